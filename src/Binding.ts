@@ -1,0 +1,497 @@
+/**
+ * Bindings: what a client calls through. A binding names one interface of one server object, in this process
+ * ({@link local}) or, over a {@link Channel}, anywhere.
+ *
+ * Windows: the binding handle, or the interface pointer.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
+import type * as Types from "effect/Types"
+import { canonicalUuid, type Interface, type Method, type Operation, type Parameters } from "./Interface.ts"
+import * as Depth from "./internal/depth.ts"
+import * as Observability from "./Observability.ts"
+import * as Server from "./Server.ts"
+import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "./ServerCall.ts"
+import { BadStubData, CallCancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+
+const TypeId = "~callisto/Binding"
+
+// ----------------------------------------------------------------------------
+// channels
+// ----------------------------------------------------------------------------
+
+/**
+ * What carries the calls of a binding to its server: the same process, a network association, a test kit.
+ *
+ * @category channels
+ * @since 0.1.0
+ */
+export interface Channel {
+  /** Whether clients may make call objects; the one-shot form always works. */
+  readonly callObjects: boolean
+  /**
+   * Issues a call. Gives `undefined` when it was issued at once, and an effect where that takes time or fails; interrupting
+   * the effect issues nothing. From then on the channel owes the call exactly one `reply`.
+   */
+  readonly issue: (
+    call: Outgoing,
+    input: unknown,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ) => Effect.Effect<void, BadStubData | RpcTransportError> | undefined
+}
+
+/**
+ * A client's call, as the channel sees it.
+ *
+ * @category channels
+ * @since 0.1.0
+ */
+export interface Outgoing extends Client {
+  readonly operation: Operation
+  readonly span: Tracer.Span | undefined
+  /** Set by the channel when the call was issued, before anything can reply. */
+  remote: Remote | undefined
+}
+
+/**
+ * The server of a client's call, as the client sees it.
+ *
+ * @category channels
+ * @since 0.1.0
+ */
+export interface Remote {
+  /** `false` while it is certain that the manager has not run. */
+  readonly dispatched: boolean
+  /** Whether the object has disabled cancellation for the method. */
+  readonly cancelDisabled: boolean
+  /** Tells the server that the client wants the call to end. */
+  cancel(): void
+  /** Tells the server that the client has given the call up. What it replies is discarded. */
+  orphan(): void
+}
+
+// ----------------------------------------------------------------------------
+// bindings
+// ----------------------------------------------------------------------------
+
+/**
+ * A binding to interface `I`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Binding<in out I extends Interface.Any> extends Pipeable {
+  readonly [TypeId]: Types.Invariant<I>
+  readonly interface: I
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Binding {
+  /** Any binding. */
+  // deno-lint-ignore no-explicit-any
+  export type Any = Binding<any>
+}
+
+/**
+ * What every binding can be told.
+ *
+ * - `object`: the UUID of the object that is called; by default none.
+ * - `cancelTimeout`: how long a cancel waits for the server's answer before it gives the call up; 0 (the default) gives up at
+ *   once, infinity never does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly object?: string
+  readonly cancelTimeout?: Duration.Input
+}
+
+/** @internal */
+export class BindingImpl<I extends Interface.Any> implements Binding<I> {
+  declare readonly [TypeId]: Types.Invariant<I>
+  readonly interface: I
+  readonly channel: Channel
+  readonly cancelTimeout: Duration.Input
+  readonly metrics: Observability.Metrics | undefined
+
+  constructor(iface: I, channel: Channel, cancelTimeout: Duration.Input, metrics: Observability.Metrics | undefined) {
+    this.interface = iface
+    this.channel = channel
+    this.cancelTimeout = cancelTimeout
+    this.metrics = metrics
+  }
+
+  pipe() {
+    // deno-lint-ignore prefer-rest-params
+    return pipeArguments(this, arguments)
+  }
+}
+
+/**
+ * Makes a binding over a channel: for those who write a transport.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <I extends Interface.Any>(
+  iface: I,
+  channel: Channel,
+  options?: { readonly cancelTimeout?: Duration.Input }
+): Effect.Effect<Binding<I>> =>
+  Effect.map(Effect.context<never>(), (context) =>
+    new BindingImpl(iface, channel, options?.cancelTimeout ?? 0, Observability.metrics(context, "client"))
+  )
+
+// ----------------------------------------------------------------------------
+// in the same process
+// ----------------------------------------------------------------------------
+
+const localCaller: Caller = { name: undefined, level: "privacy" }
+
+const gone = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
+
+/** A call that waits to be dispatched, because calls are nested too deeply at the moment. */
+class Undispatched implements Remote {
+  readonly dispatched = false
+  readonly cancelDisabled: boolean
+  readonly channel: LocalChannel
+  readonly dispatch: Dispatch
+  readonly client: Client
+  readonly call: Outgoing
+  readonly input: unknown
+
+  constructor(channel: LocalChannel, dispatch: Dispatch, client: Client, call: Outgoing, input: unknown) {
+    this.channel = channel
+    this.dispatch = dispatch
+    this.client = client
+    this.call = call
+    this.input = input
+    this.cancelDisabled = dispatch.cancellation === "disabled"
+  }
+
+  cancel(): void {
+    if (this.channel.undispatched.delete(this)) this.client.reply(Exit.fail(new CallCancelled({ didNotExecute: true })))
+  }
+
+  orphan(): void {
+    this.channel.undispatched.delete(this)
+  }
+}
+
+class LocalChannel implements Channel, Origin {
+  readonly caller = localCaller
+  readonly peer = "local"
+  readonly server: Server.ServerImpl
+  readonly callObjects: boolean
+  readonly dispatches: { readonly [name: string]: Dispatch | undefined }
+  readonly checks: { readonly [name: string]: Checks } | undefined
+  readonly object: string | undefined
+  readonly causal: boolean
+  readonly undispatched = new Set<Undispatched>()
+  open = true
+
+  constructor(
+    server: Server.ServerImpl,
+    registration: Server.Registration,
+    wanted: Interface.Any,
+    options: { readonly object: string | undefined; readonly causal: boolean; readonly validate: boolean }
+  ) {
+    this.server = server
+    this.callObjects = registration.manager.callObjects
+    this.object = options.object
+    this.causal = options.causal
+    this.dispatches = registration.manager.interface === wanted
+      ? registration.byName
+      : mapOperations(wanted, (operation) => registration.byOpnum.get(operation.opnum))
+    this.checks = options.validate
+      ? mapOperations(wanted, (operation) => makeChecks(operation.method, this.dispatches[operation.name]?.operation.method))
+      : undefined
+  }
+
+  issue(call: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
+    if (!this.open) return Effect.fail(gone("the binding was closed with its scope"))
+    if (!this.server.accepting) return Effect.fail(gone("the server in this process was shut down"))
+    const dispatch = this.dispatches[call.operation.name]
+    if (dispatch === undefined) {
+      call.reply(Exit.fail(new RpcFault({ code: 0x1c010002, didNotExecute: true })))
+      return undefined
+    }
+    let client: Client = call
+    if (this.checks !== undefined) {
+      const checks = this.checks[call.operation.name]!
+      const problem = checks.in(input)
+      if (problem !== undefined) return Effect.fail(badInput(call.operation, problem))
+      client = new CheckedClient(call, checks, call.operation)
+    }
+    if ((this.causal && this.undispatched.size > 0) || !Depth.enter()) {
+      const waiting = call.remote = new Undispatched(this, dispatch, client, call, input)
+      this.undispatched.add(waiting)
+      Depth.defer(() => this.release(waiting))
+      return undefined
+    }
+    try {
+      this.dispatch(dispatch, client, call, input)
+    } finally {
+      Depth.leave()
+    }
+    return undefined
+  }
+
+  close(): void {
+    this.open = false
+    const lost = Exit.fail(new RpcTransportError({ status: 1726, detail: "the binding was closed while the call was in progress" }))
+    for (const call of this.server.snapshot()) {
+      if (call.origin !== this) continue
+      const client = call.client
+      call.gone("Disconnected")
+      client?.reply(lost)
+    }
+  }
+
+  private dispatch(dispatch: Dispatch, client: Client, call: Outgoing, input: unknown): void {
+    const serverCall = new ServerCallImpl(dispatch, client, this, this.object)
+    call.remote = serverCall
+    this.server.run(serverCall, input, call.span)
+  }
+
+  private release(waiting: Undispatched): void {
+    if (!this.undispatched.delete(waiting)) return
+    if (this.open && this.server.accepting) return this.dispatch(waiting.dispatch, waiting.client, waiting.call, waiting.input)
+    waiting.client.reply(Exit.fail(gone("the server in this process was shut down before it dispatched the call")))
+  }
+}
+
+const mapOperations = <A>(iface: Interface.Any, f: (operation: Operation) => A): { readonly [name: string]: A } =>
+  Object.fromEntries(Object.entries(iface.operations).map(([name, operation]) => [name, f(operation)]))
+
+// ----------------------------------------------------------------------------
+// checking what passes by reference
+// ----------------------------------------------------------------------------
+
+/** Says what is wrong with a value. */
+type Check = (value: unknown) => string | undefined
+
+interface Checks {
+  readonly in: Check
+  /** On the server's side. */
+  readonly out: Check
+  /** On the client's side, where its description is another one. */
+  readonly received: Check
+}
+
+const accept: Check = () => undefined
+
+const makeCheck = (schema: Parameters): Check => {
+  const decode = Schema.decodeUnknownResult(Schema.toType(schema) as unknown as Schema.ConstraintDecoder<unknown>)
+  return (value) => {
+    try {
+      const result = decode(value)
+      return Result.isSuccess(result) ? undefined : result.failure.message
+    } catch (defect) {
+      return String(defect)
+    }
+  }
+}
+
+const makeChecks = (ours: Method.Any, theirs: Method.Any | undefined): Checks => {
+  const checkIn = makeCheck(ours.in)
+  if (theirs === undefined || theirs === ours) return { in: checkIn, out: makeCheck(ours.out), received: accept }
+  const checkInThere = makeCheck(theirs.in)
+  return {
+    in: (value) => checkIn(value) ?? checkInThere(value),
+    out: makeCheck(theirs.out),
+    received: makeCheck(ours.out)
+  }
+}
+
+const badInput = ({ interface: { name }, name: method }: Operation, problem: string): BadStubData =>
+  new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
+
+class CheckedClient implements Client {
+  readonly client: Client
+  readonly checks: Checks
+  readonly operation: Operation
+
+  constructor(client: Client, checks: Checks, operation: Operation) {
+    this.client = client
+    this.checks = checks
+    this.operation = operation
+  }
+
+  reply(outcome: Outcome): BadStubData | undefined {
+    if (outcome._tag === "Failure") return this.client.reply(outcome)
+    const refused = this.checks.out(outcome.value)
+    if (refused === undefined && this.checks.received(outcome.value) === undefined) return this.client.reply(outcome)
+    this.client.reply(Exit.fail(new RpcFault({ code: 1783 })))
+    if (refused === undefined) return undefined
+    const { interface: { name }, name: method } = this.operation
+    return new BadStubData({ detail: `The out parameters of ${name}.${method} were refused: ${refused}` })
+  }
+}
+
+/**
+ * What a binding in the same process can be told besides {@link Options}.
+ *
+ * - `causal`: whether the server dispatches the calls of this binding in the order in which they were begun; by default it
+ *   does.
+ * - `validate`: whether arguments and results, which pass by reference, are checked against the schemas; by default they are
+ *   not.
+ *
+ * @category in the same process
+ * @since 0.1.0
+ */
+export interface LocalOptions extends Options {
+  readonly causal?: boolean
+  readonly validate?: boolean
+}
+
+/**
+ * Binds to an interface of a server in the same process.
+ *
+ * **Details**
+ *
+ * Arguments and results pass by reference: after `begin`, and after `complete`, they belong to the other side. The manager
+ * runs in the server's scope, so a client that goes away never ends the server. When the binding's scope closes, its pending
+ * calls end with 1726 and the server is told that the client disconnected.
+ *
+ * Fails with `NoInterface` when the server offers no manager of the same interface, the same major version and at least the
+ * same minor version, for the object. Throws a `TypeError` for an `object` that is not a UUID.
+ *
+ * Windows: obtaining an interface pointer in process; `causal: false` is `RPC_C_OPT_BINDING_NONCAUSAL`.
+ *
+ * **Example** (Checked arguments)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums, { validate: true })
+ *   return yield* Effect.flip(Call.invoke(sums, "Add", [1.5])) // BadStubData
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category in the same process
+ * @since 0.1.0
+ */
+export const local = <I extends Interface.Any>(
+  server: Server.Server,
+  iface: I,
+  options?: LocalOptions
+): Effect.Effect<Binding<I>, NoInterface, Scope.Scope> =>
+  Effect.suspend(() => {
+    const object = options?.object === undefined ? undefined : canonicalUuid(options.object)
+    if (options?.object !== undefined && object === undefined) {
+      throw new TypeError(`Binding to ${iface.name}: object ${JSON.stringify(options.object)} is not a UUID.`)
+    }
+    const impl = Server.toImpl(server)
+    const registration = Server.resolve(impl, iface, object)
+    if (registration === undefined) {
+      return Effect.fail(
+        new NoInterface({
+          interface: `${iface.name} ${iface.version.join(".")}`,
+          uuid: iface.uuid,
+          detail: `the server offers no compatible version of it for ${object === undefined ? "no object" : `object ${object}`}`
+        })
+      )
+    }
+    const channel = new LocalChannel(impl, registration, iface, {
+      object,
+      causal: options?.causal ?? true,
+      validate: options?.validate ?? false
+    })
+    return Effect.acquireRelease(make(iface, channel, options), () => Effect.sync(() => channel.close()))
+  })
+
+// ----------------------------------------------------------------------------
+// services
+// ----------------------------------------------------------------------------
+
+/**
+ * The identifier under which a binding is found in the context.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export interface Bound<in out Key extends string, in out I extends Interface.Any> {
+  readonly key: Key
+  readonly binding: Binding<I>
+}
+
+/**
+ * A binding as a service of the context.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export interface Service<in out Key extends string, in out I extends Interface.Any>
+  extends Context.Service<Bound<Key, I>, Binding<I>>
+{
+  /** Binds to a server in the same process. */
+  readonly local: (server: Server.Server, options?: LocalOptions) => Layer.Layer<Bound<Key, I>, NoInterface>
+  /** Binds to the server of the context. */
+  readonly layer: Layer.Layer<Bound<Key, I>, NoInterface, Server.Server>
+}
+
+/**
+ * Makes a service for bindings to an interface, for programs that use `Context` and `Layer`.
+ *
+ * **Example** (A client and its layer)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Layer, Schema } from "effect"
+ *
+ * const ISums = Interface.make("ISums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const Sums = Binding.Service("app/Sums", ISums)
+ *
+ * const program = Effect.gen(function*() {
+ *   return yield* Call.invoke(yield* Sums, "Add", [1, 2, 3]) // => 6
+ * })
+ *
+ * const manager = Manager.make(ISums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ * const live = Sums.layer.pipe(Layer.provide(Server.layer([manager])))
+ *
+ * await Effect.runPromise(Effect.provide(program, live))
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Service = <const Key extends string, I extends Interface.Any>(key: Key, iface: I): Service<Key, I> => {
+  const service = Context.Service<Bound<Key, I>, Binding<I>>(key)
+  const fromServer = (server: Server.Server, options?: LocalOptions) => Layer.effect(service, local(server, iface, options))
+  return Object.assign(service, {
+    local: fromServer,
+    layer: Layer.unwrap(Effect.map(Server.Server, (server) => fromServer(server)))
+  })
+}

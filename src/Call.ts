@@ -1,0 +1,841 @@
+/**
+ * Call objects: asynchronous calls that a program holds. A call is begun, looked at, waited for, cancelled and finished.
+ *
+ * A call object carries one call at a time and is reusable. {@link begin} gives the evidence of a call, a {@link Pending};
+ * everything that concerns that call takes the evidence. What an operation does in which state is one table,
+ * `CallState.clientTable`.
+ *
+ * Windows: call objects (`ICallFactory`, `ISynchronize`, `ICancelMethodCalls`) and `RPC_ASYNC_STATE` of the client.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
+import type * as Types from "effect/Types"
+import type { Binding, BindingImpl, Outgoing, Remote } from "./Binding.ts"
+import { Client as State, type ClientRow, clientTable, type Refusal } from "./CallState.ts"
+import type { Interface, Method, Operation } from "./Interface.ts"
+import * as Depth from "./internal/depth.ts"
+import * as Observability from "./Observability.ts"
+import type { Outcome } from "./ServerCall.ts"
+import {
+  type BadStubData,
+  CallCancelled,
+  CallComplete,
+  CallPending,
+  CancelDisabled,
+  InvalidAsyncHandle,
+  NoInterface,
+  type RpcFault,
+  type RpcTransportError,
+  type WaitTimeout
+} from "./Status.ts"
+import * as Status from "./Status.ts"
+import { awaitUnsafe, type Waitable, Waiters, withTimeout } from "./Synchronize.ts"
+
+// ----------------------------------------------------------------------------
+// models
+// ----------------------------------------------------------------------------
+
+const TypeId = "~callisto/Call"
+const PendingTypeId = "~callisto/Call/Pending"
+
+/**
+ * A call object for interface `I`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Call<in out I extends Interface.Any> extends Pipeable {
+  readonly [TypeId]: Types.Invariant<I>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Call {
+  /** Any call object. */
+  // deno-lint-ignore no-explicit-any
+  export type Any = Call<any>
+}
+
+/**
+ * The evidence of one begun call: of method `K` of interface `I`. It can be waited on together with other calls and events,
+ * see `Synchronize.waitAny`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Pending<in out I extends Interface.Any, in out K extends keyof I["methods"]>
+  extends Waitable<CallComplete | InvalidAsyncHandle>, Pipeable
+{
+  readonly [PendingTypeId]: { readonly _I: Types.Invariant<I>; readonly _K: Types.Invariant<K> }
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Pending {
+  /** The evidence of a call of any method. */
+  // deno-lint-ignore no-explicit-any
+  export type Any = Pending<any, any>
+}
+
+/**
+ * What a call can fail with, once it was begun: an abort that the method declares, any other exception code, the cancel, or
+ * the loss of the connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Failure<M extends Method.Any> = Method.Abort<M> | RpcFault | CallCancelled | RpcTransportError
+
+/**
+ * What a call object is doing. `kind` says how a completed call ended: `replied`, `aborted`, `cancelled` or `lost`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type CallState =
+  | { readonly _tag: "Idle" }
+  | { readonly _tag: "Pending"; readonly cancelRequested: boolean }
+  | { readonly _tag: "Completed"; readonly kind: Observability.Kind }
+
+/**
+ * What a completion queue receives for each completed call.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Completion<out T, out P> {
+  readonly tag: T
+  readonly pending: P
+}
+
+type MethodName<I extends Interface.Any> = Interface.MethodName<I>
+
+/** A union of keys would give evidence of no method in particular. */
+type Single<K> = [K] extends [Types.UnionToIntersection<K>] ? unknown : never
+
+// ----------------------------------------------------------------------------
+// the call object
+// ----------------------------------------------------------------------------
+
+class CallImpl<I extends Interface.Any> implements Call<I> {
+  declare readonly [TypeId]: Types.Invariant<I>
+  readonly binding: BindingImpl<I>
+  readonly scope: Scope.Scope | undefined
+  state: State = State.idle
+  current: PendingImpl | undefined = undefined
+  watchers: Set<Queue.Queue<CallState, Cause.Done>> | undefined = undefined
+
+  constructor(binding: BindingImpl<I>, scope: Scope.Scope | undefined) {
+    this.binding = binding
+    this.scope = scope
+  }
+
+  pipe() {
+    // deno-lint-ignore prefer-rest-params
+    return pipeArguments(this, arguments)
+  }
+}
+
+class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interface.Any, string>, Outgoing {
+  declare readonly [PendingTypeId]: Pending.Any[typeof PendingTypeId]
+  // deno-lint-ignore no-explicit-any
+  readonly call: CallImpl<any>
+  readonly operation: Operation
+  remote: Remote | undefined = undefined
+  outcome: Outcome | undefined = undefined
+  /** The time at which a cancel becomes abortive. */
+  deadline = Infinity
+  timer: Fiber.Fiber<void> | undefined = undefined
+  clock: Clock.Clock | undefined = undefined
+  begunAt = 0
+  span: Tracer.Span | undefined = undefined
+
+  // deno-lint-ignore no-explicit-any
+  constructor(call: CallImpl<any>, operation: Operation) {
+    super()
+    this.call = call
+    this.operation = operation
+  }
+
+  reply(outcome: Outcome): undefined {
+    complete(this, outcome)
+  }
+
+  pollUnsafe(): boolean | CallComplete | InvalidAsyncHandle {
+    const { wait } = rowOf(this)
+    return wait === "waits" ? false : wait === "returns" ? true : refusal(wait) as CallComplete | InvalidAsyncHandle
+  }
+
+  pipe() {
+    // deno-lint-ignore prefer-rest-params
+    return pipeArguments(this, arguments)
+  }
+}
+
+const callImpl = (call: Call.Any): CallImpl<Interface.Any> => call as CallImpl<Interface.Any>
+const pendingImpl = (pending: Pending.Any): PendingImpl => pending as unknown as PendingImpl
+
+const isCall = (u: unknown): u is Call.Any => u instanceof CallImpl
+const isPending = (u: unknown): u is Pending.Any => u instanceof PendingImpl
+
+const refusals = {
+  CallPending: () => new CallPending(),
+  CallComplete: () => new CallComplete(),
+  CallCancelled: () => new CallCancelled(),
+  InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" })
+}
+
+const refusal = (tag: Refusal): CallPending | CallComplete | CallCancelled | InvalidAsyncHandle => refusals[tag]()
+
+const refuse = (tag: Refusal): Effect.Effect<never, never> => Effect.fail(refusal(tag) as never)
+
+/** The row for operations that take the evidence: stale evidence finds its object as idle. */
+const rowOf = (pending: PendingImpl): ClientRow => {
+  const { call } = pending
+  return clientTable[call.current === pending || call.state === State.released ? call.state : State.idle]
+}
+
+// ----------------------------------------------------------------------------
+// changes of state
+// ----------------------------------------------------------------------------
+
+/** The one place where a call object changes its state. Gives `false` when the event can't happen in its state. */
+// deno-lint-ignore no-explicit-any
+const move = (call: CallImpl<any>, event: keyof ClientRow["next"]): boolean => {
+  const next = clientTable[call.state].next[event]
+  if (next === undefined) return false
+  call.state = next
+  if (call.watchers !== undefined) {
+    for (const queue of call.watchers) {
+      if (next === State.released) Queue.endUnsafe(queue)
+      else Queue.offerUnsafe(queue, look(call))
+    }
+  }
+  return true
+}
+
+// deno-lint-ignore no-explicit-any
+const look = (call: CallImpl<any>): CallState => {
+  switch (call.state) {
+    case State.pending:
+      return { _tag: "Pending", cancelRequested: false }
+    case State.cancelling:
+      return { _tag: "Pending", cancelRequested: true }
+    case State.completed:
+      return { _tag: "Completed", kind: Observability.kindOf(call.current!.outcome!) }
+    default:
+      return { _tag: "Idle" }
+  }
+}
+
+/** Issues a call. Gives `undefined` when that is done, else what must be waited for. */
+const issue = (
+  pending: PendingImpl,
+  input: unknown,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<void, BadStubData | RpcTransportError> | undefined => {
+  const { call, operation } = pending
+  const { channel, metrics } = call.binding
+  move(call, "begin")
+  call.current = pending
+  pending.span = Observability.clientSpan(fiber, operation)
+  if (pending.span !== undefined || metrics !== undefined) {
+    pending.clock = fiber.getRef(Clock.Clock)
+    pending.begunAt = pending.clock.currentTimeMillisUnsafe()
+    metrics?.begun()
+  }
+  const issuing = channel.issue(pending, input, fiber)
+  if (issuing === undefined) {
+    if (operation.method.maybe) complete(pending, Exit.void)
+    return undefined
+  }
+  return Effect.onExit(issuing, (exit) => {
+    if (exit._tag === "Success") {
+      if (operation.method.maybe) complete(pending, Exit.void)
+    } else if (call.current === pending && move(call, "fail")) {
+      call.current = undefined
+      observeEnd(pending, exit)
+    }
+    return Effect.void
+  })
+}
+
+/** The one place where a call completes. The first completion wins; whatever comes later is discarded. */
+const complete = (pending: PendingImpl, outcome: Outcome): void => {
+  const { call } = pending
+  if (call.current !== pending || clientTable[call.state].next.complete === undefined) return
+  pending.outcome = outcome
+  leave(pending, outcome)
+  move(call, "complete")
+  if (Depth.enter()) {
+    try {
+      pending.wakeUnsafe(undefined)
+    } finally {
+      Depth.leave()
+    }
+  } else {
+    Depth.defer(() => pending.wakeUnsafe(undefined))
+  }
+}
+
+/** Lets go of everything that belongs to a call in progress. */
+const leave = (pending: PendingImpl, outcome: Outcome | undefined): void => {
+  pending.remote = undefined
+  if (pending.timer !== undefined) {
+    pending.timer.interruptUnsafe()
+    pending.timer = undefined
+  }
+  if (pending.clock !== undefined) observeEnd(pending, outcome)
+}
+
+const observeEnd = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
+  const { begunAt, call, clock, operation, span } = pending
+  if (clock === undefined) return
+  if (span !== undefined) Observability.endSpan(span, clock, operation, outcome ?? Exit.fail(new CallCancelled()))
+  call.binding.metrics?.completed(
+    outcome === undefined ? "abandoned" : Observability.kindOf(outcome),
+    clock.currentTimeMillisUnsafe() - begunAt
+  )
+}
+
+/** Takes the result of a completed call: the object is idle again. */
+const take = (pending: PendingImpl): Outcome => {
+  const { finish } = rowOf(pending)
+  if (finish !== "consumes") return Exit.fail(refusal(finish) as never)
+  const { call, outcome } = pending
+  move(call, "finish")
+  call.current = undefined
+  return outcome!
+}
+
+const release = (call: CallImpl<Interface.Any>): void => {
+  const { current: pending } = call
+  const orphans = clientTable[call.state].release === "orphans"
+  if (!move(call, "release") || pending === undefined) return
+  call.current = undefined
+  if (!orphans) return
+  const { remote } = pending
+  leave(pending, undefined)
+  remote?.orphan()
+  pending.wakeUnsafe(new InvalidAsyncHandle({ handle: "call object" }))
+}
+
+// ----------------------------------------------------------------------------
+// make
+// ----------------------------------------------------------------------------
+
+/**
+ * Makes a call object. It is released when the scope closes: a call that is still pending then is orphaned, so the server is
+ * told and its work is interrupted, and nobody has to finish it.
+ *
+ * **Details**
+ *
+ * Fails with `NoInterface` when the object in this process declines to offer call objects.
+ *
+ * Windows: `ICallFactory::CreateCall`, `RpcAsyncInitializeHandle`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effect<Call<I>, NoInterface, Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (scope): Effect.Effect<Call<I>, NoInterface> => {
+    const impl = binding as BindingImpl<I>
+    if (!impl.channel.callObjects) {
+      const { name, uuid } = impl.interface
+      const detail = "the object declines to offer call objects; use Call.invoke"
+      return Effect.fail(new NoInterface({ interface: name, uuid, detail }))
+    }
+    const call = new CallImpl(impl, scope)
+    return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => release(callImpl(call)))), call)
+  })
+
+// ----------------------------------------------------------------------------
+// begin, wait, finish
+// ----------------------------------------------------------------------------
+
+/**
+ * Begins a call and gives its evidence. It returns as soon as the call was issued; a call in the same process may even be
+ * complete by then. A method without parameters takes no input.
+ *
+ * **Details**
+ *
+ * Once passed, the input belongs to the server: do not change it any more. On the network `begin` waits for the connection and
+ * for room to send; interrupting it then leaves the object idle.
+ *
+ * Fails, and leaves the object as it was, with `CallPending` when the object carries a call already, with `InvalidAsyncHandle`
+ * when it is released, with `BadStubData` when the input is refused, and with `RpcTransportError` when the server can't be
+ * reached.
+ *
+ * Windows: calling the asynchronous stub; the `Begin_` method of an asynchronous interface.
+ *
+ * **Example** (Begin now, finish later)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   // other work
+ *   return yield* Call.join(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const begin: {
+  <const K extends string, Args extends ReadonlyArray<unknown>>(
+    method: K & Single<K>,
+    ...input: Args
+  ): <I extends Interface.Any & { readonly methods: { readonly [P in K]: Method.Any } }>(
+    self: Call<I> & (Args extends Method.Args<I["methods"][K]> ? unknown : never)
+  ) => Effect.Effect<Pending<I, K>, CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError>
+  <I extends Interface.Any, const K extends MethodName<I>>(
+    self: Call<I>,
+    method: K & Single<K>,
+    ...input: Method.Args<I["methods"][K]>
+  ): Effect.Effect<Pending<I, K>, CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError>
+} = dual(
+  (args) => isCall(args[0]),
+  (self: Call.Any, method: string, input?: unknown): Effect.Effect<PendingImpl, BeginError> =>
+    Effect.withFiber((fiber) => {
+      const call = callImpl(self)
+      const row = clientTable[call.state]
+      if (row.begin !== "starts") return refuse(row.begin)
+      const operation = call.binding.interface.operations[method]
+      if (operation === undefined) return noSuchMethod(call.binding.interface, method)
+      const pending = new PendingImpl(call, operation)
+      const issuing = issue(pending, input, fiber)
+      return issuing === undefined ? Effect.succeed(pending) : Effect.as(issuing, pending)
+    })
+) as never
+
+type BeginError = CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError
+
+const noSuchMethod = (iface: Interface.Any, method: string): Effect.Effect<never, BadStubData> =>
+  Effect.fail(new Status.BadStubData({ detail: `${iface.name} has no method ${JSON.stringify(method)}.` }))
+
+/**
+ * The evidence of the call that the object carries, pending or completed, so that losing it never bricks the object. `None`
+ * when it is idle.
+ *
+ * **Details**
+ *
+ * Fails with `InvalidAsyncHandle` when the object is released.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const pending = <I extends Interface.Any>(
+  self: Call<I>
+): Effect.Effect<Option.Option<Pending<I, MethodName<I>>>, InvalidAsyncHandle> =>
+  Effect.suspend((): Effect.Effect<Option.Option<Pending<I, MethodName<I>>>, InvalidAsyncHandle> => {
+    const { current, state } = callImpl(self)
+    if (state === State.released) return refuse("InvalidAsyncHandle")
+    // Until the channel has issued it, a call is cancelled by interrupting its begin.
+    const issued = current !== undefined && (current.remote !== undefined || current.outcome !== undefined)
+    return Effect.succeed(issued ? Option.some(current as never) : Option.none())
+  })
+
+/**
+ * Waits until the call is complete; at once if it is. With a `timeout` it fails with `WaitTimeout` when that time has passed,
+ * and the call goes on; a timeout of 0 tests it. Waiting consumes nothing: the call must still be finished.
+ *
+ * **Details**
+ *
+ * Fails with `CallComplete` when the call was finished already, and with `InvalidAsyncHandle` when the call object is released,
+ * also while waiting.
+ *
+ * Windows: `ISynchronize::Wait`, `WaitForSingleObject` on the event of an `RPC_ASYNC_STATE`.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const wait: {
+  (): (self: Pending.Any) => Effect.Effect<void, CallComplete | InvalidAsyncHandle>
+  (timeout: Duration.Input): (self: Pending.Any) => Effect.Effect<void, WaitTimeout | CallComplete | InvalidAsyncHandle>
+  (self: Pending.Any): Effect.Effect<void, CallComplete | InvalidAsyncHandle>
+  (self: Pending.Any, timeout: Duration.Input): Effect.Effect<void, WaitTimeout | CallComplete | InvalidAsyncHandle>
+} = dual(
+  (args) => isPending(args[0]),
+  (self: Pending.Any, timeout?: Duration.Input): Effect.Effect<void, WaitTimeout | CallComplete | InvalidAsyncHandle> =>
+    withTimeout(awaitUnsafe(self), () => self.pollUnsafe() !== false, timeout)
+) as never
+
+/**
+ * Takes the result of a completed call, exactly what the one-shot form would have given. The object is idle afterwards. It
+ * never waits.
+ *
+ * **Details**
+ *
+ * Fails with the call's {@link Failure}; with `CallPending`, consuming nothing, when the call is not complete; with
+ * `CallComplete` when it was finished already; with `InvalidAsyncHandle` when the call object is released.
+ *
+ * Windows: `RpcAsyncCompleteCall`; the `Finish_` method of an asynchronous interface.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
+  self: Pending<I, K>
+): Effect.Effect<
+  Method.Out<I["methods"][K]>,
+  Failure<I["methods"][K]> | CallPending | CallComplete | InvalidAsyncHandle
+> => Effect.suspend(() => take(pendingImpl(self))) as never
+
+/**
+ * Waits for the call, then finishes it. Interrupting it leaves the call as it is.
+ *
+ * **Details**
+ *
+ * Fails with the call's {@link Failure}; with `CallComplete` when the call was finished already, by whoever was first; with
+ * `InvalidAsyncHandle` when the call object is released, also while waiting.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const join = <I extends Interface.Any, K extends keyof I["methods"]>(
+  self: Pending<I, K>
+): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | CallComplete | InvalidAsyncHandle> =>
+  Effect.callback((resume) => {
+    const pending = pendingImpl(self)
+    const { join } = rowOf(pending)
+    if (join === "consumes") return resume(take(pending) as never)
+    if (join !== "waits") return resume(refuse(join))
+    // Taken when the fiber goes on: if it is interrupted instead, nothing is consumed.
+    const taken = Effect.suspend(() => take(pending)) as Effect.Effect<never>
+    const waiter = () => resume(taken)
+    pending.addWaiterUnsafe(waiter)
+    return Effect.sync(() => pending.removeWaiterUnsafe(waiter))
+  })
+
+// ----------------------------------------------------------------------------
+// cancel
+// ----------------------------------------------------------------------------
+
+/**
+ * Asks for the call to be cancelled. It returns as soon as that is recorded, and says nothing about the server: the call must
+ * still be waited for and finished.
+ *
+ * **Details**
+ *
+ * `timeout` is how long the server's answer is waited for before the call completes without it, with `CallCancelled`: 0 at
+ * once (abortive), infinity never (non-abortive). The default is that of the binding. A server's answer that comes first wins,
+ * and `finish` gives it. A later cancel may only shorten that time.
+ *
+ * Fails, and changes nothing, with `CallComplete` when the call is complete, with `CallCancelled` when it is being cancelled
+ * and this cancel would not end it sooner, with `CancelDisabled` when the object in this process has disabled cancellation,
+ * and with `InvalidAsyncHandle` when the call object is released.
+ *
+ * Windows: `RpcAsyncCancelCall`, `ICancelMethodCalls::Cancel`.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const cancel: {
+  (options?: {
+    readonly timeout?: Duration.Input
+  }): (self: Pending.Any) => Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle>
+  (
+    self: Pending.Any,
+    options?: { readonly timeout?: Duration.Input }
+  ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle>
+} = dual(
+  (args) => isPending(args[0]),
+  (
+    self: Pending.Any,
+    options?: { readonly timeout?: Duration.Input }
+  ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle> =>
+    Effect.withFiber((fiber) => requestCancel(pendingImpl(self), options?.timeout, fiber))
+)
+
+const requestCancel = (
+  pending: PendingImpl,
+  timeout: Duration.Input | undefined,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle> => {
+  const { cancel } = rowOf(pending)
+  if (cancel !== "issues" && cancel !== "shortens") return refuse(cancel)
+
+  const { call, operation, remote } = pending
+  if (remote?.cancelDisabled) {
+    return Effect.fail(new CancelDisabled({ interface: operation.interface.name, method: operation.name }))
+  }
+  const clock = fiber.getRef(Clock.Clock)
+  const millis = Duration.toMillis(Duration.fromInputUnsafe(timeout ?? call.binding.cancelTimeout))
+  const deadline = clock.currentTimeMillisUnsafe() + millis
+  if (cancel === "shortens" && deadline >= pending.deadline) return refuse("CallCancelled")
+  pending.deadline = deadline
+  if (pending.span !== undefined) Observability.cancelEvent(pending.span, clock, "cancel", { timeout: millis })
+  if (cancel === "issues") move(call, "cancel")
+
+  if (millis <= 0) {
+    // The client first: what the server still answers is too late.
+    complete(pending, Exit.fail(new CallCancelled({ didNotExecute: remote?.dispatched === false })))
+    if (cancel === "issues") remote?.cancel()
+    return Effect.void
+  }
+  if (cancel === "issues") remote?.cancel()
+  if (rowOf(pending).state === "cancelling" && millis !== Infinity) armTimer(pending, millis, fiber)
+  return Effect.void
+}
+
+/** Completes the call when its deadline has come. */
+const armTimer = (pending: PendingImpl, millis: number, fiber: Fiber.Fiber<unknown, unknown>): void => {
+  pending.timer?.interruptUnsafe()
+  const expire = Effect.sync(() => {
+    pending.timer = undefined
+    complete(pending, Exit.fail(new CallCancelled({ didNotExecute: pending.remote?.dispatched === false })))
+  })
+  pending.timer = Effect.runForkWith(fiber.context)(Effect.andThen(Effect.sleep(millis), expire))
+}
+
+// ----------------------------------------------------------------------------
+// other ways to learn of completion
+// ----------------------------------------------------------------------------
+
+/**
+ * What the call object is doing now.
+ *
+ * **Details**
+ *
+ * Fails with `InvalidAsyncHandle` when the object is released.
+ *
+ * Windows: `RpcAsyncGetCallStatus`.
+ *
+ * @category completion
+ * @since 0.1.0
+ */
+export const state = (self: Call.Any): Effect.Effect<CallState, InvalidAsyncHandle> =>
+  Effect.suspend(() => {
+    const call = callImpl(self)
+    return call.state === State.released ? refuse("InvalidAsyncHandle") : Effect.succeed(look(call))
+  })
+
+/**
+ * The states of the call object: the present one, then each change, until the object is released.
+ *
+ * **Details**
+ *
+ * A reader that falls more than 16 states behind misses the oldest of them. Fails with `InvalidAsyncHandle` when the object is
+ * released already.
+ *
+ * @category completion
+ * @since 0.1.0
+ */
+export const states = (self: Call.Any): Stream.Stream<CallState, InvalidAsyncHandle> =>
+  Stream.callback<CallState, InvalidAsyncHandle>((queue) =>
+    Effect.suspend(() => {
+      const call = callImpl(self)
+      if (call.state === State.released) return Queue.fail(queue, new InvalidAsyncHandle({ handle: "call object" }))
+      const watchers = call.watchers ??= new Set()
+      const watcher = queue as unknown as Queue.Queue<CallState, Cause.Done>
+      watchers.add(watcher)
+      Queue.offerUnsafe(watcher, look(call))
+      return Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          watchers.delete(watcher)
+          if (watchers.size === 0) call.watchers = undefined
+        })
+      )
+    }), { bufferSize: 16, strategy: "sliding" })
+
+/**
+ * Runs an effect when the call completes; at once if it is complete. The effect runs in a fiber of its own, which belongs to
+ * the scope of the call object.
+ *
+ * **Details**
+ *
+ * A callback whose call object is released before completion never runs. Fails with `CallComplete` when the call was finished
+ * already, and with `InvalidAsyncHandle` when the call object is released.
+ *
+ * Windows: `RpcNotificationTypeApc`, `RpcNotificationTypeCallback`.
+ *
+ * @category completion
+ * @since 0.1.0
+ */
+export const onComplete: {
+  <R>(
+    callback: Effect.Effect<unknown, never, R>
+  ): (self: Pending.Any) => Effect.Effect<void, CallComplete | InvalidAsyncHandle, R>
+  <R>(
+    self: Pending.Any,
+    callback: Effect.Effect<unknown, never, R>
+  ): Effect.Effect<void, CallComplete | InvalidAsyncHandle, R>
+} = dual(2, <R>(self: Pending.Any, callback: Effect.Effect<unknown, never, R>) =>
+  Effect.contextWith<R, void, CallComplete | InvalidAsyncHandle, R>((context) =>
+    whenComplete(pendingImpl(self), ({ call }) => {
+      const logged = Effect.tapCause(callback, (cause) => Effect.logError("A completion callback died", cause))
+      const fiber = Effect.runForkWith(context)(logged)
+      if (call.scope !== undefined) Fiber.runIn(fiber, call.scope)
+    })
+  ))
+
+/**
+ * Posts a `Completion` to a queue when the call completes; at once if it is complete. Any number of calls can post to one
+ * queue. With an unbounded queue no completion is lost.
+ *
+ * **Details**
+ *
+ * Nothing is posted for a call whose call object is released before completion. Fails with `CallComplete` when the call was
+ * finished already, and with `InvalidAsyncHandle` when the call object is released.
+ *
+ * Windows: `RpcNotificationTypeIoc`, an I/O completion port.
+ *
+ * **Example** (Two calls, one queue)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Queue, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const queue = yield* Queue.unbounded<Call.Completion<string, Call.Pending<typeof Sums, "Add">>>()
+ *   for (const name of ["first", "second"]) {
+ *     const adding = yield* Call.begin(yield* Call.make(sums), "Add", [1, 2, 3])
+ *     yield* Call.notify(adding, queue, name)
+ *   }
+ *   const { pending, tag } = yield* Queue.take(queue)
+ *   return [tag, yield* Call.finish(pending)] // => ["first", 6]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category completion
+ * @since 0.1.0
+ */
+export const notify: {
+  <P extends Pending.Any, T>(
+    queue: Queue.Enqueue<Completion<T, P>>,
+    tag: NoInfer<T>
+  ): (self: P) => Effect.Effect<void, CallComplete | InvalidAsyncHandle>
+  <P extends Pending.Any, T>(
+    self: P,
+    queue: Queue.Enqueue<Completion<T, P>>,
+    tag: NoInfer<T>
+  ): Effect.Effect<void, CallComplete | InvalidAsyncHandle>
+} = dual(
+  (args) => isPending(args[0]),
+  <P extends Pending.Any, T>(self: P, queue: Queue.Enqueue<Completion<T, P>>, tag: T) =>
+    Effect.suspend(() =>
+      whenComplete(pendingImpl(self), () => {
+        Queue.offerUnsafe(queue, { tag, pending: self })
+      })
+    )
+)
+
+const whenComplete = (
+  pending: PendingImpl,
+  notify: (pending: PendingImpl) => void
+): Effect.Effect<void, CallComplete | InvalidAsyncHandle> => {
+  const { wait } = rowOf(pending)
+  if (wait === "returns") notify(pending)
+  else if (wait === "waits") pending.addWaiterUnsafe((refusal) => refusal === undefined && notify(pending))
+  else return refuse(wait)
+  return Effect.void
+}
+
+// ----------------------------------------------------------------------------
+// the one-shot form
+// ----------------------------------------------------------------------------
+
+/**
+ * Calls a method: begin, wait and finish in one effect. Interrupting it cancels the call, so it composes with
+ * `Effect.timeout`, `race`, `all` and `retry` like any effect.
+ *
+ * **Details**
+ *
+ * `cancelTimeout` is how long an interruption waits for the server's answer, see {@link cancel}; the default is that of the
+ * binding. The effect ends when the call is over for the client: where the object has disabled cancellation, an interruption
+ * waits for the call.
+ *
+ * Fails with the call's {@link Failure}, or with what {@link begin} fails with.
+ *
+ * Windows: a synchronous call.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const invoke: {
+  <I extends Interface.Any, const K extends MethodName<I>>(
+    binding: Binding<I>,
+    method: K & Single<K>,
+    ...args: [...input: Method.Args<I["methods"][K]>, options?: { readonly cancelTimeout?: Duration.Input }]
+  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | BadStubData>
+} = (
+  binding: Binding.Any,
+  method: string,
+  ...args: ReadonlyArray<unknown>
+): Effect.Effect<never, BadStubData> =>
+  Effect.uninterruptibleMask((restore) => {
+    const { interface: iface } = binding as Binding<Interface.Any>
+    const operation = iface.operations[method]
+    if (operation === undefined) return noSuchMethod(iface, method)
+    const [input, options] = operation.takesInput ? args : [undefined, args[0]]
+    const pending = new PendingImpl(new CallImpl(binding as BindingImpl<Interface.Any>, undefined), operation)
+    const issuing = issue(pending, input, Fiber.getCurrent()!)
+    // A call in the same process is often complete by now.
+    if (pending.outcome !== undefined) return pending.outcome as never
+    const { cancelTimeout } = (options ?? {}) as { readonly cancelTimeout?: Duration.Input }
+    const joined = Effect.onInterrupt(restore(awaitOutcome(pending)), () => giveUp(pending, cancelTimeout))
+    return (issuing === undefined ? joined : Effect.andThen(restore(issuing), joined)) as Effect.Effect<never, BadStubData>
+  })
+
+const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
+  Effect.callback((resume) => {
+    if (pending.outcome !== undefined) return resume(pending.outcome)
+    const waiter = () => resume(pending.outcome!)
+    pending.addWaiterUnsafe(waiter)
+    return Effect.sync(() => pending.removeWaiterUnsafe(waiter))
+  })
+
+/** Cancels a call whose caller was interrupted, and waits until it is over for the client. */
+const giveUp = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    if (pending.outcome !== undefined) return Effect.void
+    return Effect.andThen(
+      Effect.ignore(requestCancel(pending, cancelTimeout, fiber)),
+      Effect.ignore(awaitOutcome(pending))
+    )
+  })

@@ -1,0 +1,433 @@
+/**
+ * Descriptions of interfaces: a named set of methods with their parameters and the aborts that they declare, identified
+ * by a UUID and a version. A description is a plain value that client and server share; it runs nothing.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { codes, toHex } from "./Status.ts"
+
+// ----------------------------------------------------------------------------
+// aborts
+// ----------------------------------------------------------------------------
+
+/**
+ * A class of tagged errors that a method can declare as an abort, for instance one made with `Schema.TaggedError`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type AbortClass<E extends Abort.Error = Abort.Error> =
+  & Schema.ConstraintCodec<E, unknown>
+  & (abstract new(...args: Array<never>) => E)
+
+/**
+ * A declared abort: an exception code together with the tagged error that stands for it in programs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Abort<out E extends Abort.Error> {
+  readonly code: number
+  readonly error: AbortClass<E>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Abort {
+  /** What every declared abort is: an error with a tag. */
+  export interface Error extends globalThis.Error {
+    readonly _tag: string
+  }
+  /** Any declared abort. */
+  export type Any = Abort<Abort.Error>
+}
+
+// Codes that a peer's mapping changes on the way, and codes to which Callisto itself gives a meaning.
+const reservedCodes: ReadonlyMap<number, string> = new Map([
+  [14, "Windows sends it as another number (out of memory), so the client would see something else"],
+  [1715, "Windows sends it as another number (server too busy), so the client would see something else"],
+  [1778, "Windows sends it as another number (context mismatch), so the client would see something else"],
+  [codes.CallCancelled.rpcStatus!.number, "it means that the call was cancelled; let the cancel interrupt the manager"],
+  [1722, "it means that the server is unavailable"],
+  [1726, "it means that the call failed"],
+  [1727, "it means that the call failed and did not execute"]
+])
+
+/**
+ * Says why a number can't be the exception code of an abort, or gives `undefined` if it can.
+ *
+ * An exception code is an unsigned 32-bit number other than 0. Refused with it are the codes that a peer's mapping
+ * changes on the way (14, 1715, 1778 and 0x1C000000 to 0x1CFFFFFF), and those that mean something else here (1722, 1726,
+ * 1727, 1818).
+ *
+ * @category aborts
+ * @since 0.1.0
+ */
+export const refuseCode = (code: number): string | undefined => {
+  if (!Number.isInteger(code) || code < 0 || code > 0xffffffff) return "an exception code is an unsigned 32-bit integer"
+  if (code === 0) return "0 means success"
+  if (code >>> 24 === 0x1c) return "0x1C000000 to 0x1CFFFFFF are statuses of the protocol itself"
+  return reservedCodes.get(code)
+}
+
+/**
+ * Declares that a method may abort with an error, which travels as an exception code.
+ *
+ * **Details**
+ *
+ * A manager that fails with the error ends the call with the code, and the client's `finish` fails with the error again.
+ * In process and between Callisto peers it keeps its fields; through NDR only the code travels.
+ *
+ * Windows: the exception code given to `RpcAsyncAbortCall`. Throws a `TypeError` for a code that {@link refuseCode}
+ * refuses.
+ *
+ * **Example** (An end of file that travels as 38)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}
+ *
+ * Interface.abort(38, EndOfFile)
+ * ```
+ *
+ * @category aborts
+ * @since 0.1.0
+ */
+export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>): Abort<E> => {
+  const reason = refuseCode(code)
+  if (reason !== undefined) throw new TypeError(`Interface.abort(${code}, ${error.name}): code ${code} is refused: ${reason}.`)
+  return { code, error }
+}
+
+// ----------------------------------------------------------------------------
+// methods
+// ----------------------------------------------------------------------------
+
+/**
+ * A schema for the parameters of a method, in either direction. It needs no services to encode and decode.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Parameters = Schema.Constraint & { readonly DecodingServices: never; readonly EncodingServices: never }
+
+/**
+ * The fields of a method's parameters.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Fields = { readonly [name: string]: Parameters }
+
+/**
+ * The schema for what was given as parameters: fields become a struct.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ToSchema<P extends Fields | Parameters> = P extends Parameters ? P
+  : P extends Schema.Struct.Fields ? Schema.Struct<P>
+  : never
+
+/**
+ * One remote procedure: its parameters in both directions, and the aborts that it declares.
+ *
+ * Windows: an operation of a MIDL interface.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Method<out In extends Parameters, out Out extends Parameters, out E extends Abort.Error> {
+  /** The in parameters. */
+  readonly in: In
+  /** The out parameters. */
+  readonly out: Out
+  /** The aborts that the method declares. */
+  readonly aborts: ReadonlyArray<Abort<E>>
+  /** The number of the operation, when given; otherwise one more than that of the method before. */
+  readonly opnum: number | undefined
+  /** Calling it twice does the same as calling it once, so a lost call may be retried. */
+  readonly idempotent: boolean
+  /** The client gets no reply at all: a call completes when it was sent. */
+  readonly maybe: boolean
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Method {
+  /** Any method. */
+  export type Any = Method<Parameters, Parameters, Abort.Error>
+  /** The type of the in parameters. */
+  export type In<M extends Any> = M["in"]["Type"]
+  /** The type of the out parameters. */
+  export type Out<M extends Any> = M["out"]["Type"]
+  /** The declared aborts. */
+  export type Abort<M extends Any> = M extends Method<infer _In, infer _Out, infer E> ? E : never
+  /** The argument list with which the in parameters are passed: empty for a method without parameters. */
+  export type Args<M extends Any> = [In<M>] extends [void] ? [] : [input: In<M>]
+  /** The argument list with which the out parameters are passed: empty for a method without results. */
+  export type Results<M extends Any> = [Out<M>] extends [void] ? [] : [out: Out<M>]
+}
+
+/**
+ * Describes a method. `in` and `out` are the fields of the parameters, or any schema; a method without them takes or gives
+ * nothing.
+ *
+ * **Details**
+ *
+ * - `aborts`: the tagged errors with which the method may end, each with its exception code; see {@link abort}.
+ * - `opnum`: the number of the operation, 0 to 65535. By default one more than that of the method declared before it.
+ * - `idempotent`: declares that a call may be repeated when its outcome is unknown.
+ * - `maybe`: the client gets no reply at all, so the method can have neither out parameters nor aborts.
+ *
+ * **Example** (A method with parameters and an abort)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}
+ *
+ * const Read = Interface.method({
+ *   in: { count: Schema.Int },
+ *   out: { data: Schema.Uint8Array },
+ *   aborts: [Interface.abort(38, EndOfFile)]
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const method: {
+  <
+    const In extends Fields | Parameters = Schema.Void,
+    const Out extends Fields | Parameters = Schema.Void,
+    E extends Abort.Error = never
+  >(options: {
+    readonly in?: In
+    readonly out?: Out
+    readonly aborts?: ReadonlyArray<Abort<E>>
+    readonly opnum?: number
+    readonly idempotent?: boolean
+    readonly maybe?: false
+  }): Method<ToSchema<In>, ToSchema<Out>, E>
+  <const In extends Fields | Parameters = Schema.Void>(options: {
+    readonly in?: In
+    readonly opnum?: number
+    readonly idempotent?: boolean
+    readonly maybe: true
+  }): Method<ToSchema<In>, Schema.Void, never>
+} = (options: {
+  readonly in?: Fields | Parameters
+  readonly out?: Fields | Parameters
+  readonly aborts?: ReadonlyArray<Abort.Any>
+  readonly opnum?: number
+  readonly idempotent?: boolean
+  readonly maybe?: boolean
+}): Method<never, never, never> => ({
+  in: toSchema(options.in) as never,
+  out: toSchema(options.out) as never,
+  aborts: (options.aborts ?? []) as ReadonlyArray<Abort<never>>,
+  opnum: options.opnum,
+  idempotent: options.idempotent ?? false,
+  maybe: options.maybe ?? false
+})
+
+const toSchema = (parameters: Fields | Parameters | undefined): Schema.Constraint =>
+  parameters === undefined ? Schema.Void : Schema.isSchema(parameters) ? parameters : Schema.Struct(parameters as Fields)
+
+// ----------------------------------------------------------------------------
+// interfaces
+// ----------------------------------------------------------------------------
+
+/**
+ * A method in its place: with its name and the number under which it is called.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Operation {
+  readonly interface: Interface.Any
+  readonly name: string
+  readonly opnum: number
+  readonly method: Method.Any
+  /** Whether the method has in parameters, and so takes an input. */
+  readonly takesInput: boolean
+}
+
+/**
+ * A named set of methods, identified by a UUID and a version.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Interface<out Name extends string, out Methods extends Interface.Methods> {
+  readonly name: Name
+  /** The UUID in its canonical form: lower case, with hyphens. */
+  readonly uuid: string
+  /** The major and minor version. */
+  readonly version: readonly [major: number, minor: number]
+  readonly methods: Methods
+  /** The methods by name, each with its opnum. */
+  readonly operations: { readonly [K in keyof Methods]: Operation }
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Interface {
+  /** The methods of an interface by name. */
+  export type Methods = { readonly [name: string]: Method.Any }
+  /** Any interface. */
+  export type Any = Interface<string, Methods>
+  /** The names of the methods. */
+  export type MethodName<I extends Any> = keyof I["methods"] & string
+  /** One method by name. */
+  export type MethodOf<I extends Any, K extends keyof I["methods"]> = I["methods"][K]
+  /** The declared aborts of all methods. */
+  export type Aborts<I extends Any> = Method.Abort<I["methods"][keyof I["methods"]]>
+}
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+const namePattern = /^[A-Za-z_]\w*$/
+const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
+
+/**
+ * The canonical form of a UUID: lower case, with hyphens, without braces. `undefined` for what is not a UUID.
+ *
+ * @category uuid
+ * @since 0.1.0
+ */
+export const canonicalUuid = (uuid: string): string | undefined => {
+  const canonical = uuid.toLowerCase()
+  return uuidPattern.test(canonical) ? canonical : undefined
+}
+
+/**
+ * Describes an interface.
+ *
+ * **Details**
+ *
+ * `uuid` is the identity of the interface, `version` its major and minor version, each 0 to 65535. A server offers what a
+ * client asks for if UUID and major version are equal and its minor version is at least the client's.
+ *
+ * Throws a `TypeError` that says what and where for: a malformed or nil UUID, a version or opnum out of range, two methods
+ * with one opnum, a name that is no identifier, two aborts of a method with one code or one tag, a `maybe` method with out
+ * parameters or aborts.
+ *
+ * **Example** (An interface with one method)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * const ISimpleStream = Interface.make("ISimpleStream", {
+ *   uuid: "4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e",
+ *   version: [1, 0],
+ *   methods: {
+ *     Read: Interface.method({ in: { count: Schema.Int }, out: { data: Schema.Uint8Array } })
+ *   }
+ * })
+ *
+ * ISimpleStream.operations.Read.opnum // => 0
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <const Name extends string, const Methods extends Interface.Methods>(
+  name: Name,
+  options: {
+    readonly uuid: string
+    readonly version: readonly [major: number, minor: number]
+    readonly methods: Methods
+  }
+): Interface<Name, Methods> => {
+  const refuse = (problem: string): never => {
+    throw new TypeError(`Interface ${JSON.stringify(name)}: ${problem}.`)
+  }
+  if (!namePattern.test(name)) refuse("its name is not an identifier (a letter or _, then letters, digits and _)")
+
+  const uuid = canonicalUuid(options.uuid)
+  if (uuid === undefined) {
+    return refuse(
+      `uuid ${JSON.stringify(options.uuid)} is not a UUID (like "4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e")`
+    )
+  }
+  if (/^[0-]+$/.test(uuid)) refuse("uuid is the nil UUID, which identifies no interface")
+
+  const [major, minor] = options.version
+  if (options.version.length !== 2 || !isUint16(major) || !isUint16(minor)) {
+    refuse(`version [${options.version}] is not [major, minor], each an integer from 0 to 65535`)
+  }
+
+  const operations: Record<string, Operation> = {}
+  const self: Interface<Name, Methods> = {
+    name,
+    uuid,
+    version: [major, minor],
+    methods: options.methods,
+    operations: operations as Interface<Name, Methods>["operations"]
+  }
+
+  const byOpnum = new Map<number, string>()
+  let next = 0
+  for (const [key, method] of Object.entries(options.methods)) {
+    if (!namePattern.test(key)) refuse(`method ${JSON.stringify(key)}: its name is not an identifier`)
+    const opnum = method.opnum ?? next
+    if (!isUint16(opnum)) refuse(`method ${key}: opnum ${opnum} is not an integer from 0 to 65535`)
+    const other = byOpnum.get(opnum)
+    if (other !== undefined) refuse(`methods ${other} and ${key} both have opnum ${opnum}`)
+    const problem = refuseMethod(method)
+    if (problem !== undefined) refuse(`method ${key}: ${problem}`)
+    byOpnum.set(opnum, key)
+    const takesInput = !["Void", "Undefined"].includes(method.in.ast._tag)
+    operations[key] = { interface: self, name: key, opnum, method, takesInput }
+    next = opnum + 1
+  }
+  return self
+}
+
+const refuseMethod = (method: Method.Any): string | undefined => {
+  if (method.maybe && method.out.ast._tag !== "Void") return "a maybe method gets no reply, so it has no out parameters"
+  if (method.maybe && method.aborts.length > 0) return "a maybe method gets no reply, so it has no aborts"
+  const byCode = new Map<number, string>()
+  const tags = new Set<string>()
+  for (const { code, error } of method.aborts) {
+    const reason = refuseCode(code)
+    if (reason !== undefined) return `abort ${error.name} has code ${code}, which is refused: ${reason}`
+    const other = byCode.get(code)
+    if (other !== undefined) return `aborts ${other} and ${error.name} both have code ${code} (${toHex(code)})`
+    if (tags.has(error.name)) return `abort ${error.name} is declared twice`
+    byCode.set(code, error.name)
+    tags.add(error.name)
+  }
+  return undefined
+}
+
+/**
+ * Whether a server that offers `offered` serves a client that asks for `wanted`: the same UUID, the same major version, and
+ * a minor version at least the client's.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isCompatible = (offered: Interface.Any, wanted: Interface.Any): boolean =>
+  offered.uuid === wanted.uuid && offered.version[0] === wanted.version[0] && offered.version[1] >= wanted.version[1]
+
+/**
+ * The abort that a method declares for an error, found by the error's class.
+ *
+ * @category aborts
+ * @since 0.1.0
+ */
+export const abortOf = (method: Method.Any, error: unknown): Abort.Any | undefined =>
+  method.aborts.find((abort) => error instanceof abort.error)

@@ -1,0 +1,303 @@
+/**
+ * Managers: the server's implementation of one interface, for one object or for all.
+ *
+ * Windows: the manager routines and entry-point vector of an interface, or the server object behind an interface pointer.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import { canonicalUuid, type Interface, type Method } from "./Interface.ts"
+import type { Cancellation, ServerCall } from "./ServerCall.ts"
+import type { RpcFault } from "./Status.ts"
+
+const TypeId = "~callisto/Manager"
+const HandOffTypeId = "~callisto/Manager/HandOff"
+
+// ----------------------------------------------------------------------------
+// routines
+// ----------------------------------------------------------------------------
+
+/**
+ * A routine that answers at once: the exit of its effect is the reply.
+ *
+ * @category routines
+ * @since 0.1.0
+ */
+export type Plain<in out M extends Method.Any, out R> = (
+  input: Method.In<M>,
+  call: ServerCall<M>
+) => Effect.Effect<Method.Out<M>, Method.Abort<M> | RpcFault, R>
+
+/**
+ * A routine whose successful return leaves the call open: somebody completes or aborts it later. Made with {@link handOff}.
+ *
+ * @category routines
+ * @since 0.1.0
+ */
+export interface HandOff<in out M extends Method.Any, out R> {
+  readonly [HandOffTypeId]: (
+    input: Method.In<M>,
+    call: ServerCall<M>
+  ) => Effect.Effect<unknown, Method.Abort<M> | RpcFault, R>
+}
+
+/**
+ * A routine of either kind.
+ *
+ * @category routines
+ * @since 0.1.0
+ */
+export type Routine<M extends Method.Any, R> = Plain<M, R> | HandOff<M, R>
+
+/**
+ * @category routines
+ * @since 0.1.0
+ */
+export declare namespace Routine {
+  /** The services that a routine needs. */
+  // deno-lint-ignore no-explicit-any
+  export type Services<T> = T extends (...args: any) => Effect.Effect<any, any, infer R> ? R
+    // deno-lint-ignore no-explicit-any
+    : T extends HandOff<any, infer R> ? R
+    : never
+}
+
+/**
+ * Makes a hand-off routine: its successful return is the hand-off, after which `ServerCall.complete`, `abort` or `run` ends
+ * the call, from any fiber. A failure before the return is the call's failure. After the hand-off a cancel only sets the
+ * call's flag, unless work is tied to the call with `ServerCall.run`.
+ *
+ * **Example** (Keep the call for a worker)
+ *
+ * ```ts
+ * import { Interface, Manager, type ServerCall } from "@callisto/rpc"
+ * import { Effect, Queue, Schema } from "effect"
+ *
+ * const Build = Interface.method({ in: Schema.String, out: Schema.String })
+ * const Jobs = Interface.make("Jobs", {
+ *   uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10",
+ *   version: [1, 0],
+ *   methods: { Build }
+ * })
+ *
+ * const makeManager = (jobs: Queue.Queue<[string, ServerCall.ServerCall<typeof Build>]>) =>
+ *   Manager.make(Jobs, {
+ *     Build: Manager.handOff((name, call) => Queue.offer(jobs, [name, call]))
+ *   })
+ * ```
+ *
+ * @category routines
+ * @since 0.1.0
+ */
+export const handOff = <M extends Method.Any, R>(
+  routine: (input: Method.In<M>, call: ServerCall<M>) => Effect.Effect<unknown, Method.Abort<M> | RpcFault, R>
+): HandOff<M, R> => ({ [HandOffTypeId]: routine })
+
+/** @internal */
+// deno-lint-ignore no-explicit-any
+export const isHandOff = (routine: Routine<any, any>): routine is HandOff<any, any> => typeof routine === "object"
+
+/** @internal */
+export const runnable = (
+  // deno-lint-ignore no-explicit-any
+  routine: Routine<any, never>
+): (input: unknown, call: ServerCall.Any) => Effect.Effect<unknown, unknown> =>
+  isHandOff(routine) ? routine[HandOffTypeId] : routine
+
+// ----------------------------------------------------------------------------
+// managers
+// ----------------------------------------------------------------------------
+
+/**
+ * A manager of interface `I`, whose routines need the services `R`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Manager<out I extends Interface.Any, out R> extends Pipeable {
+  readonly [TypeId]: typeof TypeId
+  readonly interface: I
+  // deno-lint-ignore no-explicit-any
+  readonly routines: { readonly [name: string]: Routine<any, R> }
+  /** @internal */
+  // deno-lint-ignore no-explicit-any
+  readonly middleware: Middleware<any, never, never> | undefined
+  /** The UUID of the one object that it serves, or `undefined` for all. */
+  readonly object: string | undefined
+  /** Whether clients in this process can make call objects. */
+  readonly callObjects: boolean
+  readonly cancellation: (method: string) => Cancellation
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Manager {
+  /** Any manager. */
+  // deno-lint-ignore no-explicit-any
+  export type Any = Manager<any, any>
+  /** The services that the routines of a manager need. */
+  export type Services<T> = T extends Manager<infer _I, infer R> ? R : never
+  /** The routines for an interface: one for each method. */
+  export type Routines<I extends Interface.Any> = {
+    // deno-lint-ignore no-explicit-any
+    readonly [K in Interface.MethodName<I>]: Routine<I["methods"][K], any>
+  }
+}
+
+/**
+ * What runs around each routine of a manager.
+ *
+ * @category middleware
+ * @since 0.1.0
+ */
+export type Middleware<in out E, in R, out R2> = <A>(
+  routine: Effect.Effect<A, E | RpcFault, R>,
+  call: ServerCall.Any
+) => Effect.Effect<A, E | RpcFault, R2>
+
+class ManagerImpl implements Manager<Interface.Any, unknown> {
+  readonly [TypeId] = TypeId
+  readonly interface: Interface.Any
+  readonly routines: Manager.Any["routines"]
+  readonly middleware: Manager.Any["middleware"]
+  readonly object: string | undefined
+  readonly callObjects: boolean
+  readonly cancellation: (method: string) => Cancellation
+
+  constructor(fields: Omit<Manager.Any, typeof TypeId | "pipe">) {
+    this.interface = fields.interface
+    this.routines = fields.routines
+    this.middleware = fields.middleware
+    this.object = fields.object
+    this.callObjects = fields.callObjects
+    this.cancellation = fields.cancellation
+  }
+
+  pipe() {
+    // deno-lint-ignore prefer-rest-params
+    return pipeArguments(this, arguments)
+  }
+}
+
+/**
+ * Makes the manager of an interface: one routine for each method.
+ *
+ * **Details**
+ *
+ * A plain routine gets the in parameters and the server call; its effect succeeds with the out parameters, or fails with a
+ * declared abort or an `RpcFault`. A defect ends that one call with fault 0x1C000012 and is logged on the server. What the
+ * routines need is asked of the context in which the server is made.
+ *
+ * - `object`: the UUID of the one object that this manager serves; without it, it serves all. Throws a `TypeError` for what is
+ *   not a UUID.
+ * - `callObjects`: `false` declines to offer call objects to clients in this process; the one-shot form still works.
+ * - `cancellation`: what a cancel does, for all methods or for each by name; by default `interrupt`.
+ *
+ * Throws a `TypeError` for a method without a routine, or a routine without a method.
+ *
+ * **Example** (A manager with one routine)
+ *
+ * ```ts
+ * import { Interface, Manager } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ *
+ * Manager.make(Sums, {
+ *   Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0))
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <I extends Interface.Any, const T extends Manager.Routines<I>>(
+  iface: I,
+  routines: T & { readonly [K in Exclude<keyof T, Interface.MethodName<I>>]: never },
+  options?: {
+    readonly object?: string
+    readonly callObjects?: boolean
+    readonly cancellation?: Cancellation | { readonly [K in Interface.MethodName<I>]?: Cancellation }
+  }
+): Manager<I, Routine.Services<T[keyof T]>> => {
+  const refuse = (problem: string): never => {
+    throw new TypeError(`Manager of ${iface.name}: ${problem}.`)
+  }
+  for (const name of Object.keys(iface.methods)) {
+    if (!Object.hasOwn(routines, name)) refuse(`method ${name} has no routine`)
+  }
+  for (const name of Object.keys(routines)) {
+    if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
+  }
+  const object = options?.object === undefined ? undefined : canonicalUuid(options.object)
+  if (options?.object !== undefined && object === undefined) {
+    refuse(`object ${JSON.stringify(options.object)} is not a UUID`)
+  }
+  const cancellation = options?.cancellation ?? "interrupt"
+  return new ManagerImpl({
+    interface: iface,
+    routines: routines as Manager.Any["routines"],
+    middleware: undefined,
+    object,
+    callObjects: options?.callObjects ?? true,
+    cancellation: (method) =>
+      typeof cancellation === "string"
+        ? cancellation
+        : (cancellation as Record<string, Cancellation | undefined>)[method] ?? "interrupt"
+  }) as Manager.Any
+}
+
+/**
+ * Runs a function around each routine of a manager: for authorization, rate limits, logging, or to provide services. It
+ * sees the server call. Of several the last one added runs outermost.
+ *
+ * **Details**
+ *
+ * Of a hand-off routine it sees the part up to the hand-off. To refuse a call, fail with an `RpcFault`, for instance with
+ * code 5 (access denied).
+ *
+ * **Example** (Refuse calls from other machines)
+ *
+ * ```ts
+ * import { Interface, Manager, ServerCall, Status } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const Clock = Interface.make("Clock", {
+ *   uuid: "b5d3f7c1-2f64-4c46-8d55-0f3a9c1e7a21",
+ *   version: [1, 0],
+ *   methods: { Reset: Interface.method({}) }
+ * })
+ *
+ * Manager.make(Clock, { Reset: () => Effect.void }).pipe(
+ *   Manager.middleware((routine, call) =>
+ *     ServerCall.peer(call) === "local" ? routine : Effect.fail(new Status.RpcFault({ code: 5 }))
+ *   )
+ * )
+ * ```
+ *
+ * @category middleware
+ * @since 0.1.0
+ */
+export const middleware: {
+  <I extends Interface.Any, R, R2>(
+    middleware: Middleware<Interface.Aborts<I>, R, R2>
+  ): (self: Manager<I, R>) => Manager<I, R2>
+  <I extends Interface.Any, R, R2>(
+    self: Manager<I, R>,
+    middleware: Middleware<Interface.Aborts<I>, R, R2>
+  ): Manager<I, R2>
+} = dual(2, (self: Manager.Any, outer: NonNullable<Manager.Any["middleware"]>): Manager.Any => {
+  const inner = self.middleware
+  return new ManagerImpl({
+    ...self,
+    middleware: inner === undefined ? outer : (routine, call) => outer(inner(routine, call), call)
+  }) as Manager.Any
+})

@@ -1,0 +1,214 @@
+/**
+ * Spans and metrics of calls.
+ *
+ * Spans are made only where somebody looks: for client calls when the calling fiber has a tracer of its own, for server
+ * calls when the fiber that made the server had one. Metrics are counted by servers that were made, and bindings that were
+ * bound, with {@link enabled} set.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
+import type { Operation } from "./Interface.ts"
+
+// ----------------------------------------------------------------------------
+// outcomes
+// ----------------------------------------------------------------------------
+
+/**
+ * How a call ended: `replied` with out parameters, `aborted` with an exception code, `cancelled`, or `lost` with the
+ * connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Kind = "replied" | "aborted" | "cancelled" | "lost"
+
+/** @internal */
+export const kindOf = (outcome: Exit.Exit<unknown, unknown>): Kind => {
+  if (outcome._tag === "Success") return "replied"
+  const tag = failureOf(outcome)?._tag
+  return tag === "CallCancelled" ? "cancelled" : tag === "RpcTransportError" ? "lost" : "aborted"
+}
+
+interface Failure {
+  readonly _tag: string
+  readonly code?: number
+  readonly status?: number
+}
+
+const failureOf = (outcome: Exit.Failure<unknown, unknown>): Failure | undefined => {
+  for (const reason of outcome.cause.reasons) {
+    if (reason._tag === "Fail") return reason.error as Failure
+  }
+  return undefined
+}
+
+/** The number that tells one outcome from another: 0 for a reply, else the exception code or status. */
+const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): number => {
+  if (outcome._tag === "Success") return 0
+  const failure = failureOf(outcome)
+  const abort = operation.method.aborts.find((abort) => failure instanceof abort.error)
+  return abort?.code ?? failure?.code ?? failure?.status ?? 1818
+}
+
+// ----------------------------------------------------------------------------
+// spans
+// ----------------------------------------------------------------------------
+
+const makeSpan = (
+  tracer: Tracer.Tracer,
+  clock: Clock.Clock,
+  operation: Operation,
+  kind: "client" | "server",
+  parent: Tracer.AnySpan | undefined
+): Tracer.Span => {
+  const span = tracer.span({
+    name: `${operation.interface.name}.${operation.name}`,
+    parent: Option.fromUndefinedOr(parent),
+    annotations: Context.empty(),
+    links: [],
+    startTime: clock.currentTimeNanosUnsafe(),
+    kind,
+    root: parent === undefined,
+    sampled: parent?.sampled ?? true
+  })
+  span.attribute("rpc.system", "dce_rpc")
+  span.attribute("rpc.service", operation.interface.name)
+  span.attribute("rpc.method", operation.name)
+  span.attribute("callisto.uuid", operation.interface.uuid)
+  span.attribute("callisto.opnum", operation.opnum)
+  return span
+}
+
+/**
+ * The span of a client's call, or `undefined` where the fiber has no tracer of its own.
+ *
+ * @internal
+ */
+export const clientSpan = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  operation: Operation
+): Tracer.Span | undefined => {
+  const { span, tracer, tracerEnabled } = fiber.cache
+  if (tracer === undefined || !tracerEnabled) return undefined
+  return makeSpan(tracer, fiber.getRef(Clock.Clock), operation, "client", span)
+}
+
+/**
+ * The span of a server call.
+ *
+ * @internal
+ */
+export const serverSpan: typeof makeSpan = makeSpan
+
+/** @internal */
+export const endSpan = (
+  span: Tracer.Span,
+  clock: Clock.Clock,
+  operation: Operation,
+  outcome: Exit.Exit<unknown, unknown>,
+  exit: Exit.Exit<unknown, unknown> = outcome
+): void => {
+  span.attribute("callisto.outcome", kindOf(outcome))
+  span.attribute("callisto.code", codeOf(operation, outcome))
+  span.end(clock.currentTimeNanosUnsafe(), exit)
+}
+
+/** @internal */
+export const cancelEvent = (
+  span: Tracer.Span,
+  clock: Clock.Clock,
+  name: string,
+  attributes?: Record<string, unknown>
+): void => span.event(name, clock.currentTimeNanosUnsafe(), attributes)
+
+// ----------------------------------------------------------------------------
+// metrics
+// ----------------------------------------------------------------------------
+
+/**
+ * Whether calls are counted. Read when a server is made and when a binding is bound; off by default.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const enabled: Context.Reference<boolean> = Context.Reference<boolean>("@callisto/rpc/Observability/enabled", {
+  defaultValue: () => false
+})
+
+/**
+ * Switches metrics on for what is made with it.
+ *
+ * **Details**
+ *
+ * Each metric has the attribute `side` (`client` or `server`):
+ *
+ * - `callisto_calls_begun`, a counter;
+ * - `callisto_calls_in_progress`, a gauge;
+ * - `callisto_calls_completed`, a counter, with the attribute `outcome` (`replied`, `aborted`, `cancelled`, `lost`, and
+ *   `abandoned` for a call whose client is gone);
+ * - `callisto_call_duration`, a histogram in milliseconds.
+ *
+ * **Example** (Counting calls)
+ *
+ * ```ts
+ * import { Observability } from "@callisto/rpc"
+ * import { Effect, Metric } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   // make servers and bindings, make calls
+ *   return yield* Metric.dump
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Observability.layer))
+ * ```
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<never> = Layer.succeed(enabled, true)
+
+/**
+ * Counts calls of one side.
+ *
+ * @internal
+ */
+export interface Metrics {
+  readonly begun: () => void
+  readonly completed: (outcome: Kind | "abandoned", millis: number) => void
+}
+
+const begun = Metric.counter("callisto_calls_begun", { description: "Calls begun", incremental: true })
+const inProgress = Metric.gauge("callisto_calls_in_progress", { description: "Calls in progress" })
+const completed = Metric.counter("callisto_calls_completed", { description: "Calls ended, by outcome", incremental: true })
+const duration = Metric.histogram("callisto_call_duration", {
+  description: "Time from begin to the end of a call, in milliseconds",
+  boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 })
+})
+
+/** @internal */
+export const metrics = (context: Context.Context<never>, side: "client" | "server"): Metrics | undefined => {
+  if (!Context.get(context, enabled)) return undefined
+  const attributes = { side }
+  const begunHere = Metric.withAttributes(begun, attributes)
+  const inProgressHere = Metric.withAttributes(inProgress, attributes)
+  const durationHere = Metric.withAttributes(duration, attributes)
+  return {
+    begun: () => {
+      begunHere.updateUnsafe(1, context)
+      inProgressHere.modifyUnsafe(1, context)
+    },
+    completed: (outcome, millis) => {
+      inProgressHere.modifyUnsafe(-1, context)
+      Metric.withAttributes(completed, { side, outcome }).updateUnsafe(1, context)
+      durationHere.updateUnsafe(millis, context)
+    }
+  }
+}

@@ -1,0 +1,563 @@
+/**
+ * The server's handle to one dispatched call. A manager answers through its effect, or keeps this handle and completes or
+ * aborts the call later, from any fiber.
+ *
+ * Windows: the server's `RPC_ASYNC_STATE`, and `ICancelMethodCalls` on the server's side.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import { hasProperty } from "effect/Predicate"
+import type * as Tracer from "effect/Tracer"
+import type * as Types from "effect/Types"
+import { Server as State, serverTable } from "./CallState.ts"
+import { type Abort, abortOf, type Method, type Operation, refuseCode } from "./Interface.ts"
+import * as Observability from "./Observability.ts"
+import { BadStubData, CallCancelled, InvalidAsyncHandle, RpcFault, type RpcTransportError } from "./Status.ts"
+import { Waiters } from "./Synchronize.ts"
+
+const TypeId = "~callisto/ServerCall"
+
+/**
+ * One dispatched call of a method.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServerCall<in out M extends Method.Any> extends Pipeable {
+  readonly [TypeId]: Types.Invariant<M>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace ServerCall {
+  /** A server call of any method. */
+  // deno-lint-ignore no-explicit-any
+  export type Any = ServerCall<any>
+}
+
+/**
+ * How strongly the caller of a call is authenticated, from weakest to strongest.
+ *
+ * Windows: `RPC_C_AUTHN_LEVEL`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type AuthenticationLevel = "none" | "connect" | "call" | "packet" | "integrity" | "privacy"
+
+/**
+ * Who makes a call. Calls inside one process have no name, and the level `privacy`: nobody else can see or change them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Caller {
+  readonly name: string | undefined
+  readonly level: AuthenticationLevel
+}
+
+/**
+ * Where calls come from: one association of one client.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Origin {
+  readonly caller: Caller
+  /** The transport's peer address; `"local"` inside one process. */
+  readonly peer: string
+}
+
+/**
+ * What ends a call: the out parameters, or the failure that the client's `finish` gives.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Outcome = Exit.Exit<unknown, Abort.Error | RpcFault | CallCancelled | RpcTransportError>
+
+/**
+ * The client of a server call, as the server sees it. It gets exactly one reply, or none when it is gone.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Client {
+  /** Takes the outcome. Out parameters that can't be marshalled end the call with fault 1783, and are reported back. */
+  readonly reply: (outcome: Outcome) => BadStubData | undefined
+}
+
+/**
+ * Why a manager should stop: the client asked for it, gave the call up, or lost its connection. `Ended`: none of these
+ * before the call ended.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type CancelReason = "Cancelled" | "Orphaned" | "Disconnected" | "Ended"
+
+/**
+ * What a cancel does to a manager. `interrupt`: it interrupts the manager's fiber. `cooperative`: it only sets the flag that
+ * {@link testCancel} and {@link awaitCancel} see. `disabled`: in process the client's cancel is refused.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Cancellation = "interrupt" | "cooperative" | "disabled"
+
+/**
+ * One method of one manager, as a server runs it.
+ *
+ * @internal
+ */
+export interface Dispatch {
+  readonly operation: Operation
+  readonly routine: (input: unknown, call: ServerCall.Any) => Effect.Effect<unknown, unknown>
+  readonly handOff: boolean
+  readonly cancellation: Cancellation
+  /** Runs an effect in the context of the server, with the method in its log annotations. */
+  readonly fork: <A, E>(effect: Effect.Effect<A, E>, span: Tracer.Span | undefined) => Fiber.Fiber<A, E>
+  readonly host: Host
+}
+
+/**
+ * What a server call needs of its server.
+ *
+ * @internal
+ */
+export interface Host {
+  readonly clock: Clock.Clock
+  readonly metrics: Observability.Metrics | undefined
+  readonly remove: (call: ServerCallImpl) => void
+}
+
+const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
+
+/**
+ * A dispatched call.
+ *
+ * @internal
+ */
+export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.Any> {
+  declare readonly [TypeId]: Types.Invariant<Method.Any>
+  readonly dispatch: Dispatch
+  readonly origin: Origin
+  readonly object: string | undefined
+  client: Client | undefined
+  state: State = State.dispatched
+  reason: Exclude<CancelReason, "Ended"> | undefined = undefined
+  startedAt = 0
+  span: Tracer.Span | undefined = undefined
+  /** The fiber of the routine while it runs; `starting` until it is known. */
+  fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
+  tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
+  // The server's list of its calls.
+  previous: ServerCallImpl | undefined = undefined
+  next: ServerCallImpl | undefined = undefined
+
+  constructor(dispatch: Dispatch, client: Client, origin: Origin, object: string | undefined) {
+    super()
+    this.dispatch = dispatch
+    this.client = client
+    this.origin = origin
+    this.object = object
+  }
+
+  pipe() {
+    // deno-lint-ignore prefer-rest-params
+    return pipeArguments(this, arguments)
+  }
+
+  get cancelDisabled(): boolean {
+    return this.dispatch.cancellation === "disabled"
+  }
+
+  get dispatched(): boolean {
+    return true
+  }
+
+  get isOpen(): boolean {
+    return this.state !== State.ended
+  }
+
+  /** The routine has ended. The return of a hand-off routine leaves the call to whoever completes it. */
+  returned(exit: Exit.Exit<unknown, unknown>): void {
+    this.fiber = undefined
+    const row = serverTable[this.state]
+    if (row.state === "ended") this.dispatch.host.remove(this)
+    if (exit._tag === "Failure") this.settle(exit)
+    else if (this.dispatch.handOff) this.state = row.next.handOff ?? this.state
+    else this.settle(exit)
+  }
+
+  /** An exit is the reply, unless the call was answered already. */
+  settle(exit: Exit.Exit<unknown, unknown>): void {
+    if (exit._tag === "Failure") {
+      if (this.reason === undefined || Cause.hasDies(exit.cause)) this.logUnexpected(exit.cause)
+      if (serverTable[this.state].abort === "replies") this.end(this.failure(exit.cause), exit)
+    } else if (serverTable[this.state].complete === "replies") {
+      const refused = this.end(exit as Outcome)
+      if (refused !== undefined) this.log("The manager's out parameters were refused", Cause.fail(refused))
+    }
+  }
+
+  /** Ends the call with a reply. The entry goes first, so that whoever is woken by the reply finds the call ended. */
+  end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): BadStubData | undefined {
+    const { client } = this
+    this.leave(outcome, exit)
+    return client?.reply(outcome)
+  }
+
+  /** Ends the call for a client that is gone. */
+  gone(reason: "Orphaned" | "Disconnected"): void {
+    if (serverTable[this.state].gone === "nothing") return
+    this.reason ??= reason
+    if (this.span !== undefined) Observability.cancelEvent(this.span, this.dispatch.host.clock, reason)
+    this.leave(undefined, Exit.fail(new CallCancelled()))
+    this.interrupt()
+  }
+
+  orphan(): void {
+    this.gone("Orphaned")
+  }
+
+  cancel(): void {
+    if (serverTable[this.state].cancel === "nothing" || this.reason !== undefined) return
+    this.reason = "Cancelled"
+    const { cancellation, host } = this.dispatch
+    if (this.span !== undefined) Observability.cancelEvent(this.span, host.clock, "Cancelled")
+    this.wakeUnsafe(undefined)
+    if (cancellation === "interrupt") this.interruptRoutine()
+    if (cancellation !== "disabled") this.interruptTied()
+  }
+
+  /** Interrupts all work that belongs to the call. */
+  interrupt(): void {
+    this.interruptRoutine()
+    this.interruptTied()
+  }
+
+  private logUnexpected(cause: Cause.Cause<unknown>): void {
+    if (Cause.hasDies(cause)) this.log("The manager died", cause)
+    else if (Cause.hasInterruptsOnly(cause) && this.state !== State.ended) this.log("The manager was interrupted", cause)
+  }
+
+  log(message: string, cause: Cause.Cause<unknown>): void {
+    this.dispatch.fork(Effect.logError(message, cause), this.span)
+  }
+
+  /** The outcome for a routine that failed, died or was interrupted. */
+  failure(cause: Cause.Cause<unknown>): Outcome {
+    const failure = cause.reasons.find(Cause.isFailReason)
+    if (failure !== undefined) return this.abortion(failure.error)
+    if (Cause.hasDies(cause)) return unspecified()
+    return this.reason === undefined ? unspecified() : Exit.fail(new CallCancelled())
+  }
+
+  /** The outcome for an abort with an error. */
+  abortion(error: unknown): Outcome {
+    const { method, name, interface: { name: interfaceName } } = this.dispatch.operation
+    if (abortOf(method, error) !== undefined) return Exit.fail(error as Abort.Error)
+    if (!(error instanceof RpcFault)) {
+      this.log(`${interfaceName}.${name} failed with an error that the method does not declare`, Cause.fail(error))
+      return unspecified()
+    }
+    const reason = refuseCode(error.code)
+    if (reason === undefined) return Exit.fail(error)
+    this.log(`${interfaceName}.${name} failed with RpcFault ${error.code}, which is refused: ${reason}`, Cause.fail(error))
+    return unspecified()
+  }
+
+  /** The end of every call: `outcome` is missing when its client is gone. */
+  private leave(outcome: Outcome | undefined, exit: Exit.Exit<unknown, unknown>): void {
+    const { dispatch: { host, operation }, span } = this
+    this.state = serverTable[this.state].next.end ?? this.state
+    this.client = undefined
+    if (this.fiber === undefined) host.remove(this)
+    if (span !== undefined) Observability.endSpan(span, host.clock, operation, outcome ?? exit, exit)
+    host.metrics?.completed(
+      outcome === undefined ? "abandoned" : Observability.kindOf(outcome),
+      host.clock.currentTimeMillisUnsafe() - this.startedAt
+    )
+    this.wakeUnsafe(undefined)
+  }
+
+  private interruptRoutine(): void {
+    if (typeof this.fiber === "object") this.fiber.interruptUnsafe()
+  }
+
+  private interruptTied(): void {
+    // Settling a fiber takes it out of the set.
+    if (this.tied !== undefined) { for (const fiber of [...this.tied]) fiber.interruptUnsafe() }
+  }
+}
+
+const impl = (call: ServerCall.Any): ServerCallImpl => call as unknown as ServerCallImpl
+
+/**
+ * Whether a value is a {@link ServerCall}.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isServerCall = (u: unknown): u is ServerCall.Any => u instanceof ServerCallImpl || hasProperty(u, TypeId)
+
+const ended = (): Effect.Effect<never, InvalidAsyncHandle> =>
+  Effect.fail(new InvalidAsyncHandle({ handle: "server call" }))
+
+// ----------------------------------------------------------------------------
+// ending a call
+// ----------------------------------------------------------------------------
+
+/**
+ * Completes the call: sends the out parameters. A method without results takes none.
+ *
+ * **Details**
+ *
+ * Exactly one of `complete`, {@link abort}, {@link run} and the exit of the routine ends a call. Fails with
+ * `InvalidAsyncHandle` when the call has ended already or its client is gone, and with `BadStubData` when the out parameters
+ * can't be marshalled; the client's call then ends with fault 1783. Once passed, the out parameters belong to the client: do
+ * not change them any more.
+ *
+ * Windows: `RpcAsyncCompleteCall` on the server.
+ *
+ * **Example** (A call that is completed by another fiber)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Queue, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const queue = yield* Queue.unbounded<() => Effect.Effect<void>>()
+ *   const manager = Manager.make(Sums, {
+ *     Add: Manager.handOff((numbers, call) =>
+ *       Effect.asVoid(Queue.offer(queue, () =>
+ *         ServerCall.complete(call, numbers.reduce((a, b) => a + b, 0)).pipe(Effect.ignore)
+ *       ))
+ *     )
+ *   })
+ *   yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(queue), (work) => work())))
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category ending a call
+ * @since 0.1.0
+ */
+export const complete: {
+  <M extends Method.Any>(
+    self: ServerCall<M>,
+    ...out: Method.Results<M>
+  ): Effect.Effect<void, InvalidAsyncHandle | BadStubData>
+} = (self: ServerCall.Any, out?: unknown): Effect.Effect<void, InvalidAsyncHandle | BadStubData> =>
+  Effect.suspend((): Effect.Effect<void, InvalidAsyncHandle | BadStubData> => {
+    const call = impl(self)
+    if (serverTable[call.state].complete !== "replies") return ended()
+    const refused = call.end(Exit.succeed(out))
+    return refused === undefined ? Effect.void : Effect.fail(refused)
+  })
+
+/**
+ * Aborts the call: sends the exception code of a declared abort, or of an `RpcFault`, and no out parameters.
+ *
+ * **Details**
+ *
+ * Fails with `InvalidAsyncHandle` when the call has ended already or its client is gone. An error that the method does not
+ * declare, and an `RpcFault` whose code can't be an abort, end the call with fault 0x1C000012; the server's log says why.
+ *
+ * Windows: `RpcAsyncAbortCall`.
+ *
+ * @category ending a call
+ * @since 0.1.0
+ */
+export const abort: {
+  <M extends Method.Any>(
+    error: Method.Abort<M> | RpcFault
+  ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle>
+  <M extends Method.Any>(
+    self: ServerCall<M>,
+    error: Method.Abort<M> | RpcFault
+  ): Effect.Effect<void, InvalidAsyncHandle>
+} = dual(
+  (args) => isServerCall(args[0]),
+  (self: ServerCall.Any, error: Abort.Error): Effect.Effect<void, InvalidAsyncHandle> =>
+    Effect.suspend(() => {
+      const call = impl(self)
+      if (serverTable[call.state].abort !== "replies") return ended()
+      call.end(call.abortion(error))
+      return Effect.void
+    })
+)
+
+/**
+ * Ties an effect to the call: its exit is the reply, and the client's cancel and its going away interrupt it. For work after
+ * a hand-off.
+ *
+ * **Details**
+ *
+ * The effect runs in a child of the calling fiber, which waits for it. Succeeds when the effect is over, whatever its exit;
+ * fails with `InvalidAsyncHandle`, without running it, when the call has ended already. If the calling fiber itself is
+ * interrupted, the call ends with fault 0x1C000012.
+ *
+ * **Example** (A worker whose work ends when the client cancels)
+ *
+ * ```ts
+ * import { Manager, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ * import { Interface } from "@callisto/rpc"
+ *
+ * const Jobs = Interface.make("Jobs", {
+ *   uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10",
+ *   version: [1, 0],
+ *   methods: { Build: Interface.method({ in: Schema.String, out: Schema.String }) }
+ * })
+ *
+ * Manager.make(Jobs, {
+ *   Build: Manager.handOff((name, call) =>
+ *     ServerCall.run(call, Effect.delay(Effect.succeed(`${name} is built`), "1 second")).pipe(
+ *       Effect.ignore,
+ *       Effect.forkDetach,
+ *       Effect.asVoid
+ *     )
+ *   )
+ * })
+ * ```
+ *
+ * @category ending a call
+ * @since 0.1.0
+ */
+export const run: {
+  <M extends Method.Any, R>(
+    effect: Effect.Effect<Method.Out<M>, Method.Abort<M> | RpcFault, R>
+  ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle, R>
+  <M extends Method.Any, R>(
+    self: ServerCall<M>,
+    effect: Effect.Effect<Method.Out<M>, Method.Abort<M> | RpcFault, R>
+  ): Effect.Effect<void, InvalidAsyncHandle, R>
+} = dual(
+  2,
+  <R>(self: ServerCall.Any, effect: Effect.Effect<unknown, unknown, R>): Effect.Effect<void, InvalidAsyncHandle, R> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        const call = impl(self)
+        if (serverTable[call.state].run !== "ties") return ended()
+        return Effect.flatMap(Effect.forkChild(effect, { startImmediately: true }), (fiber) => {
+          const tied = call.tied ??= new Set()
+          tied.add(fiber)
+          // The cancel may have come before the effect was tied, or while it started.
+          if (call.reason !== undefined && !call.cancelDisabled) fiber.interruptUnsafe()
+          return Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber)).pipe(
+            Effect.onExit(() => {
+              tied.delete(fiber)
+              call.settle(fiber.pollUnsafe()!)
+              return Effect.void
+            }),
+            Effect.asVoid
+          )
+        })
+      })
+    )
+)
+
+// ----------------------------------------------------------------------------
+// cancellation
+// ----------------------------------------------------------------------------
+
+/**
+ * Whether the client has asked to cancel the call, or is gone. Asking changes nothing: the call must still be completed or
+ * aborted, and may be completed normally.
+ *
+ * Windows: `RpcServerTestCancel`, `ICancelMethodCalls::TestCancel`.
+ *
+ * @category cancellation
+ * @since 0.1.0
+ */
+export const testCancel = (self: ServerCall.Any): Effect.Effect<boolean> =>
+  Effect.sync(() => impl(self).reason !== undefined)
+
+/**
+ * Waits until the client cancels the call or goes away, and says which. Gives `Ended` when the call ends without that.
+ *
+ * Windows: `RpcServerSubscribeForNotification` for `RpcNotificationCallCancel` and `RpcNotificationClientDisconnect`.
+ *
+ * @category cancellation
+ * @since 0.1.0
+ */
+export const awaitCancel = (self: ServerCall.Any): Effect.Effect<CancelReason> =>
+  Effect.callback((resume) => {
+    const call = impl(self)
+    const answer = () => resume(Effect.succeed(call.reason ?? "Ended"))
+    if (call.reason !== undefined || call.state === State.ended) return answer()
+    call.addWaiterUnsafe(answer)
+    return Effect.sync(() => call.removeWaiterUnsafe(answer))
+  })
+
+// ----------------------------------------------------------------------------
+// facts
+// ----------------------------------------------------------------------------
+
+/**
+ * Who makes the call, and how strongly that is authenticated.
+ *
+ * @category facts
+ * @since 0.1.0
+ */
+export const caller = (self: ServerCall.Any): Caller => impl(self).origin.caller
+
+/**
+ * The transport's address of the client; `"local"` inside one process.
+ *
+ * @category facts
+ * @since 0.1.0
+ */
+export const peer = (self: ServerCall.Any): string => impl(self).origin.peer
+
+/**
+ * The UUID of the object that the client's binding names, if it names one.
+ *
+ * Windows: `RpcBindingInqObject` on the server.
+ *
+ * @category facts
+ * @since 0.1.0
+ */
+export const object = (self: ServerCall.Any): string | undefined => impl(self).object
+
+/**
+ * The method that is called, with its opnum and its interface.
+ *
+ * @category facts
+ * @since 0.1.0
+ */
+export const operation = (self: ServerCall.Any): Operation => impl(self).dispatch.operation
+
+/**
+ * How long ago the call was dispatched, by the server's clock.
+ *
+ * @category facts
+ * @since 0.1.0
+ */
+export const age = (self: ServerCall.Any): Effect.Effect<Duration.Duration> =>
+  Effect.sync(() => {
+    const call = impl(self)
+    return Duration.millis(call.dispatch.host.clock.currentTimeMillisUnsafe() - call.startedAt)
+  })
