@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -94,6 +94,11 @@ export interface Remote {
 export interface Binding<in out I extends Interface.Any> extends Pipeable {
   readonly [TypeId]: Types.Invariant<I>
   readonly interface: I
+  readonly channel: Channel
+  /** How long a cancel waits for the server's answer, unless it says otherwise. */
+  readonly cancelTimeout: Duration.Duration
+  /** @internal */
+  readonly metrics: Observability.Metrics | undefined
 }
 
 /**
@@ -102,7 +107,6 @@ export interface Binding<in out I extends Interface.Any> extends Pipeable {
  */
 export declare namespace Binding {
   /** Any binding. */
-  // deno-lint-ignore no-explicit-any
   export type Any = Binding<any>
 }
 
@@ -121,15 +125,19 @@ export interface Options {
   readonly cancelTimeout?: Duration.Input
 }
 
-/** @internal */
-export class BindingImpl<I extends Interface.Any> implements Binding<I> {
+class BindingImpl<I extends Interface.Any> implements Binding<I> {
   declare readonly [TypeId]: Types.Invariant<I>
   readonly interface: I
   readonly channel: Channel
-  readonly cancelTimeout: Duration.Input
+  readonly cancelTimeout: Duration.Duration
   readonly metrics: Observability.Metrics | undefined
 
-  constructor(iface: I, channel: Channel, cancelTimeout: Duration.Input, metrics: Observability.Metrics | undefined) {
+  constructor(
+    iface: I,
+    channel: Channel,
+    cancelTimeout: Duration.Duration,
+    metrics: Observability.Metrics | undefined
+  ) {
     this.interface = iface
     this.channel = channel
     this.cancelTimeout = cancelTimeout
@@ -137,7 +145,6 @@ export class BindingImpl<I extends Interface.Any> implements Binding<I> {
   }
 
   pipe() {
-    // deno-lint-ignore prefer-rest-params
     return pipeArguments(this, arguments)
   }
 }
@@ -153,9 +160,10 @@ export const make = <I extends Interface.Any>(
   channel: Channel,
   options?: { readonly cancelTimeout?: Duration.Input }
 ): Effect.Effect<Binding<I>> =>
-  Effect.map(Effect.context<never>(), (context) =>
-    new BindingImpl(iface, channel, options?.cancelTimeout ?? 0, Observability.metrics(context, "client"))
-  )
+  Effect.map(Effect.context<never>(), (context) => {
+    const cancelTimeout = Duration.fromInputUnsafe(options?.cancelTimeout ?? 0)
+    return new BindingImpl(iface, channel, cancelTimeout, Observability.metrics(context, "client"))
+  })
 
 // ----------------------------------------------------------------------------
 // in the same process
@@ -219,7 +227,10 @@ class LocalChannel implements Channel, Origin {
       ? registration.byName
       : mapOperations(wanted, (operation) => registration.byOpnum.get(operation.opnum))
     this.checks = options.validate
-      ? mapOperations(wanted, (operation) => makeChecks(operation.method, this.dispatches[operation.name]?.operation.method))
+      ? mapOperations(
+        wanted,
+        (operation) => makeChecks(operation.method, this.dispatches[operation.name]?.operation.method)
+      )
       : undefined
   }
 
@@ -254,7 +265,9 @@ class LocalChannel implements Channel, Origin {
 
   close(): void {
     this.open = false
-    const lost = Exit.fail(new RpcTransportError({ status: 1726, detail: "the binding was closed while the call was in progress" }))
+    const lost = Exit.fail(
+      new RpcTransportError({ status: 1726, detail: "the binding was closed while the call was in progress" })
+    )
     for (const call of this.server.snapshot()) {
       if (call.origin !== this) continue
       const client = call.client
@@ -271,8 +284,10 @@ class LocalChannel implements Channel, Origin {
 
   private release(waiting: Undispatched): void {
     if (!this.undispatched.delete(waiting)) return
-    if (this.open && this.server.accepting) return this.dispatch(waiting.dispatch, waiting.client, waiting.call, waiting.input)
-    waiting.client.reply(Exit.fail(gone("the server in this process was shut down before it dispatched the call")))
+    if (this.open && this.server.accepting) {
+      return this.dispatch(waiting.dispatch, waiting.client, waiting.call, waiting.input)
+    }
+    waiting.client.reply(Exit.fail(gone("the server was gone before it dispatched the call")))
   }
 }
 
@@ -416,7 +431,9 @@ export const local = <I extends Interface.Any>(
         new NoInterface({
           interface: `${iface.name} ${iface.version.join(".")}`,
           uuid: iface.uuid,
-          detail: `the server offers no compatible version of it for ${object === undefined ? "no object" : `object ${object}`}`
+          detail: `the server offers no compatible version of it for ${
+            object === undefined ? "no object" : `object ${object}`
+          }`
         })
       )
     }
@@ -450,8 +467,7 @@ export interface Bound<in out Key extends string, in out I extends Interface.Any
  * @since 0.1.0
  */
 export interface Service<in out Key extends string, in out I extends Interface.Any>
-  extends Context.Service<Bound<Key, I>, Binding<I>>
-{
+  extends Context.Service<Bound<Key, I>, Binding<I>> {
   /** Binds to a server in the same process. */
   readonly local: (server: Server.Server, options?: LocalOptions) => Layer.Layer<Bound<Key, I>, NoInterface>
   /** Binds to the server of the context. */
@@ -489,7 +505,8 @@ export interface Service<in out Key extends string, in out I extends Interface.A
  */
 export const Service = <const Key extends string, I extends Interface.Any>(key: Key, iface: I): Service<Key, I> => {
   const service = Context.Service<Bound<Key, I>, Binding<I>>(key)
-  const fromServer = (server: Server.Server, options?: LocalOptions) => Layer.effect(service, local(server, iface, options))
+  const fromServer = (server: Server.Server, options?: LocalOptions) =>
+    Layer.effect(service, local(server, iface, options))
   return Object.assign(service, {
     local: fromServer,
     layer: Layer.unwrap(Effect.map(Server.Server, (server) => fromServer(server)))

@@ -23,7 +23,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
-import type { Binding, BindingImpl, Outgoing, Remote } from "./Binding.ts"
+import type { Binding, Outgoing, Remote } from "./Binding.ts"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "./CallState.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
@@ -67,7 +67,6 @@ export interface Call<in out I extends Interface.Any> extends Pipeable {
  */
 export declare namespace Call {
   /** Any call object. */
-  // deno-lint-ignore no-explicit-any
   export type Any = Call<any>
 }
 
@@ -79,8 +78,7 @@ export declare namespace Call {
  * @since 0.1.0
  */
 export interface Pending<in out I extends Interface.Any, in out K extends keyof I["methods"]>
-  extends Waitable<CallComplete | InvalidAsyncHandle>, Pipeable
-{
+  extends Waitable<CallComplete | InvalidAsyncHandle>, Pipeable {
   readonly [PendingTypeId]: { readonly _I: Types.Invariant<I>; readonly _K: Types.Invariant<K> }
 }
 
@@ -90,7 +88,6 @@ export interface Pending<in out I extends Interface.Any, in out K extends keyof 
  */
 export declare namespace Pending {
   /** The evidence of a call of any method. */
-  // deno-lint-ignore no-explicit-any
   export type Any = Pending<any, any>
 }
 
@@ -136,26 +133,24 @@ type Single<K> = [K] extends [Types.UnionToIntersection<K>] ? unknown : never
 
 class CallImpl<I extends Interface.Any> implements Call<I> {
   declare readonly [TypeId]: Types.Invariant<I>
-  readonly binding: BindingImpl<I>
+  readonly binding: Binding<I>
   readonly scope: Scope.Scope | undefined
   state: State = State.idle
   current: PendingImpl | undefined = undefined
   watchers: Set<Queue.Queue<CallState, Cause.Done>> | undefined = undefined
 
-  constructor(binding: BindingImpl<I>, scope: Scope.Scope | undefined) {
+  constructor(binding: Binding<I>, scope: Scope.Scope | undefined) {
     this.binding = binding
     this.scope = scope
   }
 
   pipe() {
-    // deno-lint-ignore prefer-rest-params
     return pipeArguments(this, arguments)
   }
 }
 
 class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interface.Any, string>, Outgoing {
   declare readonly [PendingTypeId]: Pending.Any[typeof PendingTypeId]
-  // deno-lint-ignore no-explicit-any
   readonly call: CallImpl<any>
   readonly operation: Operation
   remote: Remote | undefined = undefined
@@ -167,7 +162,6 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   begunAt = 0
   span: Tracer.Span | undefined = undefined
 
-  // deno-lint-ignore no-explicit-any
   constructor(call: CallImpl<any>, operation: Operation) {
     super()
     this.call = call
@@ -175,7 +169,8 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   }
 
   reply(outcome: Outcome): undefined {
-    complete(this, outcome)
+    // A maybe call gets no reply at all.
+    if (!this.operation.method.maybe) complete(this, outcome)
   }
 
   pollUnsafe(): boolean | CallComplete | InvalidAsyncHandle {
@@ -184,7 +179,6 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   }
 
   pipe() {
-    // deno-lint-ignore prefer-rest-params
     return pipeArguments(this, arguments)
   }
 }
@@ -217,7 +211,6 @@ const rowOf = (pending: PendingImpl): ClientRow => {
 // ----------------------------------------------------------------------------
 
 /** The one place where a call object changes its state. Gives `false` when the event can't happen in its state. */
-// deno-lint-ignore no-explicit-any
 const move = (call: CallImpl<any>, event: keyof ClientRow["next"]): boolean => {
   const next = clientTable[call.state].next[event]
   if (next === undefined) return false
@@ -231,7 +224,6 @@ const move = (call: CallImpl<any>, event: keyof ClientRow["next"]): boolean => {
   return true
 }
 
-// deno-lint-ignore no-explicit-any
 const look = (call: CallImpl<any>): CallState => {
   switch (call.state) {
     case State.pending:
@@ -250,7 +242,7 @@ const issue = (
   pending: PendingImpl,
   input: unknown,
   fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<void, BadStubData | RpcTransportError> | undefined => {
+): Effect.Effect<void, BadStubData | RpcTransportError | InvalidAsyncHandle> | undefined => {
   const { call, operation } = pending
   const { channel, metrics } = call.binding
   move(call, "begin")
@@ -263,18 +255,28 @@ const issue = (
   }
   const issuing = channel.issue(pending, input, fiber)
   if (issuing === undefined) {
-    if (operation.method.maybe) complete(pending, Exit.void)
+    issued(pending)
     return undefined
   }
-  return Effect.onExit(issuing, (exit) => {
-    if (exit._tag === "Success") {
-      if (operation.method.maybe) complete(pending, Exit.void)
-    } else if (call.current === pending && move(call, "fail")) {
+  return Effect.onExit(issuing, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
+    const { remote } = pending
+    if (call.state === State.released) {
+      remote?.orphan()
+      return refuse("InvalidAsyncHandle")
+    }
+    if (exit._tag === "Success") issued(pending)
+    else if (move(call, "fail")) {
       call.current = undefined
-      observeEnd(pending, exit)
+      leave(pending, exit)
+      // The begin may have been interrupted just when the call was issued.
+      remote?.orphan()
     }
     return Effect.void
   })
+}
+
+const issued = (pending: PendingImpl): void => {
+  if (pending.operation.method.maybe) complete(pending, Exit.void)
 }
 
 /** The one place where a call completes. The first completion wins; whatever comes later is discarded. */
@@ -356,13 +358,12 @@ const release = (call: CallImpl<Interface.Any>): void => {
  */
 export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effect<Call<I>, NoInterface, Scope.Scope> =>
   Effect.flatMap(Effect.scope, (scope): Effect.Effect<Call<I>, NoInterface> => {
-    const impl = binding as BindingImpl<I>
-    if (!impl.channel.callObjects) {
-      const { name, uuid } = impl.interface
+    if (!binding.channel.callObjects) {
+      const { name, uuid } = binding.interface
       const detail = "the object declines to offer call objects; use Call.invoke"
       return Effect.fail(new NoInterface({ interface: name, uuid, detail }))
     }
-    const call = new CallImpl(impl, scope)
+    const call = new CallImpl(binding, scope)
     return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => release(callImpl(call)))), call)
   })
 
@@ -594,7 +595,9 @@ const requestCancel = (
     return Effect.fail(new CancelDisabled({ interface: operation.interface.name, method: operation.name }))
   }
   const clock = fiber.getRef(Clock.Clock)
-  const millis = Duration.toMillis(Duration.fromInputUnsafe(timeout ?? call.binding.cancelTimeout))
+  const millis = Duration.toMillis(
+    timeout === undefined ? call.binding.cancelTimeout : Duration.fromInputUnsafe(timeout)
+  )
   const deadline = clock.currentTimeMillisUnsafe() + millis
   if (cancel === "shortens" && deadline >= pending.deadline) return refuse("CallCancelled")
   pending.deadline = deadline
@@ -694,14 +697,17 @@ export const onComplete: {
     self: Pending.Any,
     callback: Effect.Effect<unknown, never, R>
   ): Effect.Effect<void, CallComplete | InvalidAsyncHandle, R>
-} = dual(2, <R>(self: Pending.Any, callback: Effect.Effect<unknown, never, R>) =>
-  Effect.contextWith<R, void, CallComplete | InvalidAsyncHandle, R>((context) =>
-    whenComplete(pendingImpl(self), ({ call }) => {
-      const logged = Effect.tapCause(callback, (cause) => Effect.logError("A completion callback died", cause))
-      const fiber = Effect.runForkWith(context)(logged)
-      if (call.scope !== undefined) Fiber.runIn(fiber, call.scope)
-    })
-  ))
+} = dual(
+  2,
+  <R>(self: Pending.Any, callback: Effect.Effect<unknown, never, R>) =>
+    Effect.contextWith<R, void, CallComplete | InvalidAsyncHandle, R>((context) =>
+      whenComplete(pendingImpl(self), ({ call }) => {
+        const logged = Effect.tapCause(callback, (cause) => Effect.logError("A completion callback died", cause))
+        const fiber = Effect.runForkWith(context)(logged)
+        if (call.scope !== undefined) Fiber.runIn(fiber, call.scope)
+      })
+    )
+)
 
 /**
  * Posts a `Completion` to a queue when the call completes; at once if it is complete. Any number of calls can post to one
@@ -813,13 +819,16 @@ export const invoke: {
     const operation = iface.operations[method]
     if (operation === undefined) return noSuchMethod(iface, method)
     const [input, options] = operation.takesInput ? args : [undefined, args[0]]
-    const pending = new PendingImpl(new CallImpl(binding as BindingImpl<Interface.Any>, undefined), operation)
+    const pending = new PendingImpl(new CallImpl(binding as Binding<Interface.Any>, undefined), operation)
     const issuing = issue(pending, input, Fiber.getCurrent()!)
     // A call in the same process is often complete by now.
     if (pending.outcome !== undefined) return pending.outcome as never
     const { cancelTimeout } = (options ?? {}) as { readonly cancelTimeout?: Duration.Input }
     const joined = Effect.onInterrupt(restore(awaitOutcome(pending)), () => giveUp(pending, cancelTimeout))
-    return (issuing === undefined ? joined : Effect.andThen(restore(issuing), joined)) as Effect.Effect<never, BadStubData>
+    return (issuing === undefined ? joined : Effect.andThen(restore(issuing), joined)) as Effect.Effect<
+      never,
+      BadStubData
+    >
   })
 
 const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>

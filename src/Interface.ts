@@ -19,7 +19,7 @@ import { codes, toHex } from "./Status.ts"
  */
 export type AbortClass<E extends Abort.Error = Abort.Error> =
   & Schema.ConstraintCodec<E, unknown>
-  & (abstract new(...args: Array<never>) => E)
+  & (abstract new (...args: Array<never>) => E)
 
 /**
  * A declared abort: an exception code together with the tagged error that stands for it in programs.
@@ -100,7 +100,9 @@ export const refuseCode = (code: number): string | undefined => {
  */
 export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>): Abort<E> => {
   const reason = refuseCode(code)
-  if (reason !== undefined) throw new TypeError(`Interface.abort(${code}, ${error.name}): code ${code} is refused: ${reason}.`)
+  if (reason !== undefined) {
+    throw new TypeError(`Interface.abort(${code}, ${error.name}): code ${code} is refused: ${reason}.`)
+  }
   return { code, error }
 }
 
@@ -241,7 +243,11 @@ export const method: {
 })
 
 const toSchema = (parameters: Fields | Parameters | undefined): Schema.Constraint =>
-  parameters === undefined ? Schema.Void : Schema.isSchema(parameters) ? parameters : Schema.Struct(parameters as Fields)
+  parameters === undefined
+    ? Schema.Void
+    : Schema.isSchema(parameters)
+    ? parameters
+    : Schema.Struct(parameters as Fields)
 
 // ----------------------------------------------------------------------------
 // interfaces

@@ -57,9 +57,7 @@ export type Routine<M extends Method.Any, R> = Plain<M, R> | HandOff<M, R>
  */
 export declare namespace Routine {
   /** The services that a routine needs. */
-  // deno-lint-ignore no-explicit-any
   export type Services<T> = T extends (...args: any) => Effect.Effect<any, any, infer R> ? R
-    // deno-lint-ignore no-explicit-any
     : T extends HandOff<any, infer R> ? R
     : never
 }
@@ -96,12 +94,10 @@ export const handOff = <M extends Method.Any, R>(
 ): HandOff<M, R> => ({ [HandOffTypeId]: routine })
 
 /** @internal */
-// deno-lint-ignore no-explicit-any
 export const isHandOff = (routine: Routine<any, any>): routine is HandOff<any, any> => typeof routine === "object"
 
 /** @internal */
 export const runnable = (
-  // deno-lint-ignore no-explicit-any
   routine: Routine<any, never>
 ): (input: unknown, call: ServerCall.Any) => Effect.Effect<unknown, unknown> =>
   isHandOff(routine) ? routine[HandOffTypeId] : routine
@@ -119,10 +115,8 @@ export const runnable = (
 export interface Manager<out I extends Interface.Any, out R> extends Pipeable {
   readonly [TypeId]: typeof TypeId
   readonly interface: I
-  // deno-lint-ignore no-explicit-any
   readonly routines: { readonly [name: string]: Routine<any, R> }
   /** @internal */
-  // deno-lint-ignore no-explicit-any
   readonly middleware: Middleware<any, never, never> | undefined
   /** The UUID of the one object that it serves, or `undefined` for all. */
   readonly object: string | undefined
@@ -137,13 +131,11 @@ export interface Manager<out I extends Interface.Any, out R> extends Pipeable {
  */
 export declare namespace Manager {
   /** Any manager. */
-  // deno-lint-ignore no-explicit-any
   export type Any = Manager<any, any>
   /** The services that the routines of a manager need. */
   export type Services<T> = T extends Manager<infer _I, infer R> ? R : never
   /** The routines for an interface: one for each method. */
   export type Routines<I extends Interface.Any> = {
-    // deno-lint-ignore no-explicit-any
     readonly [K in Interface.MethodName<I>]: Routine<I["methods"][K], any>
   }
 }
@@ -178,7 +170,6 @@ class ManagerImpl implements Manager<Interface.Any, unknown> {
   }
 
   pipe() {
-    // deno-lint-ignore prefer-rest-params
     return pipeArguments(this, arguments)
   }
 }

@@ -76,7 +76,7 @@ const makeSpan = (
     links: [],
     startTime: clock.currentTimeNanosUnsafe(),
     kind,
-    root: parent === undefined,
+    root: false,
     sampled: parent?.sampled ?? true
   })
   span.attribute("rpc.system", "dce_rpc")
@@ -187,7 +187,10 @@ export interface Metrics {
 
 const begun = Metric.counter("callisto_calls_begun", { description: "Calls begun", incremental: true })
 const inProgress = Metric.gauge("callisto_calls_in_progress", { description: "Calls in progress" })
-const completed = Metric.counter("callisto_calls_completed", { description: "Calls ended, by outcome", incremental: true })
+const completed = Metric.counter("callisto_calls_completed", {
+  description: "Calls ended, by outcome",
+  incremental: true
+})
 const duration = Metric.histogram("callisto_call_duration", {
   description: "Time from begin to the end of a call, in milliseconds",
   boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 })

@@ -75,7 +75,7 @@ export interface Registration {
 
 /** @internal */
 export class ServerImpl implements Server, Host {
-  readonly [TypeId] = TypeId
+  readonly "~callisto/Server": typeof TypeId = TypeId
   readonly clock: Clock.Clock
   readonly metrics: Observability.Metrics | undefined
   readonly registrations: ReadonlyArray<Registration>
@@ -174,7 +174,6 @@ export class ServerImpl implements Server, Host {
 
   private dispatch(manager: Manager.Manager.Any, operation: Operation): Dispatch {
     // The services that it needs are in the server's context.
-    // deno-lint-ignore no-explicit-any
     const routine = manager.routines[operation.name] as Manager.Routine<any, never>
     const run = Manager.runnable(routine)
     const { middleware } = manager
@@ -230,7 +229,10 @@ export class ServerImpl implements Server, Host {
       return Deferred.await(idle).pipe(
         Effect.timeoutOption(grace),
         Effect.andThen(Effect.suspend(() => {
-          const lost = new RpcTransportError({ status: 1726, detail: "the server was shut down while the call was in progress" })
+          const lost = new RpcTransportError({
+            status: 1726,
+            detail: "the server was shut down while the call was in progress"
+          })
           const fibers = this.snapshot().flatMap((call) => {
             end(call, lost)
             return typeof call.fiber === "object" ? [call.fiber] : []
@@ -281,7 +283,11 @@ export const toImpl = (self: Server): ServerImpl => self as ServerImpl
  *
  * @internal
  */
-export const resolve = (self: ServerImpl, wanted: Interface.Any, object: string | undefined): Registration | undefined => {
+export const resolve = (
+  self: ServerImpl,
+  wanted: Interface.Any,
+  object: string | undefined
+): Registration | undefined => {
   const compatible = self.registrations
     .filter(({ manager }) => isCompatible(manager.interface, wanted))
     .sort((a, b) => b.manager.interface.version[1] - a.manager.interface.version[1])
@@ -339,9 +345,9 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
 ): Effect.Effect<Server, never, Services<Managers> | Scope.Scope> =>
   Effect.acquireRelease(
     Effect.map(Effect.context<Services<Managers>>(), (context): ServerImpl =>
-      new ServerImpl(context as Context.Context<never>, managers, options)
-    ),
-    (server) => server.shutdown(options.grace ?? "5 seconds")
+      new ServerImpl(context as Context.Context<never>, managers, options)),
+    (server) =>
+      server.shutdown(options.grace ?? "5 seconds")
   )
 
 /**
@@ -353,8 +359,7 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
 export const layer = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
   managers: Managers,
   options?: Options
-): Layer.Layer<Server, never, Exclude<Services<Managers>, Scope.Scope>> =>
-  Layer.effect(Server, make(managers, options))
+): Layer.Layer<Server, never, Exclude<Services<Managers>, Scope.Scope>> => Layer.effect(Server, make(managers, options))
 
 // ----------------------------------------------------------------------------
 // calls in progress

@@ -13,14 +13,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
 import { type Abort, abortOf, type Method, type Operation, refuseCode } from "./Interface.ts"
 import * as Observability from "./Observability.ts"
-import { BadStubData, CallCancelled, InvalidAsyncHandle, RpcFault, type RpcTransportError } from "./Status.ts"
+import { type BadStubData, CallCancelled, InvalidAsyncHandle, RpcFault, type RpcTransportError } from "./Status.ts"
 import { Waiters } from "./Synchronize.ts"
 
 const TypeId = "~callisto/ServerCall"
@@ -31,7 +30,7 @@ const TypeId = "~callisto/ServerCall"
  * @category models
  * @since 0.1.0
  */
-export interface ServerCall<in out M extends Method.Any> extends Pipeable {
+export interface ServerCall<in out M extends Method.Any> {
   readonly [TypeId]: Types.Invariant<M>
 }
 
@@ -41,7 +40,6 @@ export interface ServerCall<in out M extends Method.Any> extends Pipeable {
  */
 export declare namespace ServerCall {
   /** A server call of any method. */
-  // deno-lint-ignore no-explicit-any
   export type Any = ServerCall<any>
 }
 
@@ -149,7 +147,7 @@ const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
  * @internal
  */
 export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.Any> {
-  declare readonly [TypeId]: Types.Invariant<Method.Any>
+  declare readonly "~callisto/ServerCall": Types.Invariant<Method.Any>
   readonly dispatch: Dispatch
   readonly origin: Origin
   readonly object: string | undefined
@@ -171,11 +169,6 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.client = client
     this.origin = origin
     this.object = object
-  }
-
-  pipe() {
-    // deno-lint-ignore prefer-rest-params
-    return pipeArguments(this, arguments)
   }
 
   get cancelDisabled(): boolean {
@@ -249,7 +242,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
 
   private logUnexpected(cause: Cause.Cause<unknown>): void {
     if (Cause.hasDies(cause)) this.log("The manager died", cause)
-    else if (Cause.hasInterruptsOnly(cause) && this.state !== State.ended) this.log("The manager was interrupted", cause)
+    else if (Cause.hasInterruptsOnly(cause) && this.state !== State.ended) {
+      this.log("The manager was interrupted", cause)
+    }
   }
 
   log(message: string, cause: Cause.Cause<unknown>): void {
@@ -274,7 +269,10 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     }
     const reason = refuseCode(error.code)
     if (reason === undefined) return Exit.fail(error)
-    this.log(`${interfaceName}.${name} failed with RpcFault ${error.code}, which is refused: ${reason}`, Cause.fail(error))
+    this.log(
+      `${interfaceName}.${name} failed with RpcFault ${error.code}, which is refused: ${reason}`,
+      Cause.fail(error)
+    )
     return unspecified()
   }
 

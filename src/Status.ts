@@ -226,7 +226,10 @@ export class CallComplete extends CallCompleteBase {
 
 const InvalidAsyncHandleBase: Schema.Class<
   InvalidAsyncHandle,
-  Schema.TaggedStruct<"InvalidAsyncHandle", { readonly handle: Schema.Literals<readonly ["call object", "server call"]> }>,
+  Schema.TaggedStruct<
+    "InvalidAsyncHandle",
+    { readonly handle: Schema.Literals<readonly ["call object", "server call"]> }
+  >,
   Cause.YieldableError
 > = Schema.TaggedError<InvalidAsyncHandle>("@callisto/rpc/InvalidAsyncHandle")("InvalidAsyncHandle", {
   handle: Schema.Literals(["call object", "server call"])
@@ -326,8 +329,11 @@ type InterfaceFields = {
 
 const interfaceFields: InterfaceFields = { interface: Schema.String, uuid: Schema.String, detail: Schema.String }
 
-const NoInterfaceBase: Schema.Class<NoInterface, Schema.TaggedStruct<"NoInterface", InterfaceFields>, Cause.YieldableError> =
-  Schema.TaggedError<NoInterface>("@callisto/rpc/NoInterface")("NoInterface", interfaceFields)
+const NoInterfaceBase: Schema.Class<
+  NoInterface,
+  Schema.TaggedStruct<"NoInterface", InterfaceFields>,
+  Cause.YieldableError
+> = Schema.TaggedError<NoInterface>("@callisto/rpc/NoInterface")("NoInterface", interfaceFields)
 
 /**
  * Refuses a binding to an interface that the server in this process does not offer in a compatible version, and a call

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { NoSync, WaitTimeout } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -78,7 +78,7 @@ export class Waiters<E> {
     // A waiter that is woken may wait again at once: it then belongs to the next wake.
     this.#waiters = undefined
     if (typeof waiters === "function") waiters(refusal)
-    else { for (const waiter of waiters) waiter(refusal) }
+    else for (const waiter of waiters) waiter(refusal)
   }
 }
 
@@ -138,7 +138,6 @@ class Event extends Waiters<never> implements Synchronize {
   }
 
   pipe() {
-    // deno-lint-ignore prefer-rest-params
     return pipeArguments(this, arguments)
   }
 }

@@ -1,0 +1,236 @@
+/**
+ * A test kit for programs that use the library: a client and a server wired in memory, with faults injected into calls.
+ *
+ * Time is that of the test: what is made under a `TestClock` waits in virtual time only.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
+import * as Binding from "./Binding.ts"
+import type { Interface, Operation } from "./Interface.ts"
+import type { Manager } from "./Manager.ts"
+import * as Server from "./Server.ts"
+import type { Outcome } from "./ServerCall.ts"
+import { type BadStubData, type NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+
+/**
+ * What goes wrong with a call.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export type Fault =
+  | { readonly _tag: "Unreachable" }
+  | { readonly _tag: "Fault"; readonly code: number }
+  | { readonly _tag: "LoseRequest" }
+  | { readonly _tag: "LoseReply" }
+  | { readonly _tag: "DropReply" }
+  | { readonly _tag: "DelayBegin"; readonly duration: Duration.Input }
+  | { readonly _tag: "DelayReply"; readonly duration: Duration.Input }
+
+/**
+ * The server can't be reached: `begin` fails with 1722.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const unreachable: Fault = { _tag: "Unreachable" }
+
+/**
+ * The server refuses the call with an exception code; the manager does not run.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const fault = (code: number): Fault => ({ _tag: "Fault", code })
+
+/**
+ * The connection is lost before the server gets the call: it ends with 1727, and the manager does not run.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const loseRequest: Fault = { _tag: "LoseRequest" }
+
+/**
+ * The connection is lost before the client gets the reply: the manager runs, and the call ends with 1726.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const loseReply: Fault = { _tag: "LoseReply" }
+
+/**
+ * The reply never arrives, and nobody says so: the call stays pending until it is cancelled.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const dropReply: Fault = { _tag: "DropReply" }
+
+/**
+ * Issuing the call takes that long, as it does while a connection is being made.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const delayBegin = (duration: Duration.Input): Fault => ({ _tag: "DelayBegin", duration })
+
+/**
+ * The reply takes that long.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const delayReply = (duration: Duration.Input): Fault => ({ _tag: "DelayReply", duration })
+
+/**
+ * A client and a server wired in memory.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Kit<in out I extends Interface.Any> {
+  readonly server: Server.Server
+  readonly binding: Binding.Binding<I>
+  /** The next calls of a method go wrong, each with the next of these faults, after those injected before. */
+  readonly inject: (method: Interface.MethodName<I>, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
+}
+
+/**
+ * Makes a server of one manager and a binding to it.
+ *
+ * **Details**
+ *
+ * Arguments and results are checked against the schemas. The server has no grace period, so that the end of a test waits for
+ * nothing; `options` can say otherwise.
+ *
+ * **Example** (A retry that is put to the test)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, TestKit } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const test = Effect.gen(function*() {
+ *   const { binding, inject } = yield* TestKit.make(manager)
+ *   yield* inject("Add", TestKit.unreachable, TestKit.fault(1723))
+ *   return yield* Call.invoke(binding, "Add", [1, 2]).pipe(Effect.retry({ times: 2 })) // => 3
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(test)
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <I extends Interface.Any, R>(
+  manager: Manager<I, R>,
+  options?: Server.Options & Binding.LocalOptions
+): Effect.Effect<Kit<I>, NoInterface, R | Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const server = yield* Server.make([manager] as ReadonlyArray<Manager<I, R>>, { grace: 0, ...options })
+    const local = yield* Binding.local(server, manager.interface, { validate: true, ...options })
+    const faults = new Map<string, Array<Fault>>()
+    const channel = new FaultyChannel(local.channel, faults, scope)
+    return {
+      server,
+      binding: yield* Binding.make(manager.interface, channel, options),
+      inject: (method, ...more) => Effect.sync(() => void faults.set(method, [...faults.get(method) ?? [], ...more]))
+    }
+  })
+
+type BeginFailure = BadStubData | RpcTransportError
+
+class FaultyChannel implements Binding.Channel {
+  readonly inner: Binding.Channel
+  readonly faults: Map<string, Array<Fault>>
+  readonly scope: Scope.Scope
+
+  constructor(inner: Binding.Channel, faults: Map<string, Array<Fault>>, scope: Scope.Scope) {
+    this.inner = inner
+    this.faults = faults
+    this.scope = scope
+  }
+
+  get callObjects(): boolean {
+    return this.inner.callObjects
+  }
+
+  issue(
+    call: Binding.Outgoing,
+    input: unknown,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void, BeginFailure> | undefined {
+    const pass = (call: Binding.Outgoing) => this.inner.issue(call, input, fiber)
+    const fault = this.faults.get(call.operation.name)?.shift()
+    switch (fault?._tag) {
+      case undefined:
+        return pass(call)
+      case "Unreachable":
+        return Effect.fail(new RpcTransportError({ status: 1722, detail: "a test made the server unreachable" }))
+      case "Fault":
+        call.reply(Exit.fail(new RpcFault({ code: fault.code, didNotExecute: true })))
+        return undefined
+      case "LoseRequest":
+        call.reply(lost(1727))
+        return undefined
+      case "LoseReply":
+        return pass(new Intercepted(call, () => call.reply(lost(1726))))
+      case "DropReply":
+        return pass(new Intercepted(call, () => undefined))
+      case "DelayBegin":
+        return Effect.andThen(Effect.sleep(fault.duration), Effect.suspend(() => pass(call) ?? Effect.void))
+      case "DelayReply":
+        return pass(
+          new Intercepted(call, (outcome) => {
+            const late = Effect.andThen(Effect.sleep(fault.duration), Effect.sync(() => call.reply(outcome)))
+            Fiber.runIn(Effect.runForkWith(fiber.context)(late), this.scope)
+            return undefined
+          })
+        )
+    }
+  }
+}
+
+const lost = (status: 1726 | 1727): Outcome =>
+  Exit.fail(new RpcTransportError({ status, detail: "a test cut the connection" }))
+
+/** A call whose reply does not reach it as the server sends it. */
+class Intercepted implements Binding.Outgoing {
+  readonly call: Binding.Outgoing
+  readonly reply: Binding.Outgoing["reply"]
+
+  constructor(call: Binding.Outgoing, reply: Binding.Outgoing["reply"]) {
+    this.call = call
+    this.reply = reply
+  }
+
+  get operation(): Operation {
+    return this.call.operation
+  }
+
+  get span(): Tracer.Span | undefined {
+    return this.call.span
+  }
+
+  get remote(): Binding.Remote | undefined {
+    return this.call.remote
+  }
+
+  set remote(remote: Binding.Remote | undefined) {
+    this.call.remote = remote
+  }
+}
