@@ -43,6 +43,8 @@ export declare namespace Abort {
   }
   /** Any declared abort. */
   export type Any = Abort<Abort.Error>
+  /** The error of a declared abort. */
+  export type ErrorOf<A> = A extends Abort<infer E> ? E : never
 }
 
 // Codes that a peer's mapping changes on the way, and codes to which Callisto itself gives a meaning.
@@ -132,8 +134,9 @@ export type Fields = { readonly [name: string]: Parameters }
  * @category models
  * @since 0.1.0
  */
-export type ToSchema<P extends Fields | Parameters> = P extends Parameters ? P
-  : P extends Schema.Struct.Fields ? Schema.Struct<P>
+// With `infer`, so that an expected type never decides what `P` is.
+export type ToSchema<P extends Fields | Parameters> = P extends infer S extends Parameters ? S
+  : P extends infer F extends Schema.Struct.Fields ? Schema.Struct<F>
   : never
 
 /**
@@ -211,15 +214,15 @@ export const method: {
   <
     const In extends Fields | Parameters = Schema.Void,
     const Out extends Fields | Parameters = Schema.Void,
-    E extends Abort.Error = never
+    const Aborts extends ReadonlyArray<Abort.Any> = []
   >(options: {
     readonly in?: In
     readonly out?: Out
-    readonly aborts?: ReadonlyArray<Abort<E>>
+    readonly aborts?: Aborts
     readonly opnum?: number
     readonly idempotent?: boolean
     readonly maybe?: false
-  }): Method<ToSchema<In>, ToSchema<Out>, E>
+  }): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>>
   <const In extends Fields | Parameters = Schema.Void>(options: {
     readonly in?: In
     readonly opnum?: number

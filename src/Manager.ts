@@ -57,8 +57,10 @@ export type Routine<M extends Method.Any, R> = Plain<M, R> | HandOff<M, R>
  */
 export declare namespace Routine {
   /** The services that a routine needs. */
-  export type Services<T> = T extends (...args: any) => Effect.Effect<any, any, infer R> ? R
-    : T extends HandOff<any, infer R> ? R
+  export type Services<T> = T extends HandOff<any, infer R> ? R
+    : T extends (...args: any) => infer E
+      ? [E] extends [Effect.Effect<any, any, infer R>] ? [E] extends [never] ? never : R
+      : never
     : never
 }
 
