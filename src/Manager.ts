@@ -75,14 +75,13 @@ export declare namespace Routine {
  * import { Interface, Manager, type ServerCall } from "@callisto/rpc"
  * import { Effect, Queue, Schema } from "effect"
  *
- * const Build = Interface.method({ in: Schema.String, out: Schema.String })
  * const Jobs = Interface.make("Jobs", {
  *   uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10",
  *   version: [1, 0],
- *   methods: { Build }
+ *   methods: { Build: Interface.method({ in: Schema.String, out: Schema.String }) }
  * })
  *
- * const makeManager = (jobs: Queue.Queue<[string, ServerCall.ServerCall<typeof Build>]>) =>
+ * const makeManager = (jobs: Queue.Queue<[string, ServerCall.Of<typeof Jobs, "Build">]>) =>
  *   Manager.make(Jobs, {
  *     Build: Manager.handOff((name, call) => Queue.offer(jobs, [name, call]))
  *   })

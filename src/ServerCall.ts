@@ -17,7 +17,7 @@ import { hasProperty } from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
-import { type Abort, abortOf, type Method, type Operation, refuseCode } from "./Interface.ts"
+import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
 import * as Observability from "./Observability.ts"
 import { type BadStubData, CallCancelled, InvalidAsyncHandle, RpcFault, type RpcTransportError } from "./Status.ts"
 import { Waiters } from "./Synchronize.ts"
@@ -42,6 +42,14 @@ export declare namespace ServerCall {
   /** A server call of any method. */
   export type Any = ServerCall<any>
 }
+
+/**
+ * A server call of method `K` of interface `I`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Of<I extends Interface.Any, K extends Interface.MethodName<I>> = ServerCall<I["methods"][K]>
 
 /**
  * How strongly the caller of a call is authenticated, from weakest to strongest.
@@ -263,6 +271,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   abortion(error: unknown): Outcome {
     const { method, name, interface: { name: interfaceName } } = this.dispatch.operation
     if (abortOf(method, error) !== undefined) return Exit.fail(error as Abort.Error)
+    if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(error)
     if (!(error instanceof RpcFault)) {
       this.log(`${interfaceName}.${name} failed with an error that the method does not declare`, Cause.fail(error))
       return unspecified()
@@ -376,7 +385,8 @@ export const complete: {
   })
 
 /**
- * Aborts the call: sends the exception code of a declared abort, or of an `RpcFault`, and no out parameters.
+ * Aborts the call: sends the exception code of a declared abort, or of an `RpcFault`, and no out parameters. A call that
+ * the client has cancelled can be aborted with `CallCancelled`.
  *
  * **Details**
  *
@@ -390,11 +400,11 @@ export const complete: {
  */
 export const abort: {
   <M extends Method.Any>(
-    error: Method.Abort<M> | RpcFault
+    error: Method.Abort<M> | RpcFault | CallCancelled
   ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle>
   <M extends Method.Any>(
     self: ServerCall<M>,
-    error: Method.Abort<M> | RpcFault
+    error: Method.Abort<M> | RpcFault | CallCancelled
   ): Effect.Effect<void, InvalidAsyncHandle>
 } = dual(
   (args) => isServerCall(args[0]),
@@ -414,7 +424,8 @@ export const abort: {
  * **Details**
  *
  * The effect runs in a child of the calling fiber, which waits for it. Succeeds when the effect is over, whatever its exit;
- * fails with `InvalidAsyncHandle`, without running it, when the call has ended already. If the calling fiber itself is
+ * fails with `InvalidAsyncHandle`, without running it, when the call has ended already. An effect whose call is cancelled
+ * already is not started: the call ends as cancelled. If the calling fiber itself is
  * interrupted, the call ends with fault 0x1C000012.
  *
  * **Example** (A worker whose work ends when the client cancels)
@@ -459,10 +470,14 @@ export const run: {
       Effect.suspend(() => {
         const call = impl(self)
         if (serverTable[call.state].run !== "ties") return ended()
+        if (call.reason !== undefined && !call.cancelDisabled) {
+          call.settle(Exit.interrupt())
+          return Effect.void
+        }
         return Effect.flatMap(Effect.forkChild(effect, { startImmediately: true }), (fiber) => {
           const tied = call.tied ??= new Set()
           tied.add(fiber)
-          // The cancel may have come before the effect was tied, or while it started.
+          // The cancel may have come while the effect started.
           if (call.reason !== undefined && !call.cancelDisabled) fiber.interruptUnsafe()
           return Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber)).pipe(
             Effect.onExit(() => {
