@@ -1,0 +1,325 @@
+/**
+ * Moments at which two things happen at once. Each test makes the unlucky order happen.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Queue, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { Binding, Call, Interface, Manager, Server, ServerCall, Synchronize, TestKit } from "../mod.ts"
+
+const IRace = Interface.make("IRace", {
+  uuid: "c0ffee00-1f1d-4e6a-9a55-2f4b8f7e0b21",
+  version: [1, 0],
+  methods: {
+    Work: Interface.method({ out: Schema.Int }),
+    Keep: Interface.method({ out: Schema.Int })
+  }
+})
+
+type Work = Effect.Effect<number>
+type Kept = ServerCall.Of<typeof IRace, "Keep">
+
+/** A server whose routine does what the test says, with the call object that makes the call. */
+const setUp = (cancellation: ServerCall.Cancellation = "interrupt") =>
+  Effect.gen(function* () {
+    const kept = yield* Queue.unbounded<Kept>()
+    const routine: { current: (call: ServerCall.Of<typeof IRace, "Work">) => Work } = { current: () => Effect.never }
+    const manager = Manager.make(IRace, {
+      Work: (_, call) => routine.current(call),
+      Keep: Manager.handOff((_, call) => Queue.offer(kept, call))
+    }, { cancellation })
+    const server = yield* Server.make([manager], { grace: 0 })
+    const binding = yield* Binding.local(server, IRace)
+    const scope = yield* Scope.make()
+    const call = yield* Scope.provide(Call.make(binding), scope)
+    return { binding, call, kept, routine, scope, server }
+  })
+
+const pendingOf = (call: Call.Call<typeof IRace>) =>
+  Effect.flatMap(Call.pending(call), (pending) => Effect.fromOption(pending, () => "no call"))
+
+describe("while the routine starts, still inside begin", () => {
+  it.effect("a cancel interrupts it all the same", () =>
+    Effect.gen(function* () {
+      const { call, routine, server } = yield* setUp()
+      routine.current = () =>
+        Effect.gen(function* () {
+          yield* Call.cancel(yield* pendingOf(call), { timeout: Infinity })
+          return yield* Effect.never
+        }).pipe(Effect.orDie)
+      const pending = yield* Call.begin(call, "Work")
+      assert.strictEqual((yield* Effect.flip(Call.join(pending)))._tag, "CallCancelled")
+      assert.strictEqual((yield* Server.calls(server)).length, 0)
+    }))
+
+  it.effect("a cancel leaves a cooperative one running", () =>
+    Effect.gen(function* () {
+      const { call, routine } = yield* setUp("cooperative")
+      routine.current = (serverCall) =>
+        Effect.gen(function* () {
+          yield* Call.cancel(yield* pendingOf(call), { timeout: Infinity })
+          yield* Effect.yieldNow
+          return (yield* ServerCall.testCancel(serverCall)) ? 1 : 0
+        }).pipe(Effect.orDie)
+      assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Work")), 1)
+    }))
+
+  it.effect("the release of the call object interrupts it", () =>
+    Effect.gen(function* () {
+      const { call, routine, scope, server } = yield* setUp("cooperative")
+      const interrupted = yield* Deferred.make<void>()
+      routine.current = () =>
+        Effect.andThen(Scope.close(scope, Exit.void), Effect.never).pipe(
+          Effect.onInterrupt(() => Deferred.succeed(interrupted, void 0))
+        )
+      yield* Effect.exit(Call.begin(call, "Work"))
+      yield* Deferred.await(interrupted)
+      assert.strictEqual((yield* Server.calls(server)).length, 0)
+    }))
+
+  it.effect("its own complete wins over its return", () =>
+    Effect.gen(function* () {
+      const { call, routine } = yield* setUp()
+      routine.current = (serverCall) => Effect.as(Effect.orDie(ServerCall.complete(serverCall, 1)), 2)
+      assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Work")), 1)
+    }))
+
+  it.effect("an interruption of the client's begin loses no evidence", () =>
+    Effect.gen(function* () {
+      const { call, routine } = yield* setUp()
+      const client: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
+      routine.current = () =>
+        Effect.suspend(() => {
+          client.fiber!.interruptUnsafe()
+          return Effect.as(Effect.yieldNow, 7)
+        })
+      const go = yield* Deferred.make<void>()
+      client.fiber = yield* Effect.forkChild(Effect.andThen(Deferred.await(go), Call.begin(call, "Work")), {
+        startImmediately: true
+      })
+      yield* Deferred.succeed(go, void 0)
+      yield* Fiber.await(client.fiber)
+      assert.strictEqual(yield* Call.join(yield* pendingOf(call)), 7)
+    }))
+})
+
+describe("when a begin that took time is interrupted just as the call is issued", () => {
+  it.effect("the object is idle and the server is told, or the call is whole", () =>
+    Effect.gen(function* () {
+      const client: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
+      const manager = Manager.make(IRace, {
+        Work: () =>
+          Effect.suspend(() => {
+            client.fiber!.interruptUnsafe()
+            return Effect.never
+          }),
+        Keep: Manager.handOff(() => Effect.void)
+      })
+      const { binding, inject, server } = yield* TestKit.make(manager)
+      yield* inject("Work", TestKit.delayBegin("1 second"))
+      const call = yield* Call.make(binding)
+      client.fiber = yield* Effect.forkChild(Call.begin(call, "Work"), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.await(client.fiber)
+      const state = yield* Call.state(call)
+      const inProgress = (yield* Server.calls(server)).length
+      assert.strictEqual(inProgress, state._tag === "Idle" ? 0 : 1)
+    }))
+})
+
+describe("cancel and reply", () => {
+  it.effect("a routine that is interrupted by the cancel may still complete the call", () =>
+    Effect.gen(function* () {
+      const { call, routine } = yield* setUp()
+      routine.current = (serverCall) =>
+        Effect.onInterrupt(Effect.never, () => Effect.ignore(ServerCall.complete(serverCall, 5)))
+      const pending = yield* Call.begin(call, "Work")
+      yield* Call.cancel(pending, { timeout: Infinity })
+      assert.strictEqual(yield* Call.join(pending), 5)
+    }))
+
+  it.effect("a reply that the cancel itself provokes is too late for an abortive cancel", () =>
+    Effect.gen(function* () {
+      const { call, kept } = yield* setUp()
+      const pending = yield* Call.begin(call, "Keep")
+      const serverCall = yield* Queue.take(kept)
+      yield* Effect.forkChild(
+        Effect.andThen(ServerCall.awaitCancel(serverCall), ServerCall.complete(serverCall, 1)),
+        { startImmediately: true }
+      )
+      yield* Call.cancel(pending, { timeout: 0 })
+      assert.strictEqual((yield* Effect.flip(Call.finish(pending)))._tag, "CallCancelled")
+    }))
+
+  it.effect("a reply that the cancel itself provokes wins over a patient cancel of a kept call", () =>
+    Effect.gen(function* () {
+      const { call, kept } = yield* setUp()
+      const pending = yield* Call.begin(call, "Keep")
+      const serverCall = yield* Queue.take(kept)
+      yield* Effect.forkChild(
+        Effect.andThen(ServerCall.awaitCancel(serverCall), ServerCall.complete(serverCall, 1)),
+        { startImmediately: true }
+      )
+      yield* Call.cancel(pending, { timeout: "1 second" })
+      assert.strictEqual(yield* Call.finish(pending), 1)
+      // The timer of the cancel is gone with the call: it can't end the next one.
+      const next = yield* Call.begin(call, "Work")
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* Effect.flip(Call.finish(next)))._tag, "CallPending")
+    }))
+
+  it.effect("a late reply to an abandoned call does not reach the next call of the object", () =>
+    Effect.gen(function* () {
+      const { call, kept } = yield* setUp()
+      const first = yield* Call.begin(call, "Keep")
+      yield* Call.cancel(first)
+      yield* Effect.flip(Call.finish(first))
+      const second = yield* Call.begin(call, "Keep")
+      const [firstOnServer, secondOnServer] = [yield* Queue.take(kept), yield* Queue.take(kept)]
+      yield* ServerCall.complete(firstOnServer, 1)
+      assert.strictEqual((yield* Effect.flip(Call.finish(second)))._tag, "CallPending")
+      yield* ServerCall.complete(secondOnServer, 2)
+      assert.strictEqual(yield* Call.finish(second), 2)
+    }))
+
+  it.effect("work that is tied while its call is being cancelled is interrupted", () =>
+    Effect.gen(function* () {
+      const { call, kept } = yield* setUp()
+      const pending = yield* Call.begin(call, "Keep")
+      const serverCall = yield* Queue.take(kept)
+      let started = 0
+      yield* ServerCall.run(
+        serverCall,
+        Effect.gen(function* () {
+          started++
+          yield* Effect.orDie(Call.cancel(pending, { timeout: Infinity }))
+          return yield* Effect.never
+        })
+      )
+      assert.strictEqual((yield* Effect.flip(Call.join(pending)))._tag, "CallCancelled")
+      assert.strictEqual(started, 1)
+    }))
+
+  it.effect("work that is tied after its call was cancelled is never started", () =>
+    Effect.gen(function* () {
+      const { call, kept } = yield* setUp()
+      const pending = yield* Call.begin(call, "Keep")
+      yield* Call.cancel(pending, { timeout: Infinity })
+      let started = 0
+      yield* ServerCall.run(yield* Queue.take(kept), Effect.sync(() => ++started))
+      assert.strictEqual((yield* Effect.flip(Call.join(pending)))._tag, "CallCancelled")
+      assert.strictEqual(started, 0)
+    }))
+})
+
+describe("several who wait", () => {
+  it.effect("one who is woken and waits again at once waits for the next signal", () =>
+    Effect.gen(function* () {
+      const event = yield* Synchronize.make()
+      let rounds = 0
+      const fiber = yield* Effect.forkChild(
+        Effect.forever(
+          Synchronize.wait(event).pipe(
+            Effect.andThen(Synchronize.reset(event)),
+            Effect.andThen(Effect.sync(() => rounds++))
+          ),
+          { disableYield: true }
+        ),
+        { startImmediately: true }
+      )
+      yield* Synchronize.signal(event)
+      yield* Synchronize.signal(event)
+      assert.strictEqual(rounds, 2)
+      assert.isUndefined(fiber.pollUnsafe())
+    }))
+
+  it.effect("an event that is signaled and reset at once lets everybody through who was waiting", () =>
+    Effect.gen(function* () {
+      const event = yield* Synchronize.make()
+      const waiters = yield* Effect.forEach(
+        [1, 2, 3],
+        (n) => Effect.forkChild(Effect.as(Synchronize.wait(event), n), { startImmediately: true })
+      )
+      yield* Effect.andThen(Synchronize.signal(event), Synchronize.reset(event))
+      assert.deepStrictEqual(yield* Fiber.joinAll(waiters), [1, 2, 3])
+      assert.isFalse(yield* Synchronize.isSignaled(event))
+    }))
+
+  it.effect("of two who take from one container each gets another call", () =>
+    Effect.gen(function* () {
+      const { binding, kept } = yield* setUp()
+      const container = yield* Synchronize.container<Call.Pending<typeof IRace, "Keep">>()
+      const pendings = yield* Effect.forEach([1, 2], () =>
+        Effect.flatMap(Call.make(binding), (call) => Call.begin(call, "Keep")))
+      yield* Effect.forEach(pendings, (pending) =>
+        Synchronize.add(container, pending))
+      const takers = yield* Effect.forEach([1, 2], () =>
+        Effect.forkChild(Synchronize.waitMultiple(container), { startImmediately: true }))
+      for (const serverCall of yield* Queue.takeAll(kept)) {
+        yield* ServerCall.complete(serverCall, 1)
+      }
+      assert.deepStrictEqual(new Set(yield* Fiber.joinAll(takers)), new Set(pendings))
+    }))
+
+  it.effect("one who is interrupted after completion leaves the result to the other", () =>
+    Effect.gen(function* () {
+      const { call, kept } = yield* setUp()
+      const pending = yield* Call.begin(call, "Keep")
+      const joins: Array<Fiber.Fiber<number, unknown>> = []
+      // The first to be woken interrupts the second before it has taken anything, and takes nothing itself.
+      yield* Effect.forkChild(
+        Effect.andThen(Call.wait(pending), Effect.sync(() => joins.forEach((join) => join.interruptUnsafe()))),
+        { startImmediately: true }
+      )
+      joins.push(yield* Effect.forkChild(Call.join(pending), { startImmediately: true }))
+      yield* ServerCall.complete(yield* Queue.take(kept), 9)
+      yield* Fiber.await(joins[0]!)
+      assert.strictEqual(yield* Call.finish(pending), 9)
+    }))
+})
+
+describe("nesting", () => {
+  it.effect("a waiter that begins the next call as soon as it is woken does not nest without bound", () =>
+    Effect.gen(function* () {
+      const { call, kept } = yield* setUp()
+      const server = yield* Effect.forkChild(
+        Effect.forever(
+          Effect.flatMap(Queue.take(kept), (serverCall) => Effect.orDie(ServerCall.complete(serverCall, 1)))
+        )
+      )
+      let sum = 0
+      for (let i = 0; i < 20_000; i++) sum += yield* Call.join(yield* Call.begin(call, "Keep"))
+      assert.strictEqual(sum, 20_000)
+      yield* Fiber.interrupt(server)
+    }))
+
+  it.effect("calls that wait because of their depth are ended by the end of the server, and did not execute", () =>
+    Effect.gen(function* () {
+      const INest = Interface.make("INest", {
+        uuid: "3b1f8c0e-2a53-4b7c-8a6e-5f2d1c0b9a87",
+        version: [1, 0],
+        methods: { Down: Interface.method({ in: Schema.Int, out: Schema.Int }) }
+      })
+      const errors: Array<unknown> = []
+      const closing = yield* Deferred.make<void>()
+      const inner: { binding?: Binding.Binding<typeof INest> } = {}
+      const scope = yield* Scope.make()
+      const manager = Manager.make(INest, {
+        Down: (level) =>
+          level === 0 ? Effect.as(Deferred.succeed(closing, void 0), 0) : Effect.gen(function* () {
+            // At this depth the server is told to end before the next call can be dispatched.
+            if (level === 10) Server.toImpl(server).accepting = false
+            return yield* Call.invoke(inner.binding!, "Down", level - 1)
+          }).pipe(
+            Effect.catch((error) => {
+              errors.push(error)
+              return Effect.succeed(-1)
+            })
+          )
+      })
+      const server = yield* Scope.provide(Server.make([manager], { grace: 0 }), scope)
+      inner.binding = yield* Scope.provide(Binding.local(server, INest), scope)
+      assert.strictEqual(yield* Call.invoke(inner.binding, "Down", 100), -1)
+      assert.strictEqual((errors[0] as { readonly status: number }).status, 1722)
+      yield* Scope.close(scope, Exit.void)
+    }))
+})
