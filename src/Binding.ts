@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -18,7 +19,15 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
-import { canonicalUuid, type Interface, type Method, type Operation, type Parameters } from "./Interface.ts"
+import {
+  type Abort,
+  abortOf,
+  canonicalUuid,
+  type Interface,
+  type Method,
+  type Operation,
+  type Parameters
+} from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import * as Server from "./Server.ts"
@@ -207,7 +216,7 @@ class LocalChannel implements Channel, Origin {
   readonly server: Server.ServerImpl
   readonly callObjects: boolean
   readonly dispatches: { readonly [name: string]: Dispatch | undefined }
-  readonly checks: { readonly [name: string]: Checks } | undefined
+  readonly crossings: { readonly [name: string]: Crossing | undefined } | undefined
   readonly object: string | undefined
   readonly causal: boolean
   readonly undispatched = new Set<Undispatched>()
@@ -223,15 +232,15 @@ class LocalChannel implements Channel, Origin {
     this.callObjects = registration.manager.callObjects
     this.object = options.object
     this.causal = options.causal
-    this.dispatches = registration.manager.interface === wanted
+    const shared = registration.manager.interface === wanted
+    this.dispatches = shared
       ? registration.byName
-      : mapOperations(wanted, (operation) => registration.byOpnum.get(operation.opnum))
-    this.checks = options.validate
-      ? mapOperations(
-        wanted,
-        (operation) => makeChecks(operation.method, this.dispatches[operation.name]?.operation.method)
-      )
-      : undefined
+      : mapOperations(wanted, ({ opnum }) => registration.byOpnum.get(opnum))
+    this.crossings = shared && !options.validate ? undefined : mapOperations(wanted, ({ method, name }) => {
+      const theirs = this.dispatches[name]?.operation.method
+      if (theirs === undefined || (theirs === method && !options.validate)) return undefined
+      return { ours: method, theirs, ...(options.validate ? makeChecks(method, theirs) : unchecked) }
+    })
   }
 
   issue(call: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
@@ -243,11 +252,11 @@ class LocalChannel implements Channel, Origin {
       return undefined
     }
     let client: Client = call
-    if (this.checks !== undefined) {
-      const checks = this.checks[call.operation.name]!
-      const problem = checks.in(input)
+    const crossing = this.crossings?.[call.operation.name]
+    if (crossing !== undefined) {
+      const problem = crossing.in(input)
       if (problem !== undefined) return Effect.fail(badInput(call.operation, problem))
-      client = new CheckedClient(call, checks, call.operation)
+      client = new CrossingClient(call, crossing, call.operation)
     }
     if ((this.causal && this.undispatched.size > 0) || !Depth.enter()) {
       const waiting = call.remote = new Undispatched(this, dispatch, client, call, input)
@@ -295,7 +304,7 @@ const mapOperations = <A>(iface: Interface.Any, f: (operation: Operation) => A):
   Object.fromEntries(Object.entries(iface.operations).map(([name, operation]) => [name, f(operation)]))
 
 // ----------------------------------------------------------------------------
-// checking what passes by reference
+// between two descriptions, and checked
 // ----------------------------------------------------------------------------
 
 /** Says what is wrong with a value. */
@@ -309,7 +318,15 @@ interface Checks {
   readonly received: Check
 }
 
+/** A method as the client and as the server describe it, with what is checked between them. */
+interface Crossing extends Checks {
+  readonly ours: Method.Any
+  readonly theirs: Method.Any
+}
+
 const accept: Check = () => undefined
+
+const unchecked: Checks = { in: accept, out: accept, received: accept }
 
 const makeCheck = (schema: Parameters): Check => {
   const decode = Schema.decodeUnknownResult(Schema.toType(schema) as unknown as Schema.ConstraintDecoder<unknown>)
@@ -323,9 +340,9 @@ const makeCheck = (schema: Parameters): Check => {
   }
 }
 
-const makeChecks = (ours: Method.Any, theirs: Method.Any | undefined): Checks => {
+const makeChecks = (ours: Method.Any, theirs: Method.Any): Checks => {
   const checkIn = makeCheck(ours.in)
-  if (theirs === undefined || theirs === ours) return { in: checkIn, out: makeCheck(ours.out), received: accept }
+  if (theirs === ours) return { in: checkIn, out: makeCheck(ours.out), received: accept }
   const checkInThere = makeCheck(theirs.in)
   return {
     in: (value) => checkIn(value) ?? checkInThere(value),
@@ -337,21 +354,37 @@ const makeChecks = (ours: Method.Any, theirs: Method.Any | undefined): Checks =>
 const badInput = ({ interface: { name }, name: method }: Operation, problem: string): BadStubData =>
   new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
 
-class CheckedClient implements Client {
+/** The abort as the client declares it: found by its code, with its fields where the client's error takes them. */
+const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }: Crossing): Outcome => {
+  const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
+  const code = abortOf(theirs, error)?.code
+  if (code === undefined || abortOf(ours, error)?.code === code) return outcome as Outcome
+  const declared = ours.aborts.find((abort) => abort.code === code)
+  try {
+    if (declared !== undefined) {
+      return Exit.fail(new (declared.error as unknown as new (fields: unknown) => Abort.Error)({ ...error }))
+    }
+  } catch {
+    // Its fields are others: the number is all that both sides know.
+  }
+  return Exit.fail(new RpcFault({ code }))
+}
+
+class CrossingClient implements Client {
   readonly client: Client
-  readonly checks: Checks
+  readonly crossing: Crossing
   readonly operation: Operation
 
-  constructor(client: Client, checks: Checks, operation: Operation) {
+  constructor(client: Client, crossing: Crossing, operation: Operation) {
     this.client = client
-    this.checks = checks
+    this.crossing = crossing
     this.operation = operation
   }
 
   reply(outcome: Outcome): BadStubData | undefined {
-    if (outcome._tag === "Failure") return this.client.reply(outcome)
-    const refused = this.checks.out(outcome.value)
-    if (refused === undefined && this.checks.received(outcome.value) === undefined) return this.client.reply(outcome)
+    if (outcome._tag === "Failure") return this.client.reply(translate(outcome, this.crossing))
+    const refused = this.crossing.out(outcome.value)
+    if (refused === undefined && this.crossing.received(outcome.value) === undefined) return this.client.reply(outcome)
     this.client.reply(Exit.fail(new RpcFault({ code: 1783 })))
     if (refused === undefined) return undefined
     const { interface: { name }, name: method } = this.operation

@@ -435,8 +435,9 @@ export const begin: {
       const call = callImpl(self)
       const row = clientTable[call.state]
       if (row.begin !== "starts") return refuse(row.begin)
-      const operation = call.binding.interface.operations[method]
-      if (operation === undefined) return noSuchMethod(call.binding.interface, method)
+      const { interface: iface } = call.binding
+      const operation = iface.operations[method]
+      if (operation?.interface !== iface) return noSuchMethod(iface, method)
       const pending = new PendingImpl(call, operation)
       const issuing = issue(pending, input, fiber)
       return issuing === undefined ? Effect.succeed(pending) : Effect.as(issuing, pending)
@@ -817,7 +818,7 @@ export const invoke: {
   Effect.uninterruptibleMask((restore) => {
     const { interface: iface } = binding as Binding<Interface.Any>
     const operation = iface.operations[method]
-    if (operation === undefined) return noSuchMethod(iface, method)
+    if (operation?.interface !== iface) return noSuchMethod(iface, method)
     const [input, options] = operation.takesInput ? args : [undefined, args[0]]
     const pending = new PendingImpl(new CallImpl(binding as Binding<Interface.Any>, undefined), operation)
     const issuing = issue(pending, input, Fiber.getCurrent()!)
