@@ -359,11 +359,12 @@ const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }
   const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
   const code = abortOf(theirs, error)?.code
   if (code === undefined || abortOf(ours, error)?.code === code) return outcome as Outcome
-  const declared = ours.aborts.find((abort) => abort.code === code)
+  const declared = ours.aborts.find((abort) => abort.code === code)?.error as
+    | (new (fields: unknown) => Abort.Error)
+    | undefined
+  const { _tag, ...fields } = { ...error }
   try {
-    if (declared !== undefined) {
-      return Exit.fail(new (declared.error as unknown as new (fields: unknown) => Abort.Error)({ ...error }))
-    }
+    if (declared !== undefined) return Exit.fail(new declared(fields))
   } catch {
     // Its fields are others: the number is all that both sides know.
   }

@@ -286,15 +286,7 @@ const complete = (pending: PendingImpl, outcome: Outcome): void => {
   pending.outcome = outcome
   leave(pending, outcome)
   move(call, "complete")
-  if (Depth.enter()) {
-    try {
-      pending.wakeUnsafe(undefined)
-    } finally {
-      Depth.leave()
-    }
-  } else {
-    Depth.defer(() => pending.wakeUnsafe(undefined))
-  }
+  if (pending.hasWaiters) Depth.run(() => pending.wakeUnsafe(undefined))
 }
 
 /** Lets go of everything that belongs to a call in progress. */

@@ -306,7 +306,7 @@ export declare namespace Interface {
 }
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-const namePattern = /^[A-Za-z_]\w*$/
+const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 
 /**

@@ -18,6 +18,7 @@ import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
 import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
+import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import { type BadStubData, CallCancelled, InvalidAsyncHandle, RpcFault, type RpcTransportError } from "./Status.ts"
 import { Waiters } from "./Synchronize.ts"
@@ -300,12 +301,13 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   }
 
   private interruptRoutine(): void {
-    if (typeof this.fiber === "object") this.fiber.interruptUnsafe()
+    const { fiber } = this
+    if (typeof fiber === "object") Depth.run(() => fiber.interruptUnsafe())
   }
 
   private interruptTied(): void {
     // Settling a fiber takes it out of the set.
-    if (this.tied !== undefined) { for (const fiber of [...this.tied]) fiber.interruptUnsafe() }
+    for (const fiber of [...this.tied ?? []]) Depth.run(() => fiber.interruptUnsafe())
   }
 }
 

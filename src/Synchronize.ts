@@ -60,6 +60,10 @@ export type Waiter<in E> = (refusal: E | undefined) => void
 export class Waiters<E> {
   #waiters: Waiter<E> | Set<Waiter<E>> | undefined = undefined
 
+  get hasWaiters(): boolean {
+    return this.#waiters !== undefined
+  }
+
   addWaiterUnsafe(waiter: Waiter<E>): void {
     const waiters = this.#waiters
     if (waiters === undefined) this.#waiters = waiter
@@ -324,16 +328,32 @@ export const waitAll: {
   withTimeout(allOf(waitables), () => waitables.every(isReady), timeout) as never
 
 const allOf = (waitables: ReadonlyArray<Waitable.Any>): Effect.Effect<void, unknown> =>
-  Effect.suspend(() => {
-    if (waitables.length === 0) return Effect.fail(new NoSync())
-    // An event that was signaled may be reset while another one is waited for, so all are looked at again after each wake.
-    const next = Effect.suspend((): Effect.Effect<void, unknown> => {
+  Effect.callback((resume) => {
+    if (waitables.length === 0) return resume(Effect.fail(new NoSync()))
+    const waiters = new Map<Waitable.Any, Waiter<unknown>>()
+    const leave = () => waiters.forEach((waiter, waitable) => waitable.removeWaiterUnsafe(waiter))
+    const fail = (refusal: unknown) => {
+      leave()
+      resume(Effect.fail(refusal))
+    }
+    // An event that was signaled may be reset while others are waited for, so in the end all are looked at once more.
+    const look = (): void => {
       for (const waitable of waitables) {
-        if (waitable.pollUnsafe() !== true) return Effect.flatMap(awaitUnsafe(waitable), () => next)
+        const polled = waitable.pollUnsafe()
+        if (polled === true || waiters.has(waitable)) continue
+        if (polled !== false) return fail(polled)
+        const waiter = (refusal: unknown) => {
+          waiters.delete(waitable)
+          if (refusal !== undefined) return fail(refusal)
+          if (waiters.size === 0) look()
+        }
+        waiters.set(waitable, waiter)
+        waitable.addWaiterUnsafe(waiter)
       }
-      return Effect.void
-    })
-    return next
+      if (waiters.size === 0) resume(Effect.void)
+    }
+    look()
+    return Effect.sync(leave)
   })
 
 // ----------------------------------------------------------------------------

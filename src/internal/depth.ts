@@ -1,7 +1,7 @@
 /**
- * Bounds how deeply calls in one process nest. A dispatch runs the manager at once, inside the client's begin, and a
- * completion runs the client at once, inside the manager's reply: a manager that calls managers would so use up the stack.
- * Beyond a fixed depth work is kept until the outermost frame is back.
+ * Bounds how deeply calls in one process nest. A dispatch runs the manager at once, inside the client's begin; a completion
+ * runs the client at once, inside the manager's reply; and an interruption runs finalizers at once, inside the cancel. A
+ * manager that calls managers would so use up the stack. Beyond a fixed depth work is kept until the outermost frame is back.
  */
 const limit = 32
 
@@ -32,4 +32,14 @@ export const leave = (): void => {
 /** Keeps a task until the outermost level is left. Tasks run in the order in which they were kept, and don't throw. */
 export const defer = (task: () => void): void => {
   later.push(task)
+}
+
+/** Runs a task now where there is a level left, else when the outermost level is left. */
+export const run = (task: () => void): void => {
+  if (!enter()) return defer(task)
+  try {
+    task()
+  } finally {
+    leave()
+  }
 }
