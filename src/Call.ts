@@ -356,7 +356,7 @@ export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effec
       return Effect.fail(new NoInterface({ interface: name, uuid, detail }))
     }
     const call = new CallImpl(binding, scope)
-    return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => release(callImpl(call)))), call)
+    return Effect.as(Scope.addFinalizerExit(scope, () => Effect.sync(() => release(callImpl(call)))), call)
   })
 
 // ----------------------------------------------------------------------------
@@ -523,14 +523,18 @@ export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
 export const join = <I extends Interface.Any, K extends keyof I["methods"]>(
   self: Pending<I, K>
 ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | CallComplete | InvalidAsyncHandle> =>
-  Effect.callback((resume) => {
+  Effect.suspend(() => {
     const pending = pendingImpl(self)
+    return rowOf(pending).join === "consumes" ? take(pending) : waitAndTake(pending)
+  }) as never
+
+const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
+  Effect.callback((resume) => {
     const { join } = rowOf(pending)
-    if (join === "consumes") return resume(take(pending) as never)
+    if (join === "consumes") return resume(take(pending))
     if (join !== "waits") return resume(refuse(join))
     // Taken when the fiber goes on: if it is interrupted instead, nothing is consumed.
-    const taken = Effect.suspend(() => take(pending)) as Effect.Effect<never>
-    const waiter = () => resume(taken)
+    const waiter = () => resume(Effect.suspend(() => take(pending)))
     pending.addWaiterUnsafe(waiter)
     return Effect.sync(() => pending.removeWaiterUnsafe(waiter))
   })

@@ -139,6 +139,9 @@ export type ToSchema<P extends Fields | Parameters> = P extends infer S extends 
   : P extends infer F extends Schema.Struct.Fields ? Schema.Struct<F>
   : never
 
+// Of `any` method it is not known whether it has parameters.
+type ArgumentList<A> = 0 extends 1 & A ? [value?: A] : [A] extends [void] ? [] : [value: A]
+
 /**
  * One remote procedure: its parameters in both directions, and the aborts that it declares.
  *
@@ -176,9 +179,9 @@ export declare namespace Method {
   /** The declared aborts. */
   export type Abort<M extends Any> = M extends Method<infer _In, infer _Out, infer E> ? E : never
   /** The argument list with which the in parameters are passed: empty for a method without parameters. */
-  export type Args<M extends Any> = [In<M>] extends [void] ? [] : [input: In<M>]
+  export type Args<M extends Any> = ArgumentList<In<M>>
   /** The argument list with which the out parameters are passed: empty for a method without results. */
-  export type Results<M extends Any> = [Out<M>] extends [void] ? [] : [out: Out<M>]
+  export type Results<M extends Any> = ArgumentList<Out<M>>
 }
 
 /**

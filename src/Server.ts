@@ -78,10 +78,13 @@ export class ServerImpl implements Server, Host {
   readonly "~callisto/Server": typeof TypeId = TypeId
   readonly clock: Clock.Clock
   readonly metrics: Observability.Metrics | undefined
+  readonly tracer: Tracer.Tracer | undefined
   readonly registrations: ReadonlyArray<Registration>
   readonly context: Context.Context<never>
   readonly maximumCalls: number
   readonly maximumAge: number
+  /** Whether the end of every call looks at its time. Reading the clock costs as much as the rest of a short call. */
+  readonly timed: boolean
   accepting = true
   // The calls in progress, oldest first; and those that have ended while their routine still runs.
   count = 0
@@ -94,10 +97,12 @@ export class ServerImpl implements Server, Host {
     this.context = context
     this.clock = Context.get(context, Clock.Clock)
     this.metrics = Observability.metrics(context, "server")
+    this.tracer = Context.getOrUndefined(context, Tracer.Tracer)
     this.maximumCalls = options.maximumCalls ?? Infinity
     this.maximumAge = options.maximumAge === undefined
       ? Infinity
       : Duration.toMillis(Duration.fromInputUnsafe(options.maximumAge))
+    this.timed = this.metrics !== undefined || this.maximumAge !== Infinity
     this.registrations = managers.map((manager) => this.register(manager))
     refuseDuplicates(this.registrations)
   }
@@ -109,16 +114,20 @@ export class ServerImpl implements Server, Host {
       return
     }
     const { dispatch } = call
-    const tracer = Context.getOrUndefined(this.context, Tracer.Tracer)
-    call.startedAt = this.clock.currentTimeMillisUnsafe()
-    if (tracer !== undefined) {
-      call.span = Observability.serverSpan(tracer, this.clock, dispatch.operation, "server", parent)
+    if (this.timed) call.startedAt = this.clock.currentTimeMillisUnsafe()
+    if (this.tracer !== undefined) {
+      call.span = Observability.serverSpan(this.tracer, this.clock, dispatch.operation, "server", parent)
     }
     this.metrics?.begun()
     this.add(call)
+    this.start(call, input)
+    if (!this.timed && call.isOpen) call.startedAt = this.clock.currentTimeMillisUnsafe()
+  }
 
+  private start(call: ServerCallImpl, input: unknown): void {
+    const { dispatch } = call
     call.fiber = "starting"
-    const effect = start(dispatch, input, call)
+    const effect = evaluate(dispatch, input, call)
     if (Exit.isExit(effect)) return call.returned(effect)
     const fiber = dispatch.fork(effect, call.span)
     const exit = fiber.pollUnsafe()
@@ -203,7 +212,7 @@ export class ServerImpl implements Server, Host {
         this.ageWatch = undefined
         return Effect.void
       }
-      const left = oldest.startedAt + this.maximumAge - this.clock.currentTimeMillisUnsafe()
+      const left = this.maximumAge - oldest.age()
       if (left > 0) return Effect.flatMap(Effect.sleep(left), () => watch)
       return Effect.suspend(() => {
         this.expire()
@@ -214,9 +223,8 @@ export class ServerImpl implements Server, Host {
   }
 
   private expire(): void {
-    const deadline = this.clock.currentTimeMillisUnsafe() - this.maximumAge
     for (const call of this.snapshot()) {
-      if (call.startedAt > deadline) return
+      if (call.age() < this.maximumAge) return
       end(call, new RpcFault({ code: 1460 }))
     }
   }
@@ -252,7 +260,7 @@ const end = (call: ServerCallImpl, failure: RpcFault | RpcTransportError): void 
   call.interrupt()
 }
 
-const start = (dispatch: Dispatch, input: unknown, call: ServerCallImpl): Effect.Effect<unknown, unknown> => {
+const evaluate = (dispatch: Dispatch, input: unknown, call: ServerCallImpl): Effect.Effect<unknown, unknown> => {
   try {
     return dispatch.routine(input, call as unknown as ServerCall.Any)
   } catch (defect) {

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
@@ -31,7 +32,7 @@ const TypeId = "~callisto/ServerCall"
  * @category models
  * @since 0.1.0
  */
-export interface ServerCall<in out M extends Method.Any> {
+export interface ServerCall<in out M extends Method.Any> extends Pipeable {
   readonly [TypeId]: Types.Invariant<M>
 }
 
@@ -117,6 +118,9 @@ export type CancelReason = "Cancelled" | "Orphaned" | "Disconnected" | "Ended"
  * What a cancel does to a manager. `interrupt`: it interrupts the manager's fiber. `cooperative`: it only sets the flag that
  * {@link testCancel} and {@link awaitCancel} see. `disabled`: in process the client's cancel is refused.
  *
+ * An interrupted routine answers "cancelled", even where an uninterruptible part of it had a result. One that wants to answer a
+ * cancelled call normally is cooperative, or uses {@link complete}. A client that is gone interrupts the fiber in each case.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -163,7 +167,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   client: Client | undefined
   state: State = State.dispatched
   reason: Exclude<CancelReason, "Ended"> | undefined = undefined
-  startedAt = 0
+  /** When it was dispatched; where nobody looks at the time, when its start was over. */
+  startedAt: number | undefined = undefined
   span: Tracer.Span | undefined = undefined
   /** The fiber of the routine while it runs; `starting` until it is known. */
   fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
@@ -178,6 +183,10 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.client = client
     this.origin = origin
     this.object = object
+  }
+
+  pipe(): any {
+    return pipeArguments(this, arguments)
   }
 
   get cancelDisabled(): boolean {
@@ -223,7 +232,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   /** Ends the call for a client that is gone. */
   gone(reason: "Orphaned" | "Disconnected"): void {
     if (serverTable[this.state].gone === "nothing") return
-    this.reason ??= reason
+    this.reason = reason
     if (this.span !== undefined) Observability.cancelEvent(this.span, this.dispatch.host.clock, reason)
     this.leave(undefined, Exit.fail(new CallCancelled()))
     this.interrupt()
@@ -241,6 +250,11 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.wakeUnsafe(undefined)
     if (cancellation === "interrupt") this.interruptRoutine()
     if (cancellation !== "disabled") this.interruptTied()
+  }
+
+  age(): number {
+    const now = this.dispatch.host.clock.currentTimeMillisUnsafe()
+    return now - (this.startedAt ?? now)
   }
 
   /** Interrupts all work that belongs to the call. */
@@ -293,10 +307,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.client = undefined
     if (this.fiber === undefined) host.remove(this)
     if (span !== undefined) Observability.endSpan(span, host.clock, operation, outcome ?? exit, exit)
-    host.metrics?.completed(
-      outcome === undefined ? "abandoned" : Observability.kindOf(outcome),
-      host.clock.currentTimeMillisUnsafe() - this.startedAt
-    )
+    host.metrics?.completed(outcome === undefined ? "abandoned" : Observability.kindOf(outcome), this.age())
     this.wakeUnsafe(undefined)
   }
 
@@ -527,6 +538,25 @@ export const awaitCancel = (self: ServerCall.Any): Effect.Effect<CancelReason> =
     return Effect.sync(() => call.removeWaiterUnsafe(answer))
   })
 
+/**
+ * Waits until the call is over, and says why: its client has given it up or lost its connection, or it has `Ended` with a
+ * reply. For work that goes on after {@link awaitCancel} gave `Cancelled`.
+ *
+ * @category cancellation
+ * @since 0.1.0
+ */
+export const awaitEnd = (self: ServerCall.Any): Effect.Effect<Exclude<CancelReason, "Cancelled">> =>
+  Effect.callback((resume) => {
+    const call = impl(self)
+    const answer = () => {
+      if (call.isOpen) return call.addWaiterUnsafe(answer)
+      const { reason } = call
+      resume(Effect.succeed(reason === undefined || reason === "Cancelled" ? "Ended" : reason))
+    }
+    answer()
+    return Effect.sync(() => call.removeWaiterUnsafe(answer))
+  })
+
 // ----------------------------------------------------------------------------
 // facts
 // ----------------------------------------------------------------------------
@@ -572,7 +602,4 @@ export const operation = (self: ServerCall.Any): Operation => impl(self).dispatc
  * @since 0.1.0
  */
 export const age = (self: ServerCall.Any): Effect.Effect<Duration.Duration> =>
-  Effect.sync(() => {
-    const call = impl(self)
-    return Duration.millis(call.dispatch.host.clock.currentTimeMillisUnsafe() - call.startedAt)
-  })
+  Effect.sync(() => Duration.millis(impl(self).age()))

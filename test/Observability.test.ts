@@ -1,0 +1,367 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Deferred, Effect, Logger, Metric, Option, Queue, References, Scope, Tracer } from "effect"
+import { TestClock } from "effect/testing"
+import { Binding, Call, Manager, Observability, Server, ServerCall } from "../mod.ts"
+import { Desk, Job1, makeDesk, makeJob, settle, start } from "./fixtures.ts"
+
+/** A tracer that keeps its spans. */
+const makeTracer = () => {
+  const spans: Array<Tracer.NativeSpan> = []
+  const tracer = Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
+  return { spans, tracer }
+}
+
+const parentOf = (span: Tracer.Span) => Option.getOrUndefined(span.parent)?.spanId
+const kind = (spans: ReadonlyArray<Tracer.NativeSpan>, wanted: Tracer.SpanKind) =>
+  spans.filter((span) => span.kind === wanted)
+const eventsOf = (span: Tracer.NativeSpan) => span.events.map(([name]) => name)
+
+/** Both sides with a tracer. */
+const traced = Effect.gen(function* () {
+  const { spans, tracer } = makeTracer()
+  const made = yield* Effect.withTracer(makeDesk({ cancellation: { Stay: "cooperative" } }), tracer)
+  return { ...made, spans, tracer }
+})
+
+describe("spans", () => {
+  it.effect("are not made without a tracer", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = makeTracer()
+      const { desk } = yield* makeDesk()
+      yield* Call.invoke(desk, "Answer", "a")
+      yield* Effect.withTracer(Effect.void, tracer)
+      assert.strictEqual(spans.length, 0)
+      assert.isUndefined(Context.getOrUndefined(yield* Effect.context<never>(), Tracer.ParentSpan))
+    }))
+
+  it.effect("are made for the client where only the client has a tracer", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = makeTracer()
+      const { desk } = yield* makeDesk()
+      yield* Effect.withTracer(Call.invoke(desk, "Answer", "a"), tracer)
+      assert.deepStrictEqual(spans.map((span) => span.kind), ["client"])
+    }))
+
+  it.effect("are made for the server where only the server has a tracer", () =>
+    Effect.gen(function* () {
+      const { desk, spans } = yield* traced
+      yield* Call.invoke(desk, "Answer", "a")
+      assert.deepStrictEqual(spans.map((span) => span.kind), ["server"])
+    }))
+
+  it.effect("are not made where tracing is switched off", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = makeTracer()
+      const { desk } = yield* makeDesk()
+      yield* Call.invoke(desk, "Answer", "a").pipe(Effect.withTracerEnabled(false), Effect.withTracer(tracer))
+      assert.strictEqual(spans.length, 0)
+    }))
+
+  it.effect("name the call, and say what is called", () =>
+    Effect.gen(function* () {
+      const { desk, spans, tracer } = yield* traced
+      yield* Effect.withTracer(Call.invoke(desk, "Answer", "a"), tracer)
+      assert.strictEqual(spans.length, 2)
+      for (const span of spans) {
+        assert.strictEqual(span.name, "Desk.Answer")
+        assert.deepInclude(Object.fromEntries(span.attributes), {
+          "rpc.system": "dce_rpc",
+          "rpc.service": "Desk",
+          "rpc.method": "Answer",
+          "callisto.uuid": Desk.uuid,
+          "callisto.opnum": 0,
+          "callisto.outcome": "replied",
+          "callisto.code": 0
+        })
+        assert.strictEqual(span.status._tag, "Ended")
+      }
+    }))
+
+  it.effect("are nested: the server's in the client's, the client's in that of its fiber", () =>
+    Effect.gen(function* () {
+      const { desk, spans, tracer } = yield* traced
+      yield* Call.invoke(desk, "Answer", "a").pipe(Effect.withSpan("outer"), Effect.withTracer(tracer))
+      const [outer, client, server] = [
+        spans.find(({ name }) => name === "outer"),
+        kind(spans, "client")[0],
+        kind(spans, "server")[0]
+      ]
+      assert.strictEqual(parentOf(client!), outer!.spanId)
+      assert.strictEqual(parentOf(server!), client!.spanId)
+      assert.strictEqual(server!.traceId, outer!.traceId)
+    }))
+
+  it.effect("of calls that a manager makes are children of its own", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = makeTracer()
+      const made: { readonly job: Binding.Binding<typeof Job1> } = yield* Effect.withTracer(
+        makeJob((input) =>
+          input === "inner"
+            ? Effect.succeed(input)
+            : Effect.orDie(Effect.suspend(() => Call.invoke(made.job, "Run", "inner")))
+        ),
+        tracer
+      )
+      yield* Call.invoke(made.job, "Run", "outer")
+      assert.deepStrictEqual(spans.map((span) => span.kind), ["server", "client", "server"])
+      assert.strictEqual(parentOf(spans[1]!), spans[0]!.spanId)
+      assert.strictEqual(parentOf(spans[2]!), spans[1]!.spanId)
+    }))
+
+  it.effect("last from begin to completion, not to finish", () =>
+    Effect.gen(function* () {
+      const { desk, held, spans, tracer } = yield* traced
+      const pending = yield* Effect.withTracer(
+        Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Hold", "a")),
+        tracer
+      )
+      yield* TestClock.adjust("3 seconds")
+      for (const span of spans) assert.strictEqual(span.status._tag, "Started")
+      yield* ServerCall.complete(yield* Queue.take(held), "reply")
+      yield* TestClock.adjust("4 seconds")
+      yield* Call.finish(pending)
+      assert.strictEqual(spans.length, 2)
+      for (const { status } of spans) {
+        assert.strictEqual(status._tag, "Ended")
+        if (status._tag === "Ended") assert.strictEqual(status.endTime - status.startTime, 3_000_000_000n)
+      }
+    }))
+
+  const outcomes: ReadonlyArray<readonly [string, string, number]> = [
+    ["deny", "aborted", 5000],
+    ["fault", "aborted", 1753],
+    ["die", "aborted", 0x1c000012]
+  ]
+  for (const [input, outcome, code] of outcomes) {
+    it.effect(`say that a call ended as ${outcome} with ${code} (${input})`, () =>
+      Effect.gen(function* () {
+        const { desk, spans, tracer } = yield* traced
+        yield* Effect.withTracer(Effect.exit(Call.invoke(desk, "Answer", input)), tracer)
+        assert.strictEqual(spans.length, 2)
+        for (const span of spans) {
+          assert.deepInclude(Object.fromEntries(span.attributes), {
+            "callisto.outcome": outcome,
+            "callisto.code": code
+          })
+        }
+      }))
+  }
+
+  it.effect("keep the defect of a manager on the server", () =>
+    Effect.gen(function* () {
+      const { desk, spans, tracer } = yield* traced
+      yield* Effect.withTracer(Effect.exit(Call.invoke(desk, "Answer", "die")), tracer)
+      const text = (span: Tracer.NativeSpan) => span.status._tag === "Ended" ? String(span.status.exit.toString()) : ""
+      assert.include(text(kind(spans, "server")[0]!), "a secret of the server")
+      assert.notInclude(text(kind(spans, "client")[0]!), "a secret of the server")
+    }))
+
+  it.effect("show cancels, on both sides", () =>
+    Effect.gen(function* () {
+      const { desk, gate, spans, tracer } = yield* traced
+      const pending = yield* Effect.withTracer(
+        Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Stay", "a")),
+        tracer
+      )
+      yield* Call.cancel(pending, { timeout: "Infinity" })
+      yield* Call.cancel(pending, { timeout: "1 second" })
+      yield* TestClock.adjust("1 second")
+      const [client, server] = [kind(spans, "client")[0]!, kind(spans, "server")[0]!]
+      assert.deepStrictEqual(eventsOf(client), ["cancel", "cancel"])
+      assert.deepStrictEqual(client.events.map(([, , attributes]) => attributes["timeout"]), [Infinity, 1000])
+      assert.deepInclude(Object.fromEntries(client.attributes), {
+        "callisto.outcome": "cancelled",
+        "callisto.code": 1818
+      })
+      assert.include(eventsOf(server), "Cancelled")
+      yield* Deferred.succeed(gate, "late")
+      yield* settle
+      assert.strictEqual(server.status._tag, "Ended")
+    }))
+
+  it.effect("show that a client went away", () =>
+    Effect.gen(function* () {
+      const { desk, spans, tracer } = yield* traced
+      yield* Effect.withTracer(
+        Effect.scoped(Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Hold", "a"))),
+        tracer
+      )
+      const [client, server] = [kind(spans, "client")[0]!, kind(spans, "server")[0]!]
+      assert.include(eventsOf(server), "Orphaned")
+      assert.strictEqual(server.status._tag, "Ended")
+      assert.strictEqual(client.status._tag, "Ended")
+    }))
+
+  it.effect("say that a connection was lost", () =>
+    Effect.gen(function* () {
+      const { server, spans, tracer } = yield* traced
+      yield* Effect.scoped(Effect.gen(function* () {
+        const desk = yield* Binding.local(server, Desk)
+        const outer = yield* Scope.make()
+        const call = yield* Scope.provide(Call.make(desk), outer)
+        yield* Effect.withTracer(Call.begin(call, "Hold", "a"), tracer)
+      }))
+      const client = kind(spans, "client")[0]!
+      assert.deepInclude(Object.fromEntries(client.attributes), { "callisto.outcome": "lost", "callisto.code": 1726 })
+      assert.include(eventsOf(kind(spans, "server")[0]!), "Disconnected")
+    }))
+
+  it.effect("are not sampled where their parent is not", () =>
+    Effect.gen(function* () {
+      const { desk, spans, tracer } = yield* traced
+      const parent = Tracer.externalSpan({ spanId: "1", traceId: "2", sampled: false })
+      yield* Call.invoke(desk, "Answer", "a").pipe(Effect.withParentSpan(parent), Effect.withTracer(tracer))
+      assert.deepStrictEqual(spans.map(({ sampled, traceId }) => [sampled, traceId]), [[false, "2"], [false, "2"]])
+    }))
+
+  it.effect("of a begin that fails are ended", () =>
+    Effect.gen(function* () {
+      const { server, spans, tracer } = yield* traced
+      const desk = yield* Binding.local(server, Desk, { validate: true })
+      const call = yield* Call.make(desk)
+      yield* Effect.withTracer(Effect.exit(Call.begin(call, "Answer", 1 as never)), tracer)
+      for (const span of spans) assert.strictEqual(span.status._tag, "Ended")
+      assert.deepStrictEqual(kind(spans, "server"), [])
+    }))
+})
+
+describe("metrics", () => {
+  const counted = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function* () {
+      yield* effect
+      const snapshots = yield* Metric.snapshot
+      const found: Record<string, unknown> = {}
+      for (const { attributes, id, state } of snapshots) {
+        if (!id.startsWith("callisto_")) continue
+        const names = Object.entries(attributes ?? {}).sort().map(([, value]) => value)
+        const value = state as { readonly count?: number; readonly value?: number; readonly max?: number }
+        found[[id.slice("callisto_".length), ...names].join(" ")] = value.count ?? value.value
+      }
+      return found
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+
+  const someCalls = Effect.gen(function* () {
+    const { desk, held } = yield* makeDesk()
+    yield* Call.invoke(desk, "Answer", "a")
+    yield* Call.invoke(desk, "Answer", "b")
+    yield* Effect.exit(Call.invoke(desk, "Answer", "deny"))
+    const cancelled = yield* Call.begin(yield* Call.make(desk), "Hold", "c")
+    yield* Call.cancel(cancelled)
+    yield* Effect.ignore(ServerCall.complete(yield* Queue.take(held), "late"))
+    yield* Effect.scoped(Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Hold", "d")))
+    yield* Call.begin(yield* Call.make(desk), "Hold", "e")
+  })
+
+  it.effect("are not counted by default", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* counted(Effect.scoped(someCalls)), {})
+    }))
+
+  it.effect("count the calls of both sides by their outcome where they are switched on", () =>
+    Effect.gen(function* () {
+      const scope = yield* Effect.scope
+      const found = yield* counted(Scope.provide(someCalls, scope).pipe(Effect.provide(Observability.layer)))
+      assert.deepInclude(found, {
+        "calls_begun client": 6,
+        "calls_in_progress client": 1,
+        "calls_completed replied client": 2,
+        "calls_completed aborted client": 1,
+        "calls_completed cancelled client": 1,
+        "calls_completed abandoned client": 1,
+        "call_duration client": 5,
+        "calls_begun server": 6,
+        "calls_in_progress server": 1,
+        "calls_completed aborted server": 1,
+        "call_duration server": 5
+      })
+    }))
+
+  it.effect("are switched on for each side by itself", () =>
+    Effect.gen(function* () {
+      const scope = yield* Effect.scope
+      const found = yield* counted(Effect.gen(function* () {
+        const { server } = yield* Scope.provide(makeDesk(), scope)
+        const desk = yield* Binding.local(server, Desk).pipe(
+          Scope.provide(scope),
+          Effect.provideService(Observability.enabled, true)
+        )
+        yield* Call.invoke(desk, "Answer", "a")
+      }))
+      assert.strictEqual(found["calls_begun client"], 1)
+      assert.deepStrictEqual(Object.keys(found).filter((name) => name.includes("server")), [])
+    }))
+})
+
+describe("logs", () => {
+  /** Keeps the annotations and messages of what is logged. */
+  const makeLogger = () => {
+    const entries: Array<{ readonly text: string; readonly annotations: Record<string, unknown> }> = []
+    const logger = Logger.make<unknown, void>(({ cause, fiber, message }) => {
+      entries.push({
+        text: `${String(message)} ${
+          cause.reasons.map((reason) => reason._tag === "Die" ? String(reason.defect) : "").join()
+        }`,
+        annotations: { ...fiber.getRef(References.CurrentLogAnnotations) }
+      })
+    })
+    return { entries, layer: Logger.layer([logger]) }
+  }
+
+  it.effect("of managers name the interface and the method", () =>
+    Effect.gen(function* () {
+      const { entries, layer } = makeLogger()
+      const scope = yield* Effect.scope
+      const manager = Manager.make(Job1, { Run: (input) => Effect.as(Effect.log("from the manager"), input) })
+      const server = yield* Scope.provide(Server.make([manager]), scope).pipe(
+        Effect.annotateLogs("host", "one"),
+        Effect.provide(layer)
+      )
+      yield* Call.invoke(yield* Binding.local(server, Job1), "Run", "a")
+      assert.strictEqual(entries.length, 1)
+      assert.deepStrictEqual(entries[0]!.annotations, { host: "one", "rpc.service": "Job1", "rpc.method": "Run" })
+    }))
+
+  it.effect("tell of a manager that died, on the server", () =>
+    Effect.gen(function* () {
+      const { entries, layer } = makeLogger()
+      const scope = yield* Effect.scope
+      const { desk } = yield* Scope.provide(makeDesk(), scope).pipe(Effect.provide(layer))
+      yield* Effect.exit(Call.invoke(desk, "Answer", "die"))
+      assert.strictEqual(entries.length, 1)
+      assert.include(entries[0]!.text, "a secret of the server")
+      assert.deepInclude(entries[0]!.annotations, { "rpc.service": "Desk", "rpc.method": "Answer" })
+    }))
+
+  it.effect("tell of out parameters that were refused", () =>
+    Effect.gen(function* () {
+      const { entries, layer } = makeLogger()
+      const scope = yield* Effect.scope
+      const manager = Manager.make(Job1, { Run: () => Effect.succeed(1 as never) })
+      const server = yield* Scope.provide(Server.make([manager]), scope).pipe(Effect.provide(layer))
+      yield* Effect.exit(Call.invoke(yield* Binding.local(server, Job1, { validate: true }), "Run", "a"))
+      assert.strictEqual(entries.length, 1)
+      assert.include(entries[0]!.text, "out parameters")
+    }))
+
+  it.effect("are silent about replies, aborts and cancels", () =>
+    Effect.gen(function* () {
+      const { entries, layer } = makeLogger()
+      const scope = yield* Effect.scope
+      const { desk } = yield* Scope.provide(makeDesk(), scope).pipe(Effect.provide(layer))
+      yield* Call.invoke(desk, "Answer", "a")
+      yield* Effect.exit(Call.invoke(desk, "Answer", "deny"))
+      yield* Effect.exit(Call.invoke(desk, "Answer", "fault"))
+      const staying = yield* start(Effect.timeoutOption(Call.invoke(desk, "Stay", "a"), "1 second"))
+      yield* TestClock.adjust("1 second")
+      yield* Effect.scoped(Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Stay", "b")))
+      yield* settle
+      assert.isTrue(staying.pollUnsafe() !== undefined)
+      assert.deepStrictEqual(entries, [])
+    }))
+})

@@ -1,0 +1,321 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Queue, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { Binding, Call, Interface, Manager, Server, ServerCall } from "../mod.ts"
+import { Desk, isWaiting, Job1, makeDesk, makeJob, outcome, refusal, settle, start } from "./fixtures.ts"
+
+/** A server in a scope of its own, with a client outside of it. */
+const makeClosable = Effect.fnUntraced(function* (options: Server.Options = {}) {
+  const serving = yield* Scope.fork(yield* Effect.scope)
+  const made = yield* Scope.provide(makeDesk({ server: options }), serving)
+  const desk = yield* Binding.local(made.server, Desk)
+  return { ...made, desk, call: yield* Call.make(desk), close: Scope.close(serving, Exit.void) }
+})
+
+describe("a server", () => {
+  it.effect("refuses two managers of one interface version for one object", () =>
+    Effect.gen(function* () {
+      const routines = { Run: () => Effect.succeed("") }
+      const object = "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1e01"
+      const same = [
+        [Manager.make(Job1, routines), Manager.make(Job1, routines)],
+        [Manager.make(Job1, routines, { object }), Manager.make(Job1, routines, { object: object.toUpperCase() })]
+      ]
+      for (const managers of same) {
+        const exit = yield* Effect.exit(Server.make(managers))
+        assert.isTrue(Exit.isFailure(exit))
+        const defect = exit._tag === "Failure" ? Cause.squash(exit.cause) : undefined
+        assert.instanceOf(defect, TypeError)
+        assert.include(String(defect), "Job1 1.0")
+      }
+      yield* Server.make([Manager.make(Job1, routines), Manager.make(Job1, routines, { object })])
+    }))
+
+  it.effect("outlives its clients, and their going away ends only their calls", () =>
+    Effect.gen(function* () {
+      const { desk, seen, server } = yield* makeDesk()
+      const client = yield* Effect.forkChild(
+        Effect.scoped(Effect.gen(function* () {
+          const own = yield* Binding.local(server, Desk)
+          return yield* Call.invoke(own, "Stay", "a")
+        })),
+        { startImmediately: true }
+      )
+      yield* settle
+      assert.deepStrictEqual(seen, ["Stay a"])
+      yield* Fiber.interrupt(client)
+      yield* settle
+      assert.deepStrictEqual(seen, ["Stay a", "Stay was interrupted"])
+      assert.strictEqual(yield* Call.invoke(desk, "Answer", "b"), "answer to b")
+    }))
+
+  it.effect("is provided as a layer, with a binding as a service", () =>
+    Effect.gen(function* () {
+      const Runner = Binding.Service("test/Runner", Job1)
+      const manager = Manager.make(Job1, { Run: (input) => Effect.succeed(`${input} ran`) })
+      const program = Effect.flatMap(Runner, (runner) => Call.invoke(runner, "Run", "a"))
+      const live = Runner.layer.pipe(Layer.provide(Server.layer([manager])))
+      assert.strictEqual(yield* Effect.provide(program, live), "a ran")
+    }))
+})
+
+describe("a server that shuts down", () => {
+  it.effect("accepts nothing any more, and lets calls in progress reply", () =>
+    Effect.gen(function* () {
+      const { call, close, desk, gate } = yield* makeClosable()
+      const pending = yield* Call.begin(call, "Stay", "a")
+      const closing = yield* start(close)
+      assert.isTrue(yield* isWaiting(closing))
+      assert.deepInclude(yield* Effect.flip(Call.invoke(desk, "Answer", "b")), {
+        _tag: "RpcTransportError",
+        status: 1722
+      })
+      yield* Deferred.succeed(gate, "in time")
+      yield* Fiber.join(closing)
+      assert.strictEqual(yield* Call.finish(pending), "in time")
+    }))
+
+  it.effect("lets a call that was handed off be completed in its grace period", () =>
+    Effect.gen(function* () {
+      const { call, close, held } = yield* makeClosable({ grace: "1 minute" })
+      const pending = yield* Call.begin(call, "Hold", "a")
+      const serverCall = yield* Queue.take(held)
+      const closing = yield* start(close)
+      yield* TestClock.adjust("59 seconds")
+      assert.isTrue(yield* isWaiting(closing))
+      yield* ServerCall.complete(serverCall, "in time")
+      yield* Fiber.join(closing)
+      assert.strictEqual(yield* Call.finish(pending), "in time")
+    }))
+
+  it.effect("ends what is left after its grace period with 1726, and interrupts the work", () =>
+    Effect.gen(function* () {
+      const { call, close, desk, held, seen } = yield* makeClosable({ grace: "1 minute" })
+      const stay = yield* Call.begin(call, "Stay", "a")
+      const hold = yield* Call.begin(yield* Call.make(desk), "Hold", "b")
+      const serverCall = yield* Queue.take(held)
+      const closing = yield* start(close)
+      yield* TestClock.adjust("59999 millis")
+      assert.isTrue(yield* isWaiting(closing))
+      assert.deepStrictEqual(yield* Call.state(call), { _tag: "Pending", cancelRequested: false })
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(closing)
+      for (const pending of [stay, hold]) {
+        const error = yield* Effect.flip(Call.finish(pending as typeof stay))
+        assert.deepInclude(error, { _tag: "RpcTransportError", status: 1726, didNotExecute: false })
+      }
+      assert.include(seen, "Stay was interrupted")
+      assert.strictEqual(yield* refusal(ServerCall.complete(serverCall, "too late")), "InvalidAsyncHandle")
+    }))
+
+  it.effect("waits 5 seconds when it was not told otherwise", () =>
+    Effect.gen(function* () {
+      const { call, close } = yield* makeClosable()
+      yield* Call.begin(call, "Stay", "a")
+      const closing = yield* start(close)
+      yield* TestClock.adjust("4999 millis")
+      assert.isTrue(yield* isWaiting(closing))
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect("is done at once with a grace period of 0, and with no call in progress", () =>
+    Effect.gen(function* () {
+      const busy = yield* makeClosable({ grace: 0 })
+      const pending = yield* Call.begin(busy.call, "Stay", "a")
+      yield* busy.close
+      assert.strictEqual(yield* refusal(Call.finish(pending)), "RpcTransportError")
+      const quiet = yield* makeClosable()
+      yield* Call.invoke(quiet.desk, "Answer", "a")
+      yield* quiet.close
+    }))
+})
+
+describe("the age of calls", () => {
+  it.effect("is bounded: an older call is aborted with 1460, and its work interrupted", () =>
+    Effect.gen(function* () {
+      const { desk, held, seen, server } = yield* makeDesk({ server: { maximumAge: "10 seconds" } })
+      const stay = yield* Call.begin(yield* Call.make(desk), "Stay", "a")
+      yield* TestClock.adjust("5 seconds")
+      const hold = yield* Call.begin(yield* Call.make(desk), "Hold", "b")
+      yield* TestClock.adjust("4999 millis")
+      assert.strictEqual(yield* refusal(Call.finish(stay)), "CallPending")
+      yield* TestClock.adjust("1 millis")
+      assert.deepInclude(yield* Effect.flip(Call.finish(stay)), { _tag: "RpcFault", code: 1460, didNotExecute: false })
+      yield* settle
+      assert.include(seen, "Stay was interrupted")
+      assert.strictEqual(yield* refusal(Call.finish(hold)), "CallPending")
+      yield* TestClock.adjust("5 seconds")
+      assert.deepInclude(yield* Effect.flip(Call.finish(hold)), { _tag: "RpcFault", code: 1460 })
+      assert.strictEqual(yield* refusal(ServerCall.complete(yield* Queue.take(held), "late")), "InvalidAsyncHandle")
+      assert.deepStrictEqual(yield* Server.calls(server), [])
+    }))
+
+  it.effect("is watched again for calls that come after a quiet time", () =>
+    Effect.gen(function* () {
+      const { desk } = yield* makeDesk({ server: { maximumAge: "10 seconds" } })
+      const call = yield* Call.make(desk)
+      for (let i = 0; i < 3; i++) {
+        yield* Call.invoke(desk, "Answer", "a")
+        yield* TestClock.adjust("1 minute")
+        const pending = yield* Call.begin(call, "Hold", "a")
+        yield* TestClock.adjust("9999 millis")
+        assert.strictEqual(yield* refusal(Call.finish(pending)), "CallPending")
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual(yield* refusal(Call.finish(pending)), "RpcFault")
+      }
+    }))
+
+  it.effect("has no bound when none was given", () =>
+    Effect.gen(function* () {
+      const { desk } = yield* makeDesk()
+      const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
+      yield* TestClock.adjust("1000 days")
+      assert.strictEqual(yield* refusal(Call.finish(pending)), "CallPending")
+    }))
+})
+
+describe("the number of calls in progress", () => {
+  it.effect("is limited: one more is refused with 1723 and did not execute", () =>
+    Effect.gen(function* () {
+      const { desk, held, seen } = yield* makeDesk({ server: { maximumCalls: 2 } })
+      const pendings = yield* Effect.forEach(["a", "b"], (input) =>
+        Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Hold", input)))
+      const error = yield* Effect.flip(Call.invoke(desk, "Answer", "c"))
+      assert.deepInclude(error, { _tag: "RpcFault", code: 1723, didNotExecute: true })
+      assert.deepStrictEqual(seen, ["Hold a", "Hold b"])
+      yield* ServerCall.complete(yield* Queue.take(held), "reply")
+      assert.strictEqual(yield* Call.finish(pendings[0]!), "reply")
+      assert.strictEqual(yield* Call.invoke(desk, "Answer", "c"), "answer to c")
+    }))
+
+  it.effect("has room again when a client is gone", () =>
+    Effect.gen(function* () {
+      const { desk } = yield* makeDesk({ server: { maximumCalls: 1 } })
+      yield* Effect.scoped(Effect.gen(function* () {
+        yield* Call.begin(yield* Call.make(desk), "Hold", "a")
+        assert.strictEqual(yield* refusal(Call.invoke(desk, "Answer", "b")), "RpcFault")
+      }))
+      assert.strictEqual(yield* Call.invoke(desk, "Answer", "b"), "answer to b")
+    }))
+})
+
+describe("the calls of a server", () => {
+  it.effect("are listed oldest first, of all its managers and bindings", () =>
+    Effect.gen(function* () {
+      const { desk, server } = yield* makeDesk()
+      const other = yield* Binding.local(server, Desk)
+      for (const binding of [desk, other, desk]) yield* Call.begin(yield* Call.make(binding), "Hold", "a")
+      yield* Call.begin(yield* Call.make(other), "Stay", "a")
+      const names = (yield* Server.calls(server)).map((call) => ServerCall.operation(call).name)
+      assert.deepStrictEqual(names, ["Hold", "Hold", "Hold", "Stay"])
+    }))
+
+  it.effect("include a call whose routine is running at this moment", () =>
+    Effect.gen(function* () {
+      const counts: Array<number> = []
+      const made: { readonly server: Server.Server; readonly job: Binding.Binding<typeof Job1> } = yield* makeJob((
+        input
+      ) => Effect.map(Effect.suspend(() => Server.calls(made.server)), (calls) => (counts.push(calls.length), input)))
+      yield* Call.invoke(made.job, "Run", "a")
+      assert.deepStrictEqual(counts, [1])
+      assert.deepStrictEqual(yield* Server.calls(made.server), [])
+    }))
+
+  it.effect("are over when their client is gone, although their routine can't be interrupted", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const { job, server } = yield* makeJob(() => Effect.uninterruptible(Effect.as(Deferred.await(gate), "late")))
+      const invoking = yield* start(Call.invoke(job, "Run", "a"))
+      assert.strictEqual((yield* Server.calls(server)).length, 1)
+      yield* Fiber.interrupt(invoking)
+      const left = yield* Server.calls(server)
+      for (const call of left) assert.isTrue(yield* ServerCall.testCancel(call))
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      assert.deepStrictEqual(yield* Server.calls(server), [])
+    }))
+})
+
+describe("versions of an interface", () => {
+  const uuid = "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1e02"
+  const Text = { out: Schema.String }
+  const make = <const V extends readonly [number, number]>(version: V) =>
+    Interface.make("Versions", { uuid, version, methods: { Which: Interface.method(Text) } })
+  const manager = (major: number, minor: number) =>
+    Manager.make(make([major, minor]), { Which: () => Effect.succeed(`${major}.${minor}`) })
+
+  const cases: ReadonlyArray<readonly [readonly [number, number], string]> = [
+    [[1, 0], "1.4"],
+    [[1, 4], "1.4"],
+    [[2, 0], "2.1"],
+    [[2, 1], "2.1"]
+  ]
+  for (const [version, answer] of cases) {
+    it.effect(`a client of version ${version.join(".")} is served by ${answer}`, () =>
+      Effect.gen(function* () {
+        const server = yield* Server.make([manager(1, 2), manager(1, 4), manager(2, 1)])
+        assert.strictEqual(yield* Call.invoke(yield* Binding.local(server, make(version)), "Which"), answer)
+      }))
+  }
+
+  for (const version of [[1, 5], [2, 2], [0, 0], [3, 0]] as const) {
+    it.effect(`a client of version ${version.join(".")} is refused with NoInterface`, () =>
+      Effect.gen(function* () {
+        const server = yield* Server.make([manager(1, 2), manager(1, 4), manager(2, 1)])
+        const error = yield* Effect.flip(Binding.local(server, make(version)))
+        assert.deepInclude(error, { _tag: "NoInterface", uuid })
+        assert.include(error.message, `Versions ${version.join(".")}`)
+      }))
+  }
+
+  it.effect("a client with fewer methods calls them by their opnums", () =>
+    Effect.gen(function* () {
+      const Newer = Interface.make("Versions", {
+        uuid,
+        version: [1, 1],
+        methods: { Renamed: Interface.method(Text), Added: Interface.method(Text) }
+      })
+      const server = yield* Server.make([
+        Manager.make(Newer, { Renamed: () => Effect.succeed("opnum 0"), Added: () => Effect.succeed("opnum 1") })
+      ])
+      const older = yield* Binding.local(server, make([1, 0]))
+      assert.strictEqual(yield* Call.invoke(older, "Which"), "opnum 0")
+    }))
+
+  it.effect("a method that the server's description lacks fails with 0x1C010002 and did not execute", () =>
+    Effect.gen(function* () {
+      const More = Interface.make("Versions", {
+        uuid,
+        version: [1, 0],
+        methods: { Which: Interface.method(Text), Missing: Interface.method(Text) }
+      })
+      const server = yield* Server.make([manager(1, 4)])
+      const more = yield* Binding.local(server, More)
+      const error = yield* Effect.flip(Call.invoke(more, "Missing"))
+      assert.deepInclude(error, { _tag: "RpcFault", code: 0x1c010002, didNotExecute: true })
+      assert.deepStrictEqual(yield* outcome(Call.invoke(more, "Which")), { value: "1.4" })
+    }))
+
+  describe("that declare different aborts", () => {
+    class Busy extends Schema.TaggedError<Busy>()("Busy", {}) {}
+    class Occupied extends Schema.TaggedError<Occupied>()("Occupied", {}) {}
+    const aborting = <E extends Interface.Abort.Error>(aborts: ReadonlyArray<Interface.Abort<E>>) =>
+      Interface.make("Aborting", { uuid, version: [1, 0], methods: { Run: Interface.method({ aborts }) } })
+    const Offered = aborting([Interface.abort(5000, Busy)])
+
+    it.effect("a code that the client's description lacks reaches it as RpcFault", () =>
+      Effect.gen(function* () {
+        const server = yield* Server.make([Manager.make(Offered, { Run: () => Effect.fail(new Busy()) })])
+        const client = yield* Binding.local(server, aborting([]))
+        assert.deepInclude(yield* Effect.flip(Call.invoke(client, "Run")), { _tag: "RpcFault", code: 5000 })
+      }))
+
+    it.effect("a code for which the client's description has another class reaches it as that class", () =>
+      Effect.gen(function* () {
+        const server = yield* Server.make([Manager.make(Offered, { Run: () => Effect.fail(new Busy()) })])
+        const client = yield* Binding.local(server, aborting([Interface.abort(5000, Occupied)]))
+        assert.instanceOf(yield* Effect.flip(Call.invoke(client, "Run")), Occupied)
+      }))
+  })
+})

@@ -1,0 +1,217 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Option } from "effect"
+import { Status } from "../mod.ts"
+
+const named = { interface: "Desk", uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1a01", detail: "no such version" }
+
+/** Every error with the numbers under which it is documented. */
+const errors: ReadonlyArray<{
+  readonly error: Status.RpcError
+  readonly rpcStatus?: number
+  readonly hresult?: number
+  readonly says: ReadonlyArray<string>
+}> = [
+  { error: new Status.CallPending(), rpcStatus: 997, hresult: 0x80010115, says: ["pending"] },
+  { error: new Status.CallComplete(), hresult: 0x80010117, says: ["complete"] },
+  { error: new Status.CallCancelled(), rpcStatus: 1818, hresult: 0x80010002, says: ["cancelled", "unknown"] },
+  {
+    error: new Status.CallCancelled({ didNotExecute: true }),
+    rpcStatus: 1818,
+    hresult: 0x80010002,
+    says: ["cancelled", "before the server executed it"]
+  },
+  { error: new Status.WaitTimeout(), hresult: 0x8001011f, says: ["timed out"] },
+  {
+    error: new Status.InvalidAsyncHandle({ handle: "call object" }),
+    rpcStatus: 1914,
+    says: ["call object", "released"]
+  },
+  { error: new Status.InvalidAsyncHandle({ handle: "server call" }), rpcStatus: 1914, says: ["server call", "ended"] },
+  { error: new Status.NoInterface(named), hresult: 0x80004002, says: ["Desk", named.uuid, "no such version"] },
+  { error: new Status.UnknownInterface(named), rpcStatus: 1717, says: ["Desk", named.uuid, "no such version"] },
+  {
+    error: new Status.BadStubData({ detail: "The count is no integer." }),
+    rpcStatus: 1783,
+    says: ["The count is no integer."]
+  },
+  {
+    error: new Status.CancelDisabled({ interface: "Desk", method: "Hold" }),
+    hresult: 0x80010140,
+    says: ["disabled", "Desk.Hold"]
+  },
+  { error: new Status.NoSync(), hresult: 0x80010120, says: ["nothing to wait for"] },
+  {
+    error: new Status.RpcTransportError({ status: 1722, detail: "no route" }),
+    rpcStatus: 1722,
+    says: ["no route", "not executed"]
+  },
+  {
+    error: new Status.RpcTransportError({ status: 1726, detail: "reset" }),
+    rpcStatus: 1726,
+    says: ["reset", "unknown"]
+  },
+  {
+    error: new Status.RpcTransportError({ status: 1727, detail: "refused" }),
+    rpcStatus: 1727,
+    says: ["refused", "not executed"]
+  },
+  { error: new Status.RpcFault({ code: 1753 }), rpcStatus: 1753, says: ["1753", "0x000006D9"] },
+  {
+    error: new Status.RpcFault({ code: 5, didNotExecute: true }),
+    rpcStatus: 5,
+    says: ["ERROR_ACCESS_DENIED", "before"]
+  }
+]
+
+describe("an error", () => {
+  for (const { error, hresult, rpcStatus, says } of errors) {
+    const name = `${error._tag}${"status" in error ? ` ${error.status}` : "code" in error ? ` ${error.code}` : ""}`
+    it(`${name} carries all its documented numbers`, () => {
+      assert.strictEqual(error.codes.rpcStatus?.number, rpcStatus)
+      assert.strictEqual(error.codes.hresult?.number, hresult)
+      for (const code of Object.values(error.codes)) assert.isAbove(code!.name.length, 0)
+    })
+
+    it(`${name} has a message that a person can read`, () => {
+      for (const part of says) assert.include(error.message, part)
+      assert.match(error.message, /^[A-Z].*\.$/)
+      assert.notInclude(error.message, "undefined")
+    })
+
+    it(`${name} comes back from its number`, () => {
+      const back = Option.getOrThrow(Status.fromNumber(Status.toNumber(error)))
+      assert.strictEqual(back._tag, error._tag)
+      assert.strictEqual(Status.toNumber(back), Status.toNumber(error))
+    })
+  }
+
+  it("has the documented names of its numbers", () => {
+    const names = Object.fromEntries(
+      Object.entries(Status.codes).map((
+        [tag, codes]
+      ) => [tag, [codes.rpcStatus?.name, codes.hresult?.name].filter(Boolean)])
+    )
+    assert.deepStrictEqual(names, {
+      CallPending: ["RPC_S_ASYNC_CALL_PENDING", "RPC_S_CALLPENDING"],
+      CallComplete: ["RPC_E_CALL_COMPLETE"],
+      CallCancelled: ["RPC_S_CALL_CANCELLED", "RPC_E_CALL_CANCELED"],
+      WaitTimeout: ["RPC_E_TIMEOUT"],
+      InvalidAsyncHandle: ["RPC_S_INVALID_ASYNC_HANDLE"],
+      NoInterface: ["E_NOINTERFACE"],
+      UnknownInterface: ["RPC_S_UNKNOWN_IF"],
+      BadStubData: ["RPC_X_BAD_STUB_DATA"],
+      CancelDisabled: ["CO_E_CANCEL_DISABLED"],
+      NoSync: ["RPC_E_NO_SYNC"]
+    })
+  })
+
+  it("says that a call did not execute only where that is certain", () => {
+    assert.isFalse(new Status.CallCancelled().didNotExecute)
+    assert.isFalse(new Status.RpcFault({ code: 5 }).didNotExecute)
+    assert.isTrue(new Status.RpcTransportError({ status: 1722, detail: "" }).didNotExecute)
+    assert.isTrue(new Status.RpcTransportError({ status: 1727, detail: "" }).didNotExecute)
+    assert.isFalse(new Status.RpcTransportError({ status: 1726, detail: "" }).didNotExecute)
+  })
+})
+
+describe("a number", () => {
+  const expected: ReadonlyArray<readonly [number, Status.RpcError["_tag"]]> = [
+    [997, "CallPending"],
+    [0x80010115, "CallPending"],
+    [0x80010117, "CallComplete"],
+    [1818, "CallCancelled"],
+    [0x80010002, "CallCancelled"],
+    [0x1c00000d, "CallCancelled"],
+    [0x8001011f, "WaitTimeout"],
+    [1914, "InvalidAsyncHandle"],
+    [0x80004002, "NoInterface"],
+    [1717, "UnknownInterface"],
+    [1783, "BadStubData"],
+    [0x80010140, "CancelDisabled"],
+    [0x80010120, "NoSync"],
+    [1722, "RpcTransportError"],
+    [1726, "RpcTransportError"],
+    [1727, "RpcTransportError"],
+    [5, "RpcFault"],
+    [0x1c000012, "RpcFault"],
+    [0xffffffff, "RpcFault"]
+  ]
+  for (const [number, tag] of expected) {
+    it(`${number} (0x${number.toString(16)}) is a ${tag}`, () => {
+      assert.strictEqual(Option.getOrThrow(Status.fromNumber(number))._tag, tag)
+    })
+  }
+
+  for (const number of [0, -1, 1.5, 0x100000000, NaN, Infinity]) {
+    it(`${number} is no error`, () => assert.isTrue(Option.isNone(Status.fromNumber(number))))
+  }
+})
+
+/** The statuses of faults with their names, and the Win32 code that a client on Windows sees. */
+const faults: ReadonlyArray<readonly [number, string, number?]> = [
+  [0x1c010001, "nca_s_comm_failure", 1820],
+  [0x1c010002, "nca_s_op_rng_error", 1745],
+  [0x1c010003, "nca_s_unk_if", 1717],
+  [0x1c010006, "nca_s_wrong_boot_time"],
+  [0x1c010009, "nca_s_you_crashed", 1726],
+  [0x1c01000b, "nca_s_proto_error", 1728],
+  [0x1c010013, "nca_s_out_args_too_big", 1130],
+  [0x1c010014, "nca_s_server_too_busy", 1723],
+  [0x1c010015, "nca_s_fault_string_too_long"],
+  [0x1c010017, "nca_s_unsupported_type", 1732],
+  [0x1c000001, "nca_s_fault_int_div_by_zero", 1767],
+  [0x1c000002, "nca_s_fault_addr_error", 1768],
+  [0x1c000003, "nca_s_fault_fp_div_zero", 1769],
+  [0x1c000004, "nca_s_fault_fp_underflow", 1770],
+  [0x1c000005, "nca_s_fault_fp_overflow", 1771],
+  [0x1c000006, "nca_s_fault_invalid_tag", 1733],
+  [0x1c000007, "nca_s_fault_invalid_bound", 1734],
+  [0x1c000008, "nca_s_rpc_version_mismatch", 1728],
+  [0x1c000009, "nca_s_unspec_reject", 1727],
+  [0x1c00000a, "nca_s_bad_actid", 1727],
+  [0x1c00000b, "nca_s_who_are_you_failed", 1726],
+  [0x1c00000c, "nca_s_manager_not_entered", 1727],
+  [0x1c00000d, "nca_s_fault_cancel", 1818],
+  [0x1c00000e, "nca_s_fault_ill_inst", 1768],
+  [0x1c00000f, "nca_s_fault_fp_error", 1771],
+  [0x1c000010, "nca_s_fault_int_overflow", 1768],
+  [0x1c000012, "nca_s_fault_unspec", 1726],
+  [0x1c000013, "nca_s_fault_remote_comm_failure"],
+  [0x1c000014, "nca_s_fault_pipe_empty", 1918],
+  [0x1c000015, "nca_s_fault_pipe_closed", 1916],
+  [0x1c000016, "nca_s_fault_pipe_order", 1831],
+  [0x1c000017, "nca_s_fault_pipe_discipline", 1917],
+  [0x1c000018, "nca_s_fault_pipe_comm_error", 1820],
+  [0x1c000019, "nca_s_fault_pipe_memory", 14],
+  [0x1c00001a, "nca_s_fault_context_mismatch", 6],
+  [0x1c00001b, "nca_s_fault_remote_no_memory", 1130],
+  [0x1c00001c, "nca_s_invalid_pres_context_id"],
+  [0x1c00001d, "nca_s_unsupported_authn_level"],
+  [0x1c00001f, "nca_s_invalid_checksum"],
+  [0x1c000020, "nca_s_invalid_crc"],
+  [0x1c000021, "nca_s_fault_user_defined"],
+  [0x1c000022, "nca_s_fault_tx_open_failed"],
+  [0x1c000023, "nca_s_fault_codeset_conv_error"],
+  [0x1c000024, "nca_s_fault_object_not_found"],
+  [0x1c000025, "nca_s_fault_no_client_stub"]
+]
+
+describe("the status of a fault", () => {
+  for (const [number, name, seen] of faults) {
+    it(`0x${number.toString(16).toUpperCase()} is ${name}`, () => {
+      const fault = new Status.RpcFault({ code: number })
+      assert.deepInclude(fault.codes.fault, { number, name })
+      assert.strictEqual(fault.codes.rpcStatus?.number, seen)
+      assert.include(fault.message, name)
+      assert.include(fault.message, `0x${number.toString(16).toUpperCase()}`)
+    })
+  }
+
+  it("is one of the documented ones", () => {
+    assert.deepStrictEqual(
+      Status.faults.map(({ name, number, rpcStatus }) => [number, name, rpcStatus]),
+      faults.map(([number, name, seen]) => [number, name, seen])
+    )
+    for (const unused of [0x1c000011, 0x1c00001e]) assert.isUndefined(new Status.RpcFault({ code: unused }).codes.fault)
+  })
+})
