@@ -5,20 +5,19 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 const cuts: ReadonlyArray<{ readonly file: string; readonly text: string; readonly by?: string }> = [
   {
     file: "src/Call.ts",
-    text: "  clock: Clock.Clock | undefined = undefined\n  begunAt = 0\n  span: Tracer.Span | undefined = undefined\n"
+    text: "  watch: Observability.Watch | undefined = undefined\n"
   },
+  { file: "src/Call.ts", text: "    return this.watch?.span\n", by: "    return undefined\n" },
   {
     file: "src/Call.ts",
-    text: `  pending.span = Observability.clientSpan(fiber, operation)
-  if (pending.span !== undefined || metrics !== undefined) {
-    pending.clock = fiber.getRef(Clock.Clock)
-    pending.begunAt = pending.clock.currentTimeMillisUnsafe()
-    metrics?.begun()
+    text: `  if (metrics !== undefined || fiber.cache.tracer !== undefined) {
+    pending.watch = Observability.watchClient(fiber, operation, metrics)
   }
 `
   },
   { file: "src/Call.ts", text: "const { channel, metrics } = call.binding", by: "const { channel } = call.binding" },
-  { file: "src/Call.ts", text: "  if (pending.clock !== undefined) observeEnd(pending, outcome)\n" },
+  { file: "src/Call.ts", text: "  if (pending.watch !== undefined) pending.watch.end(outcome)\n" },
+  { file: "src/Call.ts", text: `  pending.watch?.cancel("cancel", { timeout: millis })\n` },
   {
     file: "src/Binding.ts",
     text: "this.server.run(serverCall, input, call.span)",
@@ -29,30 +28,17 @@ const cuts: ReadonlyArray<{ readonly file: string; readonly text: string; readon
     text: "run(call: ServerCallImpl, input: unknown, parent: Tracer.AnySpan | undefined)",
     by: "run(call: ServerCallImpl, input: unknown)"
   },
-  {
-    file: "src/Server.ts",
-    text: `    if (this.tracer !== undefined) {
-      call.span = Observability.serverSpan(this.tracer, this.clock, dispatch.operation, "server", parent)
-    }
-    this.metrics?.begun()
-`
-  },
-  { file: "src/Server.ts", text: "dispatch.fork(effect, call.span)", by: "dispatch.fork(effect, undefined)" },
+  { file: "src/Server.ts", text: "    if (this.watches) this.watch(call, parent)\n" },
+  { file: "src/Server.ts", text: "dispatch.fork(effect, call.watch?.span)", by: "dispatch.fork(effect, undefined)" },
+  { file: "src/ServerCall.ts", text: "  watch: Observability.Watch | undefined = undefined\n" },
+  { file: "src/ServerCall.ts", text: "    this.watch?.cancel(reason)\n" },
+  { file: "src/ServerCall.ts", text: `    this.watch?.cancel("Cancelled")\n` },
   {
     file: "src/ServerCall.ts",
-    text: "  span: Tracer.Span | undefined = undefined\n"
+    text: "Effect.logError(message, cause), this.watch?.span",
+    by: "Effect.logError(message, cause), undefined"
   },
-  {
-    file: "src/ServerCall.ts",
-    text: "const { dispatch: { host, operation }, span } = this",
-    by: "const { dispatch: { host } } = this"
-  },
-  {
-    file: "src/ServerCall.ts",
-    text: `    if (span !== undefined) Observability.endSpan(span, host.clock, operation, outcome ?? exit, exit)
-    host.metrics?.completed(outcome === undefined ? "abandoned" : Observability.kindOf(outcome), this.age())
-`
-  }
+  { file: "src/ServerCall.ts", text: "    if (this.watch !== undefined) this.watch.end(outcome, exit)\n" }
 ]
 
 const copy = (name: string): URL => {

@@ -155,17 +155,17 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   readonly operation: Operation
   remote: Remote | undefined = undefined
   outcome: Outcome | undefined = undefined
-  /** The time at which a cancel becomes abortive. */
-  deadline = Infinity
-  timer: Fiber.Fiber<void> | undefined = undefined
-  clock: Clock.Clock | undefined = undefined
-  begunAt = 0
-  span: Tracer.Span | undefined = undefined
+  cancelling: { deadline: number; timer: Fiber.Fiber<void> | undefined } | undefined = undefined
+  watch: Observability.Watch | undefined = undefined
 
   constructor(call: CallImpl<any>, operation: Operation) {
     super()
     this.call = call
     this.operation = operation
+  }
+
+  get span(): Tracer.Span | undefined {
+    return this.watch?.span
   }
 
   reply(outcome: Outcome): undefined {
@@ -247,11 +247,8 @@ const issue = (
   const { channel, metrics } = call.binding
   move(call, "begin")
   call.current = pending
-  pending.span = Observability.clientSpan(fiber, operation)
-  if (pending.span !== undefined || metrics !== undefined) {
-    pending.clock = fiber.getRef(Clock.Clock)
-    pending.begunAt = pending.clock.currentTimeMillisUnsafe()
-    metrics?.begun()
+  if (metrics !== undefined || fiber.cache.tracer !== undefined) {
+    pending.watch = Observability.watchClient(fiber, operation, metrics)
   }
   const issuing = channel.issue(pending, input, fiber)
   if (issuing === undefined) {
@@ -290,23 +287,11 @@ const complete = (pending: PendingImpl, outcome: Outcome): void => {
 }
 
 /** Lets go of everything that belongs to a call in progress. */
-const leave = (pending: PendingImpl, outcome: Outcome | undefined): void => {
+const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
   pending.remote = undefined
-  if (pending.timer !== undefined) {
-    pending.timer.interruptUnsafe()
-    pending.timer = undefined
-  }
-  if (pending.clock !== undefined) observeEnd(pending, outcome)
-}
-
-const observeEnd = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
-  const { begunAt, call, clock, operation, span } = pending
-  if (clock === undefined) return
-  if (span !== undefined) Observability.endSpan(span, clock, operation, outcome ?? Exit.fail(new CallCancelled()))
-  call.binding.metrics?.completed(
-    outcome === undefined ? "abandoned" : Observability.kindOf(outcome),
-    clock.currentTimeMillisUnsafe() - begunAt
-  )
+  pending.cancelling?.timer?.interruptUnsafe()
+  pending.cancelling = undefined
+  if (pending.watch !== undefined) pending.watch.end(outcome)
 }
 
 /** Takes the result of a completed call: the object is idle again. */
@@ -596,31 +581,29 @@ const requestCancel = (
     timeout === undefined ? call.binding.cancelTimeout : Duration.fromInputUnsafe(timeout)
   )
   const deadline = clock.currentTimeMillisUnsafe() + millis
-  if (cancel === "shortens" && deadline >= pending.deadline) return refuse("CallCancelled")
-  pending.deadline = deadline
-  if (pending.span !== undefined) Observability.cancelEvent(pending.span, clock, "cancel", { timeout: millis })
+  if (pending.cancelling !== undefined && deadline >= pending.cancelling.deadline) return refuse("CallCancelled")
+  pending.watch?.cancel("cancel", { timeout: millis })
   if (cancel === "issues") move(call, "cancel")
 
   if (millis <= 0) {
     // The client first: what the server still answers is too late.
-    complete(pending, Exit.fail(new CallCancelled({ didNotExecute: remote?.dispatched === false })))
+    giveUp(pending)
     if (cancel === "issues") remote?.cancel()
     return Effect.void
   }
+  pending.cancelling?.timer?.interruptUnsafe()
+  pending.cancelling = { deadline, timer: undefined }
   if (cancel === "issues") remote?.cancel()
-  if (rowOf(pending).state === "cancelling" && millis !== Infinity) armTimer(pending, millis, fiber)
+  if (pending.cancelling !== undefined && millis !== Infinity) {
+    const expire = Effect.andThen(Effect.sleep(millis), Effect.sync(() => giveUp(pending)))
+    pending.cancelling.timer = Effect.runForkWith(fiber.context)(expire)
+  }
   return Effect.void
 }
 
-/** Completes the call when its deadline has come. */
-const armTimer = (pending: PendingImpl, millis: number, fiber: Fiber.Fiber<unknown, unknown>): void => {
-  pending.timer?.interruptUnsafe()
-  const expire = Effect.sync(() => {
-    pending.timer = undefined
-    complete(pending, Exit.fail(new CallCancelled({ didNotExecute: pending.remote?.dispatched === false })))
-  })
-  pending.timer = Effect.runForkWith(fiber.context)(Effect.andThen(Effect.sleep(millis), expire))
-}
+/** Completes a call without the server's answer. */
+const giveUp = (pending: PendingImpl): void =>
+  complete(pending, Exit.fail(new CallCancelled({ didNotExecute: pending.remote?.dispatched === false })))
 
 // ----------------------------------------------------------------------------
 // other ways to learn of completion
@@ -821,7 +804,7 @@ export const invoke: {
     // A call in the same process is often complete by now.
     if (pending.outcome !== undefined) return pending.outcome as never
     const { cancelTimeout } = (options ?? {}) as { readonly cancelTimeout?: Duration.Input }
-    const joined = Effect.onInterrupt(restore(awaitOutcome(pending)), () => giveUp(pending, cancelTimeout))
+    const joined = Effect.onInterrupt(restore(awaitOutcome(pending)), () => abandon(pending, cancelTimeout))
     return (issuing === undefined ? joined : Effect.andThen(restore(issuing), joined)) as Effect.Effect<
       never,
       BadStubData
@@ -837,7 +820,7 @@ const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
   })
 
 /** Cancels a call whose caller was interrupted, and waits until it is over for the client. */
-const giveUp = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
+const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     if (pending.outcome !== undefined) return Effect.void
     return Effect.andThen(

@@ -9,13 +9,14 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
 import type { Operation } from "./Interface.ts"
+import { CallCancelled } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
 // outcomes
@@ -59,8 +60,69 @@ const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): num
 }
 
 // ----------------------------------------------------------------------------
-// spans
+// watching a call
 // ----------------------------------------------------------------------------
+
+/**
+ * Looks at one call, from its begin or its dispatch to its end. Calls that nobody looks at have none.
+ *
+ * @internal
+ */
+export class Watch {
+  readonly span: Tracer.Span | undefined
+  readonly operation: Operation
+  readonly clock: Clock.Clock
+  readonly metrics: Metrics | undefined
+  readonly begunAt: number
+
+  constructor(
+    operation: Operation,
+    clock: Clock.Clock,
+    tracer: Tracer.Tracer | undefined,
+    metrics: Metrics | undefined,
+    kind: "client" | "server",
+    parent: Tracer.AnySpan | undefined
+  ) {
+    this.operation = operation
+    this.clock = clock
+    this.metrics = metrics
+    this.begunAt = clock.currentTimeMillisUnsafe()
+    this.span = tracer === undefined ? undefined : makeSpan(tracer, clock, operation, kind, parent)
+    metrics?.begun()
+  }
+
+  cancel(reason: string, attributes?: Record<string, unknown>): void {
+    this.span?.event(reason, this.clock.currentTimeNanosUnsafe(), attributes)
+  }
+
+  /** `outcome` is missing for a call whose client is gone; `exit` is what the span ends with, where it is something else. */
+  end(
+    outcome: Exit.Exit<unknown, unknown> | undefined,
+    exit: Exit.Exit<unknown, unknown> = outcome ?? Exit.fail(new CallCancelled())
+  ): void {
+    const { begunAt, clock, metrics, operation, span } = this
+    if (span !== undefined) {
+      span.attribute("callisto.outcome", outcome === undefined ? "abandoned" : kindOf(outcome))
+      span.attribute("callisto.code", codeOf(operation, outcome ?? exit))
+      span.end(clock.currentTimeNanosUnsafe(), exit)
+    }
+    metrics?.completed(outcome === undefined ? "abandoned" : kindOf(outcome), clock.currentTimeMillisUnsafe() - begunAt)
+  }
+}
+
+/**
+ * The watch of a client's call, whose fiber has a tracer of its own or whose binding counts calls.
+ *
+ * @internal
+ */
+export const watchClient = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  operation: Operation,
+  metrics: Metrics | undefined
+): Watch => {
+  const { span, tracer, tracerEnabled } = fiber.cache
+  return new Watch(operation, fiber.getRef(Clock.Clock), tracerEnabled ? tracer : undefined, metrics, "client", span)
+}
 
 const makeSpan = (
   tracer: Tracer.Tracer,
@@ -86,48 +148,6 @@ const makeSpan = (
   span.attribute("callisto.opnum", operation.opnum)
   return span
 }
-
-/**
- * The span of a client's call, or `undefined` where the fiber has no tracer of its own.
- *
- * @internal
- */
-export const clientSpan = (
-  fiber: Fiber.Fiber<unknown, unknown>,
-  operation: Operation
-): Tracer.Span | undefined => {
-  const { span, tracer, tracerEnabled } = fiber.cache
-  if (tracer === undefined || !tracerEnabled) return undefined
-  return makeSpan(tracer, fiber.getRef(Clock.Clock), operation, "client", span)
-}
-
-/**
- * The span of a server call.
- *
- * @internal
- */
-export const serverSpan: typeof makeSpan = makeSpan
-
-/** @internal */
-export const endSpan = (
-  span: Tracer.Span,
-  clock: Clock.Clock,
-  operation: Operation,
-  outcome: Exit.Exit<unknown, unknown>,
-  exit: Exit.Exit<unknown, unknown> = outcome
-): void => {
-  span.attribute("callisto.outcome", kindOf(outcome))
-  span.attribute("callisto.code", codeOf(operation, outcome))
-  span.end(clock.currentTimeNanosUnsafe(), exit)
-}
-
-/** @internal */
-export const cancelEvent = (
-  span: Tracer.Span,
-  clock: Clock.Clock,
-  name: string,
-  attributes?: Record<string, unknown>
-): void => span.event(name, clock.currentTimeNanosUnsafe(), attributes)
 
 // ----------------------------------------------------------------------------
 // metrics

@@ -83,8 +83,7 @@ export class ServerImpl implements Server, Host {
   readonly context: Context.Context<never>
   readonly maximumCalls: number
   readonly maximumAge: number
-  /** Whether the end of every call looks at its time. Reading the clock costs as much as the rest of a short call. */
-  readonly timed: boolean
+  readonly watches: boolean
   accepting = true
   // The calls in progress, oldest first; and those that have ended while their routine still runs.
   count = 0
@@ -102,7 +101,7 @@ export class ServerImpl implements Server, Host {
     this.maximumAge = options.maximumAge === undefined
       ? Infinity
       : Duration.toMillis(Duration.fromInputUnsafe(options.maximumAge))
-    this.timed = this.metrics !== undefined || this.maximumAge !== Infinity
+    this.watches = this.metrics !== undefined || this.tracer !== undefined
     this.registrations = managers.map((manager) => this.register(manager))
     refuseDuplicates(this.registrations)
   }
@@ -113,15 +112,18 @@ export class ServerImpl implements Server, Host {
       call.client!.reply(Exit.fail(new RpcFault({ code: 1723, didNotExecute: true })))
       return
     }
-    const { dispatch } = call
-    if (this.timed) call.startedAt = this.clock.currentTimeMillisUnsafe()
-    if (this.tracer !== undefined) {
-      call.span = Observability.serverSpan(this.tracer, this.clock, dispatch.operation, "server", parent)
-    }
-    this.metrics?.begun()
+    if (this.watches) this.watch(call, parent)
     this.add(call)
     this.start(call, input)
-    if (!this.timed && call.isOpen) call.startedAt = this.clock.currentTimeMillisUnsafe()
+    // Reading the clock costs as much as the rest of a short call: only those that go on need it.
+    if (!call.isOpen) return
+    call.startedAt = this.clock.currentTimeMillisUnsafe()
+    if (this.maximumAge !== Infinity && this.ageWatch === undefined) this.watchAge()
+  }
+
+  private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
+    const { operation } = call.dispatch
+    call.watch = new Observability.Watch(operation, this.clock, this.tracer, this.metrics, "server", parent)
   }
 
   private start(call: ServerCallImpl, input: unknown): void {
@@ -129,7 +131,7 @@ export class ServerImpl implements Server, Host {
     call.fiber = "starting"
     const effect = evaluate(dispatch, input, call)
     if (Exit.isExit(effect)) return call.returned(effect)
-    const fiber = dispatch.fork(effect, call.span)
+    const fiber = dispatch.fork(effect, call.watch?.span)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return call.returned(exit)
     call.fiber = fiber
@@ -149,7 +151,6 @@ export class ServerImpl implements Server, Host {
     }
     this.last = call
     this.count++
-    if (this.maximumAge !== Infinity && this.ageWatch === undefined) this.watchAge()
   }
 
   remove(call: ServerCallImpl): void {

@@ -20,7 +20,7 @@ import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
 import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
-import * as Observability from "./Observability.ts"
+import type * as Observability from "./Observability.ts"
 import { type BadStubData, CallCancelled, InvalidAsyncHandle, RpcFault, type RpcTransportError } from "./Status.ts"
 import { Waiters } from "./Synchronize.ts"
 
@@ -148,7 +148,6 @@ export interface Dispatch {
  */
 export interface Host {
   readonly clock: Clock.Clock
-  readonly metrics: Observability.Metrics | undefined
   readonly remove: (call: ServerCallImpl) => void
 }
 
@@ -169,7 +168,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   reason: Exclude<CancelReason, "Ended"> | undefined = undefined
   /** When it was dispatched; where nobody looks at the time, when its start was over. */
   startedAt: number | undefined = undefined
-  span: Tracer.Span | undefined = undefined
+  watch: Observability.Watch | undefined = undefined
   /** The fiber of the routine while it runs; `starting` until it is known. */
   fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
   tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
@@ -233,8 +232,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   gone(reason: "Orphaned" | "Disconnected"): void {
     if (serverTable[this.state].gone === "nothing") return
     this.reason = reason
-    if (this.span !== undefined) Observability.cancelEvent(this.span, this.dispatch.host.clock, reason)
-    this.leave(undefined, Exit.fail(new CallCancelled()))
+    this.watch?.cancel(reason)
+    this.leave(undefined)
     this.interrupt()
   }
 
@@ -245,9 +244,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   cancel(): void {
     if (serverTable[this.state].cancel === "nothing" || this.reason !== undefined) return
     this.reason = "Cancelled"
-    const { cancellation, host } = this.dispatch
-    if (this.span !== undefined) Observability.cancelEvent(this.span, host.clock, "Cancelled")
+    this.watch?.cancel("Cancelled")
     this.wakeUnsafe(undefined)
+    const { cancellation } = this.dispatch
     if (cancellation === "interrupt") this.interruptRoutine()
     if (cancellation !== "disabled") this.interruptTied()
   }
@@ -271,7 +270,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   }
 
   log(message: string, cause: Cause.Cause<unknown>): void {
-    this.dispatch.fork(Effect.logError(message, cause), this.span)
+    this.dispatch.fork(Effect.logError(message, cause), this.watch?.span)
   }
 
   /** The outcome for a routine that failed, died or was interrupted. */
@@ -301,13 +300,11 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   }
 
   /** The end of every call: `outcome` is missing when its client is gone. */
-  private leave(outcome: Outcome | undefined, exit: Exit.Exit<unknown, unknown>): void {
-    const { dispatch: { host, operation }, span } = this
+  private leave(outcome: Outcome | undefined, exit?: Exit.Exit<unknown, unknown>): void {
     this.state = serverTable[this.state].next.end ?? this.state
     this.client = undefined
-    if (this.fiber === undefined) host.remove(this)
-    if (span !== undefined) Observability.endSpan(span, host.clock, operation, outcome ?? exit, exit)
-    host.metrics?.completed(outcome === undefined ? "abandoned" : Observability.kindOf(outcome), this.age())
+    if (this.fiber === undefined) this.dispatch.host.remove(this)
+    if (this.watch !== undefined) this.watch.end(outcome, exit)
     this.wakeUnsafe(undefined)
   }
 

@@ -354,3 +354,27 @@ describe("run", () => {
       assert.strictEqual(yield* Call.finish(pending), "first")
     }))
 })
+
+describe("awaitEnd", () => {
+  it.effect("goes on after the cancel and tells that the client has gone", () =>
+    Effect.gen(function* () {
+      const { pending, scope, serverCall } = yield* makeHeld
+      const ending = yield* start(ServerCall.awaitEnd(serverCall))
+      yield* Call.cancel(pending, infinitely)
+      assert.strictEqual(yield* ServerCall.awaitCancel(serverCall), "Cancelled")
+      assert.isTrue(yield* isWaiting(ending))
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(yield* Fiber.join(ending), "Orphaned")
+      assert.strictEqual(yield* ServerCall.awaitCancel(serverCall), "Orphaned")
+    }))
+
+  it.effect("tells that the call was answered, also when it was cancelled before", () =>
+    Effect.gen(function* () {
+      const { pending, serverCall } = yield* makeHeld
+      yield* Call.cancel(pending, infinitely)
+      const ending = yield* start(ServerCall.awaitEnd(serverCall))
+      yield* ServerCall.complete(serverCall, "reply")
+      assert.strictEqual(yield* Fiber.join(ending), "Ended")
+      assert.strictEqual(yield* ServerCall.awaitEnd(serverCall), "Ended")
+    }))
+})
