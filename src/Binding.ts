@@ -41,7 +41,8 @@ const TypeId = "~callisto/Binding"
 // ----------------------------------------------------------------------------
 
 /**
- * What carries the calls of a binding to its server: the same process, a network association, a test kit.
+ * What carries the calls of a binding to its server: the same process, a network association, a test kit. The example
+ * is at {@link make}.
  *
  * @category channels
  * @since 0.1.0
@@ -50,8 +51,8 @@ export interface Channel {
   /** Whether clients may make call objects; the one-shot form always works. */
   readonly callObjects: boolean
   /**
-   * Issues a call. Gives `undefined` when it was issued at once, and an effect where that takes time or fails; interrupting
-   * the effect issues nothing. From then on the channel owes the call exactly one `reply`.
+   * Issues a call. Gives `undefined` when it was issued at once, and an effect where that takes time or fails;
+   * interrupting the effect issues nothing. A call that was issued is owed exactly one `reply`, unless it is orphaned.
    */
   readonly issue: (
     call: Outgoing,
@@ -67,9 +68,11 @@ export interface Channel {
  * @since 0.1.0
  */
 export interface Outgoing extends Client {
+  /** The method that is called. */
   readonly operation: Operation
+  /** The span of the call, where somebody traces it. */
   readonly span: Tracer.Span | undefined
-  /** Set by the channel when the call was issued, before anything can reply. */
+  /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
   remote: Remote | undefined
 }
 
@@ -82,7 +85,7 @@ export interface Outgoing extends Client {
 export interface Remote {
   /** `false` while it is certain that the manager has not run. */
   readonly dispatched: boolean
-  /** Whether the object has disabled cancellation for the method. */
+  /** Whether the object has disabled cancellation for the method; only an object in the same process can. */
   readonly cancelDisabled: boolean
   /** Tells the server that the client wants the call to end. */
   cancel(): void
@@ -101,8 +104,11 @@ export interface Remote {
  * @since 0.1.0
  */
 export interface Binding<in out I extends Interface.Any> extends Pipeable {
+  /** Brands the type. */
   readonly [TypeId]: Types.Invariant<I>
+  /** The interface, as the client describes it. */
   readonly interface: I
+  /** What carries the calls to the server. */
   readonly channel: Channel
   /** How long a cancel waits for the server's answer, unless it says otherwise. */
   readonly cancelTimeout: Duration.Duration
@@ -111,6 +117,8 @@ export interface Binding<in out I extends Interface.Any> extends Pipeable {
 }
 
 /**
+ * Types that belong to {@link Binding}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -122,15 +130,16 @@ export declare namespace Binding {
 /**
  * What every binding can be told.
  *
- * - `object`: the UUID of the object that is called; by default none.
- * - `cancelTimeout`: how long a cancel waits for the server's answer before it gives the call up; 0 (the default) gives up at
- *   once, infinity never does.
- *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
+  /** The UUID of the object that is called; by default none. */
   readonly object?: string
+  /**
+   * How long a cancel waits for the server's answer before it gives the call up: 0 (the default) gives up at once,
+   * infinity never does.
+   */
   readonly cancelTimeout?: Duration.Input
 }
 
@@ -160,6 +169,44 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
 
 /**
  * Makes a binding over a channel: for those who write a transport.
+ *
+ * **Details**
+ *
+ * `cancelTimeout` is how long a cancel waits for the server's answer, see {@link Options}.
+ *
+ * **Example** (A channel that adds up by itself)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Status } from "@callisto/rpc"
+ * import { Effect, Exit, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ *
+ * const channel: Binding.Channel = {
+ *   callObjects: true,
+ *   issue: (call, input) => {
+ *     const sum = (input as Array<number>).reduce((a, b) => a + b, 0)
+ *     const timer = setTimeout(() => call.reply(Exit.succeed(sum)), 10)
+ *     const cancel = () => {
+ *       clearTimeout(timer)
+ *       call.reply(Exit.fail(new Status.CallCancelled()))
+ *     }
+ *     call.remote = { dispatched: true, cancelDisabled: false, cancel, orphan: () => clearTimeout(timer) }
+ *     return undefined
+ *   }
+ * }
+ *
+ * const program = Effect.gen(function*() {
+ *   const sums = yield* Binding.make(Sums, channel)
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * })
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -396,16 +443,17 @@ class CrossingClient implements Client {
 /**
  * What a binding in the same process can be told besides {@link Options}.
  *
- * - `causal`: whether the server dispatches the calls of this binding in the order in which they were begun; by default it
- *   does.
- * - `validate`: whether arguments and results, which pass by reference, are checked against the schemas; by default they are
- *   not.
- *
  * @category in the same process
  * @since 0.1.0
  */
 export interface LocalOptions extends Options {
+  /**
+   * Whether the server dispatches the calls of this binding in the order in which they were begun; by default it does.
+   */
   readonly causal?: boolean
+  /**
+   * Whether arguments and results, which pass by reference, are checked against the schemas; by default they are not.
+   */
   readonly validate?: boolean
 }
 
@@ -414,12 +462,13 @@ export interface LocalOptions extends Options {
  *
  * **Details**
  *
- * Arguments and results pass by reference: after `begin`, and after `complete`, they belong to the other side. The manager
- * runs in the server's scope, so a client that goes away never ends the server. When the binding's scope closes, its pending
- * calls end with 1726 and the server is told that the client disconnected.
+ * Arguments and results pass by reference: after `begin`, and after `complete`, they belong to the other side. The
+ * manager runs in the server's scope, so a client that goes away never ends the server. When the binding's scope
+ * closes, its pending calls end with 1726 and the server is told that the client disconnected.
  *
- * Fails with `NoInterface` when the server offers no manager of the same interface, the same major version and at least the
- * same minor version, for the object. Throws a `TypeError` for an `object` that is not a UUID.
+ * Fails with `NoInterface` when the server has no manager for the object that implements the interface: the same UUID,
+ * the same major version and at least the same minor version. Dies with a `TypeError` for an `object` that is not a
+ * UUID.
  *
  * Windows: obtaining an interface pointer in process; `causal: false` is `RPC_C_OPT_BINDING_NONCAUSAL`.
  *
@@ -439,7 +488,7 @@ export interface LocalOptions extends Options {
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make([manager])
  *   const sums = yield* Binding.local(server, Sums, { validate: true })
- *   return yield* Effect.flip(Call.invoke(sums, "Add", [1.5])) // BadStubData
+ *   return yield* Effect.flip(Call.invoke(sums, "Add", [1.5])) // => BadStubData
  * }).pipe(Effect.scoped)
  *
  * await Effect.runPromise(program)
@@ -490,7 +539,9 @@ export const local = <I extends Interface.Any>(
  * @since 0.1.0
  */
 export interface Bound<in out Key extends string, in out I extends Interface.Any> {
+  /** The key of the service. */
   readonly key: Key
+  /** The type of its binding. */
   readonly binding: Binding<I>
 }
 

@@ -1,9 +1,10 @@
 /**
- * Call objects: asynchronous calls that a program holds. A call is begun, looked at, waited for, cancelled and finished.
+ * Call objects: asynchronous calls that a program holds. A call is begun, looked at, waited for, cancelled and
+ * finished.
  *
- * A call object carries one call at a time and is reusable. {@link begin} gives the evidence of a call, a {@link Pending};
- * everything that concerns that call takes the evidence. What an operation does in which state is one table,
- * `CallState.clientTable`.
+ * A call object carries one call at a time and is reusable. {@link begin} gives the evidence of a call, a
+ * {@link Pending}; everything that concerns that call takes the evidence. What an operation does in which state is one
+ * table, `CallState.clientTable`.
  *
  * Windows: call objects (`ICallFactory`, `ISynchronize`, `ICancelMethodCalls`) and `RPC_ASYNC_STATE` of the client.
  *
@@ -58,10 +59,13 @@ const PendingTypeId = "~callisto/Call/Pending"
  * @since 0.1.0
  */
 export interface Call<in out I extends Interface.Any> extends Pipeable {
+  /** Brands the type. */
   readonly [TypeId]: Types.Invariant<I>
 }
 
 /**
+ * Types that belong to {@link Call}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -71,18 +75,21 @@ export declare namespace Call {
 }
 
 /**
- * The evidence of one begun call: of method `K` of interface `I`. It can be waited on together with other calls and events,
- * see `Synchronize.waitAny`.
+ * The evidence of one begun call: of method `K` of interface `I`. It can be waited on together with other calls and
+ * events, see `Synchronize.waitAny`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Pending<in out I extends Interface.Any, in out K extends keyof I["methods"]>
   extends Waitable<CallComplete | InvalidAsyncHandle>, Pipeable {
+  /** Brands the type. */
   readonly [PendingTypeId]: { readonly _I: Types.Invariant<I>; readonly _K: Types.Invariant<K> }
 }
 
 /**
+ * Types that belong to {@link Pending}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -92,8 +99,8 @@ export declare namespace Pending {
 }
 
 /**
- * What a call can fail with, once it was begun: an abort that the method declares, any other exception code, the cancel, or
- * the loss of the connection.
+ * What a call can fail with, once it was begun: an abort that the method declares, any other exception code, the
+ * cancel, or the loss of the connection.
  *
  * @category models
  * @since 0.1.0
@@ -112,13 +119,15 @@ export type CallState =
   | { readonly _tag: "Completed"; readonly kind: Observability.Kind }
 
 /**
- * What a completion queue receives for each completed call.
+ * What a queue receives for each completed call, see {@link notify}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Completion<out T, out P> {
+  /** The tag that {@link notify} was given. */
   readonly tag: T
+  /** The evidence of the completed call, ready to be finished. */
   readonly pending: P
 }
 
@@ -321,14 +330,41 @@ const release = (call: CallImpl<Interface.Any>): void => {
 // ----------------------------------------------------------------------------
 
 /**
- * Makes a call object. It is released when the scope closes: a call that is still pending then is orphaned, so the server is
- * told and its work is interrupted, and nobody has to finish it.
+ * Makes a call object. It is released when the scope closes.
  *
  * **Details**
+ *
+ * A call that is still pending at the release is orphaned: the server is told, its work is interrupted, and nobody has
+ * to finish the call.
  *
  * Fails with `NoInterface` when the object in this process declines to offer call objects.
  *
  * Windows: `ICallFactory::CreateCall`, `RpcAsyncInitializeHandle`.
+ *
+ * **Example** (One object, one call after another)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const three = yield* Call.join(yield* Call.begin(call, "Add", [1, 2]))
+ *   return yield* Call.join(yield* Call.begin(call, "Add", [three, 3])) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -349,17 +385,18 @@ export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effec
 // ----------------------------------------------------------------------------
 
 /**
- * Begins a call and gives its evidence. It returns as soon as the call was issued; a call in the same process may even be
- * complete by then. A method without parameters takes no input.
+ * Begins a call and gives its evidence, as soon as the call was issued.
  *
  * **Details**
  *
- * Once passed, the input belongs to the server: do not change it any more. On the network `begin` waits for the connection and
- * for room to send; interrupting it then leaves the object idle.
+ * A method without parameters takes no input. A call in the same process may already be complete when `begin` returns.
  *
- * Fails, and leaves the object as it was, with `CallPending` when the object carries a call already, with `InvalidAsyncHandle`
- * when it is released, with `BadStubData` when the input is refused, and with `RpcTransportError` when the server can't be
- * reached.
+ * Once passed, the input belongs to the server: do not change it any more. On the network `begin` waits for the
+ * connection and for room to send; interrupting it then leaves the object idle.
+ *
+ * Fails, and leaves the object as it was, with `CallPending` when the object carries a call already, with
+ * `InvalidAsyncHandle` when it is released, with `BadStubData` when the input is refused or the interface has no such
+ * method, and with `RpcTransportError` when the server can't be reached.
  *
  * Windows: calling the asynchronous stub; the `Begin_` method of an asynchronous interface.
  *
@@ -427,12 +464,43 @@ const noSuchMethod = (iface: Interface.Any, method: string): Effect.Effect<never
   Effect.fail(new Status.BadStubData({ detail: `${iface.name} has no method ${JSON.stringify(method)}.` }))
 
 /**
- * The evidence of the call that the object carries, pending or completed, so that losing it never bricks the object. `None`
- * when it is idle.
+ * The evidence of the call that the object carries, pending or completed; `None` when it is idle.
  *
  * **Details**
  *
+ * With it a program whose evidence was lost can still finish the call and use the object again.
+ *
  * Fails with `InvalidAsyncHandle` when the object is released.
+ *
+ * **Example** (Evidence that nobody kept)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Option, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   yield* Call.begin(call, "Add", [1, 2, 3])
+ *   const adding = Option.getOrThrow(yield* Call.pending(call))
+ *   const sum = yield* Call.join(adding) // => 6
+ *   yield* Call.pending(call) // => None
+ *   return sum
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category calls
  * @since 0.1.0
@@ -449,15 +517,45 @@ export const pending = <I extends Interface.Any>(
   })
 
 /**
- * Waits until the call is complete; at once if it is. With a `timeout` it fails with `WaitTimeout` when that time has passed,
- * and the call goes on; a timeout of 0 tests it. Waiting consumes nothing: the call must still be finished.
+ * Waits until the call is complete; returns at once if it is. Waiting consumes nothing: the call must still be
+ * finished.
  *
  * **Details**
  *
- * Fails with `CallComplete` when the call was finished already, and with `InvalidAsyncHandle` when the call object is released,
- * also while waiting.
+ * Fails with `WaitTimeout` when the `timeout` has passed, and the call goes on; a timeout of 0 tests the call, and
+ * without one there is no limit. Fails with `CallComplete` when the call was finished already, and with
+ * `InvalidAsyncHandle` when the call object is released, also while waiting.
  *
  * Windows: `ISynchronize::Wait`, `WaitForSingleObject` on the event of an `RPC_ASYNC_STATE`.
+ *
+ * **Example** (Look, then wait)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Effect.flip(Call.wait(adding, 0)) // => WaitTimeout
+ *   yield* Call.wait(adding)
+ *   return yield* Call.finish(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category calls
  * @since 0.1.0
@@ -474,8 +572,8 @@ export const wait: {
 ) as never
 
 /**
- * Takes the result of a completed call, exactly what the one-shot form would have given. The object is idle afterwards. It
- * never waits.
+ * Takes the result of a completed call, exactly what {@link invoke} would have given. It never waits, and the object is
+ * idle afterwards.
  *
  * **Details**
  *
@@ -483,6 +581,37 @@ export const wait: {
  * `CallComplete` when it was finished already; with `InvalidAsyncHandle` when the call object is released.
  *
  * Windows: `RpcAsyncCompleteCall`; the `Finish_` method of an asynchronous interface.
+ *
+ * **Example** (Too early, in time, too late)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Effect.flip(Call.finish(adding)) // => CallPending
+ *   yield* Call.wait(adding)
+ *   const sum = yield* Call.finish(adding) // => 6
+ *   yield* Effect.flip(Call.finish(adding)) // => CallComplete
+ *   return sum
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category calls
  * @since 0.1.0
@@ -499,8 +628,36 @@ export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
  *
  * **Details**
  *
- * Fails with the call's {@link Failure}; with `CallComplete` when the call was finished already, by whoever was first; with
- * `InvalidAsyncHandle` when the call object is released, also while waiting.
+ * Fails with the call's {@link Failure}; with `CallComplete` when the call was finished already, by whoever was first;
+ * with `InvalidAsyncHandle` when the call object is released, also while waiting.
+ *
+ * **Example** (A join that was interrupted consumes nothing)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Effect.timeoutOption(Call.join(adding), "1 milli") // => None
+ *   return yield* Call.join(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category calls
  * @since 0.1.0
@@ -529,20 +686,47 @@ const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
 // ----------------------------------------------------------------------------
 
 /**
- * Asks for the call to be cancelled. It returns as soon as that is recorded, and says nothing about the server: the call must
- * still be waited for and finished.
+ * Asks for the call to be cancelled. It returns as soon as the request is recorded, which says nothing about the
+ * server: the call must still be waited for and finished.
  *
  * **Details**
  *
- * `timeout` is how long the server's answer is waited for before the call completes without it, with `CallCancelled`: 0 at
- * once (abortive), infinity never (non-abortive). The default is that of the binding. A server's answer that comes first wins,
- * and `finish` gives it. A later cancel may only shorten that time.
+ * `timeout` is how long the client waits for the server's answer before it completes the call itself, with
+ * `CallCancelled`: 0 completes at once (abortive), infinity never (non-abortive). The default is that of the binding.
+ * An answer that comes first wins, and `finish` gives it. A later cancel may only shorten the time.
  *
- * Fails, and changes nothing, with `CallComplete` when the call is complete, with `CallCancelled` when it is being cancelled
- * and this cancel would not end it sooner, with `CancelDisabled` when the object in this process has disabled cancellation,
- * and with `InvalidAsyncHandle` when the call object is released.
+ * Fails, and changes nothing, with `CallComplete` when the call is complete, with `CallCancelled` when it is being
+ * cancelled and this cancel would not end it sooner, with `CancelDisabled` when the object in this process has disabled
+ * cancellation, and with `InvalidAsyncHandle` when the call object is released.
  *
  * Windows: `RpcAsyncCancelCall`, `ICancelMethodCalls::Cancel`.
+ *
+ * **Example** (Cancel, then take the outcome)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: () => Effect.never })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   // The server has 20 milliseconds to answer.
+ *   yield* Call.cancel(adding, { timeout: "20 millis" })
+ *   return yield* Effect.flip(Call.join(adding)) // => CallCancelled
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category calls
  * @since 0.1.0
@@ -618,6 +802,37 @@ const giveUp = (pending: PendingImpl): void =>
  *
  * Windows: `RpcAsyncGetCallStatus`.
  *
+ * **Example** (From begin to finish)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Call.state(call) // => { _tag: "Pending", cancelRequested: false }
+ *   yield* Call.wait(adding)
+ *   yield* Call.state(call) // => { _tag: "Completed", kind: "replied" }
+ *   yield* Call.finish(adding)
+ *   return yield* Call.state(call) // => { _tag: "Idle" }
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
  * @category completion
  * @since 0.1.0
  */
@@ -632,8 +847,41 @@ export const state = (self: Call.Any): Effect.Effect<CallState, InvalidAsyncHand
  *
  * **Details**
  *
- * A reader that falls more than 16 states behind misses the oldest of them. Fails with `InvalidAsyncHandle` when the object is
- * released already.
+ * A reader that falls more than 16 states behind misses the oldest of them. Fails with `InvalidAsyncHandle` when the
+ * object is released already.
+ *
+ * **Example** (Watching an object)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Fiber, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const watching = yield* Call.states(call).pipe(
+ *     Stream.map((state) => state._tag),
+ *     Stream.take(4),
+ *     Stream.runCollect,
+ *     Effect.forkChild({ startImmediately: true })
+ *   )
+ *   yield* Call.join(yield* Call.begin(call, "Add", [1, 2, 3]))
+ *   return yield* Fiber.join(watching) // => ["Idle", "Pending", "Completed", "Idle"]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category completion
  * @since 0.1.0
@@ -656,15 +904,45 @@ export const states = (self: Call.Any): Stream.Stream<CallState, InvalidAsyncHan
     }), { bufferSize: 16, strategy: "sliding" })
 
 /**
- * Runs an effect when the call completes; at once if it is complete. The effect runs in a fiber of its own, which belongs to
- * the scope of the call object.
+ * Runs an effect when the call completes; at once if it is complete.
  *
  * **Details**
  *
- * A callback whose call object is released before completion never runs. Fails with `CallComplete` when the call was finished
+ * The effect runs in a fiber of its own, which belongs to the scope of the call object; a defect in it is logged. If
+ * the call object is released before completion it never runs. Fails with `CallComplete` when the call was finished
  * already, and with `InvalidAsyncHandle` when the call object is released.
  *
  * Windows: `RpcNotificationTypeApc`, `RpcNotificationTypeCallback`.
+ *
+ * **Example** (A callback that signals an event)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, Synchronize } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const ready = yield* Synchronize.make()
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Call.onComplete(adding, Synchronize.signal(ready))
+ *   yield* Synchronize.wait(ready)
+ *   return yield* Call.finish(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category completion
  * @since 0.1.0
@@ -690,13 +968,13 @@ export const onComplete: {
 )
 
 /**
- * Posts a `Completion` to a queue when the call completes; at once if it is complete. Any number of calls can post to one
- * queue. With an unbounded queue no completion is lost.
+ * Posts a {@link Completion} to a queue when the call completes; at once if it is complete. Any number of calls can
+ * post to one queue, and an unbounded queue loses no completion.
  *
  * **Details**
  *
- * Nothing is posted for a call whose call object is released before completion. Fails with `CallComplete` when the call was
- * finished already, and with `InvalidAsyncHandle` when the call object is released.
+ * Nothing is posted for a call whose call object is released before completion. Fails with `CallComplete` when the call
+ * was finished already, and with `InvalidAsyncHandle` when the call object is released.
  *
  * Windows: `RpcNotificationTypeIoc`, an I/O completion port.
  *
@@ -772,13 +1050,39 @@ const whenComplete = (
  *
  * **Details**
  *
- * `cancelTimeout` is how long an interruption waits for the server's answer, see {@link cancel}; the default is that of the
- * binding. The effect ends when the call is over for the client: where the object has disabled cancellation, an interruption
- * waits for the call.
+ * `cancelTimeout` is how long an interruption waits for the server's answer, see {@link cancel}; the default is that of
+ * the binding. The effect ends when the call is over for the client: where the object has disabled cancellation, an
+ * interruption waits for the call.
  *
  * Fails with the call's {@link Failure}, or with what {@link begin} fails with.
  *
  * Windows: a synchronous call.
+ *
+ * **Example** (A timeout cancels the call)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *
+ *   yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ *   return yield* Effect.timeoutOption(Call.invoke(sums, "Add", [1, 2, 3]), "1 milli") // => None
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category calls
  * @since 0.1.0

@@ -22,6 +22,15 @@ export type Refusal = "CallPending" | "CallComplete" | "CallCancelled" | "Invali
 /**
  * The states of a call object. `cancelling` is pending with a cancel issued.
  *
+ * **Example** (The states by name)
+ *
+ * ```ts
+ * import { CallState } from "@callisto/rpc"
+ *
+ * CallState.Client.pending // => 1
+ * CallState.clientTable[CallState.Client.pending].state // => "pending"
+ * ```
+ *
  * @category the client's call
  * @since 0.1.0
  */
@@ -34,44 +43,71 @@ export const Client: {
 } = { idle: 0, pending: 1, cancelling: 2, completed: 3, released: 4 }
 
 /**
+ * The state of a call object: the index of its row in {@link clientTable}.
+ *
  * @category the client's call
  * @since 0.1.0
  */
 export type Client = 0 | 1 | 2 | 3 | 4
 
 /**
- * One row of the client's table: a state, and what each operation does in it.
- *
- * - `documented` names the state as the Windows documentation does: C make the call, WComp wait for completion, Can cancel,
- *   Comp completion, End.
- * - `next` has the state after each event that can happen here; an event that is missing changes nothing.
+ * One row of the client's table: a state, and what each operation does in it. A {@link Refusal} refuses the operation.
  *
  * @category the client's call
  * @since 0.1.0
  */
 export interface ClientRow {
+  /** The name of the state. */
   readonly state: keyof typeof Client
+  /**
+   * The name that the Windows documentation gives it: C make the call, WComp wait for completion, Can cancel, Comp,
+   * End.
+   */
   readonly documented: string
+  /** `starts`: a call is issued. */
   readonly begin: "starts" | Refusal
+  /** `waits` for completion, or `returns` at once. */
   readonly wait: "waits" | "returns" | Refusal
+  /** `issues` a cancel, or `shortens` the time of the one that was issued. */
   readonly cancel: "issues" | "shortens" | Refusal
+  /** `consumes`: gives the result and makes the object idle. */
   readonly finish: "consumes" | Refusal
+  /** `waits` for completion first, or `consumes` at once. */
   readonly join: "waits" | "consumes" | Refusal
+  /** `orphans` the pending call, `drops` the result, `releases` an idle object; `nothing` is left to release. */
   readonly release: "releases" | "orphans" | "drops" | "nothing"
+  /** The state after each event that can happen here. An event that is missing changes nothing. */
   readonly next: {
+    /** A call is being issued. */
     readonly begin?: Client
     /** Issuing the call failed: no notification follows, nothing to clean up. */
     readonly fail?: Client
+    /** A cancel was issued. */
     readonly cancel?: Client
+    /** The call has completed: with a reply, an abort, a cancel or the loss of the connection. */
     readonly complete?: Client
+    /** The result was taken. */
     readonly finish?: Client
+    /** The scope of the object has closed. */
     readonly release?: Client
   }
 }
 
 /**
- * The client's table. On an idle object every evidence of a call is stale, and so is the evidence of an earlier call in any
- * other state: operations on it are looked up in the row `idle`.
+ * The client's table. On an idle object every evidence of a call is stale, and so is the evidence of an earlier call in
+ * any other state: operations on it are looked up in the row `idle`.
+ *
+ * **Example** (What finish does in each state)
+ *
+ * ```ts
+ * import { CallState } from "@callisto/rpc"
+ *
+ * const { Client, clientTable } = CallState
+ *
+ * clientTable[Client.pending].finish // => "CallPending", the error that refuses it
+ * clientTable[Client.completed].finish // => "consumes"
+ * clientTable[Client.completed].next.finish // => 0, Client.idle
+ * ```
  *
  * @category the client's call
  * @since 0.1.0
@@ -144,8 +180,17 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
 // ----------------------------------------------------------------------------
 
 /**
- * The states of a server call. `dispatched`: its routine runs. `handedOff`: a hand-off routine has returned, and the call is
- * kept until somebody completes or aborts it.
+ * The states of a server call. `dispatched`: its routine runs. `handedOff`: a hand-off routine has returned, and the
+ * call is kept until somebody completes or aborts it.
+ *
+ * **Example** (The states by name)
+ *
+ * ```ts
+ * import { CallState } from "@callisto/rpc"
+ *
+ * CallState.Server.handedOff // => 1
+ * CallState.serverTable[CallState.Server.handedOff].state // => "handedOff"
+ * ```
  *
  * @category the server's call
  * @since 0.1.0
@@ -157,41 +202,62 @@ export const Server: {
 } = { dispatched: 0, handedOff: 1, ended: 2 }
 
 /**
+ * The state of a server call: the index of its row in {@link serverTable}.
+ *
  * @category the server's call
  * @since 0.1.0
  */
 export type Server = 0 | 1 | 2
 
 /**
- * One row of the server's table: a state, and what each operation and event does in it.
- *
- * - `documented` names the state as the Windows documentation does: D dispatch, Comp completion, A abort, End.
- * - `complete`, `abort` and `run` are operations of the program.
- * - `returns` and `fails` are the exit of the routine; the return of a hand-off routine is the hand-off.
- * - `cancel` is the client's request; `gone` is everything that ends the call without a reply to its client: an orphan, a
- *   lost connection, and the end of the server.
+ * One row of the server's table: a state, and what each operation and event does in it. A {@link Refusal} refuses the
+ * operation.
  *
  * @category the server's call
  * @since 0.1.0
  */
 export interface ServerRow {
+  /** The name of the state. */
   readonly state: keyof typeof Server
+  /** The name that the Windows documentation gives it: D dispatch, Comp completion, A abort, End. */
   readonly documented: string
+  /** `replies`: the out parameters are sent. */
   readonly complete: "replies" | Refusal
+  /** `replies`: the exception code is sent. */
   readonly abort: "replies" | Refusal
+  /** `ties` the effect to the call. */
   readonly run: "ties" | Refusal
+  /** The routine succeeds. The success of a hand-off routine is the hand-off, and replies nothing. */
   readonly returns: "replies" | "nothing"
+  /** The routine fails, dies or is interrupted. */
   readonly fails: "replies" | "nothing"
+  /** The client cancels: this `asks` the manager to stop. */
   readonly cancel: "asks" | "nothing"
+  /** The client is gone, by an orphan or a lost connection: this `ends` the call without a reply. */
   readonly gone: "ends" | "nothing"
+  /** The state after each event that can happen here. An event that is missing changes nothing. */
   readonly next: {
+    /** A hand-off routine has succeeded. */
     readonly handOff?: Server
+    /** The call has ended, by whatever ends it. */
     readonly end?: Server
   }
 }
 
 /**
  * The server's table.
+ *
+ * **Example** (Who may answer a call that was handed off)
+ *
+ * ```ts
+ * import { CallState } from "@callisto/rpc"
+ *
+ * const { Server, serverTable } = CallState
+ *
+ * serverTable[Server.handedOff].complete // => "replies"
+ * serverTable[Server.handedOff].returns // => "nothing"
+ * serverTable[Server.ended].complete // => "InvalidAsyncHandle"
+ * ```
  *
  * @category the server's call
  * @since 0.1.0

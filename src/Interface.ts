@@ -28,17 +28,22 @@ export type AbortClass<E extends Abort.Error = Abort.Error> =
  * @since 0.1.0
  */
 export interface Abort<out E extends Abort.Error> {
+  /** The exception code, an unsigned 32-bit number. */
   readonly code: number
+  /** The class of the error. */
   readonly error: AbortClass<E>
 }
 
 /**
+ * Types that belong to {@link Abort}.
+ *
  * @category models
  * @since 0.1.0
  */
 export declare namespace Abort {
   /** What every declared abort is: an error with a tag. */
   export interface Error extends globalThis.Error {
+    /** The tag, as `Effect.catchTag` takes it. */
     readonly _tag: string
   }
   /** Any declared abort. */
@@ -61,9 +66,20 @@ const reservedCodes: ReadonlyMap<number, string> = new Map([
 /**
  * Says why a number can't be the exception code of an abort, or gives `undefined` if it can.
  *
+ * **Details**
+ *
  * An exception code is an unsigned 32-bit number other than 0. Refused with it are the codes that a peer's mapping
- * changes on the way (14, 1715, 1778 and 0x1C000000 to 0x1CFFFFFF), and those that mean something else here (1722, 1726,
- * 1727, 1818).
+ * changes on the way (14, 1715, 1778 and 0x1C000000 to 0x1CFFFFFF), and those that mean something else here (1722,
+ * 1726, 1727, 1818).
+ *
+ * **Example** (Codes that can and that cannot be aborts)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ *
+ * Interface.refuseCode(38) // => undefined
+ * Interface.refuseCode(0) // => "0 means success"
+ * ```
  *
  * @category aborts
  * @since 0.1.0
@@ -80,11 +96,12 @@ export const refuseCode = (code: number): string | undefined => {
  *
  * **Details**
  *
- * A manager that fails with the error ends the call with the code, and the client's `finish` fails with the error again.
- * In process and between Callisto peers it keeps its fields; through NDR only the code travels.
+ * A manager that fails with the error ends the call with the code, and the client's `finish` fails with the error
+ * again. In process and between Callisto peers it keeps its fields; through NDR only the code travels.
  *
- * Windows: the exception code given to `RpcAsyncAbortCall`. Throws a `TypeError` for a code that {@link refuseCode}
- * refuses.
+ * Throws a `TypeError` for a code that {@link refuseCode} refuses.
+ *
+ * Windows: the exception code given to `RpcAsyncAbortCall`.
  *
  * **Example** (An end of file that travels as 38)
  *
@@ -94,7 +111,7 @@ export const refuseCode = (code: number): string | undefined => {
  *
  * class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}
  *
- * Interface.abort(38, EndOfFile)
+ * Interface.abort(38, EndOfFile).code // => 38
  * ```
  *
  * @category aborts
@@ -157,15 +174,17 @@ export interface Method<out In extends Parameters, out Out extends Parameters, o
   readonly out: Out
   /** The aborts that the method declares. */
   readonly aborts: ReadonlyArray<Abort<E>>
-  /** The number of the operation, when given; otherwise one more than that of the method before. */
+  /** The number of the operation where one was given; otherwise the interface numbers its methods in order. */
   readonly opnum: number | undefined
-  /** Calling it twice does the same as calling it once, so a lost call may be retried. */
+  /** Whether calling it twice does the same as calling it once, so that a lost call may be retried. */
   readonly idempotent: boolean
-  /** The client gets no reply at all: a call completes when it was sent. */
+  /** Whether the client gets no reply at all: a call completes when it was sent. */
   readonly maybe: boolean
 }
 
 /**
+ * Types that belong to {@link Method}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -185,15 +204,16 @@ export declare namespace Method {
 }
 
 /**
- * Describes a method. `in` and `out` are the fields of the parameters, or any schema; a method without them takes or gives
- * nothing.
+ * Describes a method.
  *
  * **Details**
  *
+ * - `in` and `out`: the parameters in each direction, as fields or as any schema; a method without them takes or gives
+ *   nothing.
  * - `aborts`: the tagged errors with which the method may end, each with its exception code; see {@link abort}.
  * - `opnum`: the number of the operation, 0 to 65535. By default one more than that of the method declared before it.
- * - `idempotent`: declares that a call may be repeated when its outcome is unknown.
- * - `maybe`: the client gets no reply at all, so the method can have neither out parameters nor aborts.
+ * - `idempotent`: a call may be repeated when its outcome is unknown; by default it may not.
+ * - `maybe`: the client gets no reply at all, so the method has neither out parameters nor aborts.
  *
  * **Example** (A method with parameters and an abort)
  *
@@ -266,9 +286,13 @@ const toSchema = (parameters: Fields | Parameters | undefined): Schema.Constrain
  * @since 0.1.0
  */
 export interface Operation {
+  /** The interface to which the method belongs. */
   readonly interface: Interface.Any
+  /** The name of the method. */
   readonly name: string
+  /** The number of the operation, 0 to 65535. */
   readonly opnum: number
+  /** The description of the method. */
   readonly method: Method.Any
   /** Whether the method has in parameters, and so takes an input. */
   readonly takesInput: boolean
@@ -281,17 +305,21 @@ export interface Operation {
  * @since 0.1.0
  */
 export interface Interface<out Name extends string, out Methods extends Interface.Methods> {
+  /** The name of the interface, for logs and spans; the UUID is its identity. */
   readonly name: Name
   /** The UUID in its canonical form: lower case, with hyphens. */
   readonly uuid: string
   /** The major and minor version. */
   readonly version: readonly [major: number, minor: number]
+  /** The methods by name. */
   readonly methods: Methods
-  /** The methods by name, each with its opnum. */
+  /** The methods by name, each as an {@link Operation} with its number. */
   readonly operations: { readonly [K in keyof Methods]: Operation }
 }
 
 /**
+ * Types that belong to {@link Interface}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -313,7 +341,16 @@ const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 
 /**
- * The canonical form of a UUID: lower case, with hyphens, without braces. `undefined` for what is not a UUID.
+ * The canonical form of a UUID: lower case, with hyphens. `undefined` for what is not a UUID, one in braces included.
+ *
+ * **Example** (From any case to lower case)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ *
+ * Interface.canonicalUuid("7B3C6F0E-7D0A-4A53-9D6A-0D9F1F1F6B11") // => "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11"
+ * Interface.canonicalUuid("Sums") // => undefined
+ * ```
  *
  * @category uuid
  * @since 0.1.0
@@ -328,12 +365,12 @@ export const canonicalUuid = (uuid: string): string | undefined => {
  *
  * **Details**
  *
- * `uuid` is the identity of the interface, `version` its major and minor version, each 0 to 65535. A server offers what a
- * client asks for if UUID and major version are equal and its minor version is at least the client's.
+ * `uuid` is the identity of the interface, `version` its major and minor version, each 0 to 65535. {@link isCompatible}
+ * says which versions work together.
  *
- * Throws a `TypeError` that says what and where for: a malformed or nil UUID, a version or opnum out of range, two methods
- * with one opnum, a name that is no identifier, two aborts of a method with one code or one tag, a `maybe` method with out
- * parameters or aborts.
+ * Throws a `TypeError`, which says what is wrong and where, for a malformed or nil UUID, a version or opnum out of
+ * range, two methods with one opnum, a name that is no identifier, two aborts of one method with the same code or class
+ * name, and a `maybe` method with out parameters or aborts.
  *
  * **Example** (An interface with one method)
  *
@@ -426,8 +463,21 @@ const refuseMethod = (method: Method.Any): string | undefined => {
 }
 
 /**
- * Whether a server that offers `offered` serves a client that asks for `wanted`: the same UUID, the same major version, and
- * a minor version at least the client's.
+ * Whether a server that offers `offered` serves a client that asks for `wanted`: the same UUID, the same major version,
+ * and a minor version at least the client's.
+ *
+ * **Example** (A newer server serves an older client)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ *
+ * const version = (major: number, minor: number) =>
+ *   Interface.make("Sums", { uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11", version: [major, minor], methods: {} })
+ *
+ * Interface.isCompatible(version(1, 2), version(1, 0)) // => true
+ * Interface.isCompatible(version(1, 0), version(1, 2)) // => false
+ * Interface.isCompatible(version(2, 0), version(1, 0)) // => false
+ * ```
  *
  * @category predicates
  * @since 0.1.0
@@ -436,7 +486,25 @@ export const isCompatible = (offered: Interface.Any, wanted: Interface.Any): boo
   offered.uuid === wanted.uuid && offered.version[0] === wanted.version[0] && offered.version[1] >= wanted.version[1]
 
 /**
- * The abort that a method declares for an error, found by the error's class.
+ * The abort that a method declares for an error, found by the error's class; `undefined` where it declares none.
+ *
+ * **Example** (From error to exception code)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * class Overflow extends Schema.TaggedError<Overflow>()("Overflow", {}) {}
+ *
+ * const Add = Interface.method({
+ *   in: Schema.Array(Schema.Int),
+ *   out: Schema.Int,
+ *   aborts: [Interface.abort(534, Overflow)]
+ * })
+ *
+ * Interface.abortOf(Add, new Overflow())?.code // => 534
+ * Interface.abortOf(Add, new Error("another")) // => undefined
+ * ```
  *
  * @category aborts
  * @since 0.1.0

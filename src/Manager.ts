@@ -1,7 +1,8 @@
 /**
  * Managers: the server's implementation of one interface, for one object or for all.
  *
- * Windows: the manager routines and entry-point vector of an interface, or the server object behind an interface pointer.
+ * Windows: the manager routines and entry-point vector of an interface, or the server object behind an interface
+ * pointer.
  *
  * @since 0.1.0
  */
@@ -31,12 +32,14 @@ export type Plain<in out M extends Method.Any, out R> = (
 ) => Effect.Effect<Method.Out<M>, Method.Abort<M> | RpcFault, R>
 
 /**
- * A routine whose successful return leaves the call open: somebody completes or aborts it later. Made with {@link handOff}.
+ * A routine whose successful return leaves the call open: somebody completes or aborts it later. Made with
+ * {@link handOff}.
  *
  * @category routines
  * @since 0.1.0
  */
 export interface HandOff<in out M extends Method.Any, out R> {
+  /** The routine. */
   readonly [HandOffTypeId]: (
     input: Method.In<M>,
     call: ServerCall<M>
@@ -52,6 +55,8 @@ export interface HandOff<in out M extends Method.Any, out R> {
 export type Routine<M extends Method.Any, R> = Plain<M, R> | HandOff<M, R>
 
 /**
+ * Types that belong to {@link Routine}.
+ *
  * @category routines
  * @since 0.1.0
  */
@@ -65,26 +70,41 @@ export declare namespace Routine {
 }
 
 /**
- * Makes a hand-off routine: its successful return is the hand-off, after which `ServerCall.complete`, `abort` or `run` ends
- * the call, from any fiber. A failure before the return is the call's failure. After the hand-off a cancel only sets the
- * call's flag, unless work is tied to the call with `ServerCall.run`.
+ * Makes a hand-off routine: its successful return leaves the call open, and `ServerCall.complete`, `abort` or `run`
+ * ends it later, from any fiber.
  *
- * **Example** (Keep the call for a worker)
+ * **Details**
+ *
+ * A failure before the return is the call's failure. After it a cancel only sets the call's flag, unless work is tied
+ * to the call with `ServerCall.run`.
+ *
+ * Windows: a manager routine that returns before `RpcAsyncCompleteCall`.
+ *
+ * **Example** (A worker that completes the calls)
  *
  * ```ts
- * import { Interface, Manager, type ServerCall } from "@callisto/rpc"
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
  * import { Effect, Queue, Schema } from "effect"
  *
- * const Jobs = Interface.make("Jobs", {
- *   uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10",
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
  *   version: [1, 0],
- *   methods: { Build: Interface.method({ in: Schema.String, out: Schema.String }) }
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
  * })
  *
- * const makeManager = (jobs: Queue.Queue<[string, ServerCall.Of<typeof Jobs, "Build">]>) =>
- *   Manager.make(Jobs, {
- *     Build: Manager.handOff((name, call) => Queue.offer(jobs, [name, call]))
+ * const program = Effect.gen(function*() {
+ *   const jobs = yield* Queue.unbounded<[numbers: ReadonlyArray<number>, call: ServerCall.Of<typeof Sums, "Add">]>()
+ *   const manager = Manager.make(Sums, {
+ *     Add: Manager.handOff((numbers, call) => Queue.offer(jobs, [numbers, call]))
  *   })
+ *   const sums = yield* Binding.local(yield* Server.make([manager]), Sums)
+ *   const adding = yield* Call.begin(yield* Call.make(sums), "Add", [1, 2, 3])
+ *   const [numbers, call] = yield* Queue.take(jobs)
+ *   yield* ServerCall.complete(call, numbers.reduce((a, b) => a + b, 0))
+ *   return yield* Call.join(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
  * ```
  *
  * @category routines
@@ -114,8 +134,11 @@ export const runnable = (
  * @since 0.1.0
  */
 export interface Manager<out I extends Interface.Any, out R> extends Pipeable {
+  /** Brands the type. */
   readonly [TypeId]: typeof TypeId
+  /** The interface that it implements. */
   readonly interface: I
+  /** The routines by the name of their method. */
   readonly routines: { readonly [name: string]: Routine<any, R> }
   /** @internal */
   readonly middleware: Middleware<any, never, never> | undefined
@@ -123,10 +146,13 @@ export interface Manager<out I extends Interface.Any, out R> extends Pipeable {
   readonly object: string | undefined
   /** Whether clients in this process can make call objects. */
   readonly callObjects: boolean
+  /** What a cancel does to a method. */
   readonly cancellation: (method: string) => Cancellation
 }
 
 /**
+ * Types that belong to {@link Manager}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -180,16 +206,15 @@ class ManagerImpl implements Manager<Interface.Any, unknown> {
  *
  * **Details**
  *
- * A plain routine gets the in parameters and the server call; its effect succeeds with the out parameters, or fails with a
- * declared abort or an `RpcFault`. A defect ends that one call with fault 0x1C000012 and is logged on the server. What the
- * routines need is asked of the context in which the server is made.
+ * A plain routine gets the in parameters and the server call; its effect succeeds with the out parameters, or fails
+ * with a declared abort or an `RpcFault`. A defect ends that one call with fault 0x1C000012 and is logged on the
+ * server. The services that the routines need come from the context in which the server is made.
  *
- * - `object`: the UUID of the one object that this manager serves; without it, it serves all. Throws a `TypeError` for what is
- *   not a UUID.
+ * - `object`: the UUID of the one object that this manager serves; without it, it serves all.
  * - `callObjects`: `false` declines to offer call objects to clients in this process; the one-shot form still works.
  * - `cancellation`: what a cancel does, for all methods or for each by name; by default `interrupt`.
  *
- * Throws a `TypeError` for a method without a routine, or a routine without a method.
+ * Throws a `TypeError` for a method without a routine, a routine without a method, and an `object` that is not a UUID.
  *
  * **Example** (A manager with one routine)
  *
@@ -206,6 +231,60 @@ class ManagerImpl implements Manager<Interface.Any, unknown> {
  * Manager.make(Sums, {
  *   Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0))
  * })
+ * ```
+ *
+ * **Example** (A method that cannot be cancelled)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * }, { cancellation: { Add: "disabled" } })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Effect.flip(Call.cancel(adding)) // => CancelDisabled
+ *   return yield* Call.join(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * **Example** (A manager without call objects)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0))
+ * }, { callObjects: false })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *
+ *   yield* Effect.flip(Call.make(sums)) // => NoInterface
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
  * ```
  *
  * @category constructors
@@ -248,12 +327,12 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
 }
 
 /**
- * Runs a function around each routine of a manager: for authorization, rate limits, logging, or to provide services. It
- * sees the server call. Of several the last one added runs outermost.
+ * Runs a function around each routine of a manager: for authorization, rate limits, logging, or to provide services.
  *
  * **Details**
  *
- * Of a hand-off routine it sees the part up to the hand-off. To refuse a call, fail with an `RpcFault`, for instance with
+ * The function gets the routine's effect and the server call. Around a hand-off routine it sees the part up to the
+ * hand-off. Of several the last one added runs outermost. To refuse a call, fail with an `RpcFault`, for instance with
  * code 5 (access denied).
  *
  * **Example** (Refuse calls from other machines)

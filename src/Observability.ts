@@ -1,9 +1,8 @@
 /**
  * Spans and metrics of calls.
  *
- * Spans are made only where somebody looks: for client calls when the calling fiber has a tracer of its own, for server
- * calls when the fiber that made the server had one. Metrics are counted by servers that were made, and bindings that were
- * bound, with {@link enabled} set.
+ * A client call has a span when the calling fiber has a tracer of its own; a server call, when the fiber that made the
+ * server had one. Metrics count the calls of servers and bindings that were made with {@link enabled} set.
  *
  * @since 0.1.0
  */
@@ -95,7 +94,10 @@ export class Watch {
     this.span?.event(reason, this.clock.currentTimeNanosUnsafe(), attributes)
   }
 
-  /** `outcome` is missing for a call whose client is gone; `exit` is what the span ends with, where it is something else. */
+  /**
+   * `outcome` is missing for a call whose client is gone; `exit` is what the span ends with, where it is something
+   * else.
+   */
   end(
     outcome: Exit.Exit<unknown, unknown> | undefined,
     exit: Exit.Exit<unknown, unknown> = outcome ?? Exit.fail(new CallCancelled())
@@ -154,7 +156,23 @@ const makeSpan = (
 // ----------------------------------------------------------------------------
 
 /**
- * Whether calls are counted. Read when a server is made and when a binding is bound; off by default.
+ * Whether calls are counted; by default they are not. It is read when a server is made and when a binding is made.
+ *
+ * **Example** (Counting the calls of one server)
+ *
+ * ```ts
+ * import { Interface, Manager, Observability, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const server = Server.make([manager]).pipe(Effect.provideService(Observability.enabled, true))
+ * ```
  *
  * @category metrics
  * @since 0.1.0
@@ -164,7 +182,7 @@ export const enabled: Context.Reference<boolean> = Context.Reference<boolean>("@
 })
 
 /**
- * Switches metrics on for what is made with it.
+ * Switches metrics on for the servers and bindings that are made with it.
  *
  * **Details**
  *
@@ -179,13 +197,22 @@ export const enabled: Context.Reference<boolean> = Context.Reference<boolean>("@
  * **Example** (Counting calls)
  *
  * ```ts
- * import { Observability } from "@callisto/rpc"
- * import { Effect, Metric } from "effect"
+ * import { Binding, Call, Interface, Manager, Observability, Server } from "@callisto/rpc"
+ * import { Effect, Metric, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
  *
  * const program = Effect.gen(function*() {
- *   // make servers and bindings, make calls
- *   return yield* Metric.dump
- * })
+ *   const sums = yield* Binding.local(yield* Server.make([manager]), Sums)
+ *   yield* Call.invoke(sums, "Add", [1, 2, 3])
+ *   const metrics = yield* Metric.snapshot
+ *   return metrics.filter(({ id }) => id === "callisto_calls_begun").length // => 2, one for each side
+ * }).pipe(Effect.scoped)
  *
  * await Effect.runPromise(Effect.provide(program, Observability.layer))
  * ```
@@ -223,6 +250,11 @@ export const metrics = (context: Context.Context<never>, side: "client" | "serve
   const begunHere = Metric.withAttributes(begun, attributes)
   const inProgressHere = Metric.withAttributes(inProgress, attributes)
   const durationHere = Metric.withAttributes(duration, attributes)
+  const completedHere = new Map(
+    (["replied", "aborted", "cancelled", "lost", "abandoned"] as const).map((outcome) =>
+      [outcome as string, Metric.withAttributes(completed, { side, outcome })] as const
+    )
+  )
   return {
     begun: () => {
       begunHere.updateUnsafe(1, context)
@@ -230,7 +262,7 @@ export const metrics = (context: Context.Context<never>, side: "client" | "serve
     },
     completed: (outcome, millis) => {
       inProgressHere.modifyUnsafe(-1, context)
-      Metric.withAttributes(completed, { side, outcome }).updateUnsafe(1, context)
+      completedHere.get(outcome)?.updateUnsafe(1, context)
       durationHere.updateUnsafe(millis, context)
     }
   }

@@ -32,11 +32,12 @@ const TypeId = "~callisto/Server"
  * @since 0.1.0
  */
 export interface Server {
+  /** Brands the type. */
   readonly [TypeId]: typeof TypeId
 }
 
 /**
- * The server of the context, as {@link layer} provides it.
+ * The server of the context, as {@link layer} provides it. The example is there.
  *
  * @category models
  * @since 0.1.0
@@ -46,19 +47,24 @@ export const Server: Context.Service<Server, Server> = Context.Service<Server>("
 /**
  * How a server treats its calls.
  *
- * - `grace`: how long calls in progress may go on when the server's scope closes, while no new ones are accepted; by default 5
- *   seconds. Then they end with 1726, and their fibers are interrupted.
- * - `maximumAge`: how long a call may be in progress; an older one is aborted with 1460 `RPC_S_TIMEOUT` and its work
- *   interrupted. By default there is no limit.
- * - `maximumCalls`: how many calls may be in progress at once; one more is refused with 1723 `RPC_S_SERVER_TOO_BUSY`, and did
- *   not execute. By default there is no limit.
- *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
+  /**
+   * How long calls in progress may go on when the server's scope closes; by default 5 seconds. Then they end with 1726,
+   * and their work is interrupted.
+   */
   readonly grace?: Duration.Input
+  /**
+   * How long a call may be in progress; an older one is aborted with 1460 `RPC_S_TIMEOUT`, and its work is interrupted.
+   * By default there is no limit.
+   */
   readonly maximumAge?: Duration.Input
+  /**
+   * How many calls may be in progress at once; one more is refused with 1723 `RPC_S_SERVER_TOO_BUSY`, and does not
+   * execute. By default there is no limit.
+   */
   readonly maximumCalls?: number
 }
 
@@ -287,8 +293,8 @@ const refuseDuplicates = (registrations: ReadonlyArray<Registration>): void => {
 export const toImpl = (self: Server): ServerImpl => self as ServerImpl
 
 /**
- * The manager that serves an interface for an object: one for that object, else one for all; of several compatible versions
- * the highest.
+ * The manager that serves an interface for an object: one for that object, else one for all; of several compatible
+ * versions the highest.
  *
  * @internal
  */
@@ -315,11 +321,11 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  *
  * **Details**
  *
- * When the scope closes the server accepts nothing any more, lets calls in progress reply within the `grace` period of its
- * {@link Options}, and ends what is left with 1726: no call is left without an end. Clients keep nothing alive and end
- * nothing: the fibers of the routines belong to the server.
+ * When the scope closes the server accepts no more calls, lets those in progress reply within the `grace` period of its
+ * {@link Options}, and ends what is left with 1726. The fibers of the routines belong to the server, not to its
+ * clients.
  *
- * Two managers of the same interface version for the same object are a defect.
+ * Dies with a `TypeError` for two managers of the same interface version for the same object.
  *
  * Windows: `RpcServerRegisterIf` and `RpcServerListen`; the limit on calls is `MaxCalls`.
  *
@@ -362,6 +368,27 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
 /**
  * Makes a server as {@link make} does, and provides it as {@link Server}.
  *
+ * **Example** (A server in the context)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const sums = yield* Binding.local(yield* Server.Server, Sums)
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(Effect.provide(program, Server.layer([manager])))
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -375,7 +402,35 @@ export const layer = <const Managers extends ReadonlyArray<Manager.Manager.Any>>
 // ----------------------------------------------------------------------------
 
 /**
- * The calls in progress, oldest first.
+ * The calls in progress, oldest first. A call that was handed off is among them until it ends.
+ *
+ * **Example** (What the server is working on)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   yield* Call.begin(call, "Add", [1, 2, 3])
+ *   const calls = yield* Server.calls(server)
+ *   return calls.map((call) => ServerCall.operation(call).name) // => ["Add"]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category calls in progress
  * @since 0.1.0

@@ -1,6 +1,6 @@
 /**
- * The server's handle to one dispatched call. A manager answers through its effect, or keeps this handle and completes or
- * aborts the call later, from any fiber.
+ * The server's handle to one dispatched call. A manager answers through its effect, or keeps this handle and completes
+ * or aborts the call later, from any fiber.
  *
  * Windows: the server's `RPC_ASYNC_STATE`, and `ICancelMethodCalls` on the server's side.
  *
@@ -33,10 +33,13 @@ const TypeId = "~callisto/ServerCall"
  * @since 0.1.0
  */
 export interface ServerCall<in out M extends Method.Any> extends Pipeable {
+  /** Brands the type. */
   readonly [TypeId]: Types.Invariant<M>
 }
 
 /**
+ * Types that belong to {@link ServerCall}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -70,7 +73,9 @@ export type AuthenticationLevel = "none" | "connect" | "call" | "packet" | "inte
  * @since 0.1.0
  */
 export interface Caller {
+  /** The name of the caller, where it is known. */
   readonly name: string | undefined
+  /** How strongly the caller is authenticated. */
   readonly level: AuthenticationLevel
 }
 
@@ -81,6 +86,7 @@ export interface Caller {
  * @since 0.1.0
  */
 export interface Origin {
+  /** Who makes the calls. */
   readonly caller: Caller
   /** The transport's peer address; `"local"` inside one process. */
   readonly peer: string
@@ -106,8 +112,8 @@ export interface Client {
 }
 
 /**
- * Why a manager should stop: the client asked for it, gave the call up, or lost its connection. `Ended`: none of these
- * before the call ended.
+ * Why a manager should stop: the client asked for it (`Cancelled`), gave the call up (`Orphaned`) or lost its
+ * connection (`Disconnected`). `Ended`: the call ended before any of these.
  *
  * @category models
  * @since 0.1.0
@@ -115,11 +121,17 @@ export interface Client {
 export type CancelReason = "Cancelled" | "Orphaned" | "Disconnected" | "Ended"
 
 /**
- * What a cancel does to a manager. `interrupt`: it interrupts the manager's fiber. `cooperative`: it only sets the flag that
- * {@link testCancel} and {@link awaitCancel} see. `disabled`: in process the client's cancel is refused.
+ * What a cancel does to a manager.
  *
- * An interrupted routine answers "cancelled", even where an uninterruptible part of it had a result. One that wants to answer a
- * cancelled call normally is cooperative, or uses {@link complete}. A client that is gone interrupts the fiber in each case.
+ * **Details**
+ *
+ * - `interrupt`: it interrupts the routine, which then answers "cancelled", even where an uninterruptible part of it
+ *   had a result; only {@link complete} or {@link abort} can answer before.
+ * - `cooperative`: it only sets the flag that {@link testCancel} and {@link awaitCancel} see, so the routine can still
+ *   answer normally.
+ * - `disabled`: in process the client's cancel is refused.
+ *
+ * A client that is gone interrupts the routine in each case.
  *
  * @category models
  * @since 0.1.0
@@ -324,6 +336,26 @@ const impl = (call: ServerCall.Any): ServerCallImpl => call as unknown as Server
 /**
  * Whether a value is a {@link ServerCall}.
  *
+ * **Example** (In a routine)
+ *
+ * ```ts
+ * import { Interface, Manager, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ *
+ * Manager.make(Sums, {
+ *   Add: (numbers, call) => {
+ *     ServerCall.isServerCall(call) // => true
+ *     return Effect.succeed(numbers.reduce((a, b) => a + b, 0))
+ *   }
+ * })
+ * ```
+ *
  * @category predicates
  * @since 0.1.0
  */
@@ -337,14 +369,14 @@ const ended = (): Effect.Effect<never, InvalidAsyncHandle> =>
 // ----------------------------------------------------------------------------
 
 /**
- * Completes the call: sends the out parameters. A method without results takes none.
+ * Completes the call: sends the out parameters.
  *
  * **Details**
  *
- * Exactly one of `complete`, {@link abort}, {@link run} and the exit of the routine ends a call. Fails with
- * `InvalidAsyncHandle` when the call has ended already or its client is gone, and with `BadStubData` when the out parameters
- * can't be marshalled; the client's call then ends with fault 1783. Once passed, the out parameters belong to the client: do
- * not change them any more.
+ * A method without out parameters takes none. Exactly one of `complete`, {@link abort}, {@link run} and the exit of the
+ * routine ends a call. Fails with `InvalidAsyncHandle` when the call has ended already or its client is gone, and with
+ * `BadStubData` when the out parameters can't be marshalled; the client's call then ends with fault 1783. Once passed,
+ * the out parameters belong to the client: do not change them any more.
  *
  * Windows: `RpcAsyncCompleteCall` on the server.
  *
@@ -395,15 +427,48 @@ export const complete: {
   })
 
 /**
- * Aborts the call: sends the exception code of a declared abort, or of an `RpcFault`, and no out parameters. A call that
- * the client has cancelled can be aborted with `CallCancelled`.
+ * Aborts the call: sends the exception code of a declared abort or of an `RpcFault`, and no out parameters.
  *
  * **Details**
  *
- * Fails with `InvalidAsyncHandle` when the call has ended already or its client is gone. An error that the method does not
- * declare, and an `RpcFault` whose code can't be an abort, end the call with fault 0x1C000012; the server's log says why.
+ * A call that the client has cancelled can be aborted with `CallCancelled`. An error that the method does not declare,
+ * and an `RpcFault` whose code can't be an abort, end the call with fault 0x1C000012; the server's log says why. Fails
+ * with `InvalidAsyncHandle` when the call has ended already or its client is gone.
  *
  * Windows: `RpcAsyncAbortCall`.
+ *
+ * **Example** (Abort after the hand-off)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * class Overflow extends Schema.TaggedError<Overflow>()("Overflow", {}) {}
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: {
+ *     Add: Interface.method({
+ *       in: Schema.Array(Schema.Int),
+ *       out: Schema.Int,
+ *       aborts: [Interface.abort(534, Overflow)]
+ *     })
+ *   }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: Manager.handOff((_, call) => Effect.ignore(ServerCall.abort(call, new Overflow())))
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *
+ *   return yield* Effect.flip(Call.invoke(sums, "Add", [1, 2, 3])) // => Overflow
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category ending a call
  * @since 0.1.0
@@ -428,38 +493,39 @@ export const abort: {
 )
 
 /**
- * Ties an effect to the call: its exit is the reply, and the client's cancel and its going away interrupt it. For work after
- * a hand-off.
+ * Ties an effect to the call: its exit is the reply, and it is interrupted when the client cancels or goes away. For
+ * work after a hand-off.
  *
  * **Details**
  *
- * The effect runs in a child of the calling fiber, which waits for it. Succeeds when the effect is over, whatever its exit;
- * fails with `InvalidAsyncHandle`, without running it, when the call has ended already. An effect whose call is cancelled
- * already is not started: the call ends as cancelled. If the calling fiber itself is
- * interrupted, the call ends with fault 0x1C000012.
+ * The effect runs in a child of the calling fiber, which waits for it. Succeeds when the effect is over, whatever its
+ * exit; fails with `InvalidAsyncHandle`, without running it, when the call has ended already. If the call is cancelled
+ * already, the effect is not started and the call ends as cancelled. Where the manager has disabled cancellation, a
+ * cancel does not touch the effect. If the calling fiber itself is interrupted, the call ends with fault 0x1C000012.
  *
- * **Example** (A worker whose work ends when the client cancels)
+ * **Example** (Work that ends when the client cancels)
  *
  * ```ts
- * import { Manager, ServerCall } from "@callisto/rpc"
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
  * import { Effect, Schema } from "effect"
- * import { Interface } from "@callisto/rpc"
  *
- * const Jobs = Interface.make("Jobs", {
- *   uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10",
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
  *   version: [1, 0],
- *   methods: { Build: Interface.method({ in: Schema.String, out: Schema.String }) }
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: Manager.handOff((_, call) => Effect.forkDetach(Effect.ignore(ServerCall.run(call, Effect.never))))
  * })
  *
- * Manager.make(Jobs, {
- *   Build: Manager.handOff((name, call) =>
- *     ServerCall.run(call, Effect.delay(Effect.succeed(`${name} is built`), "1 second")).pipe(
- *       Effect.ignore,
- *       Effect.forkDetach,
- *       Effect.asVoid
- *     )
- *   )
- * })
+ * const program = Effect.gen(function*() {
+ *   const sums = yield* Binding.local(yield* Server.make([manager]), Sums)
+ *   const adding = yield* Call.begin(yield* Call.make(sums), "Add", [1, 2, 3])
+ *   yield* Call.cancel(adding, { timeout: "Infinity" })
+ *   return yield* Effect.flip(Call.join(adding)) // => CallCancelled
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
  * ```
  *
  * @category ending a call
@@ -507,10 +573,45 @@ export const run: {
 // ----------------------------------------------------------------------------
 
 /**
- * Whether the client has asked to cancel the call, or is gone. Asking changes nothing: the call must still be completed or
- * aborted, and may be completed normally.
+ * Whether the client has asked to cancel the call, or is gone. Asking changes nothing: the call must still be completed
+ * or aborted, and may be completed normally.
  *
  * Windows: `RpcServerTestCancel`, `ICancelMethodCalls::TestCancel`.
+ *
+ * **Example** (Stop early and answer normally)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers, call) => Effect.gen(function*() {
+ *     let sum = 0
+ *     for (const number of numbers) {
+ *       if (yield* ServerCall.testCancel(call)) break
+ *       sum += yield* Effect.delay(Effect.succeed(number), "10 millis")
+ *     }
+ *     return sum
+ *   })
+ * }, { cancellation: "cooperative" })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Call.cancel(adding, { timeout: "Infinity" })
+ *   return yield* Call.join(adding) // => 1
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category cancellation
  * @since 0.1.0
@@ -522,6 +623,34 @@ export const testCancel = (self: ServerCall.Any): Effect.Effect<boolean> =>
  * Waits until the client cancels the call or goes away, and says which. Gives `Ended` when the call ends without that.
  *
  * Windows: `RpcServerSubscribeForNotification` for `RpcNotificationCallCancel` and `RpcNotificationClientDisconnect`.
+ *
+ * **Example** (Wait for the cancel and answer normally)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) => Effect.as(ServerCall.awaitCancel(call), 0)
+ * }, { cancellation: "cooperative" })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Call.cancel(adding, { timeout: "Infinity" })
+ *   return yield* Call.join(adding) // => 0
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category cancellation
  * @since 0.1.0
@@ -536,8 +665,35 @@ export const awaitCancel = (self: ServerCall.Any): Effect.Effect<CancelReason> =
   })
 
 /**
- * Waits until the call is over, and says why: its client has given it up or lost its connection, or it has `Ended` with a
- * reply. For work that goes on after {@link awaitCancel} gave `Cancelled`.
+ * Waits until the call is over, and says why: its client has given it up or lost its connection, or it has `Ended` in
+ * any other way. For work that goes on after {@link awaitCancel} gave `Cancelled`.
+ *
+ * **Example** (A client that gives its call up)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Deferred, Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const why = yield* Deferred.make<string>()
+ *   const manager = Manager.make(Sums, {
+ *     Add: Manager.handOff((_, call) => Effect.forkDetach(Deferred.complete(why, ServerCall.awaitEnd(call))))
+ *   })
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *
+ *   yield* Effect.scoped(Effect.flatMap(Call.make(sums), (call) => Call.begin(call, "Add", [1, 2, 3])))
+ *   return yield* Deferred.await(why) // => "Orphaned"
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category cancellation
  * @since 0.1.0
@@ -561,13 +717,45 @@ export const awaitEnd = (self: ServerCall.Any): Effect.Effect<Exclude<CancelReas
 /**
  * Who makes the call, and how strongly that is authenticated.
  *
+ * **Example** (What a server call knows)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Duration, Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers, call) => Effect.gen(function*() {
+ *     ServerCall.caller(call) // => { name: undefined, level: "privacy" }
+ *     ServerCall.peer(call) // => "local"
+ *     ServerCall.object(call) // => undefined
+ *     ServerCall.operation(call).name // => "Add"
+ *     Duration.toMillis(yield* ServerCall.age(call)) // => 0
+ *     return numbers.reduce((a, b) => a + b, 0)
+ *   })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
  * @category facts
  * @since 0.1.0
  */
 export const caller = (self: ServerCall.Any): Caller => impl(self).origin.caller
 
 /**
- * The transport's address of the client; `"local"` inside one process.
+ * The transport's address of the client; `"local"` inside one process. The example is at {@link caller}.
  *
  * @category facts
  * @since 0.1.0
@@ -575,7 +763,7 @@ export const caller = (self: ServerCall.Any): Caller => impl(self).origin.caller
 export const peer = (self: ServerCall.Any): string => impl(self).origin.peer
 
 /**
- * The UUID of the object that the client's binding names, if it names one.
+ * The UUID of the object that the client's binding names, if it names one. The example is at {@link caller}.
  *
  * Windows: `RpcBindingInqObject` on the server.
  *
@@ -585,7 +773,7 @@ export const peer = (self: ServerCall.Any): string => impl(self).origin.peer
 export const object = (self: ServerCall.Any): string | undefined => impl(self).object
 
 /**
- * The method that is called, with its opnum and its interface.
+ * The method that is called, with its opnum and its interface. The example is at {@link caller}.
  *
  * @category facts
  * @since 0.1.0
@@ -593,7 +781,7 @@ export const object = (self: ServerCall.Any): string | undefined => impl(self).o
 export const operation = (self: ServerCall.Any): Operation => impl(self).dispatch.operation
 
 /**
- * How long ago the call was dispatched, by the server's clock.
+ * How long ago the call was dispatched, by the server's clock. The example is at {@link caller}.
  *
  * @category facts
  * @since 0.1.0

@@ -22,20 +22,24 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  */
 export interface Code {
+  /** The number, unsigned 32-bit. */
   readonly number: number
+  /** The name that Windows or the protocol gives it. */
   readonly name: string
 }
 
 /**
- * All the numbers under which an error is documented: the RPC status (a Win32 code), the COM result (an HRESULT), and the
- * status that a DCE/RPC fault carries on the network.
+ * All the numbers under which an error is documented; one that is missing does not exist.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Codes {
+  /** The RPC status, a Win32 code. */
   readonly rpcStatus?: Code
+  /** The COM result, an HRESULT. */
   readonly hresult?: Code
+  /** The status that a fault carries on the network. */
   readonly fault?: Code
 }
 
@@ -44,6 +48,15 @@ const code = (number: number, name: string): Code => ({ number, name })
 /**
  * The documented numbers of the errors that have only one meaning. `RpcFault` and `RpcTransportError` carry theirs
  * themselves.
+ *
+ * **Example** (The numbers of one error)
+ *
+ * ```ts
+ * import { Status } from "@callisto/rpc"
+ *
+ * Status.codes.CallComplete.hresult // => { number: 0x80010117, name: "RPC_E_CALL_COMPLETE" }
+ * new Status.CallPending().codes.rpcStatus?.number // => 997
+ * ```
  *
  * @category numbers
  * @since 0.1.0
@@ -85,6 +98,14 @@ export const codes: {
 /**
  * The statuses that a DCE/RPC fault can carry, each with the Win32 code that a Windows client sees in its place. A
  * status without such a code reaches the program as it is.
+ *
+ * **Example** (The Win32 code for a status of a fault)
+ *
+ * ```ts
+ * import { Status } from "@callisto/rpc"
+ *
+ * Status.faults.find(({ number }) => number === 0x1c010014)?.rpcStatus // => 1723
+ * ```
  *
  * @category numbers
  * @since 0.1.0
@@ -195,9 +216,11 @@ const CallPendingBase: Schema.Class<CallPending, Schema.TaggedStruct<"CallPendin
  * @since 0.1.0
  */
 export class CallPending extends CallPendingBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.CallPending
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return "The call is still pending. Wait for it and finish it before the next begin; join does both."
   }
@@ -216,9 +239,11 @@ const CallCompleteBase: Schema.Class<CallComplete, Schema.TaggedStruct<"CallComp
  * @since 0.1.0
  */
 export class CallComplete extends CallCompleteBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.CallComplete
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return "The call is complete. There is nothing left to wait for or to cancel, and its result can be taken only once."
   }
@@ -245,9 +270,11 @@ const InvalidAsyncHandleBase: Schema.Class<
  * @since 0.1.0
  */
 export class InvalidAsyncHandle extends InvalidAsyncHandleBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.InvalidAsyncHandle
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return this.handle === "call object"
       ? "The call object was released: the scope in which it was made is closed."
@@ -267,9 +294,11 @@ const WaitTimeoutBase: Schema.Class<WaitTimeout, Schema.TaggedStruct<"WaitTimeou
  * @since 0.1.0
  */
 export class WaitTimeout extends WaitTimeoutBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.WaitTimeout
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return "The wait timed out. Nothing was changed: wait again, cancel, or go on with other work."
   }
@@ -293,9 +322,11 @@ const CancelDisabledBase: Schema.Class<
  * @since 0.1.0
  */
 export class CancelDisabled extends CancelDisabledBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.CancelDisabled
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return `The server has disabled cancellation for ${this.interface}.${this.method}. Wait for the call to complete.`
   }
@@ -313,9 +344,11 @@ const NoSyncBase: Schema.Class<NoSync, Schema.TaggedStruct<"NoSync", {}>, Cause.
  * @since 0.1.0
  */
 export class NoSync extends NoSyncBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.NoSync
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return "There is nothing to wait for: the list or the container is empty."
   }
@@ -345,9 +378,11 @@ const NoInterfaceBase: Schema.Class<
  * @since 0.1.0
  */
 export class NoInterface extends NoInterfaceBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.NoInterface
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return `No interface ${this.interface} (${this.uuid}): ${this.detail}.`
   }
@@ -368,9 +403,11 @@ const UnknownInterfaceBase: Schema.Class<
  * @since 0.1.0
  */
 export class UnknownInterface extends UnknownInterfaceBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.UnknownInterface
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return `The server does not know the interface ${this.interface} (${this.uuid}): ${this.detail}.`
   }
@@ -392,9 +429,11 @@ const BadStubDataBase: Schema.Class<
  * @since 0.1.0
  */
 export class BadStubData extends BadStubDataBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.BadStubData
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return this.detail
   }
@@ -416,17 +455,51 @@ const CallCancelledBase: Schema.Class<
 
 /**
  * The call was cancelled. `didNotExecute` is true only where it is certain that the manager never ran; otherwise the
- * state of the server is unknown. A second `cancel` that would not shorten the first is refused with it too.
+ * state of the server is unknown.
+ *
+ * **Details**
+ *
+ * It also refuses a second `cancel` that would not end the call sooner than the first.
  *
  * Windows: 1818 `RPC_S_CALL_CANCELLED`, 0x80010002 `RPC_E_CALL_CANCELED`; on the network the fault 0x1C00000D.
+ *
+ * **Example** (A cancelled call is a failure like any other)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: () => Effect.never })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Call.cancel(adding)
+ *   return yield* Call.join(adding).pipe(
+ *     Effect.catchTag("CallCancelled", ({ didNotExecute }) => Effect.succeed(didNotExecute))
+ *   ) // => false
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category failures
  * @since 0.1.0
  */
 export class CallCancelled extends CallCancelledBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return codes.CallCancelled
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return this.didNotExecute
       ? "The call was cancelled before the server executed it."
@@ -441,21 +514,51 @@ const RpcFaultBase: Schema.Class<
 > = Schema.TaggedError<RpcFault>("@callisto/rpc/RpcFault")("RpcFault", { code: Schema.Int, didNotExecute })
 
 /**
- * The server ended the call with an exception code that the method does not declare. `code` is the number as the server
- * sent it, an unsigned 32-bit number; `codes.rpcStatus` is the Win32 code that a Windows client sees for it.
- * `didNotExecute` is true only where it is certain that the manager never ran.
+ * The server ended the call with an exception code that the method does not declare.
+ *
+ * **Details**
+ *
+ * `code` is the number as the server sent it, an unsigned 32-bit number; `codes.rpcStatus` is the Win32 code that a
+ * Windows client sees for it. `didNotExecute` is true only where it is certain that the manager never ran.
  *
  * Windows: the exception code that `RpcAsyncCompleteCall` returns.
+ *
+ * **Example** (Handling one exception code)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, Status } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: () => Effect.fail(new Status.RpcFault({ code: 5 })) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]).pipe(
+ *     Effect.catchTag("RpcFault", (fault) => fault.code === 5 ? Effect.succeed("access denied") : Effect.fail(fault))
+ *   ) // => "access denied"
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category failures
  * @since 0.1.0
  */
 export class RpcFault extends RpcFaultBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     const fault = faultsByNumber.get(this.code)
     if (fault === undefined) return { rpcStatus: namedRpcStatus(this.code) }
     return fault.rpcStatus === undefined ? { fault } : { fault, rpcStatus: namedRpcStatus(fault.rpcStatus) }
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     const { fault, rpcStatus } = this.codes
     const number = fault ? `${toHex(fault.number)} ${fault.name}` : rpcStatus!.name
@@ -479,15 +582,44 @@ const RpcTransportErrorBase: Schema.Class<
 })
 
 /**
- * The server could not be reached, or the connection to it was lost. `status` is 1722 when nothing was sent, 1727 when
- * the call provably did not run, and 1726 otherwise; `detail` says what happened.
+ * The server could not be reached, or the connection to it was lost.
+ *
+ * **Details**
+ *
+ * `status` is 1722 when nothing was sent, 1727 when the call provably did not run, and 1726 otherwise; `detail` says
+ * what happened.
  *
  * Windows: 1722 `RPC_S_SERVER_UNAVAILABLE`, 1726 `RPC_S_CALL_FAILED`, 1727 `RPC_S_CALL_FAILED_DNE`.
+ *
+ * **Example** (Retry only what did not execute)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, TestKit } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const { binding, inject } = yield* TestKit.make(manager)
+ *   yield* inject("Add", TestKit.loseRequest)
+ *   return yield* Call.invoke(binding, "Add", [1, 2, 3]).pipe(
+ *     Effect.retry({ times: 1, while: (error) => error._tag === "RpcTransportError" && error.didNotExecute })
+ *   ) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category failures
  * @since 0.1.0
  */
 export class RpcTransportError extends RpcTransportErrorBase {
+  /** The documented numbers of the error. */
   get codes(): Codes {
     return { rpcStatus: namedRpcStatus(this.status) }
   }
@@ -495,6 +627,7 @@ export class RpcTransportError extends RpcTransportErrorBase {
   get didNotExecute(): boolean {
     return this.status !== 1726
   }
+  /** What happened, in a sentence for people. */
   override get message(): string {
     return `${this.codes.rpcStatus!.name}: ${this.detail}.${
       this.didNotExecute
@@ -529,8 +662,12 @@ export type RpcError =
   | WaitTimeout
 
 /**
- * The error for a number: an RPC status, an HRESULT or the status of a fault, as an unsigned 32-bit number. Numbers
- * without an error of their own give an `RpcFault`; 0 (success) and what is no such number give `None`.
+ * The error for a number: an RPC status, an HRESULT or the status of a fault, as an unsigned 32-bit number.
+ *
+ * **Details**
+ *
+ * A number without an error of its own gives an `RpcFault`. 0 (success), and what is no unsigned 32-bit number, give
+ * `None`.
  *
  * **Example** (From number to error)
  *
@@ -554,6 +691,16 @@ export const fromNumber = (number: number): Option.Option<RpcError> => {
 /**
  * The number by which an error is best known: its RPC status where it has one (for a fault the code as it was sent),
  * else its HRESULT.
+ *
+ * **Example** (From error to number)
+ *
+ * ```ts
+ * import { Status } from "@callisto/rpc"
+ *
+ * Status.toNumber(new Status.CallPending()) // => 997
+ * Status.toNumber(new Status.CallComplete()) // => 0x80010117
+ * Status.toNumber(new Status.RpcFault({ code: 5 })) // => 5
+ * ```
  *
  * @category numbers
  * @since 0.1.0

@@ -1,8 +1,8 @@
 /**
  * Manual-reset events, and waiting on many of them together with calls.
  *
- * Windows: `ISynchronize` (the event), `WaitMultiple` and `CoWaitForMultipleHandles` ({@link waitAny}, {@link waitAll}),
- * `ISynchronizeContainer` ({@link container}).
+ * Windows: `ISynchronize` (the event), `WaitMultiple` and `CoWaitForMultipleHandles` ({@link waitAny},
+ * {@link waitAll}), `ISynchronizeContainer` ({@link container}).
  *
  * @since 0.1.0
  */
@@ -26,14 +26,17 @@ import { NoSync, WaitTimeout } from "./Status.ts"
  * @since 0.1.0
  */
 export interface Waitable<out E> {
-  /** `true` when signaled, `false` when it is to be waited for, or the refusal. */
+  /** `true` when signaled, `false` when not, or the refusal. */
   readonly pollUnsafe: () => boolean | E
   /** Calls the waiter once, when signaled or when waiting on it has become refused. */
   readonly addWaiterUnsafe: (waiter: Waiter<E>) => void
+  /** Removes a waiter that was not called yet. */
   readonly removeWaiterUnsafe: (waiter: Waiter<E>) => void
 }
 
 /**
+ * Types that belong to {@link Waitable}.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -117,7 +120,7 @@ export const withTimeout = <A, E>(
 const TypeId = "~callisto/Synchronize"
 
 /**
- * A manual-reset event: once signaled it stays so until it is reset, and lets everybody through.
+ * A manual-reset event: once signaled it lets everybody through, until it is reset.
  *
  * Windows: `ISynchronize` of the class `ManualResetEvent`.
  *
@@ -125,6 +128,7 @@ const TypeId = "~callisto/Synchronize"
  * @since 0.1.0
  */
 export interface Synchronize extends Waitable<never>, Pipeable {
+  /** Brands the type. */
   readonly [TypeId]: typeof TypeId
 }
 
@@ -172,16 +176,47 @@ export const make = (signaled = false): Effect.Effect<Synchronize> => Effect.syn
 /**
  * Whether a value is a {@link Synchronize}.
  *
+ * **Example** (Events and other values)
+ *
+ * ```ts
+ * import { Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const event = yield* Synchronize.make()
+ *   Synchronize.isSynchronize(event) // => true
+ *   Synchronize.isSynchronize({}) // => false
+ * })
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
  * @category predicates
  * @since 0.1.0
  */
 export const isSynchronize = (u: unknown): u is Synchronize => hasProperty(u, TypeId)
 
 /**
- * Signals the event: everybody who waits goes on, and nobody waits until {@link reset}. Signaling a signaled event changes
- * nothing.
+ * Signals the event: everybody who waits goes on, and until {@link reset} nobody waits. Signaling a signaled event
+ * changes nothing.
  *
  * Windows: `ISynchronize::Signal`.
+ *
+ * **Example** (All who wait go on)
+ *
+ * ```ts
+ * import { Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const event = yield* Synchronize.make()
+ *   yield* Effect.forkChild(Effect.delay(Synchronize.signal(event), "10 millis"))
+ *   yield* Effect.all([Synchronize.wait(event), Synchronize.wait(event)], { concurrency: "unbounded" })
+ *   return yield* Synchronize.isSignaled(event) // => true
+ * })
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category the event
  * @since 0.1.0
@@ -194,10 +229,26 @@ export const signal = (self: Synchronize): Effect.Effect<void> =>
   })
 
 /**
- * Resets the event to not signaled. Whoever was woken before stays woken. Resetting an event that is not signaled changes
- * nothing.
+ * Resets the event to not signaled. Whoever was woken before stays woken. Resetting an event that is not signaled
+ * changes nothing.
  *
  * Windows: `ISynchronize::Reset`.
+ *
+ * **Example** (An event that is used again)
+ *
+ * ```ts
+ * import { Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const event = yield* Synchronize.make(true)
+ *   yield* Synchronize.wait(event)
+ *   yield* Synchronize.reset(event)
+ *   return yield* Effect.flip(Synchronize.wait(event, 0)) // => WaitTimeout
+ * })
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category the event
  * @since 0.1.0
@@ -210,16 +261,52 @@ export const reset = (self: Synchronize): Effect.Effect<void> =>
 /**
  * Whether the event is signaled now.
  *
+ * **Example** (Before and after)
+ *
+ * ```ts
+ * import { Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const event = yield* Synchronize.make()
+ *   yield* Synchronize.isSignaled(event) // => false
+ *   yield* Synchronize.signal(event)
+ *   return yield* Synchronize.isSignaled(event) // => true
+ * })
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
  * @category the event
  * @since 0.1.0
  */
 export const isSignaled = (self: Synchronize): Effect.Effect<boolean> => Effect.sync(() => self.pollUnsafe())
 
 /**
- * Waits until the event is signaled; at once if it is. With a `timeout` it fails with `WaitTimeout` when that time has
- * passed, and the event is as it was; a timeout of 0 tests it.
+ * Waits until the event is signaled; returns at once if it is.
+ *
+ * **Details**
+ *
+ * Fails with `WaitTimeout` when the `timeout` has passed, and the event is as it was; a timeout of 0 tests the event,
+ * and without one there is no limit.
  *
  * Windows: `ISynchronize::Wait`.
+ *
+ * **Example** (Give up waiting, then wait again)
+ *
+ * ```ts
+ * import { Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const event = yield* Synchronize.make()
+ *   yield* Effect.flip(Synchronize.wait(event, "1 milli")) // => WaitTimeout
+ *   yield* Synchronize.signal(event)
+ *   yield* Synchronize.wait(event)
+ * })
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category the event
  * @since 0.1.0
@@ -248,9 +335,9 @@ type NothingToWaitFor<Ws> = Ws extends NonEmpty<unknown> ? never : NoSync
  *
  * **Details**
  *
- * Fails with `WaitTimeout` when the `timeout` has passed, with `NoSync` when the list is empty (only where its type allows
- * that), and with the refusal of a call in the list that can't be waited for: `CallComplete` if it was finished,
- * `InvalidAsyncHandle` if its call object is released. There is no limit to their number.
+ * Fails with `WaitTimeout` when the `timeout` has passed, with `NoSync` when the list is empty (only where its type
+ * allows that), and with the refusal of a call in the list that can't be waited for: `CallComplete` if it was finished,
+ * `InvalidAsyncHandle` if its call object is released. The list may be of any length.
  *
  * Windows: `ISynchronizeContainer::WaitMultiple`, `CoWaitForMultipleHandles`.
  *
@@ -309,9 +396,38 @@ const anyOf = (waitables: ReadonlyArray<Waitable.Any>): Effect.Effect<Waitable.A
   })
 
 /**
- * Waits until all of several events and calls are signaled at one moment. Fails as {@link waitAny} does.
+ * Waits until all of several events and calls are signaled at the same moment. Fails as {@link waitAny} does.
  *
  * Windows: `CoWaitForMultipleHandles` with `COWAIT_WAITALL`.
+ *
+ * **Example** (An event and a call)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, Synchronize } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const call = yield* Call.make(sums)
+ *
+ *   const ready = yield* Synchronize.make(true)
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Synchronize.waitAll([ready, adding], "1 second")
+ *   return yield* Call.finish(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category many
  * @since 0.1.0
@@ -361,7 +477,7 @@ const allOf = (waitables: ReadonlyArray<Waitable.Any>): Effect.Effect<void, unkn
 // ----------------------------------------------------------------------------
 
 /**
- * Events and calls to be waited for one after another. Each is given once.
+ * Events and calls to be waited for together; {@link waitMultiple} gives each once.
  *
  * Windows: `ISynchronizeContainer`.
  *
@@ -369,6 +485,7 @@ const allOf = (waitables: ReadonlyArray<Waitable.Any>): Effect.Effect<void, unkn
  * @since 0.1.0
  */
 export interface Container<in out W extends Waitable.Any> {
+  /** Brands the type. */
   readonly "~callisto/Synchronize/Container": { readonly _W: (_: W) => W }
 }
 
@@ -421,9 +538,27 @@ export const container = <W extends Waitable.Any>(): Effect.Effect<Container<W>,
   )
 
 /**
- * Adds an event or a call. What is in the container already is not added again.
+ * Adds an event or a call to the container. What is in it already is not added again.
  *
  * Windows: `ISynchronizeContainer::AddSynchronize`.
+ *
+ * **Example** (An event is in the container once)
+ *
+ * ```ts
+ * import { Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const container = yield* Synchronize.container<Synchronize.Synchronize>()
+ *   const event = yield* Synchronize.make(true)
+ *   yield* Synchronize.add(container, event)
+ *   yield* Synchronize.add(container, event)
+ *   yield* Synchronize.waitMultiple(container)
+ *   return yield* Effect.flip(Synchronize.waitMultiple(container)) // => NoSync
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category the container
  * @since 0.1.0
@@ -443,15 +578,35 @@ export const add: {
   }))
 
 /**
- * Waits for the next signaled event or call of the container, gives it and removes it. They come in the order in which they
- * were signaled.
+ * Waits for the next signaled event or call of the container, gives it and removes it. They come in the order in which
+ * they were signaled.
  *
  * **Details**
  *
- * Fails with `NoSync` when the container is empty, with `WaitTimeout` when the `timeout` has passed, and, once for each, with
- * the refusal of a call that can't be waited for any more.
+ * Fails with `NoSync` when the container is empty, with `WaitTimeout` when the `timeout` has passed, and, once for
+ * each, with the refusal of a call that can't be waited for any more.
  *
  * Windows: `ISynchronizeContainer::WaitMultiple`.
+ *
+ * **Example** (In the order in which they were signaled)
+ *
+ * ```ts
+ * import { Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const container = yield* Synchronize.container<Synchronize.Synchronize>()
+ *   const [a, b] = [yield* Synchronize.make(), yield* Synchronize.make()]
+ *   yield* Synchronize.add(container, a)
+ *   yield* Synchronize.add(container, b)
+ *   yield* Synchronize.signal(b)
+ *   yield* Synchronize.signal(a)
+ *   const first = yield* Synchronize.waitMultiple(container)
+ *   return first === b // => true
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category the container
  * @since 0.1.0

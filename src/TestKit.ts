@@ -1,7 +1,7 @@
 /**
  * A test kit for programs that use the library: a client and a server wired in memory, with faults injected into calls.
  *
- * Time is that of the test: what is made under a `TestClock` waits in virtual time only.
+ * Under a `TestClock` everything waits in virtual time.
  *
  * @since 0.1.0
  */
@@ -21,6 +21,32 @@ import { type BadStubData, type NoInterface, RpcFault, RpcTransportError } from 
 /**
  * What goes wrong with a call.
  *
+ * **Example** (Four calls, four faults)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, TestKit } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const test = Effect.gen(function*() {
+ *   const { binding, inject } = yield* TestKit.make(manager)
+ *   const add = Effect.flip(Call.invoke(binding, "Add", [1, 2, 3]))
+ *   yield* inject("Add", TestKit.unreachable, TestKit.fault(1723), TestKit.loseRequest, TestKit.loseReply)
+ *   yield* add // => RpcTransportError { status: 1722 }
+ *   yield* add // => RpcFault { code: 1723 }
+ *   yield* add // => RpcTransportError { status: 1727 }
+ *   yield* add // => RpcTransportError { status: 1726 }
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(test)
+ * ```
+ *
  * @category faults
  * @since 0.1.0
  */
@@ -34,7 +60,7 @@ export type Fault =
   | { readonly _tag: "DelayReply"; readonly duration: Duration.Input }
 
 /**
- * The server can't be reached: `begin` fails with 1722.
+ * The server can't be reached: `begin` fails with 1722. The example is at {@link Fault}.
  *
  * @category faults
  * @since 0.1.0
@@ -42,7 +68,7 @@ export type Fault =
 export const unreachable: Fault = { _tag: "Unreachable" }
 
 /**
- * The server refuses the call with an exception code; the manager does not run.
+ * The server refuses the call with an exception code; the manager does not run. The example is at {@link Fault}.
  *
  * @category faults
  * @since 0.1.0
@@ -50,7 +76,8 @@ export const unreachable: Fault = { _tag: "Unreachable" }
 export const fault = (code: number): Fault => ({ _tag: "Fault", code })
 
 /**
- * The connection is lost before the server gets the call: it ends with 1727, and the manager does not run.
+ * The connection is lost before the server gets the call: it ends with 1727, and the manager does not run. The example
+ * is at {@link Fault}.
  *
  * @category faults
  * @since 0.1.0
@@ -58,7 +85,8 @@ export const fault = (code: number): Fault => ({ _tag: "Fault", code })
 export const loseRequest: Fault = { _tag: "LoseRequest" }
 
 /**
- * The connection is lost before the client gets the reply: the manager runs, and the call ends with 1726.
+ * The connection is lost before the client gets the reply: the manager runs, and the call ends with 1726. The example
+ * is at {@link Fault}.
  *
  * @category faults
  * @since 0.1.0
@@ -68,13 +96,65 @@ export const loseReply: Fault = { _tag: "LoseReply" }
 /**
  * The reply never arrives, and nobody says so: the call stays pending until it is cancelled.
  *
+ * **Example** (A server that never answers)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, TestKit } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const test = Effect.gen(function*() {
+ *   const { binding, inject } = yield* TestKit.make(manager)
+ *   const call = yield* Call.make(binding)
+ *
+ *   yield* inject("Add", TestKit.dropReply)
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Effect.flip(Call.wait(adding, "10 millis")) // => WaitTimeout
+ *   yield* Call.cancel(adding)
+ *   return yield* Effect.flip(Call.join(adding)) // => CallCancelled
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(test)
+ * ```
+ *
  * @category faults
  * @since 0.1.0
  */
 export const dropReply: Fault = { _tag: "DropReply" }
 
 /**
- * Issuing the call takes that long, as it does while a connection is being made.
+ * Issuing the call takes the duration, as it does while a connection is being made.
+ *
+ * **Example** (A begin that is given up leaves the object idle)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, TestKit } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const test = Effect.gen(function*() {
+ *   const { binding, inject } = yield* TestKit.make(manager)
+ *   const call = yield* Call.make(binding)
+ *
+ *   yield* inject("Add", TestKit.delayBegin("1 second"))
+ *   yield* Effect.timeoutOption(Call.begin(call, "Add", [1, 2, 3]), "10 millis") // => None
+ *   return yield* Call.state(call) // => { _tag: "Idle" }
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(test)
+ * ```
  *
  * @category faults
  * @since 0.1.0
@@ -82,7 +162,33 @@ export const dropReply: Fault = { _tag: "DropReply" }
 export const delayBegin = (duration: Duration.Input): Fault => ({ _tag: "DelayBegin", duration })
 
 /**
- * The reply takes that long.
+ * The reply arrives later by the duration.
+ *
+ * **Example** (A slow server)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, TestKit } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const test = Effect.gen(function*() {
+ *   const { binding, inject } = yield* TestKit.make(manager)
+ *   const call = yield* Call.make(binding)
+ *
+ *   yield* inject("Add", TestKit.delayReply("10 millis"))
+ *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   yield* Effect.flip(Call.wait(adding, 0)) // => WaitTimeout
+ *   return yield* Call.join(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(test)
+ * ```
  *
  * @category faults
  * @since 0.1.0
@@ -96,9 +202,11 @@ export const delayReply = (duration: Duration.Input): Fault => ({ _tag: "DelayRe
  * @since 0.1.0
  */
 export interface Kit<in out I extends Interface.Any> {
+  /** The server of the one manager. */
   readonly server: Server.Server
+  /** The client's binding, whose calls the faults hit. */
   readonly binding: Binding.Binding<I>
-  /** The next calls of a method go wrong, each with the next of these faults, after those injected before. */
+  /** Makes the next calls of a method go wrong: one fault for each call, in order, after those injected before. */
   readonly inject: (method: Interface.MethodName<I>, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
 }
 
@@ -107,8 +215,8 @@ export interface Kit<in out I extends Interface.Any> {
  *
  * **Details**
  *
- * Arguments and results are checked against the schemas. The server has no grace period, so that the end of a test waits for
- * nothing; `options` can say otherwise.
+ * By default arguments and results are checked against the schemas, and the server has no grace period, so that the end
+ * of a test waits for nothing.
  *
  * **Example** (A retry that is put to the test)
  *
