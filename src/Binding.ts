@@ -89,6 +89,8 @@ export interface Remote {
   readonly cancelDisabled: boolean
   /** Tells the server that the client wants the call to end. */
   cancel(): void
+  /** The client waits for a reply no more, because a cancel took too long. What is still replied is discarded. */
+  discard(): void
   /** Tells the server that the client has given the call up. What it replies is discarded. */
   orphan(): void
 }
@@ -195,7 +197,8 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
  *       clearTimeout(timer)
  *       call.reply(Exit.fail(new Status.CallCancelled()))
  *     }
- *     call.remote = { dispatched: true, cancelDisabled: false, cancel, orphan: () => clearTimeout(timer) }
+ *     const forget = () => clearTimeout(timer)
+ *     call.remote = { dispatched: true, cancelDisabled: false, cancel, discard: forget, orphan: forget }
  *     return undefined
  *   }
  * }
@@ -250,6 +253,10 @@ class Undispatched implements Remote {
 
   cancel(): void {
     if (this.channel.undispatched.delete(this)) this.client.reply(Exit.fail(new CallCancelled({ didNotExecute: true })))
+  }
+
+  discard(): void {
+    // A cancelled call is in the queue no more.
   }
 
   orphan(): void {
@@ -553,6 +560,7 @@ export interface Bound<in out Key extends string, in out I extends Interface.Any
  */
 export interface Service<in out Key extends string, in out I extends Interface.Any>
   extends Context.Service<Bound<Key, I>, Binding<I>> {
+  readonly interface: I
   /** Binds to a server in the same process. */
   readonly local: (server: Server.Server, options?: LocalOptions) => Layer.Layer<Bound<Key, I>, NoInterface>
   /** Binds to the server of the context. */
@@ -593,6 +601,7 @@ export const Service = <const Key extends string, I extends Interface.Any>(key: 
   const fromServer = (server: Server.Server, options?: LocalOptions) =>
     Layer.effect(service, local(server, iface, options))
   return Object.assign(service, {
+    interface: iface,
     local: fromServer,
     layer: Layer.unwrap(Effect.map(Server.Server, (server) => fromServer(server)))
   })

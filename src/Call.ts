@@ -770,24 +770,27 @@ const requestCancel = (
   if (cancel === "issues") move(call, "cancel")
 
   if (millis <= 0) {
-    // The client first: what the server still answers is too late.
-    giveUp(pending)
-    if (cancel === "issues") remote?.cancel()
+    giveUp(pending, cancel === "issues")
     return Effect.void
   }
   pending.cancelling?.timer?.interruptUnsafe()
   pending.cancelling = { deadline, timer: undefined }
   if (cancel === "issues") remote?.cancel()
   if (pending.cancelling !== undefined && millis !== Infinity) {
-    const expire = Effect.andThen(Effect.sleep(millis), Effect.sync(() => giveUp(pending)))
+    const expire = Effect.andThen(Effect.sleep(millis), Effect.sync(() => giveUp(pending, false)))
     pending.cancelling.timer = Effect.runForkWith(fiber.context)(expire)
   }
   return Effect.void
 }
 
-/** Completes a call without the server's answer. */
-const giveUp = (pending: PendingImpl): void =>
-  complete(pending, Exit.fail(new CallCancelled({ didNotExecute: pending.remote?.dispatched === false })))
+/** Completes a call without the server's answer, and tells the server: also of the cancel, if it is new. */
+const giveUp = (pending: PendingImpl, isNew: boolean): void => {
+  const { remote } = pending
+  // The client first: what the server still answers is too late.
+  complete(pending, Exit.fail(new CallCancelled({ didNotExecute: remote?.dispatched === false })))
+  if (isNew) remote?.cancel()
+  remote?.discard()
+}
 
 // ----------------------------------------------------------------------------
 // other ways to learn of completion

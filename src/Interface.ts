@@ -328,6 +328,8 @@ export declare namespace Interface {
   export type Methods = { readonly [name: string]: Method.Any }
   /** Any interface. */
   export type Any = Interface<string, Methods>
+  /** What identifies an interface. */
+  export type Identity = Pick<Any, "uuid" | "version">
   /** The names of the methods. */
   export type MethodName<I extends Any> = keyof I["methods"] & string
   /** One method by name. */
@@ -482,7 +484,7 @@ const refuseMethod = (method: Method.Any): string | undefined => {
  * @category predicates
  * @since 0.1.0
  */
-export const isCompatible = (offered: Interface.Any, wanted: Interface.Any): boolean =>
+export const isCompatible = (offered: Interface.Identity, wanted: Interface.Identity): boolean =>
   offered.uuid === wanted.uuid && offered.version[0] === wanted.version[0] && offered.version[1] >= wanted.version[1]
 
 /**

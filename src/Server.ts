@@ -292,6 +292,11 @@ const refuseDuplicates = (registrations: ReadonlyArray<Registration>): void => {
 /** @internal */
 export const toImpl = (self: Server): ServerImpl => self as ServerImpl
 
+const compatible = (self: ServerImpl, wanted: Interface.Identity): Array<Registration> =>
+  self.registrations
+    .filter(({ manager }) => isCompatible(manager.interface, wanted))
+    .sort((a, b) => b.manager.interface.version[1] - a.manager.interface.version[1])
+
 /**
  * The manager that serves an interface for an object: one for that object, else one for all; of several compatible
  * versions the highest.
@@ -300,15 +305,22 @@ export const toImpl = (self: Server): ServerImpl => self as ServerImpl
  */
 export const resolve = (
   self: ServerImpl,
-  wanted: Interface.Any,
+  wanted: Interface.Identity,
   object: string | undefined
 ): Registration | undefined => {
-  const compatible = self.registrations
-    .filter(({ manager }) => isCompatible(manager.interface, wanted))
-    .sort((a, b) => b.manager.interface.version[1] - a.manager.interface.version[1])
-  return compatible.find(({ manager }) => manager.object === object) ??
-    compatible.find(({ manager }) => manager.object === undefined)
+  const registrations = compatible(self, wanted)
+  return registrations.find(({ manager }) => manager.object === object) ??
+    registrations.find(({ manager }) => manager.object === undefined)
 }
+
+/**
+ * The interface as the server describes it, for whichever objects: what a client on the network binds to before it names
+ * an object.
+ *
+ * @internal
+ */
+export const offered = (self: ServerImpl, wanted: Interface.Identity): Interface.Any | undefined =>
+  compatible(self, wanted)[0]?.manager.interface
 
 // ----------------------------------------------------------------------------
 // constructors

@@ -249,6 +249,10 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.interrupt()
   }
 
+  discard(): void {
+    // The cancel was all that the server has to know: its reply finds no waiting client.
+  }
+
   orphan(): void {
     this.gone("Orphaned")
   }

@@ -354,6 +354,7 @@ describe("begin on a channel that needs time", () => {
               dispatched: false,
               cancelDisabled: false,
               cancel: () => void log.push("cancel"),
+              discard: () => void log.push("discard"),
               orphan: () => void log.push("orphan")
             }
             issued.push(call)
