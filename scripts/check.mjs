@@ -26,7 +26,14 @@ const tsc = (...args) => command(process.execPath, local("typescript", "bin", "t
 const denoRuntime = findRuntime("deno")
 const deno = (...args) => denoRuntime === undefined ? leftOut("deno") : command(denoRuntime.command, ...args)
 
-const modules = readdirSync(join(root, "src")).filter((file) => file.endsWith(".ts")).map((file) => file.slice(0, -3))
+const modulesIn = (folder) =>
+  readdirSync(join(root, folder)).filter((file) => file.endsWith(".ts")).map((file) => file.slice(0, -3))
+
+// Beside the core, which runs everywhere: the network, and the sockets of Deno, Bun and Node.
+const entryPoints = ["dcerpc", "node"]
+const core = modulesIn("src").filter((name) => !entryPoints.includes(name))
+const network = modulesIn("src/dcerpc")
+const modules = [...core, ...entryPoints, ...network.map((name) => `dcerpc/${name}`)]
 
 const pages = [
   "README.md",
@@ -42,14 +49,19 @@ const publicModules = () => {
   const config = JSON.parse(read("deno.json"))
   const manifest = JSON.parse(read("package.json"))
   const exported = Object.entries(config.exports).map(([name, file]) => `${name} -> ${file}`)
-  const reexported = [...read("mod.ts").matchAll(/^export .*$/gm)].map(([line]) => line)
+  const reexported = (file) => [...read(file).matchAll(/^export .*$/gm)].map(([line]) => line)
   return [
     ...difference(
       "deno.json",
       [". -> ./mod.ts", ...modules.map((name) => `./${name} -> ./src/${name}.ts`)],
       exported
     ),
-    ...difference("mod.ts", modules.map((name) => `export * as ${name} from "./src/${name}.ts"`), reexported),
+    ...difference("mod.ts", core.map((name) => `export * as ${name} from "./src/${name}.ts"`), reexported("mod.ts")),
+    ...difference(
+      "src/dcerpc.ts",
+      network.map((name) => `export * as ${name} from "./dcerpc/${name}.ts"`),
+      reexported("src/dcerpc.ts")
+    ),
     ...(config.version === manifest.version ? [] : ["deno.json and package.json differ in the version"])
   ].join("\n")
 }
@@ -59,6 +71,8 @@ const importsOf = (file) =>
     ...read(`src/${file}`).replace(/\/\*[^]*?\*\//g, "").matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)
   ].map(([, specifier]) => specifier)
 
+const isCore = (file) => !file.startsWith("dcerpc") && file !== "node.ts"
+
 const layers = () => {
   const files = readdirSync(join(root, "src"), { recursive: true }).filter((file) => file.endsWith(".ts"))
   const graph = new Map(files.map((file) => [file, []]))
@@ -66,7 +80,11 @@ const layers = () => {
   for (const file of files) {
     for (const specifier of importsOf(file)) {
       if (specifier === "effect" || specifier.startsWith("effect/")) continue
+      if (file === "node.ts" && specifier.startsWith("node:")) continue
       const target = specifier.startsWith(".") ? join(file, "..", specifier) : specifier
+      if (isCore(file) && graph.has(target) && !isCore(target)) {
+        problems.push(`the core, src/${file}, imports ${specifier}`)
+      }
       if (graph.has(target)) graph.get(file).push(target)
       else problems.push(`src/${file} imports ${specifier}`)
     }
@@ -92,7 +110,7 @@ const steps = [
   ["examples in the documentation run (deno test --doc)", () => deno("test", "--doc", "-A", ...pages, "mod.ts", "src")],
   ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
   ["deno.json and mod.ts export the modules of src", publicModules],
-  ["src imports effect and itself alone, without cycles", layers]
+  ["the core imports effect and itself alone, the network the core, nothing in cycles", layers]
 ]
 
 let failed = 0

@@ -1,0 +1,908 @@
+/**
+ * Associations: bindings to interfaces of a server elsewhere, over the connection-oriented DCE/RPC protocol.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import * as Binding from "../Binding.ts"
+import type { Interface, Operation } from "../Interface.ts"
+import type { Outcome } from "../ServerCall.ts"
+import { BadStubData, CallCancelled, RpcFault, RpcTransportError, UnknownInterface } from "../Status.ts"
+import * as Pdu from "./Pdu.ts"
+import * as StringBinding from "./StringBinding.ts"
+import {
+  abortFromCode,
+  binary,
+  type MethodCodec,
+  type Problem,
+  proposed,
+  type TransferSyntax
+} from "./TransferSyntax.ts"
+import * as Transport from "./Transport.ts"
+
+// ----------------------------------------------------------------------------
+// options
+// ----------------------------------------------------------------------------
+
+/**
+ * How a client uses its connections.
+ *
+ * - `causal`: whether the server dispatches the calls of the binding in the order in which they were begun; by default it
+ *   does. Where a connection can't carry several calls at once, a causal binding has one call in progress at a time, and
+ *   another one uses several connections.
+ * - `maximumConnections`: how many, where one can't carry several calls; by default 8. Those that were not used for 10 seconds
+ *   are closed, except one.
+ * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
+ * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
+ * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.
+ * - `callTimeout`: how long a call may take, from `begin` on; by default forever. Then it is cancelled abortively. Windows:
+ *   `RPC_C_OPT_CALL_TIMEOUT`.
+ * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
+ *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends Binding.Options {
+  readonly causal?: boolean
+  readonly maximumConnections?: number
+  readonly maximumQueued?: number
+  readonly maximumResponse?: number
+  readonly connectTimeout?: Duration.Input
+  readonly callTimeout?: Duration.Input
+  readonly keepAlive?: Duration.Input
+}
+
+// ----------------------------------------------------------------------------
+// a call
+// ----------------------------------------------------------------------------
+
+const transportError = (status: 1722 | 1726, detail: string): RpcTransportError =>
+  new RpcTransportError({ status, detail })
+
+/** A call on a connection, from its request to its reply. */
+class SentCall implements Binding.Remote {
+  readonly dispatched = true
+  readonly cancelDisabled = false
+  readonly connection: ClientConnection
+  readonly call: Binding.Outgoing
+  readonly callId: number
+  readonly codec: MethodCodec
+  readonly input: unknown
+  /** The same call on a connection that was lost. */
+  readonly earlier: SentCall | undefined
+  /** When it has to be over, in milliseconds of the clock. */
+  readonly deadline: number
+  /** Where its request ends in what was sent on the connection. */
+  end = 0
+  cancelled = false
+  /** Its connection was lost when the server may have had the whole request. */
+  mayHaveRun = false
+  /** The response of which not all fragments have arrived. */
+  open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+
+  constructor(
+    connection: ClientConnection,
+    call: Binding.Outgoing,
+    callId: number,
+    codec: MethodCodec,
+    input: unknown,
+    earlier: SentCall | undefined
+  ) {
+    this.connection = connection
+    this.call = call
+    this.callId = callId
+    this.codec = codec
+    this.input = input
+    this.earlier = earlier
+    this.deadline = earlier?.deadline ?? connection.association.deadline()
+  }
+
+  cancel(): void {
+    this.connection.sendCancel(this)
+  }
+
+  discard(): void {
+    this.connection.giveUp(this)
+  }
+
+  orphan(): void {
+    // Where the server can't be told that nobody waits, it is told to stop at least.
+    if (!this.connection.giveUp(this)) this.connection.sendCancel(this)
+  }
+
+  /** The connection was lost: what certainly did not run, and what may run twice, is sent once more. */
+  lose(detail: string): void {
+    const { connection: { association, sender }, earlier } = this
+    this.mayHaveRun = earlier?.mayHaveRun === true || !sender.stopped || sender.handed >= this.end
+    const error = transportError(this.mayHaveRun ? 1726 : 1722, detail)
+    const again = earlier === undefined && !this.cancelled && association.open &&
+      (!this.mayHaveRun || this.call.operation.method.idempotent)
+    if (again) association.resend(new Resend(this, error))
+    else this.call.reply(Exit.fail(error))
+  }
+}
+
+/** What waits for a connection with room. */
+interface Waiting {
+  readonly send: (connection: ClientConnection) => void
+  readonly refuse: (error: RpcTransportError) => void
+}
+
+/** A call whose connection was lost and that waits for another one. */
+class Resend implements Binding.Remote, Waiting {
+  readonly dispatched: boolean
+  readonly cancelDisabled = false
+  readonly earlier: SentCall
+  readonly error: RpcTransportError
+
+  constructor(earlier: SentCall, error: RpcTransportError) {
+    this.earlier = earlier
+    this.error = error
+    this.dispatched = earlier.mayHaveRun
+  }
+
+  send(connection: ClientConnection): void {
+    const { call, input } = this.earlier
+    if (connection.send(call, input, this.earlier) !== undefined) this.refuse()
+  }
+
+  refuse(): void {
+    this.earlier.call.reply(Exit.fail(this.error))
+  }
+
+  cancel(): void {
+    this.discard()
+    this.earlier.call.reply(Exit.fail(new CallCancelled({ didNotExecute: !this.dispatched })))
+  }
+
+  discard(): void {
+    this.earlier.connection.association.withdraw(this)
+  }
+
+  orphan(): void {
+    this.discard()
+  }
+}
+
+// ----------------------------------------------------------------------------
+// a connection
+// ----------------------------------------------------------------------------
+
+// The last eight bytes are the features that the client asks for: to keep the connection when a call is orphaned.
+const features: Pdu.SyntaxId = { uuid: "6cb71c2c-9812-4540-0200-000000000000", major: 1, minor: 0 }
+const keepConnectionOnOrphan = 2
+const negotiateAck = 3
+
+const contextId = 0
+
+/** The outbox of a connection, with a count of what was handed to the socket: the rest certainly has not left. */
+class Sender {
+  outbox!: Transport.Outbox
+  /** Bytes that were sent here. */
+  sent = 0
+  /** Those of them that may have left. */
+  handed = 0
+  /** Nothing more is handed to the socket. */
+  stopped = false
+  /** What a failure to write does. */
+  failed = (): void => {}
+
+  static readonly make = (socket: Socket.Socket): Effect.Effect<Sender, never, Scope.Scope> => {
+    const sender = new Sender()
+    const counting = (writer: Socket.Writer): Socket.Writer => ({
+      ...writer,
+      writeAll: (chunks) =>
+        Effect.suspend(() => {
+          if (sender.stopped) return Effect.fail(Transport.closed(1000))
+          for (const { length } of chunks) sender.handed += length
+          return Effect.tapError(writer.writeAll(chunks), () => Effect.sync(() => sender.fail()))
+        })
+    })
+    const counted = Socket.make({ reader: socket.reader, writer: Effect.map(socket.writer, counting) })
+    return Effect.map(Transport.makeOutbox(counted), (outbox) => Object.assign(sender, { outbox }))
+  }
+
+  private fail(): void {
+    this.stopped = true
+    this.failed()
+  }
+
+  send(bytes: Uint8Array): void {
+    this.sent += bytes.length
+    this.outbox.sendUnsafe(bytes)
+  }
+}
+
+class ClientConnection {
+  readonly association: AssociationImpl
+  readonly sender: Sender
+  readonly writer = new Pdu.Writer()
+  readonly calls = new Map<number, SentCall>()
+  readonly syntax: TransferSyntax
+  readonly multiplexed: boolean
+  readonly keepsOnOrphan: boolean
+  readonly maxFragment: number
+  readonly groupId: number
+  readonly scope: Scope.Closeable
+  /** Something has arrived since the server was last looked after. */
+  heard = false
+  /** A call was sent since it was last looked whether the connection is idle. */
+  used = false
+  /** The server was asked whether it is there. */
+  asked = false
+  /** No new call may use it: the server shuts down, a call was orphaned on it, or it can't be written. */
+  retired: boolean
+  ended = false
+
+  constructor(
+    association: AssociationImpl,
+    scope: Scope.Closeable,
+    sender: Sender,
+    agreed: {
+      readonly syntax: TransferSyntax
+      readonly multiplexed: boolean
+      readonly keepsOnOrphan: boolean
+      readonly maxFragment: number
+      readonly groupId: number
+    }
+  ) {
+    this.association = association
+    this.scope = scope
+    this.sender = sender
+    this.retired = sender.stopped
+    this.syntax = agreed.syntax
+    this.multiplexed = agreed.multiplexed
+    this.keepsOnOrphan = agreed.keepsOnOrphan
+    this.maxFragment = agreed.maxFragment
+    this.groupId = agreed.groupId
+  }
+
+  /** Whether a call can be sent now. */
+  get isFree(): boolean {
+    return !this.retired && !this.ended && (this.multiplexed || this.calls.size === 0)
+  }
+
+  get hasRoom(): boolean {
+    return this.sender.outbox.queuedUnsafe() < this.association.maximumQueued
+  }
+
+  /** Waits for room. */
+  get room(): Effect.Effect<void, Socket.SocketError> {
+    const { drained, room } = this.sender.outbox
+    // The outbox calls its high-water mark room, which may be more than was asked for.
+    return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
+  }
+
+  send(call: Binding.Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
+    const { method, opnum } = call.operation
+    const codec = this.syntax.codec(method)!
+    const callId = this.association.nextCallId()
+    Pdu.beginRequest(this.writer, {
+      callId,
+      contextId,
+      opnum,
+      object: this.association.object,
+      flags: method.maybe ? Pdu.flags.maybe : 0
+    })
+    const problem = codec.writeArguments(this.writer, input, call.span)
+    if (problem !== undefined) {
+      Pdu.discardMessage(this.writer)
+      return badInput(call.operation, problem)
+    }
+    Pdu.endMessage(this.writer, this.maxFragment)
+    const sent = new SentCall(this, call, callId, codec, input, earlier)
+    call.remote = sent
+    if (!method.maybe) this.calls.set(callId, sent)
+    this.used = true
+    this.flush()
+    sent.end = this.sender.sent
+    return undefined
+  }
+
+  sendCancel(sent: SentCall): void {
+    if (this.ended || sent.cancelled) return
+    sent.cancelled = true
+    Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
+    this.flush()
+  }
+
+  /** Nobody waits for the reply any more. Gives whether the server was told so. */
+  giveUp(sent: SentCall): boolean {
+    if (this.ended || this.calls.get(sent.callId) !== sent) return true
+    this.calls.delete(sent.callId)
+    // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
+    const orphans = this.keepsOnOrphan || this.calls.size === 0
+    if (orphans) {
+      Pdu.encodeOrphaned(this.writer, { callId: sent.callId })
+      this.flush()
+      if (!this.keepsOnOrphan) this.retired = true
+    }
+    this.released()
+    return orphans
+  }
+
+  private flush(): void {
+    this.sender.send(this.writer.take())
+  }
+
+  /** A call is off the connection: the next may use it, or nobody. */
+  private released(): void {
+    if (this.calls.size === 0 && this.retired) this.association.close(this)
+    else if (!this.multiplexed) this.association.changed()
+  }
+
+  /** Gives a sentence when the server broke the protocol. */
+  receive(pdu: Pdu.Pdu | Pdu.PduError): string | undefined {
+    this.heard = true
+    // An answer to a question whether the server is there.
+    if (pdu._tag === "AlterContextResponse" && this.association.keepAlive !== undefined) return undefined
+    switch (pdu._tag) {
+      case "PduError":
+        return pdu.message
+      case "Response":
+        return this.respond(pdu)
+      case "Fault":
+        return this.fail(pdu)
+      case "Shutdown":
+        this.retired = true
+        if (this.calls.size === 0) this.association.close(this)
+        this.association.changed()
+        return undefined
+      default:
+        return `the server sent ${pdu._tag}, which has no place on a bound connection`
+    }
+  }
+
+  private respond(fragment: Pdu.Response): string | undefined {
+    const sent = this.calls.get(fragment.callId)
+    // A reply to a call that was given up.
+    if (sent === undefined) return undefined
+    if (fragment.contextId !== contextId) return `a response in presentation context ${fragment.contextId}`
+    const added = Pdu.assemble(sent.open, fragment, this.association.maximumResponse)
+    if (added._tag === "PduError") return added.message
+    if (added._tag === "Assembly") {
+      sent.open = added
+      return undefined
+    }
+    const read = sent.codec.readResults(added.stub, added.littleEndian)
+    this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+    return undefined
+  }
+
+  private fail({ callId, flags, status }: Pdu.Fault): string | undefined {
+    const sent = this.calls.get(callId)
+    if (sent === undefined) return undefined
+    const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
+    this.complete(sent, faultOf(sent.call.operation, status, didNotExecute && sent.earlier?.mayHaveRun !== true))
+    return undefined
+  }
+
+  private complete(sent: SentCall, outcome: Outcome): void {
+    this.calls.delete(sent.callId)
+    this.released()
+    sent.call.reply(outcome)
+  }
+
+  /** The connection is over, and the calls on it are lost. What was sent may leave still, or else it stays. */
+  end(detail: string, leaves = false): void {
+    if (this.ended) return
+    this.ended = true
+    // Before it is known what has not left, and is perhaps sent elsewhere.
+    if (!leaves) this.sender.stopped = true
+    this.association.forget(this)
+    for (const sent of [...this.calls.values()]) {
+      this.calls.delete(sent.callId)
+      sent.lose(detail)
+    }
+  }
+
+  /** Nothing can be sent any more. What has arrived may still answer the calls. */
+  cutOff(): void {
+    this.retired = true
+    if (this.calls.size === 0) this.association.abandon(this, "the connection was lost")
+    else this.association.abandonSoon(this, "the connection was lost")
+  }
+
+  // --- from time to time
+
+  /** What the connection does by the clock. */
+  tend(): ReadonlyArray<Effect.Effect<void>> {
+    const { callTimeout, keepAlive } = this.association
+    const chores: Array<Effect.Effect<void>> = []
+    if (callTimeout !== undefined) chores.push(this.expire(callTimeout))
+    if (!this.multiplexed) chores.push(every(idleTime, () => this.closeIdle()))
+    else if (keepAlive !== undefined) chores.push(every(keepAlive, () => this.ask()))
+    return chores
+  }
+
+  /** Cancels what takes too long. The calls are in the order of their deadlines. */
+  private expire(timeout: Duration.Duration): Effect.Effect<void> {
+    const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
+      for (const sent of this.calls.values()) {
+        if (sent.deadline > now) return sent.deadline - now
+        sent.call.reply(Exit.fail(new CallCancelled({ didNotExecute: false })))
+        this.sendCancel(sent)
+        this.giveUp(sent)
+      }
+      return Duration.toMillis(timeout)
+    })
+    return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
+  }
+
+  private closeIdle(): void {
+    if (!this.used && this.isFree && this.association.usable > 1) this.association.close(this)
+    this.used = false
+  }
+
+  /** Asks a silent server for an answer, by proposing once more what it has accepted. */
+  private ask(): void {
+    if (!this.heard && this.asked) return this.association.abandon(this, "the server was silent for too long")
+    this.asked = !this.heard
+    this.heard = false
+    if (!this.asked) return
+    Pdu.encodeAlterContext(this.writer, {
+      callId: this.association.nextCallId(),
+      maxXmitFrag: this.maxFragment,
+      maxRecvFrag: this.maxFragment,
+      assocGroupId: this.groupId,
+      contextElements: [{
+        contextId,
+        abstractSyntax: syntaxOf(this.association.interface),
+        transferSyntaxes: [this.syntax.id]
+      }]
+    })
+    this.flush()
+  }
+}
+
+/** How long a connection of a pool may be unused. */
+const idleTime = "10 seconds"
+
+const every = (duration: Duration.Input, chore: () => void): Effect.Effect<void> =>
+  Effect.forever(Effect.andThen(Effect.sleep(duration), Effect.sync(chore)))
+
+const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxId => ({ uuid, major, minor })
+
+const badInput = ({ interface: { name }, name: method }: Operation, { problem }: Problem): BadStubData =>
+  new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
+
+const faultOf = ({ method }: Operation, status: number, didNotExecute: boolean): Outcome => {
+  if (status === 0x1c00000d || status === 1818) return Exit.fail(new CallCancelled({ didNotExecute }))
+  const abort = abortFromCode(method, status)
+  if (Option.isSome(abort)) return Exit.fail(abort.value)
+  // Zero would mean success, which a fault can't be.
+  return Exit.fail(new RpcFault({ code: status === 0 ? 0x1c01000b : status, didNotExecute }))
+}
+
+// ----------------------------------------------------------------------------
+// the association
+// ----------------------------------------------------------------------------
+
+type Failure = RpcTransportError | UnknownInterface
+
+class AssociationImpl implements Binding.Channel {
+  readonly callObjects = true
+  readonly interface: Interface.Any
+  readonly binding: StringBinding.StringBinding
+  readonly object: string | undefined
+  readonly transport: Transport.Transport
+  /** The services of the program that made the binding, for what runs on its behalf. */
+  readonly context: Context.Context<never>
+  readonly scope: Scope.Closeable = Scope.makeUnsafe()
+  readonly syntax: TransferSyntax
+  readonly maximumConnections: number
+  readonly maximumQueued: number
+  readonly maximumResponse: number
+  readonly connectTimeout: Duration.Input
+  readonly callTimeout: Duration.Duration | undefined
+  readonly keepAlive: Duration.Input | undefined
+  readonly connections = new Set<ClientConnection>()
+  /** What waits for a connection: calls to be sent again, then those that begin, in the order in which they were begun. */
+  readonly resends: Array<Resend> = []
+  readonly begins: Array<Waiting> = []
+  /** Serves those that wait, while there are any. */
+  serving: Fiber.Fiber<void> | undefined = undefined
+  change: Deferred.Deferred<void> | undefined = undefined
+  lastCallId = 0
+  open = true
+
+  constructor(
+    iface: Interface.Any,
+    binding: StringBinding.StringBinding,
+    transport: Transport.Transport,
+    context: Context.Context<never>,
+    options: Options
+  ) {
+    this.interface = iface
+    this.binding = binding
+    this.object = options.object ?? binding.object
+    this.transport = transport
+    this.context = context
+    this.syntax = proposed(iface)
+    this.maximumConnections = options.causal ?? true ? 1 : options.maximumConnections ?? 8
+    this.maximumQueued = options.maximumQueued ?? 0x100000
+    this.maximumResponse = options.maximumResponse ?? 0x400000
+    this.connectTimeout = options.connectTimeout ?? "10 seconds"
+    this.callTimeout = options.callTimeout === undefined ? undefined : Duration.fromInputUnsafe(options.callTimeout)
+    this.keepAlive = options.keepAlive
+  }
+
+  nextCallId(): number {
+    this.lastCallId = this.lastCallId % 0xffffffff + 1
+    return this.lastCallId
+  }
+
+  /** When a call that begins now has to be over. */
+  deadline(): number {
+    if (this.callTimeout === undefined) return Infinity
+    return Context.get(this.context, Clock.Clock).currentTimeMillisUnsafe() + Duration.toMillis(this.callTimeout)
+  }
+
+  issue(
+    call: Binding.Outgoing,
+    input: unknown,
+    _fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
+    const connection = this.isWaiting ? undefined : this.ready()
+    if (connection === undefined) return this.issueLater(call, input)
+    const refused = connection.send(call, input)
+    return refused === undefined ? undefined : Effect.fail(refused)
+  }
+
+  /** Waits for a connection, for the bind and for room to send. */
+  private issueLater(call: Binding.Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
+    return Effect.callback((resume) => {
+      if (!this.open) return resume(Effect.fail(transportError(1722, "the binding was closed with its scope")))
+      const waiting: Waiting = {
+        send: (connection) => {
+          const refused = connection.send(call, input)
+          resume(refused === undefined ? Effect.void : Effect.fail(refused))
+        },
+        refuse: (error) => resume(Effect.fail(error))
+      }
+      this.begins.push(waiting)
+      this.serve()
+      return Effect.sync(() => this.withdraw(waiting))
+    })
+  }
+
+  resend(resend: Resend): void {
+    const { call, callId } = resend.earlier
+    call.remote = resend
+    const later = this.resends.findIndex(({ earlier }) => earlier.callId > callId)
+    this.resends.splice(later < 0 ? this.resends.length : later, 0, resend)
+    this.serve()
+  }
+
+  withdraw(waiting: Waiting): void {
+    for (const queue of [this.resends, this.begins]) {
+      const index = (queue as Array<Waiting>).indexOf(waiting)
+      if (index >= 0) queue.splice(index, 1)
+    }
+    if (!this.isWaiting) this.stopServing()
+  }
+
+  private get isWaiting(): boolean {
+    return this.resends.length > 0 || this.begins.length > 0
+  }
+
+  // --- serving those that wait
+
+  private serve(): void {
+    if (this.serving === undefined) this.serving = this.fork(this.serveAll)
+  }
+
+  private stopServing(): void {
+    this.serving?.interruptUnsafe()
+    this.serving = undefined
+  }
+
+  private readonly serveAll: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
+    // First `serving` is set, and all calls of a lost connection are in the queue.
+    yield* Effect.yieldNow
+    while (this.isWaiting) {
+      const connection = this.ready()
+      if (connection !== undefined) {
+        ;(this.resends.shift() ?? this.begins.shift())!.send(connection)
+        continue
+      }
+      const died = (defect: unknown) => Effect.fail(transportError(1722, `the transport failed: ${String(defect)}`))
+      const failed = yield* Effect.result(Effect.catchDefect(this.progress, died))
+      if (Result.isFailure(failed)) this.refuseAll(failed.failure)
+    }
+    this.serving = undefined
+  })
+
+  private refuseAll(error: RpcTransportError): void {
+    for (const waiting of [...this.resends.splice(0), ...this.begins.splice(0)]) waiting.refuse(error)
+  }
+
+  /** A connection on which a call can be sent now. */
+  private ready(): ClientConnection | undefined {
+    for (const connection of this.connections) if (connection.isFree && connection.hasRoom) return connection
+    return undefined
+  }
+
+  /** Those that go on being used. */
+  get usable(): number {
+    let usable = 0
+    for (const { retired } of this.connections) if (!retired) usable++
+    return usable
+  }
+
+  /** Waits for room, makes one more connection, or waits until one is free. */
+  private readonly progress: Effect.Effect<void, RpcTransportError> = Effect.suspend(() => {
+    for (const connection of this.connections) if (connection.isFree) return Effect.ignore(connection.room)
+    if (this.usable >= this.maximumConnections) return Deferred.await(this.change ??= Deferred.makeUnsafe<void>())
+    return Effect.catchTag(
+      Effect.asVoid(this.connect),
+      "UnknownInterface",
+      (error) => Effect.fail(transportError(1722, error.message))
+    )
+  })
+
+  /** A connection has become free, or one more may be made. */
+  changed(): void {
+    if (this.change === undefined) return
+    const { change } = this
+    this.change = undefined
+    Deferred.doneUnsafe(change, Exit.void)
+  }
+
+  private fork(effect: Effect.Effect<void>): Fiber.Fiber<void> {
+    return Effect.runForkWith(this.context)(effect)
+  }
+
+  // --- connections
+
+  forget(connection: ClientConnection): void {
+    this.connections.delete(connection)
+    this.changed()
+  }
+
+  /** Closes a connection without calls, when what was sent has left. */
+  close(connection: ClientConnection): void {
+    if (connection.ended) return
+    connection.end("the connection was closed", true)
+    this.fork(Effect.andThen(drain(connection), Scope.close(connection.scope, Exit.void)))
+  }
+
+  /** Closes a connection that is of no use any more. */
+  abandon(connection: ClientConnection, detail: string): void {
+    connection.end(detail)
+    this.fork(Scope.close(connection.scope, Exit.void))
+  }
+
+  abandonSoon(connection: ClientConnection, detail: string): void {
+    const abandon = Effect.andThen(Effect.sleep("1 second"), Effect.sync(() => this.abandon(connection, detail)))
+    Fiber.runIn(this.fork(abandon), connection.scope)
+    this.changed()
+  }
+
+  /** Connects and binds. */
+  readonly connect: Effect.Effect<ClientConnection, Failure> = Effect.suspend(() => {
+    const scope = Scope.forkUnsafe(this.scope)
+    return Effect.onExit(
+      Scope.provide(this.establish(scope), scope),
+      (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
+    )
+  })
+
+  private establish(scope: Scope.Closeable): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
+    const lost = () => transportError(1722, "the server closed the connection while it was being bound")
+    return Effect.gen({ self: this }, function* () {
+      const { socket } = yield* this.transport.connect(this.binding)
+      const sender = yield* Sender.make(socket)
+      const { pull } = yield* Effect.mapError(socket.reader, lost)
+      const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
+      const writer = new Pdu.Writer()
+      Pdu.encodeBind(writer, this.proposal(this.nextCallId()))
+      sender.send(writer.take())
+      const rest: Array<Pdu.Pdu | Pdu.PduError> = []
+      while (rest.length === 0) {
+        const chunks = yield* Effect.mapError(pull, lost)
+        for (const chunk of chunks) rest.push(...parser.push(chunk as Uint8Array))
+      }
+      const answer = rest.shift()!
+      const agreed = yield* this.agree(answer)
+      const connection = new ClientConnection(this, scope, sender, agreed)
+      sender.failed = () => connection.cutOff()
+      yield* Effect.addFinalizer(() => Effect.sync(() => connection.end("the connection was closed")))
+      this.connections.add(connection)
+      yield* this.read(connection, pull, parser, rest).pipe(Effect.forkScoped)
+      for (const chore of connection.tend()) yield* Effect.forkScoped(chore)
+      return connection
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: this.connectTimeout,
+        orElse: () => Effect.fail(transportError(1722, "connecting took too long"))
+      })
+    )
+  }
+
+  private proposal(callId: number): Pdu.Fields<Pdu.Bind> {
+    const abstractSyntax = syntaxOf(this.interface)
+    // The group of connections that the server is about to close is not joined.
+    const group = [...this.connections].find(({ retired }) => !retired)?.groupId ?? 0
+    const size = this.syntax.maxFragment
+    return {
+      callId,
+      flags: Pdu.flags.concMpx,
+      maxXmitFrag: size,
+      maxRecvFrag: size,
+      assocGroupId: group,
+      contextElements: [
+        { contextId, abstractSyntax, transferSyntaxes: [this.syntax.id] },
+        { contextId: contextId + 1, abstractSyntax, transferSyntaxes: [features] }
+      ]
+    }
+  }
+
+  private agree(
+    answer: Pdu.Pdu | Pdu.PduError
+  ): Effect.Effect<ConstructorParameters<typeof ClientConnection>[3], Failure> {
+    const refuse = (detail: string) => Effect.fail(transportError(1722, detail))
+    if (answer._tag === "PduError") return refuse(`the server's answer to the bind was ${answer.message}`)
+    if (answer._tag === "BindNak") return refuse(`the server refused to bind: ${rejection(answer)}`)
+    if (answer._tag !== "BindAck") return refuse(`the server answered the bind with ${answer._tag}`)
+    const [accepted, featureResult] = answer.results
+    if (accepted === undefined || featureResult === undefined || answer.results.length > 2) {
+      return refuse(`the server answered ${answer.results.length} presentation contexts, 2 were proposed`)
+    }
+    if (accepted.result === 2 && accepted.reason === 1) {
+      const { name, uuid, version } = this.interface
+      const detail = `it does not offer version ${version.join(".")}`
+      return Effect.fail(new UnknownInterface({ interface: name, uuid, detail }))
+    }
+    if (accepted.result !== 0) {
+      const reason = accepted.result === 2 ? providerReasons[accepted.reason] : undefined
+      return refuse(`the server refused the interface: ${reason ?? `result ${accepted.result}, ${accepted.reason}`}`)
+    }
+    const { syntax } = this
+    const { major, uuid } = accepted.transferSyntax
+    if (uuid !== syntax.id.uuid || major !== syntax.id.major) {
+      return refuse("the server chose a transfer syntax that was not proposed")
+    }
+    if (answer.maxRecvFrag < Pdu.minFragment) {
+      return refuse(`the server receives ${answer.maxRecvFrag} bytes at a time, which the protocol does not allow`)
+    }
+    return Effect.succeed({
+      syntax,
+      multiplexed: (answer.flags & Pdu.flags.concMpx) !== 0,
+      keepsOnOrphan: featureResult.result === negotiateAck && (featureResult.reason & keepConnectionOnOrphan) !== 0,
+      maxFragment: Math.min(answer.maxRecvFrag, syntax.maxFragment),
+      groupId: answer.assocGroupId
+    })
+  }
+
+  private read(
+    connection: ClientConnection,
+    pull: Effect.Effect<ReadonlyArray<Uint8Array | string>, unknown>,
+    parser: Pdu.Parser,
+    first: ReadonlyArray<Pdu.Pdu | Pdu.PduError>
+  ): Effect.Effect<void> {
+    const receive = (pdus: ReadonlyArray<Pdu.Pdu | Pdu.PduError>): string | undefined => {
+      for (const pdu of pdus) {
+        const problem = connection.receive(pdu)
+        if (problem !== undefined) return problem
+      }
+      return undefined
+    }
+    const loop = Effect.gen(function* () {
+      let problem = receive(first)
+      while (problem === undefined) {
+        for (const chunk of yield* pull) problem ??= receive(parser.push(chunk as Uint8Array))
+      }
+      return problem
+    })
+    return Effect.flatMap(Effect.exit(loop), (exit) => {
+      const broken = exit._tag === "Success"
+      connection.end(broken ? `the server broke the protocol: ${exit.value}` : "the connection was lost")
+      return Scope.close(connection.scope, Exit.void)
+    })
+  }
+
+  /** Closes the connections. What was sent leaves first, if the server takes it. */
+  readonly shut: Effect.Effect<void> = Effect.suspend(() => {
+    this.open = false
+    this.stopServing()
+    this.refuseAll(transportError(1722, "the binding was closed with its scope"))
+    const connections = [...this.connections]
+    for (const connection of connections) {
+      connection.end("the binding was closed while the call was in progress", true)
+    }
+    const drained = Effect.forEach(connections, drain, { concurrency: "unbounded", discard: true })
+    return Effect.andThen(drained, Scope.close(this.scope, Exit.void))
+  })
+}
+
+/** Waits until what was sent has left, though not for long. */
+const drain = ({ sender }: ClientConnection): Effect.Effect<void> =>
+  Effect.asVoid(Effect.timeoutOption(Effect.ignore(sender.outbox.drained), "1 second"))
+
+const rejection = ({ rejectReason }: Pdu.BindNak): string => rejectReasons[rejectReason] ?? `reason ${rejectReason}`
+
+const rejectReasons: { readonly [reason: number]: string } = {
+  0: "it gave no reason",
+  1: "it is congested at the moment",
+  2: "one of its limits is exceeded",
+  4: "it speaks another version of the protocol",
+  8: "it does not know the authentication service",
+  9: "the checksum is wrong"
+}
+
+const providerReasons: { readonly [reason: number]: string } = {
+  0: "it gave no reason",
+  2: "it has no such transfer syntax",
+  3: "one of its limits is exceeded"
+}
+
+// ----------------------------------------------------------------------------
+// constructors
+// ----------------------------------------------------------------------------
+
+/**
+ * Binds to an interface of the server at a string binding. Connects at once, and again with the next call when the connection is
+ * lost.
+ *
+ * **Details**
+ *
+ * Fails with `StringBindingError` for text that is no string binding, with `UnknownInterface` when the server does not offer
+ * the interface in a compatible version, and with `RpcTransportError` when it can't be reached. When the scope closes the
+ * connections are closed; calls in progress end with 1726.
+ *
+ * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
+ * idempotent. Otherwise it ends with 1726.
+ *
+ * Windows: `RpcBindingFromStringBinding`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const bind = <I extends Interface.Any>(
+  iface: I,
+  binding: string,
+  options: Options = {}
+): Effect.Effect<
+  Binding.Binding<I>,
+  StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
+  Transport.Transport | Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const parsed = StringBinding.parse(binding)
+    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
+    const transport = yield* Transport.Transport
+    const context = yield* Effect.context<never>()
+    const association = new AssociationImpl(iface, parsed.success, transport, context, options)
+    yield* Effect.addFinalizer(() => association.shut)
+    yield* association.connect
+    return yield* Binding.make(iface, association, options)
+  })
+
+/**
+ * Provides a binding service by {@link bind}.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const layer = <Key extends string, I extends Interface.Any>(
+  service: Binding.Service<Key, I>,
+  binding: string,
+  options?: Options
+): Layer.Layer<
+  Binding.Bound<Key, I>,
+  StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
+  Transport.Transport
+> => Layer.effect(service, bind(service.interface, binding, options))

@@ -1,0 +1,738 @@
+/**
+ * Endpoints: a server served over a transport, to any DCE/RPC client.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import type { Socket, SocketError } from "effect/socket/Socket"
+import { abortOf, type Interface } from "../Interface.ts"
+import * as Server from "../Server.ts"
+import {
+  type Caller,
+  type Cancellation,
+  type Client,
+  type Dispatch,
+  type Origin,
+  type Outcome,
+  ServerCallImpl
+} from "../ServerCall.ts"
+import { BadStubData, RpcFault, type RpcTransportError } from "../Status.ts"
+import * as Pdu from "./Pdu.ts"
+import * as StringBinding from "./StringBinding.ts"
+import { binary, carries, type MethodCodec, ndr20, type Problem, type TransferSyntax } from "./TransferSyntax.ts"
+import * as Transport from "./Transport.ts"
+
+// ----------------------------------------------------------------------------
+// options
+// ----------------------------------------------------------------------------
+
+/**
+ * The limits of an endpoint. Whoever goes beyond one is refused, and harms nobody else.
+ *
+ * - `maximumConnections`: at once; by default 10,000. One more is closed.
+ * - `maximumContexts`: presentation contexts of a connection; by default 64.
+ * - `maximumCalls`: calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute.
+ * - `maximumTotalCalls`: calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute.
+ * - `maximumRequest`: bytes of one request; by default 4 MiB.
+ * - `maximumQueued`: bytes that wait for a client that reads slowly; by default 16 MiB. Beyond them its connection is closed.
+ * - `bindTimeout`: how long a connection may take to bind; by default 10 seconds.
+ * - `idleTimeout`: how long a connection without a call may be silent; by default forever.
+ * - `grace`: how long calls in progress may go on when the endpoint's scope closes; by default 5 seconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly maximumConnections?: number
+  readonly maximumContexts?: number
+  readonly maximumCalls?: number
+  readonly maximumTotalCalls?: number
+  readonly maximumRequest?: number
+  readonly maximumQueued?: number
+  readonly bindTimeout?: Duration.Input
+  readonly idleTimeout?: Duration.Input
+  readonly grace?: Duration.Input
+}
+
+/**
+ * A served endpoint.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Endpoint {
+  /** Where it listens, with the port that was chosen for port 0. */
+  readonly address: StringBinding.StringBinding
+}
+
+interface Limits {
+  readonly connections: number
+  readonly contexts: number
+  readonly calls: number
+  readonly totalCalls: number
+  readonly request: number
+  readonly queued: number
+  readonly bindTimeout: number
+  readonly idleTimeout: number
+}
+
+// ----------------------------------------------------------------------------
+// statuses
+// ----------------------------------------------------------------------------
+
+const status = {
+  accessDenied: 5,
+  unavailable: 1722,
+  noCallActive: 1725,
+  badStubData: 1783,
+  cancelled: 0x1c00000d,
+  outOfRange: 0x1c010002,
+  unknownInterface: 0x1c010003,
+  protocolError: 0x1c01000b,
+  tooBusy: 0x1c010014,
+  unsupportedType: 0x1c010017,
+  unspecified: 0x1c000012
+} as const
+
+// Win32 codes that travel as a status of the protocol; every other code travels as it is.
+const faultStatus: ReadonlyMap<number, number> = new Map([
+  [6, 0x1c00001a],
+  [14, 0x1c00001b],
+  [1715, status.tooBusy],
+  [1717, status.unknownInterface],
+  [1723, status.tooBusy],
+  [1726, status.unspecified],
+  [1727, 0x1c00000c],
+  [1728, status.protocolError],
+  [1732, status.unsupportedType],
+  [1733, 0x1c000006],
+  [1734, 0x1c000007],
+  [1745, status.outOfRange],
+  [1778, 0x1c00001a],
+  [1818, status.cancelled],
+  [1820, 0x1c010001],
+  [1831, 0x1c000016],
+  [1916, 0x1c000015],
+  [1917, 0x1c000017],
+  [1918, 0x1c000014]
+])
+
+const statusOf = (code: number): number => faultStatus.get(code) ?? code
+
+// ----------------------------------------------------------------------------
+// a presentation context, an association group, a call
+// ----------------------------------------------------------------------------
+
+interface Context {
+  readonly abstractSyntax: Pdu.SyntaxId
+  readonly interface: Interface.Any
+  readonly syntax: TransferSyntax
+}
+
+/** The connections of one client that belong together. */
+interface Group {
+  readonly id: number
+  connections: number
+}
+
+/** One call of a connection, from its whole request to its reply. */
+class IncomingCall implements Client {
+  readonly connection: ServerConnection
+  readonly callId: number
+  readonly contextId: number
+  readonly codec: MethodCodec
+  readonly maybe: boolean
+  readonly serverCall: ServerCallImpl
+  /** What a cancel does, where one has come before the whole request. */
+  readonly cancellation: Cancellation | undefined
+  cancels = 0
+
+  constructor(
+    connection: ServerConnection,
+    request: Pdu.Request,
+    codec: MethodCodec,
+    dispatch: Dispatch,
+    cancelled: boolean
+  ) {
+    this.connection = connection
+    this.callId = request.callId
+    this.contextId = request.contextId
+    this.codec = codec
+    this.maybe = dispatch.operation.method.maybe || (request.flags & Pdu.flags.maybe) !== 0
+    // A cancel that came before the whole request is for the manager to see, and interrupts nothing.
+    this.cancellation = cancelled ? dispatch.cancellation : undefined
+    const run: Dispatch = cancelled ? { ...dispatch, cancellation: "disabled" } : dispatch
+    this.serverCall = new ServerCallImpl(run, this, connection, request.object)
+    if (cancelled) this.serverCall.reason = "Cancelled"
+  }
+
+  cancel(): void {
+    this.cancels = Math.min(this.cancels + 1, 255)
+    if (this.cancellation === "interrupt") this.serverCall.interrupt()
+    else this.serverCall.cancel()
+  }
+
+  reply(outcome: Outcome): BadStubData | undefined {
+    return this.connection.reply(this, outcome)
+  }
+}
+
+// ----------------------------------------------------------------------------
+// a connection
+// ----------------------------------------------------------------------------
+
+const sameSyntax = (a: Pdu.SyntaxId, b: Pdu.SyntaxId): boolean =>
+  a.uuid === b.uuid && a.major === b.major && a.minor === b.minor
+
+// The last eight bytes of the pseudo transfer syntax are the features that the client asks for.
+const featurePrefix = "6cb71c2c-9812-4540-"
+const keepConnectionOnOrphan = 2
+
+const askedFeatures = ({ transferSyntaxes }: Pdu.ContextElement): number | undefined => {
+  const uuid = transferSyntaxes.length === 1 ? transferSyntaxes[0]!.uuid : ""
+  return uuid.startsWith(featurePrefix)
+    ? parseInt(uuid.slice(featurePrefix.length, featurePrefix.length + 2), 16)
+    : undefined
+}
+
+/** Writes a manager's values. Where they throw, as a getter may, the call alone is spoilt. */
+const attempt = (write: () => Problem | undefined): Problem | undefined => {
+  try {
+    return write()
+  } catch (error) {
+    return { problem: String(error), status: status.badStubData }
+  }
+}
+
+/** What a PDU does to its connection. */
+type Verdict = "go on" | "close"
+
+class ServerConnection implements Origin {
+  readonly caller: Caller = { name: undefined, level: "none" }
+  readonly endpoint: EndpointImpl
+  readonly peer: string
+  readonly outbox: Transport.Outbox
+  readonly contexts = new Map<number, Context>()
+  readonly calls = new Map<number, IncomingCall>()
+  group: Group | undefined = undefined
+  /** Its bind was refused: only what came with it is answered. */
+  refused = false
+  multiplexed = false
+  /** The largest fragment that the client receives. */
+  maxFragment = Pdu.defaultFragment
+  /** The largest fragment that this side receives. */
+  largest = Pdu.defaultFragment
+  /** The request of which not all fragments have arrived. */
+  open: Pdu.Assembly<Pdu.Request> | undefined = undefined
+  openCancelled = false
+  /** When something last happened on it, where there is a limit on silence. */
+  activeAt = 0
+  readonly closed = Deferred.makeUnsafe<void>()
+  /** The client doesn't listen: nothing more is said. */
+  failed = false
+  quiet: Deferred.Deferred<void> | undefined = undefined
+
+  constructor(endpoint: EndpointImpl, peer: string, outbox: Transport.Outbox) {
+    this.endpoint = endpoint
+    this.peer = peer
+    this.outbox = outbox
+    this.touch()
+  }
+
+  receive(pdu: Pdu.Pdu | Pdu.PduError): Verdict {
+    if (pdu._tag === "PduError") return this.refuse(pdu)
+    if (this.group === undefined) {
+      if (pdu._tag === "Bind" && !this.refused) return this.bind(pdu)
+      return this.refused ? this.protocolError(pdu.callId, true) : this.refuseBind(pdu.callId, 4)
+    }
+    const isLater = pdu.callId === this.open?.first.callId && (pdu.flags & Pdu.flags.firstFrag) === 0
+    switch (pdu._tag) {
+      case "Bind":
+        return this.refuseBind(pdu.callId, 0)
+      case "AlterContext":
+        return isLater ? this.protocolError(pdu.callId, true) : this.alter(pdu)
+      case "Request":
+        return this.request(pdu)
+      case "CoCancel":
+        return this.cancel(pdu.callId)
+      case "Orphaned":
+        return this.orphan(pdu.callId)
+      default:
+        return this.protocolError(pdu.callId, true)
+    }
+  }
+
+  // --- binding
+
+  private refuseBind(callId: number, rejectReason: number): Verdict {
+    this.refused = true
+    Pdu.encodeBindNak(this.endpoint.writer, { callId, rejectReason })
+    this.send()
+    return this.group === undefined ? "go on" : "close"
+  }
+
+  private bind(pdu: Pdu.Bind): Verdict {
+    if (pdu.authTrailer !== undefined) {
+      const { authLevel, authType } = pdu.authTrailer
+      const noService = authType === 0 && (authLevel < 2 || authLevel > 6)
+      return this.refuseBind(pdu.callId, noService ? 0 : 8)
+    }
+    const elements = pdu.contextElements
+    if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
+      return this.refuseBind(pdu.callId, 0)
+    }
+    if (elements.filter((element) => askedFeatures(element) !== undefined).length > 1) {
+      return this.refuseBind(pdu.callId, 0)
+    }
+    const results = this.offer(elements)
+    if (results === undefined) return this.refuseBind(pdu.callId, 0)
+    const group = this.endpoint.join(pdu.assocGroupId)
+    if (group === undefined) return this.refuseBind(pdu.callId, 0)
+    this.group = group
+    this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
+    // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
+    if ([...this.contexts.values()].some(({ syntax }) => syntax === binary)) this.largest = binary.maxFragment
+    const size = Math.min(Math.max(Math.min(pdu.maxXmitFrag, pdu.maxRecvFrag), 2048), this.largest) & ~7
+    // The answer is never below 2048, but the client may receive no more than every client must.
+    this.maxFragment = Math.min(size, Math.max(pdu.maxRecvFrag, Pdu.minFragment))
+    Pdu.encodeBindAck(this.endpoint.writer, {
+      callId: pdu.callId,
+      flags: this.multiplexed ? Pdu.flags.concMpx : 0,
+      maxXmitFrag: size,
+      maxRecvFrag: size,
+      assocGroupId: group.id,
+      secAddr: this.endpoint.secAddr,
+      results
+    })
+    return this.send()
+  }
+
+  private alter(pdu: Pdu.AlterContext): Verdict {
+    const elements = pdu.contextElements
+    if (pdu.authTrailer !== undefined) return this.fault(pdu.callId, 0, status.accessDenied, true, "close")
+    if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
+      return this.protocolError(pdu.callId, true)
+    }
+    const results = this.offer(elements)
+    if (results === undefined) return this.fault(pdu.callId, 0, status.protocolError, true, "go on")
+    Pdu.encodeAlterContextResponse(this.endpoint.writer, {
+      callId: pdu.callId,
+      maxXmitFrag: this.maxFragment,
+      maxRecvFrag: this.maxFragment,
+      assocGroupId: this.group!.id,
+      results
+    })
+    return this.send()
+  }
+
+  /**
+   * What becomes of each presentation context that the client proposes. Nothing does where one has the id of another, for
+   * another interface or syntax.
+   */
+  private offer(elements: ReadonlyArray<Pdu.ContextElement>): ReadonlyArray<Pdu.ContextResult> | undefined {
+    const contexts = new Map(this.contexts)
+    const results: Array<Pdu.ContextResult> = []
+    for (const element of elements) {
+      const features = askedFeatures(element)
+      if (features !== undefined) {
+        results.push({ result: 3, reason: features & keepConnectionOnOrphan, transferSyntax: Pdu.nilSyntax })
+        continue
+      }
+      const chosen = this.choose(element, contexts)
+      if (chosen === undefined) return undefined
+      if (typeof chosen === "number") {
+        results.push({ result: 2, reason: chosen, transferSyntax: Pdu.nilSyntax })
+      } else {
+        contexts.set(element.contextId, chosen)
+        results.push({ result: 0, reason: 0, transferSyntax: chosen.syntax.id })
+      }
+    }
+    for (const [id, context] of contexts) this.contexts.set(id, context)
+    return results
+  }
+
+  /** The context of an element, or the reason to reject it; `undefined` where its id belongs to another context. */
+  private choose(
+    { abstractSyntax, contextId, transferSyntaxes }: Pdu.ContextElement,
+    contexts: ReadonlyMap<number, Context>
+  ): Context | number | undefined {
+    const { limits, server, syntaxes } = this.endpoint
+    const { major, minor, uuid } = abstractSyntax
+    const iface = Server.offered(server, { uuid, version: [major, minor] })
+    if (iface === undefined) return 1
+    const usable = transferSyntaxes
+      .map((proposed) => syntaxes.find(({ id }) => sameSyntax(id, proposed)))
+      .filter((syntax) => syntax !== undefined && carries(syntax, iface))
+    const known = contexts.get(contextId)
+    const syntax = usable[0]
+    if (syntax === undefined) return 2
+    if (known !== undefined) {
+      return sameSyntax(known.abstractSyntax, abstractSyntax) && usable.includes(known.syntax) ? known : undefined
+    }
+    return contexts.size >= limits.contexts ? 3 : { abstractSyntax, interface: iface, syntax }
+  }
+
+  // --- requests
+
+  private request(fragment: Pdu.Request): Verdict {
+    const { callId } = fragment
+    const isFirst = (fragment.flags & Pdu.flags.firstFrag) !== 0
+    if (fragment.authTrailer !== undefined) return this.fault(callId, 0, status.accessDenied, false, "close")
+    const header = fragment.object === undefined ? 24 : 40
+    if (header + fragment.stub.length > this.largest) return this.protocolError(callId, false)
+    if (isFirst) {
+      if (this.open !== undefined) {
+        return this.protocolError(this.multiplexed ? callId : this.open.first.callId, false)
+      }
+      if (!this.multiplexed && this.isAwaited) return this.protocolError(callId, false)
+      if ((fragment.flags & Pdu.flags.pendingCancel) !== 0) {
+        return this.fault(callId, 0, status.noCallActive, true, "close")
+      }
+      this.openCancelled = false
+    } else if (this.open !== undefined && this.open.first.callId !== callId) {
+      return this.protocolError(callId, false)
+    }
+    const added = Pdu.assemble(this.open, fragment, this.endpoint.limits.request)
+    if (added._tag === "PduError") {
+      const openId = this.open?.first.callId ?? callId
+      if (added.reason === "MessageTooLarge") return this.fault(openId, 0, status.accessDenied, false, "close")
+      return this.protocolError(openId, added.reason === "FragmentMismatch")
+    }
+    if (added._tag === "Assembly") {
+      this.open = added
+      return "go on"
+    }
+    this.open = undefined
+    return this.dispatch(added)
+  }
+
+  /** Whether the client waits for the reply to a call. */
+  private get isAwaited(): boolean {
+    for (const { maybe } of this.calls.values()) if (!maybe) return true
+    return false
+  }
+
+  private dispatch(request: Pdu.Request): Verdict {
+    const { callId, contextId, opnum } = request
+    const context = this.contexts.get(contextId)
+    if (context === undefined) return this.fault(callId, 0, status.unknownInterface, true, "go on")
+    const { server } = this.endpoint
+    const registration = Server.resolve(server, context.interface, request.object)
+    if (registration === undefined) return this.fault(callId, contextId, status.unsupportedType, true, "go on")
+    const dispatch = registration.byOpnum.get(opnum)
+    if (dispatch === undefined) return this.fault(callId, contextId, status.outOfRange, true, "go on")
+    // One id for two calls in progress: nobody could tell their replies apart.
+    if (this.calls.has(callId)) return this.protocolError(callId, false)
+    if (!server.accepting || this.endpoint.stopping) {
+      return this.fault(callId, contextId, status.unavailable, true, "go on")
+    }
+    const { limits } = this.endpoint
+    if (this.calls.size >= limits.calls || server.count >= limits.totalCalls) {
+      return this.fault(callId, contextId, status.tooBusy, true, "go on")
+    }
+
+    const codec = context.syntax.codec(dispatch.operation.method)!
+    const read = codec.readArguments(request.stub, request.littleEndian)
+    if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")
+
+    const call = new IncomingCall(this, request, codec, dispatch, this.openCancelled)
+    this.endpoint.callsIn++
+    this.calls.set(callId, call)
+    server.run(call.serverCall, read.value.input, read.value.parent)
+    return "go on"
+  }
+
+  private cancel(callId: number): Verdict {
+    if (this.open?.first.callId === callId) this.openCancelled = true
+    else this.calls.get(callId)?.cancel()
+    return "go on"
+  }
+
+  private orphan(callId: number): Verdict {
+    const call = this.calls.get(callId)
+    if (call !== undefined) {
+      this.calls.delete(callId)
+      call.serverCall.orphan()
+      this.left()
+    }
+    return "go on"
+  }
+
+  // --- answers
+
+  reply(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
+    if (this.calls.get(call.callId) === call) this.calls.delete(call.callId)
+    const refused = this.answer(call, outcome)
+    this.left()
+    return refused
+  }
+
+  private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
+    if (call.maybe) return undefined
+    const { callId, codec, contextId } = call
+    if (outcome._tag === "Success") {
+      Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
+      const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
+      if (problem === undefined) return this.endReply()
+      Pdu.discardMessage(this.endpoint.writer)
+      this.sendFault(call, statusOf(problem.status), false)
+      const { interface: { name }, name: method } = call.serverCall.dispatch.operation
+      return new BadStubData({ detail: `The out parameters of ${name}.${method} were refused: ${problem.problem}` })
+    }
+    const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
+    if (error instanceof RpcFault) {
+      this.sendFault(call, statusOf(error.code), error.didNotExecute)
+      return undefined
+    }
+    const abort = abortOf(call.serverCall.dispatch.operation.method, error)
+    if (abort === undefined) {
+      // A server that ends closes the connection: that is how the client learns of it.
+      if (error?._tag === "RpcTransportError") this.close()
+      else this.sendFault(call, status.cancelled, false)
+      return undefined
+    }
+    if (codec.writeAbort !== undefined) {
+      Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
+      const problem = attempt(() => codec.writeAbort!(this.endpoint.writer, abort, error!))
+      if (problem === undefined) return this.endReply()
+      Pdu.discardMessage(this.endpoint.writer)
+    }
+    this.sendFault(call, abort.code, false)
+    return undefined
+  }
+
+  private endReply(): undefined {
+    Pdu.endMessage(this.endpoint.writer, this.maxFragment)
+    this.send()
+  }
+
+  /** A call has left the connection, its answer is on the way. */
+  private left(): void {
+    if (this.calls.size === 0) this.touch()
+    if (this.calls.size === 0 && this.quiet !== undefined) Deferred.doneUnsafe(this.quiet, Exit.void)
+  }
+
+  private sendFault(call: IncomingCall, status: number, didNotExecute: boolean): void {
+    const { callId, cancels: cancelCount, contextId } = call
+    const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
+    Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount, status, flags })
+    this.send()
+  }
+
+  private fault(callId: number, contextId: number, status: number, didNotExecute: boolean, verdict: Verdict): Verdict {
+    const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
+    Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount: 0, status, flags })
+    this.send()
+    return verdict
+  }
+
+  private protocolError(callId: number, didNotExecute: boolean): Verdict {
+    return this.fault(callId, 0, status.protocolError, didNotExecute, "close")
+  }
+
+  private refuse(error: Pdu.PduError): Verdict {
+    if (error.reason === "Dead") return "close"
+    if (this.group === undefined) return this.refuseBind(error.callId, 4)
+    // A fragment that is too large may belong to a call that executes already.
+    return this.protocolError(error.callId, error.reason !== "TooLarge")
+  }
+
+  send(): Verdict {
+    const bytes = this.endpoint.writer.take()
+    if (this.failed) return "close"
+    this.outbox.sendUnsafe(bytes)
+    if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.fail()
+    return this.failed ? "close" : "go on"
+  }
+
+  close(): void {
+    Deferred.doneUnsafe(this.closed, Exit.void)
+  }
+
+  /** Closes the connection without another word. */
+  fail(): void {
+    this.failed = true
+    this.close()
+  }
+
+  touch(): void {
+    const { limits, server } = this.endpoint
+    if (limits.idleTimeout !== Infinity) this.activeAt = server.clock.currentTimeMillisUnsafe()
+  }
+
+  /** The connection is over: its calls have lost their client. */
+  end(): void {
+    for (const call of [...this.calls.values()]) {
+      this.calls.delete(call.callId)
+      call.serverCall.gone("Disconnected")
+    }
+    if (this.group !== undefined) this.endpoint.leave(this.group)
+    this.group = undefined
+    if (this.quiet !== undefined) Deferred.doneUnsafe(this.quiet, Exit.void)
+  }
+}
+
+// ----------------------------------------------------------------------------
+// the endpoint
+// ----------------------------------------------------------------------------
+
+class EndpointImpl implements Endpoint {
+  address!: StringBinding.StringBinding
+  // Replies are written one after another, so one writer serves all connections.
+  readonly writer = new Pdu.Writer()
+  readonly server: Server.ServerImpl
+  readonly limits: Limits
+  readonly syntaxes: ReadonlyArray<TransferSyntax>
+  readonly connections = new Set<ServerConnection>()
+  readonly groups = new Map<number, Group>()
+  nextGroup = 1
+  callsIn = 0
+  stopping = false
+
+  constructor(server: Server.ServerImpl, limits: Limits, syntaxes: ReadonlyArray<TransferSyntax>) {
+    this.server = server
+    this.limits = limits
+    this.syntaxes = syntaxes
+  }
+
+  /** The port or the name where it listens, as far as a bind's answer can hold it. */
+  get secAddr(): string {
+    const { endpoint = "" } = this.address
+    return /^[\x20-\x7e]*$/.test(endpoint) ? endpoint : ""
+  }
+
+  /** The group that a connection joins: a new one, or a known one by its id. */
+  join(id: number): Group | undefined {
+    if (id !== 0) {
+      const known = this.groups.get(id)
+      if (known !== undefined) known.connections++
+      return known
+    }
+    while (this.groups.has(this.nextGroup)) this.nextGroup = this.nextGroup % 0xffffffff + 1
+    const group: Group = { id: this.nextGroup, connections: 1 }
+    this.groups.set(group.id, group)
+    this.nextGroup = this.nextGroup % 0xffffffff + 1
+    return group
+  }
+
+  leave(group: Group): void {
+    if (--group.connections === 0) this.groups.delete(group.id)
+  }
+
+  readonly handle = (connection: Transport.Connection): Effect.Effect<void, never, Scope.Scope> =>
+    Effect.gen({ self: this }, function* () {
+      if (this.stopping || this.connections.size >= this.limits.connections) return
+      const outbox = yield* Transport.makeOutbox(connection.socket)
+      const served = new ServerConnection(this, connection.peer, outbox)
+      this.connections.add(served)
+      yield* Effect.addFinalizer(() => Effect.sync(() => this.connections.delete(served)))
+      yield* Effect.forkScoped(this.watchBind(served))
+      if (this.limits.idleTimeout !== Infinity) yield* Effect.forkScoped(this.watchIdle(served))
+      yield* Effect.raceFirst(Effect.ignore(this.read(served, connection.socket)), Deferred.await(served.closed)).pipe(
+        Effect.ensuring(Effect.sync(() => served.end()))
+      )
+      // What is left to say, to a client that listens.
+      if (!served.failed) yield* outbox.drained.pipe(Effect.timeoutOption("1 second"), Effect.ignore)
+    })
+
+  private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
+    return Effect.gen({ self: this }, function* () {
+      const { pull } = yield* socket.reader
+      const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
+      while (true) {
+        const chunks = yield* pull
+        served.touch()
+        for (const chunk of chunks) {
+          for (const pdu of parser.push(chunk as Uint8Array)) {
+            if (served.receive(pdu) === "close" || served.failed) return
+          }
+        }
+        if (served.refused) return
+        // Who doesn't read replies gets no more requests read.
+        yield* served.outbox.room
+      }
+    })
+  }
+
+  private watchBind(served: ServerConnection): Effect.Effect<void> {
+    return Effect.delay(Effect.sync(() => served.group === undefined && served.fail()), this.limits.bindTimeout)
+  }
+
+  private watchIdle(served: ServerConnection): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (served.calls.size > 0) served.touch()
+      const left = served.activeAt + this.limits.idleTimeout - this.server.clock.currentTimeMillisUnsafe()
+      return left > 0 ? Effect.delay(this.watchIdle(served), left) : Effect.sync(() => served.fail())
+    })
+  }
+
+  /** Lets the calls in progress reply, within the period of grace. */
+  shutdown(grace: Duration.Input): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function* () {
+      this.stopping = true
+      const waits: Array<Effect.Effect<void>> = []
+      for (const served of this.connections) {
+        if (served.group === undefined) continue
+        Pdu.encodeShutdown(this.writer, { callId: 0 })
+        served.send()
+        const quiet = served.quiet = Deferred.makeUnsafe<void>()
+        if (served.calls.size === 0) Deferred.doneUnsafe(quiet, Exit.void)
+        // The last reply must be out before the connection goes.
+        waits.push(Effect.andThen(Deferred.await(quiet), Effect.ignore(served.outbox.drained)))
+      }
+      yield* Effect.all(waits, { concurrency: "unbounded", discard: true }).pipe(Effect.timeoutOption(grace))
+    })
+  }
+}
+
+/**
+ * Serves a server at a string binding until the scope closes.
+ *
+ * **Details**
+ *
+ * Every manager of the server is offered, in the transfer syntaxes in which its interface has a form. When the scope closes the
+ * endpoint accepts no more connections and calls, tells its clients so, lets calls in progress reply within the `grace` period, and
+ * closes what is left.
+ *
+ * Fails with `StringBindingError` for text that is no string binding, and with `RpcTransportError` when the transport can't listen
+ * there.
+ *
+ * Windows: `RpcServerUseProtseqEp`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const serve = (
+  server: Server.Server,
+  binding: string,
+  options?: Options
+): Effect.Effect<
+  Endpoint,
+  StringBinding.StringBindingError | RpcTransportError,
+  Transport.Transport | Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const transport = yield* Transport.Transport
+    const parsed = StringBinding.parse(binding)
+    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
+    const endpoint = new EndpointImpl(Server.toImpl(server), {
+      connections: options?.maximumConnections ?? 10_000,
+      contexts: options?.maximumContexts ?? 64,
+      calls: options?.maximumCalls ?? 1024,
+      totalCalls: options?.maximumTotalCalls ?? 0x10000,
+      request: options?.maximumRequest ?? 0x400000,
+      queued: options?.maximumQueued ?? 0x1000000,
+      bindTimeout: Duration.toMillis(Duration.fromInputUnsafe(options?.bindTimeout ?? "10 seconds")),
+      idleTimeout: Duration.toMillis(Duration.fromInputUnsafe(options?.idleTimeout ?? Infinity))
+    }, [ndr20, binary])
+    const listener = yield* transport.listen(parsed.success, endpoint.handle)
+    endpoint.address = listener.address
+    yield* Effect.addFinalizer(() => Effect.andThen(listener.stop, endpoint.shutdown(options?.grace ?? "5 seconds")))
+    return endpoint
+  })

@@ -1,0 +1,151 @@
+/**
+ * The management interface, which every endpoint answers: which interfaces it offers, what it has done, whether it listens.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Schema from "effect/Schema"
+import * as Interface from "../Interface.ts"
+import * as Manager from "../Manager.ts"
+import { RpcFault } from "../Status.ts"
+import * as Ndr from "./Ndr.ts"
+
+// ----------------------------------------------------------------------------
+// the interface
+// ----------------------------------------------------------------------------
+
+type InterfaceId = Schema.Struct<{
+  readonly uuid: Schema.String
+  readonly major: Schema.Int
+  readonly minor: Schema.Int
+}>
+
+const InterfaceId: InterfaceId = Ndr.struct({ uuid: Ndr.Uuid, major: Ndr.Uint16, minor: Ndr.Uint16 })
+
+type InterfaceIds = Schema.Struct<{
+  readonly count: Ndr.Derived
+  readonly ids: Schema.$Array<Schema.NullOr<InterfaceId>>
+}>
+
+const InterfaceIds: InterfaceIds = Ndr.struct({
+  count: Ndr.sizeIs("ids"),
+  ids: Ndr.conformant(Ndr.unique(InterfaceId))
+})
+
+/**
+ * The methods of the management interface, in the order of their opnums.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Methods = {
+  /** The interfaces that the endpoint offers. */
+  readonly inq_if_ids: Interface.Method<
+    Schema.Void,
+    Schema.Struct<{ readonly if_id_vector: Schema.NullOr<InterfaceIds>; readonly status: Schema.Int }>,
+    never
+  >
+  /** The first `count` statistics: calls in, calls out, packets in, packets out. */
+  readonly inq_stats: Interface.Method<
+    Schema.Struct<{ readonly count: Schema.Int }>,
+    Schema.Struct<{
+      readonly count: Ndr.Derived
+      readonly statistics: Schema.$Array<Schema.Int>
+      readonly status: Schema.Int
+    }>,
+    never
+  >
+  /** Whether the server listens: `listening` is 1. */
+  readonly is_server_listening: Interface.Method<
+    Schema.Void,
+    Schema.Struct<{ readonly status: Schema.Int; readonly listening: Schema.Int }>,
+    never
+  >
+  /** Stops the server, where its owner allows that; else it is refused with 5. */
+  readonly stop_server_listening: Interface.Method<Schema.Void, Schema.Struct<{ readonly status: Schema.Int }>, never>
+  /** The principal name for an authentication service. */
+  readonly inq_princ_name: Interface.Method<
+    Schema.Struct<{ readonly authn_proto: Schema.Int; readonly princ_name_size: Schema.Int }>,
+    Schema.Struct<{ readonly princ_name: Schema.String; readonly status: Schema.Int }>,
+    never
+  >
+}
+
+/**
+ * The management interface.
+ *
+ * Windows: the `RpcMgmt` functions: `RpcMgmtInqIfIds`, `RpcMgmtInqStats`, `RpcMgmtIsServerListening`,
+ * `RpcMgmtStopServerListening`, `RpcMgmtInqServerPrincName`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const IManagement: Interface.Interface<"mgmt", Methods> = Interface.make("mgmt", {
+  uuid: "afa8bd80-7d8a-11c9-bef4-08002b102989",
+  version: [1, 0],
+  methods: {
+    inq_if_ids: Interface.method({ out: { if_id_vector: Ndr.unique(InterfaceIds), status: Ndr.Uint32 } }),
+    inq_stats: Interface.method({
+      in: { count: Ndr.Uint32 },
+      out: { count: Ndr.sizeIs("statistics"), statistics: Ndr.conformant(Ndr.Uint32), status: Ndr.Uint32 }
+    }),
+    is_server_listening: Interface.method({ out: { status: Ndr.Uint32, listening: Ndr.Uint32 } }),
+    stop_server_listening: Interface.method({ out: { status: Ndr.Uint32 } }),
+    inq_princ_name: Interface.method({
+      in: { authn_proto: Ndr.Uint32, princ_name_size: Ndr.Uint32 },
+      out: { princ_name: Ndr.String, status: Ndr.Uint32 }
+    })
+  }
+})
+
+// ----------------------------------------------------------------------------
+// the manager
+// ----------------------------------------------------------------------------
+
+/**
+ * What an endpoint knows of itself.
+ *
+ * @category the manager
+ * @since 0.1.0
+ */
+export interface Facts {
+  readonly interfaces: () => ReadonlyArray<Interface.Interface.Identity>
+  readonly statistics: () => {
+    readonly callsIn: number
+    readonly callsOut: number
+    readonly packetsIn: number
+    readonly packetsOut: number
+  }
+  readonly isListening: () => boolean
+  /** Stops the server; missing where nobody may. */
+  readonly stop: Effect.Effect<void> | undefined
+}
+
+const accessDenied = 5
+const unknownAuthenticationService = 1747
+
+/**
+ * Makes the manager of the management interface.
+ *
+ * @category the manager
+ * @since 0.1.0
+ */
+export const makeManager = (facts: Facts): Manager.Manager<typeof IManagement, never> =>
+  Manager.make(IManagement, {
+    inq_if_ids: () =>
+      Effect.sync(() => {
+        const ids = facts.interfaces().map(({ uuid, version: [major, minor] }) => ({ uuid, major, minor }))
+        return { if_id_vector: { ids }, status: 0 }
+      }),
+    inq_stats: ({ count }) =>
+      Effect.sync(() => {
+        const { callsIn, callsOut, packetsIn, packetsOut } = facts.statistics()
+        return { statistics: [callsIn, callsOut, packetsIn, packetsOut].slice(0, count), status: 0 }
+      }),
+    is_server_listening: () => Effect.sync(() => ({ status: 0, listening: facts.isListening() ? 1 : 0 })),
+    stop_server_listening: () =>
+      facts.stop === undefined
+        ? Effect.fail(new RpcFault({ code: accessDenied }))
+        : Effect.as(facts.stop, { status: 0 }),
+    inq_princ_name: () => Effect.succeed({ princ_name: "", status: unknownAuthenticationService })
+  })

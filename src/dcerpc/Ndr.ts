@@ -1,0 +1,809 @@
+/**
+ * Schemas that say how their values travel to any DCE/RPC peer: in the network data representation, NDR 2.0.
+ *
+ * A type of this module is an Effect schema that also carries an NDR representation. An interface whose methods are
+ * described with such types, in the order of the parameters on the wire, speaks NDR; {@link codecOf} makes the encoder and
+ * the decoder of one direction of a method. The names of the types are those of MIDL: `long` is {@link Int32}, `[string]
+ * wchar_t*` is {@link WString}, `[unique]` is {@link unique}.
+ *
+ * @since 0.1.0
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as SchemaAST from "effect/SchemaAST"
+import type { Parameters } from "../Interface.ts"
+import {
+  annotationOf,
+  compile,
+  formatPath,
+  type Program,
+  type Representation,
+  representationOf,
+  type Scalar,
+  type Shape
+} from "./internal/ndrCodec.ts"
+import { Decoder, Encoder, Refusal, status as statuses } from "./internal/ndrStream.ts"
+
+const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
+  (schema as unknown as Schema.Top).annotate(annotationOf(schema.ast, representation)) as unknown as S
+
+const scalar = <S extends Schema.Constraint>(schema: S, scalar: Scalar): S =>
+  represent(schema, { _tag: "Scalar", scalar })
+
+const integer = (name: Scalar, minimum: number, maximum: number): Schema.Int =>
+  scalar(Schema.Int.check(Schema.isBetween({ minimum, maximum })), name)
+
+// ----------------------------------------------------------------------------
+// scalars
+// ----------------------------------------------------------------------------
+
+/**
+ * `boolean`: one byte, 0 or 1. Any other number is read as `true`.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Boolean: Schema.Boolean = scalar(Schema.Boolean, "Boolean")
+
+/**
+ * `char`: one byte, as a string of one character from U+0000 to U+00FF.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Char: Schema.Char = scalar(Schema.Char.check(Schema.isPattern(/^[\0-\xff]$/)), "Char")
+
+/**
+ * `wchar_t`: one UTF-16 code unit, as a string of length 1.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const WChar: Schema.Char = scalar(Schema.Char, "WChar")
+
+/**
+ * `byte`: an opaque byte, 0 to 255. Arrays of it are better declared as {@link Bytes}.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Byte: Schema.Int = integer("Uint8", 0, 0xff)
+
+/**
+ * `small`: a signed 8-bit integer.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Int8: Schema.Int = integer("Int8", -0x80, 0x7f)
+
+/**
+ * `unsigned small`: an 8-bit integer.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Uint8: Schema.Int = integer("Uint8", 0, 0xff)
+
+/**
+ * `short`: a signed 16-bit integer.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Int16: Schema.Int = integer("Int16", -0x8000, 0x7fff)
+
+/**
+ * `unsigned short`: a 16-bit integer.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Uint16: Schema.Int = integer("Uint16", 0, 0xffff)
+
+/**
+ * `long`: a signed 32-bit integer.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Int32: Schema.Int = integer("Int32", -0x80000000, 0x7fffffff)
+
+/**
+ * `unsigned long`, and `error_status_t`: a 32-bit integer.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Uint32: Schema.Int = integer("Uint32", 0, 0xffffffff)
+
+/**
+ * `hyper`: a signed 64-bit integer, as a `bigint`.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Int64: Schema.BigInt = scalar(
+  Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: -(2n ** 63n), maximum: 2n ** 63n - 1n })),
+  "Int64"
+)
+
+/**
+ * `unsigned hyper`: a 64-bit integer, as a `bigint`.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Uint64: Schema.BigInt = scalar(
+  Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: 0n, maximum: 2n ** 64n - 1n })),
+  "Uint64"
+)
+
+/**
+ * `float`: an IEEE number of 32 bits. Numbers are rounded to it; one beyond its range is refused.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Float: Schema.Number = scalar(Schema.Number, "Float")
+
+/**
+ * `double`: an IEEE number of 64 bits.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Double: Schema.Number = scalar(Schema.Number, "Double")
+
+/**
+ * `GUID`: a UUID, as text in the canonical form. It is read in lower case.
+ *
+ * @category scalars
+ * @since 0.1.0
+ */
+export const Uuid: Schema.String = represent(
+  Schema.String.check(Schema.isPattern(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i)),
+  { _tag: "Uuid" }
+)
+
+/**
+ * Makes an enumeration: of the names in a record, or of literal numbers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MakeEnum {
+  <const Numbers extends ReadonlyArray<number>>(numbers: Numbers): Schema.Literals<Numbers>
+  <const Names extends { readonly [name: string]: number }>(
+    names: Names
+  ): Schema.Literals<ReadonlyArray<keyof Names & string>>
+}
+
+const makeEnum = (title: string, size: 2 | 4, max: number): MakeEnum =>
+(
+  definition: ReadonlyArray<number> | { readonly [name: string]: number }
+): Schema.Literals<never> => {
+  const numbers = new Map<string | number, number>(
+    Array.isArray(definition) ? definition.map((number) => [number, number]) : Object.entries(definition)
+  )
+  for (const number of numbers.values()) {
+    if (!Number.isInteger(number) || number < 0 || number > max) {
+      throw new TypeError(`Ndr.${title}: ${number} is not an integer from 0 to ${max}.`)
+    }
+  }
+  if (new Set(numbers.values()).size !== numbers.size) throw new TypeError(`Ndr.${title}: two names have one number.`)
+  return represent(Schema.Literals([...numbers.keys()]), { _tag: "Enum", size, numbers }) as Schema.Literals<never>
+}
+
+/**
+ * `enum`: 16 bits on the wire. Its numbers are 0 to 0x7FFF.
+ *
+ * **Details**
+ *
+ * A record makes an enumeration of its names, an array one of literal numbers. A number that is not declared is refused
+ * with 1781 in either direction; declare a field as {@link Uint16} to take any.
+ *
+ * Throws a `TypeError` for numbers out of range and for names with the same number.
+ *
+ * **Example** (Names, and bare numbers)
+ *
+ * ```ts
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ *
+ * const Color = Ndr.enum16({ Red: 1, Green: 2 }) // values "Red" and "Green"
+ * const Level = Ndr.enum16([1, 2, 5]) //            values 1, 2 and 5
+ * ```
+ *
+ * @category enumerations
+ * @since 0.1.0
+ */
+export const enum16: MakeEnum = makeEnum("enum16", 2, 0x7fff)
+
+/**
+ * `[v1_enum] enum`: 32 bits on the wire. Like {@link enum16} otherwise.
+ *
+ * @category enumerations
+ * @since 0.1.0
+ */
+export const enum32: MakeEnum = makeEnum("enum32", 4, 0xffffffff)
+
+// ----------------------------------------------------------------------------
+// strings
+// ----------------------------------------------------------------------------
+
+const boundOf = (title: string, bound: number, least: number): number => {
+  if (Number.isInteger(bound) && bound >= least && bound <= 0xffffffff) return bound
+  throw new TypeError(`Ndr.${title}: ${bound} is not a number of elements.`)
+}
+
+/**
+ * `[string] wchar_t*`: text in UTF-16, with its length on the wire. It may hold lone surrogates but not NUL, which ends it
+ * on the wire.
+ *
+ * @category strings
+ * @since 0.1.0
+ */
+export const WString: Schema.String = represent(Schema.String, { _tag: "String", wide: true, bound: undefined })
+
+/**
+ * `[string] char*`: text of one byte a character, U+0001 to U+00FF.
+ *
+ * @category strings
+ * @since 0.1.0
+ */
+export const String: Schema.String = represent(Schema.String, { _tag: "String", wide: false, bound: undefined })
+
+/**
+ * `[string] wchar_t[bound]`: a {@link WString} whose greatest length is declared, its final NUL included.
+ *
+ * @category strings
+ * @since 0.1.0
+ */
+export const varyingWString = (bound: number): Schema.String =>
+  represent(Schema.String, { _tag: "String", wide: true, bound: boundOf("varyingWString", bound, 1) })
+
+/**
+ * `[string] char[bound]`: a {@link String} whose greatest length is declared, its final NUL included.
+ *
+ * @category strings
+ * @since 0.1.0
+ */
+export const varyingString = (bound: number): Schema.String =>
+  represent(Schema.String, { _tag: "String", wide: false, bound: boundOf("varyingString", bound, 1) })
+
+// ----------------------------------------------------------------------------
+// arrays
+// ----------------------------------------------------------------------------
+
+const array = <T extends Parameters>(element: T, shape: Shape): Schema.$Array<T> =>
+  represent(Schema.Array(element), { _tag: "Array", shape, element: element.ast })
+
+/**
+ * `T[count]`: an array of a declared number of elements, which does not travel.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const fixed = <T extends Parameters>(element: T, count: number): Schema.$Array<T> =>
+  represent(Schema.Array(element).check(Schema.isBetweenLength(count, count)), {
+    _tag: "Array",
+    shape: { conformant: false, varying: false, bound: boundOf("fixed", count, 0) },
+    element: element.ast
+  })
+
+/**
+ * `[size_is(n)] T[]`: an array that travels with its size.
+ *
+ * **Details**
+ *
+ * A parameter, what a pointer points to, or the last field of a structure. Where the size is also a field or parameter of
+ * its own, declare that with {@link sizeIs}. For bytes there is {@link Bytes}.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const conformant = <T extends Parameters>(element: T): Schema.$Array<T> =>
+  array(element, { conformant: true, varying: false, bound: undefined })
+
+/**
+ * `[length_is(n)] T[bound]`: an array of which a part travels, with its length. The elements that travel are the value.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const varying = <T extends Parameters>(element: T, bound?: number): Schema.$Array<T> =>
+  array(element, {
+    conformant: false,
+    varying: true,
+    bound: bound === undefined ? undefined : boundOf("varying", bound, 0)
+  })
+
+/**
+ * `[size_is(n), length_is(m)] T[]`: an array of which a part travels, with its size and its length.
+ *
+ * **Details**
+ *
+ * The elements that travel are the value. They are sent with a size equal to their number; one that is larger is accepted.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const conformantVarying = <T extends Parameters>(element: T): Schema.$Array<T> =>
+  array(element, { conformant: true, varying: true, bound: undefined })
+
+const bytes = (shape: Shape): Schema.Uint8Array => represent(Schema.Uint8Array, { _tag: "Bytes", shape })
+
+/**
+ * `[size_is(n)] byte[]`: {@link conformant} bytes.
+ *
+ * **Details**
+ *
+ * Read from a stub that is owned they are a view of it, otherwise a copy; see {@link Reader}.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const Bytes: Schema.Uint8Array = bytes({ conformant: true, varying: false, bound: undefined })
+
+/**
+ * `[size_is(n), length_is(m)] byte[]`: {@link conformantVarying} bytes.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const VaryingBytes: Schema.Uint8Array = bytes({ conformant: true, varying: true, bound: undefined })
+
+/**
+ * `byte[count]`: {@link fixed} bytes.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const fixedBytes = (count: number): Schema.Uint8Array =>
+  bytes({ conformant: false, varying: false, bound: boundOf("fixedBytes", count, 0) })
+
+// ----------------------------------------------------------------------------
+// structures
+// ----------------------------------------------------------------------------
+
+/**
+ * `struct`: its fields in the order of declaration, aligned as the largest of them.
+ *
+ * **Details**
+ *
+ * The last field may be a conformant array. A `Schema.Struct` of NDR types is a structure too, except as the whole of a
+ * method's parameters: there its fields are the parameters.
+ *
+ * **Example** (A structure with a counted array)
+ *
+ * ```ts
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ *
+ * const Surrounding = Ndr.struct({
+ *   count: Ndr.sizeIs("numbers"),
+ *   numbers: Ndr.conformant(Ndr.Uint16)
+ * })
+ *
+ * const value: typeof Surrounding.Type = { numbers: [1, 2, 3] } // the count goes along
+ * ```
+ *
+ * @category structures
+ * @since 0.1.0
+ */
+export const struct = <const F extends { readonly [name: string]: Parameters }>(fields: F): Schema.Struct<F> =>
+  represent(Schema.Struct(fields), { _tag: "Struct" })
+
+/**
+ * A field or parameter that another one determines. It is no part of the value: it is written from the other and checked
+ * against it when it is read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Derived = Schema.optionalKey<Schema.Never>
+
+const derived = (what: "size" | "length" | "switch", field: string, type: Parameters | undefined): Derived =>
+  Schema.optionalKey(represent(Schema.Never, { _tag: "Derived", what, field, type: type?.ast }))
+
+/**
+ * The number of elements of another field or parameter, which MIDL declares there as `size_is`.
+ *
+ * **Details**
+ *
+ * The other is a conformant array, a string, or a pointer to one; for a null pointer the size is written as 0, and not
+ * checked. `type` is an integer of at most 32 bits, by default {@link Uint32}. A size that differs from that of the array
+ * is refused with 1734 (`RPC_S_INVALID_BOUND`).
+ *
+ * **Example** (A size among parameters)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ *
+ * const SinkData = Interface.method({ in: { len: Ndr.sizeIs("data"), data: Ndr.Bytes } })
+ *
+ * const input: Interface.Method.In<typeof SinkData> = { data: new Uint8Array(16) }
+ * ```
+ *
+ * @category structures
+ * @since 0.1.0
+ */
+export const sizeIs = (field: string, type: Parameters = Uint32): Derived => derived("size", field, type)
+
+/**
+ * The number of elements that travel of another field or parameter, which MIDL declares there as `length_is`. The other is
+ * a varying array, a string, or a pointer to one; otherwise like {@link sizeIs}.
+ *
+ * @category structures
+ * @since 0.1.0
+ */
+export const lengthIs = (field: string, type: Parameters = Uint32): Derived => derived("length", field, type)
+
+/**
+ * The discriminant of another field or parameter that is a {@link union}, which MIDL declares there as `switch_is`.
+ *
+ * **Details**
+ *
+ * `type` is by default that of the union's discriminant, which stands in front of the union as well. Two that differ are
+ * refused with 1733 (`RPC_S_INVALID_TAG`).
+ *
+ * @category structures
+ * @since 0.1.0
+ */
+export const switchIs = (field: string, type?: Parameters): Derived => derived("switch", field, type)
+
+// ----------------------------------------------------------------------------
+// unions
+// ----------------------------------------------------------------------------
+
+/**
+ * The arms of a union by the value of its discriminant. An arm without contents is `Schema.Void`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Cases = { readonly [label: string | number]: Parameters }
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Union {
+  /** The value of a union: which case it is, and its contents. */
+  export type Value<C extends Cases, Default extends Parameters | undefined, Side extends "Type" | "Encoded"> =
+    | { readonly [K in keyof C]: Contents<{ readonly case: Label<K> }, C[K], Side> }[keyof C]
+    | (Default extends Parameters ? Contents<{ readonly default: number | string }, Default, Side> : never)
+
+  /** The contents of an arm beside its case; none for an empty arm. */
+  export type Contents<Case, Arm extends Parameters, Side extends "Type" | "Encoded"> = Arm extends Schema.Void ? Case
+    : { readonly [K in keyof Case | "value"]: K extends keyof Case ? Case[K] : Arm[Side] }
+
+  /** The case under which an arm is declared. */
+  export type Label<K> = K extends `${infer N extends number}` ? N : K
+}
+
+/**
+ * `union`: one of several types, with a discriminant that says which.
+ *
+ * **Details**
+ *
+ * - The discriminant is an integer of at most 32 bits or an enumeration, whose numbers or names are the labels of `cases`.
+ *   It is written in front of the arm, in unions that MIDL calls encapsulated and in those that it does not; for the latter
+ *   it stands once more in the field or parameter that is declared with {@link switchIs}.
+ * - A value is `{ case, value }`, for an empty arm `{ case }`. One of the `default` arm is `{ default, value }`, where
+ *   `default` is the discriminant, none of the cases.
+ * - A discriminant without an arm is refused with 1733 (`RPC_S_INVALID_TAG`).
+ *
+ * **Example** (Information in two levels)
+ *
+ * ```ts
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ *
+ * const Info = Ndr.union(Ndr.Uint16, { 1: Ndr.Uint32, 2: Ndr.struct({ name: Ndr.unique(Ndr.WString) }) })
+ *
+ * const value: typeof Info.Type = { case: 2, value: { name: "a" } }
+ * ```
+ *
+ * @category unions
+ * @since 0.1.0
+ */
+export const union = <const C extends Cases, Default extends Parameters | undefined = undefined>(
+  discriminant: Parameters,
+  cases: C,
+  options?: { readonly default?: Default }
+): Schema.Codec<Union.Value<C, Default, "Type">, Union.Value<C, Default, "Encoded">> => {
+  const names = representationOf(discriminant.ast)
+  const isNamed = names?._tag === "Enum" && [...names.numbers.keys()].some((key) => typeof key === "string")
+  const arms = Object.entries(cases).map(([key, type]) => ({ label: isNamed ? key : Number(key), type }))
+  for (const { label } of arms) {
+    if (!isNamed && !Number.isInteger(label)) throw new TypeError(`Ndr.union: a label is ${label}, not an integer.`)
+  }
+  const rest = options?.default
+  const members = [
+    ...arms.map(({ label, type }) => armSchema({ case: Schema.Literal(label) }, type)),
+    ...(rest === undefined ? [] : [armSchema({ default: discriminant }, rest)])
+  ]
+  return represent(Schema.Union(members), {
+    _tag: "Union",
+    discriminant: discriminant.ast,
+    arms: [
+      ...arms.map(({ label, type }) => ({ label, type: type.ast })),
+      ...(rest === undefined ? [] : [{ label: undefined, type: rest.ast }])
+    ]
+  }) as never
+}
+
+const armSchema = (label: { readonly [name: string]: Parameters }, type: Parameters): Schema.Constraint =>
+  Schema.Struct(type.ast._tag === "Void" ? label : { ...label, value: type })
+
+// ----------------------------------------------------------------------------
+// pointers
+// ----------------------------------------------------------------------------
+
+/**
+ * `[ref]`: a pointer that is never null. As a parameter it leaves no trace on the wire; in a structure, union or array it has
+ * a place there, and what it points to follows.
+ *
+ * @category pointers
+ * @since 0.1.0
+ */
+export const ref = <T extends Parameters>(target: T): T =>
+  represent(target, { _tag: "Pointer", kind: "ref", target: target.ast })
+
+/**
+ * `[unique]`: a pointer that may be null.
+ *
+ * **Gotchas**
+ *
+ * A pointer to a null pointer is read as `null`, and `null` is written as a null pointer at once.
+ *
+ * **Example** (A list)
+ *
+ * ```ts
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import { Schema } from "effect"
+ *
+ * interface Item {
+ *   readonly name: string
+ *   readonly next: Item | null
+ * }
+ *
+ * const Item = Ndr.struct({
+ *   name: Ndr.unique(Ndr.WString),
+ *   next: Ndr.unique(Schema.suspend((): Schema.Codec<Item> => Item as never))
+ * })
+ * ```
+ *
+ * @category pointers
+ * @since 0.1.0
+ */
+export const unique = <T extends Parameters>(target: T): Schema.NullOr<T> =>
+  represent(Schema.NullOr(target), { _tag: "Pointer", kind: "unique", target: target.ast })
+
+/**
+ * `[ptr]`: a pointer that may be null and may point to what another one of the same message points to. Objects that are
+ * one object on the one side are one object on the other.
+ *
+ * **Details**
+ *
+ * None of the parameters beside it may have a transformation, or a check that was added to its type: they copy objects.
+ *
+ * @category pointers
+ * @since 0.1.0
+ */
+export const full = <T extends Parameters>(target: T): Schema.NullOr<T> =>
+  represent(Schema.NullOr(target), { _tag: "Pointer", kind: "full", target: target.ast })
+
+// ----------------------------------------------------------------------------
+// codecs
+// ----------------------------------------------------------------------------
+
+/**
+ * Why a value could not be encoded or a stub not be decoded.
+ *
+ * **Details**
+ *
+ * `status` is the documented Win32 code:
+ *
+ * - 1733 `RPC_S_INVALID_TAG`: a union has no arm for its discriminant, or two discriminants differ
+ * - 1734 `RPC_S_INVALID_BOUND`: a count that its declaration, another count or the array itself contradicts
+ * - 1780 `RPC_X_NULL_REF_POINTER`: a reference pointer is null
+ * - 1781 `RPC_X_ENUM_VALUE_OUT_OF_RANGE`: a number or name that the enumeration does not have
+ * - 1783 `RPC_X_BAD_STUB_DATA`: everything else: the stub is too short, a value is not of its type
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NdrError {
+  readonly _tag: "NdrError"
+  readonly status: 1733 | 1734 | 1780 | 1781 | 1783
+  /** The parameter and the field, like `info.names[2]`; empty where it is the whole. */
+  readonly path: string
+  readonly message: string
+}
+
+/**
+ * Where an encoder writes: a buffer with room that grows, such as `Pdu.Writer`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Writer {
+  /** The buffer. */
+  readonly bytes: Uint8Array
+  /** The same bytes. */
+  readonly view: DataView
+  /** Where the next byte goes. */
+  position: number
+  /** Where the stub begins. Alignment counts from here. */
+  readonly stub: number
+  /** The byte order of numbers. */
+  readonly littleEndian: boolean
+  /** Makes room for `size` bytes at `position`. It may replace `bytes` and `view`, and move `position` and `stub` alike. */
+  ensure(size: number): void
+}
+
+/**
+ * A stub to be read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reader {
+  /** The whole stub, from where alignment counts. */
+  readonly bytes: Uint8Array
+  readonly littleEndian: boolean
+  /** Whether nobody will write to the bytes any more, so that byte arrays may be views of them. */
+  readonly owned: boolean
+  /** Where to read next. After decoding, behind what was read. */
+  position: number
+}
+
+/**
+ * The encoder and the decoder of a schema.
+ *
+ * **Details**
+ *
+ * Nothing is thrown for any value or stub. After a failure the position of the writer or reader is as it was before. What
+ * follows the value in a stub is left alone.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Codec<A> {
+  /** Writes a value at the writer's position. */
+  encode(writer: Writer, value: A): Result.Result<void, NdrError>
+  /** Reads a value. */
+  decode(reader: Reader): Result.Result<A, NdrError>
+}
+
+/**
+ * Makes a writer for one stub: a little-endian buffer that grows.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeWriter = (): Writer => {
+  let bytes = new Uint8Array(256)
+  let view = new DataView(bytes.buffer)
+  return {
+    position: 0,
+    stub: 0,
+    littleEndian: true,
+    get bytes() {
+      return bytes
+    },
+    get view() {
+      return view
+    },
+    ensure(size) {
+      if (this.position + size <= bytes.length) return
+      const larger = new Uint8Array(Math.max(2 * bytes.length, this.position + size))
+      larger.set(bytes)
+      bytes = larger
+      view = new DataView(bytes.buffer)
+    }
+  }
+}
+
+/**
+ * Makes a reader of a stub. Without options it is little-endian and not owned.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeReader = (
+  bytes: Uint8Array,
+  options?: { readonly littleEndian?: boolean; readonly owned?: boolean }
+): Reader => ({ bytes, littleEndian: options?.littleEndian ?? true, owned: options?.owned ?? false, position: 0 })
+
+const programs = new WeakMap<SchemaAST.AST, Codec<any> | undefined>()
+
+/**
+ * The codec of a schema, or `undefined` for one that has no NDR form. It is compiled once.
+ *
+ * **Details**
+ *
+ * The schema is that of a method's parameters in one direction, `method.in` or `method.out`. A schema made of fields is a
+ * list of parameters, each of them aligned as it needs, the return value being the last one of `out`; any other is the one
+ * parameter. Transformations to an NDR type and checks that were added to one are applied.
+ *
+ * Throws a `TypeError` that says where for a definition that NDR does not have, such as a conformant array that is not the
+ * last field, or a size of a field that is none.
+ *
+ * **Example** (A request and its bytes)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ *
+ * const AddOne = Interface.method({ in: { value: Ndr.Uint32 }, out: { value: Ndr.Uint32 } })
+ *
+ * const writer = Ndr.makeWriter()
+ * Ndr.codecOf(AddOne.in)?.encode(writer, { value: 7 })
+ * writer.bytes.subarray(0, writer.position) // => Uint8Array [7, 0, 0, 0]
+ * ```
+ *
+ * @category codecs
+ * @since 0.1.0
+ */
+export const codecOf = <S extends Parameters>(schema: S): Codec<S["Type"]> | undefined => {
+  if (programs.has(schema.ast)) return programs.get(schema.ast)
+  const program = compile(schema.ast)
+  const codec = program && (program.transforms ? throughSchema(schema, makeCodec(program)) : makeCodec(program))
+  programs.set(schema.ast, codec)
+  return codec
+}
+
+const makeCodec = (program: Program): Codec<unknown> => ({
+  encode: (writer, value) => {
+    const written = writer.position - writer.stub
+    try {
+      const encoder = new Encoder(writer)
+      program.write(encoder, value)
+      encoder.finish()
+      return Result.void
+    } catch (error) {
+      writer.position = writer.stub + written
+      return refused(error)
+    }
+  },
+  decode: (reader) => {
+    try {
+      const decoder = new Decoder(reader)
+      const value = program.read(decoder)
+      reader.position = decoder.position
+      return Result.succeed(value)
+    } catch (error) {
+      return refused(error)
+    }
+  }
+})
+
+const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown> => {
+  const toWire = Schema.encodeUnknownResult(schema)
+  const fromWire = Schema.decodeUnknownResult(schema)
+  const bySchema = ({ message }: Error): NdrError => ndrError(statuses.badStubData, "", message)
+  return {
+    encode: (writer, value) =>
+      Result.flatMap(Result.mapError(toWire(value), bySchema), (encoded) => codec.encode(writer, encoded)),
+    decode: (reader) => {
+      const { position } = reader
+      const decoded = Result.flatMap(codec.decode(reader), (encoded) => Result.mapError(fromWire(encoded), bySchema))
+      if (Result.isFailure(decoded)) reader.position = position
+      return decoded
+    }
+  }
+}
+
+const ndrError = (status: NdrError["status"], path: string, problem: string): NdrError => ({
+  _tag: "NdrError",
+  status,
+  path,
+  message: `${path === "" ? "" : `${path}: `}${problem} (${status})`
+})
+
+const refused = (error: unknown): Result.Result<never, NdrError> => {
+  if (!(error instanceof Refusal)) throw error
+  return Result.fail(ndrError(error.status, formatPath(error.path.toReversed()), error.problem))
+}

@@ -1,0 +1,371 @@
+/**
+ * String bindings: where a server is, in one line of text.
+ *
+ * The grammar is the standard one, `ObjectUUID@ProtocolSequence:NetworkAddress[Endpoint,Option=value,...]`. Only the
+ * protocol sequence and the colon are required.
+ *
+ * | string binding                         | is                                                              |
+ * | -------------------------------------- | --------------------------------------------------------------- |
+ * | `ncacn_ip_tcp:host[8765]`              | TCP                                                             |
+ * | `ncalrpc:[name]`                       | this machine: a Unix socket, or a named pipe on Windows         |
+ * | `ncacn_ip_tls:host[8765]`              | TLS over TCP (our name)                                         |
+ * | `ncacn_ws:host[8080,path=/rpc]`        | WebSocket, one binary frame after the other (our name)          |
+ * | `ncacn_wss:host[443,path=/rpc]`        | WebSocket over TLS (our name)                                   |
+ * | `ncacn_messageport:[name]`             | a `MessagePort`, to and from workers (our name)                 |
+ * | `ncacn_memory:[name]`                  | inside one program, for tests (our name)                        |
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import { ipFromString } from "effect/net/NetAddress"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type { Codes } from "../Status.ts"
+
+// ----------------------------------------------------------------------------
+// models
+// ----------------------------------------------------------------------------
+
+/**
+ * The protocol sequences that a string binding can name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ProtocolSequence =
+  | "ncacn_ip_tcp"
+  | "ncalrpc"
+  | "ncacn_ip_tls"
+  | "ncacn_ws"
+  | "ncacn_wss"
+  | "ncacn_messageport"
+  | "ncacn_memory"
+
+const protocolSequences: ReadonlyArray<string> = [
+  "ncacn_ip_tcp",
+  "ncalrpc",
+  "ncacn_ip_tls",
+  "ncacn_ws",
+  "ncacn_wss",
+  "ncacn_messageport",
+  "ncacn_memory"
+]
+
+/**
+ * The parts of a string binding.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StringBinding {
+  /** The object UUID, in lower case. */
+  readonly object?: string
+  readonly protocol: ProtocolSequence
+  /** Host name or IP address; empty for this machine. An IPv6 address is written without brackets. */
+  readonly address: string
+  /** A port or a name. A server without one is found through the endpoint mapper. */
+  readonly endpoint?: string
+  /** The network options, in the order in which they were written. */
+  readonly options: Readonly<Record<string, string>>
+}
+
+/**
+ * The parts from which a string binding is made.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Parts {
+  readonly object?: string
+  readonly protocol: ProtocolSequence
+  readonly address?: string
+  readonly endpoint?: string | number
+  readonly options?: Readonly<Record<string, string>>
+}
+
+// ----------------------------------------------------------------------------
+// errors
+// ----------------------------------------------------------------------------
+
+type Status = 1700 | 1703 | 1705 | 1706 | 1707 | 1724
+
+const statusNames: { readonly [status in Status]: string } = {
+  1700: "RPC_S_INVALID_STRING_BINDING",
+  1703: "RPC_S_PROTSEQ_NOT_SUPPORTED",
+  1705: "RPC_S_INVALID_STRING_UUID",
+  1706: "RPC_S_INVALID_ENDPOINT_FORMAT",
+  1707: "RPC_S_INVALID_NET_ADDR",
+  1724: "RPC_S_INVALID_NETWORK_OPTIONS"
+}
+
+const StringBindingErrorBase: Schema.Class<
+  StringBindingError,
+  Schema.TaggedStruct<
+    "StringBindingError",
+    {
+      readonly status: Schema.Literals<readonly [1700, 1703, 1705, 1706, 1707, 1724]>
+      readonly input: Schema.String
+      readonly position: Schema.Int
+      readonly detail: Schema.String
+    }
+  >,
+  Cause.YieldableError
+> = Schema.TaggedError<StringBindingError>("@callisto/rpc/StringBindingError")("StringBindingError", {
+  status: Schema.Literals([1700, 1703, 1705, 1706, 1707, 1724]),
+  input: Schema.String,
+  position: Schema.Int,
+  detail: Schema.String
+})
+
+/**
+ * Text that is no string binding. `position` is the index in `input` of the first character that is wrong.
+ *
+ * Windows: 1700 `RPC_S_INVALID_STRING_BINDING`, or, where one part is wrong, 1703 `RPC_S_PROTSEQ_NOT_SUPPORTED`, 1705
+ * `RPC_S_INVALID_STRING_UUID`, 1706 `RPC_S_INVALID_ENDPOINT_FORMAT`, 1707 `RPC_S_INVALID_NET_ADDR`, 1724
+ * `RPC_S_INVALID_NETWORK_OPTIONS`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StringBindingError extends StringBindingErrorBase {
+  get codes(): Codes {
+    return { rpcStatus: { number: this.status, name: statusNames[this.status] } }
+  }
+  override get message(): string {
+    return `Invalid string binding ${JSON.stringify(this.input)}, at position ${this.position}: ${this.detail}.`
+  }
+}
+
+// ----------------------------------------------------------------------------
+// parsing
+// ----------------------------------------------------------------------------
+
+/**
+ * Parses a string binding.
+ *
+ * **Details**
+ *
+ * A backslash takes the character after it literally, in the network address, the endpoint and the options. The
+ * endpoint may also be written `endpoint=value`. `[]` is no endpoint, and the nil UUID no object. The port 0 is for
+ * listening: the system chooses one.
+ *
+ * **Example** (The parts of a string binding)
+ *
+ * ```ts
+ * import { StringBinding } from "@callisto/rpc/dcerpc"
+ * import { Result } from "effect"
+ *
+ * Result.getOrThrow(StringBinding.parse("ncacn_ip_tcp:127.0.0.1[8765]"))
+ * // => { protocol: "ncacn_ip_tcp", address: "127.0.0.1", endpoint: "8765", options: {} }
+ *
+ * const refused = StringBinding.parse("ncacn_ip_tcp:127.0.0.1[99999]")
+ * if (Result.isFailure(refused)) console.log(refused.failure.message)
+ * // Invalid string binding "ncacn_ip_tcp:127.0.0.1[99999]", at position 23: the endpoint is a port, a number from 0 to
+ * // 65535, and "99999" is none.
+ * ```
+ *
+ * @category parsing
+ * @since 0.1.0
+ */
+export const parse = (input: string): Result.Result<StringBinding, StringBindingError> => {
+  const colon = input.indexOf(":")
+  const at = input.lastIndexOf("@", colon)
+  if (colon < 0 || colon === at + 1) {
+    return refuse(
+      input,
+      1700,
+      Math.max(colon, 0),
+      "a protocol sequence and a colon are missing, as in ncacn_ip_tcp:host"
+    )
+  }
+
+  const object = at < 0 ? undefined : input.slice(0, at).toLowerCase()
+  if (object !== undefined && !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(object)) {
+    return refuse(input, 1705, 0, `the object before @ is a UUID, and ${JSON.stringify(object)} is none`)
+  }
+
+  const protocol = input.slice(at + 1, colon)
+  if (!isProtocolSequence(protocol)) {
+    const known = protocolSequences.join(", ")
+    return refuse(input, 1703, at + 1, `the protocol sequence ${JSON.stringify(protocol)} is not one of ${known}`)
+  }
+
+  const addressStart = colon + 1
+  const open = find(input, "[", addressStart, input.length)
+  const stray = find(input, "]", addressStart, open)
+  if (stray < open) return refuse(input, 1700, stray, "a ] without a [ before it")
+  const dangling = findDangling(input, addressStart)
+  if (dangling !== undefined) {
+    return refuse(input, 1700, dangling, "a backslash takes the next character, and none follows")
+  }
+  const address = unescape(input.slice(addressStart, open))
+  const addressProblem = checkAddress(protocol, address)
+  if (addressProblem !== undefined) return refuse(input, 1707, addressStart, addressProblem)
+  if (open === input.length) return Result.succeed(binding(object, protocol, address, undefined, {}))
+
+  const close = find(input, "]", open + 1, input.length)
+  if (close === input.length) return refuse(input, 1700, open, "the [ is not closed")
+  if (close + 1 < input.length) {
+    return refuse(input, 1700, close + 1, `nothing may follow the ]${bracketHint(input, open)}`)
+  }
+
+  let endpoint: string | undefined
+  const options: Record<string, string> = {}
+  for (let start = open + 1, end; start <= close; start = end + 1) {
+    end = find(input, ",", start, close)
+    const equals = find(input, "=", start, end)
+    const name = equals < end ? input.slice(start, equals) : undefined
+    if (name === undefined || name === "endpoint") {
+      const valueStart = name === undefined ? start : equals + 1
+      const value = unescape(input.slice(valueStart, end))
+      if (value === "") {
+        // Only the first place can be left empty: it is the endpoint's.
+        if (start === open + 1) continue
+        return refuse(input, 1700, start, "an option is missing between the commas")
+      }
+      if (endpoint !== undefined) {
+        return refuse(input, 1700, start, "there is an endpoint already; an option is name=value")
+      }
+      const problem = checkEndpoint(protocol, value)
+      if (problem !== undefined) return refuse(input, 1706, valueStart, `${problem}${bracketHint(input, open)}`)
+      endpoint = isPort(protocol) ? String(Number(value)) : value
+    } else {
+      if (!/^[A-Za-z][A-Za-z0-9_-]*$/.test(name)) {
+        return refuse(input, 1724, start, `${JSON.stringify(name)} is no name of an option`)
+      }
+      if (Object.hasOwn(options, name)) return refuse(input, 1724, start, `the option ${name} is given twice`)
+      options[name] = unescape(input.slice(equals + 1, end))
+    }
+  }
+  return Result.succeed(binding(object, protocol, address, endpoint, options))
+}
+
+const nilUuid = "00000000-0000-0000-0000-000000000000"
+
+const binding = (
+  object: string | undefined,
+  protocol: ProtocolSequence,
+  address: string,
+  endpoint: string | undefined,
+  options: Readonly<Record<string, string>>
+): StringBinding => ({
+  ...(object === undefined || object === nilUuid ? {} : { object }),
+  protocol,
+  address,
+  ...(endpoint === undefined ? {} : { endpoint }),
+  options
+})
+
+const isProtocolSequence = (name: string): name is ProtocolSequence => protocolSequences.includes(name)
+
+const refuse = (
+  input: string,
+  status: Status,
+  position: number,
+  detail: string
+): Result.Result<never, StringBindingError> => Result.fail(new StringBindingError({ status, input, position, detail }))
+
+/** The index of the first character that is `wanted` and not escaped, or `end`. */
+const find = (input: string, wanted: string, start: number, end: number): number => {
+  for (let i = start; i < end; i++) {
+    if (input[i] === "\\") i++
+    else if (input[i] === wanted) return i
+  }
+  return end
+}
+
+/** The index of a backslash that nothing follows. */
+const findDangling = (input: string, start: number): number | undefined => {
+  for (let i = start; i < input.length; i++) {
+    if (input[i] === "\\" && ++i === input.length) return i - 1
+  }
+  return undefined
+}
+
+const unescape = (text: string): string => text.replace(/\\([^])/g, "$1")
+
+const isPort = (protocol: ProtocolSequence): boolean =>
+  protocol.startsWith("ncacn_ip_") || protocol.startsWith("ncacn_ws")
+
+const checkAddress = (protocol: ProtocolSequence, address: string): string | undefined => {
+  if (address === "") return undefined
+  if (!isPort(protocol)) return `${protocol} takes no network address, and ${JSON.stringify(address)} stands there`
+  if (isIpAddress(address) || isHostName(address)) return undefined
+  return `${JSON.stringify(address)} is neither a host name nor an IP address`
+}
+
+const isIpAddress = (address: string): boolean =>
+  Result.isSuccess(ipFromString(address.replace(/%[A-Za-z0-9._-]+$/, "")))
+
+// A name that ends in a number would be an IPv4 address, and was found to be none.
+const isHostName = (address: string): boolean =>
+  address.length <= 253 &&
+  address.replace(/\.$/, "").split(".").every((label) =>
+    /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label)
+  ) &&
+  !/(^|\.)[0-9]+\.?$/.test(address)
+
+const checkEndpoint = (protocol: ProtocolSequence, endpoint: string): string | undefined => {
+  if (isPort(protocol)) {
+    return /^[0-9]{1,5}$/.test(endpoint) && Number(endpoint) <= 65535
+      ? undefined
+      : `the endpoint is a port, a number from 0 to 65535, and ${JSON.stringify(endpoint)} is none`
+  }
+  return endpoint.includes("\0") ? "a name holds no NUL character" : undefined
+}
+
+const bracketHint = (input: string, open: number): string =>
+  input[open - 1] === ":" && /^\[[^\]]*:/.test(input.slice(open)) ? "; an IPv6 address is written without brackets" : ""
+
+// ----------------------------------------------------------------------------
+// making and printing
+// ----------------------------------------------------------------------------
+
+/**
+ * Makes a string binding of its parts, which are checked as `parse` checks them.
+ *
+ * **Example** (Composing a string binding)
+ *
+ * ```ts
+ * import { StringBinding } from "@callisto/rpc/dcerpc"
+ * import { Result } from "effect"
+ *
+ * const binding = StringBinding.make({ protocol: "ncacn_ip_tcp", address: "::1", endpoint: 8765 })
+ * Result.map(binding, StringBinding.print) // => ncacn_ip_tcp:::1[8765]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (parts: Parts): Result.Result<StringBinding, StringBindingError> =>
+  parse(compose({
+    ...parts,
+    address: parts.address ?? "",
+    endpoint: parts.endpoint?.toString(),
+    options: parts.options ?? {}
+  }))
+
+/**
+ * Prints a string binding in its canonical form. Parsing what was printed gives an equal string binding.
+ *
+ * @category printing
+ * @since 0.1.0
+ */
+export const print = (self: StringBinding): string => compose(self)
+
+const compose = (parts: {
+  readonly object?: string | undefined
+  readonly protocol: string
+  readonly address: string
+  readonly endpoint?: string | undefined
+  readonly options: Readonly<Record<string, string>>
+}): string => {
+  const object = parts.object === undefined ? "" : `${parts.object}@`
+  const items = Object.entries(parts.options).map(([name, value]) => `${escape(name)}=${escape(value)}`)
+  if (parts.endpoint !== undefined || items.length > 0) items.unshift(escape(parts.endpoint ?? ""))
+  const rest = items.length === 0 ? "" : `[${items.join(",")}]`
+  // Colons of an IPv6 address stay as they are: only the first colon of a string binding means something.
+  return `${object}${parts.protocol}:${parts.address.replace(/[@[\]\\]/g, "\\$&")}${rest}`
+}
+
+const escape = (text: string): string => text.replace(/[@:[\],=\\]/g, "\\$&")

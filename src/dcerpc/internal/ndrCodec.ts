@@ -1,0 +1,1040 @@
+/**
+ * The NDR representation that a schema carries as an annotation, and the compiler that makes a writer and a reader of it.
+ */
+import type * as SchemaAST from "effect/SchemaAST"
+import {
+  type Decoder,
+  type Encoder,
+  type Integer,
+  type Link,
+  makeLink,
+  type Node,
+  Refusal,
+  status,
+  verify,
+  within
+} from "./ndrStream.ts"
+
+// ----------------------------------------------------------------------------
+// representations
+// ----------------------------------------------------------------------------
+
+/** How the values of a schema travel. */
+export type Representation =
+  | { readonly _tag: "Scalar"; readonly scalar: Scalar }
+  | { readonly _tag: "Enum"; readonly size: 2 | 4; readonly numbers: ReadonlyMap<string | number, number> }
+  | { readonly _tag: "Uuid" }
+  | { readonly _tag: "String"; readonly wide: boolean; readonly bound: number | undefined }
+  | { readonly _tag: "Array"; readonly shape: Shape; readonly element: SchemaAST.AST }
+  | { readonly _tag: "Bytes"; readonly shape: Shape }
+  | { readonly _tag: "Struct" }
+  | { readonly _tag: "Union"; readonly discriminant: SchemaAST.AST; readonly arms: ReadonlyArray<Arm> }
+  | { readonly _tag: "Pointer"; readonly kind: "ref" | "unique" | "full"; readonly target: SchemaAST.AST }
+  | {
+    readonly _tag: "Derived"
+    readonly what: "size" | "length" | "switch"
+    readonly field: string
+    readonly type: SchemaAST.AST | undefined
+  }
+
+/** One arm of a union. The default arm has no label; an empty arm has the type `Void`. */
+export interface Arm {
+  readonly label: string | number | undefined
+  readonly type: SchemaAST.AST
+}
+
+/** Which counts an array has on the wire, and what the definition says of them. */
+export interface Shape {
+  readonly conformant: boolean
+  readonly varying: boolean
+  /** The number of elements, or the most of them where the array is varying. */
+  readonly bound: number | undefined
+}
+
+/** The types of which everything else is made. */
+export type Scalar =
+  | "Boolean"
+  | "Char"
+  | "WChar"
+  | "Int8"
+  | "Uint8"
+  | "Int16"
+  | "Uint16"
+  | "Int32"
+  | "Uint32"
+  | "Int64"
+  | "Uint64"
+  | "Float"
+  | "Double"
+
+interface Annotation {
+  readonly representation: Representation
+  /** How many checks the schema had when it got its representation. Those behind them are the user's. */
+  readonly checks: number
+}
+
+const annotationKey = "~callisto/Ndr"
+
+/** The annotation that gives a schema its representation. */
+export const annotationOf = (ast: SchemaAST.AST, representation: Representation): Record<string, Annotation> => ({
+  [annotationKey]: { representation, checks: ast.checks?.length ?? 0 }
+})
+
+const annotationIn = (ast: SchemaAST.AST): Annotation | undefined => {
+  // Annotations stand on the last check where there is one; the latest is the outermost.
+  for (const check of (ast.checks ?? []).toReversed()) {
+    const found = check.annotations?.[annotationKey]
+    if (found !== undefined) return found as Annotation
+  }
+  return ast.annotations?.[annotationKey] as Annotation | undefined
+}
+
+/** The encoded side of a schema that transforms; `undefined` for one that travels as it is. */
+const encodedSideOf = (ast: SchemaAST.AST): SchemaAST.AST | undefined => {
+  if (ast.encoding === undefined) return undefined
+  // A reference pointer to a schema that transforms: its target transforms, not the pointer.
+  const representation = annotationIn(ast)?.representation
+  if (representation?._tag === "Pointer" && representation.target.encoding === ast.encoding) return undefined
+  return ast.encoding[ast.encoding.length - 1]!.to
+}
+
+/** The representation of what a schema travels as. */
+export const representationOf = (ast: SchemaAST.AST): Representation | undefined => {
+  const encoded = encodedSideOf(ast)
+  return encoded === undefined ? annotationIn(ast)?.representation : representationOf(encoded)
+}
+
+// ----------------------------------------------------------------------------
+// the compiler
+// ----------------------------------------------------------------------------
+
+/** A compiled schema. */
+export interface Program {
+  readonly write: (to: Encoder, value: unknown) => void
+  readonly read: (from: Decoder) => unknown
+  /** Whether values go through the schema too, because it transforms them or has checks of its own. */
+  readonly transforms: boolean
+}
+
+/** Thrown for a schema that has no NDR form. */
+const noForm = Symbol("no NDR form")
+
+/**
+ * Compiles the parameters of one direction of a method; `undefined` where the schema has no NDR form. Throws a
+ * `TypeError` for a definition that NDR does not have.
+ */
+export const compile = (ast: SchemaAST.AST): Program | undefined => {
+  const compiler = new Compiler()
+  try {
+    return compiler.program(ast)
+  } catch (error) {
+    if (error === noForm) return undefined
+    if (error instanceof TypeError) {
+      error.message = `NDR, ${formatPath(compiler.path) || "as a whole"}: ${error.message}`
+    }
+    throw error
+  }
+}
+
+/** Writes a path as a program would: `info.names[2]`. */
+export const formatPath = (path: ReadonlyArray<string | number>): string =>
+  path.map((key, i) => typeof key === "number" ? `[${key}]` : i === 0 ? key : `.${key}`).join("")
+
+const refuseDefinition = (problem: string): never => {
+  throw new TypeError(problem)
+}
+
+/** What a reference pointer that takes no place points to. */
+const required = (node: Node): Node => ({
+  ...node,
+  maxCount: node.maxCount && ((value) => node.maxCount!(referent(value))),
+  counts: node.counts && { ...node.counts, of: (value) => node.counts!.of(referent(value)) },
+  write: (to, value) => node.write(to, referent(value))
+})
+
+const unready = (): never => {
+  throw new TypeError("it contains itself without a pointer between")
+}
+
+const makeNode = (): Node => ({
+  ready: false,
+  align: 1,
+  minimum: 0,
+  pointers: false,
+  pointer: undefined,
+  maxCount: undefined,
+  counts: undefined,
+  discriminant: undefined,
+  integer: undefined,
+  write: unready,
+  read: unready,
+  readInto: unready
+})
+
+class Compiler {
+  private transforms = false
+  private shares = false
+  readonly path: Array<string> = []
+  private readonly nodes = new Map<SchemaAST.AST, Node>()
+  // What pointers point to is compiled when the construct that holds them is, so that types may be recursive; then
+  // derived fields find what they are derived from.
+  private readonly targets: Array<() => void> = []
+  private readonly derivations: Array<() => void> = []
+
+  program(ast: SchemaAST.AST): Program {
+    const { write, read } = this.parameters(ast)
+    for (let i = 0; i < this.targets.length; i++) this.targets[i]!()
+    for (const derive of this.derivations) derive()
+    if (this.transforms && this.shares) {
+      return refuseDefinition("full pointers can't be among schemas that transform or check, which copy the objects")
+    }
+    return { write, read, transforms: this.transforms }
+  }
+
+  private parameters(ast: SchemaAST.AST): Pick<Program, "write" | "read"> {
+    const inner = this.encodedSide(ast)
+    if (inner._tag === "Void") return { write: () => {}, read: () => undefined }
+    if (inner._tag === "Objects" && annotationIn(inner) === undefined) return this.fields(inner, true)
+    const node = this.parameter(inner)
+    return {
+      write: (to, value) => to.construct(node, value),
+      read: (from) => {
+        const box = { value: undefined }
+        from.construct(node, box, "value", undefined)
+        return box.value
+      }
+    }
+  }
+
+  /** Goes through transformations, which it notes, to what travels. */
+  private encodedSide(ast: SchemaAST.AST): SchemaAST.AST {
+    const encoded = encodedSideOf(ast)
+    if (encoded !== undefined) {
+      this.transforms = true
+      return this.encodedSide(encoded)
+    }
+    return ast._tag === "Suspend" && annotationIn(ast) === undefined ? this.encodedSide(ast.thunk()) : ast
+  }
+
+  /** Keeps a step for later, which then fails under the path of now. */
+  private later(steps: Array<() => void>, step: () => void): void {
+    const path = [...this.path]
+    steps.push(() => {
+      this.path.splice(0, Infinity, ...path)
+      step()
+      this.path.length = 0
+    })
+  }
+
+  /** A parameter: a reference pointer takes no place there. */
+  private parameter(ast: SchemaAST.AST): Node {
+    const annotation = annotationIn(ast)
+    if (annotation?.representation._tag !== "Pointer" || annotation.representation.kind !== "ref") {
+      return this.complete(this.node(ast))
+    }
+    if ((ast.checks?.length ?? 0) > annotation.checks) this.transforms = true
+    const target = this.parameter(this.encodedSide(annotation.representation.target))
+    return target.pointer === undefined ? required(target) : target
+  }
+
+  private complete(node: Node): Node {
+    return node.ready ? node : unready()
+  }
+
+  /** The node of a schema, which may be in the making: only a pointer may take it before it is ready. */
+  private node(outer: SchemaAST.AST): Node {
+    const ast = this.encodedSide(outer)
+    const known = this.nodes.get(ast)
+    if (known !== undefined) return known
+    const node = makeNode()
+    this.nodes.set(ast, node)
+    const annotation = annotationIn(ast)
+    if (annotation === undefined && ast._tag !== "Objects") throw noForm
+    if ((ast.checks?.length ?? 0) > (annotation?.checks ?? 0)) this.transforms = true
+    Object.assign(node, this.representation(annotation?.representation ?? { _tag: "Struct" }, ast))
+    node.ready = true
+    return node
+  }
+
+  /** The node of a part, which may not hold a conformant array: that is allowed at the end of a structure alone. */
+  private part(ast: SchemaAST.AST): Node {
+    const node = this.complete(this.node(ast))
+    if (node.maxCount !== undefined) {
+      refuseDefinition("a conformant array stands at the end of a structure or behind a pointer")
+    }
+    return node
+  }
+
+  private representation(representation: Representation, ast: SchemaAST.AST): Partial<Node> {
+    switch (representation._tag) {
+      case "Scalar":
+        return scalarNode(representation.scalar)
+      case "Enum":
+        return enumNode(representation.size, representation.numbers)
+      case "Uuid":
+        return { align: 4, minimum: 16, write: writeUuid, read: readUuid }
+      case "String":
+        return stringNode(representation.wide, representation.bound)
+      case "Bytes":
+        return bytesNode(representation.shape)
+      case "Array":
+        return arrayNode(representation.shape, this.element(representation.element))
+      case "Struct":
+        return ast._tag === "Objects" ? this.struct(ast) : refuseDefinition("it is not a structure")
+      case "Union":
+        return this.union(representation.discriminant, representation.arms)
+      case "Pointer":
+        return this.pointer(representation.kind, representation.target)
+      case "Derived":
+        return refuseDefinition("a derived field stands in a structure or among parameters")
+    }
+  }
+
+  private element(ast: SchemaAST.AST): Node {
+    const element = this.part(ast)
+    if (element.counts?.length === true) {
+      refuseDefinition(
+        "the elements of an array can't be varying arrays or strings: put a pointer or a structure between"
+      )
+    }
+    if (element.minimum === 0) refuseDefinition("the elements of an array take at least one byte")
+    return element
+  }
+
+  private struct(ast: SchemaAST.Objects): Partial<Node> {
+    const { all, align, write, read } = this.fields(ast, false)
+    const last = all[all.length - 1]
+    const maxCount = last?.node.maxCount
+    return {
+      align,
+      minimum: all.reduce((sum, { node }) => sum + node.minimum, 0),
+      pointers: all.some(({ node }) => node.pointers),
+      maxCount: maxCount && ((value) => {
+        const values = object(value)
+        try {
+          return maxCount(values[last!.name])
+        } catch (error) {
+          throw within(error, last!.name)
+        }
+      }),
+      write: (to, value) => {
+        to.align(align)
+        write(to, value)
+      },
+      read: (from) => {
+        from.align(align)
+        return read(from)
+      }
+    }
+  }
+
+  /** The fields of a structure, or the parameters of a method. */
+  private fields(ast: SchemaAST.Objects, top: boolean): Fields {
+    if (ast.indexSignatures.length > 0) throw noForm
+    if (ast.checks !== undefined && annotationIn(ast) === undefined) this.transforms = true
+
+    const properties = ast.propertySignatures.map(({ name, type }) => {
+      if (typeof name !== "string") throw noForm
+      const representation = representationOf(type)
+      return { name, type, derived: representation?._tag === "Derived" ? representation : undefined }
+    })
+    const fields = properties.map(({ name, type, derived }, i): Field => {
+      if (derived !== undefined) return { name, type, node: makeNode(), derived: undefined, linked: false }
+      if (type.context?.isOptional) throw noForm
+      return this.at(name, () => {
+        if (name === "__proto__") refuseDefinition("a field can't have this name")
+        const node = top
+          ? this.parameter(this.encodedSide(type))
+          : i === properties.length - 1
+          ? this.complete(this.node(type))
+          : this.part(type)
+        return { name, type, node, derived: undefined, linked: false }
+      })
+    })
+    for (const [i, { name, derived }] of properties.entries()) {
+      if (derived !== undefined) fields[i] = this.at(name, () => this.derived(fields[i]!, derived, fields))
+    }
+    return {
+      all: fields,
+      align: fields.reduce((most, { node }) => Math.max(most, node.align), 1),
+      write: fieldsWriter(fields, top),
+      read: fieldsReader(fields, top)
+    }
+  }
+
+  private derived(
+    self: Field,
+    { what, field, type }: Extract<Representation, { _tag: "Derived" }>,
+    fields: Array<Field>
+  ): Field {
+    const source = fields.findIndex((candidate) => candidate.name === field && candidate.node.ready)
+    if (source < 0) return refuseDefinition(`there is no field ${JSON.stringify(field)}`)
+    const described = fields[source]!
+    fields[source] = { ...described, linked: true }
+    const node = this.part(type ?? discriminantOf(described.type))
+    const { integer } = node
+    if (integer === undefined) return refuseDefinition("its type is not an integer of at most 32 bits")
+    const derived: Derived = { what, source, integer, of: unready }
+    this.later(this.derivations, () => {
+      const of = sourceOf(described.node, what)
+      if (of === undefined) return refuseDefinition(`the field ${JSON.stringify(field)} has no ${what} on the wire`)
+      derived.of = of
+    })
+    return { ...self, node, derived }
+  }
+
+  private union(discriminant: SchemaAST.AST, arms: ReadonlyArray<Arm>): Partial<Node> {
+    const type = this.at("case", () => this.part(discriminant))
+    const { integer } = type
+    if (integer === undefined) return refuseDefinition("its discriminant is not an integer of at most 32 bits")
+    const byNumber = new Map<number, UnionArm>()
+    let rest: UnionArm | undefined
+    let align = type.align
+    let pointers = false
+    for (const { label, type } of arms) {
+      const empty = type._tag === "Void"
+      const node = empty ? undefined : this.at(String(label ?? "default"), () => this.part(type))
+      if (node !== undefined) {
+        align = Math.max(align, node.align)
+        pointers ||= node.pointers
+      }
+      if (label === undefined) rest = { label, node }
+      else byNumber.set(labelNumber(integer, label), { label, node })
+    }
+    const numberOf = (value: unknown): number => {
+      const fields = object(value)
+      const label = rest !== undefined && fields["case"] === undefined ? fields["default"] : fields["case"]
+      const number = integer.numberOf(label)
+      if (byNumber.has(number) ? fields["case"] === undefined : fields["case"] !== undefined || rest === undefined) {
+        throw new Refusal(status.invalidTag, `the union has no such arm: ${show(label)}`)
+      }
+      return number
+    }
+    return {
+      align,
+      minimum: type.minimum,
+      pointers,
+      discriminant: numberOf,
+      write: (to, value) => {
+        const number = numberOf(value)
+        integer.write(to, number)
+        const { node } = byNumber.get(number) ?? rest!
+        if (node === undefined) return
+        const { path } = to
+        if (node.pointers) to.path = { key: "value", parent: path }
+        try {
+          node.write(to, value.value)
+        } catch (error) {
+          throw within(error, "value")
+        }
+        to.path = path
+      },
+      read: (from) => {
+        const number = integer.read(from)
+        const arm = byNumber.get(number) ?? rest
+        if (arm === undefined) throw new Refusal(status.invalidTag, `the union has no arm for ${number}`)
+        const out: Record<string, unknown> = arm.label === undefined
+          ? { default: integer.valueOf(number) }
+          : { case: arm.label }
+        if (arm.node !== undefined) {
+          const { path } = from
+          if (arm.node.pointers) from.path = { key: "value", parent: path }
+          try {
+            readPart(from, arm.node, out, "value", undefined)
+          } catch (error) {
+            throw within(error, "value")
+          }
+          from.path = path
+        }
+        from.discriminant = number
+        return out
+      }
+    }
+  }
+
+  private pointer(kind: "ref" | "unique" | "full", ast: SchemaAST.AST): Partial<Node> {
+    const pointer: { optional: boolean; target: Node | undefined } = { optional: kind !== "ref", target: undefined }
+    if (kind === "full") this.shares = true
+    this.later(this.targets, () => {
+      pointer.target = this.node(ast)
+      if (kind === "full" && pointer.target.pointer !== undefined) {
+        refuseDefinition("a full pointer can't point to a pointer")
+      }
+    })
+    return {
+      align: 4,
+      minimum: 4,
+      pointers: true,
+      pointer,
+      write: kind === "ref"
+        ? (to, value) => to.refer(pointer.target!, pointer.target!.pointer === undefined ? referent(value) : value)
+        : (to, value) => {
+          if (value == null) to.uint32(0)
+          else if (kind === "full") to.share(pointer.target!, value)
+          else to.refer(pointer.target!, value)
+        },
+      readInto: (from, out, key, link) => {
+        out[key] = null
+        const id = from.uint32()
+        if (id === 0 && pointer.optional) return
+        if (kind === "full") from.share(id, pointer.target!, out, key, link)
+        else from.refer(pointer.target!, out, key, link)
+      }
+    }
+  }
+
+  /** Compiles something under a key, which the message of a refusal then names. */
+  private at<A>(key: string, make: () => A): A {
+    this.path.push(key)
+    const made = make()
+    this.path.pop()
+    return made
+  }
+}
+
+// ----------------------------------------------------------------------------
+// fields
+// ----------------------------------------------------------------------------
+
+interface Field {
+  readonly name: string
+  readonly type: SchemaAST.AST
+  readonly node: Node
+  /** For a field whose value another field determines: which field, and what of it. */
+  readonly derived: Derived | undefined
+  /** Whether another field is derived from it. */
+  readonly linked: boolean
+}
+
+interface Derived {
+  readonly what: "size" | "length" | "switch"
+  readonly source: number
+  readonly integer: Integer
+  of: (value: unknown) => number
+}
+
+interface Fields {
+  readonly all: ReadonlyArray<Field>
+  readonly align: number
+  readonly write: (to: Encoder, value: unknown) => void
+  readonly read: (from: Decoder) => unknown
+}
+
+interface UnionArm {
+  readonly label: string | number | undefined
+  readonly node: Node | undefined
+}
+
+const fieldsWriter = (fields: ReadonlyArray<Field>, top: boolean) => (to: Encoder, value: unknown): void => {
+  const values = object(value)
+  const { path } = to
+  let at = 0
+  try {
+    for (let i = 0; i < fields.length; i++) {
+      const { name, node, derived } = fields[i]!
+      at = i
+      if (derived !== undefined) {
+        at = derived.source
+        const count = derived.of(values[fields[at]!.name])
+        at = i
+        derived.integer.write(to, count)
+      } else if (top) {
+        to.construct(node, values[name])
+      } else {
+        if (node.pointers) to.path = { key: name, parent: path }
+        node.write(to, values[name])
+      }
+    }
+  } catch (error) {
+    throw within(error, fields[at]!.name)
+  }
+  to.path = path
+}
+
+const fieldsReader = (fields: ReadonlyArray<Field>, top: boolean) => {
+  const correlated = fields.some(({ linked }) => linked)
+  return (from: Decoder): unknown => {
+    const out: Record<string, unknown> = {}
+    const links: Array<Link> | undefined = correlated ? fields.map(makeLink) : undefined
+    const { path } = from
+    let i = 0
+    try {
+      for (; i < fields.length; i++) {
+        const { name, node, derived, linked } = fields[i]!
+        const link = linked ? links![i] : undefined
+        if (derived !== undefined) {
+          const described = links![derived.source]!
+          described[derived.what] = derived.integer.read(from)
+          verify(described)
+        } else if (top) {
+          from.construct(node, out, name, link)
+        } else {
+          if (node.pointers) from.path = { key: name, parent: path }
+          readPart(from, node, out, name, link)
+        }
+      }
+    } catch (error) {
+      throw within(error, fields[i]!.name)
+    }
+    from.path = path
+    return out
+  }
+}
+
+/** What a field derives from another, through the pointers of that field; nothing of what is null. */
+const sourceOf = (node: Node, what: Derived["what"]): Derived["of"] | undefined => {
+  if (node.pointer === undefined) {
+    return what === "switch" ? node.discriminant : node.counts?.[what] === true ? node.counts.of : undefined
+  }
+  const { optional, target } = node.pointer
+  const of = sourceOf(target!, what)
+  if (of === undefined || !optional) return of && (target!.pointer === undefined ? (value) => of(referent(value)) : of)
+  return what === "switch" ? undefined : (value) => value == null ? 0 : of(value)
+}
+
+/** The type of a union's discriminant, through the pointers to the union. */
+const discriminantOf = (ast: SchemaAST.AST): SchemaAST.AST => {
+  const representation = representationOf(ast)
+  if (representation?._tag === "Pointer") return discriminantOf(representation.target)
+  return representation?._tag === "Union" ? representation.discriminant : refuseDefinition("its field is not a union")
+}
+
+const labelNumber = (integer: Integer, label: string | number): number => {
+  try {
+    return integer.numberOf(label)
+  } catch (error) {
+    return refuseDefinition(error instanceof Refusal ? `the label ${error.problem}` : String(error))
+  }
+}
+
+const readPart = (from: Decoder, node: Node, target: any, key: string | number, link: Link | undefined): void => {
+  if (node.pointer !== undefined) return node.readInto(from, target, key, link)
+  target[key] = node.read(from)
+  if (link !== undefined) from.note(link)
+}
+
+// ----------------------------------------------------------------------------
+// values
+// ----------------------------------------------------------------------------
+
+const show = (value: unknown): string => {
+  const text = typeof value === "string"
+    ? JSON.stringify(value)
+    : typeof value === "object"
+    ? "an object"
+    : String(value)
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text
+}
+
+const refuseValue = (value: unknown, expected: string): never => {
+  throw new Refusal(status.badStubData, `${value === null ? "null" : show(value)} is not ${expected}`)
+}
+
+const object = (value: unknown): Record<string, unknown> =>
+  typeof value === "object" && value !== null ? value as Record<string, unknown> : refuseValue(value, "an object")
+
+const referent = (value: unknown): unknown => {
+  if (value == null) throw new Refusal(status.nullReference, "a reference pointer can't be null")
+  return value
+}
+
+// ----------------------------------------------------------------------------
+// scalars
+// ----------------------------------------------------------------------------
+
+interface ScalarCodec {
+  readonly size: 1 | 2 | 4 | 8
+  readonly write: (to: Encoder, value: unknown) => void
+  readonly read: (from: Decoder) => unknown
+}
+
+const scalar = (
+  size: 1 | 2 | 4 | 8,
+  expected: string,
+  is: (value: any) => boolean,
+  put: (view: DataView, at: number, value: any, littleEndian: boolean) => void,
+  get: (view: DataView, at: number, littleEndian: boolean) => unknown
+): ScalarCodec => ({
+  size,
+  write: (to, value) => {
+    if (!is(value)) refuseValue(value, expected)
+    const at = to.slot(size)
+    put(to.view, at, value, to.littleEndian)
+  },
+  read: (from) => {
+    const at = from.slot(size)
+    return get(from.view, at, from.littleEndian)
+  }
+})
+
+const isNumber = (value: unknown): value is number => typeof value === "number"
+const character = (max: number) => (value: unknown): boolean =>
+  typeof value === "string" && value.length === 1 && value.charCodeAt(0) <= max
+
+const scalars: { readonly [S in Scalar]: ScalarCodec } = {
+  Boolean: scalar(
+    1,
+    "a boolean",
+    (value) => typeof value === "boolean",
+    (view, at, value) => view.setUint8(at, value ? 1 : 0),
+    (view, at) => view.getUint8(at) !== 0
+  ),
+  Char: scalar(
+    1,
+    "a character from U+0000 to U+00FF",
+    character(0xff),
+    (view, at, value) => view.setUint8(at, value.charCodeAt(0)),
+    (view, at) => String.fromCharCode(view.getUint8(at))
+  ),
+  WChar: scalar(
+    2,
+    "one UTF-16 code unit",
+    character(0xffff),
+    (view, at, value, littleEndian) => view.setUint16(at, value.charCodeAt(0), littleEndian),
+    (view, at, littleEndian) => String.fromCharCode(view.getUint16(at, littleEndian))
+  ),
+  Int8: scalar(
+    1,
+    "an integer from -128 to 127",
+    (value) => isNumber(value) && (value << 24) >> 24 === value,
+    (view, at, value) => view.setInt8(at, value),
+    (view, at) => view.getInt8(at)
+  ),
+  Uint8: scalar(
+    1,
+    "an integer from 0 to 255",
+    (value) => isNumber(value) && (value & 0xff) === value,
+    (view, at, value) => view.setUint8(at, value),
+    (view, at) => view.getUint8(at)
+  ),
+  Int16: scalar(
+    2,
+    "an integer from -32768 to 32767",
+    (value) => isNumber(value) && (value << 16) >> 16 === value,
+    (view, at, value, littleEndian) => view.setInt16(at, value, littleEndian),
+    (view, at, littleEndian) => view.getInt16(at, littleEndian)
+  ),
+  Uint16: scalar(
+    2,
+    "an integer from 0 to 65535",
+    (value) => isNumber(value) && (value & 0xffff) === value,
+    (view, at, value, littleEndian) => view.setUint16(at, value, littleEndian),
+    (view, at, littleEndian) => view.getUint16(at, littleEndian)
+  ),
+  Int32: scalar(
+    4,
+    "a signed 32-bit integer",
+    (value) => isNumber(value) && (value | 0) === value,
+    (view, at, value, littleEndian) => view.setInt32(at, value, littleEndian),
+    (view, at, littleEndian) => view.getInt32(at, littleEndian)
+  ),
+  Uint32: scalar(
+    4,
+    "an unsigned 32-bit integer",
+    (value) => isNumber(value) && value >>> 0 === value,
+    (view, at, value, littleEndian) => view.setUint32(at, value, littleEndian),
+    (view, at, littleEndian) => view.getUint32(at, littleEndian)
+  ),
+  Int64: scalar(
+    8,
+    "a signed 64-bit bigint",
+    (value) => typeof value === "bigint" && BigInt.asIntN(64, value) === value,
+    (view, at, value, littleEndian) => view.setBigInt64(at, value, littleEndian),
+    (view, at, littleEndian) => view.getBigInt64(at, littleEndian)
+  ),
+  Uint64: scalar(
+    8,
+    "an unsigned 64-bit bigint",
+    (value) => typeof value === "bigint" && BigInt.asUintN(64, value) === value,
+    (view, at, value, littleEndian) => view.setBigUint64(at, value, littleEndian),
+    (view, at, littleEndian) => view.getBigUint64(at, littleEndian)
+  ),
+  Float: scalar(
+    4,
+    "a number in the range of a float",
+    (value) => isNumber(value) && (Number.isFinite(Math.fround(value)) || !Number.isFinite(value)),
+    (view, at, value, littleEndian) => view.setFloat32(at, value, littleEndian),
+    (view, at, littleEndian) => view.getFloat32(at, littleEndian)
+  ),
+  Double: scalar(
+    8,
+    "a number",
+    isNumber,
+    (view, at, value, littleEndian) => view.setFloat64(at, value, littleEndian),
+    (view, at, littleEndian) => view.getFloat64(at, littleEndian)
+  )
+}
+
+const integers: ReadonlySet<Scalar> = new Set(["Int8", "Uint8", "Int16", "Uint16", "Int32", "Uint32"])
+
+const scalarNode = (name: Scalar): Partial<Node> => {
+  const { size, write, read } = scalars[name]
+  return {
+    align: size,
+    minimum: size,
+    write,
+    read,
+    integer: integers.has(name)
+      ? {
+        write,
+        read: read as (from: Decoder) => number,
+        numberOf: (value) => value as number,
+        valueOf: (number) => number
+      }
+      : undefined
+  }
+}
+
+const enumNode = (size: 2 | 4, numbers: ReadonlyMap<string | number, number>): Partial<Node> => {
+  const { write, read } = scalars[size === 2 ? "Uint16" : "Uint32"]
+  const values = new Map([...numbers].map(([value, number]) => [number, value]))
+  const integer: Integer = {
+    write,
+    read: read as (from: Decoder) => number,
+    numberOf: (value) => {
+      const number = numbers.get(value as string | number)
+      if (number === undefined) throw new Refusal(status.enumRange, `${show(value)} is not in the enumeration`)
+      return number
+    },
+    valueOf: (number) => {
+      const value = values.get(number)
+      if (value === undefined) throw new Refusal(status.enumRange, `${number} is not in the enumeration`)
+      return value
+    }
+  }
+  return {
+    align: size,
+    minimum: size,
+    integer,
+    write: (to, value) => integer.write(to, integer.numberOf(value)),
+    read: (from) => integer.valueOf(integer.read(from))
+  }
+}
+
+// ----------------------------------------------------------------------------
+// UUIDs
+// ----------------------------------------------------------------------------
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+const hex: ReadonlyArray<string> = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
+
+const writeUuid = (to: Encoder, value: unknown): void => {
+  if (typeof value !== "string" || !uuidPattern.test(value)) return refuseValue(value, "a UUID")
+  to.align(4)
+  to.reserve(16)
+  const { bytes, littleEndian, position, view } = to
+  view.setUint32(position, parseInt(value.slice(0, 8), 16), littleEndian)
+  view.setUint16(position + 4, parseInt(value.slice(9, 13), 16), littleEndian)
+  view.setUint16(position + 6, parseInt(value.slice(14, 18), 16), littleEndian)
+  const rest = value.slice(19, 23) + value.slice(24)
+  for (let i = 0; i < 8; i++) bytes[position + 8 + i] = parseInt(rest.slice(2 * i, 2 * i + 2), 16)
+  to.position = position + 16
+}
+
+const readUuid = (from: Decoder): string => {
+  from.align(4)
+  from.require(1, 16)
+  const { bytes, littleEndian, position: at } = from
+  from.position = at + 16
+  const byte = (i: number): string => hex[bytes[at + i]!]!
+  const first = littleEndian
+    ? `${byte(3)}${byte(2)}${byte(1)}${byte(0)}-${byte(5)}${byte(4)}-${byte(7)}${byte(6)}`
+    : `${byte(0)}${byte(1)}${byte(2)}${byte(3)}-${byte(4)}${byte(5)}-${byte(6)}${byte(7)}`
+  return `${first}-${byte(8)}${byte(9)}-${byte(10)}${byte(11)}${byte(12)}${byte(13)}${byte(14)}${byte(15)}`
+}
+
+// ----------------------------------------------------------------------------
+// arrays
+// ----------------------------------------------------------------------------
+
+/** What all arrays have in common. A hoisted count is no part of what it stands before, so it does not align it. */
+const countedNode = (
+  { conformant, varying, bound }: Shape,
+  align: number,
+  minimum: number,
+  of: (value: unknown) => number
+): Partial<Node> => ({
+  align: varying ? Math.max(align, 4) : align,
+  minimum: varying ? 8 : conformant ? 0 : minimum * bound!,
+  maxCount: conformant ? of : undefined,
+  counts: { of, size: conformant, length: varying }
+})
+
+/** Writes the counts that stand with the elements. */
+const writeCounts = (to: Encoder, { varying, bound }: Shape, count: number): void => {
+  if (bound !== undefined && (varying ? count > bound : count !== bound)) {
+    throw new Refusal(status.invalidBound, `${count} elements, and the bound is ${bound}`)
+  }
+  if (varying) {
+    to.uint32(0)
+    to.uint32(count)
+  }
+}
+
+/** Reads the counts that stand with the elements, and gives the number of elements. */
+const readCounts = (from: Decoder, { conformant, varying, bound }: Shape, isString: boolean): number => {
+  const max = conformant ? from.hoisted : bound
+  if (!varying) return max!
+  const offset = from.uint32()
+  const actual = from.uint32()
+  if (isString && offset !== 0) throw new Refusal(status.invalidBound, `a string starts at offset ${offset}`)
+  if (max !== undefined && offset + actual > max) {
+    throw new Refusal(status.invalidBound, `offset ${offset} and ${actual} elements, and the bound is ${max}`)
+  }
+  return actual
+}
+
+const noteCounts = (from: Decoder, max: number, actual: number): void => {
+  from.maxCount = max
+  from.actualCount = actual
+}
+
+const arrayNode = (shape: Shape, element: Node): Partial<Node> => {
+  const elements = (value: unknown): ReadonlyArray<unknown> =>
+    Array.isArray(value) ? value : refuseValue(value, "an array")
+  return {
+    ...countedNode(shape, element.align, element.minimum, (value) => elements(value).length),
+    pointers: element.pointers,
+    write: (to, value) => {
+      const all = elements(value)
+      writeCounts(to, shape, all.length)
+      const { path } = to
+      let i = 0
+      try {
+        for (; i < all.length; i++) {
+          if (element.pointers) to.path = { key: i, parent: path }
+          element.write(to, all[i])
+        }
+      } catch (error) {
+        throw within(error, i)
+      }
+      to.path = path
+    },
+    read: (from) => {
+      const max = from.hoisted
+      const count = readCounts(from, shape, false)
+      from.require(count, element.minimum)
+      const { path } = from
+      const out: Array<unknown> = []
+      let i = 0
+      try {
+        for (; i < count; i++) {
+          if (element.pointers) from.path = { key: i, parent: path }
+          readPart(from, element, out, i, undefined)
+        }
+      } catch (error) {
+        throw within(error, i)
+      }
+      from.path = path
+      noteCounts(from, max, count)
+      return out
+    }
+  }
+}
+
+const bytesNode = (shape: Shape): Partial<Node> => {
+  const bytes = (value: unknown): Uint8Array => value instanceof Uint8Array ? value : refuseValue(value, "a Uint8Array")
+  return {
+    ...countedNode(shape, 1, 1, (value) => bytes(value).length),
+    write: (to, value) => {
+      const all = bytes(value)
+      writeCounts(to, shape, all.length)
+      to.reserve(all.length)
+      to.bytes.set(all, to.position)
+      to.position += all.length
+    },
+    read: (from) => {
+      const max = from.hoisted
+      const count = readCounts(from, shape, false)
+      from.require(count, 1)
+      const at = from.position
+      from.position = at + count
+      noteCounts(from, max, count)
+      return from.owned ? from.bytes.subarray(at, at + count) : from.bytes.slice(at, at + count)
+    }
+  }
+}
+
+// ----------------------------------------------------------------------------
+// strings
+// ----------------------------------------------------------------------------
+
+const stringNode = (wide: boolean, bound: number | undefined): Partial<Node> => {
+  const shape: Shape = { conformant: bound === undefined, varying: true, bound }
+  const unit = wide ? 2 : 1
+  const text = (value: unknown): string => typeof value === "string" ? value : refuseValue(value, "a string")
+  return {
+    ...countedNode(shape, unit, unit, (value) => text(value).length + 1),
+    write: (to, value) => {
+      const string = text(value)
+      writeCounts(to, shape, string.length + 1)
+      to.reserve((string.length + 1) * unit)
+      to.position = wide
+        ? writeWide(string, to.bytes, to.position, to.littleEndian)
+        : writeNarrow(string, to.bytes, to.position)
+    },
+    read: (from) => {
+      const max = from.hoisted
+      const count = readCounts(from, shape, true)
+      from.require(count, unit)
+      const at = from.position
+      const end = at + count * unit
+      if (count === 0 || from.bytes[end - 1] !== 0 || from.bytes[end - unit] !== 0) {
+        throw new Refusal(status.invalidBound, "a string does not end in NUL")
+      }
+      from.position = end
+      noteCounts(from, max, count)
+      return readUnits(from, at, count - 1, wide)
+    }
+  }
+}
+
+const refuseNul = (): never => {
+  throw new Refusal(status.badStubData, "a string that holds NUL ends there for its reader")
+}
+
+const writeWide = (string: string, bytes: Uint8Array, start: number, littleEndian: boolean): number => {
+  const low = littleEndian ? 0 : 1
+  const high = 1 - low
+  let at = start
+  for (let i = 0; i < string.length; i++) {
+    const code = string.charCodeAt(i)
+    if (code === 0) refuseNul()
+    bytes[at + low] = code
+    bytes[at + high] = code >>> 8
+    at += 2
+  }
+  bytes[at] = 0
+  bytes[at + 1] = 0
+  return at + 2
+}
+
+const writeNarrow = (string: string, bytes: Uint8Array, start: number): number => {
+  let at = start
+  for (let i = 0; i < string.length; i++) {
+    const code = string.charCodeAt(i)
+    if (code === 0) refuseNul()
+    if (code > 0xff) refuseValue(string[i], "a character from U+0000 to U+00FF")
+    bytes[at++] = code
+  }
+  bytes[at] = 0
+  return at + 1
+}
+
+const chunk = 4096
+
+/** Reads up to the first NUL, where a reader in C stops. Not by TextDecoder, which replaces lone surrogates. */
+const readUnits = ({ bytes, littleEndian, view }: Decoder, start: number, count: number, wide: boolean): string => {
+  let string = ""
+  let units: Array<number> = []
+  for (let i = 0; i < count; i++) {
+    const unit = wide ? view.getUint16(start + 2 * i, littleEndian) : bytes[start + i]!
+    if (unit === 0) break
+    if (units.push(unit) === chunk) {
+      string += String.fromCharCode.apply(null, units)
+      units = []
+    }
+  }
+  return string + String.fromCharCode.apply(null, units)
+}

@@ -1,0 +1,418 @@
+/**
+ * The two ends of a stub while a value is written or read: positions, alignment, and what pointers and correlated fields
+ * leave to be done later.
+ */
+
+// ----------------------------------------------------------------------------
+// refusals
+// ----------------------------------------------------------------------------
+
+/** The Win32 codes under which a value or a stub is refused. */
+export const status = {
+  nullReference: 1780,
+  enumRange: 1781,
+  badStubData: 1783,
+  invalidTag: 1733,
+  invalidBound: 1734
+} as const
+
+/** The numbers of {@link status}. */
+export type Status = (typeof status)[keyof typeof status]
+
+/** Thrown inside the codec, and caught where it was entered. It collects the path on its way out, innermost first. */
+export class Refusal {
+  readonly path: Array<string | number> = []
+  readonly status: Status
+  readonly problem: string
+  constructor(status: Status, problem: string) {
+    this.status = status
+    this.problem = problem
+  }
+}
+
+/** Adds a step to the path of a refusal; anything else passes as it is. */
+export const within = (error: unknown, key: string | number): unknown => {
+  if (error instanceof Refusal) error.path.push(key)
+  return error
+}
+
+/** Where a pointer stands in the construct that is being written or read, innermost first. */
+export interface Path {
+  readonly key: string | number
+  readonly parent: Path | undefined
+}
+
+/** Adds the path of a pointer to a refusal of what it points to. */
+export const behind = (error: unknown, path: Path | undefined): unknown => {
+  for (let at = path; at !== undefined; at = at.parent) within(error, at.key)
+  return error
+}
+
+/** How deep pointers may nest. It bounds the stack for a hostile stub and for a value that contains itself. */
+export const maxDepth = 256
+
+export const refuseDepth = (): never => {
+  throw new Refusal(status.badStubData, `pointers nest deeper than ${maxDepth}`)
+}
+
+// ----------------------------------------------------------------------------
+// nodes
+// ----------------------------------------------------------------------------
+
+/** A type, compiled. A node that is still being compiled is reached through pointers alone. */
+export interface Node {
+  ready: boolean
+  align: number
+  /** The least number of bytes that a value takes where it stands, without what its pointers point to. */
+  minimum: number
+  /** Whether a value holds pointers, so that something follows the construct that contains it. */
+  pointers: boolean
+  /** For a pointer, which is read with `readInto`: whether it may be null, and what it points to once that is compiled. */
+  pointer: { readonly optional: boolean; target: Node | undefined } | undefined
+  /** For what ends in a conformant array: the count that is written in front of the outermost construct. */
+  maxCount: ((value: unknown) => number) | undefined
+  /** For an array or a string: its number of elements, and the fields that may say it. */
+  counts: { readonly of: (value: unknown) => number; readonly size: boolean; readonly length: boolean } | undefined
+  /** For a union: its discriminant. */
+  discriminant: ((value: unknown) => number) | undefined
+  /** For an integer or an enumeration: the bare number. */
+  integer: Integer | undefined
+  write: (to: Encoder, value: any) => void
+  read: (from: Decoder) => unknown
+  /** Reads a pointer. Its target is stored when it has been read, which may be later. */
+  readInto: (from: Decoder, target: any, key: string | number, link: Link | undefined) => void
+}
+
+/** A number of at most 32 bits that can be a count or a discriminant, and the values that stand for such numbers. */
+export interface Integer {
+  readonly write: (to: Encoder, value: number) => void
+  readonly read: (from: Decoder) => number
+  readonly numberOf: (value: unknown) => number
+  readonly valueOf: (number: number) => string | number
+}
+
+/** What correlated fields and the array or union that they describe said so far. The two must agree. */
+export interface Link {
+  size: number | undefined
+  length: number | undefined
+  switch: number | undefined
+  maxCount: number | undefined
+  actualCount: number | undefined
+  discriminant: number | undefined
+}
+
+export const makeLink = (): Link => ({
+  size: undefined,
+  length: undefined,
+  switch: undefined,
+  maxCount: undefined,
+  actualCount: undefined,
+  discriminant: undefined
+})
+
+/** Refuses where both sides of a correlation are known and differ. */
+export const verify = (link: Link): void => {
+  if (link.size !== undefined && link.maxCount !== undefined && link.size !== link.maxCount) {
+    throw new Refusal(status.invalidBound, `the size is ${link.maxCount}, and the field that says it has ${link.size}`)
+  }
+  if (link.length !== undefined && link.actualCount !== undefined && link.length !== link.actualCount) {
+    throw new Refusal(
+      status.invalidBound,
+      `the length is ${link.actualCount}, and the field that says it has ${link.length}`
+    )
+  }
+  if (link.switch !== undefined && link.discriminant !== undefined && link.switch !== link.discriminant) {
+    throw new Refusal(
+      status.invalidTag,
+      `the discriminant is ${link.discriminant}, and the field that says it has ${link.switch}`
+    )
+  }
+}
+
+// ----------------------------------------------------------------------------
+// writing
+// ----------------------------------------------------------------------------
+
+/** Where the encoder writes. `Ndr.Writer` documents it. */
+export interface Output {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  position: number
+  readonly stub: number
+  readonly littleEndian: boolean
+  ensure(size: number): void
+}
+
+interface PendingWrite {
+  readonly node: Node
+  readonly value: unknown
+  readonly path: Path | undefined
+}
+
+/** Writes one stub. It keeps the output's position to itself until `finish`. */
+export class Encoder {
+  bytes: Uint8Array
+  view: DataView
+  position: number
+  stub: number
+  readonly littleEndian: boolean
+  path: Path | undefined = undefined
+  private pending: Array<PendingWrite> = []
+  private depth = 0
+  private nextId = 0x20000
+  private shared: Map<Node, Map<unknown, number>> | undefined = undefined
+  private readonly output: Output
+
+  constructor(output: Output) {
+    this.output = output
+    this.bytes = output.bytes
+    this.view = output.view
+    this.position = output.position
+    this.stub = output.stub
+    this.littleEndian = output.littleEndian
+  }
+
+  /** Makes room for `size` more bytes. */
+  reserve(size: number): void {
+    if (this.position + size <= this.bytes.length) return
+    this.output.position = this.position
+    this.output.ensure(size)
+    this.bytes = this.output.bytes
+    this.view = this.output.view
+    this.position = this.output.position
+    this.stub = this.output.stub
+  }
+
+  /** Fills up with zeros to a multiple of `size` from the start of the stub. */
+  align(size: number): void {
+    const padding = (this.stub - this.position) & (size - 1)
+    if (padding === 0) return
+    this.reserve(padding)
+    this.bytes.fill(0, this.position, this.position + padding)
+    this.position += padding
+  }
+
+  /** The position of the next `size` bytes, aligned to `size`. */
+  slot(size: number): number {
+    if (((this.stub - this.position) & (size - 1)) !== 0) this.align(size)
+    if (this.position + size > this.bytes.length) this.reserve(size)
+    const at = this.position
+    this.position = at + size
+    return at
+  }
+
+  uint32(value: number): void {
+    const at = this.slot(4)
+    this.view.setUint32(at, value, this.littleEndian)
+  }
+
+  /** Writes a referent id of its own, and what it points to after the outermost construct. */
+  refer(node: Node, value: unknown): void {
+    this.uint32(this.newId())
+    this.pending.push({ node, value, path: this.path })
+  }
+
+  /** The same for a full pointer: an object that was pointed to before is not written again. */
+  share(node: Node, value: unknown): void {
+    if (typeof value !== "object") return this.refer(node, value)
+    this.shared ??= new Map()
+    let ids = this.shared.get(node)
+    if (ids === undefined) this.shared.set(node, ids = new Map())
+    const known = ids.get(value)
+    if (known !== undefined) return this.uint32(known)
+    ids.set(value, this.nextId)
+    this.refer(node, value)
+  }
+
+  /** Writes an outermost construct: a parameter, or what a pointer points to. */
+  construct(node: Node, value: unknown): void {
+    if (node.maxCount !== undefined) this.uint32(node.maxCount(value))
+    if (!node.pointers) return node.write(this, value)
+    if (this.depth === maxDepth) refuseDepth()
+    this.depth++
+    const { pending, path } = this
+    const mine: Array<PendingWrite> = []
+    this.pending = mine
+    this.path = undefined
+    node.write(this, value)
+    for (let i = 0; i < mine.length; i++) {
+      const entry = mine[i]!
+      try {
+        this.construct(entry.node, entry.value)
+      } catch (error) {
+        throw behind(error, entry.path)
+      }
+    }
+    this.pending = pending
+    this.path = path
+    this.depth--
+  }
+
+  finish(): void {
+    this.output.position = this.position
+  }
+
+  private newId(): number {
+    const id = this.nextId
+    this.nextId = id + 4
+    return id
+  }
+}
+
+// ----------------------------------------------------------------------------
+// reading
+// ----------------------------------------------------------------------------
+
+/** What is read. `Ndr.Reader` documents it. */
+export interface Input {
+  readonly bytes: Uint8Array
+  readonly littleEndian: boolean
+  readonly owned: boolean
+  position: number
+}
+
+interface Shared {
+  readonly node: Node
+  known: boolean
+  value: unknown
+  readonly waiting: Array<{ readonly target: any; readonly key: string | number }>
+}
+
+interface PendingRead {
+  readonly node: Node
+  readonly target: any
+  readonly key: string | number
+  readonly link: Link | undefined
+  readonly shared: Shared | undefined
+  readonly path: Path | undefined
+}
+
+/** Reads one stub. */
+export class Decoder {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  readonly end: number
+  readonly littleEndian: boolean
+  readonly owned: boolean
+  position: number
+  path: Path | undefined = undefined
+  /** The count in front of the construct that is being read, for the conformant array at its end. */
+  hoisted = 0
+  /** The counts of the array that was read last, and the discriminant of the union that was read last. */
+  maxCount = 0
+  actualCount = 0
+  discriminant = 0
+  private pending: Array<PendingRead> = []
+  private depth = 0
+  private shared: Map<number, Shared> | undefined = undefined
+
+  constructor(input: Input) {
+    // A subclass may slice without copying, as Node's Buffer does.
+    const { bytes } = input
+    this.bytes = bytes.constructor === Uint8Array
+      ? bytes
+      : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.end = bytes.length
+    this.littleEndian = input.littleEndian
+    this.owned = input.owned
+    this.position = input.position
+  }
+
+  align(size: number): void {
+    this.position = (this.position + size - 1) & -size
+  }
+
+  /** The position of the next `size` bytes, aligned to `size`. */
+  slot(size: number): number {
+    const at = (this.position + size - 1) & -size
+    if (at + size > this.end) this.truncated()
+    this.position = at + size
+    return at
+  }
+
+  /** Refuses a number of elements for which the bytes left can't suffice. */
+  require(count: number, size: number): void {
+    if (count * size > this.end - this.position) this.truncated()
+  }
+
+  uint32(): number {
+    const at = this.slot(4)
+    return this.view.getUint32(at, this.littleEndian)
+  }
+
+  /** Leaves what a pointer points to for later. */
+  refer(node: Node, target: any, key: string | number, link: Link | undefined): void {
+    this.pending.push({ node, target, key, link, shared: undefined, path: this.path })
+  }
+
+  /** The same for a full pointer: a repeated id is the same object. */
+  share(id: number, node: Node, target: any, key: string | number, link: Link | undefined): void {
+    this.shared ??= new Map()
+    const shared = this.shared.get(id)
+    if (shared === undefined) {
+      const added: Shared = { node, known: false, value: undefined, waiting: [] }
+      this.shared.set(id, added)
+      this.pending.push({ node, target, key, link, shared: added, path: this.path })
+    } else if (shared.node !== node) {
+      throw new Refusal(status.badStubData, "a full pointer repeats the id of an object of another type")
+    } else if (shared.known) {
+      target[key] = shared.value
+    } else {
+      shared.waiting.push({ target, key })
+    }
+  }
+
+  /** Reads an outermost construct: a parameter, or what a pointer points to. */
+  construct(node: Node, target: any, key: string | number, link: Link | undefined, shared?: Shared): void {
+    if (node.maxCount !== undefined) this.hoisted = this.uint32()
+    if (!node.pointers) {
+      target[key] = node.read(this)
+      if (link !== undefined) this.note(link)
+      if (shared !== undefined) this.settle(shared, target[key])
+      return
+    }
+    if (this.depth === maxDepth) refuseDepth()
+    this.depth++
+    const { pending, path } = this
+    const mine: Array<PendingRead> = []
+    this.pending = mine
+    this.path = undefined
+    if (node.pointer !== undefined) {
+      node.readInto(this, target, key, link)
+    } else {
+      target[key] = node.read(this)
+      if (link !== undefined) this.note(link)
+      if (shared !== undefined) this.settle(shared, target[key])
+    }
+    for (let i = 0; i < mine.length; i++) {
+      const entry = mine[i]!
+      try {
+        this.construct(entry.node, entry.target, entry.key, entry.link, entry.shared)
+      } catch (error) {
+        throw behind(error, entry.path)
+      }
+    }
+    this.pending = pending
+    this.path = path
+    this.depth--
+  }
+
+  /** Notes the counts and the discriminant of what was just read. */
+  note(link: Link): void {
+    link.maxCount = this.maxCount
+    link.actualCount = this.actualCount
+    link.discriminant = this.discriminant
+    verify(link)
+  }
+
+  truncated(): never {
+    throw new Refusal(status.badStubData, "the stub ends before the value does")
+  }
+
+  private settle(shared: Shared, value: unknown): void {
+    shared.known = true
+    shared.value = value
+    for (const { target, key } of shared.waiting) target[key] = value
+  }
+}

@@ -1,0 +1,1021 @@
+/**
+ * The client's side of the wire: what it sends to a server whose every answer the test writes, and what it makes of the answers.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Option, Queue, Result, Schema, Scope } from "effect"
+import { CloseEvent } from "effect/socket/Socket"
+import { TestClock } from "effect/testing"
+import * as Association from "../../src/dcerpc/Association.ts"
+import * as Ndr from "../../src/dcerpc/Ndr.ts"
+import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
+import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Transport from "../../src/dcerpc/Transport.ts"
+import { Call, Interface, Status } from "../../mod.ts"
+
+class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
+
+const echo = { in: Schema.Uint8Array, out: Schema.Uint8Array }
+
+const IEcho = Interface.make("IEcho", {
+  uuid: "8f1c2d3e-4a5b-4c6d-8e7f-0a1b2c3d4e5f",
+  version: [1, 2],
+  methods: {
+    Echo: Interface.method({ ...echo, aborts: [Interface.abort(77, Refused)] }),
+    Again: Interface.method({ ...echo, idempotent: true }),
+    Tell: Interface.method({ in: Schema.Uint8Array, maybe: true })
+  }
+})
+
+const ISum = Interface.make("ISum", {
+  uuid: "60a15ec5-4de8-11d7-a637-005056a20182",
+  version: [1, 0],
+  methods: { AddOne: Interface.method({ in: { value: Ndr.Int32 }, out: { value: Ndr.Int32 } }) }
+})
+
+// ----------------------------------------------------------------------------
+// a server that does what the test says
+// ----------------------------------------------------------------------------
+
+const mpx = Pdu.flags.concMpx
+const whole = Pdu.flags.firstFrag | Pdu.flags.lastFrag
+const keepsOnOrphan = { result: 3, reason: 2, transferSyntax: Pdu.nilSyntax }
+const noFeatures = { result: 2, reason: 2, transferSyntax: Pdu.nilSyntax }
+const accepted = { result: 0, reason: 0, transferSyntax: binary.id }
+
+type Tag = Pdu.Pdu["_tag"]
+type PduOf<T extends Tag> = Extract<Pdu.Pdu, { readonly _tag: T }>
+
+/** The server's end of a connection. */
+const makePeer = (connection: Transport.Connection) =>
+  Effect.gen(function* () {
+    const { write } = yield* connection.socket.writer
+    const { pull } = yield* connection.socket.reader
+    const parser = Pdu.makeParser({ maxFragment: 65535, owned: true })
+    const closed = yield* Deferred.make<void>()
+    const arrived: Array<Pdu.Pdu> = []
+    /** The next PDU that the client sends, which is of this type. */
+    const take = <T extends Tag>(tag: T): Effect.Effect<PduOf<T>> =>
+      Effect.gen(function* () {
+        while (arrived.length === 0) {
+          for (const chunk of yield* Effect.orDie(pull)) {
+            arrived.push(...parser.push(chunk as Uint8Array) as Array<Pdu.Pdu>)
+          }
+        }
+        const pdu = arrived.shift()!
+        assert.strictEqual(pdu._tag, tag)
+        return pdu as PduOf<T>
+      })
+    const send = (encode: (writer: Pdu.Writer) => void, options?: { readonly littleEndian?: boolean }) =>
+      Effect.suspend(() => {
+        const writer = new Pdu.Writer(options)
+        encode(writer)
+        return Effect.orDie(write(writer.take()))
+      })
+    const ack = (fields: Partial<Pdu.Fields<Pdu.BindAck>> = {}): Effect.Effect<void> =>
+      send((writer) =>
+        Pdu.encodeBindAck(writer, {
+          callId: 1,
+          flags: mpx,
+          maxXmitFrag: 65528,
+          maxRecvFrag: 65528,
+          assocGroupId: 5,
+          secAddr: "",
+          results: [accepted, noFeatures],
+          ...fields
+        })
+      )
+    /** One fragment of a response. */
+    const respond = (callId: number, stub: Uint8Array, fragment = whole, contextId = 0) =>
+      send((writer) => {
+        Pdu.beginResponse(writer, { callId, contextId, cancelCount: 0 })
+        writer.ensure(stub.length)
+        writer.bytes.set(stub, writer.position)
+        writer.position += stub.length
+        Pdu.endMessage(writer, 65528)
+        writer.bytes[writer.start + 3] = fragment
+      })
+    const reply = ({ callId }: Pdu.Request, text: string) => respond(callId, stubOf(text))
+    const fault = ({ callId }: Pdu.Request, status: number, flags = 0) =>
+      send((writer) => Pdu.encodeFault(writer, { callId, contextId: 0, cancelCount: 0, status, flags }))
+    /** Nothing more arrives, and the client has closed the connection. */
+    const isClosed = Effect.map(Effect.flip(pull), () => true)
+    return {
+      take,
+      send,
+      ack,
+      respond,
+      reply,
+      fault,
+      isClosed,
+      bytes: (bytes: Uint8Array) => Effect.orDie(write(bytes)),
+      close: Deferred.succeed(closed, undefined),
+      reset: Effect.andThen(Effect.orDie(write(new CloseEvent(1006))), Deferred.succeed(closed, undefined)),
+      closed: Deferred.await(closed)
+    }
+  })
+
+type Peer = Effect.Success<ReturnType<typeof makePeer>>
+
+const bytesOf = (text: string) => new TextEncoder().encode(text)
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
+
+/** The stub with which a routine of `Echo` answers. */
+const stubOf = (text: string): Uint8Array => {
+  const writer = new Pdu.Writer()
+  binary.codec(IEcho.methods.Echo)!.writeResults(writer, bytesOf(text))
+  return writer.take()
+}
+
+const inputOf = ({ stub }: Pdu.Request): string => {
+  const read = binary.codec(IEcho.methods.Echo)!.readArguments(stub, true)
+  return "problem" in read ? read.problem : textOf(read.value.input as Uint8Array)
+}
+
+const address = "ncacn_memory:[raw]"
+
+/** Listens, and gives the connections one after another. */
+const listen = Effect.gen(function* () {
+  const transport = yield* Transport.Transport
+  const peers = yield* Queue.unbounded<Peer>()
+  yield* transport.listen(Result.getOrThrow(StringBinding.parse(address)), (connection) =>
+    makePeer(connection).pipe(
+      Effect.flatMap((peer) => Effect.andThen(Queue.offer(peers, peer), peer.closed)),
+      Effect.orDie
+    ))
+  return Queue.take(peers)
+})
+
+/** A binding, and the connection on which it was bound. */
+const setUp = (options?: Association.Options, fields?: Partial<Pdu.Fields<Pdu.BindAck>>) =>
+  Effect.gen(function* () {
+    const accept = yield* listen
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const binding = yield* Effect.forkChild(Scope.provide(Association.bind(IEcho, address, options), scope))
+    const peer = yield* accept
+    yield* peer.take("Bind")
+    yield* peer.ack(fields)
+    const store = yield* Fiber.join(binding)
+    /** Takes one more connection and binds it. */
+    const acceptBound = Effect.gen(function* () {
+      const peer = yield* accept
+      const bind = yield* peer.take("Bind")
+      yield* peer.ack({ ...fields, callId: bind.callId })
+      return Object.assign(peer, { bind })
+    })
+    const begin = (text: string, method: "Echo" | "Again" = "Echo") =>
+      Effect.flatMap(Call.make(store), (call) => Call.begin(call, method as "Echo", bytesOf(text)))
+    return { accept, acceptBound, begin, close: Scope.close(scope, Exit.void), peer, store }
+  })
+
+const join = (pending: Effect.Success<ReturnType<Effect.Success<ReturnType<typeof setUp>>["begin"]>>) =>
+  Effect.map(Call.join(pending), textOf)
+
+const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
+
+const isWaiting = <A, E>(fiber: Fiber.Fiber<A, E>) => Effect.map(settle, () => fiber.pollUnsafe() === undefined)
+
+const wire = <E>(name: string, test: Effect.Effect<unknown, E, Scope.Scope | Transport.Transport>) =>
+  it.effect(name, () => Effect.provide(test, Transport.memory))
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
+
+/** The tag of the failure, and its status. */
+const failure = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(effect), (error) => [error._tag, (error as { readonly status?: number }).status])
+
+const lost = ["RpcTransportError", 1726]
+const unavailable = ["RpcTransportError", 1722]
+
+// ----------------------------------------------------------------------------
+// binding
+// ----------------------------------------------------------------------------
+
+describe("a bind", () => {
+  wire(
+    "proposes the interface and the features, byte for byte",
+    Effect.gen(function* () {
+      const transport = yield* Transport.Transport
+      const first = yield* Deferred.make<Uint8Array>()
+      yield* transport.listen(Result.getOrThrow(StringBinding.parse(address)), ({ socket }) =>
+        Effect.gen(function* () {
+          const { pull } = yield* socket.reader
+          yield* Deferred.succeed(first, (yield* pull)[0] as Uint8Array)
+        }).pipe(Effect.ignore))
+      yield* failure(Association.bind(ISum, address))
+      const iface = "c55ea160e84dd711a637005056a20182" + "01000000"
+      assert.strictEqual(
+        hex(yield* Deferred.await(first)),
+        "05000b13100000007400000001000000" + "d016d01600000000" + "02000000" +
+          `00000100${iface}045d888aeb1cc9119fe808002b10486002000000` +
+          `01000100${iface}2c1cb76c129840450200000000000000` + "01000000"
+      )
+    })
+  )
+
+  wire(
+    "of an interface with ordinary schemas proposes Callisto's own syntax and larger fragments",
+    Effect.gen(function* () {
+      const accept = yield* listen
+      yield* Effect.forkScoped(Association.bind(IEcho, address))
+      const bind = yield* (yield* accept).take("Bind")
+      assert.strictEqual(bind.flags, whole | mpx)
+      assert.deepStrictEqual([bind.maxXmitFrag, bind.maxRecvFrag, bind.assocGroupId], [65528, 65528, 0])
+      const abstractSyntax = { uuid: IEcho.uuid, major: 1, minor: 2 }
+      const features = { uuid: "6cb71c2c-9812-4540-0200-000000000000", major: 1, minor: 0 }
+      assert.deepStrictEqual(bind.contextElements, [
+        { contextId: 0, abstractSyntax, transferSyntaxes: [binary.id] },
+        { contextId: 1, abstractSyntax, transferSyntaxes: [features] }
+      ])
+    })
+  )
+
+  const refused = (
+    name: string,
+    answer: (peer: Peer) => Effect.Effect<unknown>,
+    expected: ReadonlyArray<unknown>,
+    detail: string
+  ) =>
+    wire(
+      name,
+      Effect.gen(function* () {
+        const accept = yield* listen
+        const binding = yield* Effect.forkChild(Association.bind(IEcho, address))
+        const peer = yield* accept
+        yield* peer.take("Bind")
+        yield* answer(peer)
+        const error = yield* Effect.flip(Fiber.join(binding))
+        assert.deepStrictEqual([error._tag, "status" in error ? error.status : undefined], expected)
+        assert.include(error.message, detail)
+        assert.isTrue(yield* peer.isClosed)
+      })
+    )
+  const nak = (rejectReason: number) => (peer: Peer) =>
+    peer.send((writer) => Pdu.encodeBindNak(writer, { callId: 1, rejectReason }))
+  const ack = (fields: Partial<Pdu.Fields<Pdu.BindAck>>) => (peer: Peer) => peer.ack(fields)
+  const rejected = (result: number, reason: number) =>
+    ack({ results: [{ result, reason, transferSyntax: Pdu.nilSyntax }, noFeatures] })
+
+  refused("that is refused without a reason", nak(0), unavailable, "it gave no reason")
+  refused("that is refused for congestion", nak(1), unavailable, "congested")
+  refused("that is refused for a limit", nak(2), unavailable, "limits")
+  refused("that is refused for the version", nak(4), unavailable, "another version of the protocol")
+  refused("that is refused for an unknown reason", nak(99), unavailable, "reason 99")
+  refused("whose interface is unknown", rejected(2, 1), ["UnknownInterface", undefined], "version 1.2")
+  refused("whose transfer syntax is unknown", rejected(2, 2), unavailable, "no such transfer syntax")
+  refused("whose context is above a limit", rejected(2, 3), unavailable, "limits")
+  refused("whose interface the user rejects", rejected(1, 0), unavailable, "result 1")
+  refused("with one answer only", ack({ results: [accepted] }), unavailable, "1 presentation contexts")
+  refused(
+    "with an answer too many",
+    ack({ results: [accepted, noFeatures, noFeatures] }),
+    unavailable,
+    "3 presentation"
+  )
+  refused(
+    "with another transfer syntax than was proposed",
+    ack({ results: [{ ...accepted, transferSyntax: ndr20.id }, noFeatures] }),
+    unavailable,
+    "not proposed"
+  )
+  refused("with fragments below the least size", ack({ maxRecvFrag: 1431 }), unavailable, "1431 bytes")
+  refused(
+    "that is answered with garbage",
+    (peer) => peer.bytes(new Uint8Array(64).fill(7)),
+    unavailable,
+    "the bind was"
+  )
+  refused("that is answered with something else", (peer) => peer.respond(1, Uint8Array.of(0)), unavailable, "Response")
+  refused("whose connection is closed", (peer) => peer.close, unavailable, "while it was being bound")
+
+  wire(
+    "is given up after the connect timeout",
+    Effect.gen(function* () {
+      const accept = yield* listen
+      const binding = yield* Effect.forkChild(Association.bind(IEcho, address, { connectTimeout: "3 seconds" }))
+      const peer = yield* accept
+      yield* peer.take("Bind")
+      // A drop at a time does not help.
+      yield* peer.bytes(Uint8Array.of(5, 0, 12))
+      yield* TestClock.adjust("2999 millis")
+      assert.isTrue(yield* isWaiting(binding))
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* failure(Fiber.join(binding)), unavailable)
+      assert.isTrue(yield* peer.isClosed)
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// requests and replies
+// ----------------------------------------------------------------------------
+
+describe("requests and replies", () => {
+  wire(
+    "a request is cut into fragments that the server receives",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp({}, { maxRecvFrag: 2048 })
+      const text = "x".repeat(5000)
+      const pending = yield* begin(text)
+      const fragments = [yield* peer.take("Request"), yield* peer.take("Request"), yield* peer.take("Request")]
+      assert.deepStrictEqual(
+        fragments.map(({ flags }) => flags & whole),
+        [Pdu.flags.firstFrag, 0, Pdu.flags.lastFrag]
+      )
+      for (const { stub } of fragments) assert.isAtMost(stub.length + 24, 2048)
+      const stub = new Uint8Array(fragments.flatMap(({ stub }) => [...stub]))
+      assert.strictEqual(inputOf({ ...fragments[0]!, stub }), text)
+      yield* peer.reply(fragments[0]!, "done")
+      assert.strictEqual(yield* join(pending), "done")
+    })
+  )
+
+  wire(
+    "responses whose fragments interleave are put together by their call",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      const two = yield* begin("two")
+      const [a, b] = [(yield* peer.take("Request")).callId, (yield* peer.take("Request")).callId]
+      const [left, right] = [stubOf("left hand"), stubOf("right hand")]
+      yield* peer.respond(a, left.slice(0, 4), Pdu.flags.firstFrag)
+      yield* peer.respond(b, right.slice(0, 2), Pdu.flags.firstFrag)
+      yield* peer.respond(a, left.slice(4, 6), 0)
+      yield* peer.respond(b, right.slice(2), Pdu.flags.lastFrag)
+      yield* peer.respond(a, left.slice(6), Pdu.flags.lastFrag)
+      assert.deepStrictEqual([yield* join(one), yield* join(two)], ["left hand", "right hand"])
+    })
+  )
+
+  wire(
+    "what is said of an unknown call is dropped",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const pending = yield* begin("one")
+      const request = yield* peer.take("Request")
+      yield* peer.reply({ ...request, callId: 4711 }, "wrong")
+      yield* peer.fault({ ...request, callId: 4711 }, 5)
+      yield* peer.reply(request, "right")
+      assert.strictEqual(yield* join(pending), "right")
+    })
+  )
+
+  wire(
+    "a server may write its numbers with the other end first",
+    Effect.gen(function* () {
+      const accept = yield* listen
+      const binding = yield* Effect.forkChild(Association.bind(ISum, address))
+      const peer = yield* accept
+      yield* peer.take("Bind")
+      const big = { littleEndian: false }
+      yield* peer.send((writer) =>
+        Pdu.encodeBindAck(writer, {
+          callId: 1,
+          flags: mpx,
+          maxXmitFrag: 5840,
+          maxRecvFrag: 5840,
+          assocGroupId: 5,
+          secAddr: "",
+          results: [{ ...accepted, transferSyntax: ndr20.id }, noFeatures]
+        }), big)
+      const sum = yield* Fiber.join(binding)
+      const adding = yield* Effect.forkChild(Call.invoke(sum, "AddOne", { value: 0x01020303 }))
+      const { callId } = yield* peer.take("Request")
+      yield* peer.send((writer) => {
+        Pdu.beginResponse(writer, { callId, contextId: 0, cancelCount: 0 })
+        ndr20.codec(ISum.methods.AddOne)!.writeResults(writer, { value: 0x01020304 })
+        Pdu.endMessage(writer, 5840)
+      }, big)
+      assert.deepStrictEqual(yield* Fiber.join(adding), { value: 0x01020304 })
+    })
+  )
+
+  wire(
+    "each fault is what the call declares, a cancel, or its number",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const faulted = (status: number, flags = 0) =>
+        Effect.gen(function* () {
+          const pending = yield* begin("one")
+          yield* peer.fault(yield* peer.take("Request"), status, flags)
+          return yield* Effect.flip(Call.join(pending))
+        })
+      const { didNotExecute } = Pdu.flags
+      assert.deepStrictEqual(yield* faulted(77), new Refused())
+      assert.deepStrictEqual(yield* faulted(0x1c00000d), new Status.CallCancelled({ didNotExecute: false }))
+      assert.deepStrictEqual(yield* faulted(1818, didNotExecute), new Status.CallCancelled({ didNotExecute: true }))
+      assert.deepStrictEqual(yield* faulted(78), new Status.RpcFault({ code: 78, didNotExecute: false }))
+      assert.deepStrictEqual(
+        yield* faulted(0x1c010014, didNotExecute),
+        new Status.RpcFault({ code: 0x1c010014, didNotExecute: true })
+      )
+      assert.deepStrictEqual(yield* faulted(0), new Status.RpcFault({ code: 0x1c01000b, didNotExecute: false }))
+    })
+  )
+
+  wire(
+    "a fault discards the response that had begun",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const pending = yield* begin("one")
+      const request = yield* peer.take("Request")
+      yield* peer.respond(request.callId, Uint8Array.of(0, 1), Pdu.flags.firstFrag)
+      yield* peer.fault(request, 78)
+      yield* peer.respond(request.callId, Uint8Array.of(2), Pdu.flags.lastFrag)
+      assert.strictEqual((yield* Effect.flip(Call.join(pending)))._tag, "RpcFault")
+      const next = yield* begin("two")
+      yield* peer.reply(yield* peer.take("Request"), "fine")
+      assert.strictEqual(yield* join(next), "fine")
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// one call at a time
+// ----------------------------------------------------------------------------
+
+describe("a server that carries one call at a time on a connection", () => {
+  wire(
+    "gets the calls of a causal binding one after another, in the order of their begin",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp({}, { flags: 0 })
+      const one = yield* begin("one")
+      const two = yield* Effect.forkChild(begin("two"))
+      yield* settle
+      const three = yield* Effect.forkChild(begin("three"))
+      assert.isTrue(yield* isWaiting(two))
+      const first = yield* peer.take("Request")
+      yield* peer.reply(first, "1")
+      assert.strictEqual(yield* join(one), "1")
+      const second = yield* peer.take("Request")
+      assert.deepStrictEqual([inputOf(first), inputOf(second)], ["one", "two"])
+      assert.isTrue(yield* isWaiting(three))
+      yield* peer.reply(second, "2")
+      assert.strictEqual(yield* join(yield* Fiber.join(two)), "2")
+      assert.strictEqual(inputOf(yield* peer.take("Request")), "three")
+    })
+  )
+
+  wire(
+    "gets those of another one on several connections of one group, which are closed when nobody uses them",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp({ causal: false, maximumConnections: 2 }, { flags: 0 })
+      const one = yield* begin("one")
+      const beginning = yield* Effect.forkChild(begin("two"))
+      const second = yield* acceptBound
+      assert.strictEqual(second.bind.assocGroupId, 5)
+      const two = yield* Fiber.join(beginning)
+      const waiting = yield* Effect.forkChild(begin("three"))
+      assert.isTrue(yield* isWaiting(waiting))
+
+      yield* second.reply(yield* second.take("Request"), "2")
+      assert.strictEqual(yield* join(two), "2")
+      const three = yield* Fiber.join(waiting)
+      const first = yield* peer.take("Request")
+      assert.strictEqual(inputOf(first), "one")
+      yield* second.reply(yield* second.take("Request"), "3")
+      assert.strictEqual(yield* join(three), "3")
+
+      // The other one is used, even if its call takes long.
+      yield* TestClock.adjust("30 seconds")
+      assert.isTrue(yield* second.isClosed)
+      yield* peer.reply(first, "1")
+      assert.strictEqual(yield* join(one), "1")
+      yield* TestClock.adjust("30 seconds")
+      const last = yield* begin("last")
+      yield* peer.reply(yield* peer.take("Request"), "4")
+      assert.strictEqual(yield* join(last), "4")
+    })
+  )
+
+  wire(
+    "is told of an orphan at the cost of the connection, and the next call has another one",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp({}, { flags: 0 })
+      const one = yield* begin("one")
+      yield* Call.cancel(one)
+      yield* peer.take("Request")
+      yield* peer.take("CoCancel")
+      yield* peer.take("Orphaned")
+      assert.isTrue(yield* peer.isClosed)
+      const beginning = yield* Effect.forkChild(begin("two"))
+      const second = yield* acceptBound
+      assert.strictEqual(second.bind.assocGroupId, 0)
+      yield* second.reply(yield* second.take("Request"), "2")
+      assert.strictEqual(yield* join(yield* Fiber.join(beginning)), "2")
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// cancelling
+// ----------------------------------------------------------------------------
+
+describe("cancelling", () => {
+  wire(
+    "patiently sends one cancel and gives the server's answer",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      yield* Call.cancel(one, { timeout: Infinity })
+      yield* Call.cancel(one, { timeout: "1 minute" })
+      const request = yield* peer.take("Request")
+      assert.strictEqual((yield* peer.take("CoCancel")).callId, request.callId)
+      yield* peer.reply(request, "still")
+      assert.strictEqual(yield* join(one), "still")
+      // Nothing else was sent.
+      yield* begin("two")
+      yield* peer.take("Request")
+    })
+  )
+
+  wire(
+    "gives up after its timeout; with nobody else on the connection the server is told",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      yield* Call.cancel(one, { timeout: "1 second" })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Effect.flip(Call.finish(one)))._tag, "CallCancelled")
+      yield* peer.take("Request")
+      yield* peer.take("CoCancel")
+      yield* peer.take("Orphaned")
+      assert.isTrue(yield* peer.isClosed)
+      const next = yield* Effect.forkChild(begin("two"))
+      yield* (yield* acceptBound).take("Request")
+      yield* Fiber.join(next)
+    })
+  )
+
+  wire(
+    "abortively costs the other calls nothing: the late reply is dropped",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      const two = yield* begin("two")
+      const [first, second] = [yield* peer.take("Request"), yield* peer.take("Request")]
+      yield* Call.cancel(one)
+      assert.deepStrictEqual(
+        yield* Effect.flip(Call.finish(one)),
+        new Status.CallCancelled({ didNotExecute: false })
+      )
+      yield* peer.take("CoCancel")
+      yield* peer.reply(first, "late")
+      yield* peer.reply(second, "2")
+      assert.strictEqual(yield* join(two), "2")
+      yield* begin("three")
+      yield* peer.take("Request")
+    })
+  )
+
+  wire(
+    "sends an orphan beside other calls where the server keeps the connection then",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp({}, { results: [accepted, keepsOnOrphan] })
+      const one = yield* begin("one")
+      const two = yield* begin("two")
+      const [first, second] = [yield* peer.take("Request"), yield* peer.take("Request")]
+      yield* Call.cancel(one)
+      yield* peer.take("CoCancel")
+      assert.strictEqual((yield* peer.take("Orphaned")).callId, first.callId)
+      yield* peer.reply(second, "2")
+      assert.strictEqual(yield* join(two), "2")
+      const three = yield* begin("three")
+      yield* Call.cancel(three)
+      yield* peer.take("Request")
+      yield* peer.take("CoCancel")
+      yield* peer.take("Orphaned")
+      yield* begin("four")
+      yield* peer.take("Request")
+    })
+  )
+
+  wire(
+    "an object that is released is orphaned, or cancelled where an orphan would cost other calls",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const two = yield* begin("two")
+      const second = yield* peer.take("Request")
+      yield* Effect.scoped(begin("one"))
+      const first = yield* peer.take("Request")
+      assert.strictEqual((yield* peer.take("CoCancel")).callId, first.callId)
+      // Cancelled already: told once.
+      yield* Effect.scoped(Effect.flatMap(begin("three"), (pending) => Call.cancel(pending, { timeout: Infinity })))
+      yield* peer.take("Request")
+      yield* peer.take("CoCancel")
+      yield* peer.reply(second, "2")
+      assert.strictEqual(yield* join(two), "2")
+      yield* Effect.scoped(begin("four"))
+      yield* peer.take("Request")
+      yield* peer.take("Orphaned")
+      assert.isTrue(yield* peer.isClosed)
+    })
+  )
+
+  wire(
+    "is what a call timeout does",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp({ callTimeout: "5 seconds" })
+      const one = yield* begin("one")
+      yield* TestClock.adjust("3 seconds")
+      const two = yield* begin("two")
+      const [, second] = [yield* peer.take("Request"), yield* peer.take("Request")]
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Effect.flip(Call.finish(one)))._tag, "CallCancelled")
+      yield* peer.take("CoCancel")
+      assert.strictEqual((yield* Effect.flip(Call.finish(two)))._tag, "CallPending")
+      yield* peer.reply(second, "2")
+      assert.strictEqual(yield* join(two), "2")
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// the end of a connection
+// ----------------------------------------------------------------------------
+
+/** More than the transport holds: while the server does not read, nothing behind it leaves. */
+const large = "x".repeat(200_000)
+
+describe("when a connection is lost", () => {
+  wire(
+    "what was sent ends with 1726, and the next call connects again",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      yield* peer.take("Request")
+      yield* peer.reset
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+      const beginning = yield* Effect.forkChild(begin("two"))
+      const second = yield* acceptBound
+      assert.strictEqual(second.bind.assocGroupId, 0)
+      const two = yield* Fiber.join(beginning)
+      yield* second.reply(yield* second.take("Request"), "2")
+      assert.strictEqual(yield* join(two), "2")
+    })
+  )
+
+  wire(
+    "what has certainly not left is sent on another one, before what begins later",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin(large)
+      yield* settle
+      const two = yield* begin("two")
+      const three = yield* begin("three")
+      yield* peer.reset
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+      const four = yield* Effect.forkChild(begin("four"))
+      const second = yield* acceptBound
+      const requests = [yield* second.take("Request"), yield* second.take("Request"), yield* second.take("Request")]
+      assert.deepStrictEqual(requests.map(inputOf), ["two", "three", "four"])
+      for (const request of requests) yield* second.reply(request, inputOf(request))
+      assert.deepStrictEqual([yield* join(two), yield* join(three)], ["two", "three"])
+      assert.strictEqual(yield* join(yield* Fiber.join(four)), "four")
+    })
+  )
+
+  wire(
+    "and there is no other one, that ends with 1722: it did not execute",
+    Effect.gen(function* () {
+      const { accept, begin, peer } = yield* setUp()
+      const one = yield* begin(large, "Again")
+      yield* settle
+      const two = yield* begin("two")
+      yield* peer.reset
+      yield* (yield* accept).close
+      // The first may have run.
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+      const error = yield* Effect.flip(Call.join(two))
+      assert.deepStrictEqual([error._tag, "didNotExecute" in error && error.didNotExecute], ["RpcTransportError", true])
+    })
+  )
+
+  wire(
+    "a call of an idempotent method is sent once more, and once only",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin("one", "Again")
+      yield* peer.take("Request")
+      yield* peer.reset
+      const second = yield* acceptBound
+      const again = yield* second.take("Request")
+      assert.strictEqual(inputOf(again), "one")
+      // It did not execute there, but perhaps before.
+      yield* second.fault(again, 78, Pdu.flags.didNotExecute)
+      assert.deepStrictEqual(
+        yield* Effect.flip(Call.join(one)),
+        new Status.RpcFault({ code: 78, didNotExecute: false })
+      )
+
+      const two = yield* begin("two", "Again")
+      yield* second.take("Request")
+      yield* second.reset
+      const third = yield* acceptBound
+      yield* third.take("Request")
+      yield* third.reset
+      assert.deepStrictEqual(yield* failure(Call.join(two)), lost)
+    })
+  )
+
+  wire(
+    "a call that may have run before did so, even if it was not sent a second time",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin("one", "Again")
+      yield* peer.take("Request")
+      yield* peer.send((writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
+      yield* settle
+      const beginning = yield* Effect.forkChild(begin(large))
+      const second = yield* acceptBound
+      yield* Fiber.join(beginning)
+      yield* settle
+      // Now it waits behind the large one.
+      yield* peer.reset
+      yield* settle
+      yield* second.reset
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+    })
+  )
+
+  wire(
+    "a call that waits to be sent again can be cancelled, and is not sent then",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin(large, "Again")
+      yield* settle
+      const two = yield* begin("two")
+      const three = yield* begin("three")
+      yield* peer.reset
+      yield* settle
+      yield* Call.cancel(one)
+      yield* Call.cancel(two, { timeout: Infinity })
+      assert.deepStrictEqual(
+        [yield* Effect.flip(Call.finish(one)), yield* Effect.flip(Call.finish(two))],
+        [new Status.CallCancelled({ didNotExecute: false }), new Status.CallCancelled({ didNotExecute: true })]
+      )
+      const second = yield* acceptBound
+      const request = yield* second.take("Request")
+      assert.strictEqual(inputOf(request), "three")
+      yield* second.reply(request, "3")
+      assert.strictEqual(yield* join(three), "3")
+    })
+  )
+
+  wire(
+    "a cancelled call is not sent again",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const one = yield* begin("one", "Again")
+      yield* Call.cancel(one, { timeout: Infinity })
+      yield* peer.take("Request")
+      yield* peer.reset
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+    })
+  )
+
+  wire(
+    "what had arrived still counts when nothing can be sent any more",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      yield* peer.reply(yield* peer.take("Request"), "1")
+      yield* peer.close
+      const two = yield* begin("two")
+      assert.strictEqual(yield* join(one), "1")
+      assert.deepStrictEqual(yield* failure(Call.join(two)), lost)
+      const three = yield* Effect.forkChild(begin("three"))
+      yield* (yield* acceptBound).take("Request")
+      yield* Fiber.join(three)
+    })
+  )
+
+  wire(
+    "because the server shuts down, its calls go on, and the next one is on another",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      const request = yield* peer.take("Request")
+      yield* peer.send((writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
+      yield* settle
+      const beginning = yield* Effect.forkChild(begin("two"))
+      const second = yield* acceptBound
+      assert.strictEqual(second.bind.assocGroupId, 0)
+      yield* second.take("Request")
+      yield* peer.reply(request, "1")
+      assert.strictEqual(yield* join(one), "1")
+      assert.isTrue(yield* peer.isClosed)
+      yield* second.send((writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
+      yield* second.reply({ ...request, callId: request.callId + 2 }, "2")
+      assert.strictEqual(yield* join(yield* Fiber.join(beginning)), "2")
+      assert.isTrue(yield* second.isClosed)
+    })
+  )
+
+  wire(
+    "because the server is silent, the keep-alive tells",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp({ keepAlive: "10 seconds" })
+      const one = yield* begin("one")
+      yield* peer.take("Request")
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust("10 seconds")
+        const asked = yield* peer.take("AlterContext")
+        assert.deepStrictEqual(asked.contextElements, [{
+          contextId: 0,
+          abstractSyntax: { uuid: IEcho.uuid, major: 1, minor: 2 },
+          transferSyntaxes: [binary.id]
+        }])
+        yield* peer.send((writer) =>
+          Pdu.encodeAlterContextResponse(writer, {
+            callId: asked.callId,
+            maxXmitFrag: 65528,
+            maxRecvFrag: 65528,
+            assocGroupId: 5,
+            results: [accepted]
+          })
+        )
+        // It was heard, so it is not asked.
+        yield* TestClock.adjust("10 seconds")
+      }
+      assert.strictEqual((yield* Effect.flip(Call.finish(one)))._tag, "CallPending")
+      yield* TestClock.adjust("20 seconds")
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+    })
+  )
+
+  wire(
+    "because the binding is closed, what was sent leaves first",
+    Effect.gen(function* () {
+      const { begin, close, peer, store } = yield* setUp()
+      const one = yield* begin("one")
+      yield* Call.invoke(store, "Tell", bytesOf("hello"))
+      yield* close
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+      yield* peer.take("Request")
+      assert.strictEqual(inputOf(yield* peer.take("Request")), "hello")
+      assert.isTrue(yield* peer.isClosed)
+      assert.deepStrictEqual(yield* failure(begin("two")), unavailable)
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// room
+// ----------------------------------------------------------------------------
+
+describe("begin", () => {
+  for (const maximumQueued of [1000, 100_000]) {
+    wire(
+      `waits while ${maximumQueued} bytes are queued; interrupted then, it leaves the object idle and sends nothing`,
+      Effect.gen(function* () {
+        const { begin, peer, store } = yield* setUp({ maximumQueued })
+        yield* begin(large)
+        yield* settle
+        const call = yield* Call.make(store)
+        const two = yield* Effect.forkChild(Call.begin(call, "Echo", bytesOf("two")))
+        const three = yield* Effect.forkChild(begin("three"))
+        assert.isTrue(yield* isWaiting(two))
+        assert.isTrue(Option.isNone(yield* Call.pending(call)))
+        yield* Fiber.interrupt(two)
+        assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+        assert.isTrue(yield* isWaiting(three))
+        for (let i = 0; i < 4; i++) yield* peer.take("Request")
+        assert.strictEqual(inputOf(yield* peer.take("Request")), "three")
+        yield* Fiber.join(three)
+      })
+    )
+  }
+
+  wire(
+    "that is interrupted while it connects stops connecting",
+    Effect.gen(function* () {
+      const { accept, begin, peer, store } = yield* setUp()
+      yield* peer.close
+      yield* settle
+      const call = yield* Call.make(store)
+      const two = yield* Effect.forkChild(Call.begin(call, "Echo", bytesOf("two")))
+      const second = yield* accept
+      yield* second.take("Bind")
+      yield* Fiber.interrupt(two)
+      assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+      assert.isTrue(yield* second.isClosed)
+      const three = yield* Effect.forkChild(begin("three"))
+      const third = yield* accept
+      yield* third.take("Bind")
+      yield* third.ack()
+      assert.strictEqual(inputOf(yield* third.take("Request")), "three")
+      yield* Fiber.join(three)
+    })
+  )
+
+  wire(
+    "fails with 1722 for all who wait when the server can't be reached",
+    Effect.gen(function* () {
+      const { accept, begin, peer } = yield* setUp()
+      yield* peer.close
+      yield* settle
+      const one = yield* Effect.forkChild(begin("one"))
+      const two = yield* Effect.forkChild(begin("two"))
+      yield* (yield* accept).close
+      assert.deepStrictEqual(yield* failure(Fiber.join(one)), unavailable)
+      assert.deepStrictEqual(yield* failure(Fiber.join(two)), unavailable)
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// a hostile server
+// ----------------------------------------------------------------------------
+
+describe("a server that breaks the protocol loses the connection, and the next call has another one:", () => {
+  const hostile = (name: string, attack: (peer: Peer, request: Pdu.Request) => Effect.Effect<unknown>) =>
+    wire(
+      name,
+      Effect.gen(function* () {
+        const { acceptBound, begin, peer } = yield* setUp({ maximumResponse: 100_000 })
+        const one = yield* begin("one")
+        yield* attack(peer, yield* peer.take("Request"))
+        const error = yield* Effect.flip(Call.join(one))
+        assert.deepStrictEqual([error._tag, (error as Status.RpcTransportError).status], lost)
+        assert.include(error.message, "broke the protocol")
+        assert.isTrue(yield* peer.isClosed)
+        const beginning = yield* Effect.forkChild(begin("two"))
+        const second = yield* acceptBound
+        yield* second.reply(yield* second.take("Request"), "2")
+        assert.strictEqual(yield* join(yield* Fiber.join(beginning)), "2")
+      })
+    )
+  const { firstFrag } = Pdu.flags
+
+  hostile("garbage", (peer) => peer.bytes(new Uint8Array(1000).fill(0xa5)))
+  hostile(
+    "a fragment that ends before it begins",
+    (peer) => peer.bytes(Uint8Array.of(5, 0, 2, 3, 16, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0))
+  )
+  hostile("a request", (peer, { callId }) =>
+    peer.send((writer) => {
+      Pdu.beginRequest(writer, { callId, contextId: 0, opnum: 0 })
+      Pdu.endMessage(writer, 5840)
+    }))
+  hostile("a second answer to the bind", (peer) => peer.ack())
+  hostile(
+    "an answer to a question that was not asked",
+    (peer) =>
+      peer.send((writer) =>
+        Pdu.encodeAlterContextResponse(writer, {
+          callId: 9,
+          maxXmitFrag: 5840,
+          maxRecvFrag: 5840,
+          assocGroupId: 5,
+          results: [accepted]
+        })
+      )
+  )
+  hostile("another presentation context", (peer, { callId }) => peer.respond(callId, stubOf("1"), whole, 7))
+  hostile("a later fragment without a first one", (peer, { callId }) => peer.respond(callId, stubOf("1"), 0))
+  hostile(
+    "two first fragments",
+    (peer, { callId }) =>
+      Effect.andThen(peer.respond(callId, stubOf("1"), firstFrag), peer.respond(callId, stubOf("1"), firstFrag))
+  )
+  hostile("a response without end", (peer, { callId }) =>
+    Effect.gen(function* () {
+      yield* peer.respond(callId, new Uint8Array(60_000), firstFrag)
+      yield* peer.respond(callId, new Uint8Array(60_000), 0)
+    }))
+
+  wire(
+    "what was queued then does not leave on the old one",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin(large)
+      yield* settle
+      const two = yield* begin("two")
+      yield* peer.bytes(new Uint8Array(1000))
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+      const second = yield* acceptBound
+      yield* second.reply(yield* second.take("Request"), "2")
+      assert.strictEqual(yield* join(two), "2")
+      for (let i = 0; i < 4; i++) yield* peer.take("Request")
+      assert.isTrue(yield* peer.isClosed)
+    })
+  )
+
+  wire(
+    "a response that can't be read is a fault of that call alone",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      const two = yield* begin("two")
+      const [first, second] = [yield* peer.take("Request"), yield* peer.take("Request")]
+      yield* peer.respond(first.callId, Uint8Array.of(9, 9, 9))
+      yield* peer.reply(second, "2")
+      assert.deepStrictEqual(
+        yield* Effect.flip(Call.join(one)),
+        new Status.RpcFault({ code: 1783, didNotExecute: false })
+      )
+      assert.strictEqual(yield* join(two), "2")
+    })
+  )
+})

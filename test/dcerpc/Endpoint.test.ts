@@ -1,0 +1,1207 @@
+/**
+ * The endpoint against raw bytes: what is sent is spelled out PDU by PDU, and so is what has to come back.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Queue } from "effect"
+import { TestClock } from "effect/testing"
+import { Server, ServerCall } from "../../mod.ts"
+import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { binary } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Transport from "../../src/dcerpc/Transport.ts"
+import {
+  accepted,
+  alter,
+  bare,
+  bind,
+  bindAck,
+  bindNak,
+  bound,
+  boundRow,
+  type Client,
+  coCancel,
+  concat,
+  connect,
+  data,
+  element,
+  fault,
+  features,
+  first,
+  granted,
+  IDouble,
+  IEcho,
+  IPlain,
+  IThing,
+  last,
+  makeWorld,
+  object,
+  opnum,
+  orphaned,
+  patched,
+  rejected,
+  request,
+  response,
+  row,
+  settle,
+  status,
+  u32,
+  wire
+} from "./rawClient.ts"
+
+const single = { flags: 0 }
+const unknown = { ...IEcho, uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10" }
+const unknownSyntax: Pdu.SyntaxId = { uuid: "71710533-beba-4937-8319-b5dbef9ccc36", major: 1, minor: 0 }
+const auth = (authType: number, authLevel: number): Pdu.AuthTrailer => ({
+  authType,
+  authLevel,
+  authContextId: 0,
+  authValue: new Uint8Array(16)
+})
+
+// ----------------------------------------------------------------------------
+// binding
+// ----------------------------------------------------------------------------
+
+describe("the first PDU", () => {
+  row("a request is refused with 4", [request()], [bindNak(2, 4)], "is closed")
+  row("an alter_context is refused with 4", [alter({})], [bindNak(2, 4)], "is closed")
+  row("a co_cancel is refused with 4", [coCancel()], [bindNak(2, 4)], "is closed")
+  row("an unknown type is refused with 4", [bare(99)], [bindNak(2, 4)], "is closed")
+  row("another version is refused with 4", [patched(bind(), { 0: [4] })], [bindNak(1, 4)], "is closed")
+  row("version 5.2 is refused with 4", [patched(bind(), { 1: [2] })], [bindNak(1, 4)], "is closed")
+  row("version 5.1 is accepted", [patched(bind(), { 1: [1] })], [bindAck], "lives")
+  row("a bind that is cut is refused with 4", [patched(bind(), { 24: [2] })], [bindNak(1, 4)], "is closed")
+  row("a bind without flags is accepted", [bind({ exactFlags: 0 })], [bindAck], "lives")
+  row("a bind with all flags is accepted", [bind({ exactFlags: 0xff })], [bindAck], "lives")
+  row("a bind in big-endian is accepted", [bind({ littleEndian: false })], [bindAck], "lives")
+})
+
+describe("a bind", () => {
+  boundRow("a second one is refused with 0", {}, [bind({ callId: 2 })], [bindNak(2, 0)], "is closed")
+  row("without contexts is refused with 0", [bind({ contextElements: [] })], [bindNak(1, 0)], "is closed")
+  row(
+    "without transfer syntaxes is refused with 0",
+    [bind({ contextElements: [element(0, IEcho), { ...element(1, IEcho), transferSyntaxes: [] }] })],
+    [bindNak(1, 0)],
+    "is closed"
+  )
+  row(
+    "of an unknown interface is rejected for reason 1",
+    [bind({ contextElements: [element(0, unknown)] })],
+    [{ bindAck: 1, results: [rejected(1)] }],
+    "lives"
+  )
+  row(
+    "of another major version, and of a higher minor version, is rejected for reason 1",
+    [
+      bind({
+        contextElements: [element(0, { ...IDouble, version: [1, 0] }), element(1, { ...IDouble, version: [2, 4] })]
+      })
+    ],
+    [{ bindAck: 1, results: [rejected(1), rejected(1)] }],
+    "lives"
+  )
+  row(
+    "of a lower minor version is accepted",
+    [bind({ contextElements: [element(0, { ...IDouble, version: [2, 0] })] })],
+    [bindAck],
+    "lives"
+  )
+  row(
+    "with unknown transfer syntaxes is rejected for reason 2",
+    [bind({ contextElements: [element(0, IEcho, unknownSyntax)] })],
+    [{ bindAck: 1, results: [rejected(2)] }],
+    "lives"
+  )
+  row(
+    "in NDR of an interface that has no such form is rejected for reason 2",
+    [bind({ contextElements: [element(0, IPlain)] })],
+    [{ bindAck: 1, results: [rejected(2)] }],
+    "lives"
+  )
+  row(
+    "has a result for each context, in their order",
+    [bind({
+      contextElements: [element(3, unknown), element(1, IEcho, unknownSyntax, Pdu.ndr20), element(2, IPlain, binary.id)]
+    })],
+    [{ bindAck: 1, results: [rejected(1), accepted(), accepted(binary.id)] }],
+    "lives"
+  )
+  row(
+    "with one id for two interfaces is refused with 0",
+    [bind({ contextElements: [element(0, IEcho), element(0, IDouble)] })],
+    [bindNak(1, 0)],
+    "is closed"
+  )
+  row(
+    "of a group that is unknown is refused with 0",
+    [bind({ assocGroupId: 0x1063 })],
+    [bindNak(1, 0)],
+    "is closed"
+  )
+  wire("is answered with the flag of multiplexing alone", (client) =>
+    Effect.gen(function* () {
+      const [ack] = yield* client.ask(bind({ flags: Pdu.flags.concMpx | Pdu.flags.supportHeaderSign }))
+      assert.strictEqual(ack!._tag === "BindAck" && ack.flags, 0x13)
+      const [other] = yield* (yield* connect).ask(bind({ flags: Pdu.flags.supportHeaderSign }))
+      assert.strictEqual(other!._tag === "BindAck" && other.flags, 0x03)
+    }))
+  wire("is answered with the name of the endpoint", (client) =>
+    Effect.gen(function* () {
+      const [ack] = yield* client.ask(bind())
+      assert.strictEqual(ack!._tag === "BindAck" && ack.secAddr, "echo")
+    }))
+  wire("that is refused takes what came with it along", (client) =>
+    Effect.gen(function* () {
+      const refused = yield* client.say(bind({ contextElements: [] }), alter({}), request({ callId: 3 }))
+      assert.deepStrictEqual(refused, [bindNak(1, 0), fault(2, status.protocolError, { didNotExecute: true })])
+      assert.isTrue(client.state.closed)
+    }))
+})
+
+describe("a bind with authentication", () => {
+  for (const level of [0, 1, 7, 255]) {
+    row(
+      `of type 0 and level ${level} is refused with 0`,
+      [bind({ authTrailer: auth(0, level) })],
+      [bindNak(1, 0)],
+      "is closed"
+    )
+  }
+  for (const [type, level] of [[0, 2], [0, 6], [9, 6], [10, 2], [68, 5], [10, 1], [200, 0]] as const) {
+    row(
+      `of type ${type} and level ${level} is refused with 8`,
+      [bind({ authTrailer: auth(type, level) })],
+      [bindNak(1, 8)],
+      "is closed"
+    )
+  }
+  boundRow(
+    "comes too late in an alter_context, which is a fault 5",
+    {},
+    [alter({ authTrailer: auth(10, 5) })],
+    [fault(2, status.accessDenied, { didNotExecute: true })],
+    "is closed"
+  )
+  boundRow(
+    "is not needed for a request, which is refused with 5 where it has some",
+    {},
+    [request({ authTrailer: auth(10, 5) })],
+    [fault(2, status.accessDenied)],
+    "is closed"
+  )
+})
+
+describe("alter_context", () => {
+  boundRow(
+    "adds an interface",
+    {},
+    [
+      alter({ contextElements: [element(1, IDouble)] }),
+      request({ callId: 3, contextId: 1 }),
+      request({ callId: 4, contextId: 0 })
+    ],
+    [
+      { alterAck: 2, results: [accepted()] },
+      response(3, 82, { contextId: 1 }),
+      response(4, 42)
+    ],
+    "lives"
+  )
+  boundRow(
+    "without flags is accepted",
+    {},
+    [alter({ exactFlags: 0 })],
+    [{ alterAck: 2, results: [accepted()] }],
+    "lives"
+  )
+  boundRow(
+    "with the id and the syntaxes of a context is accepted again",
+    {},
+    [alter({}), request({ callId: 3 })],
+    [{ alterAck: 2, results: [accepted()] }, response(3, 42)],
+    "lives"
+  )
+  boundRow(
+    "keeps the syntax that the context has",
+    {},
+    [
+      alter({ contextElements: [element(0, IEcho, binary.id, Pdu.ndr20)] }),
+      request({ callId: 3 })
+    ],
+    [{ alterAck: 2, results: [accepted()] }, response(3, 42)],
+    "lives"
+  )
+  boundRow(
+    "with the id of a context for another interface is a fault",
+    {},
+    [alter({ contextElements: [element(1, IDouble), element(0, IDouble)] }), request({ callId: 3, contextId: 1 })],
+    [
+      fault(2, status.protocolError, { didNotExecute: true }),
+      fault(3, status.unknownInterface, { didNotExecute: true })
+    ],
+    "lives"
+  )
+  boundRow(
+    "with the id of a context in another syntax is a fault",
+    {},
+    [alter({ contextElements: [element(0, IEcho, binary.id)] })],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "lives"
+  )
+  boundRow(
+    "with the id of a context and what nobody knows is rejected as usual",
+    {},
+    [alter({ contextElements: [element(0, unknown), element(0, IEcho, unknownSyntax)] }), request({ callId: 3 })],
+    [{ alterAck: 2, results: [rejected(1), rejected(2)] }, response(3, 42)],
+    "lives"
+  )
+  boundRow(
+    "without transfer syntaxes is a fault",
+    {},
+    [alter({ contextElements: [{ ...element(1, IEcho), transferSyntaxes: [] }] })],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "is closed"
+  )
+  boundRow(
+    "without contexts is a fault",
+    {},
+    [alter({ contextElements: [] })],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "is closed"
+  )
+  wire("ignores sizes and group, and has no secondary address", (client) =>
+    Effect.gen(function* () {
+      const [ack] = yield* client.ask(bind())
+      const [alterAck] = yield* client.ask(alter({ maxRecvFrag: 16, maxXmitFrag: 16, assocGroupId: 0xffff }))
+      assert.isTrue(ack!._tag === "BindAck" && alterAck!._tag === "AlterContextResponse")
+      if (ack!._tag !== "BindAck" || alterAck!._tag !== "AlterContextResponse") return
+      assert.deepStrictEqual(
+        [alterAck.maxRecvFrag, alterAck.maxXmitFrag, alterAck.assocGroupId, alterAck.secAddr],
+        [5840, 5840, ack.assocGroupId, ""]
+      )
+    }))
+})
+
+describe("bind-time features", () => {
+  const asking = (mask: number) => element(1, IEcho, features(mask))
+  for (const [mask, bits] of [[0, 0], [1, 0], [2, 2], [3, 2], [0xff, 2]] as const) {
+    row(
+      `asked for ${mask} are granted as ${bits}`,
+      [bind({ contextElements: [element(0, IEcho), asking(mask)] }), request()],
+      [{ bindAck: 1, results: [accepted(), granted(bits)] }, response(2, 42)],
+      "lives"
+    )
+  }
+  row(
+    "asked for in big-endian are the same",
+    [bind({ littleEndian: false, contextElements: [element(0, IEcho), asking(2)] })],
+    [{ bindAck: 1, results: [accepted(), granted(2)] }],
+    "lives"
+  )
+  row(
+    "asked for twice are refused with 0",
+    [bind({ contextElements: [element(0, IEcho), asking(2), asking(1)] })],
+    [bindNak(1, 0)],
+    "is closed"
+  )
+  row(
+    "make no context",
+    [bind({ contextElements: [element(0, IEcho), asking(2)] }), request({ contextId: 1 })],
+    [{ bindAck: 1, results: [accepted(), granted(2)] }, fault(2, status.unknownInterface, { didNotExecute: true })],
+    "lives"
+  )
+})
+
+describe("the size of fragments", () => {
+  const agreed = (fields: Parameters<typeof bind>[0]) =>
+    Effect.map(
+      Effect.flatMap(connect, (client) => client.ask(bind(fields))),
+      ([ack]) => ack?._tag === "BindAck" ? [ack.maxXmitFrag, ack.maxRecvFrag] : []
+    )
+  const contextElements = [element(0, IPlain, binary.id)]
+  for (
+    const [xmit, recv, size] of [
+      [5840, 5840, 5840],
+      [4280, 5840, 4280],
+      [5840, 4280, 4280],
+      [65535, 65535, 5840],
+      [0, 0, 2048],
+      [1432, 1432, 2048],
+      [2055, 5000, 2048],
+      [2057, 5000, 2056]
+    ] as const
+  ) {
+    wire(`offered as ${xmit} and ${recv} is ${size} in both directions`, () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* agreed({ maxXmitFrag: xmit, maxRecvFrag: recv }), [size, size])
+      }))
+  }
+  for (const [offer, size] of [[65535, 65528], [65528, 65528], [5840, 5840], [100, 2048]] as const) {
+    wire(`offered as ${offer} with Callisto's own syntax is ${size}`, () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* agreed({ maxXmitFrag: offer, maxRecvFrag: offer, contextElements }), [size, size])
+      }))
+  }
+
+  const sizes = (client: Client, len: number) =>
+    Effect.map(
+      client.ask(request({ opnum: opnum.sourceData, stub: u32(len) })),
+      (pdus) => pdus.map((pdu) => pdu._tag === "Response" ? pdu.stub.length + 24 : -1)
+    )
+  wire("is kept by replies", (client) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind({ maxRecvFrag: 4280 }))
+      assert.deepStrictEqual(yield* sizes(client, 9996), [4280, 4280, 1512])
+    }))
+  wire("of replies is no more than the client receives, nor less than it must", () =>
+    Effect.gen(function* () {
+      const [small, tiny] = [yield* bound({ maxRecvFrag: 1500 }), yield* bound({ maxRecvFrag: 0 })]
+      assert.isAtMost(Math.max(...yield* sizes(small, 9996)), 1500)
+      assert.isAtMost(Math.max(...yield* sizes(tiny, 9996)), 1432)
+    }))
+  boundRow(
+    "that arrive is 5840 whatever was agreed",
+    { maxXmitFrag: 2048, maxRecvFrag: 2048 },
+    [request({ opnum: opnum.echoData, stub: data(5840 - 24 - 8) })],
+    [response(2, undefined), response(2, undefined), response(2, undefined)],
+    "lives"
+  )
+  boundRow(
+    "that arrive is not a byte more",
+    {},
+    [request({ opnum: opnum.echoData, stub: data(5841 - 24 - 8) })],
+    [fault(2, status.protocolError)],
+    "is closed"
+  )
+  boundRow(
+    "that arrive counts the object",
+    {},
+    [request({ opnum: opnum.echoData, object, stub: data(5841 - 40 - 8) })],
+    [fault(2, status.protocolError)],
+    "is closed"
+  )
+  row(
+    "that arrive with Callisto's own syntax is 65528",
+    [
+      bind({ contextElements }),
+      request({ stub: new Uint8Array(65528 - 24) }),
+      request({ stub: new Uint8Array(65529 - 24), callId: 3 })
+    ],
+    [
+      { bindAck: 1, results: [accepted(binary.id)] },
+      fault(2, status.badStubData, { didNotExecute: true }),
+      fault(3, status.protocolError)
+    ],
+    "is closed"
+  )
+  row(
+    "of a bind may be 65535",
+    [bind({
+      contextElements: [
+        element(0, IEcho),
+        ...Array.from({ length: 12 }, (_, i) =>
+          element(
+            i + 1,
+            IDouble,
+            ...Array.from({ length: 255 }, () => unknownSyntax)
+          ))
+      ]
+    })],
+    [{ bindAck: 1, results: [accepted(), ...Array.from({ length: 12 }, () => rejected(2))] }],
+    "lives"
+  )
+})
+
+describe("an association group", () => {
+  const group = (client: Client, fields: Parameters<typeof bind>[0] = {}) =>
+    Effect.map(client.ask(bind(fields)), ([ack]) => ack?._tag === "BindAck" ? ack.assocGroupId : ack)
+  wire("is made by each bind that names none", (client) =>
+    Effect.gen(function* () {
+      const id = yield* group(client)
+      assert.isAbove(id as number, 0)
+      assert.notStrictEqual(yield* group(yield* connect), id)
+    }))
+  wire(
+    "is joined by its id; contexts are not shared, and each call knows its own peer",
+    (client, { peers }) =>
+      Effect.gen(function* () {
+        const id = yield* group(client) as Effect.Effect<number>
+        const second = yield* connect
+        assert.strictEqual(yield* group(second, { assocGroupId: id, contextElements: [element(1, IEcho)] }), id)
+        assert.deepStrictEqual(yield* second.say(request()), [
+          fault(2, status.unknownInterface, { didNotExecute: true })
+        ])
+        yield* client.say(request())
+        yield* second.say(request({ contextId: 1 }))
+        assert.notStrictEqual(peers[0], peers[1])
+        yield* client.close
+        yield* settle
+        assert.strictEqual(yield* group(yield* connect, { assocGroupId: id }), id)
+      })
+  )
+  wire("ends with its last connection", (client, { tables }) =>
+    Effect.gen(function* () {
+      const id = yield* group(client) as Effect.Effect<number>
+      assert.strictEqual(tables.groups.size, 2)
+      yield* client.close
+      yield* settle
+      assert.strictEqual(tables.groups.size, 1)
+      const late = yield* connect
+      assert.deepStrictEqual(yield* late.say(bind({ assocGroupId: id })), [bindNak(1, 0)])
+    }))
+})
+
+// ----------------------------------------------------------------------------
+// requests
+// ----------------------------------------------------------------------------
+
+describe("a request", () => {
+  boundRow(
+    "on an unknown context is a fault, and the connection lives",
+    {},
+    [request({ contextId: 9 }), request({ callId: 3 })],
+    [fault(2, status.unknownInterface, { didNotExecute: true }), response(3, 42)],
+    "lives"
+  )
+  boundRow(
+    "of an unknown opnum is a fault that names the context, and the connection lives",
+    { contextElements: [element(7, IEcho)] },
+    [request({ contextId: 7, opnum: 11 }), request({ contextId: 7, opnum: 0xffff }), request({ contextId: 7 })],
+    [
+      fault(2, status.outOfRange, { contextId: 7, didNotExecute: true }),
+      fault(2, status.outOfRange, { contextId: 7, didNotExecute: true }),
+      response(2, 42, { contextId: 7 })
+    ],
+    "lives"
+  )
+  boundRow(
+    "on a context above 255 is answered with its low byte",
+    { contextElements: [element(0x102, IEcho)] },
+    [request({ contextId: 0x102 })],
+    [response(2, 42, { contextId: 2 })],
+    "lives"
+  )
+  boundRow(
+    "with a stub that is cut is a fault, and did not execute",
+    {},
+    [
+      request({ stub: new Uint8Array(3) }),
+      request({ opnum: opnum.echoData, stub: concat(u32(9), u32(9), u32(1)) }),
+      request({ opnum: opnum.echoData, stub: concat(u32(5), u32(4), u32(1)) }),
+      request()
+    ],
+    [
+      fault(2, status.badStubData, { didNotExecute: true }),
+      fault(2, status.badStubData, { didNotExecute: true }),
+      fault(2, status.invalidBound, { didNotExecute: true }),
+      response(2, 42)
+    ],
+    "lives"
+  )
+  boundRow(
+    "may have a verification trailer behind its stub",
+    {},
+    [request({
+      stub: Uint8Array.of(41, 0, 0, 0, 0x8a, 0xe3, 0x13, 0x71, 0x02, 0xf4, 0x36, 0x71, 1, 0x40, 4, 0, 1, 0, 0, 0)
+    })],
+    [response(2, 42)],
+    "lives"
+  )
+  boundRow(
+    "in big-endian is read as such",
+    { littleEndian: false },
+    [
+      request({ littleEndian: false, callId: 0x01020304 }),
+      first({ littleEndian: false, stub: Uint8Array.of(0, 0), callId: 3 }),
+      last({ littleEndian: false, stub: Uint8Array.of(1, 0), callId: 3 })
+    ],
+    [response(0x01020304, 42), response(3, 257)],
+    "lives"
+  )
+  for (const allocHint of [0, 1, 0xffffffff]) {
+    boundRow(
+      `in one fragment may announce ${allocHint} bytes`,
+      {},
+      [request({ allocHint })],
+      [response(2, 42)],
+      "lives"
+    )
+  }
+  for (const callId of [0, 0xffffffff]) {
+    boundRow(`may have the id ${callId}`, {}, [request({ callId })], [response(callId, 42)], "lives")
+  }
+  boundRow(
+    "with an object goes to the manager of that object, or else to the one for all",
+    { contextElements: [element(0, IDouble)] },
+    [request({ object }), request({ object: IEcho.uuid }), request()],
+    [response(2, 123), response(2, 82), response(2, 82)],
+    "lives"
+  )
+  boundRow(
+    "for an object that nobody serves is a fault",
+    { contextElements: [element(4, IThing)] },
+    [request({ contextId: 4, object }), request({ contextId: 4, object: IEcho.uuid }), request({ contextId: 4 })],
+    [
+      response(2, undefined, { contextId: 4 }),
+      fault(2, status.unsupportedType, { contextId: 4, didNotExecute: true }),
+      fault(2, status.unsupportedType, { contextId: 4, didNotExecute: true })
+    ],
+    "lives"
+  )
+  wire("with an object tells it to the manager, in both byte orders", (client) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      for (const littleEndian of [true, false]) {
+        const [reply] = yield* client.ask(
+          request({ opnum: opnum.object, object, littleEndian, stub: new Uint8Array(0) })
+        )
+        assert.strictEqual(reply!._tag === "Response" && Pdu.readUuid(reply.stub, 0, true), object)
+      }
+    }))
+  boundRow(
+    "that is aborted is a fault with the code",
+    {},
+    [request({ opnum: opnum.abort })],
+    [fault(2, 5001)],
+    "lives"
+  )
+  boundRow(
+    "whose manager dies is a fault that says no more",
+    {},
+    [request({ opnum: opnum.die }), request()],
+    [fault(2, status.unspecified), response(2, 42)],
+    "lives"
+  )
+  boundRow(
+    "whose results can't be written is a fault",
+    {},
+    [request({ opnum: opnum.spoil, stub: u32(0) }), request({ opnum: opnum.spoil }), request()],
+    [fault(2, status.badStubData), fault(2, status.badStubData), response(2, 42)],
+    "lives"
+  )
+  wire("with large results is answered in fragments", (client) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind({ maxRecvFrag: 2048 }))
+      const pdus = yield* client.ask(request({ opnum: opnum.sourceData, stub: u32(5000) }))
+      const fragments = pdus.filter((pdu) => pdu._tag === "Response")
+      assert.deepStrictEqual(fragments.map(({ flags }) => flags), [1, 0, 2])
+      assert.deepStrictEqual(fragments.map(({ allocHint }) => allocHint), [5004, 5004 - 2016, 5004 - 4032])
+      assert.deepStrictEqual(
+        concat(...fragments.map(({ stub }) => stub)),
+        concat(u32(5000), new Uint8Array(5000).fill(7))
+      )
+    }))
+})
+
+describe("a maybe call", () => {
+  wire("is not answered", (client, { told }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      assert.deepStrictEqual(yield* client.say(request({ opnum: opnum.tell, flags: Pdu.flags.maybe })), [])
+      assert.strictEqual(yield* Queue.take(told), 41)
+      assert.deepStrictEqual(yield* client.say(request({ callId: 3, flags: Pdu.flags.maybe })), [])
+    }))
+  wire("keeps nobody waiting on a connection for one call at a time", (client) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind(single))
+      const told = yield* client.say(request({ opnum: opnum.tell, flags: Pdu.flags.maybe }), request({ callId: 3 }))
+      assert.deepStrictEqual(told, [response(3, 42)])
+    }))
+})
+
+describe("several calls", () => {
+  const keep = (callId: number) => request({ callId, opnum: opnum.keep })
+  wire("run side by side where that was agreed, and end in any order", (client, { kept }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      assert.deepStrictEqual(yield* client.say(keep(2), keep(3), request({ callId: 4 })), [response(4, 42)])
+      const [second, third] = [yield* Queue.take(kept), yield* Queue.take(kept)]
+      yield* ServerCall.complete(third, { value: 3 })
+      yield* ServerCall.complete(second, { value: 2 })
+      assert.deepStrictEqual(yield* client.heard, [response(3, 3), response(2, 2)])
+    }))
+  wire(
+    "one after another are all that a connection has where that was not agreed",
+    (client, { kept }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind(single))
+        yield* client.say(keep(2))
+        yield* ServerCall.complete(yield* Queue.take(kept), { value: 2 })
+        assert.deepStrictEqual(yield* client.say(request({ callId: 3 })), [response(2, 2), response(3, 42)])
+        yield* client.say(keep(4))
+        assert.deepStrictEqual(yield* client.say(request({ callId: 5 })), [fault(5, status.protocolError)])
+        assert.isTrue(client.state.closed)
+        assert.strictEqual(yield* ServerCall.awaitEnd(yield* Queue.take(kept)), "Disconnected")
+      })
+  )
+  boundRow(
+    "with one id are refused",
+    {},
+    [request({ opnum: opnum.never }), request()],
+    [fault(2, status.protocolError)],
+    "is closed"
+  )
+  boundRow(
+    "one behind another may have the same id",
+    {},
+    [request(), request({ stub: u32(1) })],
+    [response(2, 42), response(2, 2)],
+    "lives"
+  )
+})
+
+describe("fragments", () => {
+  const echo = { opnum: opnum.echoData }
+  boundRow(
+    "that come one by one are one request",
+    {},
+    [
+      first({ stub: u32(41).subarray(0, 1) }),
+      request({ exactFlags: 0, stub: u32(0).subarray(0, 2) }),
+      last({ stub: Uint8Array.of(0) })
+    ],
+    [response(2, 42)],
+    "lives"
+  )
+  boundRow(
+    "may all come at once",
+    {},
+    [request({ ...echo, stub: data(1000), limit: 200 })],
+    [response(2, undefined)],
+    "lives"
+  )
+  boundRow(
+    "may be empty",
+    {},
+    [first({ stub: new Uint8Array(0) }), request({ exactFlags: 0, stub: new Uint8Array(0) }), last()],
+    [response(2, 42)],
+    "lives"
+  )
+  for (const [name, fields] of [["with", {}], ["without", single]] as const) {
+    boundRow(
+      `that begin with a later one are a fault, ${name} multiplexing`,
+      fields,
+      [last()],
+      [fault(2, status.protocolError)],
+      "is closed"
+    )
+    boundRow(
+      `of another call inside a request are a fault, ${name} multiplexing`,
+      fields,
+      [first(), last({ callId: 3 })],
+      [fault(3, status.protocolError)],
+      "is closed"
+    )
+  }
+  boundRow(
+    "of a new request inside another are a fault that names the newer one, with multiplexing",
+    {},
+    [first(), request({ callId: 3 })],
+    [fault(3, status.protocolError)],
+    "is closed"
+  )
+  boundRow(
+    "of a new request inside another are a fault that names the older one, without multiplexing",
+    single,
+    [first(), request({ callId: 3 })],
+    [fault(2, status.protocolError)],
+    "is closed"
+  )
+  boundRow(
+    "of a new request while a call executes are a fault, without multiplexing",
+    single,
+    [request({ opnum: opnum.never }), first({ callId: 3 })],
+    [fault(3, status.protocolError)],
+    "is closed"
+  )
+  boundRow(
+    "of another type are a fault of the request",
+    {},
+    [first(), alter({ exactFlags: Pdu.flags.lastFrag, contextElements: [element(1, IDouble)] })],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "is closed"
+  )
+  boundRow(
+    "of the server's type are a fault of the request",
+    {},
+    [first(), patched(last(), { 2: [2] })],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "is closed"
+  )
+  boundRow(
+    "in another byte order are a fault of the request",
+    {},
+    [first(), last({ littleEndian: false })],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "is closed"
+  )
+  boundRow(
+    "of another context, opnum or object are taken for what the first one says",
+    {},
+    [
+      first({ stub: Uint8Array.of(41, 0) }),
+      last({ exactFlags: 0x82, contextId: 9, opnum: 99, object, stub: Uint8Array.of(0, 0) })
+    ],
+    [response(2, 42)],
+    "lives"
+  )
+  boundRow(
+    "of another request may have an alter_context between them, but nothing of the same call",
+    {},
+    [first(), alter({ callId: 9, contextElements: [element(1, IDouble)] }), last({ stub: new Uint8Array(0) })],
+    [{ alterAck: 9, results: [accepted()] }, response(2, 42)],
+    "lives"
+  )
+  boundRow(
+    "that are more than a request may have are a fault 5",
+    {},
+    [first({ ...echo, stub: data(60) }), last({ stub: new Uint8Array(40) })],
+    [fault(2, status.accessDenied)],
+    "is closed",
+    { maximumRequest: 100 }
+  )
+  boundRow(
+    "that announce more than a request may have are a fault 5",
+    {},
+    [first({ allocHint: 101 })],
+    [fault(2, status.accessDenied)],
+    "is closed",
+    { maximumRequest: 100 }
+  )
+  boundRow(
+    "that announce 4 MiB are taken, and not a byte more",
+    {},
+    [first({ allocHint: 0x400000 }), last({ stub: new Uint8Array(0) }), first({ callId: 3, allocHint: 0x400001 })],
+    [response(2, 42), fault(3, status.accessDenied)],
+    "is closed"
+  )
+  boundRow(
+    "alone may not be more either",
+    {},
+    [request({ ...echo, stub: data(92) }), request({ ...echo, stub: data(93) })],
+    [response(2, undefined), fault(2, status.accessDenied)],
+    "is closed",
+    { maximumRequest: 100 }
+  )
+})
+
+describe("on a bound connection", () => {
+  for (
+    const [name, ptype] of [["response", 2], ["fault", 3], ["bind_ack", 12], ["bind_nak", 13], [
+      "alter_context_resp",
+      15
+    ], ["shutdown", 17]] as const
+  ) {
+    boundRow(
+      `a ${name} is a fault`,
+      {},
+      [patched(new Uint8Array(64), { 0: [...bare(ptype)], 8: [64] })],
+      [fault(2, status.protocolError, { didNotExecute: true })],
+      "is closed"
+    )
+  }
+  for (const ptype of [1, 4, 5, 6, 7, 8, 9, 10, 20, 21, 255]) {
+    boundRow(
+      `type ${ptype} is a fault`,
+      {},
+      [bare(ptype)],
+      [fault(2, status.protocolError, { didNotExecute: true })],
+      "is closed"
+    )
+  }
+  boundRow(
+    "an auth3 is a fault",
+    {},
+    [concat(patched(bare(16), { 8: [44], 10: [16] }), new Uint8Array(28))],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "is closed"
+  )
+})
+
+// ----------------------------------------------------------------------------
+// cancels and orphans
+// ----------------------------------------------------------------------------
+
+describe("a cancel", () => {
+  const never = request({ opnum: opnum.never })
+  const keep = request({ opnum: opnum.keep })
+  boundRow(
+    "that is pending in a first fragment is a fault 1725",
+    {},
+    [request({ flags: Pdu.flags.pendingCancel })],
+    [fault(2, status.noCallActive, { didNotExecute: true })],
+    "is closed"
+  )
+  boundRow(
+    "that is pending in a later fragment is ignored",
+    {},
+    [first(), last({ exactFlags: Pdu.flags.lastFrag | Pdu.flags.pendingCancel, stub: new Uint8Array(0) })],
+    [response(2, 42)],
+    "lives"
+  )
+  boundRow("of an unknown call is ignored", {}, [coCancel(99), request()], [response(2, 42)], "lives")
+  boundRow(
+    "of a call that runs interrupts it, which is a fault that counts it",
+    {},
+    [never, coCancel(), request({ callId: 3 })],
+    [fault(2, status.cancelled, { cancels: 1 }), response(3, 42)],
+    "lives"
+  )
+  wire("is counted each time, up to 255", (client, { kept }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      yield* client.say(keep, ...Array.from({ length: 300 }, () => coCancel()))
+      yield* ServerCall.complete(yield* Queue.take(kept), { value: 1 })
+      assert.deepStrictEqual(yield* client.heard, [response(2, 1, { cancels: 255 })])
+    }))
+  wire("leaves a cooperative manager to answer", (client, { kept }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      yield* client.say(keep, coCancel())
+      const call = yield* Queue.take(kept)
+      assert.isTrue(yield* ServerCall.testCancel(call))
+      yield* ServerCall.complete(call, { value: 1 })
+      assert.deepStrictEqual(yield* client.heard, [response(2, 1, { cancels: 1 })])
+    }), { cancellation: "cooperative" })
+  wire("in the middle of a request is seen by the manager, and no more", (client, { kept }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      const early = (
+        callId: number,
+        opnum: number
+      ) => [first({ callId, opnum }), coCancel(callId), last({ callId, stub: new Uint8Array(0) })]
+      assert.deepStrictEqual(yield* client.say(...early(2, opnum.keep)), [])
+      const call = yield* Queue.take(kept)
+      assert.isTrue(yield* ServerCall.testCancel(call))
+      yield* ServerCall.run(call, Effect.as(Effect.yieldNow, { value: 1 }))
+      assert.deepStrictEqual(yield* client.heard, [response(2, 1)])
+      assert.deepStrictEqual(yield* client.say(...early(3, opnum.never)), [])
+      assert.deepStrictEqual(yield* client.say(coCancel(3)), [fault(3, status.cancelled, { cancels: 1 })])
+      assert.deepStrictEqual(yield* client.say(...early(4, opnum.addOne)), [response(4, 42)])
+      yield* client.say(first({ callId: 5, opnum: opnum.keep }), last({ callId: 5 }))
+      const next = yield* Queue.take(kept)
+      assert.isFalse(yield* ServerCall.testCancel(next))
+      yield* ServerCall.complete(next, { value: 5 })
+    }))
+  wire("of one call leaves its neighbours alone", (client, { kept, nextInterrupted }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      yield* client.say(never, request({ callId: 3, opnum: opnum.keep }))
+      assert.deepStrictEqual(yield* client.say(coCancel()), [fault(2, status.cancelled, { cancels: 1 })])
+      assert.strictEqual(yield* nextInterrupted, "Never")
+      yield* ServerCall.complete(yield* Queue.take(kept), { value: 3 })
+      assert.deepStrictEqual(yield* client.heard, [response(3, 3)])
+    }))
+})
+
+describe("an orphan", () => {
+  boundRow("of an unknown call is ignored", {}, [orphaned(99), request()], [response(2, 42)], "lives")
+  wire(
+    "of a call that runs interrupts it, and nothing is answered",
+    (client, { kept, nextInterrupted, server }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        yield* client.say(request({ opnum: opnum.never }), request({ callId: 3, opnum: opnum.keep }))
+        assert.deepStrictEqual(yield* client.say(orphaned(2), orphaned(3)), [])
+        assert.strictEqual(yield* nextInterrupted, "Never")
+        const call = yield* Queue.take(kept)
+        assert.strictEqual(yield* ServerCall.awaitEnd(call), "Orphaned")
+        assert.strictEqual((yield* Effect.flip(ServerCall.complete(call, { value: 1 })))._tag, "InvalidAsyncHandle")
+        assert.strictEqual((yield* Server.calls(server)).length, 1)
+        assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
+      })
+  )
+  wire("frees a connection for one call at a time", (client) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind(single))
+      assert.deepStrictEqual(
+        yield* client.say(request({ opnum: opnum.never }), orphaned(), request({ callId: 3 })),
+        [response(3, 42)]
+      )
+    }))
+  boundRow(
+    "in the middle of a request does not end it",
+    {},
+    [first(), orphaned(), last({ stub: new Uint8Array(0) })],
+    [response(2, 42)],
+    "lives"
+  )
+  boundRow(
+    "in the middle of a request makes no room for another one",
+    {},
+    [first(), orphaned(), first({ callId: 3 })],
+    [fault(3, status.protocolError)],
+    "is closed"
+  )
+})
+
+describe("a client that is gone", () => {
+  wire("is disconnected for each of its calls", (client, { kept, nextInterrupted }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      yield* client.say(request({ opnum: opnum.never }), request({ callId: 3, opnum: opnum.keep }))
+      yield* client.close
+      assert.strictEqual(yield* ServerCall.awaitEnd(yield* Queue.take(kept)), "Disconnected")
+      assert.strictEqual(yield* nextInterrupted, "Never")
+    }))
+})
+
+// ----------------------------------------------------------------------------
+// limits
+// ----------------------------------------------------------------------------
+
+describe("the limit", () => {
+  wire("of connections closes one more, until another one goes", (client) =>
+    Effect.gen(function* () {
+      const late = yield* connect
+      yield* settle
+      assert.isTrue(late.state.closed)
+      assert.deepStrictEqual(yield* client.say(bind()), [bindAck])
+      yield* client.close
+      yield* settle
+      assert.deepStrictEqual(yield* (yield* connect).say(bind()), [bindAck])
+    }), { maximumConnections: 2 })
+  wire(
+    "of connections counts one that does not hear its last words, for a second",
+    (client) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        client.state.reads = false
+        yield* client.write(request())
+        yield* settle
+        yield* client.write(request({ opnum: opnum.sourceData, stub: u32(300_000) }), bare(99))
+        yield* settle
+        const early = yield* connect
+        yield* settle
+        assert.isTrue(early.state.closed)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* (yield* connect).say(bind()), [bindAck])
+      }),
+    { maximumConnections: 2 }
+  )
+  boundRow(
+    "of contexts rejects one more for reason 3, and those that are there stay",
+    { contextElements: [element(0, IEcho)] },
+    [
+      alter({ contextElements: [element(1, IDouble), element(2, IDouble), element(0, IEcho)] }),
+      alter({ contextElements: [element(3, IEcho), element(4, unknown)] }),
+      request({ callId: 3, contextId: 1 }),
+      request({ callId: 4, contextId: 2 })
+    ],
+    [
+      { alterAck: 2, results: [accepted(), rejected(3), accepted()] },
+      { alterAck: 2, results: [rejected(3), rejected(1)] },
+      response(3, 82, { contextId: 1 }),
+      fault(4, status.unknownInterface, { didNotExecute: true })
+    ],
+    "lives",
+    { maximumContexts: 2 }
+  )
+  const calls = [2, 3, 4].map((callId) => request({ callId, contextId: 0, opnum: opnum.never }))
+  boundRow(
+    "of calls on a connection is a fault 1723 for one more, until another one ends",
+    {},
+    [...calls, request({ callId: 5 }), coCancel(3), request({ callId: 6 })],
+    [
+      fault(4, status.tooBusy, { didNotExecute: true }),
+      fault(5, status.tooBusy, { didNotExecute: true }),
+      fault(3, status.cancelled, { cancels: 1 }),
+      response(6, 42)
+    ],
+    "lives",
+    { maximumCalls: 2 }
+  )
+  boundRow(
+    "of calls in total counts those of other connections",
+    {},
+    [...calls, coCancel(2), request({ callId: 6 })],
+    [
+      fault(4, status.tooBusy, { didNotExecute: true }),
+      fault(2, status.cancelled, { cancels: 1 }),
+      response(6, 42)
+    ],
+    "lives",
+    { maximumTotalCalls: 3 }
+  )
+  boundRow(
+    "of calls of the server is a fault 1723",
+    {},
+    calls,
+    [fault(4, status.tooBusy, { didNotExecute: true })],
+    "lives",
+    { server: { maximumCalls: 3 } }
+  )
+  const source = request({ opnum: opnum.sourceData, stub: u32(300_000) })
+  /** The client reads no more, apart from what it waits for already. */
+  const stopReading = (client: Client) =>
+    Effect.suspend(() => {
+      client.state.reads = false
+      return Effect.andThen(client.write(request()), settle)
+    })
+  wire(
+    "of bytes for a client that does not read is seldom reached, for no more requests are read",
+    (client, { tables }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        yield* stopReading(client)
+        yield* client.write(source)
+        yield* settle
+        yield* client.write(source, source, source, source)
+        yield* settle
+        const [, served] = [...tables.connections]
+        assert.isBelow(served!.outbox.queuedUnsafe(), 310_000)
+        client.state.reads = true
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* client.heard).length, 1 + 5 * 52)
+      })
+  )
+  wire(
+    "of bytes for a client that does not read ends its calls",
+    (client, { kept, tables }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        client.state.reads = false
+        yield* client.write(request({ callId: 3, opnum: opnum.keep }))
+        yield* client.write(
+          ...Array.from({ length: 10 }, () => request({ opnum: opnum.sourceData, stub: u32(300_000) }))
+        )
+        yield* settle
+        assert.strictEqual(tables.connections.size, 1)
+        assert.strictEqual(yield* ServerCall.awaitEnd(yield* Queue.take(kept)), "Disconnected")
+      }),
+    { maximumQueued: 1_000_000 }
+  )
+  wire(
+    "of bytes is for replies that come when nothing is read, too",
+    (client, { kept, tables }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        yield* client.say(...[3, 4, 5, 6].map((callId) => request({ callId, opnum: opnum.keep })))
+        yield* Queue.take(kept)
+        yield* stopReading(client)
+        yield* client.write(source)
+        yield* settle
+        assert.strictEqual(tables.connections.size, 2)
+        yield* ServerCall.complete(yield* Queue.take(kept), { value: 1 })
+        yield* ServerCall.complete(yield* Queue.take(kept), { value: 1 })
+        yield* settle
+        assert.strictEqual(tables.connections.size, 1)
+        assert.strictEqual(yield* ServerCall.awaitEnd(yield* Queue.take(kept)), "Disconnected")
+      }),
+    { maximumQueued: 301_300 }
+  )
+  wire("of the time to bind closes a connection", (client) =>
+    Effect.gen(function* () {
+      const slow = yield* connect
+      yield* client.ask(bind())
+      yield* slow.say(bind().subarray(0, 40))
+      yield* TestClock.adjust("9 seconds")
+      assert.isFalse(slow.state.closed)
+      yield* slow.say(bind().subarray(40, 50))
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(slow.state.closed)
+      assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
+    }))
+  wire("of the time to bind is set as an option", (client) =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(client.state.closed)
+    }), { bindTimeout: "1 second" })
+  wire("of silence closes a connection without calls", (client, { tables }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      yield* TestClock.adjust("50 seconds")
+      yield* client.say(request())
+      yield* TestClock.adjust("59 seconds")
+      assert.isFalse(client.state.closed)
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(client.state.closed)
+      assert.strictEqual(tables.connections.size, 1)
+    }), { idleTimeout: "1 minute" })
+  wire(
+    "of silence begins with the connection",
+    () =>
+      Effect.gen(function* () {
+        yield* TestClock.adjust("1 hour")
+        const late = yield* connect
+        yield* TestClock.adjust("59 seconds")
+        assert.isFalse(late.state.closed)
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(late.state.closed)
+      }),
+    { idleTimeout: "1 minute", bindTimeout: Infinity }
+  )
+  wire("of silence begins when the last call has ended", (client, { kept }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      yield* client.say(request({ opnum: opnum.keep }))
+      yield* TestClock.adjust("90 seconds")
+      yield* ServerCall.complete(yield* Queue.take(kept), { value: 1 })
+      assert.deepStrictEqual(yield* client.heard, [response(2, 1)])
+      yield* TestClock.adjust("59 seconds")
+      assert.isFalse(client.state.closed)
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(client.state.closed)
+    }), { idleTimeout: "1 minute" })
+})
+
+// ----------------------------------------------------------------------------
+// shutdown
+// ----------------------------------------------------------------------------
+
+describe("an endpoint that ends", () => {
+  const shutdown = { other: "Shutdown" as const }
+  const keep = (callId: number) => request({ callId, opnum: opnum.keep })
+  it.effect("tells its clients, lets calls reply within its grace, and refuses new ones", () =>
+    Effect.gen(function* () {
+      const { close, kept } = yield* makeWorld({ grace: "5 seconds" })
+      const client = yield* bound()
+      yield* client.say(keep(2), keep(3), first({ callId: 4 }))
+      const closing = yield* Effect.forkChild(close)
+      assert.deepStrictEqual(yield* client.heard, [shutdown])
+      assert.strictEqual((yield* Effect.exit(connect))._tag, "Failure")
+      assert.deepStrictEqual(
+        yield* client.say(last({ callId: 4, stub: new Uint8Array(0) }), request({ callId: 5 })),
+        [fault(4, status.unavailable, { didNotExecute: true }), fault(5, status.unavailable, { didNotExecute: true })]
+      )
+      const [second, third] = [yield* Queue.take(kept), yield* Queue.take(kept)]
+      yield* ServerCall.complete(second, { value: 2 })
+      assert.deepStrictEqual(yield* client.heard, [response(2, 2)])
+      yield* TestClock.adjust("4 seconds")
+      assert.isFalse(client.state.closed)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
+      assert.isTrue(client.state.closed)
+      assert.strictEqual(yield* ServerCall.awaitEnd(third), "Disconnected")
+    }).pipe(Effect.provide(Transport.memory)))
+  it.effect("is over as soon as its calls are, with the last reply sent", () =>
+    Effect.gen(function* () {
+      const { close, kept, server, tables } = yield* makeWorld({ grace: "1 hour" })
+      const [idle, busy, unbound] = [yield* bound(), yield* bound(), yield* connect]
+      yield* busy.say(keep(2))
+      const closing = yield* Effect.forkChild(close)
+      yield* settle
+      assert.isUndefined(closing.pollUnsafe())
+      yield* ServerCall.complete(yield* Queue.take(kept), { value: 2 })
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(yield* busy.heard, [shutdown, response(2, 2)])
+      assert.deepStrictEqual(yield* idle.heard, [shutdown])
+      assert.deepStrictEqual(yield* unbound.heard, [])
+      assert.isTrue(idle.state.closed && busy.state.closed && unbound.state.closed)
+      assert.strictEqual(tables.connections.size + tables.groups.size, 0)
+      assert.deepStrictEqual(yield* Server.calls(server), [])
+    }).pipe(Effect.provide(Transport.memory)))
+  it.effect("does not wait longer than its grace for a client that does not read", () =>
+    Effect.gen(function* () {
+      const { close, tables } = yield* makeWorld({ grace: "1 second" })
+      const client = yield* bound()
+      client.state.reads = false
+      yield* client.write(request({ opnum: opnum.sourceData, stub: u32(500_000) }))
+      yield* settle
+      const closing = yield* Effect.forkChild(close)
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(closing)
+      assert.strictEqual(tables.connections.size, 0)
+    }).pipe(Effect.provide(Transport.memory)))
+})

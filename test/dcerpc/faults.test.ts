@@ -1,0 +1,381 @@
+/**
+ * Many calls on connections on which things go wrong, in virtual time: each call that was begun completes once, what is said not
+ * to have executed never did, and nothing is left.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Context, Duration, Effect, Exit, Layer, Logger, Metric, Option, Schema, Scope } from "effect"
+import * as Socket from "effect/socket/Socket"
+import { TestClock } from "effect/testing"
+import process from "node:process"
+import * as Association from "../../src/dcerpc/Association.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import * as Transport from "../../src/dcerpc/Transport.ts"
+import { Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
+import { type Faults, faultyTransport, makeRandom } from "./faults.ts"
+
+class Refused extends Schema.TaggedError<Refused>()("Refused", { id: Schema.Int }) {}
+
+const numbered = { in: { id: Schema.Int }, out: Schema.Int }
+
+const IWork = Interface.make("IWork", {
+  uuid: "c2f1a5de-7f0e-4a7c-9a55-64a1d6a9c3b4",
+  version: [1, 0],
+  methods: {
+    Now: Interface.method(numbered),
+    Refuse: Interface.method({ ...numbered, aborts: [Interface.abort(77, Refused)] }),
+    Die: Interface.method(numbered),
+    Slow: Interface.method({ in: { id: Schema.Int, millis: Schema.Int }, out: Schema.Int }),
+    Deaf: Interface.method({ in: { id: Schema.Int, millis: Schema.Int }, out: Schema.Int }),
+    Kept: Interface.method({ in: { id: Schema.Int, millis: Schema.Int }, out: Schema.Int }),
+    Again: Interface.method({ ...numbered, idempotent: true }),
+    Large: Interface.method({ in: { id: Schema.Int, bytes: Schema.Uint8Array }, out: Schema.Uint8Array }),
+    Tell: Interface.method({ in: { id: Schema.Int }, maybe: true })
+  }
+})
+
+type Random = () => number
+
+const below = (random: Random, limit: number): number => Math.floor(random() * limit)
+const chance = (random: Random, probability: number): boolean => random() < probability
+const pick = <A>(random: Random, ...choices: ReadonlyArray<A>): A => choices[below(random, choices.length)]!
+
+// ----------------------------------------------------------------------------
+// a schedule
+// ----------------------------------------------------------------------------
+
+const faultsOf = (seed: number) => (connection: number, side: "client" | "server"): Faults => {
+  const random = makeRandom(seed * 31 + connection * 2 + (side === "client" ? 0 : 1))
+  // The first bind succeeds: without it a schedule has no calls.
+  const least = connection === 0 ? 150 : 0
+  const after = () => least + below(random, pick(random, 200, 2000, 20_000, 150_000))
+  return {
+    seed: below(random, 2 ** 31),
+    ...(chance(random, 0.3) ? { delay: 1 + below(random, 20) } : {}),
+    ...(chance(random, 0.5) ? { reshape: true } : {}),
+    ...(chance(random, 0.15) ? { dropAfter: after() } : {}),
+    ...(chance(random, 0.25) ? { resetAfter: after() } : {}),
+    // A server that stops reading would not see either that the client has gone.
+    ...(side === "client" && chance(random, 0.15) ? { stallAfter: after() } : {})
+  }
+}
+
+/** Takes the offer to carry several calls at once out of each bind. */
+const oneCallAtATime = (transport: Transport.Transport): Transport.Transport => ({
+  ...transport,
+  connect: (binding) =>
+    Effect.map(transport.connect(binding), (connection) => {
+      let isBind = true
+      const edit = (writer: Socket.Writer): Socket.Writer => ({
+        ...writer,
+        writeAll: (chunks) => {
+          if (isBind) (chunks[0] as Uint8Array)[3]! &= ~Pdu.flags.concMpx
+          isBind = false
+          return writer.writeAll(chunks)
+        }
+      })
+      const { socket } = connection
+      return { ...connection, socket: Socket.make({ reader: socket.reader, writer: Effect.map(socket.writer, edit) }) }
+    })
+})
+
+interface Work {
+  readonly name: string
+  readonly expected: unknown
+  /** Whether somebody or something may cancel it. */
+  cancels: boolean
+}
+
+/** What became of the calls of a schedule, by their numbers. */
+class Records {
+  readonly ran = new Map<number, number>()
+  readonly completed = new Map<number, number>()
+  readonly kinds = new Map<string, number>()
+  readonly problems: Array<string> = []
+  readonly denied = new Set<number>()
+  readonly idempotent = new Set<number>()
+  calls = 0
+  readonly timed: boolean
+
+  constructor(timed: boolean) {
+    this.timed = timed
+  }
+
+  run(id: number): void {
+    this.ran.set(id, (this.ran.get(id) ?? 0) + 1)
+  }
+
+  complete(id: number): void {
+    this.completed.set(id, (this.completed.get(id) ?? 0) + 1)
+  }
+
+  /** How a call ended, or how its begin failed. */
+  end(id: number, exit: Exit.Exit<unknown, unknown>, work: Work): void {
+    const kind = this.kindOf(id, exit, work)
+    this.kinds.set(kind, (this.kinds.get(kind) ?? 0) + 1)
+  }
+
+  private kindOf(id: number, exit: Exit.Exit<unknown, unknown>, { cancels, expected, name }: Work): string {
+    if (exit._tag === "Success") {
+      assert.deepStrictEqual(exit.value, expected)
+      return "replied"
+    }
+    const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause)) as
+      | { readonly _tag: string; readonly didNotExecute?: boolean; readonly status?: number; readonly id?: number }
+      | undefined
+    if (error === undefined) {
+      if (!Cause.hasInterruptsOnly(exit.cause)) this.problems.push(`call ${id}: ${Cause.pretty(exit.cause)}`)
+      return "interrupted"
+    }
+    if (error.didNotExecute === true) this.denied.add(id)
+    if (error._tag === "Refused" && error.id !== id) this.problems.push(`call ${id}: the abort of call ${error.id}`)
+    // A server that shuts down refuses what arrives then.
+    const faults = name === "Die" || error.didNotExecute === true
+    const possible = [
+      "RpcTransportError",
+      cancels && "CallCancelled",
+      faults && "RpcFault",
+      name === "Refuse" && "Refused"
+    ]
+    if (!possible.includes(error._tag)) this.problems.push(`call ${id} of ${name}: ${error._tag}`)
+    return error.status === undefined ? error._tag : `${error._tag} ${error.status}`
+  }
+}
+
+const makeManager = (records: Records, scope: Scope.Scope) => {
+  const ran = (id: number) => Effect.sync(() => records.run(id))
+  const answer = ({ id }: { readonly id: number }) => Effect.as(ran(id), id)
+  return Manager.make(IWork, {
+    Now: answer,
+    Refuse: ({ id }) => Effect.andThen(ran(id), Effect.fail(new Refused({ id }))),
+    Die: ({ id }) => Effect.andThen(ran(id), Effect.die(new Error("as expected"))),
+    Slow: ({ id, millis }) => Effect.andThen(ran(id), Effect.as(Effect.sleep(millis), id)),
+    Deaf: ({ id, millis }) => Effect.andThen(ran(id), Effect.as(Effect.sleep(millis), id)),
+    Kept: Manager.handOff(({ id, millis }, call) =>
+      Effect.andThen(ran(id), Effect.sleep(millis)).pipe(
+        Effect.andThen(Effect.ignore(ServerCall.complete(call, id))),
+        Effect.forkIn(scope)
+      )
+    ),
+    Again: answer,
+    Large: ({ bytes, id }) => Effect.as(ran(id), bytes),
+    Tell: ({ id }) => ran(id)
+  }, { cancellation: { Deaf: "cooperative" } })
+}
+
+const names = ["Now", "Refuse", "Die", "Slow", "Deaf", "Kept", "Again", "Large"] as const
+
+/** One method with an input, and the value that it gives. The types are those of one of them. */
+const makeWork = (random: Random, id: number, records: Records) => {
+  const name = pick(random, ...names)
+  if (name === "Again") records.idempotent.add(id)
+  const millis = below(random, 200)
+  const bytes = new Uint8Array(name === "Large" ? below(random, pick(random, 100, 10_000, 200_000)) : 0).fill(id)
+  const expected = name === "Large" ? bytes : id
+  return { name: name as "Slow", input: { id, millis, bytes }, expected, cancels: records.timed }
+}
+
+type Store = Effect.Success<ReturnType<typeof bind>>
+
+/** A silent connection ends its calls by the keep-alive, by the call timeout, or both: calls that are `timed` can do so. */
+const bind = (random: Random, timed: boolean) =>
+  Association.bind(IWork, "ncacn_memory:[work]", {
+    causal: chance(random, 0.5),
+    maximumConnections: 1 + below(random, 3),
+    connectTimeout: "2 seconds",
+    ...(timed ? { callTimeout: "5 seconds" } : {}),
+    ...(!timed || chance(random, 0.5) ? { keepAlive: "1 second" } : {}),
+    ...(chance(random, 0.3) ? { maximumQueued: 1000 } : {})
+  })
+
+const oneShot = (store: Store, random: Random, id: number, records: Records) =>
+  Effect.gen(function* () {
+    if (chance(random, 0.1)) {
+      const told = yield* Effect.exit(Call.invoke(store, "Tell", { id }))
+      return records.end(id, told, { name: "Tell", expected: undefined, cancels: false })
+    }
+    const work = makeWork(random, id, records)
+    const cancelTimeout = pick(random, 0, 10, 100)
+    const invoke = Call.invoke(store, work.name, work.input, { cancelTimeout })
+    const exit = yield* Effect.exit(
+      chance(random, 0.3) ? Effect.timeoutOption(invoke, 1 + below(random, 100)) : Effect.asSome(invoke)
+    )
+    if (exit._tag === "Failure") return records.end(id, exit, work)
+    if (Option.isSome(exit.value)) records.end(id, Exit.succeed(exit.value.value), work)
+  })
+
+/** A call object, and calls on it one after another. */
+const callObject = (store: Store, random: Random, nextId: () => number, records: Records) =>
+  Effect.gen(function* () {
+    const call = yield* Call.make(store)
+    const rounds = 1 + below(random, 3)
+    for (let round = 0; round < rounds; round++) {
+      yield* Effect.sleep(below(random, 50))
+      const id = nextId()
+      const work = makeWork(random, id, records)
+      const begin = Call.begin(call, work.name, work.input)
+      const begun = yield* Effect.exit(
+        chance(random, 0.1) ? Effect.timeoutOption(begin, below(random, 20)) : Effect.asSome(begin)
+      )
+      if (begun._tag === "Failure") {
+        records.end(id, begun, work)
+        assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+        continue
+      }
+      if (Option.isNone(begun.value)) {
+        assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+        continue
+      }
+      const pending = begun.value.value
+      yield* Call.onComplete(pending, Effect.sync(() => records.complete(id)))
+      if (chance(random, 0.3)) yield* Effect.sleep(below(random, 100))
+      const deed = pick(random, "join", "join", "join", "cancel", "patient", "timed", "shortened", "release")
+      // Released with its scope, which closes when this fiber ends.
+      if (deed === "release") return
+      work.cancels ||= deed !== "join"
+      const cancel = (timeout: number) => Effect.ignore(Call.cancel(pending, { timeout }))
+      if (deed === "cancel") yield* cancel(0)
+      if (deed === "patient") yield* cancel(Infinity)
+      if (deed === "timed" || deed === "shortened") yield* cancel(50)
+      if (deed === "shortened") yield* cancel(5)
+      const exit = yield* Effect.exit(Call.join(pending))
+      records.end(id, exit, work)
+      yield* Effect.yieldNow
+      if (records.completed.get(id) !== 1) {
+        records.problems.push(`call ${id} (${work.name}, ${deed}) completed ${records.completed.get(id) ?? 0} times`)
+      }
+    }
+  }).pipe(Effect.scoped)
+
+const schedule = (seed: number) =>
+  Effect.gen(function* () {
+    const random = makeRandom(seed)
+    const memory = Context.get(yield* Effect.scoped(Layer.build(Transport.memory)), Transport.Transport)
+    const faulty = faultyTransport(memory, faultsOf(seed))
+    const single = chance(random, 0.25)
+    const transport = single ? oneCallAtATime(faulty) : faulty
+    const records = new Records(single || chance(random, 0.5))
+    const scope = yield* Scope.make()
+    const server = yield* Scope.provide(Server.make([makeManager(records, scope)], { grace: 0 }), scope)
+    const endpoints: Array<Endpoint.Endpoint> = []
+    /** Serves, and gives what ends that. */
+    const serve = Effect.gen(function* () {
+      const own = yield* Scope.fork(scope)
+      const endpoint = yield* Endpoint.serve(server, "ncacn_memory:[work]", { grace: below(random, 100) }).pipe(
+        Effect.provideService(Transport.Transport, transport),
+        Scope.provide(own)
+      )
+      endpoints.push(endpoint)
+      return Scope.close(own, Exit.void)
+    })
+    const stop = yield* serve
+
+    let id = 0
+    const nextId = () => {
+      records.calls++
+      return id++
+    }
+    yield* Effect.gen(function* () {
+      const bound = yield* Effect.exit(bind(random, records.timed))
+      if (bound._tag === "Failure") return
+      const store = bound.value
+      const objects = 1 + below(random, 3)
+      const shots = below(random, 4)
+      const restart = Effect.sleep(below(random, 200)).pipe(Effect.andThen(stop), Effect.andThen(serve))
+      yield* Effect.all([
+        chance(random, 0.2) ? restart : Effect.void,
+        ...Array.from({ length: objects }, () => callObject(store, random, nextId, records)),
+        ...Array.from({ length: shots }, () =>
+          Effect.andThen(
+            Effect.sleep(below(random, 100)),
+            Effect.suspend(() => oneShot(store, random, nextId(), records))
+          ))
+      ], { concurrency: "unbounded", discard: true })
+    }).pipe(Effect.provideService(Transport.Transport, transport), Effect.scoped)
+
+    // The client is gone. What it sent may still be on the way, and a routine that can't be interrupted still runs.
+    yield* Effect.sleep(1000)
+    const left = {
+      calls: (yield* Server.calls(server)).length,
+      table: Server.toImpl(server).count,
+      endpoints: endpoints.map((endpoint) => {
+        const { connections, groups } = endpoint as unknown as Record<"connections" | "groups", { size: number }>
+        return [connections.size, groups.size]
+      })
+    }
+    yield* Scope.close(scope, Exit.void)
+    assert.deepStrictEqual(left, { calls: 0, table: 0, endpoints: endpoints.map(() => [0, 0]) })
+    assert.deepStrictEqual(records.problems, [])
+    for (const denied of records.denied) assert.isFalse(records.ran.has(denied), `call ${denied} did run`)
+    for (const [id, times] of records.ran) {
+      assert.isAtMost(times, records.idempotent.has(id) ? 2 : 1, `how often call ${id} ran`)
+    }
+    return records
+  }).pipe(Effect.catchCause((cause) => Effect.die(new Error(`schedule ${seed}: ${Cause.pretty(cause)}`))))
+
+// ----------------------------------------------------------------------------
+// the test
+// ----------------------------------------------------------------------------
+
+/** How many fibers are running now, by Effect's own count. */
+const fibersActive = Effect.map(
+  Metric.snapshot,
+  (metrics) =>
+    metrics.filter(({ id }) => id === "child_fibers_active").reduce(
+      (sum, { state }) => sum + (state as { readonly value: number }).value,
+      0
+    )
+)
+
+/** Runs an effect, and the virtual clock until it is done. */
+const inVirtualTime = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.forkChild(effect)
+    for (let millis = 0; fiber.pollUnsafe() === undefined; millis++) {
+      assert.isBelow(millis, 600_000, "the schedules have not ended after ten minutes")
+      yield* TestClock.adjust(millis < 500 ? 1 : 50)
+      for (let i = 0; i < 3; i++) yield* Effect.yieldNow
+    }
+    return yield* fiber.pollUnsafe()!
+  })
+
+describe("faults", () => {
+  const total = process.env["CALLISTO_STEPS"] === "tenth" ? 1000 : 10_000
+  const seed = Number(process.env["CALLISTO_SEED"] ?? Math.floor(Math.random() * 0x7fffffff))
+  const batch = 100
+
+  it.effect(
+    `leave nothing undecided, for ${total} schedules from seed ${seed}`,
+    () =>
+      Effect.gen(function* () {
+        const kinds = new Map<string, number>()
+        let calls = 0
+        for (let first = 0; first < total; first += batch) {
+          const before = yield* fibersActive
+          const all = Array.from({ length: batch }, (_, i) => schedule(seed + first + i))
+          for (const records of yield* inVirtualTime(Effect.all(all, { concurrency: "unbounded" }))) {
+            calls += records.calls
+            for (const [kind, count] of records.kinds) {
+              kinds.set(kind, (kinds.get(kind) ?? 0) + count)
+            }
+          }
+          yield* TestClock.adjust(Duration.minutes(1))
+          assert.strictEqual(yield* fibersActive, before, "fibers")
+        }
+        const told = [...kinds].map(([kind, count]) => `${kind} ${count}`).join(", ")
+        console.log(
+          `faults: ${total} schedules, ${calls} calls: ${told}; seed ${seed} (set CALLISTO_SEED to repeat them)`
+        )
+        assert.isAbove(kinds.get("replied") ?? 0, calls / 10)
+      }).pipe(
+        Effect.provide(
+          Layer.mergeAll(
+            Metric.enableRuntimeMetricsLayer,
+            Layer.succeed(Metric.MetricRegistry, new Map()),
+            Logger.layer([Logger.make(() => {})])
+          )
+        )
+      ),
+    300_000
+  )
+})

@@ -1,0 +1,101 @@
+/** Connections on which things go wrong, as a seed decides. */
+import { Effect } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Socket from "effect/socket/Socket"
+import { type Connection, gather, type Transport } from "../../src/dcerpc/Transport.ts"
+
+export interface Faults {
+  readonly seed: number
+  /** Each read waits up to so many milliseconds. */
+  readonly delay?: number
+  /** What arrives is read in other pieces than it was written: cut anywhere, put together anyhow. */
+  readonly reshape?: boolean
+  /** What is written after so many bytes vanishes. */
+  readonly dropAfter?: number
+  /** The connection is reset when so many bytes were written. */
+  readonly resetAfter?: number
+  /** Reading stops for good when so many bytes were read. */
+  readonly stallAfter?: number
+}
+
+/** The same numbers below 1 for the same seed. */
+export const makeRandom = (seed: number): () => number => {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+const encoder = new TextEncoder()
+
+const concat = (chunks: NonEmptyReadonlyArray<Uint8Array | string>): Uint8Array =>
+  gather([new Uint8Array(0), ...chunks.map((chunk) => typeof chunk === "string" ? encoder.encode(chunk) : chunk)])
+
+const makeReader = (reader: Socket.Reader, faults: Faults, random: () => number): Socket.Reader => {
+  const { delay = 0, reshape = false, stallAfter = Infinity } = faults
+  let held: Uint8Array = new Uint8Array(0)
+  let read = 0
+  const pieces = (bytes: Uint8Array): NonEmptyReadonlyArray<Uint8Array> => {
+    if (!reshape) return [bytes]
+    const end = 1 + Math.floor(random() * bytes.length)
+    held = bytes.slice(end)
+    const cut = Math.floor(random() * end)
+    return cut === 0 ? [bytes.slice(0, end)] : [bytes.slice(0, cut), bytes.slice(cut, end)]
+  }
+  const next: Socket.Reader["pull"] = Effect.suspend(() => {
+    if (read >= stallAfter) return Effect.never
+    if (held.length > 0) return Effect.succeed(pieces(held))
+    return Effect.map(reader.pull, (chunks) => pieces(concat(chunks)))
+  }).pipe(Effect.tap((chunks) => Effect.sync(() => chunks.forEach(({ length }) => read += length))))
+  return {
+    upgrade: reader.upgrade,
+    pull: delay === 0 ? next : Effect.suspend(() => Effect.delay(next, Math.ceil(random() * delay)))
+  }
+}
+
+const makeWriter = (writer: Socket.Writer, faults: Faults): Socket.Writer => {
+  const { dropAfter = Infinity, resetAfter = Infinity } = faults
+  let written = 0
+  const send = (bytes: Uint8Array): Effect.Effect<void, Socket.SocketError> =>
+    Effect.suspend(() => {
+      const kept = bytes.slice(0, Math.max(0, Math.min(dropAfter, resetAfter) - written))
+      written += bytes.length
+      const sent = kept.length === 0 ? Effect.void : writer.write(kept)
+      return written < resetAfter ? sent : Effect.andThen(sent, writer.write(new Socket.CloseEvent(1006, "reset")))
+    })
+  return {
+    write: (chunk) => Socket.isCloseEvent(chunk) ? writer.write(chunk) : send(concat([chunk])),
+    writeAll: (chunks) => send(concat(chunks))
+  }
+}
+
+/** The connection with these faults on this side of it. */
+export const faulty = (connection: Connection, faults: Faults): Connection => {
+  const random = makeRandom(faults.seed)
+  return {
+    ...connection,
+    socket: Socket.make({
+      reader: Effect.map(connection.socket.reader, (reader) => makeReader(reader, faults, random)),
+      writer: Effect.map(connection.socket.writer, (writer) => makeWriter(writer, faults))
+    })
+  }
+}
+
+/** The transport with faults on both sides of each connection, which are numbered from 0. */
+export const faultyTransport = (
+  transport: Transport,
+  faultsOf: (connection: number, side: "client" | "server") => Faults
+): Transport => {
+  let connected = 0
+  let accepted = 0
+  return {
+    ...transport,
+    connect: (binding) =>
+      Effect.map(transport.connect(binding), (connection) => faulty(connection, faultsOf(connected++, "client"))),
+    listen: (binding, handler) =>
+      transport.listen(binding, (connection) => handler(faulty(connection, faultsOf(accepted++, "server"))))
+  }
+}

@@ -1,0 +1,480 @@
+/**
+ * Peers that mean harm, against the endpoint: each answer is the documented one, memory stays bounded, and nobody else notices.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Layer, Logger, Queue } from "effect"
+import { TestClock } from "effect/testing"
+import process from "node:process"
+import { Server, ServerCall } from "../../mod.ts"
+import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { binary } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Transport from "../../src/dcerpc/Transport.ts"
+import { makeRandom } from "./faults.ts"
+import {
+  accepted,
+  alter,
+  bare,
+  bind,
+  bindAck,
+  bindNak,
+  bound,
+  boundRow,
+  coCancel,
+  concat,
+  connect,
+  data,
+  element,
+  fault,
+  features,
+  first,
+  IDouble,
+  IEcho,
+  IPlain,
+  last,
+  makeWorld,
+  object,
+  opnum,
+  orphaned,
+  patched,
+  rejected,
+  request,
+  response,
+  row,
+  settle,
+  status,
+  u32,
+  wire
+} from "./rawClient.ts"
+
+const u16 = (value: number, littleEndian: boolean) =>
+  littleEndian ? [value & 0xff, value >> 8] : [value >> 8, value & 0xff]
+
+const didNotExecute = { didNotExecute: true }
+
+// ----------------------------------------------------------------------------
+// lengths and counts
+// ----------------------------------------------------------------------------
+
+for (const littleEndian of [true, false]) {
+  const order = littleEndian ? "little-endian" : "big-endian"
+  const size = (value: number) => ({ 8: u16(value, littleEndian) })
+  const authSize = (value: number) => ({ 10: u16(value, littleEndian) })
+  const hello = { littleEndian, contextElements: [element(0, IEcho), element(1, IDouble)] }
+  const ack = { bindAck: 1, results: [accepted(), accepted()] }
+
+  describe(`what does not fit, in ${order}`, () => {
+    const refused = (name: string, pdu: Uint8Array, rest = didNotExecute) =>
+      boundRow(name, { littleEndian }, [pdu], [fault(2, status.protocolError, rest)], "is closed")
+    const plain = request({ littleEndian })
+    for (const length of [0, 1, 15]) refused(`a size of ${length}, below the header`, patched(plain, size(length)))
+    refused("a size between the header and the body", patched(plain, size(23)))
+    refused("a size without the object that is said to be there", patched(plain, { ...size(39), 3: [0x83] }))
+    refused("a size above all limits", patched(plain, size(65529)), { didNotExecute: false })
+    refused("a size of authentication above the body", patched(plain, authSize(0xffff)))
+    refused("a size of authentication that leaves no body", patched(plain, authSize(4)))
+    const signed = request({
+      littleEndian,
+      authTrailer: { authType: 10, authLevel: 5, authContextId: 0, authValue: new Uint8Array(16) }
+    })
+    refused("a padding above the stub", patched(signed, { [signed.length - 22]: [255] }))
+    const more = alter({ ...hello, contextElements: [element(1, IDouble)] })
+    refused("more contexts than there are", patched(more, { 24: [255] }))
+    refused("fewer contexts than there are", patched(more, { 24: [0] }))
+    refused("more transfer syntaxes than there are", patched(more, { 30: [255] }))
+    const result = concat(
+      patched(bare(12), { 4: [littleEndian ? 0x10 : 0], 12: [...u32(2, littleEndian)], ...size(64) }),
+      new Uint8Array(48)
+    )
+    refused("a secondary address beyond the end", patched(result, { 24: u16(0xffff, littleEndian) }))
+    refused("more results than there are", patched(result, { 28: [255] }))
+    refused("an unknown representation of characters", patched(plain, { 4: [plain[4]! | 1] }))
+    refused("an unknown representation of numbers", patched(plain, { 5: [1] }))
+
+    const unbindable = (name: string, pdu: Uint8Array) => row(`${name}, in a bind`, [pdu], [bindNak(1, 4)], "is closed")
+    for (const length of [0, 15, 27]) unbindable(`a size of ${length}`, patched(bind(hello), size(length)))
+    unbindable("a size of authentication above the body", patched(bind(hello), authSize(0xffff)))
+    unbindable("more contexts than there are", patched(bind(hello), { 24: [255] }))
+    unbindable("more transfer syntaxes than there are", patched(bind(hello), { 30: [255] }))
+    row("a bind in the given order is well", [bind(hello)], [ack], "lives")
+
+    const stub = (name: string, bytes: Uint8Array, code: number, opnum: number) =>
+      boundRow(
+        `${name}, in a stub`,
+        { littleEndian },
+        [
+          request({ littleEndian, opnum, stub: bytes }),
+          request({ littleEndian, callId: 3, stub: u32(41, littleEndian) })
+        ],
+        [fault(2, code, didNotExecute), response(3, 42)],
+        "lives"
+      )
+    const huge = u32(0xffffffff, littleEndian)
+    stub("a count of 4 G", concat(huge, huge, new Uint8Array(8)), status.badStubData, opnum.echoData)
+    const items = (count: number) =>
+      concat(
+        ...Array.from({ length: count }, (_, i) =>
+          concat(u32(i, littleEndian), u32(i === count - 1 ? 0 : i + 1, littleEndian)))
+      )
+    stub("pointers in pointers", items(300), status.badStubData, opnum.count)
+    boundRow(
+      "pointers in pointers are well up to a depth",
+      { littleEndian },
+      [request({ littleEndian, opnum: opnum.count, stub: items(200) })],
+      [response(2, 200)],
+      "lives"
+    )
+  })
+}
+
+describe("what never ends", () => {
+  row(
+    "255 contexts with 100 transfer syntaxes each fit into no PDU",
+    [patched(bind({ contextElements: [element(0, IEcho, ...Array.from({ length: 255 }, () => Pdu.ndr20))] }), {
+      24: [255]
+    })],
+    [bindNak(1, 4)],
+    "is closed"
+  )
+  row(
+    "255 contexts are answered, those beyond the limit for reason 3",
+    [bind({ contextElements: Array.from({ length: 255 }, (_, id) => element(id, IEcho)) })],
+    [{ bindAck: 1, results: Array.from({ length: 255 }, (_, id) => id < 64 ? accepted() : rejected(3)) }],
+    "lives"
+  )
+  wire("contexts in ever new alter_contexts are bounded", (client, { tables }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      for (let id = 1; id < 2000; id += 100) {
+        yield* client.ask(alter({ contextElements: Array.from({ length: 100 }, (_, i) => element(id + i, IEcho)) }))
+      }
+      for (const { contexts } of tables.connections) assert.isAtMost(contexts.size, 64)
+      assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
+    }))
+  wire(
+    "a request in fragments holds what has arrived, whatever it announces",
+    (client, { tables }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        assert.deepStrictEqual(yield* client.say(first({ allocHint: 0x400000, stub: new Uint8Array(1) })), [])
+        const [, served] = [...tables.connections]
+        assert.isAtMost(served!.open!.buffer.length, 2)
+        for (let i = 0; i < 100; i++) yield* client.write(request({ exactFlags: 0, stub: new Uint8Array(1) }))
+        yield* settle
+        assert.isAtMost(served!.open!.buffer.length, 256)
+      })
+  )
+  wire("a request in fragments ends at the limit", (client, { tables }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      const [, served] = [...tables.connections]
+      const fragment = request({ exactFlags: 0, stub: new Uint8Array(5816) })
+      yield* client.write(first({ opnum: opnum.echoData, stub: new Uint8Array(5816) }))
+      for (let i = 1; i < 721; i++) {
+        yield* client.write(fragment)
+        assert.isAtMost(served!.open?.buffer.length ?? 0, 0x400000)
+      }
+      assert.deepStrictEqual(yield* client.heard, [])
+      assert.deepStrictEqual(yield* client.say(fragment), [fault(2, status.accessDenied)])
+      assert.isTrue(client.state.closed)
+    }))
+  wire("many halves of requests hold what has arrived", (_, { tables }) =>
+    Effect.gen(function* () {
+      for (let i = 0; i < 200; i++) {
+        yield* (yield* bound()).write(
+          first({ allocHint: 0x400000 }),
+          request({ stub: new Uint8Array(3000) }).subarray(0, 17)
+        )
+      }
+      yield* settle
+      const held = [...tables.connections].reduce((size, { open }) => size + (open?.buffer.length ?? 0), 0)
+      assert.strictEqual(tables.connections.size, 202)
+      assert.isAtMost(held, 200 * 8)
+    }))
+  wire(
+    "calls are refused beyond their limit, cancelled in one turn, and given up",
+    (client, { server, tables }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        const ids = Array.from({ length: 1500 }, (_, i) => i + 2)
+        const answers = yield* client.say(...ids.map((callId) => request({ callId, opnum: opnum.never })))
+        assert.deepStrictEqual(answers, ids.slice(1024).map((id) => fault(id, status.tooBusy, didNotExecute)))
+        assert.strictEqual((yield* Server.calls(server)).length, 1025)
+        yield* client.say(...ids.slice(0, 512).map(coCancel), ...ids.slice(512).map(orphaned))
+        assert.strictEqual((yield* Server.calls(server)).length, 1)
+        const [, served] = [...tables.connections]
+        assert.strictEqual(served!.calls.size, 0)
+        assert.deepStrictEqual(yield* client.say(request({ callId: 9999 })), [response(9999, 42)])
+      })
+  )
+  wire("requests that are given up at once leave nothing", (client, { server }) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      for (let i = 0; i < 50; i++) {
+        const ids = Array.from({ length: 100 }, (_, n) => 100 * i + n + 2)
+        yield* client.write(...ids.flatMap((callId) => [request({ callId, opnum: opnum.never }), orphaned(callId)]))
+        yield* settle
+        assert.strictEqual((yield* Server.calls(server)).length, 1)
+      }
+    }))
+  wire("cancels and orphans of nothing cost nothing", (client) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind())
+      for (let i = 0; i < 50; i++) {
+        yield* client.write(
+          ...Array.from({ length: 100 }, (_, n) => concat(coCancel(100 * i + n), orphaned(100 * i + n)))
+        )
+        yield* settle
+      }
+      assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
+    }))
+  wire("groups go with their connections", (_, { tables }) =>
+    Effect.gen(function* () {
+      for (let i = 0; i < 300; i++) yield* Effect.flatMap(bound(), (client) => client.close)
+      yield* settle
+      assert.strictEqual(tables.groups.size, 1)
+      assert.strictEqual(tables.connections.size, 2)
+    }))
+  wire(
+    "requests without end to a client that reads nothing wait outside",
+    (client, { tables }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        client.state.reads = false
+        const source = concat(
+          ...Array.from({ length: 100 }, () => request({ opnum: opnum.sourceData, stub: u32(50_000) }))
+        )
+        const writing = yield* Effect.forkChild(Effect.forever(client.write(source)))
+        yield* settle
+        const [, served] = [...tables.connections]
+        assert.isAtMost(served?.outbox.queuedUnsafe() ?? 0, 0x1000000 + 60_000)
+        assert.isUndefined(writing.pollUnsafe())
+        writing.interruptUnsafe()
+      })
+  )
+  wire("a PDU that comes byte by byte is one", (client) =>
+    Effect.gen(function* () {
+      for (const byte of bind()) yield* client.write(Uint8Array.of(byte))
+      assert.deepStrictEqual(yield* client.heard, [bindAck])
+      for (const byte of request()) yield* client.write(Uint8Array.of(byte))
+      assert.deepStrictEqual(yield* client.heard, [response(2, 42)])
+    }))
+})
+
+// ----------------------------------------------------------------------------
+// fuzz
+// ----------------------------------------------------------------------------
+
+type Random = () => number
+
+const below = (random: Random, bound: number) => Math.floor(random() * bound)
+const pick = <A>(random: Random, values: ReadonlyArray<A>): A => values[below(random, values.length)]!
+
+const trailer: Pdu.AuthTrailer = { authType: 10, authLevel: 5, authContextId: 0, authValue: new Uint8Array(16) }
+
+/** The PDUs of a message in fragments, one by one. */
+const cut = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
+  const pdus: Array<Uint8Array> = []
+  for (let at = 0; at < bytes.length;) {
+    const size = bytes[at + 4] === 0 ? bytes[at + 8]! << 8 | bytes[at + 9]! : bytes[at + 8]! | bytes[at + 9]! << 8
+    pdus.push(bytes.slice(at, at + size))
+    at += size
+  }
+  return pdus
+}
+
+const binds = (littleEndian: boolean) => [
+  () => bind({ littleEndian }),
+  () => bind({ littleEndian, flags: 0 }),
+  () => bind({ littleEndian, contextElements: [element(0, IEcho), element(1, IEcho, features(3))] }),
+  () =>
+    bind({
+      littleEndian,
+      contextElements: [element(1, IPlain, binary.id), element(0, IEcho)],
+      maxRecvFrag: 65535,
+      maxXmitFrag: 65535
+    }),
+  () => bind({ littleEndian, maxRecvFrag: 1432, maxXmitFrag: 1432 }),
+  () => bind({ littleEndian, contextElements: [] }),
+  () => bind({ littleEndian, authTrailer: trailer })
+]
+
+/** What may follow a bind: each is one thing that a client says, in as many PDUs as that takes. */
+const turns = (littleEndian: boolean, callId: number): ReadonlyArray<() => ReadonlyArray<Uint8Array>> => {
+  const of = (fields: Parameters<typeof request>[0]) => cut(request({ littleEndian, callId, ...fields }))
+  return [
+    () => of({}),
+    () => of({ opnum: opnum.echoData, stub: data(100, littleEndian) }),
+    () => of({ opnum: opnum.echoData, stub: data(300, littleEndian), limit: 100 }),
+    () => of({ opnum: opnum.echoData, stub: data(300, littleEndian), limit: 120, object }),
+    () => of({ opnum: opnum.sourceData, stub: u32(9000, littleEndian) }),
+    () => of({ opnum: opnum.keep }),
+    () => of({ opnum: opnum.never }),
+    () => [...of({ opnum: opnum.never }), coCancel(callId)],
+    () => [...of({ opnum: opnum.never }), orphaned(callId)],
+    () => [first({ littleEndian, callId, opnum: opnum.keep }), coCancel(callId), last({ littleEndian, callId })],
+    () => of({ opnum: opnum.abort }),
+    () => of({ opnum: opnum.tell, flags: Pdu.flags.maybe }),
+    () => of({ opnum: opnum.spoil }),
+    () => of({ opnum: opnum.count, stub: concat(u32(1, littleEndian), u32(0, littleEndian)) }),
+    () => of({ opnum: 99 }),
+    () => of({ contextId: 1, stub: new Uint8Array(12) }),
+    () => of({ contextId: 2 }),
+    () => of({ flags: Pdu.flags.pendingCancel }),
+    () => of({ authTrailer: trailer }),
+    () => [alter({ littleEndian, callId, contextElements: [element(2, IDouble), element(0, IEcho)] })],
+    () => [alter({ littleEndian, callId, contextElements: [element(0, IDouble)] })],
+    () => [coCancel(callId)],
+    () => [orphaned(callId)],
+    () => [bare(17, callId)],
+    () => [bind({ littleEndian, callId })]
+  ]
+}
+
+const bytesOfInterest = [0, 1, 2, 3, 4, 7, 8, 0x10, 0x20, 0x40, 0x7f, 0x80, 0x83, 0xfe, 0xff]
+const sizesOfInterest = [0, 15, 16, 23, 24, 28, 32, 40, 72, 1432, 5840, 5841, 0x7fff, 65528, 65529, 0xffff]
+
+const setU16 = (pdu: Uint8Array, at: number, value: number): Uint8Array =>
+  at + 1 < pdu.length ? patched(pdu, { [at]: u16(value, pdu[4] !== 0) }) : pdu
+
+const damages: ReadonlyArray<(pdu: Uint8Array, random: Random) => Uint8Array> = [
+  (pdu, random) => {
+    const at = below(random, pdu.length)
+    return patched(pdu, { [at]: [pdu[at]! ^ 1 << below(random, 8)] })
+  },
+  (pdu, random) => patched(pdu, { [below(random, Math.min(pdu.length, 32))]: [pick(random, bytesOfInterest)] }),
+  (pdu, random) => patched(pdu, { [below(random, pdu.length)]: [below(random, 256)] }),
+  /** The type, the flags, the byte order. */
+  (pdu, random) => patched(pdu, { 2: [below(random, 22)] }),
+  (pdu, random) => patched(pdu, { 3: [below(random, 256)] }),
+  (pdu) => patched(pdu, { 4: [pdu[4]! ^ 0x10] }),
+  /** The sizes. */
+  (pdu, random) => setU16(pdu, 8, pick(random, sizesOfInterest)),
+  (pdu, random) => setU16(pdu, 8, pdu.length + below(random, 9) - 4),
+  (pdu, random) => setU16(pdu, 10, pick(random, [...sizesOfInterest, below(random, 64)])),
+  /** The call, the context, the opnum. */
+  (pdu, random) => patched(pdu, { 12: [...u32(below(random, 12), pdu[4] !== 0)] }),
+  (pdu, random) => setU16(pdu, 20, below(random, 4)),
+  (pdu, random) => setU16(pdu, 22, below(random, 12)),
+  /** Cut with the old size, cut with the new one, and longer. */
+  (pdu, random) => pdu.slice(0, below(random, pdu.length + 1)),
+  (pdu, random) => {
+    const shorter = pdu.slice(0, Math.min(pdu.length, 16 + below(random, pdu.length)))
+    return setU16(shorter, 8, shorter.length)
+  },
+  (pdu, random) => {
+    const longer = concat(pdu, new Uint8Array(1 + below(random, 40)))
+    return setU16(longer, 8, longer.length)
+  }
+]
+
+/** A whole conversation, a few PDUs of which are damaged, doubled, lost or out of order. */
+const conversation = (random: Random): Array<Uint8Array> => {
+  const littleEndian = random() < 0.7
+  const said = [pick(random, random() < 0.8 ? binds(littleEndian).slice(0, 5) : binds(littleEndian))()]
+  for (let callId = 2; callId < 4 + random() * 10; callId++) said.push(...pick(random, turns(littleEndian, callId))())
+  for (let times = below(random, 4); times > 0; times--) {
+    // Without its bind a conversation is over soon.
+    const at = random() < 0.9 ? 1 + below(random, said.length) : 0
+    const pdu = said[at]
+    if (pdu === undefined || pdu.length < 16) continue
+    const kind = random()
+    if (kind < 0.7) said[at] = pick(random, damages)(pdu, random)
+    else if (kind < 0.8) said.splice(at, 0, pdu)
+    else if (kind < 0.9) said.splice(at, 1)
+    else said.splice(below(random, said.length), 0, ...said.splice(at, 1))
+  }
+  return said
+}
+
+const fewYields = Effect.repeat(Effect.yieldNow, { times: 3 })
+
+describe("conversations that were damaged", () => {
+  const budget = process.env["CALLISTO_STEPS"] === "tenth" ? 10_000 : 100_000
+  const seed = Number(process.env["CALLISTO_SEED"] ?? Math.floor(Math.random() * 0x7fffffff))
+  const problems: Array<string> = []
+  // Managers die here on purpose; nothing else may be logged as an error.
+  const logger = Logger.make(({ cause, message }) => {
+    const text = String(message)
+    if (!text.startsWith("The manager") && !text.includes("out parameters")) {
+      problems.push(`${text}\n${Cause.pretty(cause)}`)
+    }
+  })
+
+  it.effect(`are survived, seed ${seed}`, () =>
+    Effect.gen(function* () {
+      const random = makeRandom(seed)
+      const world = yield* makeWorld({ maximumCalls: 2, maximumContexts: 3, maximumRequest: 2000 })
+      const other = yield* bound()
+      const seen = new Map<string, number>()
+      const see = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)
+
+      const converse = Effect.gen(function* () {
+        const client = yield* connect
+        const said = conversation(random)
+        const stream = concat(...said)
+        for (let at = 0; at < stream.length;) {
+          const end = at + 1 + below(random, pick(random, [4, 100, 1000, 10_000]))
+          yield* client.write(stream.slice(at, end))
+          at = end
+          if (random() < 0.2) yield* fewYields
+        }
+        yield* fewYields
+        while (random() < 0.7 && (yield* Queue.size(world.kept)) > 0) {
+          yield* Effect.ignore(ServerCall.complete(yield* Queue.take(world.kept), { value: 1 }))
+        }
+        if (random() < 0.1) yield* TestClock.adjust(pick(random, ["1 second", "1 minute"]))
+        yield* fewYields
+        for (const answer of yield* client.ask()) {
+          if (answer._tag === "PduError") problems.push(`the server sent what is no PDU: ${answer.message}`)
+          else if (answer._tag === "Fault") {
+            see(`fault ${answer.status.toString(16)} ${answer.flags & Pdu.flags.didNotExecute}`)
+          } else if (answer._tag === "BindNak") see(`bind_nak ${answer.rejectReason}`)
+          else see(answer._tag)
+        }
+        if (client.state.closed) see("closed")
+        for (const { calls, contexts, open } of world.tables.connections) {
+          if (calls.size > 2 || contexts.size > 3 || (open?.buffer.length ?? 0) > 2000) problems.push("beyond a limit")
+        }
+        return said.length
+      })
+
+      let pdus = 0
+      while (pdus < budget && problems.length === 0) {
+        const counts = yield* Effect.all(Array.from({ length: 8 }, () => Effect.scoped(converse)), {
+          concurrency: "unbounded"
+        })
+        pdus += counts.reduce((a, b) => a + b, 0)
+        assert.deepStrictEqual(yield* other.say(request({ callId: pdus })), [response(pdus, 42)])
+      }
+      yield* other.close
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(problems, [])
+      assert.strictEqual(world.tables.connections.size, 0)
+      assert.strictEqual(world.tables.groups.size, 0)
+      assert.deepStrictEqual(yield* Server.calls(world.server), [])
+      assert.strictEqual(Server.toImpl(world.server).count, 0)
+
+      const expected = [
+        "BindAck",
+        "AlterContextResponse",
+        "Response",
+        "closed",
+        "bind_nak 0",
+        "bind_nak 4",
+        "bind_nak 8",
+        `fault ${status.accessDenied.toString(16)} 0`,
+        `fault ${status.noCallActive.toString(16)} 32`,
+        `fault ${status.badStubData.toString(16)} 0`,
+        `fault ${status.badStubData.toString(16)} 32`,
+        `fault ${status.cancelled.toString(16)} 0`,
+        `fault ${status.outOfRange.toString(16)} 32`,
+        `fault ${status.unknownInterface.toString(16)} 32`,
+        `fault ${status.protocolError.toString(16)} 0`,
+        `fault ${status.protocolError.toString(16)} 32`,
+        `fault ${status.tooBusy.toString(16)} 32`
+      ]
+      assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
+      console.log(`endpoint fuzz: ${pdus} PDUs, seed ${seed} (set CALLISTO_SEED to repeat them)`)
+    }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([logger])))), 120_000)
+})

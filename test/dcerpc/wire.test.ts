@@ -1,0 +1,263 @@
+/**
+ * Calls over the wire: a client's association and a server's endpoint, joined by connections in memory.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Option, Queue, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import * as Association from "../../src/dcerpc/Association.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Transport from "../../src/dcerpc/Transport.ts"
+import { Call, Interface, Manager, Server, ServerCall, type Status } from "../../mod.ts"
+
+class Missing extends Schema.TaggedError<Missing>()("Missing", { key: Schema.String }) {}
+
+const IStore = Interface.make("IStore", {
+  uuid: "2a4f6c80-5b1d-4f7e-9c3a-8e6d5f4b3a21",
+  version: [1, 0],
+  methods: {
+    Get: Interface.method({
+      in: { key: Schema.String, at: Schema.Option(Schema.Date) },
+      out: { value: Schema.String },
+      aborts: [Interface.abort(101, Missing)]
+    }),
+    Echo: Interface.method({ in: Schema.Uint8Array, out: Schema.Uint8Array }),
+    Keep: Interface.method({ out: Schema.Int }),
+    Never: Interface.method({}),
+    Dies: Interface.method({}),
+    Tell: Interface.method({ in: Schema.String, maybe: true })
+  }
+})
+
+type Kept = ServerCall.Of<typeof IStore, "Keep">
+
+const setUp = (options?: Endpoint.Options & Association.Options) =>
+  Effect.gen(function* () {
+    const kept = yield* Queue.unbounded<Kept>()
+    const told = yield* Queue.unbounded<string>()
+    const interrupted = yield* Queue.unbounded<string>()
+    const manager = Manager.make(IStore, {
+      Get: ({ key }) => key === "" ? Effect.fail(new Missing({ key })) : Effect.succeed({ value: key.toUpperCase() }),
+      Echo: (bytes) => Effect.succeed(bytes),
+      Keep: Manager.handOff((_, call) => Queue.offer(kept, call)),
+      Never: () => Effect.onInterrupt(Effect.never, () => Queue.offer(interrupted, "Never")),
+      Dies: () => Effect.die(new Error("as expected")),
+      Tell: (text) => Queue.offer(told, text)
+    })
+    const serverScope = yield* Scope.make()
+    const server = yield* Scope.provide(Server.make([manager], { grace: 0 }), serverScope)
+    const endpointScope = yield* Scope.fork(serverScope)
+    const endpoint = yield* Scope.provide(Endpoint.serve(server, "ncacn_memory:[store]", options), endpointScope)
+    const clientScope = yield* Scope.fork(yield* Effect.scope)
+    const store = yield* Scope.provide(Association.bind(IStore, "ncacn_memory:[store]", options), clientScope)
+    yield* Effect.addFinalizer((exit) => Scope.close(serverScope, exit))
+    return { clientScope, endpoint, endpointScope, interrupted, kept, server, serverScope, store, told }
+  })
+
+const wire = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
+  it.effect(name, () => Effect.provide(test, Transport.memory))
+
+/** Runs what is ready, on both sides. */
+const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
+
+const noDate = Option.none<Date>()
+
+describe("calls over the wire", () => {
+  wire(
+    "are replied",
+    Effect.gen(function* () {
+      const { store } = yield* setUp()
+      assert.deepStrictEqual(yield* Call.invoke(store, "Get", { key: "a", at: Option.some(new Date(0)) }), {
+        value: "A"
+      })
+    })
+  )
+
+  wire(
+    "abort with the declared error and its fields",
+    Effect.gen(function* () {
+      const { store } = yield* setUp()
+      const error = yield* Effect.flip(Call.invoke(store, "Get", { key: "", at: noDate }))
+      assert.deepStrictEqual(error, new Missing({ key: "" }))
+    })
+  )
+
+  wire(
+    "end with the fault of a defect, and the server lives on",
+    Effect.gen(function* () {
+      const { store } = yield* setUp()
+      const error = yield* Effect.flip(Call.invoke(store, "Dies"))
+      assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 0x1c000012])
+      assert.deepStrictEqual(yield* Call.invoke(store, "Get", { key: "a", at: noDate }), { value: "A" })
+    })
+  )
+
+  wire(
+    "of maybe methods complete when they are sent",
+    Effect.gen(function* () {
+      const { store, told } = yield* setUp()
+      yield* Call.invoke(store, "Tell", "hello")
+      assert.strictEqual(yield* Queue.take(told), "hello")
+    })
+  )
+
+  wire(
+    "carry arguments and results of many fragments",
+    Effect.gen(function* () {
+      const { store } = yield* setUp()
+      const bytes = Uint8Array.from({ length: 1_000_000 }, (_, i) => i * 7)
+      assert.deepStrictEqual(yield* Call.invoke(store, "Echo", bytes), bytes)
+    })
+  )
+
+  wire(
+    "run side by side on one connection",
+    Effect.gen(function* () {
+      const { kept, store } = yield* setUp()
+      const pendings = yield* Effect.forEach(
+        [1, 2, 3],
+        () => Effect.flatMap(Call.make(store), (call) => Call.begin(call, "Keep"))
+      )
+      const [a, b, c] = [yield* Queue.take(kept), yield* Queue.take(kept), yield* Queue.take(kept)]
+      yield* ServerCall.complete(c!, 3)
+      yield* ServerCall.complete(a!, 1)
+      yield* ServerCall.complete(b!, 2)
+      assert.deepStrictEqual(yield* Effect.forEach(pendings, (pending) => Call.join(pending)), [1, 2, 3])
+    })
+  )
+
+  wire(
+    "refuse arguments that the schema refuses, and nothing is sent",
+    Effect.gen(function* () {
+      const { store } = yield* setUp()
+      const call = yield* Call.make(store)
+      const error = yield* Effect.flip(Call.begin(call, "Get", { key: 5 as unknown as string, at: noDate }))
+      assert.strictEqual(error._tag, "BadStubData")
+      assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+      assert.deepStrictEqual(yield* Call.invoke(store, "Get", { key: "a", at: noDate }), { value: "A" })
+    })
+  )
+})
+
+describe("cancelling over the wire", () => {
+  wire(
+    "a patient cancel interrupts the routine, whose answer the client gets",
+    Effect.gen(function* () {
+      const { interrupted, store } = yield* setUp()
+      const pending = yield* Call.begin(yield* Call.make(store), "Never")
+      yield* Call.cancel(pending, { timeout: Infinity })
+      assert.strictEqual((yield* Effect.flip(Call.join(pending)))._tag, "CallCancelled")
+      assert.strictEqual(yield* Queue.take(interrupted), "Never")
+    })
+  )
+
+  wire(
+    "an abortive cancel completes at once and costs the other calls nothing",
+    Effect.gen(function* () {
+      const { interrupted, kept, server, store } = yield* setUp()
+      const other = yield* Call.begin(yield* Call.make(store), "Keep")
+      const pending = yield* Call.begin(yield* Call.make(store), "Never")
+      yield* settle
+      yield* Call.cancel(pending)
+      assert.strictEqual((yield* Effect.flip(Call.finish(pending)))._tag, "CallCancelled")
+      assert.strictEqual(yield* Queue.take(interrupted), "Never")
+      yield* ServerCall.complete(yield* Queue.take(kept), 7)
+      assert.strictEqual(yield* Call.join(other), 7)
+      assert.strictEqual((yield* Server.calls(server)).length, 0)
+    })
+  )
+
+  wire(
+    "interrupting a one-shot call is seen by the server",
+    Effect.gen(function* () {
+      const { interrupted, store } = yield* setUp()
+      const fiber = yield* Effect.forkChild(Call.invoke(store, "Never"))
+      yield* settle
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(yield* Queue.take(interrupted), "Never")
+    })
+  )
+
+  wire(
+    "a call object that is released orphans its call",
+    Effect.gen(function* () {
+      const { kept, store } = yield* setUp()
+      const scope = yield* Scope.make()
+      yield* Call.begin(yield* Scope.provide(Call.make(store), scope), "Keep")
+      const serverCall = yield* Queue.take(kept)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(yield* ServerCall.awaitEnd(serverCall), "Orphaned")
+      assert.strictEqual((yield* Effect.flip(ServerCall.complete(serverCall, 1)))._tag, "InvalidAsyncHandle")
+    })
+  )
+})
+
+describe("when one side goes away", () => {
+  wire(
+    "a client that closes its binding is disconnected for the server",
+    Effect.gen(function* () {
+      const { clientScope, kept, store } = yield* setUp()
+      const pending = yield* Call.begin(yield* Call.make(store), "Keep")
+      const serverCall = yield* Queue.take(kept)
+      yield* Scope.close(clientScope, Exit.void)
+      assert.strictEqual(yield* ServerCall.awaitEnd(serverCall), "Disconnected")
+      const error = yield* Effect.flip(Call.join(pending))
+      assert.strictEqual((error as Status.RpcTransportError).status, 1726)
+    })
+  )
+
+  wire(
+    "an endpoint that ends lets a call reply within its grace, and refuses new ones",
+    Effect.gen(function* () {
+      const { endpointScope, kept, store } = yield* setUp({ grace: "1 second" })
+      const pending = yield* Call.begin(yield* Call.make(store), "Keep")
+      const serverCall = yield* Queue.take(kept)
+      const closing = yield* Effect.forkChild(Scope.close(endpointScope, Exit.void))
+      yield* settle
+      yield* ServerCall.complete(serverCall, 5)
+      assert.strictEqual(yield* Call.join(pending), 5)
+      yield* Fiber.join(closing)
+      const error = yield* Effect.flip(Call.invoke(store, "Keep"))
+      assert.strictEqual((error as Status.RpcTransportError).status, 1722)
+    })
+  )
+
+  wire(
+    "an endpoint that ends cuts off what takes longer than its grace",
+    Effect.gen(function* () {
+      const { endpointScope, kept, store } = yield* setUp({ grace: "1 second" })
+      const pending = yield* Call.begin(yield* Call.make(store), "Keep")
+      const serverCall = yield* Queue.take(kept)
+      const closing = yield* Effect.forkChild(Scope.close(endpointScope, Exit.void))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
+      const error = yield* Effect.flip(Call.join(pending))
+      assert.strictEqual((error as Status.RpcTransportError).status, 1726)
+      assert.strictEqual(yield* ServerCall.awaitEnd(serverCall), "Disconnected")
+    })
+  )
+})
+
+describe("binding", () => {
+  wire(
+    "is refused where the server does not know the interface",
+    Effect.gen(function* () {
+      yield* setUp()
+      const IOther = Interface.make("IOther", {
+        uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10",
+        version: [1, 0],
+        methods: { Do: Interface.method({}) }
+      })
+      const error = yield* Effect.flip(Association.bind(IOther, "ncacn_memory:[store]"))
+      assert.strictEqual(error._tag, "UnknownInterface")
+    })
+  )
+
+  wire(
+    "fails with 1722 where nobody listens",
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Association.bind(IStore, "ncacn_memory:[nobody]"))
+      assert.strictEqual((error as Status.RpcTransportError).status, 1722)
+    })
+  )
+})
