@@ -15,7 +15,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { type Interface, isCompatible, type Operation } from "./Interface.ts"
 import * as Manager from "./Manager.ts"
@@ -87,6 +87,8 @@ export class ServerImpl implements Server, Host {
   readonly tracer: Tracer.Tracer | undefined
   readonly registrations: ReadonlyArray<Registration>
   readonly context: Context.Context<never>
+  /** The scope of the routines. It closes behind the period of grace, so that what they forked can still reply in it. */
+  readonly scope: Scope.Closeable = Scope.makeUnsafe()
   readonly maximumCalls: number
   readonly maximumAge: number
   readonly watches: boolean
@@ -99,7 +101,7 @@ export class ServerImpl implements Server, Host {
   ageWatch: Fiber.Fiber<void> | undefined = undefined
 
   constructor(context: Context.Context<never>, managers: ReadonlyArray<Manager.Manager.Any>, options: Options) {
-    this.context = context
+    this.context = Context.add(context, Scope.Scope, this.scope)
     this.clock = Context.get(context, Clock.Clock)
     this.metrics = Observability.metrics(context, "server")
     this.tracer = Context.getOrUndefined(context, Tracer.Tracer)
@@ -257,6 +259,7 @@ export class ServerImpl implements Server, Host {
       )
     }).pipe(
       Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),
+      Effect.andThen(Scope.close(this.scope, Exit.void)),
       Effect.provideContext(this.context)
     )
 }
@@ -335,7 +338,7 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  *
  * When the scope closes the server accepts no more calls, lets those in progress reply within the `grace` period of its
  * {@link Options}, and ends what is left with 1726. The fibers of the routines belong to the server, not to its
- * clients.
+ * clients. The `Scope` that a routine finds in its context is the server's: it closes when the grace period is over.
  *
  * Dies with a `TypeError` for two managers of the same interface version for the same object.
  *

@@ -319,3 +319,29 @@ describe("versions of an interface", () => {
       }))
   })
 })
+
+describe("the scope of the routines", () => {
+  it.effect("outlives the period of grace, so that work which a routine forked there still replies", () =>
+    Effect.gen(function* () {
+      const ISlow = Interface.make("ISlow", {
+        uuid: "d7a1f0c2-8e5b-4c3d-9f60-1a2b3c4d5e6f",
+        version: [1, 0],
+        methods: { Work: Interface.method({ in: Schema.Int, out: Schema.Int }) }
+      })
+      const manager = Manager.make(ISlow, {
+        Work: Manager.handOff((millis, call) =>
+          Effect.forkScoped(Effect.ignore(ServerCall.run(call, Effect.delay(Effect.succeed(millis), millis))))
+        )
+      })
+      const scope = yield* Scope.make()
+      const server = yield* Scope.provide(Server.make([manager], { grace: "1 second" }), scope)
+      const binding = yield* Binding.local(server, ISlow)
+      const inTime = yield* Call.begin(yield* Call.make(binding), "Work", 900)
+      const late = yield* Call.begin(yield* Call.make(binding), "Work", 1100)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
+      assert.strictEqual(yield* Call.join(inTime), 900)
+      assert.strictEqual((yield* Effect.flip(Call.join(late)))._tag, "RpcTransportError")
+    }))
+})
