@@ -23,6 +23,7 @@ import {
   ServerCallImpl
 } from "../ServerCall.ts"
 import { BadStubData, RpcFault, type RpcTransportError } from "../Status.ts"
+import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import { binary, carries, type MethodCodec, ndr20, type Problem, type TransferSyntax } from "./TransferSyntax.ts"
@@ -44,6 +45,7 @@ import * as Transport from "./Transport.ts"
  * - `bindTimeout`: how long a connection may take to bind; by default 10 seconds.
  * - `idleTimeout`: how long a connection without a call may be silent; by default forever.
  * - `grace`: how long calls in progress may go on when the endpoint's scope closes; by default 5 seconds.
+ * - `onStop`: runs when a client asks through the management interface to stop the server. Without it nobody may: they get 5.
  *
  * @category models
  * @since 0.1.0
@@ -58,6 +60,7 @@ export interface Options {
   readonly bindTimeout?: Duration.Input
   readonly idleTimeout?: Duration.Input
   readonly grace?: Duration.Input
+  readonly onStop?: Effect.Effect<void>
 }
 
 /**
@@ -131,6 +134,7 @@ const statusOf = (code: number): number => faultStatus.get(code) ?? code
 
 interface Context {
   readonly abstractSyntax: Pdu.SyntaxId
+  readonly server: Server.ServerImpl
   readonly interface: Interface.Any
   readonly syntax: TransferSyntax
 }
@@ -246,6 +250,7 @@ class ServerConnection implements Origin {
   }
 
   receive(pdu: Pdu.Pdu | Pdu.PduError): Verdict {
+    this.endpoint.packetsIn++
     if (pdu._tag === "PduError") return this.refuse(pdu)
     if (this.group === undefined) {
       if (pdu._tag === "Bind" && !this.refused) return this.bind(pdu)
@@ -362,9 +367,9 @@ class ServerConnection implements Origin {
     { abstractSyntax, contextId, transferSyntaxes }: Pdu.ContextElement,
     contexts: ReadonlyMap<number, Context>
   ): Context | number | undefined {
-    const { limits, server, syntaxes } = this.endpoint
+    const { limits, syntaxes } = this.endpoint
     const { major, minor, uuid } = abstractSyntax
-    const iface = Server.offered(server, { uuid, version: [major, minor] })
+    const [server, iface] = this.endpoint.find({ uuid, version: [major, minor] })
     if (iface === undefined) return 1
     const usable = transferSyntaxes
       .map((proposed) => syntaxes.find(({ id }) => sameSyntax(id, proposed)))
@@ -375,7 +380,7 @@ class ServerConnection implements Origin {
     if (known !== undefined) {
       return sameSyntax(known.abstractSyntax, abstractSyntax) && usable.includes(known.syntax) ? known : undefined
     }
-    return contexts.size >= limits.contexts ? 3 : { abstractSyntax, interface: iface, syntax }
+    return contexts.size >= limits.contexts ? 3 : { abstractSyntax, server, interface: iface, syntax }
   }
 
   // --- requests
@@ -422,7 +427,7 @@ class ServerConnection implements Origin {
     const { callId, contextId, opnum } = request
     const context = this.contexts.get(contextId)
     if (context === undefined) return this.fault(callId, 0, status.unknownInterface, true, "go on")
-    const { server } = this.endpoint
+    const { server } = context
     const registration = Server.resolve(server, context.interface, request.object)
     if (registration === undefined) return this.fault(callId, contextId, status.unsupportedType, true, "go on")
     const dispatch = registration.byOpnum.get(opnum)
@@ -546,6 +551,8 @@ class ServerConnection implements Origin {
   send(): Verdict {
     const bytes = this.endpoint.writer.take()
     if (this.failed) return "close"
+    // One message may be several fragments, each with its length.
+    for (let at = 0; at < bytes.length; at += bytes[at + 8]! | bytes[at + 9]! << 8) this.endpoint.packetsOut++
     this.outbox.sendUnsafe(bytes)
     if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.fail()
     return this.failed ? "close" : "go on"
@@ -584,6 +591,7 @@ class ServerConnection implements Origin {
 
 class EndpointImpl implements Endpoint {
   address!: StringBinding.StringBinding
+  management!: Server.ServerImpl
   // Replies are written one after another, so one writer serves all connections.
   readonly writer = new Pdu.Writer()
   readonly server: Server.ServerImpl
@@ -593,6 +601,8 @@ class EndpointImpl implements Endpoint {
   readonly groups = new Map<number, Group>()
   nextGroup = 1
   callsIn = 0
+  packetsIn = 0
+  packetsOut = 0
   stopping = false
 
   constructor(server: Server.ServerImpl, limits: Limits, syntaxes: ReadonlyArray<TransferSyntax>) {
@@ -605,6 +615,12 @@ class EndpointImpl implements Endpoint {
   get secAddr(): string {
     const { endpoint = "" } = this.address
     return /^[\x20-\x7e]*$/.test(endpoint) ? endpoint : ""
+  }
+
+  /** Who offers an interface: the server, or the endpoint itself with its management interface. */
+  find(wanted: Interface.Identity): readonly [Server.ServerImpl, Interface.Any | undefined] {
+    const offered = Server.offered(this.server, wanted)
+    return offered === undefined ? [this.management, Server.offered(this.management, wanted)] : [this.server, offered]
   }
 
   /** The group that a connection joins: a new one, or a known one by its id. */
@@ -731,6 +747,22 @@ export const serve = (
       bindTimeout: Duration.toMillis(Duration.fromInputUnsafe(options?.bindTimeout ?? "10 seconds")),
       idleTimeout: Duration.toMillis(Duration.fromInputUnsafe(options?.idleTimeout ?? Infinity))
     }, [ndr20, binary])
+    const management = Management.makeManager({
+      interfaces: () => [
+        ...endpoint.server.registrations.map(({ manager }) => manager.interface),
+        Management.IManagement
+      ],
+      // A server makes no calls.
+      statistics: () => ({
+        callsIn: endpoint.callsIn,
+        callsOut: 0,
+        packetsIn: endpoint.packetsIn,
+        packetsOut: endpoint.packetsOut
+      }),
+      isListening: () => !endpoint.stopping,
+      stop: options?.onStop
+    })
+    endpoint.management = Server.toImpl(yield* Server.make([management], { grace: 0 }))
     const listener = yield* transport.listen(parsed.success, endpoint.handle)
     endpoint.address = listener.address
     yield* Effect.addFinalizer(() => Effect.andThen(listener.stop, endpoint.shutdown(options?.grace ?? "5 seconds")))

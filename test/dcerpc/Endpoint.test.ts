@@ -4,7 +4,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Queue } from "effect"
 import { TestClock } from "effect/testing"
-import { Server, ServerCall } from "../../mod.ts"
+import { Call, Server, ServerCall } from "../../mod.ts"
+import * as Association from "../../src/dcerpc/Association.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
@@ -73,6 +75,14 @@ describe("the first PDU", () => {
   row("a bind without flags is accepted", [bind({ exactFlags: 0 })], [bindAck], "lives")
   row("a bind with all flags is accepted", [bind({ exactFlags: 0xff })], [bindAck], "lives")
   row("a bind in big-endian is accepted", [bind({ littleEndian: false })], [bindAck], "lives")
+  wire("is refused once, however much nonsense follows", (client) =>
+    Effect.gen(function* () {
+      const nonsense = new Uint8Array(40)
+      yield* client.write(nonsense)
+      yield* client.write(nonsense)
+      assert.deepStrictEqual(yield* client.heard, [bindNak(0, 4)])
+      assert.isTrue(client.state.closed)
+    }))
 })
 
 describe("a bind", () => {
@@ -149,6 +159,12 @@ describe("a bind", () => {
     Effect.gen(function* () {
       const [ack] = yield* client.ask(bind())
       assert.strictEqual(ack!._tag === "BindAck" && ack.secAddr, "echo")
+    }))
+  wire("is answered without a name that it can't hold", (_, { server }) =>
+    Effect.gen(function* () {
+      yield* Endpoint.serve(server, "ncacn_memory:[зал]", { grace: 0 })
+      const plain = yield* Association.bind(IPlain, "ncacn_memory:[зал]")
+      assert.strictEqual(yield* Call.invoke(plain, "Length", new Uint8Array(3)), 3)
     }))
   wire("that is refused takes what came with it along", (client) =>
     Effect.gen(function* () {
@@ -590,6 +606,17 @@ describe("a request", () => {
         concat(...fragments.map(({ stub }) => stub)),
         concat(u32(5000), new Uint8Array(5000).fill(7))
       )
+    }))
+  wire("that is aborted has the fields in its response, in Callisto's own syntax", (client) =>
+    Effect.gen(function* () {
+      yield* client.ask(bind({ contextElements: [element(0, IPlain, binary.id)] }))
+      yield* client.ask(request({ opnum: 1, stub: new Uint8Array(1) }))
+      const [reply] = yield* client.ask(coCancel())
+      assert.isTrue(reply!._tag === "Response")
+      if (reply!._tag !== "Response") return
+      assert.strictEqual(reply.cancelCount, 1)
+      assert.deepStrictEqual(reply.stub.slice(0, 5), concat(Uint8Array.of(1), u32(5002)))
+      assert.include(String.fromCharCode(...reply.stub), "asked to")
     }))
 })
 
@@ -1111,7 +1138,7 @@ describe("the limit", () => {
     Effect.gen(function* () {
       yield* client.ask(bind())
       yield* TestClock.adjust("50 seconds")
-      yield* client.say(request())
+      yield* client.say(coCancel(99))
       yield* TestClock.adjust("59 seconds")
       assert.isFalse(client.state.closed)
       yield* TestClock.adjust("1 second")
@@ -1190,6 +1217,16 @@ describe("an endpoint that ends", () => {
       assert.isTrue(idle.state.closed && busy.state.closed && unbound.state.closed)
       assert.strictEqual(tables.connections.size + tables.groups.size, 0)
       assert.deepStrictEqual(yield* Server.calls(server), [])
+    }).pipe(Effect.provide(Transport.memory)))
+  it.effect("does not wait for calls that are given up", () =>
+    Effect.gen(function* () {
+      const { close } = yield* makeWorld({ grace: "1 hour" })
+      const client = yield* bound()
+      yield* client.say(keep(2))
+      const closing = yield* Effect.forkChild(close)
+      assert.deepStrictEqual(yield* client.heard, [shutdown])
+      yield* client.write(orphaned(2))
+      yield* Fiber.join(closing)
     }).pipe(Effect.provide(Transport.memory)))
   it.effect("does not wait longer than its grace for a client that does not read", () =>
     Effect.gen(function* () {

@@ -66,11 +66,16 @@ export const IDouble = Interface.make("IDouble", {
   methods: { Double: Interface.method({ in: { value: Ndr.Uint32 }, out: { value: Ndr.Uint32 } }) }
 })
 
+export class Refused extends Schema.TaggedError<Refused>()("Refused", { why: Schema.String }) {}
+
 /** It has no form in NDR. */
 export const IPlain = Interface.make("IPlain", {
   uuid: "c7a1e0d2-3f58-4b96-a1c4-7e5d0f9b8a02",
   version: [1, 0],
-  methods: { Length: Interface.method({ in: Schema.Uint8Array, out: Schema.Int }) }
+  methods: {
+    Length: Interface.method({ in: Schema.Uint8Array, out: Schema.Int }),
+    Refuse: Interface.method({ aborts: [Interface.abort(5002, Refused)] })
+  }
 })
 
 /** It is served for one object alone. */
@@ -377,7 +382,10 @@ export const makeWorld = Effect.fnUntraced(
     const double = Manager.make(IDouble, { Double: ({ value }) => Effect.succeed({ value: 2 * value }) })
     const forObject = Manager.make(IDouble, { Double: ({ value }) => Effect.succeed({ value: 3 * value }) }, { object })
     const thing = Manager.make(IThing, { Touch: () => Effect.void }, { object })
-    const plain = Manager.make(IPlain, { Length: ({ length }) => Effect.succeed(length) })
+    const plain = Manager.make(IPlain, {
+      Length: ({ length }) => Effect.succeed(length),
+      Refuse: (_, call) => Effect.andThen(ServerCall.awaitCancel(call), Effect.fail(new Refused({ why: "asked to" })))
+    }, { cancellation: "cooperative" })
     const scope = yield* Scope.fork(yield* Effect.scope)
     const server = yield* Scope.provide(
       Server.make([echo, double, forObject, thing, plain], { grace: 0, ...serverOptions }),

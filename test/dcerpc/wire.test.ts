@@ -6,6 +6,7 @@ import { Effect, Exit, Fiber, Option, Queue, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Management from "../../src/dcerpc/Management.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 import { Call, Interface, Manager, Server, ServerCall, type Status } from "../../mod.ts"
 
@@ -258,6 +259,44 @@ describe("binding", () => {
     Effect.gen(function* () {
       const error = yield* Effect.flip(Association.bind(IStore, "ncacn_memory:[nobody]"))
       assert.strictEqual((error as Status.RpcTransportError).status, 1722)
+    })
+  )
+})
+
+describe("the management interface of an endpoint", () => {
+  const bind = Association.bind(Management.IManagement, "ncacn_memory:[store]")
+
+  wire(
+    "tells what is offered and what was done",
+    Effect.gen(function* () {
+      const { store } = yield* setUp()
+      yield* Call.invoke(store, "Get", { key: "a", at: noDate })
+      const management = yield* bind
+      assert.deepStrictEqual(yield* Call.invoke(management, "is_server_listening"), { status: 0, listening: 1 })
+      const { if_id_vector } = yield* Call.invoke(management, "inq_if_ids")
+      assert.deepStrictEqual(if_id_vector!.ids.map((id) => id!.uuid), [IStore.uuid, Management.IManagement.uuid])
+      // Two binds and four requests were received; two bind_acks and three responses sent before this one.
+      const { statistics } = yield* Call.invoke(management, "inq_stats", { count: 4 })
+      assert.deepStrictEqual(statistics, [4, 0, 6, 5])
+    })
+  )
+
+  wire(
+    "stops the server only where its owner allows it",
+    Effect.gen(function* () {
+      let stopped = 0
+      yield* setUp({ onStop: Effect.sync(() => void stopped++) })
+      assert.deepStrictEqual(yield* Call.invoke(yield* bind, "stop_server_listening"), { status: 0 })
+      assert.strictEqual(stopped, 1)
+    })
+  )
+
+  wire(
+    "refuses to stop the server otherwise",
+    Effect.gen(function* () {
+      yield* setUp()
+      const error = yield* Effect.flip(Call.invoke(yield* bind, "stop_server_listening"))
+      assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 5])
     })
   )
 })

@@ -1,0 +1,47 @@
+// The interface of files_server.ts, which files_client.ts calls. Its schemas are ordinary ones, so it travels in Callisto's own
+// transfer syntax: dates, options, unions, classes, and errors with their fields.
+import { Schema } from "effect"
+import { Interface } from "@callisto/rpc"
+
+export class NotReadable extends Schema.TaggedError<NotReadable>()("NotReadable", {
+  path: Schema.String,
+  reason: Schema.String
+}) {}
+
+export class Entry extends Schema.Class<Entry>("Entry")({
+  name: Schema.String,
+  modified: Schema.Date,
+  is: Schema.Union([
+    Schema.TaggedStruct("File", { size: Schema.Int }),
+    Schema.TaggedStruct("Folder", {}),
+    Schema.TaggedStruct("Other", {})
+  ])
+}) {
+  get size(): number {
+    return this.is._tag === "File" ? this.is.size : 0
+  }
+}
+
+const Hit = Schema.Struct({ path: Schema.String, line: Schema.Int, text: Schema.String })
+
+/** How far a search is. */
+export const Progress = Schema.Struct({ files: Schema.Int, bytes: Schema.Int, path: Schema.Option(Schema.String) })
+
+const aborts = [Interface.abort(1001, NotReadable)]
+
+// Paths are relative to the folder that the server serves.
+export const IFiles = Interface.make("IFiles", {
+  uuid: "c2f7c0b5-6f0c-4a3e-8a4d-5f3f2b1e9d07",
+  version: [1, 0],
+  methods: {
+    List: Interface.method({ in: { path: Schema.String }, out: Schema.Array(Entry), aborts }),
+    Hash: Interface.method({ in: { path: Schema.String }, out: { sha256: Schema.String, size: Schema.Int }, aborts }),
+    // The client gives the search a name, under which it can ask for its progress.
+    Search: Interface.method({
+      in: { search: Schema.String, path: Schema.String, text: Schema.String, limit: Schema.Option(Schema.Int) },
+      out: Schema.Array(Hit),
+      aborts
+    }),
+    Progress: Interface.method({ in: { search: Schema.String }, out: Schema.Option(Progress) })
+  }
+})

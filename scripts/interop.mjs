@@ -1,0 +1,275 @@
+// Interoperability of the wire protocol. Our example server and client talk to each other on all runtimes and to impacket, an
+// implementation in Python; tshark looks at what they said. Needs the Debian packages tshark and python3-impacket.
+import { Buffer } from "node:buffer"
+import { spawn, spawnSync } from "node:child_process"
+import net from "node:net"
+import { join } from "node:path"
+import process from "node:process"
+import { setTimeout } from "node:timers/promises"
+import { pdusIn, problemsOf, record, tamper, typesOf } from "../test/interop/capture.mjs"
+import { findRuntime, leftOut, requireDependencies, root } from "./runtimes.mjs"
+
+requireDependencies()
+
+let passed = 0
+let failed = 0
+
+const test = (name, problem) => {
+  if (problem === undefined) passed++
+  else failed++
+  console.log(problem === undefined ? `ok     ${name}` : `FAILED ${name}: ${problem}`)
+}
+
+const works = (command, ...args) => spawnSync(command, args, { stdio: "ignore" }).status === 0
+
+const python = ["/usr/bin/python3", "python3"].find((command) => works(command, "-c", "import impacket"))
+const missing = [...(works("tshark", "--version") ? [] : ["tshark"]), ...(python === undefined ? ["impacket"] : [])]
+if (missing.length > 0) {
+  console.log(`No ${missing.join(", no ")} here: apt-get install tshark python3-impacket`)
+  console.log(`0 passed, ${missing.length} failed`)
+  process.exit(1)
+}
+
+// ----------------------------------------------------------------------------
+// programs
+// ----------------------------------------------------------------------------
+
+const running = new Set()
+
+/** Starts a program; `lines` are those that it has printed, `ended` is its exit code. */
+const start = (command, args) => {
+  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] })
+  running.add(child)
+  // Deno tells no exit code of a child that was ended with child.kill.
+  const program = { lines: [], kill: () => process.kill(child.pid, "SIGTERM") }
+  let rest = ""
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text) => {
+      const lines = (rest + text).split("\n")
+      rest = lines.pop()
+      program.lines.push(...lines)
+    })
+  }
+  program.ended = new Promise((resolve) => {
+    const end = (status) => {
+      running.delete(child)
+      resolve(status)
+    }
+    child.on("error", (error) => {
+      program.lines.push(error.message)
+      end("none")
+    })
+    child.on("close", end)
+  })
+  return program
+}
+
+const ours = ({ command, program }, file, ...args) => start(command, [...program, file, ...args])
+
+const theirs = (file, ...args) => start(python, ["-u", join("test", "interop", file), ...args])
+
+/** The port of a server that prints where it listens. */
+const portOf = async (server) => {
+  for (let waited = 0; waited < 30_000; waited += 20) {
+    const port = server.lines.map((line) => /^listening .*?(\d+)\]?$/.exec(line)?.[1]).find((found) =>
+      found !== undefined
+    )
+    if (port !== undefined) return Number(port)
+    await setTimeout(20)
+  }
+  throw new Error(`The server does not listen: ${server.lines.join(" ")}`)
+}
+
+/** Runs a program that prints `ok` or `not ok` for each of its tests. */
+const runTests = async (title, program) => {
+  const status = await program.ended
+  let tests = 0
+  for (const line of program.lines) {
+    const [, not, name, problem] = /^(not )?ok ([^:]*)(?:: (.*))?$/.exec(line) ?? []
+    if (name === undefined) continue
+    tests++
+    test(`${title}: ${name}`, not && (problem ?? "no reason given"))
+  }
+  if (status !== 0 || tests === 0) test(title, `exit code ${status}: ${program.lines.slice(-3).join(" ")}`)
+}
+
+// ----------------------------------------------------------------------------
+// what tshark sees
+// ----------------------------------------------------------------------------
+
+const types = {
+  request: 0,
+  response: 2,
+  fault: 3,
+  bind: 11,
+  bindAck: 12,
+  alterContext: 14,
+  alterContextResponse: 15,
+  shutdown: 17,
+  coCancel: 18,
+  orphaned: 19
+}
+
+const look = (title, conversations, client, server) => {
+  const problems = problemsOf(conversations)
+  for (const [fromClient, names] of [[true, client], [false, server]]) {
+    const found = new Set(conversations.flatMap((conversation) => typesOf(conversation, fromClient)))
+    for (const name of names) if (!found.has(types[name])) problems.push(`there is no ${name}`)
+  }
+  const count =
+    conversations.flatMap((conversation) => [true, false].flatMap((side) => typesOf(conversation, side))).length
+  test(
+    `tshark: ${title}, ${count} PDUs in ${conversations.length} connections`,
+    problems.slice(0, 5).join("; ") || undefined
+  )
+}
+
+/** Each way to spoil one direction of a conversation, given where its PDUs begin. */
+const spoils = {
+  "a fragment's length too large": (bytes, starts) =>
+    bytes.writeUInt16LE(bytes.readUInt16LE(starts[2] + 8) + 8, starts[2] + 8),
+  "a fragment's length too small": (bytes, starts) =>
+    bytes.writeUInt16LE(bytes.readUInt16LE(starts[2] + 8) - 8, starts[2] + 8),
+  "a length below that of the header": (bytes, starts) => bytes.writeUInt16LE(8, starts[2] + 8),
+  "an unknown type": (bytes, starts) => bytes.writeUInt8(99, starts[2] + 2),
+  "another type": (bytes, starts) => bytes.writeUInt8(types.fault, starts[2] + 2),
+  "another version": (bytes, starts) => bytes.writeUInt8(4, starts[2]),
+  "a cut in the middle": (bytes) => bytes.subarray(0, bytes.length - 4),
+  "a missing byte": (bytes, starts) => Buffer.concat([bytes.subarray(0, starts[2]), bytes.subarray(starts[2] + 1)])
+}
+
+const lookAtSpoiled = (conversation) => {
+  for (const [title, spoil] of Object.entries(spoils)) {
+    const spoiled = tamper(conversation, false, (original) => {
+      const bytes = Buffer.from(original)
+      const result = spoil(bytes, pdusIn(bytes))
+      return Buffer.isBuffer(result) ? result : bytes
+    })
+    const [problem] = problemsOf([spoiled], [conversation])
+    test(`tshark finds ${title}`, problem === undefined ? "it did not" : undefined)
+  }
+}
+
+// ----------------------------------------------------------------------------
+// the conversations
+// ----------------------------------------------------------------------------
+
+/** Our client and impacket against our server. Gives what was said on the client's connection. */
+const serverOn = async (runtime, clientRuntime) => {
+  const server = ours(runtime, "examples/rpcecho_server.ts", "--port", "0")
+  const proxy = await record(await portOf(server))
+  const binding = `ncacn_ip_tcp:127.0.0.1[${proxy.port}]`
+
+  const client = ours(clientRuntime, "examples/rpcecho_client.ts", binding)
+  const title = `client on ${clientRuntime.title}, server on ${runtime.title}`
+  const status = await client.ended
+  test(
+    `${title}: the client's calls`,
+    status === 0 ? undefined : `exit code ${status}: ${client.lines.slice(-3).join(" ")}`
+  )
+  const own = proxy.conversations.splice(0)
+  look(title, own, ["bind", "request", "coCancel", "orphaned"], ["bindAck", "response", "fault"])
+
+  await runTests(
+    `impacket calls the server on ${runtime.title}`,
+    theirs("impacket_client.py", "127.0.0.1", String(proxy.port))
+  )
+  look(`impacket and the server on ${runtime.title}`, proxy.conversations.splice(0), [
+    "bind",
+    "alterContext",
+    "request"
+  ], [
+    "bindAck",
+    "alterContextResponse",
+    "response",
+    "fault"
+  ])
+
+  // A request before the bind is refused, which tshark rightly remarks on.
+  await talk(proxy.port, Buffer.from("050000031000000018000000020000000000000000000200", "hex"))
+  const remarks = problemsOf(proxy.conversations.splice(0))
+  const refused = remarks.length === 1 && remarks[0].endsWith(": Bind not acknowledged")
+  test(`tshark: refusal by the server on ${runtime.title}`, refused ? undefined : remarks.join("; "))
+
+  // A client that is bound hears of the shutdown.
+  const told = talk(proxy.port, own[0][0].bytes)
+  while (typesOf(proxy.conversations[0] ?? [], false).length === 0) await setTimeout(10)
+  server.kill()
+  await told
+  look(`shutdown of the server on ${runtime.title}`, proxy.conversations, ["bind"], ["bindAck", "shutdown"])
+  const serverStatus = await server.ended
+  test(`SIGTERM ends the server on ${runtime.title}`, serverStatus === 0 ? undefined : `exit code ${serverStatus}`)
+  const reasons = server.lines.filter((line) => line.startsWith("TestSleep(")).map((line) => line.split(": ")[1]).join()
+  test(`${title}: the server saw a cancel and an orphan`, reasons === "Cancelled,Orphaned" ? undefined : reasons)
+  proxy.close()
+  return own[0]
+}
+
+/** Sends bytes and waits until the other side closes. */
+const talk = (port, bytes) =>
+  new Promise((resolve, reject) => {
+    const conn = net.connect(port, "127.0.0.1", () => conn.write(bytes))
+    conn.resume()
+    conn.on("close", resolve)
+    conn.on("error", reject)
+  })
+
+/** Our client against impacket's server. */
+const clientOn = async (runtime) => {
+  const server = theirs("impacket_server.py")
+  const proxy = await record(await portOf(server))
+  const binding = `ncacn_ip_tcp:127.0.0.1[${proxy.port}]`
+  await runTests(`the client on ${runtime.title} calls impacket`, ours(runtime, "test/interop/client.ts", binding))
+  look(`the client on ${runtime.title} and impacket`, proxy.conversations, ["bind", "request"], [
+    "bindAck",
+    "response",
+    "fault"
+  ])
+  proxy.close()
+  server.kill()
+  await server.ended
+}
+
+/** An interface with ordinary schemas, in our own transfer syntax with its larger fragments. */
+const filesOn = async (runtime, clientRuntime) => {
+  const server = ours(runtime, "examples/files_server.ts", "--port", "0", "--web-port", "0", "src")
+  const proxy = await record(await portOf(server))
+  const client = ours(clientRuntime, "examples/files_client.ts", `ncacn_ip_tcp:127.0.0.1[${proxy.port}]`)
+  const title = `files, client on ${clientRuntime.title}, server on ${runtime.title}`
+  const status = await client.ended
+  test(title, status === 0 ? undefined : `exit code ${status}: ${client.lines.slice(-3).join(" ")}`)
+  look(title, proxy.conversations, ["bind", "request"], ["bindAck", "response"])
+  proxy.close()
+  server.kill()
+  await server.ended
+}
+
+const runtimes = []
+for (const name of ["deno", "bun", "node"]) {
+  const runtime = findRuntime(name)
+  if (runtime === undefined) console.log(leftOut(name))
+  else runtimes.push(runtime)
+}
+
+const everything = async () => {
+  let conversation
+  for (const [index, runtime] of runtimes.entries()) {
+    conversation = await serverOn(runtime, runtimes[(index + 1) % runtimes.length])
+    await clientOn(runtime)
+  }
+  await filesOn(runtimes[0], runtimes.at(-1))
+  lookAtSpoiled(conversation)
+}
+
+try {
+  const tooLong = setTimeout(180_000, undefined, { ref: false }).then(() =>
+    Promise.reject(new Error("It takes too long."))
+  )
+  await Promise.race([everything(), tooLong])
+} catch (error) {
+  test("interoperability", error.stack)
+} finally {
+  for (const child of running) child.kill("SIGKILL")
+}
+console.log(`${passed} passed, ${failed} failed`)
+process.exit(failed > 0 || passed === 0 ? 1 : 0)
