@@ -1,6 +1,7 @@
-// Measures calls in one process against effect/rpc and against what Effect itself needs.
+// Measures calls in one process against effect/rpc and against what Effect itself needs, and calls over TCP against effect/rpc and
+// against an echo without calls.
 //
-//   node bench/main.ts [--quick] [--json FILE]
+//   node bench/main.ts [--only local|network] [--quick] [--json FILE]
 //
 // --quick measures next to nothing: it shows that everything runs.
 import { Effect } from "effect"
@@ -13,11 +14,14 @@ import * as EffectRpc from "./effectRpc.ts"
 import * as Limits from "./limits.ts"
 import { gc, measure, type Row, runtime, table, type Target, verdict } from "./measure.ts"
 import { measureMemory, type Memory } from "./memory.ts"
+import { measureNetwork, networkTables, networkTargets } from "./network.ts"
 import { measureOverhead } from "./overhead.ts"
 
 const args = process.argv.slice(2)
+const valueOf = (option: string) => args.includes(option) ? args[args.indexOf(option) + 1] : undefined
 const quick = args.includes("--quick")
-const json = args.includes("--json") ? args[args.indexOf("--json") + 1] : undefined
+const json = valueOf("--json")
+const only = valueOf("--only")
 
 const versionOf = (path: string): string => JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")).version
 
@@ -29,7 +33,7 @@ const machine = {
   cores: os.cpus().length
 }
 
-const program = Effect.gen(function* () {
+const measureLocal = Effect.gen(function* () {
   const calls = yield* measure([
     ...Limits.contenders,
     ...(yield* EffectRpc.makeContenders),
@@ -62,11 +66,7 @@ const memoryTable = (memory: Memory): string =>
     )
   ].join("\n")
 
-const targetsOf = (
-  calls: ReadonlyArray<Row>,
-  overhead: ReadonlyArray<Row>,
-  memory: Memory | undefined
-): Array<Target> => {
+const targetsOf = ({ calls, memory, overhead }: Local): Array<Target> => {
   const off = overhead.at(-1)!.ratio!
   const percent = (ratio: number) => (100 * (1 - ratio)).toFixed(1)
   return [
@@ -95,27 +95,57 @@ const targetsOf = (
   ]
 }
 
-const { calls, memory, observed, overhead } = await Effect.runPromise(program)
-const targets = targetsOf(calls, overhead, memory)
+interface Local {
+  readonly calls: ReadonlyArray<Row>
+  readonly overhead: ReadonlyArray<Row>
+  readonly observed: ReadonlyArray<Row>
+  readonly memory: Memory | undefined
+}
+
+const localTables = ({ calls, memory, observed, overhead }: Local): ReadonlyArray<string> => [
+  table("calls in one process", calls),
+  table("spans and metrics off", overhead, 3),
+  table("spans and metrics on", observed),
+  memory === undefined ? `Heap of a pending call: not measured on ${runtime}.` : memoryTable(memory)
+]
+
+if (only !== undefined && only !== "local" && only !== "network") {
+  console.error("--only local, or --only network")
+  process.exit(1)
+}
+
+const local = only === "network" ? undefined : await Effect.runPromise(measureLocal)
+const network = only === "local" ? undefined : await Effect.runPromise(measureNetwork(
+  quick
+    ? { rounds: 2, millis: 10, warmUpMillis: 10, latencyRounds: 2, latencyMillis: 10, cancels: 1000, pending: 1000 }
+    : {
+      rounds: 7,
+      millis: 300,
+      warmUpMillis: 500,
+      latencyRounds: 20,
+      latencyMillis: 100,
+      cancels: 1000,
+      pending: 50_000
+    }
+))
+const targets = [
+  ...(local === undefined ? [] : targetsOf(local)),
+  ...(network === undefined ? [] : networkTargets(network))
+]
 
 console.log(`
 ${machine.runtime}, effect ${machine.effect}, @callisto/rpc ${machine.callisto}, ${machine.cpu}, ${machine.cores} cores.
 Medians; the rows of a table take turns, and a ratio is the median of the ratios in each turn.
 
-${table("calls in one process", calls)}
-
-${table("spans and metrics off", overhead, 3)}
-
-${table("spans and metrics on", observed)}
-
-${memory === undefined ? `Heap of a pending call: not measured on ${runtime}.` : memoryTable(memory)}
-
-${quick ? "Targets: too little was measured to tell." : targets.map(verdict).join("\n")}
+${
+  [
+    ...(local === undefined ? [] : localTables(local)),
+    ...(network === undefined ? [] : networkTables(network)),
+    quick ? "Targets: too little was measured to tell." : targets.map(verdict).join("\n")
+  ].join("\n\n")
+}
 `)
 
 if (json !== undefined) {
-  writeFileSync(
-    json,
-    `${JSON.stringify({ machine, quick, calls, overhead, observed, memory, targets }, undefined, 2)}\n`
-  )
+  writeFileSync(json, `${JSON.stringify({ machine, quick, ...local, network, targets }, undefined, 2)}\n`)
 }

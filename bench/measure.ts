@@ -118,9 +118,9 @@ export const measure = (
     })
   })
 
-const significant = (value: number): string => Number(value.toPrecision(3)).toLocaleString("en-US")
+export const significant = (value: number): string => Number(value.toPrecision(3)).toLocaleString("en-US")
 
-const fixed = ({ max, median, min }: Spread, digits: number): string =>
+export const fixed = ({ max, median, min }: Spread, digits: number): string =>
   `${median.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`
 
 /** A Markdown table; `digits` are those of the ratios. */

@@ -1,0 +1,76 @@
+// This library: an interface with an NDR form, and one that is described with ordinary schemas.
+import { Effect, Schema, Scope } from "effect"
+import { type Binding, Call, Interface, Manager, Server } from "../../mod.ts"
+import { Association, Endpoint, Ndr } from "../../src/dcerpc.ts"
+import * as NodeTransport from "../../src/node.ts"
+import { type Contender, leavePending, makeClient, routines, timeCancels } from "./service.ts"
+
+const makeInterface = (uuid: string, int: Schema.Int, bytes: Schema.Uint8Array) =>
+  Interface.make("Measured", {
+    uuid,
+    version: [1, 0],
+    methods: {
+      AddOne: Interface.method({ in: int, out: int }),
+      Echo: Interface.method({ in: bytes, out: bytes }),
+      Wait: Interface.method({}),
+      Started: Interface.method({ in: int }),
+      Ended: Interface.method({ in: int })
+    }
+  })
+
+type Measured = ReturnType<typeof makeInterface>
+
+const clientOf = (binding: Binding.Binding<Measured>) => {
+  const service = {
+    AddOne: (n: number) => Call.invoke(binding, "AddOne", n),
+    Echo: (bytes: Uint8Array) => Call.invoke(binding, "Echo", bytes),
+    Wait: () => Call.invoke(binding, "Wait"),
+    Started: (count: number) => Call.invoke(binding, "Started", count),
+    Ended: (count: number) => Call.invoke(binding, "Ended", count)
+  }
+  const client = makeClient(service)
+  return Effect.map(Effect.scope, (scope) => {
+    const begin = Effect.flatMap(Call.make(binding), (call) => Call.begin(call, "Wait")).pipe(
+      Effect.provideService(Scope.Scope, scope)
+    )
+    return {
+      ...client,
+      cancels: {
+        ...client.cancels,
+        "cancelled, replies awaited": timeCancels(
+          service,
+          (count) => Effect.replicateEffect(begin, count),
+          Effect.forEach(
+            (pending) => Effect.andThen(Call.cancel(pending, { timeout: Infinity }), Effect.ignore(Call.join(pending))),
+            { concurrency: "unbounded" }
+          )
+        )
+      },
+      leavePending: {
+        ...client.leavePending,
+        "on a call object": leavePending(
+          service,
+          () => Effect.map(begin, (pending) => Effect.runFork(Call.join(pending)))
+        )
+      }
+    }
+  })
+}
+
+const makeContender = (iface: Measured): Contender => ({
+  serve: Effect.gen(function* () {
+    const server = yield* Server.make([Manager.make(iface, routines)])
+    const endpoint = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]", { maximumCalls: 100_000 })
+    return Number(endpoint.address.endpoint)
+  }).pipe(Effect.provide(NodeTransport.layer)),
+  connect: (port) =>
+    Effect.flatMap(Association.bind(iface, `ncacn_ip_tcp:127.0.0.1[${port}]`), clientOf).pipe(
+      Effect.provide(NodeTransport.layer)
+    )
+})
+
+export const ndr = makeContender(makeInterface("3c1c8e5e-6c0b-4d5e-9a7e-0f5e2f7d9a01", Ndr.Uint32, Ndr.Bytes))
+
+export const schemas = makeContender(
+  makeInterface("3c1c8e5e-6c0b-4d5e-9a7e-0f5e2f7d9a02", Schema.Int, Schema.Uint8Array)
+)

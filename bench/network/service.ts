@@ -1,0 +1,223 @@
+// The service that every server offers, and what is measured of a client that calls it.
+import { Deferred, Effect, Fiber, type Scope } from "effect"
+import process from "node:process"
+import { gc, spread } from "../measure.ts"
+
+// ----------------------------------------------------------------------------
+// contenders
+// ----------------------------------------------------------------------------
+
+export interface Contender {
+  /** Listens on a port that it gives. */
+  readonly serve: Effect.Effect<number, unknown, Scope.Scope>
+  /** Opens one connection. */
+  readonly connect: (port: number) => Effect.Effect<Client, unknown, Scope.Scope>
+}
+
+/** What a client can be asked to do; what it gives was measured in its process. */
+export interface Client {
+  /** Calls a second, with so many calls in flight for so long. */
+  readonly rate: (options: RateOptions) => Effect.Effect<number, unknown>
+  /** Microseconds of one call at a time. */
+  readonly latency: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
+  /** Milliseconds until so many pending calls that are cancelled have ended on both sides. */
+  readonly cancels?: { readonly [how: string]: (options: { readonly count: number }) => Effect.Effect<number, unknown> }
+  /** Leaves so many calls pending. */
+  readonly leavePending?: { readonly [how: string]: (held: Array<unknown>) => Effect.Effect<void, unknown> }
+}
+
+export interface RateOptions {
+  readonly large: boolean
+  readonly inFlight: number
+  readonly millis: number
+}
+
+export interface Latency {
+  readonly median: number
+  readonly p99: number
+}
+
+/** The bytes of a large argument. */
+export const large: Uint8Array = new Uint8Array(1024).fill(7)
+
+export const latencyOf = (micros: Array<number>): Latency => {
+  micros.sort((a, b) => a - b)
+  return { median: spread(micros).median, p99: micros[Math.floor(micros.length * 0.99)]! }
+}
+
+// ----------------------------------------------------------------------------
+// the server's side
+// ----------------------------------------------------------------------------
+
+/** Counts, for those who wait until it has counted that far. */
+class Counter {
+  count = 0
+  readonly waiting = new Map<Deferred.Deferred<void>, number>()
+
+  add(): void {
+    this.count++
+    for (const [reached, count] of this.waiting) {
+      if (this.count < count) continue
+      this.waiting.delete(reached)
+      Deferred.doneUnsafe(reached, Effect.void)
+    }
+  }
+
+  reach(count: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.count >= count) return Effect.void
+      const reached = Deferred.makeUnsafe<void>()
+      this.waiting.set(reached, count)
+      return Deferred.await(reached)
+    })
+  }
+}
+
+const started = new Counter()
+const ended = new Counter()
+const never = Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended.add()))
+
+export const routines = {
+  AddOne: (n: number): Effect.Effect<number> => Effect.succeed(n + 1),
+  Echo: (bytes: Uint8Array): Effect.Effect<Uint8Array> => Effect.succeed(bytes),
+  /** Runs until it is interrupted. */
+  Wait: (): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      started.add()
+      return never
+    }),
+  /** Returns when so many waits have started since the server did. */
+  Started: (count: number): Effect.Effect<void> => started.reach(count),
+  /** Returns when so many waits have ended since the server started. */
+  Ended: (count: number): Effect.Effect<void> => ended.reach(count)
+}
+
+// ----------------------------------------------------------------------------
+// the client's side
+// ----------------------------------------------------------------------------
+
+/** The service, as a client calls it. */
+export interface Service {
+  readonly AddOne: (n: number) => Effect.Effect<number, unknown>
+  readonly Echo: (bytes: Uint8Array) => Effect.Effect<Uint8Array, unknown>
+  readonly Wait: () => Effect.Effect<void, unknown>
+  readonly Started: (count: number) => Effect.Effect<void, unknown>
+  readonly Ended: (count: number) => Effect.Effect<void, unknown>
+}
+
+/** How many waits this process has begun. */
+let begun = 0
+
+/** Milliseconds until `cancel` and then the server are through with the waits that `begin` begins. */
+export const timeCancels = <A>(
+  service: Service,
+  begin: (count: number) => Effect.Effect<A, unknown>,
+  cancel: (calls: A) => Effect.Effect<unknown, unknown>
+) =>
+({ count }: { readonly count: number }): Effect.Effect<number, unknown> =>
+  Effect.gen(function* () {
+    begun += count
+    const calls = yield* begin(count)
+    yield* service.Started(begun)
+    const seen = yield* Effect.forkChild(service.Ended(begun), { startImmediately: true })
+    yield* Effect.sleep(20)
+    const start = performance.now()
+    yield* cancel(calls)
+    yield* Fiber.join(seen)
+    return performance.now() - start
+  })
+
+/** Fills `held` with what `begin` gives for a wait, a few at a time for clients that don't gather what they write. */
+export const leavePending =
+  (service: Service, begin: () => Effect.Effect<unknown, unknown>) =>
+  (held: Array<unknown>): Effect.Effect<void, unknown> =>
+    Effect.gen(function* () {
+      for (let i = 0; i < held.length; i++) {
+        held[i] = yield* begin()
+        begun++
+        if (begun % 500 === 0 || i === held.length - 1) yield* service.Started(begun)
+      }
+    })
+
+export const makeClient = (service: Service): Client => {
+  const caller = (isLarge: boolean) => isLarge ? () => service.Echo(large) : () => service.AddOne(41)
+  return {
+    rate: ({ inFlight, large, millis }) =>
+      Effect.gen(function* () {
+        const call = caller(large)
+        let calls = 0
+        let going = true
+        setTimeout(() => going = false, millis)
+        const keepCalling = Effect.gen(function* () {
+          while (going) {
+            yield* call()
+            calls++
+          }
+        })
+        const start = performance.now()
+        yield* Effect.replicateEffect(keepCalling, inFlight, { concurrency: "unbounded", discard: true })
+        return calls * 1000 / (performance.now() - start)
+      }),
+    latency: ({ millis }) =>
+      Effect.gen(function* () {
+        const micros: Array<number> = []
+        const until = performance.now() + millis
+        for (let start = 0; start < until;) {
+          start = performance.now()
+          yield* service.AddOne(41)
+          micros.push((performance.now() - start) * 1000)
+        }
+        return latencyOf(micros)
+      }),
+    cancels: {
+      interrupted: timeCancels(
+        service,
+        (count) =>
+          Effect.replicateEffect(
+            Effect.suspend(() => Effect.forkDetach(service.Wait(), { startImmediately: true })),
+            count
+          ),
+        Fiber.interruptAll
+      )
+    },
+    leavePending: {
+      "in one shot": leavePending(service, () => Effect.sync(() => Effect.runFork(service.Wait())))
+    }
+  }
+}
+
+// ----------------------------------------------------------------------------
+// memory
+// ----------------------------------------------------------------------------
+
+const heap = (): number => {
+  gc!()
+  gc!()
+  return process.memoryUsage().heapUsed
+}
+
+const bytesEach = (
+  count: number,
+  fill: (held: Array<unknown>) => Effect.Effect<void, unknown>
+): Effect.Effect<number, unknown> =>
+  Effect.gen(function* () {
+    const held = new Array<unknown>(count).fill(undefined)
+    const before = heap()
+    yield* fill(held)
+    return (heap() - before) / held.length
+  })
+
+/** The heap of a call that is pending, without that of a fiber that waits for a `Deferred` and the `Deferred`. */
+export const bytesPending = (
+  count: number,
+  connect: Effect.Effect<Client, unknown, Scope.Scope>,
+  how: string
+): Effect.Effect<number, unknown> =>
+  Effect.gen(function* () {
+    const waiting = yield* bytesEach(count, (held) =>
+      Effect.sync(() => {
+        for (let i = 0; i < held.length; i++) held[i] = Effect.runFork(Deferred.await(Deferred.makeUnsafe()))
+      }))
+    const client = yield* connect
+    return (yield* bytesEach(count, client.leavePending![how]!)) - waiting
+  }).pipe(Effect.scoped)
