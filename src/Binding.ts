@@ -32,7 +32,7 @@ import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import * as Server from "./Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "./ServerCall.ts"
-import { BadStubData, CallCancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Binding"
 
@@ -252,7 +252,7 @@ class Undispatched implements Remote {
   }
 
   cancel(): void {
-    if (this.channel.undispatched.delete(this)) this.client.reply(Exit.fail(new CallCancelled({ didNotExecute: true })))
+    if (this.channel.undispatched.delete(this)) this.client.reply(Exit.fail(cancelled(true)))
   }
 
   discard(): void {

@@ -32,10 +32,11 @@ import * as Observability from "./Observability.ts"
 import type { Outcome } from "./ServerCall.ts"
 import {
   type BadStubData,
-  CallCancelled,
+  type CallCancelled,
   CallComplete,
   CallPending,
   CancelDisabled,
+  cancelled,
   InvalidAsyncHandle,
   NoInterface,
   type RpcFault,
@@ -201,7 +202,7 @@ const isPending = (u: unknown): u is Pending.Any => u instanceof PendingImpl
 const refusals = {
   CallPending: () => new CallPending(),
   CallComplete: () => new CallComplete(),
-  CallCancelled: () => new CallCancelled(),
+  CallCancelled: () => cancelled(false),
   InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" })
 }
 
@@ -787,7 +788,7 @@ const requestCancel = (
 const giveUp = (pending: PendingImpl, isNew: boolean): void => {
   const { remote } = pending
   // The client first: what the server still answers is too late.
-  complete(pending, Exit.fail(new CallCancelled({ didNotExecute: remote?.dispatched === false })))
+  complete(pending, Exit.fail(cancelled(remote?.dispatched === false)))
   if (isNew) remote?.cancel()
   remote?.discard()
 }
@@ -1101,21 +1102,27 @@ export const invoke: {
   method: string,
   ...args: ReadonlyArray<unknown>
 ): Effect.Effect<never, BadStubData> =>
-  Effect.uninterruptibleMask((restore) => {
+  // One callback: an interruption that comes while the call is being issued finds its cleanup all the same.
+  Effect.callback((resume) => {
     const { interface: iface } = binding as Binding<Interface.Any>
     const operation = iface.operations[method]
-    if (operation?.interface !== iface) return noSuchMethod(iface, method)
+    if (operation?.interface !== iface) return resume(noSuchMethod(iface, method))
     const [input, options] = operation.takesInput ? args : [undefined, args[0]]
     const pending = new PendingImpl(new CallImpl(binding as Binding<Interface.Any>, undefined), operation)
     const issuing = issue(pending, input, Fiber.getCurrent()!)
     // A call in the same process is often complete by now.
-    if (pending.outcome !== undefined) return pending.outcome as never
+    if (pending.outcome !== undefined) return resume(pending.outcome as never)
     const { cancelTimeout } = (options ?? {}) as { readonly cancelTimeout?: Duration.Input }
-    const joined = Effect.onInterrupt(restore(awaitOutcome(pending)), () => abandon(pending, cancelTimeout))
-    return (issuing === undefined ? joined : Effect.andThen(restore(issuing), joined)) as Effect.Effect<
-      never,
-      BadStubData
-    >
+    const cleanUp = Effect.suspend(() => abandon(pending, cancelTimeout))
+    if (issuing === undefined) {
+      pending.addWaiterUnsafe(() => resume(pending.outcome as never))
+      return cleanUp
+    }
+    resume(
+      Effect.uninterruptibleMask((restore) =>
+        Effect.andThen(restore(issuing), Effect.onInterrupt(restore(awaitOutcome(pending)), () => cleanUp))
+      ) as Effect.Effect<never, BadStubData>
+    )
   })
 
 const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>

@@ -15,7 +15,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
 import type { Operation } from "./Interface.ts"
-import { CallCancelled } from "./Status.ts"
+import { cancelled } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
 // outcomes
@@ -100,7 +100,7 @@ export class Watch {
    */
   end(
     outcome: Exit.Exit<unknown, unknown> | undefined,
-    exit: Exit.Exit<unknown, unknown> = outcome ?? Exit.fail(new CallCancelled())
+    exit: Exit.Exit<unknown, unknown> = outcome ?? Exit.fail(cancelled(false))
   ): void {
     const { begunAt, clock, metrics, operation, span } = this
     if (span !== undefined) {

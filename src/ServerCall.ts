@@ -21,7 +21,14 @@ import { Server as State, serverTable } from "./CallState.ts"
 import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
 import type * as Observability from "./Observability.ts"
-import { type BadStubData, CallCancelled, InvalidAsyncHandle, RpcFault, type RpcTransportError } from "./Status.ts"
+import {
+  type BadStubData,
+  CallCancelled,
+  cancelled,
+  InvalidAsyncHandle,
+  RpcFault,
+  type RpcTransportError
+} from "./Status.ts"
 import { Waiters } from "./Synchronize.ts"
 
 const TypeId = "~callisto/ServerCall"
@@ -294,7 +301,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     const failure = cause.reasons.find(Cause.isFailReason)
     if (failure !== undefined) return this.abortion(failure.error)
     if (Cause.hasDies(cause)) return unspecified()
-    return this.reason === undefined ? unspecified() : Exit.fail(new CallCancelled())
+    return this.reason === undefined ? unspecified() : Exit.fail(cancelled(false))
   }
 
   /** The outcome for an abort with an error. */

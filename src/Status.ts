@@ -507,6 +507,24 @@ export class CallCancelled extends CallCancelledBase {
   }
 }
 
+/**
+ * A `CallCancelled` without a stack: it would only show the library, and costs more than the rest of a cancel.
+ *
+ * @internal
+ */
+export const cancelled = (didNotExecute: boolean): CallCancelled => {
+  const limit = stacks.stackTraceLimit
+  stacks.stackTraceLimit = 0
+  try {
+    return new CallCancelled({ didNotExecute })
+  } finally {
+    stacks.stackTraceLimit = limit
+  }
+}
+
+// Engines without this property ignore it.
+const stacks = Error as { stackTraceLimit?: number | undefined }
+
 const RpcFaultBase: Schema.Class<
   RpcFault,
   Schema.TaggedStruct<"RpcFault", { readonly code: Schema.Int; readonly didNotExecute: DidNotExecute }>,

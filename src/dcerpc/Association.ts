@@ -18,7 +18,7 @@ import * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import type { Outcome } from "../ServerCall.ts"
-import { BadStubData, CallCancelled, RpcFault, RpcTransportError, UnknownInterface } from "../Status.ts"
+import { BadStubData, cancelled, RpcFault, RpcTransportError, UnknownInterface } from "../Status.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import {
@@ -164,7 +164,7 @@ class Resend implements Binding.Remote, Waiting {
 
   cancel(): void {
     this.discard()
-    this.earlier.call.reply(Exit.fail(new CallCancelled({ didNotExecute: !this.dispatched })))
+    this.earlier.call.reply(Exit.fail(cancelled(!this.dispatched)))
   }
 
   discard(): void {
@@ -432,7 +432,7 @@ class ClientConnection {
     const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
-        sent.call.reply(Exit.fail(new CallCancelled({ didNotExecute: false })))
+        sent.call.reply(Exit.fail(cancelled(false)))
         this.sendCancel(sent)
         this.giveUp(sent)
       }
@@ -479,7 +479,7 @@ const badInput = ({ interface: { name }, name: method }: Operation, { problem }:
   new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
 
 const faultOf = ({ method }: Operation, status: number, didNotExecute: boolean): Outcome => {
-  if (status === 0x1c00000d || status === 1818) return Exit.fail(new CallCancelled({ didNotExecute }))
+  if (status === 0x1c00000d || status === 1818) return Exit.fail(cancelled(didNotExecute))
   const abort = abortFromCode(method, status)
   if (Option.isSome(abort)) return Exit.fail(abort.value)
   // Zero would mean success, which a fault can't be.
