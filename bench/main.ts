@@ -40,7 +40,7 @@ const measureLocal = Effect.gen(function* () {
     ...(yield* Callisto.makeContenders(callisto))
   ], quick ? { rounds: 2, millis: 2 } : { rounds: 9, millis: 100 })
   const overhead = yield* measureOverhead(
-    quick ? { processes: 1, turns: 2, calls: 1000 } : { processes: 15, turns: 40, calls: 50_000 }
+    quick ? { processes: 1, turns: 2, calls: 1000 } : { processes: 30, turns: 40, calls: 50_000 }
   )
   const observed = yield* measure(
     yield* Callisto.makeObserved(callisto, "invoke, succeed"),

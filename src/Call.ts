@@ -443,21 +443,24 @@ export const begin: {
     method: K & Single<K>,
     ...input: Method.Args<I["methods"][K]>
   ): Effect.Effect<Pending<I, K>, CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError>
-} = dual(
-  (args) => isCall(args[0]),
-  (self: Call.Any, method: string, input?: unknown): Effect.Effect<PendingImpl, BeginError> =>
-    Effect.withFiber((fiber) => {
-      const call = callImpl(self)
-      const row = clientTable[call.state]
-      if (row.begin !== "starts") return refuse(row.begin)
-      const { interface: iface } = call.binding
-      const operation = iface.operations[method]
-      if (operation?.interface !== iface) return noSuchMethod(iface, method)
-      const pending = new PendingImpl(call, operation)
-      const issuing = issue(pending, input, fiber)
-      return issuing === undefined ? Effect.succeed(pending) : Effect.as(issuing, pending)
-    })
-) as never
+} = ((first: unknown, second?: unknown, third?: unknown) =>
+  // By hand, because `dual` would gather the arguments of each call.
+  isCall(first)
+    ? beginCall(first, second as string, third)
+    : (self: Call.Any) => beginCall(self, first as string, second)) as never
+
+const beginCall = (self: Call.Any, method: string, input: unknown): Effect.Effect<PendingImpl, BeginError> =>
+  Effect.withFiber((fiber) => {
+    const call = callImpl(self)
+    const row = clientTable[call.state]
+    if (row.begin !== "starts") return refuse(row.begin)
+    const { interface: iface } = call.binding
+    const operation = iface.operations[method]
+    if (operation?.interface !== iface) return noSuchMethod(iface, method)
+    const pending = new PendingImpl(call, operation)
+    const issuing = issue(pending, input, fiber)
+    return issuing === undefined ? Effect.succeed(pending) : Effect.as(issuing, pending)
+  })
 
 type BeginError = CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError
 
