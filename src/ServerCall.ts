@@ -185,6 +185,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   client: Client | undefined
   state: State = State.dispatched
   reason: Exclude<CancelReason, "Ended"> | undefined = undefined
+  /** A cancel came before the whole request had: `testCancel` tells of it, and nothing else happens. */
+  cancelledEarly = false
   /** When it was dispatched; where nobody looks at the time, when its start was over. */
   startedAt: number | undefined = undefined
   watch: Observability.Watch | undefined = undefined
@@ -628,7 +630,7 @@ export const run: {
  * @since 0.1.0
  */
 export const testCancel = (self: ServerCall.Any): Effect.Effect<boolean> =>
-  Effect.sync(() => impl(self).reason !== undefined)
+  Effect.sync(() => impl(self).reason !== undefined || impl(self).cancelledEarly)
 
 /**
  * Waits until the client cancels the call or goes away, and says which. Gives `Ended` when the call ends without that.

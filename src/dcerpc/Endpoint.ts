@@ -13,15 +13,7 @@ import type * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import { abortOf, type Interface } from "../Interface.ts"
 import * as Server from "../Server.ts"
-import {
-  type Caller,
-  type Cancellation,
-  type Client,
-  type Dispatch,
-  type Origin,
-  type Outcome,
-  ServerCallImpl
-} from "../ServerCall.ts"
+import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "../ServerCall.ts"
 import { BadStubData, RpcFault, type RpcTransportError } from "../Status.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
@@ -153,8 +145,6 @@ class IncomingCall implements Client {
   readonly codec: MethodCodec
   readonly maybe: boolean
   readonly serverCall: ServerCallImpl
-  /** What a cancel does, where one has come before the whole request. */
-  readonly cancellation: Cancellation | undefined
   cancels = 0
 
   constructor(
@@ -169,17 +159,13 @@ class IncomingCall implements Client {
     this.contextId = request.contextId
     this.codec = codec
     this.maybe = dispatch.operation.method.maybe || (request.flags & Pdu.flags.maybe) !== 0
-    // A cancel that came before the whole request is for the manager to see, and interrupts nothing.
-    this.cancellation = cancelled ? dispatch.cancellation : undefined
-    const run: Dispatch = cancelled ? { ...dispatch, cancellation: "disabled" } : dispatch
-    this.serverCall = new ServerCallImpl(run, this, connection, request.object)
-    if (cancelled) this.serverCall.reason = "Cancelled"
+    this.serverCall = new ServerCallImpl(dispatch, this, connection, request.object)
+    this.serverCall.cancelledEarly = cancelled
   }
 
   cancel(): void {
     this.cancels = Math.min(this.cancels + 1, 255)
-    if (this.cancellation === "interrupt") this.serverCall.interrupt()
-    else this.serverCall.cancel()
+    this.serverCall.cancel()
   }
 
   reply(outcome: Outcome): BadStubData | undefined {
