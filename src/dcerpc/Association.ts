@@ -14,7 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
-import * as Socket from "effect/socket/Socket"
+import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import type { Outcome } from "../ServerCall.ts"
@@ -124,8 +124,8 @@ class SentCall implements Binding.Remote {
 
   /** The connection was lost: what certainly did not run, and what may run twice, is sent once more. */
   lose(detail: string): void {
-    const { connection: { association, sender }, earlier } = this
-    this.mayHaveRun = earlier?.mayHaveRun === true || !sender.stopped || sender.handed >= this.end
+    const { connection: { association, outbox }, earlier } = this
+    this.mayHaveRun = earlier?.mayHaveRun === true || !outbox.isStoppedUnsafe() || outbox.handedUnsafe() >= this.end
     const error = transportError(this.mayHaveRun ? 1726 : 1722, detail)
     const again = earlier === undefined && !this.cancelled && association.open &&
       (!this.mayHaveRun || this.call.operation.method.idempotent)
@@ -187,47 +187,9 @@ const negotiateAck = 3
 
 const contextId = 0
 
-/** The outbox of a connection, with a count of what was handed to the socket: the rest certainly has not left. */
-class Sender {
-  outbox!: Transport.Outbox
-  /** Bytes that were sent here. */
-  sent = 0
-  /** Those of them that may have left. */
-  handed = 0
-  /** Nothing more is handed to the socket. */
-  stopped = false
-  /** What a failure to write does. */
-  failed = (): void => {}
-
-  static readonly make = (socket: Socket.Socket): Effect.Effect<Sender, never, Scope.Scope> => {
-    const sender = new Sender()
-    const counting = (writer: Socket.Writer): Socket.Writer => ({
-      ...writer,
-      writeAll: (chunks) =>
-        Effect.suspend(() => {
-          if (sender.stopped) return Effect.fail(Transport.closed(1000))
-          for (const { length } of chunks) sender.handed += length
-          return Effect.tapError(writer.writeAll(chunks), () => Effect.sync(() => sender.fail()))
-        })
-    })
-    const counted = Socket.make({ reader: socket.reader, writer: Effect.map(socket.writer, counting) })
-    return Effect.map(Transport.makeOutbox(counted), (outbox) => Object.assign(sender, { outbox }))
-  }
-
-  private fail(): void {
-    this.stopped = true
-    this.failed()
-  }
-
-  send(bytes: Uint8Array): void {
-    this.sent += bytes.length
-    this.outbox.sendUnsafe(bytes)
-  }
-}
-
 class ClientConnection {
   readonly association: AssociationImpl
-  readonly sender: Sender
+  readonly outbox: Transport.Outbox
   readonly writer = new Pdu.Writer()
   readonly calls = new Map<number, SentCall>()
   readonly syntax: TransferSyntax
@@ -249,7 +211,7 @@ class ClientConnection {
   constructor(
     association: AssociationImpl,
     scope: Scope.Closeable,
-    sender: Sender,
+    outbox: Transport.Outbox,
     agreed: {
       readonly syntax: TransferSyntax
       readonly multiplexed: boolean
@@ -260,8 +222,8 @@ class ClientConnection {
   ) {
     this.association = association
     this.scope = scope
-    this.sender = sender
-    this.retired = sender.stopped
+    this.outbox = outbox
+    this.retired = outbox.isStoppedUnsafe()
     this.syntax = agreed.syntax
     this.multiplexed = agreed.multiplexed
     this.keepsOnOrphan = agreed.keepsOnOrphan
@@ -275,12 +237,12 @@ class ClientConnection {
   }
 
   get hasRoom(): boolean {
-    return this.sender.outbox.queuedUnsafe() < this.association.maximumQueued
+    return this.outbox.queuedUnsafe() < this.association.maximumQueued
   }
 
   /** Waits for room. */
   get room(): Effect.Effect<void, Socket.SocketError> {
-    const { drained, room } = this.sender.outbox
+    const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
     return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
   }
@@ -307,7 +269,7 @@ class ClientConnection {
     if (!method.maybe) this.calls.set(callId, sent)
     this.used = true
     this.flush()
-    sent.end = this.sender.sent
+    sent.end = this.outbox.sentUnsafe()
     return undefined
   }
 
@@ -334,7 +296,7 @@ class ClientConnection {
   }
 
   private flush(): void {
-    this.sender.send(this.writer.take())
+    this.outbox.sendUnsafe(this.writer.take())
   }
 
   /** A call is off the connection: the next may use it, or nobody. */
@@ -400,7 +362,7 @@ class ClientConnection {
     if (this.ended) return
     this.ended = true
     // Before it is known what has not left, and is perhaps sent elsewhere.
-    if (!leaves) this.sender.stopped = true
+    if (!leaves) this.outbox.stopUnsafe()
     this.association.forget(this)
     for (const sent of [...this.calls.values()]) {
       this.calls.delete(sent.callId)
@@ -704,12 +666,13 @@ class AssociationImpl implements Binding.Channel {
     const lost = () => transportError(1722, "the server closed the connection while it was being bound")
     return Effect.gen({ self: this }, function* () {
       const { socket } = yield* this.transport.connect(this.binding)
-      const sender = yield* Sender.make(socket)
+      let connection: ClientConnection | undefined
+      const outbox = yield* Transport.makeOutbox(socket, () => connection?.cutOff())
       const { pull } = yield* Effect.mapError(socket.reader, lost)
       const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
       const writer = new Pdu.Writer()
       Pdu.encodeBind(writer, this.proposal(this.nextCallId()))
-      sender.send(writer.take())
+      outbox.sendUnsafe(writer.take())
       const rest: Array<Pdu.Pdu | Pdu.PduError> = []
       while (rest.length === 0) {
         const chunks = yield* Effect.mapError(pull, lost)
@@ -717,13 +680,12 @@ class AssociationImpl implements Binding.Channel {
       }
       const answer = rest.shift()!
       const agreed = yield* this.agree(answer)
-      const connection = new ClientConnection(this, scope, sender, agreed)
-      sender.failed = () => connection.cutOff()
-      yield* Effect.addFinalizer(() => Effect.sync(() => connection.end("the connection was closed")))
-      this.connections.add(connection)
-      yield* this.read(connection, pull, parser, rest).pipe(Effect.forkScoped)
-      for (const chore of connection.tend()) yield* Effect.forkScoped(chore)
-      return connection
+      const bound = connection = new ClientConnection(this, scope, outbox, agreed)
+      yield* Effect.addFinalizer(() => Effect.sync(() => bound.end("the connection was closed")))
+      this.connections.add(bound)
+      yield* this.read(bound, pull, parser, rest).pipe(Effect.forkScoped)
+      for (const chore of bound.tend()) yield* Effect.forkScoped(chore)
+      return bound
     }).pipe(
       Effect.timeoutOrElse({
         duration: this.connectTimeout,
@@ -829,8 +791,8 @@ class AssociationImpl implements Binding.Channel {
 }
 
 /** Waits until what was sent has left, though not for long. */
-const drain = ({ sender }: ClientConnection): Effect.Effect<void> =>
-  Effect.asVoid(Effect.timeoutOption(Effect.ignore(sender.outbox.drained), "1 second"))
+const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>
+  Effect.asVoid(Effect.timeoutOption(Effect.ignore(outbox.drained), "1 second"))
 
 const rejection = ({ rejectReason }: Pdu.BindNak): string => rejectReasons[rejectReason] ?? `reason ${rejectReason}`
 

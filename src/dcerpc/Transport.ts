@@ -327,12 +327,21 @@ export interface Outbox {
   readonly room: Effect.Effect<void, Socket.SocketError>
   /** Waits until the transport has taken everything. */
   readonly drained: Effect.Effect<void, Socket.SocketError>
+  /** All bytes that were ever sent here. */
+  readonly sentUnsafe: () => number
+  /** Those of them that were handed to the socket and may have left: the rest certainly has not. */
+  readonly handedUnsafe: () => number
+  /** Hands nothing more to the socket. */
+  readonly stopUnsafe: () => void
+  /** Whether it has stopped: it was told to, or a write failed. */
+  readonly isStoppedUnsafe: () => boolean
 }
 
 declare const queueMicrotask: (task: () => void) => void
 
 /**
  * Makes the outbox of a socket. It stops with the scope; what is queued then is not written: wait for `drained` before.
+ * `onFailure` runs when a write has failed.
  *
  * **Example** (Two messages in one write)
  *
@@ -355,13 +364,19 @@ declare const queueMicrotask: (task: () => void) => void
  * @category constructors
  * @since 0.1.0
  */
-export const makeOutbox = (socket: Socket.Socket): Effect.Effect<Outbox, never, Scope.Scope> =>
+export const makeOutbox = (
+  socket: Socket.Socket,
+  onFailure: () => void = () => {}
+): Effect.Effect<Outbox, never, Scope.Scope> =>
   Effect.gen(function* () {
     const writer = yield* socket.writer
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const outstanding = new Outstanding()
     const empty = new Room()
     let chunks: Array<Uint8Array> = []
+    let sent = 0
+    let handed = 0
+    let stopped = false
     let scheduled = false
     let writing: Fiber.Fiber<void, Socket.SocketError> | undefined
 
@@ -376,21 +391,26 @@ export const makeOutbox = (socket: Socket.Socket): Effect.Effect<Outbox, never, 
     const write = () => {
       scheduled = false
       const batch = chunks
+      if (stopped) return stop(closed(1000))
       if (!isNonEmpty(batch)) return
       chunks = []
+      const size = batch.reduce((bytes, chunk) => bytes + chunk.length, 0)
+      handed += size
       writing = run(writer.writeAll(batch))
       writing.addObserver((exit) => {
         writing = undefined
         if (Exit.isFailure(exit)) {
-          return stop(Option.getOrElse(Exit.findErrorOption(exit), () => closed(1000)))
+          stop(Option.getOrElse(Exit.findErrorOption(exit), () => closed(1000)))
+          return onFailure()
         }
-        outstanding.taken(batch.reduce((bytes, chunk) => bytes + chunk.length, 0))
+        outstanding.taken(size)
         if (outstanding.bytes === 0) empty.open()
         schedule()
       })
     }
 
     const stop = (error: Socket.SocketError) => {
+      stopped = true
       chunks = []
       outstanding.room.fail(error)
       empty.fail(error)
@@ -406,13 +426,20 @@ export const makeOutbox = (socket: Socket.Socket): Effect.Effect<Outbox, never, 
     return {
       queuedUnsafe: () => outstanding.bytes,
       sendUnsafe: (chunk) => {
+        sent += chunk.length
         if (outstanding.room.error !== undefined || chunk.length === 0) return
         outstanding.bytes += chunk.length
         chunks.push(chunk)
         schedule()
       },
       room: outstanding.wait,
-      drained: Effect.suspend(() => empty.error === undefined && outstanding.bytes === 0 ? Effect.void : empty.wait)
+      drained: Effect.suspend(() => empty.error === undefined && outstanding.bytes === 0 ? Effect.void : empty.wait),
+      sentUnsafe: () => sent,
+      handedUnsafe: () => handed,
+      stopUnsafe: () => {
+        stopped = true
+      },
+      isStoppedUnsafe: () => stopped
     }
   })
 
