@@ -260,11 +260,16 @@ export const makeSocket = ({ close, end, incoming, write }: End): Socket.Socket 
       Effect.suspend(() => Socket.isCloseEvent(chunk) ? Effect.sync(() => close(chunk)) : write([toBytes(chunk)])),
     writeAll: (chunks) => Effect.suspend(() => write(map(chunks, toBytes)))
   }
-  return Socket.make({
+  const socket = Socket.make({
     reader: Effect.acquireRelease(Effect.succeed(reader), () => Effect.sync(() => close(new Socket.CloseEvent()))),
     writer: Effect.acquireRelease(Effect.succeed(writer), () => Effect.sync(end))
   })
+  writes.set(socket, write)
+  return socket
 }
+
+// How a socket of ours is written without a fiber.
+const writes = new WeakMap<Socket.Socket, End["write"]>()
 
 declare const TextEncoder: new () => { encode(text: string): Uint8Array }
 
@@ -370,6 +375,7 @@ export const makeOutbox = (
 ): Effect.Effect<Outbox, never, Scope.Scope> =>
   Effect.gen(function* () {
     const writer = yield* socket.writer
+    const writeAll = writes.get(socket) ?? writer.writeAll
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const outstanding = new Outstanding()
     const empty = new Room()
@@ -387,7 +393,7 @@ export const makeOutbox = (
       queueMicrotask(write)
     }
 
-    // A fiber for each write costs less than one that waits for the next: most writes end at once.
+    // Most writes end at once and need no fiber; one for each of the others costs less than one that waits for the next.
     const write = () => {
       scheduled = false
       const batch = chunks
@@ -396,9 +402,7 @@ export const makeOutbox = (
       chunks = []
       const size = batch.reduce((bytes, chunk) => bytes + chunk.length, 0)
       handed += size
-      writing = run(writer.writeAll(batch))
-      writing.addObserver((exit) => {
-        writing = undefined
+      const written = (exit: Exit.Exit<void, Socket.SocketError>) => {
         if (Exit.isFailure(exit)) {
           stop(Option.getOrElse(Exit.findErrorOption(exit), () => closed(1000)))
           return onFailure()
@@ -406,6 +410,13 @@ export const makeOutbox = (
         outstanding.taken(size)
         if (outstanding.bytes === 0) empty.open()
         schedule()
+      }
+      const effect = writeAll(batch)
+      if (Exit.isExit(effect)) return written(effect as Exit.Exit<void, Socket.SocketError>)
+      writing = run(effect)
+      writing.addObserver((exit) => {
+        writing = undefined
+        written(exit)
       })
     }
 
