@@ -383,7 +383,7 @@ const accept: Check = () => undefined
 const unchecked: Checks = { in: accept, out: accept, received: accept }
 
 const makeCheck = (schema: Parameters): Check => {
-  const decode = Schema.decodeUnknownResult(Schema.toType(schema) as unknown as Schema.ConstraintDecoder<unknown>)
+  const decode = Schema.decodeUnknownResult(Schema.toType(schema))
   return (value) => {
     try {
       const result = decode(value)

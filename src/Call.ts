@@ -147,7 +147,7 @@ class CallImpl<I extends Interface.Any> implements Call<I> {
   readonly scope: Scope.Scope | undefined
   state: State = State.idle
   current: PendingImpl | undefined = undefined
-  watchers: Set<Queue.Queue<CallState, Cause.Done>> | undefined = undefined
+  watchers: Set<Queue.Queue<CallState, Cause.Done | InvalidAsyncHandle>> | undefined = undefined
 
   constructor(binding: Binding<I>, scope: Scope.Scope | undefined) {
     this.binding = binding
@@ -194,7 +194,7 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
 }
 
 const callImpl = (call: Call.Any): CallImpl<Interface.Any> => call as CallImpl<Interface.Any>
-const pendingImpl = (pending: Pending.Any): PendingImpl => pending as unknown as PendingImpl
+const pendingImpl = (pending: Pending.Any): PendingImpl => pending as PendingImpl
 
 const isCall = (u: unknown): u is Call.Any => u instanceof CallImpl
 const isPending = (u: unknown): u is Pending.Any => u instanceof PendingImpl
@@ -899,12 +899,11 @@ export const states = (self: Call.Any): Stream.Stream<CallState, InvalidAsyncHan
       const call = callImpl(self)
       if (call.state === State.released) return Queue.fail(queue, new InvalidAsyncHandle({ handle: "call object" }))
       const watchers = call.watchers ??= new Set()
-      const watcher = queue as unknown as Queue.Queue<CallState, Cause.Done>
-      watchers.add(watcher)
-      Queue.offerUnsafe(watcher, look(call))
+      watchers.add(queue)
+      Queue.offerUnsafe(queue, look(call))
       return Effect.addFinalizer(() =>
         Effect.sync(() => {
-          watchers.delete(watcher)
+          watchers.delete(queue)
           if (watchers.size === 0) call.watchers = undefined
         })
       )

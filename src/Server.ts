@@ -272,7 +272,7 @@ const end = (call: ServerCallImpl, failure: RpcFault | RpcTransportError): void 
 
 const evaluate = (dispatch: Dispatch, input: unknown, call: ServerCallImpl): Effect.Effect<unknown, unknown> => {
   try {
-    return dispatch.routine(input, call as unknown as ServerCall.Any)
+    return dispatch.routine(input, call)
   } catch (defect) {
     return Effect.die(defect)
   }
@@ -451,4 +451,4 @@ export const layer = <const Managers extends ReadonlyArray<Manager.Manager.Any>>
  * @since 0.1.0
  */
 export const calls = (self: Server): Effect.Effect<ReadonlyArray<ServerCall.Any>> =>
-  Effect.sync(() => toImpl(self).snapshot().filter((call) => call.isOpen) as unknown as ReadonlyArray<ServerCall.Any>)
+  Effect.sync(() => toImpl(self).snapshot().filter((call) => call.isOpen))

@@ -344,7 +344,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   }
 }
 
-const impl = (call: ServerCall.Any): ServerCallImpl => call as unknown as ServerCallImpl
+const impl = (call: ServerCall.Any): ServerCallImpl => call as ServerCallImpl
 
 /**
  * Whether a value is a {@link ServerCall}.

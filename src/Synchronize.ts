@@ -534,7 +534,7 @@ class ContainerImpl implements Container<any> {
 export const container = <W extends Waitable.Any>(): Effect.Effect<Container<W>, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync((): Container<W> => new ContainerImpl()),
-    (self) => Effect.sync(() => (self as unknown as ContainerImpl).close())
+    (self) => Effect.sync(() => (self as ContainerImpl).close())
   )
 
 /**
@@ -568,7 +568,7 @@ export const add: {
   <W extends Waitable.Any>(self: Container<W>, waitable: NoInfer<W>): Effect.Effect<void>
 } = dual(2, <W extends Waitable.Any>(self: Container<W>, waitable: W): Effect.Effect<void> =>
   Effect.sync(() => {
-    const container = self as unknown as ContainerImpl
+    const container = self as ContainerImpl
     if (container.waiting.has(waitable) || container.signaled.has(waitable)) return
     const polled = waitable.pollUnsafe()
     if (polled !== false) return container.offer(waitable, polled === true ? undefined : polled)
@@ -618,7 +618,7 @@ export const waitMultiple: {
     timeout: Duration.Input
   ): Effect.Effect<W, Waitable.Error<W> | NoSync | WaitTimeout>
 } = (self: Container<any>, timeout?: Duration.Input): Effect.Effect<never, never> => {
-  const container = self as unknown as ContainerImpl
+  const container = self as ContainerImpl
   const isReady = () => container.signaled.size > 0 || container.waiting.size === 0
   const next: Effect.Effect<Waitable.Any, unknown> = Effect.suspend(() => {
     for (const [waitable, refusal] of container.signaled) {

@@ -178,7 +178,7 @@ interface Both {
 const makeBoth = (schema: Parameters): Both => {
   // Nothing is nothing: most methods without parameters send not a byte for them.
   if (schema.ast._tag === "Void") return { write: () => undefined, read: () => ({ value: undefined }) }
-  const codec = SchemaBinary.toCodec(schema) as unknown as Schema.ConstraintCodec<unknown, Uint8Array>
+  const codec = SchemaBinary.toCodec(schema)
   const encode = Schema.encodeUnknownSync(codec)
   const decode = Schema.decodeUnknownSync(codec)
   return {
@@ -215,7 +215,7 @@ const writeByte = (writer: Writer, byte: number): void => {
 const makeBinaryCodec = (method: Method.Any): MethodCodec => {
   const input = makeBoth(method.in)
   const output = makeBoth(method.out)
-  const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error as unknown as Parameters)]))
+  const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error)]))
   return {
     writeArguments: (writer, value, parent) => {
       writeByte(writer, parent === undefined ? 0 : hasTrace)
