@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import { Interface } from "../mod.ts"
+import { Denied, refuses } from "./fixtures.ts"
 
 class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}
-class Denied extends Schema.TaggedError<Denied>()("Denied", { who: Schema.String }) {}
 
 const uuid = "4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e"
 
@@ -18,18 +18,6 @@ const make = (changes: {
     version: changes.version ?? [1, 0],
     methods: changes.methods ?? {}
   })
-
-/** Checks that a description is refused with a message that has all these parts. */
-const refuses = (describe: () => unknown, ...parts: ReadonlyArray<string>) => {
-  let error: unknown
-  try {
-    describe()
-  } catch (thrown) {
-    error = thrown
-  }
-  assert.instanceOf(error, TypeError)
-  for (const part of parts) assert.include((error as TypeError).message, part)
-}
 
 describe("an interface", () => {
   it("has the name, UUID, version and methods that it was given", () => {

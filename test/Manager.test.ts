@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Option, Schema, Scope } from "effect"
 import { Binding, Call, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
-import { Denied, isWaiting, Job1, makeJob, outcome, refusal, settle, start } from "./fixtures.ts"
+import { Denied, isWaiting, Job1, makeJob, outcome, refusal, refuses, settle, start } from "./fixtures.ts"
 
 const Pair = Interface.make("Pair", {
   uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1c01",
@@ -16,17 +16,6 @@ const routines = { First: () => Effect.succeed("first"), Second: () => Effect.su
 
 class Disk extends Context.Service<Disk, { readonly name: string }>()("test/Disk") {}
 class Printer extends Context.Service<Printer, { readonly name: string }>()("test/Printer") {}
-
-const refuses = (describe: () => unknown, ...parts: ReadonlyArray<string>) => {
-  let error: unknown
-  try {
-    describe()
-  } catch (thrown) {
-    error = thrown
-  }
-  assert.instanceOf(error, TypeError)
-  for (const part of parts) assert.include((error as TypeError).message, part)
-}
 
 describe("a manager", () => {
   it("is refused without a routine for each method", () => {

@@ -1,3 +1,4 @@
+import { assert } from "@effect/vitest"
 import { Deferred, Effect, type Exit, type Fiber, Queue, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server, type ServerCall, Status } from "../mod.ts"
 
@@ -119,3 +120,15 @@ export const shown = (exit: Exit.Exit<unknown, unknown>): unknown => {
 /** What an effect ends with, in that form. */
 export const outcome = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<unknown, never, R> =>
   Effect.map(Effect.exit(effect), shown)
+
+/** Checks that a description is refused with a message that has all these parts. */
+export const refuses = (describe: () => unknown, ...parts: ReadonlyArray<string>): void => {
+  let error: unknown
+  try {
+    describe()
+  } catch (thrown) {
+    error = thrown
+  }
+  assert.instanceOf(error, TypeError)
+  for (const part of parts) assert.include((error as TypeError).message, part)
+}
