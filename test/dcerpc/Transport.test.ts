@@ -13,7 +13,8 @@ import { fileURLToPath } from "node:url"
 import { parse, print, type StringBinding } from "../../src/dcerpc/StringBinding.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 import * as NodeTransport from "../../src/node.ts"
-import { type Faults, faulty, faultyTransport, makeRandom } from "./faults.ts"
+import { type Faults, faulty, faultyTransport } from "./faults.ts"
+import { makeRandom } from "./random.ts"
 
 // ----------------------------------------------------------------------------
 // programs on both sides of a connection

@@ -12,7 +12,9 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 import { Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
-import { type Faults, faultyTransport, makeRandom } from "./faults.ts"
+import { type Faults, faultyTransport } from "./faults.ts"
+import { below, chance, makeRandom, pick, type Random } from "./random.ts"
+import { fibersActive, inVirtualTime } from "./virtualTime.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { id: Schema.Int }) {}
 
@@ -34,12 +36,6 @@ const IWork = Interface.make("IWork", {
   }
 })
 
-type Random = () => number
-
-const below = (random: Random, limit: number): number => Math.floor(random() * limit)
-const chance = (random: Random, probability: number): boolean => random() < probability
-const pick = <A>(random: Random, ...choices: ReadonlyArray<A>): A => choices[below(random, choices.length)]!
-
 // ----------------------------------------------------------------------------
 // a schedule
 // ----------------------------------------------------------------------------
@@ -48,7 +44,7 @@ const faultsOf = (seed: number) => (connection: number, side: "client" | "server
   const random = makeRandom(seed * 31 + connection * 2 + (side === "client" ? 0 : 1))
   // The first bind succeeds: without it a schedule has no calls.
   const least = connection === 0 ? 150 : 0
-  const after = () => least + below(random, pick(random, 200, 2000, 20_000, 150_000))
+  const after = () => least + below(random, pick(random, [200, 2000, 20_000, 150_000]))
   return {
     seed: below(random, 2 ** 31),
     ...(chance(random, 0.3) ? { delay: 1 + below(random, 20) } : {}),
@@ -167,10 +163,10 @@ const names = ["Now", "Refuse", "Die", "Slow", "Deaf", "Kept", "Again", "Large"]
 
 /** One method with an input, and the value that it gives. The types are those of one of them. */
 const makeWork = (random: Random, id: number, records: Records) => {
-  const name = pick(random, ...names)
+  const name = pick(random, names)
   if (name === "Again") records.idempotent.add(id)
   const millis = below(random, 200)
-  const bytes = new Uint8Array(name === "Large" ? below(random, pick(random, 100, 10_000, 200_000)) : 0).fill(id)
+  const bytes = new Uint8Array(name === "Large" ? below(random, pick(random, [100, 10_000, 200_000])) : 0).fill(id)
   const expected = name === "Large" ? bytes : id
   return { name: name as "Slow", input: { id, millis, bytes }, expected, cancels: records.timed }
 }
@@ -195,7 +191,7 @@ const oneShot = (store: Store, random: Random, id: number, records: Records) =>
       return records.end(id, told, { name: "Tell", expected: undefined, cancels: false })
     }
     const work = makeWork(random, id, records)
-    const cancelTimeout = pick(random, 0, 10, 100)
+    const cancelTimeout = pick(random, [0, 10, 100])
     const invoke = Call.invoke(store, work.name, work.input, { cancelTimeout })
     const exit = yield* Effect.exit(
       chance(random, 0.3) ? Effect.timeoutOption(invoke, 1 + below(random, 100)) : Effect.asSome(invoke)
@@ -229,7 +225,7 @@ const callObject = (store: Store, random: Random, nextId: () => number, records:
       const pending = begun.value.value
       yield* Call.onComplete(pending, Effect.sync(() => records.complete(id)))
       if (chance(random, 0.3)) yield* Effect.sleep(below(random, 100))
-      const deed = pick(random, "join", "join", "join", "cancel", "patient", "timed", "shortened", "release")
+      const deed = pick(random, ["join", "join", "join", "cancel", "patient", "timed", "shortened", "release"] as const)
       // Released with its scope, which closes when this fiber ends.
       if (deed === "release") return
       work.cancels ||= deed !== "join"
@@ -316,28 +312,6 @@ const schedule = (seed: number) =>
 // ----------------------------------------------------------------------------
 // the test
 // ----------------------------------------------------------------------------
-
-/** How many fibers are running now, by Effect's own count. */
-const fibersActive = Effect.map(
-  Metric.snapshot,
-  (metrics) =>
-    metrics.filter(({ id }) => id === "child_fibers_active").reduce(
-      (sum, { state }) => sum + (state as { readonly value: number }).value,
-      0
-    )
-)
-
-/** Runs an effect, and the virtual clock until it is done. */
-const inVirtualTime = <A, E>(effect: Effect.Effect<A, E>) =>
-  Effect.gen(function* () {
-    const fiber = yield* Effect.forkChild(effect)
-    for (let millis = 0; fiber.pollUnsafe() === undefined; millis++) {
-      assert.isBelow(millis, 600_000, "the schedules have not ended after ten minutes")
-      yield* TestClock.adjust(millis < 500 ? 1 : 50)
-      for (let i = 0; i < 3; i++) yield* Effect.yieldNow
-    }
-    return yield* fiber.pollUnsafe()!
-  })
 
 describe("faults", () => {
   const total = process.env["CALLISTO_STEPS"] === "tenth" ? 1000 : 10_000

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Socket from "effect/socket/Socket"
 import { type Connection, gather, type Transport } from "../../src/dcerpc/Transport.ts"
+import { makeRandom } from "./random.ts"
 
 export interface Faults {
   readonly seed: number
@@ -16,17 +17,6 @@ export interface Faults {
   readonly resetAfter?: number
   /** Reading stops for good when so many bytes were read. */
   readonly stallAfter?: number
-}
-
-/** The same numbers below 1 for the same seed. */
-export const makeRandom = (seed: number): () => number => {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 const encoder = new TextEncoder()

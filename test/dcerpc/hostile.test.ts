@@ -9,7 +9,8 @@ import { Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { makeRandom } from "./faults.ts"
+import { cut, damaged, u16 } from "./damage.ts"
+import { below, makeRandom, pick, type Random } from "./random.ts"
 import {
   accepted,
   alter,
@@ -45,9 +46,6 @@ import {
   u32,
   wire
 } from "./rawClient.ts"
-
-const u16 = (value: number, littleEndian: boolean) =>
-  littleEndian ? [value & 0xff, value >> 8] : [value >> 8, value & 0xff]
 
 const didNotExecute = { didNotExecute: true }
 
@@ -264,23 +262,7 @@ describe("what never ends", () => {
 // fuzz
 // ----------------------------------------------------------------------------
 
-type Random = () => number
-
-const below = (random: Random, bound: number) => Math.floor(random() * bound)
-const pick = <A>(random: Random, values: ReadonlyArray<A>): A => values[below(random, values.length)]!
-
 const trailer: Pdu.AuthTrailer = { authType: 10, authLevel: 5, authContextId: 0, authValue: new Uint8Array(16) }
-
-/** The PDUs of a message in fragments, one by one. */
-const cut = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
-  const pdus: Array<Uint8Array> = []
-  for (let at = 0; at < bytes.length;) {
-    const size = bytes[at + 4] === 0 ? bytes[at + 8]! << 8 | bytes[at + 9]! : bytes[at + 8]! | bytes[at + 9]! << 8
-    pdus.push(bytes.slice(at, at + size))
-    at += size
-  }
-  return pdus
-}
 
 const binds = (littleEndian: boolean) => [
   () => bind({ littleEndian }),
@@ -330,43 +312,6 @@ const turns = (littleEndian: boolean, callId: number): ReadonlyArray<() => Reado
   ]
 }
 
-const bytesOfInterest = [0, 1, 2, 3, 4, 7, 8, 0x10, 0x20, 0x40, 0x7f, 0x80, 0x83, 0xfe, 0xff]
-const sizesOfInterest = [0, 15, 16, 23, 24, 28, 32, 40, 72, 1432, 5840, 5841, 0x7fff, 65528, 65529, 0xffff]
-
-const setU16 = (pdu: Uint8Array, at: number, value: number): Uint8Array =>
-  at + 1 < pdu.length ? patched(pdu, { [at]: u16(value, pdu[4] !== 0) }) : pdu
-
-const damages: ReadonlyArray<(pdu: Uint8Array, random: Random) => Uint8Array> = [
-  (pdu, random) => {
-    const at = below(random, pdu.length)
-    return patched(pdu, { [at]: [pdu[at]! ^ 1 << below(random, 8)] })
-  },
-  (pdu, random) => patched(pdu, { [below(random, Math.min(pdu.length, 32))]: [pick(random, bytesOfInterest)] }),
-  (pdu, random) => patched(pdu, { [below(random, pdu.length)]: [below(random, 256)] }),
-  /** The type, the flags, the byte order. */
-  (pdu, random) => patched(pdu, { 2: [below(random, 22)] }),
-  (pdu, random) => patched(pdu, { 3: [below(random, 256)] }),
-  (pdu) => patched(pdu, { 4: [pdu[4]! ^ 0x10] }),
-  /** The sizes. */
-  (pdu, random) => setU16(pdu, 8, pick(random, sizesOfInterest)),
-  (pdu, random) => setU16(pdu, 8, pdu.length + below(random, 9) - 4),
-  (pdu, random) => setU16(pdu, 10, pick(random, [...sizesOfInterest, below(random, 64)])),
-  /** The call, the context, the opnum. */
-  (pdu, random) => patched(pdu, { 12: [...u32(below(random, 12), pdu[4] !== 0)] }),
-  (pdu, random) => setU16(pdu, 20, below(random, 4)),
-  (pdu, random) => setU16(pdu, 22, below(random, 12)),
-  /** Cut with the old size, cut with the new one, and longer. */
-  (pdu, random) => pdu.slice(0, below(random, pdu.length + 1)),
-  (pdu, random) => {
-    const shorter = pdu.slice(0, Math.min(pdu.length, 16 + below(random, pdu.length)))
-    return setU16(shorter, 8, shorter.length)
-  },
-  (pdu, random) => {
-    const longer = concat(pdu, new Uint8Array(1 + below(random, 40)))
-    return setU16(longer, 8, longer.length)
-  }
-]
-
 /** A whole conversation, a few PDUs of which are damaged, doubled, lost or out of order. */
 const conversation = (random: Random): Array<Uint8Array> => {
   const littleEndian = random() < 0.7
@@ -378,7 +323,7 @@ const conversation = (random: Random): Array<Uint8Array> => {
     const pdu = said[at]
     if (pdu === undefined || pdu.length < 16) continue
     const kind = random()
-    if (kind < 0.7) said[at] = pick(random, damages)(pdu, random)
+    if (kind < 0.7) said[at] = damaged(pdu, random)
     else if (kind < 0.8) said.splice(at, 0, pdu)
     else if (kind < 0.9) said.splice(at, 1)
     else said.splice(below(random, said.length), 0, ...said.splice(at, 1))
@@ -389,7 +334,7 @@ const conversation = (random: Random): Array<Uint8Array> => {
 const fewYields = Effect.repeat(Effect.yieldNow, { times: 3 })
 
 describe("conversations that were damaged", () => {
-  const budget = process.env["CALLISTO_STEPS"] === "tenth" ? 10_000 : 100_000
+  const budget = process.env["CALLISTO_STEPS"] === "tenth" ? 100_000 : 1_000_000
   const seed = Number(process.env["CALLISTO_SEED"] ?? Math.floor(Math.random() * 0x7fffffff))
   const problems: Array<string> = []
   // Managers die here on purpose; nothing else may be logged as an error.
@@ -476,5 +421,5 @@ describe("conversations that were damaged", () => {
       ]
       assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
       console.log(`endpoint fuzz: ${pdus} PDUs, seed ${seed} (set CALLISTO_SEED to repeat them)`)
-    }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([logger])))), 120_000)
+    }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([logger])))), 300_000)
 })
