@@ -62,4 +62,10 @@ const program = Effect.gen(function* () {
   yield* Console.log(`${hits.length} hits`)
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
-await Effect.runPromise(program)
+const main = Effect.catch(program, (error) =>
+  Effect.sync(() => {
+    console.error(error instanceof Error ? error.message : error)
+    process.exitCode = 1
+  }))
+
+await Effect.runPromise(main)

@@ -175,4 +175,10 @@ const program = Effect.gen(function* () {
   yield* stopSignal
 }).pipe(Effect.scoped, Effect.provide(transport))
 
-await Effect.runPromise(program)
+const main = Effect.catch(program, ({ message }) =>
+  Effect.sync(() => {
+    console.error(message)
+    process.exitCode = 1
+  }))
+
+await Effect.runPromise(main)

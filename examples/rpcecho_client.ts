@@ -68,4 +68,10 @@ const program = Effect.gen(function* () {
   yield* say(`the connection lives on, AddOne(2): ${(yield* Call.invoke(echo, "AddOne", { value: 2 })).value}`)
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
-await Effect.runPromise(program)
+const main = Effect.catch(program, (error) =>
+  Effect.sync(() => {
+    console.error(error instanceof Error ? error.message : error)
+    process.exitCode = 1
+  }))
+
+await Effect.runPromise(main)

@@ -32,4 +32,10 @@ const program = Effect.gen(function* () {
   yield* Effect.scoped(serve)
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
-await Effect.runPromise(program)
+const main = Effect.catch(program, ({ message }) =>
+  Effect.sync(() => {
+    console.error(message)
+    process.exitCode = 1
+  }))
+
+await Effect.runPromise(main)
