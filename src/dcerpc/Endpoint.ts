@@ -287,11 +287,7 @@ class ServerConnection implements Origin {
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
-    // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
-    if ([...this.contexts.values()].some(({ syntax }) => syntax === binary)) this.largest = binary.maxFragment
-    const size = Math.min(Math.max(Math.min(pdu.maxXmitFrag, pdu.maxRecvFrag), 2048), this.largest) & ~7
-    // The answer is never below 2048, but the client may receive no more than every client must.
-    this.maxFragment = Math.min(size, Math.max(pdu.maxRecvFrag, Pdu.minFragment))
+    const size = this.negotiate(pdu)
     Pdu.encodeBindAck(this.endpoint.writer, {
       callId: pdu.callId,
       flags: this.multiplexed ? Pdu.flags.concMpx : 0,
@@ -304,6 +300,21 @@ class ServerConnection implements Origin {
     return this.send()
   }
 
+  /** Agrees on the size of fragments: of each side's largest the smaller one. */
+  private negotiate({ maxRecvFrag, maxXmitFrag }: Pdu.Bind | Pdu.AlterContext): number {
+    // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
+    if (this.knowsBinary) this.largest = binary.maxFragment
+    const size = Math.min(Math.max(Math.min(maxXmitFrag, maxRecvFrag), 2048), this.largest) & ~7
+    // The answer is never below 2048, but the client may receive no more than every client must.
+    this.maxFragment = Math.min(size, Math.max(maxRecvFrag, Pdu.minFragment))
+    return size
+  }
+
+  private get knowsBinary(): boolean {
+    for (const { syntax } of this.contexts.values()) if (syntax === binary) return true
+    return false
+  }
+
   private alter(pdu: Pdu.AlterContext): Verdict {
     const elements = pdu.contextElements
     if (pdu.authTrailer !== undefined) return this.fault(pdu.callId, 0, status.accessDenied, true, "close")
@@ -312,6 +323,8 @@ class ServerConnection implements Origin {
     }
     const results = this.offer(elements)
     if (results === undefined) return this.fault(pdu.callId, 0, status.protocolError, true, "go on")
+    // The sizes of an alter_context mean nothing, except between two that have just found out that both are Callisto.
+    if (this.largest !== binary.maxFragment && this.knowsBinary) this.negotiate(pdu)
     Pdu.encodeAlterContextResponse(this.endpoint.writer, {
       callId: pdu.callId,
       maxXmitFrag: this.maxFragment,
