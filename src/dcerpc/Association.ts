@@ -19,7 +19,8 @@ import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import type { Outcome } from "../ServerCall.ts"
-import { BadStubData, cancelled, RpcFault, RpcTransportError, toHex, UnknownInterface } from "../Status.ts"
+import { BadStubData, cancelled, pipeErrorOf, RpcFault, RpcTransportError, toHex, UnknownInterface } from "../Status.ts"
+import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import {
@@ -118,6 +119,10 @@ class SentCall implements Binding.Remote {
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  /** Sends what is pushed into its in pipes, until they are through. */
+  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** What has arrived for its out pipes, and behind them. */
+  arriving: IncomingPipes | undefined = undefined
 
   constructor(
     connection: ClientConnection,
@@ -138,6 +143,22 @@ class SentCall implements Binding.Remote {
     this.deadline = earlier?.deadline ?? connection.association.deadline()
   }
 
+  /** Its pipes in one direction. */
+  piped(isIn: boolean): ReadonlyArray<Piped> {
+    const { operation: { pipes = [] }, pipes: ends } = this.call
+    return pipes.flatMap((pipe, index) =>
+      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: ends!.buffers[index]! }] : []
+    )
+  }
+
+  /** Gives whether some of the request was still to be sent. */
+  stopSending(): boolean {
+    const { sending } = this
+    this.sending = undefined
+    sending?.interruptUnsafe()
+    return sending !== undefined
+  }
+
   cancel(): void {
     this.connection.sendCancel(this)
   }
@@ -156,7 +177,9 @@ class SentCall implements Binding.Remote {
     const { channel, connection: { association, outbox }, earlier } = this
     this.mayHaveRun = earlier?.mayHaveRun === true || !outbox.isStoppedUnsafe() || outbox.handedUnsafe() >= this.end
     const error = transportError(this.mayHaveRun ? 1726 : 1722, detail)
-    const again = earlier === undefined && !this.cancelled && channel.isOpen &&
+    this.stopSending()
+    // What went through a pipe is not there any more.
+    const again = earlier === undefined && !this.cancelled && channel.isOpen && this.call.pipes === undefined &&
       (!this.mayHaveRun || this.call.operation.method.idempotent)
     if (again) association.resend(new Resend(this, error))
     else this.call.reply(Exit.fail(error))
@@ -246,6 +269,8 @@ class ClientConnection {
   used = false
   /** The server was asked whether it is there. */
   asked = false
+  /** Whether it is for calls with pipes, one at a time. */
+  readonly forPipes: boolean
   /** No new call may use it: the server shuts down, a call was orphaned on it, or it can't be written. */
   retired: boolean
   ended = false
@@ -255,6 +280,7 @@ class ClientConnection {
     scope: Scope.Closeable,
     outbox: Transport.Outbox,
     bound: Bound,
+    forPipes: boolean,
     agreed: Agreed
   ) {
     this.association = association
@@ -262,6 +288,7 @@ class ClientConnection {
     this.outbox = outbox
     this.retired = outbox.isStoppedUnsafe()
     this.contexts.add(bound)
+    this.forPipes = forPipes
     this.multiplexed = agreed.multiplexed
     this.keepsOnOrphan = agreed.keepsOnOrphan
     this.maxFragment = agreed.maxFragment
@@ -270,15 +297,15 @@ class ClientConnection {
 
   /** Whether a call can be sent now. */
   get isFree(): boolean {
-    return !this.retired && !this.ended && (this.multiplexed || this.calls.size === 0)
+    return !this.retired && !this.ended && (this.calls.size === 0 || this.multiplexed && !this.forPipes)
   }
 
   get hasRoom(): boolean {
     return this.outbox.queuedUnsafe() < this.association.maximumQueued
   }
 
-  /** Waits for room. */
-  get room(): Effect.Effect<void, Socket.SocketError> {
+  /** Waits for room to send. */
+  get sendRoom(): Effect.Effect<void, Socket.SocketError> {
     const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
     return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
@@ -289,13 +316,9 @@ class ClientConnection {
     const { contextId, syntax } = channel.bound
     const codec = syntax.codec(method)!
     const callId = this.association.nextCallId()
-    Pdu.beginRequest(this.writer, {
-      callId,
-      contextId,
-      opnum,
-      object: channel.object,
-      flags: method.maybe ? Pdu.flags.maybe : 0
-    })
+    const fields = { callId, contextId, opnum, object: channel.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
+    if (call.pipes !== undefined) return this.sendPiped(channel, call, input, codec, fields)
+    Pdu.beginRequest(this.writer, fields)
     const problem = codec.writeArguments(this.writer, input, call.span)
     if (problem !== undefined) {
       Pdu.discardMessage(this.writer)
@@ -311,9 +334,49 @@ class ClientConnection {
     return undefined
   }
 
+  /** Sends a call with pipes: the arguments now, what is pushed then. */
+  private sendPiped(
+    channel: Channel,
+    call: Binding.Outgoing,
+    input: unknown,
+    codec: MethodCodec,
+    fields: Parameters<typeof Pdu.beginRequest>[1]
+  ): BadStubData | undefined {
+    const sent = new SentCall(this, channel, call, fields.callId, codec, input, undefined)
+    const outgoing = sent.piped(true)
+    const stub = new OutgoingStub(
+      this.writer,
+      this.maxFragment,
+      () => Pdu.beginRequest(this.writer, fields),
+      () => this.flush()
+    )
+    const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
+    const problem = stub.send(write, outgoing.length === 0)
+    if (problem !== undefined) return badInput(call.operation, problem)
+    sent.end = this.outbox.sentUnsafe()
+    call.remote = sent
+    this.calls.set(sent.callId, sent)
+    this.used = true
+    if (outgoing.length === 0) return undefined
+    sent.sending = this.association.fork(sendPipes(outgoing, stub, this.outbox.room, true))
+    sent.sending.addObserver((exit) => {
+      if (sent.sending === undefined) return
+      sent.sending = undefined
+      if (exit._tag === "Success" && exit.value !== undefined) this.spoil(sent, exit.value as Problem)
+    })
+    return undefined
+  }
+
+  /** What goes through a pipe can't be written or read: the call is over, and the server is told. */
+  private spoil(sent: SentCall, { status }: Problem): void {
+    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
+    this.giveUp(sent)
+  }
+
   sendCancel(sent: SentCall): void {
     if (this.ended || sent.cancelled) return
     sent.cancelled = true
+    if (sent.stopSending()) this.retired = true
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
     this.flush()
   }
@@ -322,6 +385,9 @@ class ClientConnection {
   giveUp(sent: SentCall): boolean {
     if (this.ended || this.calls.get(sent.callId) !== sent) return true
     this.calls.delete(sent.callId)
+    // Nothing waits behind what a call with pipes still receives: it ends with its connection.
+    if (sent.call.pipes !== undefined) this.retired = true
+    sent.stopSending()
     // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
     const orphans = this.keepsOnOrphan || this.calls.size === 0
     if (orphans) {
@@ -349,7 +415,7 @@ class ClientConnection {
   /** A call is off the connection: the next may use it, or nobody. */
   private released(): void {
     if (this.calls.size === 0 && this.retired) this.association.close(this)
-    else if (!this.multiplexed) this.association.changed()
+    else if (!this.multiplexed || this.forPipes) this.association.changed()
   }
 
   /** Gives a sentence when the server broke the protocol. */
@@ -381,6 +447,7 @@ class ClientConnection {
     if (fragment.contextId !== sent.channel.bound.contextId) {
       return `a response in presentation context ${fragment.contextId}`
     }
+    if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
     const added = Pdu.assemble(sent.open, fragment, this.association.maximumResponse)
     if (added._tag === "PduError") return added.message
     if (added._tag === "Assembly") {
@@ -389,6 +456,42 @@ class ClientConnection {
     }
     const read = sent.codec.readResults(added.stub, added.littleEndian)
     this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+    return undefined
+  }
+
+  /** A fragment of a response in which pipes go in front of the out parameters. */
+  private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
+    const isFirst = (flags & Pdu.flags.firstFrag) !== 0
+    if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
+    const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    const problem = arriving.push(stub)
+    // After a cancel nobody pulls any more.
+    if (sent.call.pipes!.failure !== undefined) arriving.clear()
+    const { bytes, position } = arriving.rest
+    if (problem !== undefined) {
+      this.spoil(sent, problem)
+    } else if (arriving.isThrough && bytes.length - position > this.association.maximumResponse) {
+      return `out parameters of more than ${this.association.maximumResponse} bytes`
+    } else if ((flags & Pdu.flags.lastFrag) !== 0) {
+      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
+      this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+    }
+    return undefined
+  }
+
+  /** Whether the reader of the pipe that arrives keeps up. */
+  get keepsUp(): boolean {
+    return this.piping?.arriving?.hasRoom !== false
+  }
+
+  readonly room: Effect.Effect<void> = Effect.suspend(() =>
+    this.keepsUp ? Effect.void : Effect.andThen(this.piping!.arriving!.room, this.room)
+  )
+
+  /** The one call of a connection for pipes. */
+  private get piping(): SentCall | undefined {
+    if (!this.forPipes) return undefined
+    for (const sent of this.calls.values()) return sent
     return undefined
   }
 
@@ -407,6 +510,8 @@ class ClientConnection {
 
   private complete(sent: SentCall, outcome: Outcome): void {
     this.calls.delete(sent.callId)
+    // A request that ends in the middle is not continued by another.
+    if (sent.stopSending()) this.retired = true
     this.released()
     sent.call.reply(outcome)
   }
@@ -490,7 +595,7 @@ class ClientConnection {
     const { callTimeout, keepAlive } = this.association
     const chores: Array<Effect.Effect<void>> = []
     if (callTimeout !== undefined) chores.push(this.expire(callTimeout))
-    if (!this.multiplexed) chores.push(every(idleTime, () => this.closeIdle()))
+    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, () => this.closeIdle()))
     else if (keepAlive !== undefined) chores.push(every(keepAlive, () => this.ask()))
     return chores
   }
@@ -510,7 +615,7 @@ class ClientConnection {
   }
 
   private closeIdle(): void {
-    if (!this.used && this.isFree && this.association.usable > 1) this.association.close(this)
+    if (!this.used && this.isFree && (this.forPipes || this.association.usable > 1)) this.association.close(this)
     this.used = false
   }
 
@@ -569,11 +674,15 @@ const every = (duration: Duration.Input, chore: () => void): Effect.Effect<void>
 
 const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxId => ({ uuid, major, minor })
 
+const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
+
 const badInput = ({ interface: { name }, name: method }: Operation, { problem }: Problem): BadStubData =>
   new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
 
-const faultOf = ({ method }: Operation, status: number, didNotExecute: boolean): Outcome => {
+const faultOf = ({ method, pipes }: Operation, status: number, didNotExecute: boolean): Outcome => {
   if (status === 0x1c00000d || status === 1818) return Exit.fail(cancelled(didNotExecute))
+  const pipeError = pipes === undefined ? undefined : pipeErrorOf(status)
+  if (pipeError !== undefined) return Exit.fail(pipeError)
   const abort = abortFromCode(method, status)
   if (Option.isSome(abort)) return Exit.fail(abort.value)
   // Zero would mean success, which a fault can't be.
@@ -595,6 +704,9 @@ class AssociationImpl implements Association {
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
   readonly interfaces: Array<Bound> = []
   readonly maximumConnections: number
+  /** Connections for calls with pipes, and those of them that are being made. */
+  readonly maximumPiped: number
+  connecting = 0
   readonly maximumQueued: number
   readonly maximumResponse: number
   readonly connectTimeout: Duration.Input
@@ -620,6 +732,7 @@ class AssociationImpl implements Association {
     this.transport = transport
     this.context = context
     this.maximumConnections = options.causal ?? true ? 1 : options.maximumConnections ?? 8
+    this.maximumPiped = options.maximumConnections ?? 8
     this.maximumQueued = options.maximumQueued ?? 0x100000
     this.maximumResponse = options.maximumResponse ?? 0x400000
     this.connectTimeout = options.connectTimeout ?? "10 seconds"
@@ -740,6 +853,7 @@ class AssociationImpl implements Association {
   /** A connection on which a call of the interface can be sent now. */
   private ready(bound: Bound): ClientConnection | undefined {
     for (const connection of this.connections) {
+      if (connection.forPipes) continue
       if (connection.isFree && connection.contexts.has(bound) && connection.hasRoom) return connection
     }
     return undefined
@@ -748,19 +862,49 @@ class AssociationImpl implements Association {
   /** Those that go on being used. */
   get usable(): number {
     let usable = 0
-    for (const { retired } of this.connections) if (!retired) usable++
+    for (const { forPipes, retired } of this.connections) if (!retired && !forPipes) usable++
     return usable
   }
 
   /** Waits for room, agrees on one more interface, makes one more connection, or waits until one is free. */
   private progress(bound: Bound): Effect.Effect<void, Failure> {
     for (const connection of this.connections) {
-      if (connection.isFree) {
-        return connection.contexts.has(bound) ? Effect.ignore(connection.room) : connection.alter(bound)
+      if (connection.isFree && !connection.forPipes) {
+        return connection.contexts.has(bound) ? Effect.ignore(connection.sendRoom) : connection.alter(bound)
       }
     }
     if (this.usable >= this.maximumConnections) return Deferred.await(this.change ??= Deferred.makeUnsafe<void>())
-    return Effect.asVoid(this.connect(bound))
+    return Effect.asVoid(this.connect(bound, false))
+  }
+
+  /** Waits for a connection that no other call uses, for a call with pipes. */
+  whenAlone<E>(
+    bound: Bound,
+    use: (connection: ClientConnection) => Exit.Exit<void, E>
+  ): Effect.Effect<void, E | Failure> {
+    const attempt: Effect.Effect<void, E | Failure> = Effect.suspend(() => {
+      if (!this.open) return Effect.fail(bindingClosed())
+      let count = this.connecting
+      for (const connection of this.connections) {
+        if (!connection.forPipes || connection.retired) continue
+        count++
+        if (!connection.isFree || connection.proposals.size > 0) continue
+        return connection.contexts.has(bound) ? use(connection) : Effect.andThen(connection.alter(bound), attempt)
+      }
+      if (count >= this.maximumPiped) {
+        return Effect.andThen(Deferred.await(this.change ??= Deferred.makeUnsafe<void>()), attempt)
+      }
+      this.connecting++
+      const connected = Effect.ensuring(
+        this.connect(bound, true),
+        Effect.sync(() => {
+          this.connecting--
+          this.changed()
+        })
+      )
+      return Effect.andThen(connected, attempt)
+    })
+    return attempt
   }
 
   /** A connection has become free, or one more may be made. */
@@ -771,7 +915,7 @@ class AssociationImpl implements Association {
     Deferred.doneUnsafe(change, Exit.void)
   }
 
-  private fork(effect: Effect.Effect<void>): Fiber.Fiber<void> {
+  fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
     return Effect.runForkWith(this.context)(effect)
   }
 
@@ -802,15 +946,19 @@ class AssociationImpl implements Association {
   }
 
   /** Connects and binds. */
-  private connect(bound: Bound): Effect.Effect<ClientConnection, Failure> {
+  private connect(bound: Bound, forPipes: boolean): Effect.Effect<ClientConnection, Failure> {
     const scope = Scope.forkUnsafe(this.scope)
     return Effect.onExit(
-      Scope.provide(this.establish(scope, bound), scope),
+      Scope.provide(this.establish(scope, bound, forPipes), scope),
       (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
     )
   }
 
-  private establish(scope: Scope.Closeable, bound: Bound): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
+  private establish(
+    scope: Scope.Closeable,
+    bound: Bound,
+    forPipes: boolean
+  ): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
     const lost = () => transportError(1722, "the server closed the connection while it was being bound")
     return Effect.gen({ self: this }, function* () {
       const { socket } = yield* this.transport.connect(this.address)
@@ -826,7 +974,7 @@ class AssociationImpl implements Association {
       yield* Effect.mapError(readWhile(isNoAnswer), lost)
       const answer = rest.shift()!
       const agreed = yield* this.agree(bound, answer)
-      const bonded = connection = new ClientConnection(this, scope, outbox, bound, agreed)
+      const bonded = connection = new ClientConnection(this, scope, outbox, bound, forPipes, agreed)
       yield* Effect.addFinalizer(() => Effect.sync(() => bonded.end("the connection was closed")))
       this.connections.add(bonded)
       yield* this.read(bonded, readWhile, parser, rest).pipe(Effect.forkScoped)
@@ -893,9 +1041,14 @@ class AssociationImpl implements Association {
       }
       return true
     }
-    const reading = Effect.suspend(() =>
-      receive(first) ? readWhile((chunk) => receive(parser.push(chunk))) : Effect.void
-    )
+    const reading = Effect.gen(function* () {
+      receive(first)
+      while (problem === undefined) {
+        yield* readWhile((chunk) => receive(parser.push(chunk)) && connection.keepsUp)
+        // A slow reader of a pipe slows the server that pushes into it.
+        yield* connection.room
+      }
+    })
     return Effect.flatMap(Effect.exit(reading), () => {
       connection.end(problem === undefined ? "the connection was lost" : `the server broke the protocol: ${problem}`)
       return Scope.close(connection.scope, Exit.void)
@@ -943,7 +1096,8 @@ class Channel implements Binding.Channel {
     input: unknown,
     _fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
-    const connection = this.isOpen ? this.association.readyNow(this.bound) : undefined
+    const now = this.isOpen && call.pipes === undefined
+    const connection = now ? this.association.readyNow(this.bound) : undefined
     if (connection === undefined) return this.issueLater(call, input)
     const refused = connection.send(this, call, input)
     return refused === undefined ? undefined : Effect.fail(refused)
@@ -951,11 +1105,14 @@ class Channel implements Binding.Channel {
 
   /** Waits for a connection, for the bind and for room to send. */
   private issueLater(call: Binding.Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
-    return this.association.whenReady(this.bound, (connection): Exit.Exit<void, BadStubData | RpcTransportError> => {
+    const send = (connection: ClientConnection): Exit.Exit<void, BadStubData | RpcTransportError> => {
       if (!this.isOpen) return Exit.fail(bindingClosed())
       const refused = connection.send(this, call, input)
       return refused === undefined ? Exit.void : Exit.fail(refused)
-    }).pipe(Effect.mapError((error) => error._tag === "UnknownInterface" ? callFailure(error) : error))
+    }
+    const { association, bound } = this
+    const sent = call.pipes === undefined ? association.whenReady(bound, send) : association.whenAlone(bound, send)
+    return sent.pipe(Effect.mapError((error) => error._tag === "UnknownInterface" ? callFailure(error) : error))
   }
 
   /** Ends the calls of the binding. */

@@ -22,7 +22,7 @@ import {
   type Scalar,
   type Shape
 } from "./internal/ndrCodec.ts"
-import { Decoder, Encoder, Refusal, status as statuses } from "./internal/ndrStream.ts"
+import { Decoder, Encoder, Refusal, status as statuses, Truncated } from "./internal/ndrStream.ts"
 
 const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
   (schema as unknown as Schema.Top).annotate(annotationOf(schema.ast, representation)) as unknown as S
@@ -620,6 +620,8 @@ export interface NdrError {
   /** The parameter and the field, like `info.names[2]`; empty where it is the whole. */
   readonly path: string
   readonly message: string
+  /** Whether the stub ended before the value did, so that more of it may help. */
+  readonly truncated: boolean
 }
 
 /**
@@ -780,6 +782,68 @@ const makeCodec = (program: Program): Codec<unknown> => ({
   }
 })
 
+/**
+ * The elements of a pipe, one behind another.
+ *
+ * @internal
+ */
+export interface ElementsCodec {
+  /** Writes the elements of a chunk at the writer's position. */
+  encode(writer: Writer, elements: ReadonlyArray<unknown>): Result.Result<void, NdrError>
+  /** Reads as many elements as the bytes hold, up to `count`, and leaves the reader behind them. */
+  decode(reader: Reader, count: number): Result.Result<ReadonlyArray<unknown>, NdrError>
+}
+
+/**
+ * The codec of a pipe's elements, or `undefined` for a schema that has no NDR form.
+ *
+ * @internal
+ */
+export const elementsCodecOf = (element: Parameters): ElementsCodec | undefined => {
+  // As the one parameter, so that a structure is aligned as a whole.
+  const parameter = Schema.Struct({ element })
+  const program = compile(parameter.ast)
+  if (program === undefined) return undefined
+  const toWire = program.transforms ? Schema.encodeUnknownSync(parameter) : undefined
+  const fromWire = program.transforms ? Schema.decodeUnknownSync(parameter) : undefined
+  return {
+    encode: (writer, elements) => {
+      const written = writer.position - writer.stub
+      try {
+        const encoder = new Encoder(writer)
+        for (const element of elements) program.write(encoder, toWire === undefined ? { element } : toWire({ element }))
+        encoder.finish()
+        return Result.void
+      } catch (error) {
+        writer.position = writer.stub + written
+        return refusedElement(error)
+      }
+    },
+    decode: (reader, count) => {
+      const elements: Array<unknown> = []
+      const decoder = new Decoder(reader)
+      try {
+        while (elements.length < count) {
+          const wire = program.read(decoder)
+          // Elements of no size would let four bytes announce any number of them.
+          if (decoder.position === reader.position) throw new Refusal(statuses.badStubData, "an element has no size")
+          const value = fromWire === undefined ? wire : fromWire(wire)
+          elements.push((value as { readonly element: unknown }).element)
+          reader.position = decoder.position
+        }
+      } catch (error) {
+        if (!(error instanceof Truncated)) return refusedElement(error)
+      }
+      return Result.succeed(elements)
+    }
+  }
+}
+
+const refusedElement = (error: unknown): Result.Result<never, NdrError> =>
+  error instanceof Refusal || !(error instanceof Error)
+    ? refused(error)
+    : Result.fail(ndrError(statuses.badStubData, "", error.message))
+
 const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown> => {
   const toWire = Schema.encodeUnknownResult(schema)
   const fromWire = Schema.decodeUnknownResult(schema)
@@ -796,14 +860,16 @@ const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown
   }
 }
 
-const ndrError = (status: NdrError["status"], path: string, problem: string): NdrError => ({
+const ndrError = (status: NdrError["status"], path: string, problem: string, truncated = false): NdrError => ({
   _tag: "NdrError",
   status,
   path,
+  truncated,
   message: `${path === "" ? "" : `${path}: `}${problem} (${status})`
 })
 
 const refused = (error: unknown): Result.Result<never, NdrError> => {
   if (!(error instanceof Refusal)) throw error
-  return Result.fail(ndrError(error.status, formatPath(error.path.toReversed()), error.problem))
+  const path = formatPath(error.path.toReversed())
+  return Result.fail(ndrError(error.status, path, error.problem, error instanceof Truncated))
 }

@@ -30,6 +30,13 @@ export class Refusal {
   }
 }
 
+/** Thrown where the stub ends before the value does: with more of it the value may be read. */
+export class Truncated extends Refusal {
+  constructor() {
+    super(status.badStubData, "the stub ends before the value does")
+  }
+}
+
 /** Adds a step to the path of a refusal; anything else passes as it is. */
 export const within = (error: unknown, key: string | number): unknown => {
   if (error instanceof Refusal) error.path.push(key)
@@ -407,7 +414,7 @@ export class Decoder {
   }
 
   truncated(): never {
-    throw new Refusal(status.badStubData, "the stub ends before the value does")
+    throw new Truncated()
   }
 
   private settle(shared: Shared, value: unknown): void {
