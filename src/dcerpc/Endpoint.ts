@@ -62,6 +62,8 @@ export interface Options {
  * @since 0.1.0
  */
 export interface Endpoint {
+  /** The server that it serves. */
+  readonly server: Server.Server
   /** Where it listens, with the port that was chosen for port 0. */
   readonly address: StringBinding.StringBinding
 }
