@@ -174,6 +174,8 @@ const rpcStatusNames: ReadonlyMap<number, string> = new Map([
   [87, "RPC_S_INVALID_ARG"],
   [1130, "RPC_S_SERVER_OUT_OF_MEMORY"],
   [1460, "RPC_S_TIMEOUT"],
+  [1703, "RPC_S_PROTSEQ_NOT_SUPPORTED"],
+  [1720, "RPC_S_CANT_CREATE_ENDPOINT"],
   [1722, "RPC_S_SERVER_UNAVAILABLE"],
   [1723, "RPC_S_SERVER_TOO_BUSY"],
   [1725, "RPC_S_NO_CALL_ACTIVE"],
@@ -183,6 +185,7 @@ const rpcStatusNames: ReadonlyMap<number, string> = new Map([
   [1732, "RPC_S_UNSUPPORTED_TYPE"],
   [1733, "RPC_S_INVALID_TAG"],
   [1734, "RPC_X_INVALID_BOUND"],
+  [1740, "RPC_S_DUPLICATE_ENDPOINT"],
   [1745, "RPC_S_PROCNUM_OUT_OF_RANGE"],
   [1767, "RPC_S_ZERO_DIVIDE"],
   [1768, "RPC_S_ADDRESS_ERROR"],
@@ -444,6 +447,42 @@ export class EndpointNotRegistered extends EndpointNotRegisteredBase {
   }
 }
 
+const CantCreateEndpointBase: Schema.Class<
+  CantCreateEndpoint,
+  Schema.TaggedStruct<
+    "CantCreateEndpoint",
+    { readonly status: Schema.Literals<readonly [1703, 1720, 1740]>; readonly detail: Schema.String }
+  >,
+  Cause.YieldableError
+> = Schema.TaggedError<CantCreateEndpoint>("@callisto/rpc/CantCreateEndpoint")("CantCreateEndpoint", {
+  status: Schema.Literals([1703, 1720, 1740]),
+  detail: Schema.String
+})
+
+/**
+ * A server can't listen at a string binding.
+ *
+ * **Details**
+ *
+ * `status` is 1740 when somebody listens there already, 1703 when the transport does not have the protocol sequence, and 1720
+ * otherwise; `detail` says what happened.
+ *
+ * Windows: 1703 `RPC_S_PROTSEQ_NOT_SUPPORTED`, 1720 `RPC_S_CANT_CREATE_ENDPOINT`, 1740 `RPC_S_DUPLICATE_ENDPOINT`.
+ *
+ * @category refusals
+ * @since 0.1.0
+ */
+export class CantCreateEndpoint extends CantCreateEndpointBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return { rpcStatus: namedRpcStatus(this.status) }
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `${this.codes.rpcStatus!.name}: the server can't listen: ${this.detail}.`
+  }
+}
+
 const BadStubDataBase: Schema.Class<
   BadStubData,
   Schema.TaggedStruct<"BadStubData", { readonly detail: Schema.String }>,
@@ -702,6 +741,7 @@ export type RpcError =
   | CallComplete
   | CallPending
   | CancelDisabled
+  | CantCreateEndpoint
   | EndpointNotRegistered
   | InvalidAsyncHandle
   | NoInterface
@@ -776,6 +816,9 @@ const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
     [codes.BadStubData, () => new BadStubData({ detail: "The stub received bad data." })],
     [codes.CancelDisabled, () => new CancelDisabled({ interface: "(not named)", method: "(not named)" })],
     [codes.NoSync, () => new NoSync()],
+    ...([1703, 1720, 1740] as const).map((status) =>
+      [{ rpcStatus: namedRpcStatus(status) }, () => new CantCreateEndpoint({ status, detail: unnamed.detail })] as const
+    ),
     ...([1722, 1726, 1727] as const).map((status) =>
       [{ rpcStatus: namedRpcStatus(status) }, () => new RpcTransportError({ status, detail: unnamed.detail })] as const
     )

@@ -29,7 +29,6 @@ import {
   RpcFault,
   type RpcTransportError
 } from "../Status.ts"
-import type { Endpoint } from "./Endpoint.ts"
 import * as Ndr from "./Ndr.ts"
 import type { SyntaxId } from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -418,7 +417,7 @@ const readEntry = ({ annotation, object, tower: pointed }: WireEntry["Type"]): E
  *
  * ```ts
  * import { Binding, Interface, Manager, Server } from "@callisto/rpc"
- * import { Endpoint, EndpointMapper, Ndr, StringBinding, Transport } from "@callisto/rpc/dcerpc"
+ * import { Endpoint, EndpointMapper, Ndr, StringBinding } from "@callisto/rpc/dcerpc"
  * import * as NodeTransport from "@callisto/rpc/node"
  * import { Effect } from "effect"
  *
@@ -433,11 +432,12 @@ const readEntry = ({ annotation, object, tower: pointed }: WireEntry["Type"]): E
  *   const mappers = yield* Server.make([yield* EndpointMapper.makeManager()])
  *   const mapper = yield* Binding.local(mappers, EndpointMapper.IEndpointMapper)
  *
- *   const endpoint = yield* Endpoint.serve(yield* Server.make([echo]), "ncacn_ip_tcp:127.0.0.1[0]")
- *   yield* EndpointMapper.register(mapper, endpoint)
+ *   const server = yield* Server.make([echo])
+ *   const { address } = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]")
+ *   yield* EndpointMapper.register(mapper, server, address)
  *
  *   const [binding] = yield* EndpointMapper.map(mapper, IEcho)
- *   return StringBinding.print(binding) === StringBinding.print(endpoint.address) // => true
+ *   return StringBinding.print(binding) === StringBinding.print(address) // => true
  * }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
  *
  * await Effect.runPromise(program)
@@ -487,7 +487,7 @@ export const map = (
 // ----------------------------------------------------------------------------
 
 /**
- * Registers the interfaces of an endpoint with a mapper, until the scope closes.
+ * Registers the interfaces of a server with a mapper, at an address where it is served, until the scope closes.
  *
  * **Details**
  *
@@ -497,7 +497,7 @@ export const map = (
  *
  * Each interface is registered in the transfer syntax in which clients of Callisto propose it: NDR where it has that form.
  *
- * Fails with `TowerError` for an endpoint of a protocol sequence that a mapper does not know, and with `RpcFault` 5 where the mapper is
+ * Fails with `TowerError` for an address whose protocol sequence a mapper does not know, and with `RpcFault` 5 where the mapper is
  * not on this machine.
  *
  * Windows: `RpcEpRegister`, `RpcEpRegisterNoReplace`; `RpcEpUnregister` at the end.
@@ -507,15 +507,16 @@ export const map = (
  */
 export const register = (
   mapper: Mapper,
-  endpoint: Endpoint,
+  server: Server.Server,
+  address: StringBinding.StringBinding,
   options: { readonly annotation?: string; readonly replace?: boolean } = {}
 ): Effect.Effect<void, Tower.TowerError | Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const { annotation, replace = true } = options
     const entries: Array<WireEntry["Type"]> = []
-    for (const { manager: { interface: iface, object } } of Server.toImpl(endpoint.server).registrations) {
+    for (const { manager: { interface: iface, object } } of Server.toImpl(server).registrations) {
       const tower = yield* Effect.fromResult(
-        Tower.make({ interface: iface, transferSyntax: proposed(iface).id, binding: endpoint.address })
+        Tower.make({ interface: iface, transferSyntax: proposed(iface).id, binding: address })
       )
       entries.push({
         object: object ?? nilUuid,

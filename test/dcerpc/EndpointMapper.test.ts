@@ -1028,7 +1028,8 @@ const serveClock = Effect.gen(function* () {
     Manager.make(clock(1, 1), { Now: now }, { object: kitchen }),
     Manager.make(IFiles, { Read: (name) => Effect.succeed(name) })
   ], { grace: 0 })
-  return yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]", { grace: 0 })
+  const { address } = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]", { grace: 0 })
+  return [server, address] as const
 })
 
 describe("register", () => {
@@ -1036,9 +1037,9 @@ describe("register", () => {
     "registers every interface of an endpoint until the scope closes",
     Effect.gen(function* () {
       const mapper = yield* localMapper
-      const endpoint = yield* serveClock
+      const [server, address] = yield* serveClock
       const scope = yield* Scope.fork(yield* Effect.scope)
-      yield* Scope.provide(EndpointMapper.register(mapper, endpoint), scope)
+      yield* Scope.provide(EndpointMapper.register(mapper, server, address), scope)
       const entries = yield* Stream.runCollect(EndpointMapper.lookup(mapper))
       assert.deepStrictEqual(
         entries.map(({ annotation, interface: { uuid, version }, object, transferSyntax }) => [
@@ -1054,7 +1055,7 @@ describe("register", () => {
           [uuids.files, [1, 0], undefined, binary.id, "Files"]
         ]
       )
-      for (const { binding } of entries) assert.deepStrictEqual(binding, endpoint.address)
+      for (const { binding } of entries) assert.deepStrictEqual(binding, address)
       yield* Scope.close(scope, Exit.void)
       assert.deepStrictEqual(yield* Stream.runCollect(EndpointMapper.lookup(mapper)), [])
     })
@@ -1070,43 +1071,41 @@ describe("register", () => {
         (bindings) => bindings.map(({ endpoint }) => endpoint)
       )
       const scope = yield* Scope.fork(yield* Effect.scope)
-      yield* Scope.provide(EndpointMapper.register(mapper, one), scope)
-      yield* EndpointMapper.register(mapper, two)
-      assert.deepStrictEqual(yield* ports, [two.address.endpoint])
-      yield* EndpointMapper.register(mapper, three, { replace: false, annotation: "the third" })
-      assert.deepStrictEqual(yield* ports, [two.address.endpoint, three.address.endpoint])
+      yield* Scope.provide(EndpointMapper.register(mapper, ...one), scope)
+      yield* EndpointMapper.register(mapper, ...two)
+      assert.deepStrictEqual(yield* ports, [two[1].endpoint])
+      yield* EndpointMapper.register(mapper, ...three, { replace: false, annotation: "the third" })
+      assert.deepStrictEqual(yield* ports, [two[1].endpoint, three[1].endpoint])
       // The end of the first does not concern those after it.
       yield* Scope.close(scope, Exit.void)
-      assert.deepStrictEqual(yield* ports, [two.address.endpoint, three.address.endpoint])
+      assert.deepStrictEqual(yield* ports, [two[1].endpoint, three[1].endpoint])
       const entries = yield* Stream.runCollect(EndpointMapper.lookup(mapper, { object: kitchen }))
       assert.deepStrictEqual(entries.map(({ annotation }) => annotation), ["Clock", "the third"])
     })
   )
 
   wire(
-    "refuses an endpoint that has no tower, and has nothing to do for one without interfaces",
+    "refuses an address that has no tower, and has nothing to do for a server without interfaces",
     Effect.gen(function* () {
       const mapper = yield* localMapper
-      const serve = (managers: ReadonlyArray<Manager.Manager.Any>, name: string) =>
-        Effect.flatMap(Server.make(managers), (server) => Endpoint.serve(server, `ncacn_memory:[${name}]`))
-      const desk = Manager.make(IDesk, { Now: () => Effect.succeed({ now: 1 }) })
-      const error = yield* Effect.flip(EndpointMapper.register(mapper, yield* serve([desk], "desk")))
+      const desk = yield* Server.make([Manager.make(IDesk, { Now: () => Effect.succeed({ now: 1 }) })])
+      const error = yield* Effect.flip(EndpointMapper.register(mapper, desk, parsed("ncacn_memory:[desk]")))
       assert.strictEqual(error._tag, "TowerError")
       assert.strictEqual((error as Tower.TowerError).status, 1703)
-      yield* EndpointMapper.register(mapper, yield* serve([], "nothing"))
+      yield* EndpointMapper.register(mapper, yield* Server.make([]), parsed("ncacn_memory:[nothing]"))
     })
   )
 
   it.effect("fails where the mapper refuses, and the end of its scope waits a second at most for one that is gone", () =>
     Effect.gen(function* () {
-      const endpoint = yield* serveClock
+      const [server, address] = yield* serveClock
       const full = yield* fake({
         ept_insert: () => Effect.succeed({ status: cannotPerform }),
         ept_delete: () => Effect.never
       })
       const scope = yield* Scope.make()
       assert.deepStrictEqual(
-        yield* fault(Scope.provide(EndpointMapper.register(full, endpoint), scope)),
+        yield* fault(Scope.provide(EndpointMapper.register(full, server, address), scope)),
         ["RpcFault", cannotPerform]
       )
       const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
