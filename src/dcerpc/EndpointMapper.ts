@@ -532,6 +532,14 @@ export const register = (
   })
 
 /**
+ * Whether a server's endpoint is to be asked for: its string binding has none, of a protocol sequence that mappers know.
+ *
+ * @internal
+ */
+export const isAskedFor = ({ endpoint, protocol }: StringBinding.StringBinding): boolean =>
+  endpoint === undefined && (protocol === "ncacn_ip_tcp" || protocol === "ncalrpc")
+
+/**
  * Where the mapper of a server's host listens.
  *
  * @internal

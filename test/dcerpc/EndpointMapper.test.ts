@@ -4,7 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Logger, Result, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Binding, Call, Interface, Manager, Server, type Status } from "../../mod.ts"
+import { Binding, Call, Interface, Manager, Server, ServerCall, type Status } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
@@ -41,11 +41,11 @@ const invalidEntry = 1751
 const cannotPerform = 1752
 const nothing = 0x16c9a0d6
 
-const now = Interface.method({ out: { now: Ndr.Uint32 } })
+const tell = Interface.method({ out: { now: Ndr.Uint32 } })
 const clock = (...version: [major: number, minor: number]) =>
-  Interface.make("Clock", { uuid: uuids.clock, version, methods: { Now: now } })
+  Interface.make("Clock", { uuid: uuids.clock, version, methods: { Now: tell } })
 
-const IDesk = Interface.make("Desk", { uuid: uuids.desk, version: [1, 0], methods: { Now: now } })
+const IDesk = Interface.make("Desk", { uuid: uuids.desk, version: [1, 0], methods: { Now: tell } })
 /** It has no NDR form. */
 const IFiles = Interface.make("Files", {
   uuid: uuids.files,
@@ -1114,4 +1114,258 @@ describe("register", () => {
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(closing)
     }).pipe(Effect.provide(NodeTransport.layer)))
+})
+
+// ----------------------------------------------------------------------------
+// string bindings without an endpoint
+// ----------------------------------------------------------------------------
+
+/** TCP and local RPC in memory, on which every host name and address is one host; and where its clients have dialled. */
+const makeNetwork = Effect.gen(function* () {
+  const memory = yield* Transport.Transport
+  const dialled: Array<string> = []
+  const inMemory = ({ endpoint, protocol }: StringBinding.StringBinding) =>
+    parsed(`ncacn_memory:[${protocol} ${endpoint}]`)
+  const transport: Transport.Transport = {
+    protocols: ["ncacn_ip_tcp", "ncalrpc"],
+    connect: (binding) => {
+      dialled.push(StringBinding.print(binding))
+      return memory.connect(inMemory(binding))
+    },
+    listen: (binding, handler) =>
+      Effect.map(memory.listen(inMemory(binding), handler), (listener) => ({ ...listener, address: binding }))
+  }
+  return { dialled, transport }
+}).pipe(Effect.provide(Transport.memory))
+
+/** A host with an endpoint mapper; `asked` counts how often it was asked for an endpoint. */
+const makeHost = (mapperAt = "ncacn_ip_tcp:[135]") =>
+  Effect.gen(function* () {
+    let asked = 0
+    const manager = Manager.middleware(yield* EndpointMapper.makeManager(), (routine, call) => {
+      if (ServerCall.operation(call).name === "ept_map") asked++
+      return routine
+    })
+    const mappers = yield* Server.make([manager], { grace: 0 })
+    yield* Endpoint.serve(mappers, mapperAt, { grace: 0 })
+    const mapper = yield* Binding.local(mappers, IEndpointMapper)
+    /** Serves the clock, which tells `now`, until `stop`. */
+    const serve = (
+      binding: string,
+      now: number,
+      options: { readonly object?: string; readonly stays?: boolean } = {}
+    ) =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.fork(yield* Effect.scope)
+        const server = yield* Server.make([
+          Manager.make(clock(1, 2), { Now: () => Effect.succeed({ now }) }, options),
+          Manager.make(IDesk, { Now: () => Effect.succeed({ now: 0xffffffff }) })
+        ], { grace: 0 })
+        const { address } = yield* Scope.provide(Endpoint.serve(server, binding, { grace: 0 }), scope)
+        const registered = EndpointMapper.register(mapper, server, address, { replace: false })
+        yield* options.stays === true ? registered : Scope.provide(registered, scope)
+        // Its clients learn of it.
+        return Effect.andThen(Scope.close(scope, Exit.void), Effect.repeat(Effect.yieldNow, { times: 30 }))
+      })
+    return { asked: () => asked, mapper, serve }
+  })
+
+const now = (binding: Binding.Binding<ReturnType<typeof clock>>) =>
+  Effect.map(Call.invoke(binding, "Now"), ({ now }) => now)
+
+/** What happens on a network of its own. */
+const onNetwork = <E>(
+  name: string,
+  test: (dialled: Array<string>) => Effect.Effect<unknown, E, Scope.Scope | Transport.Transport>
+) =>
+  it.effect(
+    name,
+    () =>
+      Effect.flatMap(makeNetwork, ({ dialled, transport }) =>
+        Effect.provideService(test(dialled), Transport.Transport, transport))
+  )
+
+describe("a string binding without an endpoint", () => {
+  onNetwork(
+    "is that of the server that the host's endpoint mapper names, at the host that the client knows",
+    (dialled) =>
+      Effect.gen(function* () {
+        const host = yield* makeHost()
+        yield* host.serve("ncacn_ip_tcp:10.0.0.1[4001]", 7)
+        assert.strictEqual(yield* now(yield* Association.bind(clock(1, 1), "ncacn_ip_tcp:server.example")), 7)
+        assert.strictEqual(yield* now(yield* Association.bind(clock(1, 2), "ncacn_ip_tcp:fe80::1")), 7)
+        assert.deepStrictEqual(dialled, [
+          "ncacn_ip_tcp:server.example[135]",
+          "ncacn_ip_tcp:server.example[4001]",
+          "ncacn_ip_tcp:fe80::1[135]",
+          "ncacn_ip_tcp:fe80::1[4001]"
+        ])
+      })
+  )
+
+  onNetwork("goes over local RPC too", (dialled) =>
+    Effect.gen(function* () {
+      const host = yield* makeHost("ncalrpc:[EPMAPPER]")
+      yield* host.serve("ncalrpc:[clock]", 7)
+      assert.strictEqual(yield* now(yield* Association.bind(clock(1, 0), "ncalrpc:")), 7)
+      assert.deepStrictEqual(dialled, ["ncalrpc:[EPMAPPER]", "ncalrpc:[clock]"])
+    }))
+
+  onNetwork("goes with the endpoint mapper that the options name", (dialled) =>
+    Effect.gen(function* () {
+      const host = yield* makeHost("ncacn_ip_tcp:[8135]")
+      yield* host.serve("ncacn_ip_tcp:[4001]", 7)
+      const bind = (endpointMapper: string) => Association.bind(clock(1, 0), "ncacn_ip_tcp:server", { endpointMapper })
+      assert.strictEqual(yield* now(yield* bind("ncacn_ip_tcp:mapper[8135]")), 7)
+      assert.strictEqual((yield* Effect.flip(bind("ncacn_ip_tcp:mapper")))._tag, "RpcTransportError")
+      assert.deepStrictEqual(dialled, [
+        "ncacn_ip_tcp:mapper[8135]",
+        "ncacn_ip_tcp:server[4001]",
+        "ncacn_ip_tcp:mapper[135]"
+      ])
+      assert.strictEqual((yield* Effect.flip(bind("mapper")))._tag, "StringBindingError")
+    }))
+
+  onNetwork("leads to the endpoint mapper itself for its interface", (dialled) =>
+    Effect.gen(function* () {
+      const host = yield* makeHost()
+      yield* host.serve("ncacn_ip_tcp:[4001]", 7)
+      const mapper = yield* Association.bind(IEndpointMapper, "ncacn_ip_tcp:server")
+      assert.strictEqual((yield* Stream.runCollect(EndpointMapper.lookup(mapper))).length, 2)
+      assert.deepStrictEqual(dialled, ["ncacn_ip_tcp:server[135]"])
+    }))
+
+  onNetwork("finds the server of the object that is called", () =>
+    Effect.gen(function* () {
+      const host = yield* makeHost()
+      yield* host.serve("ncacn_ip_tcp:[4001]", 1)
+      yield* host.serve("ncacn_ip_tcp:[4002]", 2, { object: kitchen })
+      assert.strictEqual(yield* now(yield* Association.bind(clock(1, 0), "ncacn_ip_tcp:server")), 1)
+      assert.strictEqual(yield* now(yield* Association.bind(clock(1, 0), `${kitchen}@ncacn_ip_tcp:server`)), 2)
+      const optional = yield* Association.bind(clock(1, 0), "ncacn_ip_tcp:server", { object: kitchen.toUpperCase() })
+      assert.strictEqual(yield* now(optional), 2)
+    }))
+
+  onNetwork(
+    "is refused with 1753 where nobody is registered, and with 1722 where there is no endpoint mapper",
+    () =>
+      Effect.gen(function* () {
+        const missing = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tcp:server"))
+        assert.strictEqual(
+          missing.message,
+          "RPC_S_SERVER_UNAVAILABLE: the endpoint is not known, and the endpoint mapper can't be asked for it: nobody listens on " +
+            "ncacn_memory:[ncacn_ip_tcp 135]. The call was not executed; it can be made again."
+        )
+        const host = yield* makeHost()
+        const error = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tcp:server"))
+        assert.strictEqual(error._tag, "EndpointNotRegistered")
+        yield* host.serve("ncacn_ip_tcp:[4001]", 1)
+        yield* Association.bind(IDesk, "ncacn_ip_tcp:server")
+        assert.strictEqual(
+          (yield* Effect.flip(Association.bind(clock(1, 3), "ncacn_ip_tcp:server")))._tag,
+          "EndpointNotRegistered"
+        )
+      })
+  )
+
+  onNetwork(
+    "is refused with 1722 where something else is in the endpoint mapper's place",
+    () =>
+      Effect.gen(function* () {
+        yield* Endpoint.serve(yield* Server.make([]), "ncacn_ip_tcp:[135]")
+        const error = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tcp:server"))
+        assert.strictEqual(error._tag, "RpcTransportError")
+        assert.include(error.message, "can't be asked for it: The server does not know the interface epmapper")
+      })
+  )
+
+  onNetwork(
+    "keeps its endpoint while it leads to the server, and has it looked up again where it is refused",
+    (dialled) =>
+      Effect.gen(function* () {
+        const host = yield* makeHost()
+        let stop = yield* host.serve("ncacn_ip_tcp:[4001]", 1)
+        const binding = yield* Association.bind(clock(1, 0), "ncacn_ip_tcp:server")
+        assert.strictEqual(yield* now(binding), 1)
+        // Another run of the server on the same port: nobody is asked.
+        yield* stop
+        stop = yield* host.serve("ncacn_ip_tcp:[4001]", 2)
+        assert.strictEqual(yield* now(binding), 2)
+        assert.strictEqual(host.asked(), 1)
+        // One on another port.
+        yield* stop
+        stop = yield* host.serve("ncacn_ip_tcp:[4002]", 3)
+        dialled.length = 0
+        assert.strictEqual(yield* now(binding), 3)
+        assert.strictEqual(host.asked(), 2)
+        assert.deepStrictEqual(dialled, [
+          "ncacn_ip_tcp:server[4001]",
+          "ncacn_ip_tcp:server[135]",
+          "ncacn_ip_tcp:server[4002]"
+        ])
+        // None at all: the call fails, and the next one finds the server that has come.
+        yield* stop
+        const error = yield* Effect.flip(now(binding))
+        assert.strictEqual(error._tag, "RpcTransportError")
+        assert.include(error.message, "No endpoint is registered for the interface Clock")
+        yield* host.serve("ncacn_ip_tcp:[4003]", 4)
+        assert.strictEqual(yield* now(binding), 4)
+      })
+  )
+
+  onNetwork(
+    "passes over servers that have died, and over ports that others have taken",
+    (dialled) =>
+      Effect.gen(function* () {
+        const host = yield* makeHost()
+        yield* yield* host.serve("ncacn_ip_tcp:[4001]", 1, { stays: true })
+        yield* yield* host.serve("ncacn_ip_tcp:[4002]", 2, { stays: true })
+        yield* host.serve("ncacn_ip_tcp:[4003]", 3)
+        yield* Endpoint.serve(yield* Server.make([]), "ncacn_ip_tcp:[4002]")
+        assert.strictEqual(yield* now(yield* Association.bind(clock(1, 0), "ncacn_ip_tcp:server")), 3)
+        assert.deepStrictEqual(dialled.map((text) => text.slice(-5)), ["[135]", "4001]", "4002]", "4003]"])
+      })
+  )
+
+  onNetwork("fails as the last of its endpoints where none leads to the server", () =>
+    Effect.gen(function* () {
+      const host = yield* makeHost()
+      yield* yield* host.serve("ncacn_ip_tcp:[4001]", 1, { stays: true })
+      yield* yield* host.serve("ncacn_ip_tcp:[4002]", 2, { stays: true })
+      const error = yield* Effect.flip(Association.bind(clock(1, 0), "ncacn_ip_tcp:server"))
+      assert.strictEqual(error._tag, "RpcTransportError")
+      assert.include(error.message, "nobody listens on ncacn_memory:[ncacn_ip_tcp 4002]")
+    }))
+
+  onNetwork("serves several interfaces on one association", (dialled) =>
+    Effect.gen(function* () {
+      const host = yield* makeHost()
+      yield* host.serve("ncacn_ip_tcp:[4001]", 1)
+      const association = yield* Association.make("ncacn_ip_tcp:server")
+      const clocks = yield* Association.bind(clock(1, 0), association)
+      const desk = yield* Association.bind(IDesk, association)
+      assert.deepStrictEqual([yield* now(clocks), (yield* Call.invoke(desk, "Now")).now], [1, 0xffffffff])
+      assert.strictEqual(dialled.length, 2)
+    }))
+
+  onNetwork("is looked up within the time for connecting", () =>
+    Effect.gen(function* () {
+      const transport = yield* Transport.Transport
+      yield* transport.listen(parsed("ncacn_ip_tcp:[135]"), () => Effect.never)
+      const options = { connectTimeout: "3 seconds" } as const
+      const binding = yield* Effect.forkChild(Effect.flip(Association.bind(IDesk, "ncacn_ip_tcp:server", options)))
+      yield* TestClock.adjust("2999 millis")
+      assert.isUndefined(binding.pollUnsafe())
+      yield* TestClock.adjust("2 seconds")
+      const error = yield* Fiber.join(binding)
+      assert.include(error.message, "connecting took too long")
+    }))
+
+  onNetwork("is not looked up for protocol sequences that mappers do not know", () =>
+    Effect.gen(function* () {
+      yield* makeHost()
+      const error = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tls:server"))
+      assert.strictEqual(error._tag, "RpcTransportError")
+      assert.notInclude(error.message, "mapper")
+    }))
 })
