@@ -901,22 +901,20 @@ class AssociationImpl implements Association {
       const { socket } = yield* this.transport.connect(address)
       let connection: ClientConnection | undefined
       const outbox = yield* Transport.makeOutbox(socket, () => connection?.cutOff())
-      const { pull } = yield* Effect.mapError(socket.reader, lost)
+      const readWhile = yield* Effect.mapError(Transport.makeReadWhile(socket), lost)
       const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
       const writer = new Pdu.Writer()
       Pdu.encodeBind(writer, this.proposal(bound))
       outbox.sendUnsafe(writer.take())
       const rest: Array<Pdu.Pdu | Pdu.PduError> = []
-      while (rest.length === 0) {
-        const chunks = yield* Effect.mapError(pull, lost)
-        for (const chunk of chunks) rest.push(...parser.push(chunk as Uint8Array))
-      }
+      const isNoAnswer = (chunk: Uint8Array) => rest.push(...parser.push(chunk)) === 0
+      yield* Effect.mapError(readWhile(isNoAnswer), lost)
       const answer = rest.shift()!
       const agreed = yield* this.agree(bound, answer)
       const bonded = connection = new ClientConnection(this, scope, outbox, bound, agreed)
       yield* Effect.addFinalizer(() => Effect.sync(() => bonded.end("the connection was closed")))
       this.connections.add(bonded)
-      yield* this.read(bonded, pull, parser, rest).pipe(Effect.forkScoped)
+      yield* this.read(bonded, readWhile, parser, rest).pipe(Effect.forkScoped)
       for (const chore of bonded.tend()) yield* Effect.forkScoped(chore)
       return bonded
     })
@@ -963,27 +961,23 @@ class AssociationImpl implements Association {
 
   private read(
     connection: ClientConnection,
-    pull: Effect.Effect<ReadonlyArray<Uint8Array | string>, unknown>,
+    readWhile: Transport.ReadWhile,
     parser: Pdu.Parser,
     first: ReadonlyArray<Pdu.Pdu | Pdu.PduError>
   ): Effect.Effect<void> {
-    const receive = (pdus: ReadonlyArray<Pdu.Pdu | Pdu.PduError>): string | undefined => {
+    let problem: string | undefined
+    const receive = (pdus: ReadonlyArray<Pdu.Pdu | Pdu.PduError>): boolean => {
       for (const pdu of pdus) {
-        const problem = connection.receive(pdu)
-        if (problem !== undefined) return problem
+        problem = connection.receive(pdu)
+        if (problem !== undefined) return false
       }
-      return undefined
+      return true
     }
-    const loop = Effect.gen(function* () {
-      let problem = receive(first)
-      while (problem === undefined) {
-        for (const chunk of yield* pull) problem ??= receive(parser.push(chunk as Uint8Array))
-      }
-      return problem
-    })
-    return Effect.flatMap(Effect.exit(loop), (exit) => {
-      const broken = exit._tag === "Success"
-      connection.end(broken ? `the server broke the protocol: ${exit.value}` : "the connection was lost")
+    const reading = Effect.suspend(() =>
+      receive(first) ? readWhile((chunk) => receive(parser.push(chunk))) : Effect.void
+    )
+    return Effect.flatMap(Effect.exit(reading), () => {
+      connection.end(problem === undefined ? "the connection was lost" : `the server broke the protocol: ${problem}`)
       return Scope.close(connection.scope, Exit.void)
     })
   }

@@ -668,17 +668,18 @@ class EndpointImpl implements Endpoint {
 
   private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
-      const { pull } = yield* socket.reader
+      const readWhile = yield* Transport.makeReadWhile(socket)
       const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
-      while (true) {
-        const chunks = yield* pull
+      let isOver = false
+      const accept = (chunk: Uint8Array): boolean => {
         served.touch()
-        for (const chunk of chunks) {
-          for (const pdu of parser.push(chunk as Uint8Array)) {
-            if (served.receive(pdu) === "close" || served.failed) return
-          }
-        }
-        if (served.refused) return
+        const closes = parser.push(chunk).some((pdu) => served.receive(pdu) === "close" || served.failed)
+        isOver = closes || served.refused
+        return !isOver && served.outbox.hasRoomUnsafe()
+      }
+      while (true) {
+        yield* readWhile(accept)
+        if (isOver) return
         // Who doesn't read replies gets no more requests read.
         yield* served.outbox.room
       }

@@ -15,6 +15,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
@@ -126,6 +127,14 @@ export const inUse = (binding: StringBinding): CantCreateEndpoint => cantListen(
 type Resume<A> = (effect: Effect.Effect<A, Socket.SocketError>) => void
 
 /**
+ * Gives each chunk to a function as soon as it arrives, until that answers `false`; the next one is then kept. Fails when
+ * the connection ends, and dies of what the function throws.
+ *
+ * @internal
+ */
+export type ReadWhile = (accept: (chunk: Uint8Array) => boolean) => Effect.Effect<void, Socket.SocketError>
+
+/**
  * What has arrived and was not read yet.
  *
  * @internal
@@ -133,9 +142,10 @@ type Resume<A> = (effect: Effect.Effect<A, Socket.SocketError>) => void
 export class Incoming {
   /** The bytes held. */
   size = 0
-  #chunks: Array<Uint8Array> = []
+  readonly #chunks: MutableList.MutableList<Uint8Array> = MutableList.make()
   #error: Socket.SocketError | undefined = undefined
-  #waiter: Resume<NonEmptyReadonlyArray<Uint8Array>> | undefined = undefined
+  /** Tells who reads that there is something new. */
+  #notify: (() => void) | undefined = undefined
   readonly #taken: (bytes: number) => void
 
   /** `taken` is told how many bytes the reader has taken. */
@@ -145,47 +155,69 @@ export class Incoming {
 
   push(chunk: Uint8Array): void {
     if (this.#error !== undefined || chunk.length === 0) return
-    const waiter = this.#waiter
-    if (waiter === undefined) {
-      this.#chunks.push(chunk)
-      this.size += chunk.length
-    } else {
-      this.#waiter = undefined
-      this.#taken(chunk.length)
-      waiter(Effect.succeed([chunk]))
-    }
+    MutableList.append(this.#chunks, chunk)
+    this.size += chunk.length
+    this.#notify?.()
   }
 
   /** Nothing more arrives; what was held can still be read. */
   end(error: Socket.SocketError): void {
     this.#error ??= error
-    const waiter = this.#waiter
-    this.#waiter = undefined
-    waiter?.(Effect.fail(this.#error))
+    this.#notify?.()
   }
 
   /** The connection is gone, and with it what was held. */
   fail(error: Socket.SocketError): void {
-    this.#chunks = []
+    MutableList.clear(this.#chunks)
     this.size = 0
     this.end(error)
   }
 
-  readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError> = Effect.callback((resume) => {
-    const chunks = this.#chunks
-    if (isNonEmpty(chunks)) {
-      const size = this.size
-      this.#chunks = []
-      this.size = 0
-      this.#taken(size)
-      return resume(Effect.succeed(chunks))
-    }
-    if (this.#error !== undefined) return resume(Effect.fail(this.#error))
-    this.#waiter = resume
-    return Effect.sync(() => {
-      if (this.#waiter === resume) this.#waiter = undefined
-    })
+  readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError> = this.#read(() => {
+    const chunks = MutableList.takeAll(this.#chunks) as unknown as NonEmptyReadonlyArray<Uint8Array>
+    const { size } = this
+    this.size = 0
+    this.#taken(size)
+    return Effect.succeed(chunks)
   })
+
+  readonly readWhile: ReadWhile = (accept) =>
+    this.#read(() => {
+      const chunk = MutableList.take(this.#chunks) as Uint8Array
+      this.size -= chunk.length
+      this.#taken(chunk.length)
+      return accept(chunk) ? undefined : Effect.void
+    })
+
+  /** Takes a step whenever something is held, until one gives the effect to go on with. */
+  #read<A>(step: () => Effect.Effect<A> | undefined): Effect.Effect<A, Socket.SocketError> {
+    return Effect.callback((resume) => {
+      let reading = true
+      const takeStep = () => {
+        try {
+          return step()
+        } catch (defect) {
+          return Effect.die(defect)
+        }
+      }
+      const read = () => {
+        // A step may close the connection, end the reading, or let something arrive, which is then read after it.
+        this.#notify = undefined
+        while (reading && this.#chunks.length > 0) {
+          const next = takeStep()
+          if (next !== undefined) return resume(next)
+        }
+        if (!reading) return
+        if (this.#error !== undefined) return resume(Effect.fail(this.#error))
+        this.#notify = read
+      }
+      read()
+      return Effect.sync(() => {
+        reading = false
+        if (this.#notify === read) this.#notify = undefined
+      })
+    })
+  }
 }
 
 const isNonEmpty = <A>(array: ReadonlyArray<A>): array is NonEmptyReadonlyArray<A> => array.length > 0
@@ -237,12 +269,12 @@ export class Outstanding {
     if (this.bytes < highWaterMark) this.room.open()
   }
 
+  get hasRoom(): boolean {
+    return this.room.error === undefined && this.bytes < highWaterMark
+  }
+
   readonly wait: Effect.Effect<void, Socket.SocketError> = Effect.suspend(() =>
-    this.room.error !== undefined
-      ? Effect.fail(this.room.error)
-      : this.bytes < highWaterMark
-      ? Effect.void
-      : Effect.andThen(this.room.wait, this.wait)
+    this.hasRoom ? Effect.void : Effect.andThen(this.room.wait, this.wait)
   )
 }
 
@@ -261,23 +293,46 @@ export interface End {
 }
 
 /** @internal */
-export const makeSocket = ({ close, end, incoming, write }: End): Socket.Socket => {
-  const reader: Socket.Reader = { pull: incoming.pull, upgrade: Socket.SocketUpgradeError.unsupported }
+export const makeSocket = (end: End): Socket.Socket => {
+  const reader: Socket.Reader = { pull: end.incoming.pull, upgrade: Socket.SocketUpgradeError.unsupported }
   const writer: Socket.Writer = {
     write: (chunk) =>
-      Effect.suspend(() => Socket.isCloseEvent(chunk) ? Effect.sync(() => close(chunk)) : write([toBytes(chunk)])),
-    writeAll: (chunks) => Effect.suspend(() => write(map(chunks, toBytes)))
+      Effect.suspend(() =>
+        Socket.isCloseEvent(chunk) ? Effect.sync(() => end.close(chunk)) : end.write([toBytes(chunk)])
+      ),
+    writeAll: (chunks) => Effect.suspend(() => end.write(map(chunks, toBytes)))
   }
   const socket = Socket.make({
-    reader: Effect.acquireRelease(Effect.succeed(reader), () => Effect.sync(() => close(new Socket.CloseEvent()))),
-    writer: Effect.acquireRelease(Effect.succeed(writer), () => Effect.sync(end))
+    reader: Effect.acquireRelease(Effect.succeed(reader), () => Effect.sync(() => end.close(new Socket.CloseEvent()))),
+    writer: Effect.acquireRelease(Effect.succeed(writer), () => Effect.sync(end.end))
   })
-  writes.set(socket, write)
+  ends.set(socket, end)
   return socket
 }
 
-// How a socket of ours is written without a fiber.
-const writes = new WeakMap<Socket.Socket, End["write"]>()
+// The sockets that are made here can be read and written without a fiber.
+const ends = new WeakMap<Socket.Socket, End>()
+
+/**
+ * Acquires the reader of a socket. The connection is closed with the scope.
+ *
+ * @internal
+ */
+export const makeReadWhile = (
+  socket: Socket.Socket
+): Effect.Effect<ReadWhile, Socket.SocketError, Scope.Scope> =>
+  Effect.map(socket.reader, ({ pull }) => ends.get(socket)?.incoming.readWhile ?? readWhilePulling(pull))
+
+const readWhilePulling = (pull: Socket.Reader["pull"]): ReadWhile => {
+  let held: Array<Uint8Array> = []
+  return (accept) =>
+    Effect.gen(function* () {
+      while (true) {
+        for (let chunk = held.shift(); chunk !== undefined; chunk = held.shift()) if (!accept(chunk)) return
+        held = map(yield* pull, toBytes)
+      }
+    })
+}
 
 declare const TextEncoder: new () => { encode(text: string): Uint8Array }
 
@@ -336,6 +391,8 @@ export interface Outbox {
   readonly queuedUnsafe: () => number
   /** Queues bytes, in order. Never waits; the bytes are not changed any more. After a failure it does nothing. */
   readonly sendUnsafe: (chunk: Uint8Array) => void
+  /** Whether less than 64 KiB are queued, on a connection that can be written. */
+  readonly hasRoomUnsafe: () => boolean
   /** Waits until less than 64 KiB are queued, and fails once the connection can't be written any more. */
   readonly room: Effect.Effect<void, Socket.SocketError>
   /** Waits until the transport has taken everything. */
@@ -383,7 +440,7 @@ export const makeOutbox = (
 ): Effect.Effect<Outbox, never, Scope.Scope> =>
   Effect.gen(function* () {
     const writer = yield* socket.writer
-    const writeAll = writes.get(socket) ?? writer.writeAll
+    const writeAll = ends.get(socket)?.write ?? writer.writeAll
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const outstanding = new Outstanding()
     const empty = new Room()
@@ -451,6 +508,7 @@ export const makeOutbox = (
         chunks.push(chunk)
         schedule()
       },
+      hasRoomUnsafe: () => outstanding.hasRoom,
       room: outstanding.wait,
       drained: Effect.suspend(() => empty.error === undefined && outstanding.bytes === 0 ? Effect.void : empty.wait),
       sentUnsafe: () => sent,

@@ -178,6 +178,22 @@ for (const [name, place] of Object.entries(places)) {
         assert.strictEqual(yield* readText(pull, 4), "kept")
       }))
 
+    it.live("a function that throws when it is given a chunk ends its own reading alone", () =>
+      Effect.gen(function* () {
+        const { binding, client, server } = yield* place
+        const { address } = yield* server.listen(binding, echo)
+        const [one, other] = [yield* client.connect(address), yield* client.connect(address)]
+        for (const { socket } of [one, other]) {
+          const { write } = yield* socket.writer
+          const readWhile = yield* Transport.makeReadWhile(socket)
+          const reading = yield* Effect.forkScoped(Effect.exit(readWhile(() => {
+            throw new Error("expected in this test")
+          })))
+          yield* write("a")
+          assert.isTrue(Exit.hasDies(yield* Fiber.join(reading)))
+        }
+      }))
+
     it.live("nobody there: 1722, in a sentence", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
@@ -750,6 +766,111 @@ describe("an outbox", () => {
 })
 
 // ----------------------------------------------------------------------------
+// reading chunk by chunk
+// ----------------------------------------------------------------------------
+
+const asItIs = (socket: Socket.Socket) => socket
+
+/** The same socket, but not known as one of ours. */
+const asAnother = ({ reader, writer }: Socket.Socket) => Socket.make({ reader, writer })
+
+for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asAnother]] as const) {
+  describe(`reading ${name} chunk by chunk`, () => {
+    const setUp = Effect.gen(function* () {
+      const [left, right] = yield* Transport.makePair
+      const { write, writeAll } = yield* left.socket.writer
+      const readWhile = yield* Transport.makeReadWhile(as(right.socket))
+      const received: Array<string> = []
+      /** Reads on until this text has come. */
+      const readUntil = (last: string) =>
+        readWhile((chunk) => {
+          received.push(String(bytesOf([chunk])))
+          return received.at(-1) !== last
+        })
+      return { readUntil, readWhile, received, right, write, writeAll }
+    })
+
+    it.effect("gives all that arrives, until the function wants no more; the rest is kept", () =>
+      Effect.gen(function* () {
+        const { readUntil, received, writeAll } = yield* setUp
+        yield* writeAll(["a", "b", "c"])
+        yield* readUntil("b")
+        assert.deepStrictEqual(received, ["a", "b"])
+        const reading = yield* Effect.forkChild(readUntil("f"))
+        yield* writeAll(["d", "e", "f", "g"])
+        yield* Fiber.join(reading)
+        assert.deepStrictEqual(received, ["a", "b", "c", "d", "e", "f"])
+        yield* readUntil("g")
+      }))
+
+    it.effect("fails at the end of the connection, after what was written", () =>
+      Effect.gen(function* () {
+        const { readUntil, received, write } = yield* setUp
+        yield* write("last")
+        yield* write(new Socket.CloseEvent())
+        const error = yield* Effect.flip(readUntil("never"))
+        assert.deepStrictEqual([received, error.reason._tag], [["last"], "SocketCloseError"])
+      }))
+
+    it.effect("loses nothing when it is interrupted", () =>
+      Effect.gen(function* () {
+        const { readUntil, received, writeAll } = yield* setUp
+        const reading = yield* Effect.forkChild(readUntil("never"), { startImmediately: true })
+        yield* Fiber.interrupt(reading)
+        yield* writeAll(["a", "b"])
+        yield* readUntil("b")
+        assert.deepStrictEqual(received, ["a", "b"])
+      }))
+
+    it.effect("ends while the function runs when that interrupts it", () =>
+      Effect.gen(function* () {
+        const { readUntil, readWhile, received, writeAll } = yield* setUp
+        const reading: Fiber.Fiber<void, Socket.SocketError> = yield* Effect.forkChild(
+          readWhile((chunk) => {
+            received.push(String(bytesOf([chunk])))
+            reading.interruptUnsafe()
+            return true
+          }),
+          { startImmediately: true }
+        )
+        yield* writeAll(["a"])
+        yield* writeAll(["b"])
+        assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(reading)))
+        yield* readUntil("b")
+        assert.deepStrictEqual(received, ["a", "b"])
+      }))
+
+    it.effect("fails when the function closes the connection, and gives nothing more", () =>
+      Effect.gen(function* () {
+        const { readWhile, received, right, writeAll } = yield* setUp
+        const { write } = yield* right.socket.writer
+        yield* writeAll(["a", "b"])
+        yield* Effect.yieldNow
+        yield* Effect.yieldNow
+        const error = yield* Effect.flip(readWhile((chunk) => {
+          received.push(String(bytesOf([chunk])))
+          Effect.runSync(write(new Socket.CloseEvent()))
+          return true
+        }))
+        assert.strictEqual(error.reason._tag, "SocketCloseError")
+        if (as === asItIs) assert.deepStrictEqual(received, ["a"])
+      }))
+
+    it.effect("dies of what the function throws, and can go on with the next chunk", () =>
+      Effect.gen(function* () {
+        const { readUntil, readWhile, received, writeAll } = yield* setUp
+        yield* writeAll(["a", "b"])
+        const exit = yield* Effect.exit(readWhile(() => {
+          throw new Error("expected in this test")
+        }))
+        assert.isTrue(Exit.hasDies(exit))
+        yield* readUntil("b")
+        assert.deepStrictEqual(received, ["b"])
+      }))
+  })
+}
+
+// ----------------------------------------------------------------------------
 // in memory, with faults
 // ----------------------------------------------------------------------------
 
@@ -880,27 +1001,43 @@ describe("faults", () => {
 
 describe("the held bytes of a connection", () => {
   it("come out as they went in, whatever the order of reading and arriving", () => {
-    const steps = fc.array(fc.oneof(fc.constant("read" as const), fc.uint8Array({ maxLength: 20 })), { maxLength: 30 })
-    fc.assert(fc.property(steps, (steps) => {
+    const read = fc.oneof(fc.constant("pull" as const), fc.nat({ max: 3 }))
+    const steps = fc.array(fc.oneof(read, fc.uint8Array({ maxLength: 20 })), { maxLength: 30 })
+    fc.assert(fc.property(steps, fc.array(fc.uint8Array({ maxLength: 20 })), (steps, meanwhile) => {
       let taken = 0
-      const incoming = new Transport.Incoming((bytes) => taken += bytes)
+      const sent: Array<Uint8Array> = []
+      const arrive = (chunk: Uint8Array) => {
+        sent.push(chunk)
+        incoming.push(chunk)
+      }
+      // Something may arrive because something was taken, and while a function looks at a chunk.
+      const later = meanwhile.slice()
+      const arriveMeanwhile = () => {
+        const chunk = later.shift()
+        if (chunk !== undefined) arrive(chunk)
+      }
+      const incoming = new Transport.Incoming((bytes) => {
+        taken += bytes
+        arriveMeanwhile()
+      })
       const received: Array<Uint8Array> = []
       let reading = false
-      for (const step of steps) {
-        if (step === "read") {
-          if (reading) continue
-          reading = true
-          Effect.runCallback(incoming.pull, {
-            onExit: (exit) => {
-              reading = false
-              if (Exit.isSuccess(exit)) received.push(...exit.value)
-            }
-          })
-        } else {
-          incoming.push(step)
-        }
+      const run = (read: Effect.Effect<unknown, Socket.SocketError>) => {
+        if (reading) return
+        reading = true
+        Effect.runCallback(read, { onExit: () => reading = false })
       }
-      const sent = steps.filter((step) => step !== "read")
+      for (const step of steps) {
+        if (step === "pull") run(Effect.map(incoming.pull, (chunks) => received.push(...chunks)))
+        else if (typeof step === "number") {
+          let left = step
+          run(incoming.readWhile((chunk) => {
+            received.push(chunk)
+            arriveMeanwhile()
+            return left-- > 0
+          }))
+        } else arrive(step)
+      }
       const got = bytesOf(received)
       assert.isTrue(bytesOf(sent).subarray(0, got.length).equals(got))
       assert.strictEqual(taken, got.length)
