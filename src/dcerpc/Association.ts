@@ -839,25 +839,18 @@ class AssociationImpl implements Association {
     })
   }
 
-  /** Connects to the endpoint that is known, or else to one that the endpoint mapper names. */
+  /** Connects to the endpoint that is known, or else to the first that leads to the server of those that the mapper names. */
   private connectResolved(bound: Bound): Effect.Effect<ClientConnection, Failure> {
-    return Effect.gen({ self: this }, function* () {
-      const { resolved } = this
-      // Whatever happens now, the next time the mapper is asked, unless it leads to the server.
-      this.resolved = undefined
-      let found = resolved === undefined ? yield* this.resolve(bound) : [resolved]
-      for (let i = 0;; i++) {
-        const connected = yield* Effect.result(this.connectTo(found[i]!, bound))
-        if (Result.isSuccess(connected)) {
-          this.resolved = found[i]
-          return connected.success
-        }
-        if (i + 1 < found.length) continue
-        if (found[i] !== resolved) return yield* Effect.fail(connected.failure)
-        found = yield* this.resolve(bound)
-        i = -1
-      }
-    })
+    const { resolved } = this
+    // Until a connection comes about: where that takes too long, the mapper is asked the next time.
+    this.resolved = undefined
+    const to = (address: StringBinding.StringBinding) =>
+      Effect.tap(Effect.suspend(() => this.connectTo(address, bound)), () =>
+        Effect.sync(() => {
+          this.resolved = address
+        }))
+    const anew = Effect.flatMap(this.resolve(bound), (found) => Effect.firstSuccessOf(found.map(to)))
+    return resolved === undefined ? anew : Effect.catch(to(resolved), () => anew)
   }
 
   /** Asks the endpoint mapper. */

@@ -1096,6 +1096,28 @@ describe("register", () => {
     })
   )
 
+  it.effect("leaves nothing behind where it is interrupted before the mapper has answered", () =>
+    Effect.gen(function* () {
+      const [server, address] = yield* serveClock
+      const registered: Array<string> = []
+      const slow = yield* fake({
+        ept_insert: ({ entries }) => {
+          registered.push(...entries.map(({ tower }) => whereOf(tower)))
+          return Effect.never
+        },
+        ept_delete: ({ entries }) => {
+          for (const { tower } of entries) registered.splice(registered.indexOf(whereOf(tower)), 1)
+          return Effect.succeed({ status: ok })
+        }
+      })
+      const registering = yield* Effect.forkChild(Effect.scoped(EndpointMapper.register(slow, server, address)), {
+        startImmediately: true
+      })
+      assert.strictEqual(registered.length, 3)
+      yield* Fiber.interrupt(registering)
+      assert.deepStrictEqual(registered, [])
+    }).pipe(Effect.provide(NodeTransport.layer)))
+
   it.effect("fails where the mapper refuses, and the end of its scope waits a second at most for one that is gone", () =>
     Effect.gen(function* () {
       const [server, address] = yield* serveClock
@@ -1359,6 +1381,24 @@ describe("a string binding without an endpoint", () => {
       yield* TestClock.adjust("2 seconds")
       const error = yield* Fiber.join(binding)
       assert.include(error.message, "connecting took too long")
+    }))
+
+  onNetwork("is looked up again after its endpoint has answered no more", () =>
+    Effect.gen(function* () {
+      const host = yield* makeHost()
+      const stop = yield* host.serve("ncacn_ip_tcp:[4001]", 1)
+      const options = { connectTimeout: "3 seconds" } as const
+      const binding = yield* Association.bind(clock(1, 0), "ncacn_ip_tcp:server", options)
+      yield* stop
+      const transport = yield* Transport.Transport
+      yield* transport.listen(parsed("ncacn_ip_tcp:[4001]"), () => Effect.never)
+      yield* host.serve("ncacn_ip_tcp:[4002]", 2)
+      const call = yield* Effect.forkChild(Effect.flip(now(binding)))
+      yield* TestClock.adjust("5 seconds")
+      assert.include((yield* Fiber.join(call)).message, "connecting took too long")
+      assert.strictEqual(host.asked(), 1)
+      assert.strictEqual(yield* now(binding), 2)
+      assert.strictEqual(host.asked(), 2)
     }))
 
   onNetwork("is not looked up for protocol sequences that mappers do not know", () =>
