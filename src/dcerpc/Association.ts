@@ -19,7 +19,17 @@ import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import type { Outcome } from "../ServerCall.ts"
-import { BadStubData, cancelled, pipeErrorOf, RpcFault, RpcTransportError, toHex, UnknownInterface } from "../Status.ts"
+import {
+  BadStubData,
+  cancelled,
+  type EndpointNotRegistered,
+  pipeErrorOf,
+  RpcFault,
+  RpcTransportError,
+  toHex,
+  UnknownInterface
+} from "../Status.ts"
+import * as EndpointMapper from "./EndpointMapper.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -50,7 +60,7 @@ const TypeId = "~callisto/dcerpc/Association"
 export interface Association {
   /** Brands the type. */
   readonly [TypeId]: typeof TypeId
-  /** Where the server is. */
+  /** Where the server is; without an endpoint where the endpoint mapper is asked for it. */
   readonly address: StringBinding.StringBinding
 }
 
@@ -69,6 +79,8 @@ export interface Association {
  *   `RPC_C_OPT_CALL_TIMEOUT`.
  * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
  *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
+ * - `endpointMapper`: the string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by
+ *   default that of the same host, on port 135 for `ncacn_ip_tcp` and under the name `EPMAPPER` for `ncalrpc`.
  *
  * @category models
  * @since 0.1.0
@@ -81,6 +93,7 @@ export interface Options {
   readonly connectTimeout?: Duration.Input
   readonly callTimeout?: Duration.Input
   readonly keepAlive?: Duration.Input
+  readonly endpointMapper?: string
 }
 
 /** An interface that a binding of the association calls, and how its values travel. */
@@ -193,9 +206,12 @@ interface Waiting {
   readonly refuse: (failure: Failure) => void
 }
 
-/** For a call, an interface that is offered no more is a server that can't be reached. */
+/** For a call, an interface that is offered or registered no more is a server that can't be reached. */
 const callFailure = (failure: Failure): RpcTransportError =>
-  failure._tag === "RpcTransportError" ? failure : transportError(1722, failure.message)
+  failure._tag === "RpcTransportError" ? failure : transportError(1722, withoutPeriod(failure.message))
+
+/** A sentence as part of another one. */
+const withoutPeriod = (sentence: string): string => sentence.replace(/\.$/, "")
 
 /** A call whose connection was lost and that waits for another one. */
 class Resend implements Binding.Remote, Waiting {
@@ -693,11 +709,17 @@ const faultOf = ({ method, pipes }: Operation, status: number, didNotExecute: bo
 // the association
 // ----------------------------------------------------------------------------
 
-type Failure = RpcTransportError | UnknownInterface
+type Failure = RpcTransportError | UnknownInterface | EndpointNotRegistered
 
 class AssociationImpl implements Association {
   readonly [TypeId]: typeof TypeId = TypeId
   readonly address: StringBinding.StringBinding
+  /** The object that its bindings call where they name none. */
+  readonly object: string | undefined
+  /** Who knows the endpoint, where the address has none. */
+  readonly endpointMapper: StringBinding.StringBinding
+  /** The address with the endpoint that the endpoint mapper has named, while it leads to the server. */
+  resolved: StringBinding.StringBinding | undefined = undefined
   readonly transport: Transport.Transport
   /** The services of the program that made the association, for what runs on its behalf. */
   readonly context: Context.Context<never>
@@ -724,11 +746,14 @@ class AssociationImpl implements Association {
 
   constructor(
     address: StringBinding.StringBinding,
+    endpointMapper: StringBinding.StringBinding,
     transport: Transport.Transport,
     context: Context.Context<never>,
-    options: Options
+    options: Options & Binding.Options
   ) {
     this.address = address
+    this.object = options.object ?? address.object
+    this.endpointMapper = endpointMapper
     this.transport = transport
     this.context = context
     this.maximumConnections = options.causal ?? true ? 1 : options.maximumConnections ?? 8
@@ -947,21 +972,76 @@ class AssociationImpl implements Association {
 
   /** Connects and binds. */
   private connect(bound: Bound, forPipes: boolean): Effect.Effect<ClientConnection, Failure> {
+    const { address, endpointMapper } = this
+    const connecting = !EndpointMapper.isAskedFor(address)
+      ? this.connectTo(address, bound, forPipes)
+      : bound.interface === EndpointMapper.IEndpointMapper
+      ? this.connectTo(endpointMapper, bound, forPipes)
+      : this.connectResolved(bound, forPipes)
+    return Effect.timeoutOrElse(connecting, {
+      duration: this.connectTimeout,
+      orElse: () => Effect.fail(transportError(1722, "connecting took too long"))
+    })
+  }
+
+  /** Connects to the endpoint that is known, or else to the first that leads to the server of those that the mapper names. */
+  private connectResolved(bound: Bound, forPipes: boolean): Effect.Effect<ClientConnection, Failure> {
+    const { resolved } = this
+    // Until a connection comes about: where that takes too long, the mapper is asked the next time.
+    this.resolved = undefined
+    const to = (address: StringBinding.StringBinding) =>
+      Effect.tap(Effect.suspend(() => this.connectTo(address, bound, forPipes)), () =>
+        Effect.sync(() => {
+          this.resolved = address
+        }))
+    const anew = Effect.flatMap(this.resolve(bound), (found) => Effect.firstSuccessOf(found.map(to)))
+    return resolved === undefined ? anew : Effect.catch(to(resolved), () => anew)
+  }
+
+  /** Asks the endpoint mapper. */
+  private resolve(bound: Bound): Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Failure> {
+    const { address, context, endpointMapper, object, transport } = this
+    const asking = Effect.gen(function* () {
+      const association = new AssociationImpl(endpointMapper, endpointMapper, transport, context, {})
+      yield* Effect.addFinalizer(() => association.shut)
+      const mapper = yield* bind(EndpointMapper.IEndpointMapper, association)
+      return yield* EndpointMapper.map(mapper, bound.interface, {
+        protocol: address.protocol as "ncacn_ip_tcp" | "ncalrpc",
+        ...(object === undefined ? {} : { object })
+      })
+    })
+    return Effect.scoped(asking).pipe(
+      // Clients keep to the host that they know: towers have no room for its name.
+      Effect.map((bindings) => bindings.map(({ endpoint }) => ({ ...address, endpoint: endpoint! }))),
+      Effect.mapError((error) => {
+        if (error._tag === "EndpointNotRegistered") return error
+        const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
+        return transportError(1722, `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`)
+      })
+    )
+  }
+
+  private connectTo(
+    address: StringBinding.StringBinding,
+    bound: Bound,
+    forPipes: boolean
+  ): Effect.Effect<ClientConnection, Failure> {
     const scope = Scope.forkUnsafe(this.scope)
     return Effect.onExit(
-      Scope.provide(this.establish(scope, bound, forPipes), scope),
+      Scope.provide(this.establish(scope, address, bound, forPipes), scope),
       (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
     )
   }
 
   private establish(
     scope: Scope.Closeable,
+    address: StringBinding.StringBinding,
     bound: Bound,
     forPipes: boolean
   ): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
     const lost = () => transportError(1722, "the server closed the connection while it was being bound")
     return Effect.gen({ self: this }, function* () {
-      const { socket } = yield* this.transport.connect(this.address)
+      const { socket } = yield* this.transport.connect(address)
       let connection: ClientConnection | undefined
       const outbox = yield* Transport.makeOutbox(socket, () => connection?.cutOff())
       const readWhile = yield* Effect.mapError(Transport.makeReadWhile(socket), lost)
@@ -980,12 +1060,7 @@ class AssociationImpl implements Association {
       yield* this.read(bonded, readWhile, parser, rest).pipe(Effect.forkScoped)
       for (const chore of bonded.tend()) yield* Effect.forkScoped(chore)
       return bonded
-    }).pipe(
-      Effect.timeoutOrElse({
-        duration: this.connectTimeout,
-        orElse: () => Effect.fail(transportError(1722, "connecting took too long"))
-      })
-    )
+    })
   }
 
   private proposal(bound: Bound): Pdu.Fields<Pdu.Bind> {
@@ -1112,7 +1187,7 @@ class Channel implements Binding.Channel {
     }
     const { association, bound } = this
     const sent = call.pipes === undefined ? association.whenReady(bound, send) : association.whenAlone(bound, send)
-    return sent.pipe(Effect.mapError((error) => error._tag === "UnknownInterface" ? callFailure(error) : error))
+    return Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
   }
 
   /** Ends the calls of the binding. */
@@ -1151,7 +1226,8 @@ const providerReasons: { readonly [reason: number]: string } = {
 
 /**
  * Makes an association with the server at a string binding, for several bindings to share. It connects when the first of them
- * is made, and again with the next call when the connection is lost.
+ * is made, and again with the next call when the connection is lost. Where the string binding has no endpoint the endpoint mapper is
+ * asked for it, with the interface of that binding or call, and once more where no connection comes about.
  *
  * **When to use**
  *
@@ -1197,11 +1273,14 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<Association, StringBinding.StringBindingError, Transport.Transport | Scope.Scope> =>
   Effect.gen(function* () {
-    const parsed = StringBinding.parse(binding)
-    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
+    const address = yield* Effect.fromResult(StringBinding.parse(binding))
+    const mapper = options.endpointMapper === undefined
+      ? address
+      : yield* Effect.fromResult(StringBinding.parse(options.endpointMapper))
     const transport = yield* Transport.Transport
     const context = yield* Effect.context<never>()
-    const association = new AssociationImpl(parsed.success, transport, context, options)
+    const endpointMapper = EndpointMapper.isAskedFor(mapper) ? EndpointMapper.mapperOf(mapper) : mapper
+    const association = new AssociationImpl(address, endpointMapper, transport, context, options)
     yield* Effect.addFinalizer(() => association.shut)
     return association
   })
@@ -1216,13 +1295,14 @@ export const make = (
  * on with `alter_context`.
  *
  * Fails with `StringBindingError` for text that is no string binding, with `UnknownInterface` when the server does not offer
- * the interface in a compatible version, and with `RpcTransportError` when it can't be reached. When the scope closes the
- * calls of the binding that are in progress end with 1726.
+ * the interface in a compatible version, with `EndpointNotRegistered` when its endpoint is not in the string binding and the endpoint
+ * mapper does not know it either, and with `RpcTransportError` when it can't be reached. When the scope closes the calls of the binding
+ * that are in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
  * idempotent. Otherwise it ends with 1726.
  *
- * Windows: `RpcBindingFromStringBinding`.
+ * Windows: `RpcBindingFromStringBinding`; `RpcEpResolveBinding` where it has no endpoint.
  *
  * @category constructors
  * @since 0.1.0
@@ -1232,14 +1312,14 @@ export const bind: {
     iface: I,
     association: Association,
     options?: Binding.Options
-  ): Effect.Effect<Binding.Binding<I>, UnknownInterface | RpcTransportError, Scope.Scope>
+  ): Effect.Effect<Binding.Binding<I>, UnknownInterface | EndpointNotRegistered | RpcTransportError, Scope.Scope>
   <I extends Interface.Any>(
     iface: I,
     binding: string,
     options?: Options & Binding.Options
   ): Effect.Effect<
     Binding.Binding<I>,
-    StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
+    StringBinding.StringBindingError | UnknownInterface | EndpointNotRegistered | RpcTransportError,
     Transport.Transport | Scope.Scope
   >
 } = <I extends Interface.Any>(
@@ -1251,7 +1331,7 @@ export const bind: {
     const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
     const bound = association.bound(iface)
     yield* association.whenReady(bound, () => Exit.void)
-    const channel = new Channel(association, bound, options.object ?? association.address.object)
+    const channel = new Channel(association, bound, options.object ?? association.object)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
     return yield* Binding.make(iface, channel, options)
   }) as Effect.Effect<Binding.Binding<I>, never, Scope.Scope>
@@ -1268,6 +1348,6 @@ export const layer = <Key extends string, I extends Interface.Any>(
   options?: Options & Binding.Options
 ): Layer.Layer<
   Binding.Bound<Key, I>,
-  StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
+  StringBinding.StringBindingError | UnknownInterface | EndpointNotRegistered | RpcTransportError,
   Transport.Transport
 > => Layer.effect(service, bind(service.interface, binding, options))
