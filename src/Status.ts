@@ -69,6 +69,7 @@ export const codes: {
   readonly InvalidAsyncHandle: Codes
   readonly NoInterface: Codes
   readonly UnknownInterface: Codes
+  readonly EndpointNotRegistered: Codes
   readonly BadStubData: Codes
   readonly CancelDisabled: Codes
   readonly NoSync: Codes
@@ -90,6 +91,7 @@ export const codes: {
     rpcStatus: code(1717, "RPC_S_UNKNOWN_IF"),
     fault: code(0x1c010003, "nca_s_unk_if")
   },
+  EndpointNotRegistered: { rpcStatus: code(1753, "EPT_S_NOT_REGISTERED") },
   BadStubData: { rpcStatus: code(1783, "RPC_X_BAD_STUB_DATA") },
   CancelDisabled: { hresult: code(0x80010140, "CO_E_CANCEL_DISABLED") },
   NoSync: { hresult: code(0x80010120, "RPC_E_NO_SYNC") }
@@ -172,6 +174,8 @@ const rpcStatusNames: ReadonlyMap<number, string> = new Map([
   [87, "RPC_S_INVALID_ARG"],
   [1130, "RPC_S_SERVER_OUT_OF_MEMORY"],
   [1460, "RPC_S_TIMEOUT"],
+  [1703, "RPC_S_PROTSEQ_NOT_SUPPORTED"],
+  [1720, "RPC_S_CANT_CREATE_ENDPOINT"],
   [1722, "RPC_S_SERVER_UNAVAILABLE"],
   [1723, "RPC_S_SERVER_TOO_BUSY"],
   [1725, "RPC_S_NO_CALL_ACTIVE"],
@@ -181,6 +185,7 @@ const rpcStatusNames: ReadonlyMap<number, string> = new Map([
   [1732, "RPC_S_UNSUPPORTED_TYPE"],
   [1733, "RPC_S_INVALID_TAG"],
   [1734, "RPC_X_INVALID_BOUND"],
+  [1740, "RPC_S_DUPLICATE_ENDPOINT"],
   [1745, "RPC_S_PROCNUM_OUT_OF_RANGE"],
   [1767, "RPC_S_ZERO_DIVIDE"],
   [1768, "RPC_S_ADDRESS_ERROR"],
@@ -410,6 +415,71 @@ export class UnknownInterface extends UnknownInterfaceBase {
   /** What happened, in a sentence for people. */
   override get message(): string {
     return `The server does not know the interface ${this.interface} (${this.uuid}): ${this.detail}.`
+  }
+}
+
+const EndpointNotRegisteredBase: Schema.Class<
+  EndpointNotRegistered,
+  Schema.TaggedStruct<"EndpointNotRegistered", InterfaceFields>,
+  Cause.YieldableError
+> = Schema.TaggedError<EndpointNotRegistered>("@callisto/rpc/EndpointNotRegistered")(
+  "EndpointNotRegistered",
+  interfaceFields
+)
+
+/**
+ * The endpoint mapper knows no server of the interface in a compatible version.
+ *
+ * Windows: 1753 `EPT_S_NOT_REGISTERED`.
+ *
+ * @category refusals
+ * @since 0.1.0
+ */
+export class EndpointNotRegistered extends EndpointNotRegisteredBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.EndpointNotRegistered
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `No endpoint is registered for the interface ${this.interface} (${this.uuid}): ${this.detail}. Start its server ` +
+      "and register it with the endpoint mapper, or name its endpoint in the string binding."
+  }
+}
+
+const CantCreateEndpointBase: Schema.Class<
+  CantCreateEndpoint,
+  Schema.TaggedStruct<
+    "CantCreateEndpoint",
+    { readonly status: Schema.Literals<readonly [1703, 1720, 1740]>; readonly detail: Schema.String }
+  >,
+  Cause.YieldableError
+> = Schema.TaggedError<CantCreateEndpoint>("@callisto/rpc/CantCreateEndpoint")("CantCreateEndpoint", {
+  status: Schema.Literals([1703, 1720, 1740]),
+  detail: Schema.String
+})
+
+/**
+ * A server can't listen at a string binding.
+ *
+ * **Details**
+ *
+ * `status` is 1740 when somebody listens there already, 1703 when the transport does not have the protocol sequence, and 1720
+ * otherwise; `detail` says what happened.
+ *
+ * Windows: 1703 `RPC_S_PROTSEQ_NOT_SUPPORTED`, 1720 `RPC_S_CANT_CREATE_ENDPOINT`, 1740 `RPC_S_DUPLICATE_ENDPOINT`.
+ *
+ * @category refusals
+ * @since 0.1.0
+ */
+export class CantCreateEndpoint extends CantCreateEndpointBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return { rpcStatus: namedRpcStatus(this.status) }
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `${this.codes.rpcStatus!.name}: the server can't listen: ${this.detail}.`
   }
 }
 
@@ -671,6 +741,8 @@ export type RpcError =
   | CallComplete
   | CallPending
   | CancelDisabled
+  | CantCreateEndpoint
+  | EndpointNotRegistered
   | InvalidAsyncHandle
   | NoInterface
   | NoSync
@@ -694,7 +766,7 @@ export type RpcError =
  *
  * Status.fromNumber(1914) // => Some(InvalidAsyncHandle)
  * Status.fromNumber(0x80010117) // => Some(CallComplete)
- * Status.fromNumber(1753) // => Some(RpcFault { code: 1753 })
+ * Status.fromNumber(5) // => Some(RpcFault { code: 5 })
  * ```
  *
  * @category numbers
@@ -740,9 +812,13 @@ const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
     [codes.InvalidAsyncHandle, () => new InvalidAsyncHandle({ handle: "call object" })],
     [codes.NoInterface, () => new NoInterface(unnamed)],
     [codes.UnknownInterface, () => new UnknownInterface(unnamed)],
+    [codes.EndpointNotRegistered, () => new EndpointNotRegistered(unnamed)],
     [codes.BadStubData, () => new BadStubData({ detail: "The stub received bad data." })],
     [codes.CancelDisabled, () => new CancelDisabled({ interface: "(not named)", method: "(not named)" })],
     [codes.NoSync, () => new NoSync()],
+    ...([1703, 1720, 1740] as const).map((status) =>
+      [{ rpcStatus: namedRpcStatus(status) }, () => new CantCreateEndpoint({ status, detail: unnamed.detail })] as const
+    ),
     ...([1722, 1726, 1727] as const).map((status) =>
       [{ rpcStatus: namedRpcStatus(status) }, () => new RpcTransportError({ status, detail: unnamed.detail })] as const
     )

@@ -331,6 +331,49 @@ export const varying = <T extends Parameters>(element: T, bound?: number): Schem
 export const conformantVarying = <T extends Parameters>(element: T): Schema.$Array<T> =>
   array(element, { conformant: true, varying: true, bound: undefined })
 
+/**
+ * An array of which a part travels: its size, and the elements that do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SizedArray<T extends Parameters> = Schema.Struct<{
+  readonly size: Schema.Int
+  readonly elements: Schema.$Array<T>
+}>
+
+/**
+ * `[size_is(n), length_is(m)] T[]`, where `n` is more than the number of elements that travel: a buffer whose size the
+ * client has chosen, and which the server fills in part.
+ *
+ * **Details**
+ *
+ * A value is `{ size, elements }`. More elements than the size says are refused with 1734 (`RPC_X_INVALID_BOUND`). Where the
+ * size does not matter, {@link conformantVarying} is simpler.
+ *
+ * **Example** (At most as many names as were asked for)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ *
+ * const Names = Interface.method({
+ *   in: { max: Ndr.Uint32 },
+ *   out: { count: Ndr.lengthIs("names"), names: Ndr.sizedVarying(Ndr.unique(Ndr.WString)) }
+ * })
+ *
+ * const output: Interface.Method.Out<typeof Names> = { names: { size: 10, elements: ["a", "b"] } }
+ * ```
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const sizedVarying = <T extends Parameters>(element: T): SizedArray<T> =>
+  represent(Schema.Struct({ size: Uint32, elements: Schema.Array(element) }), {
+    _tag: "SizedArray",
+    element: element.ast
+  })
+
 const bytes = (shape: Shape): Schema.Uint8Array => represent(Schema.Uint8Array, { _tag: "Bytes", shape })
 
 /**

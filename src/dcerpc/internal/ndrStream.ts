@@ -71,8 +71,8 @@ export interface Node {
   pointer: { readonly optional: boolean; target: Node | undefined } | undefined
   /** For what ends in a conformant array: the count that is written in front of the outermost construct. */
   maxCount: ((value: unknown) => number) | undefined
-  /** For an array or a string: its number of elements, and the fields that may say it. */
-  counts: { readonly of: (value: unknown) => number; readonly size: boolean; readonly length: boolean } | undefined
+  /** For an array or a string: the counts that it has on the wire, which fields may say too. */
+  counts: { readonly size: Count | undefined; readonly length: Count | undefined } | undefined
   /** For a union: its discriminant. */
   discriminant: ((value: unknown) => number) | undefined
   /** For an integer or an enumeration: the bare number. */
@@ -82,6 +82,9 @@ export interface Node {
   /** Reads a pointer. Its target is stored when it has been read, which may be later. */
   readInto: (from: Decoder, target: any, key: string | number, link: Link | undefined) => void
 }
+
+/** A count of a value's elements. */
+export type Count = (value: unknown) => number
 
 /** A number of at most 32 bits that can be a count or a discriminant, and the values that stand for such numbers. */
 export interface Integer {
