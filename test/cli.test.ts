@@ -1,17 +1,32 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Deferred, Effect, Exit, Fiber, Layer, type Scope, Sink, Stdio } from "effect"
+import {
+  ConfigProvider,
+  Console,
+  Deferred,
+  type Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Result,
+  type Scope,
+  Sink,
+  Stdio
+} from "effect"
 import { systemError } from "effect/PlatformError"
 import { TestClock } from "effect/testing"
 import { spawn } from "node:child_process"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
-import { type Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
+import { Binding, type Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { barStart, Latency, showMillis } from "../src/cli/Latency.ts"
 import { run } from "../src/cli/Program.ts"
 import { harmless } from "../src/cli/Screen.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
+import * as EndpointMapper from "../src/dcerpc/EndpointMapper.ts"
 import * as Management from "../src/dcerpc/Management.ts"
 import * as StringBinding from "../src/dcerpc/StringBinding.ts"
+import * as Tower from "../src/dcerpc/Tower.ts"
 import * as Transport from "../src/dcerpc/Transport.ts"
 import * as NodeTransport from "../src/node.ts"
 import { IRpcEcho, rpcEcho } from "../examples/rpcecho.ts"
@@ -40,7 +55,8 @@ const makeTool = (args: ReadonlyArray<string>, { env = {}, terminal }: Around = 
     }),
     ConfigProvider.layer(ConfigProvider.fromEnv({ env }))
   )
-  return { written, run: Effect.provide(run(args), services) }
+  const console = { ...globalThis.console, error: (line: unknown) => written.stderr += `${line}\n` }
+  return { written, run: Effect.provide(Effect.provideService(run(args), Console.Console, console), services) }
 }
 
 const callisto = (args: ReadonlyArray<string>, around?: Around) => {
@@ -107,6 +123,153 @@ describe("callisto interfaces", () => {
       for (const args of [["interfaces", place, "--json"], ["--json", "interfaces", place]]) {
         assert.deepStrictEqual(JSON.parse((yield* callisto(args)).stdout), expected)
       }
+    })
+  )
+})
+
+describe("callisto dump", () => {
+  const parse = (text: string) => Result.getOrThrow(StringBinding.parse(text))
+
+  /** Serves a mapper at which rpcecho is registered: at a host, at that of the mapper, and on this machine. */
+  const serveMapper = Effect.fnUntraced(function* (binding: string) {
+    const mappers = yield* Server.make([yield* EndpointMapper.makeManager()], { grace: 0 })
+    const mapper = yield* Binding.local(mappers, EndpointMapper.IEndpointMapper)
+    const server = yield* Server.make([rpcEcho], { grace: 0 })
+    for (const address of ["ncacn_ip_tcp:10.0.0.1[8765]", "ncacn_ip_tcp:[8766]", "ncalrpc:[echo]"]) {
+      yield* EndpointMapper.register(mapper, server, parse(address), { annotation: `at ${address}` })
+    }
+    return StringBinding.print((yield* Endpoint.serve(mappers, binding, { grace: 0 })).address)
+  })
+
+  it.effect("lists the entries, those without a host at that of the mapper", () =>
+    Effect.gen(function* () {
+      const mapper = yield* serveMapper("ncacn_ip_tcp:127.0.0.1[0]")
+      const { code, stderr, stdout } = yield* callisto(["dump", mapper])
+      assert.deepStrictEqual(stdout.split("\n"), [
+        "INTERFACE                             VERSION  NAME     BINDING                       ANNOTATION",
+        `${IRpcEcho.uuid}  1.0      rpcecho  ncacn_ip_tcp:10.0.0.1[8765]   at ncacn_ip_tcp:10.0.0.1[8765]`,
+        `${IRpcEcho.uuid}  1.0      rpcecho  ncacn_ip_tcp:127.0.0.1[8766]  at ncacn_ip_tcp:[8766]`,
+        `${IRpcEcho.uuid}  1.0      rpcecho  ncalrpc:[echo]                at ncalrpc:[echo]`,
+        ""
+      ])
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      const { binding, entries } = JSON.parse((yield* callisto(["dump", mapper, "--json"])).stdout)
+      assert.deepStrictEqual([binding, entries.length], [mapper, 3])
+      assert.deepStrictEqual(entries[1], {
+        uuid: IRpcEcho.uuid,
+        version: "1.0",
+        name: "rpcecho",
+        binding: "ncacn_ip_tcp:127.0.0.1[8766]",
+        annotation: "at ncacn_ip_tcp:[8766]"
+      })
+    }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer)))
+
+  type WireEntry = Interface.Method.Out<EndpointMapper.Methods["ept_lookup"]>["entries"]["elements"][number]
+
+  const towerOf = (uuid: string) =>
+    Tower.encode(Result.getOrThrow(Tower.make({
+      interface: { uuid, version: [1, 0] },
+      binding: parse("ncacn_ip_tcp:10.0.0.1[1]")
+    })))
+
+  const entry = (fields: Partial<WireEntry>): WireEntry => ({
+    object: "00000000-0000-0000-0000-000000000000",
+    tower: { tower_octet_string: towerOf("00000000-0000-0000-0000-00000000000a") },
+    annotation: "",
+    ...fields
+  })
+
+  /** A mapper that always has these entries, and them again and again if it is endless, after a pause. */
+  const mapperWith = (elements: ReadonlyArray<WireEntry>, endless = false, pause: Duration.Input = 0) => {
+    const refuse = () => Effect.fail(new Status.RpcFault({ code: 5 }))
+    const uuid = `00000000-0000-0000-0000-00000000000${endless ? 1 : 0}`
+    return Manager.make(EndpointMapper.IEndpointMapper, {
+      ept_insert: refuse,
+      ept_delete: refuse,
+      ept_lookup: ({ entry_handle, max_ents }) =>
+        Effect.delay(
+          Effect.succeed({ entry_handle: { attributes: 0, uuid }, entries: { size: max_ents, elements }, status: 0 }),
+          entry_handle.uuid === uuid ? pause : 0
+        ),
+      ept_map: refuse,
+      ept_lookup_handle_free: refuse,
+      ept_inq_object: refuse,
+      ept_mgmt_delete: refuse
+    })
+  }
+
+  inMemory(
+    "shows objects where there are some",
+    Effect.gen(function* () {
+      const object = "00000000-0000-0000-0000-0000000000aa"
+      const tower = { tower_octet_string: towerOf("00000000-0000-0000-0000-00000000000b") }
+      yield* serve(mapperWith([entry({ object, tower }), entry({ annotation: "all" })]))
+      assert.deepStrictEqual((yield* callisto(["dump", place])).stdout.split("\n"), [
+        `INTERFACE                             VERSION  NAME  BINDING                   ${
+          "OBJECT".padEnd(36)
+        }  ANNOTATION`,
+        `00000000-0000-0000-0000-00000000000a  1.0            ncacn_ip_tcp:10.0.0.1[1]  ${"".padEnd(36)}  all`,
+        `00000000-0000-0000-0000-00000000000b  1.0            ncacn_ip_tcp:10.0.0.1[1]  ${object}`,
+        ""
+      ])
+    })
+  )
+
+  inMemory(
+    "lets no text of a server touch the terminal",
+    Effect.gen(function* () {
+      yield* serve(mapperWith([entry({ annotation: "\x1b[2J\rnice\u009b" })]))
+      const { stdout } = yield* callisto(["dump", place], { terminal: "stdout", env: { NO_COLOR: "1" } })
+      assert.include(stdout, "\\u{1b}[2J\\u{d}nice\\u{9b}\n")
+      assert.notMatch(stdout, /(?!\n)\p{Cc}/u)
+    })
+  )
+
+  inMemory(
+    "warns of an entry that it can't read, and shows the others",
+    Effect.gen(function* () {
+      yield* serve(mapperWith([entry({ tower: null, annotation: "broken" }), entry({ annotation: "whole" })]))
+      const people = yield* callisto(["dump", place])
+      assert.deepStrictEqual([people.code, people.stdout.split("\n").length], [0, 3])
+      assert.match(people.stderr, /^warn: .*"broken".*\n$/)
+      const programs = yield* callisto(["dump", place, "--json"])
+      assert.strictEqual(JSON.parse(programs.stdout).entries.length, 1)
+      assert.include(JSON.parse(programs.stderr).warn, "broken")
+    })
+  )
+
+  inMemory(
+    "stops listening to a mapper that goes on for ever",
+    Effect.gen(function* () {
+      yield* serve(mapperWith(Array.from({ length: 100 }, () => entry({})), true))
+      const { code, stderr, stdout } = yield* callisto(["dump", place])
+      assert.deepStrictEqual([code, stdout.split("\n").length], [0, 20_002])
+      assert.strictEqual(stderr, "warn: There are more entries: these are the first 20000.\n")
+    })
+  )
+
+  inMemory(
+    "says how far it is, on a terminal",
+    Effect.gen(function* () {
+      yield* serve(mapperWith([entry({}), entry({})], true, "10 seconds"))
+      const tool = makeTool(["dump", place], { terminal: "stderr", env: { NO_COLOR: "1" } })
+      yield* Effect.forkScoped(tool.run)
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(onScreen(tool.written.stderr), [
+        `Asking ${place} for its entries, 2 so far, 2 s. Ctrl-C cancels.`,
+        ""
+      ])
+    })
+  )
+
+  inMemory(
+    "sends to interfaces where no endpoint mapper answers",
+    Effect.gen(function* () {
+      yield* serve()
+      const { code, stderr } = yield* callisto(["dump", place])
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^error: 1717 RPC_S_UNKNOWN_IF: .*\ntry:   callisto interfaces "ncacn_memory:\[cli\]" /)
     })
   )
 })
@@ -444,7 +607,7 @@ describe("the errors of callisto", () => {
     Effect.gen(function* () {
       const error = yield* errorOf("ping", "ncacn_ip_tcp:127.0.0.1[1]")
       assert.deepStrictEqual([error.exitCode, error.status.number], [3, 1722])
-      assert.include(error.advice, 'callisto dump "ncacn_ip_tcp:127.0.0.1"')
+      assert.include(error.advice, 'callisto dump "ncacn_ip_tcp:127.0.0.1" ')
     }).pipe(Effect.provide(NodeTransport.layer)))
 
   inMemory(
@@ -574,7 +737,9 @@ describe("the help of callisto", () => {
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* callisto(["--help"])
       assert.deepStrictEqual([code, stderr], [0, ""])
-      for (const command of ["interfaces", "stats", "ping"]) assert.match(stdout, new RegExp(`^  ${command} `, "m"))
+      for (const command of ["dump", "interfaces", "stats", "ping"]) {
+        assert.match(stdout, new RegExp(`^  ${command} `, "m"))
+      }
       for (const exitCode of [0, 1, 2, 3, 70, 130, 143]) assert.match(stdout, new RegExp(`\\b${exitCode} [a-zC-S]`))
     })
   )

@@ -66,7 +66,7 @@ const adviceOn = (status: number, error: RpcError | StringBinding.StringBindingE
     case 1745:
       return "The server implements less of the interface than was asked for: it may be older than the interface."
     case 1753:
-      return mapperAdvice(binding)
+      return `callisto dump ${quote(binding)} lists the endpoints that it knows: name one in the string binding.`
     case 1818:
       return `callisto ping ${quote(binding)} tells whether the server answers at all.`
     default:
@@ -74,15 +74,14 @@ const adviceOn = (status: number, error: RpcError | StringBinding.StringBindingE
   }
 }
 
-/** The endpoint mapper is asked over TCP, for what has a host. */
+/** Where to look for the endpoint of a server. */
 const mapperAdvice = (binding: string): string => {
   const parsed = StringBinding.parse(binding)
-  const host = Result.isSuccess(parsed) && parsed.success.protocol === "ncacn_ip_tcp"
-    ? parsed.success.address
-    : undefined
-  return host === undefined
-    ? "Check its address."
-    : `callisto dump ${quote(`ncacn_ip_tcp:${host}`)} lists the endpoints that its endpoint mapper knows.`
+  if (Result.isFailure(parsed) || parsed.success.protocol !== "ncacn_ip_tcp") return "Check its address."
+  const { address, endpoint } = parsed.success
+  return endpoint === undefined
+    ? "Without an endpoint in the string binding an endpoint mapper has to listen there, on port 135."
+    : `callisto dump ${quote(`ncacn_ip_tcp:${address}`)} lists the endpoints that its endpoint mapper knows.`
 }
 
 /** What somebody may have meant who wrote no string binding. */

@@ -3,13 +3,17 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
 import type { Binding } from "../Binding.ts"
 import * as Call from "../Call.ts"
 import * as Association from "../dcerpc/Association.ts"
+import { type Entry, IEndpointMapper, lookup } from "../dcerpc/EndpointMapper.ts"
 import { IManagement } from "../dcerpc/Management.ts"
-import type { StringBindingError } from "../dcerpc/StringBinding.ts"
+import * as StringBinding from "../dcerpc/StringBinding.ts"
+import * as Tower from "../dcerpc/Tower.ts"
 import type { Transport } from "../dcerpc/Transport.ts"
 import { fromNumber, type RpcError } from "../Status.ts"
 import { explain, type Failure } from "./Failure.ts"
@@ -40,9 +44,13 @@ export const succeeded = <Out extends { readonly status: number }>(out: Out): Ef
 
 const ask = (
   binding: string,
-  what: string,
-  question: Effect.Effect<Answer, RpcError | StringBindingError, Transport | Scope.Scope>
-): Inquiry => progress(`Asking ${binding} for ${what}`, Effect.mapError(Effect.scoped(question), explain(binding)))
+  what: string | (() => string),
+  question: Effect.Effect<Answer, RpcError | StringBinding.StringBindingError, Transport | Scope.Scope>
+): Inquiry =>
+  progress(
+    () => `Asking ${binding} for ${typeof what === "string" ? what : what()}`,
+    Effect.mapError(Effect.scoped(question), explain(binding))
+  )
 
 /** The interfaces that an endpoint offers, as its management interface tells. */
 export const interfaces = (binding: string): Inquiry =>
@@ -66,6 +74,70 @@ export const interfaces = (binding: string): Inquiry =>
       }
     })
   )
+
+// More than any mapper has: one that goes on for ever is not listened to for ever.
+const mostEntries = 20_000
+
+/** What an endpoint mapper knows. */
+export const dump = (binding: string): Inquiry => {
+  const found: Array<Entry> = []
+  const question = Effect.gen(function* () {
+    const mapper = yield* Association.bind(IEndpointMapper, binding, { callTimeout: "30 seconds" })
+    const entries = Stream.take(lookup(mapper), mostEntries + 1)
+    yield* Stream.runForEach(entries, (entry) => Effect.sync(() => found.push(entry)))
+    if (found.length > mostEntries) {
+      found.length = mostEntries
+      yield* Effect.logWarning(`There are more entries: these are the first ${mostEntries}.`)
+    }
+    const rows = found.map((entry) => rowOf(entry, binding)).sort(byInterface)
+    const withObjects = rows.some(({ object }) => object !== undefined)
+    return {
+      json: { binding, entries: rows },
+      text: (paint: Paint) =>
+        table(
+          [
+            { title: "INTERFACE" },
+            { title: "VERSION" },
+            { title: "NAME", style: "cyan" },
+            { title: "BINDING" },
+            ...(withObjects ? [{ title: "OBJECT" }] : []),
+            { title: "ANNOTATION" }
+          ],
+          rows.map(({ annotation, name, object, uuid, version, ...row }) => [
+            uuid,
+            version,
+            name ?? "",
+            row.binding,
+            ...(withObjects ? [object ?? ""] : []),
+            annotation
+          ]),
+          paint
+        )
+    }
+  })
+  return ask(binding, () => `its entries, ${found.length} so far`, question)
+}
+
+const rowOf = ({ annotation, interface: { uuid, version }, object, ...entry }: Entry, asked: string) => ({
+  uuid,
+  version: version.join("."),
+  name: nameOf(uuid),
+  binding: entry.binding === undefined ? Tower.print(entry.tower) : StringBinding.print(onHostOf(asked, entry.binding)),
+  object,
+  annotation
+})
+
+/** An entry without an address is about the host of the mapper. */
+const onHostOf = (asked: string, binding: StringBinding.StringBinding): StringBinding.StringBinding => {
+  const mapper = StringBinding.parse(asked)
+  const isLocal = binding.address !== "" || binding.protocol !== "ncacn_ip_tcp" || Result.isFailure(mapper)
+  return isLocal ? binding : { ...binding, address: mapper.success.address }
+}
+
+const byInterface = (a: ReturnType<typeof rowOf>, b: ReturnType<typeof rowOf>): number => {
+  const key = ({ binding, uuid, version }: typeof a) => `${uuid} ${version} ${binding}`
+  return key(a) < key(b) ? -1 : 1
+}
 
 const statistics = [
   ["callsIn", "calls received"],

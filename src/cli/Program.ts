@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
@@ -20,7 +21,7 @@ import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import type { Transport } from "../dcerpc/Transport.ts"
 import { exitCodes, type Failure } from "./Failure.ts"
-import { type Answer, type Inquiry, interfaces, stats } from "./Inquiries.ts"
+import { type Answer, dump, type Inquiry, interfaces, stats } from "./Inquiries.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
 
@@ -52,6 +53,11 @@ const print = (inquiry: Inquiry) =>
   Effect.gen(function* () {
     yield* report(yield* Json)(yield* inquiry)
   })
+
+const dumpCommand = Command.make("dump", { binding }, ({ binding }) => print(dump(binding))).pipe(
+  Command.withDescription("List what an endpoint mapper knows: interfaces, and where they are served"),
+  Command.withExamples([{ command: 'callisto dump "ncacn_ip_tcp:127.0.0.1"' }])
+)
 
 const interfacesCommand = Command.make("interfaces", { binding }, ({ binding }) => print(interfaces(binding))).pipe(
   Command.withDescription("List the interfaces that a server offers"),
@@ -110,7 +116,7 @@ const root = Command.make("callisto").pipe(
   Exit codes: 0 done; 1 the server refused or failed; 2 wrong usage; 3 the server could not be reached, gave no
   answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 143 SIGTERM.`
   ),
-  Command.withSubcommands([interfacesCommand, statsCommand, pingCommand]),
+  Command.withSubcommands([dumpCommand, interfacesCommand, statsCommand, pingCommand]),
   Command.withGlobalFlags([Json])
 )
 
@@ -140,7 +146,7 @@ export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, S
         ? Effect.interrupt
         : failedInternally(Cause.pretty(cause), "This is a mistake in callisto: please report it.")
     ),
-    Effect.provide(Layer.mergeAll(environment, presenter(json)))
+    Effect.provide(Layer.mergeAll(environment, presenter(json), logger(json)))
   )
 }
 
@@ -154,6 +160,15 @@ const complain = ({ _tag, ...failure }: Failure, json: boolean): Effect.Effect<v
     const message = failure.message.split("\n").map(harmless).join("\n")
     yield* writeLine("stderr", `${red("error:")} ${status}${message}\n${yellow("try:")}   ${harmless(failure.advice)}`)
   }).pipe(Effect.ignore)
+
+/** What the library warns of goes to standard error, as lines or as JSON. */
+const logger = (json: boolean): Layer.Layer<never> => {
+  const format = Logger.make<unknown, string>(({ logLevel, message }) => {
+    const [level, text] = [logLevel.toLowerCase(), [message].flat().map(String).join(" ")]
+    return json ? JSON.stringify({ [level]: text }) : `${level}: ${harmless(text)}`
+  })
+  return Logger.layer([Logger.withConsoleError(format)])
+}
 
 /** Shows help where it was asked for, and says of a wrong command line what is wrong with it. */
 const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>

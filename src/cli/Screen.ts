@@ -131,7 +131,7 @@ export const makeLive = (): Live => {
 
 /** Says on a terminal what is waited for, and how long, once that is more than a second. */
 export const progress = <A, E, R>(
-  what: string,
+  what: () => string,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R | Stdio.Stdio> => {
   const show = Effect.gen(function* () {
@@ -142,7 +142,7 @@ export const progress = <A, E, R>(
     const { dim } = yield* paint("stderr")
     while (true) {
       const seconds = Math.floor(((yield* Clock.currentTimeMillis) - start) / 1000)
-      yield* live.draw([dim(`${harmless(what)}, ${seconds} s. Ctrl-C cancels.`)])
+      yield* live.draw([dim(`${harmless(what())}, ${seconds} s. Ctrl-C cancels.`)])
       yield* Effect.sleep("1 second")
     }
   })
