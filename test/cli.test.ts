@@ -269,7 +269,7 @@ describe("callisto dump", () => {
       yield* serve()
       const { code, stderr } = yield* callisto(["dump", place])
       assert.strictEqual(code, 1)
-      assert.match(stderr, /^error: 1717 RPC_S_UNKNOWN_IF: .*\ntry:   callisto interfaces "ncacn_memory:\[cli\]" /)
+      assert.match(stderr, /^error: 1717 RPC_S_UNKNOWN_IF: .*\ntry: {3}callisto interfaces "ncacn_memory:\[cli\]" /)
     })
   )
 })

@@ -64,7 +64,8 @@ const adviceOn = (status: number, error: RpcError | StringBinding.StringBindingE
     case 1727:
       return "The connection was lost. Try again, and look into the server's log."
     case 1745:
-      return "The server implements less of the interface than was asked for: it may be older than the interface."
+    case 1783:
+      return "The server has this call in another form than the standard, or not at all; other commands may work."
     case 1753:
       return `callisto dump ${quote(binding)} lists the endpoints that it knows: name one in the string binding.`
     case 1818:

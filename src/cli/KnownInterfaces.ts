@@ -32,6 +32,7 @@ const names: { readonly [uuid: string]: string | undefined } = {
   "1ff70682-0a51-30e8-076d-740be8cee98b": "atsvc",
   "378e52b0-c0a9-11cf-822d-00aa0051e40f": "SASec",
   "86d35949-83c9-4044-b424-db363231fd0c": "ITaskSchedulerService",
+  "8d9f4e40-a03d-11ce-8f69-08003e30051b": "ntsvcs",
   "894de0c0-0d55-11d3-a322-00c04fa321a1": "InitShutdown",
   "d95afe70-a6d5-4259-822e-2c84da1ddb0d": "WindowsShutdown",
   "8fb6d884-2388-11d0-8c35-00c04fda2795": "W32Time",
@@ -52,6 +53,7 @@ const names: { readonly [uuid: string]: string | undefined } = {
   "df1941c5-fe89-4e79-bf10-463657acf44d": "efsrpc",
   "a8e0653c-2744-4389-a61d-7373df8b2292": "FileServerVssAgent",
   "ccd8c074-d0e5-4a40-92b4-d074faa6ba28": "Witness",
+  "885d85fb-c754-4062-a0e7-6872ce0064f4": "mdssvc",
   "12345678-1234-abcd-ef00-0123456789ab": "spoolss",
   "76f03f96-cdfd-44fc-a22c-64950a001209": "IRemoteWinspool",
 
