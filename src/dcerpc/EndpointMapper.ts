@@ -336,13 +336,33 @@ const free = (mapper: Mapper, entry_handle: Handle["Type"]): Effect.Effect<void>
  *
  * Windows: `RpcMgmtEpEltInqBegin`, `RpcMgmtEpEltInqNext` and `RpcMgmtEpEltInqDone`.
  *
- * **Example** (The servers of this machine)
+ * **Example** (A server, and what the mapper says of it)
  *
- * ```ts ignore
- * const mapper = yield* Association.bind(EndpointMapper.IEndpointMapper, "ncacn_ip_tcp:127.0.0.1")
- * yield* EndpointMapper.lookup(mapper).pipe(
- *   Stream.runForEach(({ annotation, tower }) => Console.log(`${Tower.print(tower)} ${annotation}`))
- * )
+ * ```ts
+ * import { Binding, Interface, Manager, Server } from "@callisto/rpc"
+ * import { EndpointMapper, Ndr, StringBinding, Tower } from "@callisto/rpc/dcerpc"
+ * import { Effect, Result, Stream } from "effect"
+ *
+ * const IClock = Interface.make("Clock", {
+ *   uuid: "b5d3f7c1-2f64-4c46-8d55-0f3a9c1e7a21",
+ *   version: [1, 0],
+ *   methods: { Now: Interface.method({ out: { seconds: Ndr.Uint32 } }) }
+ * })
+ * const clock = Manager.make(IClock, { Now: () => Effect.succeed({ seconds: 7 }) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const mappers = yield* Server.make([yield* EndpointMapper.makeManager()])
+ *   const mapper = yield* Binding.local(mappers, EndpointMapper.IEndpointMapper)
+ *
+ *   const address = Result.getOrThrow(StringBinding.parse("ncacn_ip_tcp:10.0.0.1[8765]"))
+ *   yield* EndpointMapper.register(mapper, yield* Server.make([clock]), address)
+ *
+ *   const entries = yield* Stream.runCollect(EndpointMapper.lookup(mapper, { interface: IClock }))
+ *   return entries.map(({ annotation, tower }) => `${annotation} ${Tower.print(tower)}`)
+ *   // => ["Clock ncacn_ip_tcp:10.0.0.1[8765]"]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
  * ```
  *
  * @category clients
@@ -487,7 +507,8 @@ export const map = (
 // ----------------------------------------------------------------------------
 
 /**
- * Registers the interfaces of a server with a mapper, at an address where it is served, until the scope closes.
+ * Registers the interfaces of a server with a mapper, at an address where it is served, until the scope closes. The example is at
+ * {@link lookup}.
  *
  * **Details**
  *

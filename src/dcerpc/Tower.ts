@@ -284,7 +284,7 @@ const syntaxFloor = (uuid: string, major: number, minor: number): Floor => {
 }
 
 /**
- * The bytes of a tower.
+ * The bytes of a tower. The example is at {@link make}.
  *
  * Throws a `TypeError` for a UUID that is not in canonical form: lower case, with hyphens.
  *
