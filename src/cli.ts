@@ -43,9 +43,11 @@ const writer = (method: "stdout" | "stderr") => {
       Effect.callback<void, PlatformError>((resume) => {
         stream.write(chunk, (error?: (Error & { readonly code?: string }) | null) => {
           if (error === undefined || error === null) resume(Effect.void)
-          // Who read the results does not want more of them.
-          else if (error.code === "EPIPE") endAs(sigpipe)()
-          else resume(Effect.fail(systemError({ _tag: "Unknown", module: "Stdio", method, cause: error })))
+          else if (method === "stdout" && error.code === "EPIPE") {
+            // Who read the results does not want more of them.
+            endAs(sigpipe)()
+            resume(Effect.void)
+          } else resume(Effect.fail(systemError({ _tag: "Unknown", module: "Stdio", method, cause: error })))
         })
       })
     )

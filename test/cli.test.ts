@@ -852,24 +852,41 @@ describe("callisto as a process", () => {
     )
   }
 
+  /** Starts a ping, and waits until a server has answered it a few times. */
+  const startPing = Effect.gen(function* () {
+    const answered = yield* Deferred.make<void>()
+    let calls = 0
+    const { address } = yield* serve(
+      management({
+        is_server_listening: () =>
+          Effect.as(++calls === 3 ? Deferred.succeed(answered, undefined) : Effect.void, { status: 0, listening: 1 })
+      }),
+      tcp
+    )
+    const started = start("ping", "--interval", "10ms", "--json", StringBinding.print(address))
+    yield* Deferred.await(answered)
+    return started
+  })
+
   overTcp(
     "prints the summary of a ping on SIGINT",
     Effect.gen(function* () {
-      const answered = yield* Deferred.make<void>()
-      let calls = 0
-      const { address } = yield* serve(
-        management({
-          is_server_listening: () =>
-            Effect.as(++calls === 3 ? Deferred.succeed(answered, undefined) : Effect.void, { status: 0, listening: 1 })
-        }),
-        tcp
-      )
-      const { child, ended } = start("ping", "--interval", "10ms", "--json", StringBinding.print(address))
-      yield* Deferred.await(answered)
+      const { child, ended } = yield* startPing
       process.kill(child.pid!, "SIGINT")
       const { code, stderr, stdout } = yield* ended
       assert.deepStrictEqual([code, stderr], [130, ""])
       assert.isAtLeast(JSON.parse(stdout).rounds, 2)
+    })
+  )
+
+  overTcp(
+    "ends on SIGINT also where nobody reads the summary",
+    Effect.gen(function* () {
+      const { child, ended } = yield* startPing
+      child.stdout.destroy()
+      process.kill(child.pid!, "SIGINT")
+      const { code, stderr } = yield* ended
+      assert.deepStrictEqual([code, stderr], [130, ""])
     })
   )
 
