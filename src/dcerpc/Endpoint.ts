@@ -201,6 +201,10 @@ class IncomingCall implements Client {
     )
   }
 
+  endPipes(): void {
+    for (const { buffer } of this.piped(false)) buffer.end()
+  }
+
   stopSending(): void {
     this.sending?.interruptUnsafe()
     this.sending = undefined
@@ -637,9 +641,9 @@ class ServerConnection implements Origin {
     if (outcome._tag === "Success" && call.sending !== undefined) {
       const refused = this.refuseResults(call, outcome.value)
       if (refused === undefined) {
-        // A cancelled call can be completed though its pipes are not through: they end here.
-        if (call.serverCall.pipes!.failure !== undefined) { for (const { buffer } of call.piped(false)) buffer.end() }
         call.results = outcome as Exit.Success<unknown, never>
+        // A cancelled call can be completed though its pipes are not through: they end here.
+        if (call.serverCall.pipes!.failure !== undefined) call.endPipes()
         return undefined
       }
       this.reply(call, Exit.fail(new RpcFault({ code: refused.status })))
