@@ -1217,6 +1217,10 @@ const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
 const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     if (pending.outcome !== undefined) return Effect.void
+    // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
+    if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
+      return Effect.sync(() => release(pending.call))
+    }
     return Effect.andThen(
       Effect.ignore(requestCancel(pending, cancelTimeout, fiber)),
       Effect.ignore(awaitOutcome(pending))
@@ -1350,17 +1354,24 @@ export const outPipe = <
 /** The name of the one pipe of a method, in one direction; nothing where it has more or none. */
 type OnePipe<P, Other> = [keyof Other] extends [never] ? keyof P & string & Single<keyof P> : never
 
-/** Begins a call that is cancelled when the scope closes before it has ended. */
+/** Begins a call of a method with one pipe. It is cancelled when the scope closes before it has ended. */
 const beginScoped = (
   binding: Binding.Any,
   method: string,
-  input: unknown
-): Effect.Effect<PendingImpl, BeginError, Scope.Scope> =>
-  Effect.acquireRelease(
-    beginCall(new CallImpl(binding as Binding<Interface.Any>, undefined), method, input),
-    (pending) => abandon(pending, undefined),
-    { interruptible: true }
-  )
+  input: unknown,
+  isIn: boolean
+): Effect.Effect<readonly [PendingImpl, pipe: unknown], BeginError, Scope.Scope> =>
+  Effect.suspend(() => {
+    const operation = (binding as Binding<Interface.Any>).interface.operations[method]
+    const pipe = operation === undefined ? "" : onePipe(operation, isIn)
+    const call = new CallImpl(binding as Binding<Interface.Any>, undefined)
+    const end = Effect.suspend(() => call.current === undefined ? Effect.void : abandon(call.current, undefined))
+    // First the finalizer: an interruption may come just when the call was begun.
+    return Effect.andThen(
+      Effect.addFinalizer(() => end),
+      Effect.map(beginCall(call, method, input), (pending) => [pending, pipeEnd(pending, pipe, isIn)] as const)
+    )
+  })
 
 /**
  * Calls a method whose result is one out pipe, and gives it as a stream. When the stream is stopped before its end the call is
@@ -1412,10 +1423,9 @@ export const stream: {
   >
 } = ((binding: Binding.Any, method: string, input?: unknown) =>
   Stream.unwrap(
-    Effect.map(beginScoped(binding, method, input), (pending) => {
-      const [pipe] = onePipe(pending.operation, false)
+    Effect.map(beginScoped(binding, method, input, false), ([pending, pipe]) => {
       const joined = Stream.drain(Stream.fromEffect(join(pending as Pending.Any)))
-      return Stream.concat(Pipe.toStream(pipeEnd(pending, pipe, false) as Pipe.Reader<unknown, never>), joined)
+      return Stream.concat(Pipe.toStream(pipe as Pipe.Reader<unknown, never>), joined)
     })
   )) as never
 
@@ -1470,15 +1480,15 @@ export const sink: {
   >
 } = ((binding: Binding.Any, method: string, input?: unknown) =>
   Sink.unwrap(
-    Effect.map(beginScoped(binding, method, input), (pending) => {
-      const [pipe] = onePipe(pending.operation, true)
-      const pushed = Pipe.toSink(pipeEnd(pending, pipe, true) as Pipe.Writer<never, never>)
-      return Sink.mapEffect(pushed, () => join(pending as Pending.Any))
-    })
+    Effect.map(
+      beginScoped(binding, method, input, true),
+      ([pending, pipe]) =>
+        Sink.mapEffect(Pipe.toSink(pipe as Pipe.Writer<never, never>), () => join(pending as Pending.Any))
+    )
   )) as never
 
-const onePipe = ({ interface: iface, name, pipes = [] }: Operation, isIn: boolean): readonly [string] => {
+const onePipe = ({ interface: iface, name, pipes = [] }: Operation, isIn: boolean): string => {
   const [pipe, ...others] = pipes
-  if (pipe?.isIn === isIn && others.length === 0) return [pipe.name]
+  if (pipe?.isIn === isIn && others.length === 0) return pipe.name
   throw new TypeError(`${iface.name}.${name} does not have one ${isIn ? "in" : "out"} pipe and no other.`)
 }

@@ -15,6 +15,7 @@ import type { Parameters } from "../Interface.ts"
 import {
   annotationOf,
   compile,
+  compileElement,
   formatPath,
   type Program,
   type Representation,
@@ -838,15 +839,17 @@ export interface ElementsCodec {
 }
 
 /**
- * The codec of a pipe's elements, or `undefined` for a schema that has no NDR form.
+ * The codec of the elements of a pipe of that name, or `undefined` for a schema that has no NDR form. Throws a `TypeError` for one that has, but does not
+ * flow through pipes: elements hold no pointers, strings, and conformant or varying arrays.
  *
  * @internal
  */
-export const elementsCodecOf = (element: Parameters): ElementsCodec | undefined => {
+export const elementsCodecOf = (element: Parameters, pipe: string): ElementsCodec | undefined => {
   // As the one parameter, so that a structure is aligned as a whole.
   const parameter = Schema.Struct({ element })
-  const program = compile(parameter.ast)
+  const program = compileElement(parameter.ast, pipe)
   if (program === undefined) return undefined
+  const { minimum } = program
   const toWire = program.transforms ? Schema.encodeUnknownSync(parameter) : undefined
   const fromWire = program.transforms ? Schema.decodeUnknownSync(parameter) : undefined
   return {
@@ -865,11 +868,10 @@ export const elementsCodecOf = (element: Parameters): ElementsCodec | undefined 
     decode: (reader, count) => {
       const elements: Array<unknown> = []
       const decoder = new Decoder(reader)
+      const { length } = reader.bytes
       try {
-        while (elements.length < count) {
+        while (elements.length < count && length - reader.position >= minimum) {
           const wire = program.read(decoder)
-          // Elements of no size would let four bytes announce any number of them.
-          if (decoder.position === reader.position) throw new Refusal(statuses.badStubData, "an element has no size")
           const value = fromWire === undefined ? wire : fromWire(wire)
           elements.push((value as { readonly element: unknown }).element)
           reader.position = decoder.position

@@ -130,8 +130,8 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
   const input = Ndr.codecOf(method.in)
   const output = Ndr.codecOf(method.out)
   const pipes: Array<PipeCodec> = []
-  for (const { element } of pipesOf(method) ?? []) {
-    const codec = makeNdrPipe(element)
+  for (const { element, name } of pipesOf(method) ?? []) {
+    const codec = makeNdrPipe(element, name)
     if (codec === undefined) return undefined
     pipes.push(codec)
   }
@@ -170,8 +170,8 @@ const writeNdr = (written: Result.Result<void, Ndr.NdrError>): Problem | undefin
   Result.isFailure(written) ? ndrProblem(written.failure) : undefined
 
 /** A chunk is a count and so many elements; the count 0 ends the pipe. */
-const makeNdrPipe = (element: Element): PipeCodec | undefined => {
-  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element)
+const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
+  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element, name)
   if (elements === undefined && !isBytes(element)) return undefined
   return {
     write: (writer, chunk) => {

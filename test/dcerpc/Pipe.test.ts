@@ -8,8 +8,12 @@ import { Server, type ServerCall } from "../../mod.ts"
 import { makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
 
 const syntaxes: { readonly [name: string]: Types } = {
-  "in Callisto's own syntax": { int: Schema.Int, text: Schema.String },
-  "in NDR": { int: Ndr.Int32, text: Ndr.WString }
+  "in Callisto's own syntax": {
+    int: Schema.Int,
+    text: Schema.String,
+    point: Schema.Struct({ x: Schema.Int, y: Schema.Int })
+  },
+  "in NDR": { int: Ndr.Int32, text: Ndr.WString, point: Ndr.struct({ x: Ndr.Int16, y: Ndr.Int32 }) }
 }
 
 for (const [name, types] of Object.entries(syntaxes)) {
