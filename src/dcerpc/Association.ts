@@ -621,9 +621,10 @@ class ClientConnection {
     const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
-        sent.call.reply(Exit.fail(cancelled(false)))
+        // The server first: whoever is woken by the completion may close the connection.
         this.sendCancel(sent)
         this.giveUp(sent)
+        sent.call.reply(Exit.fail(cancelled(false)))
       }
       return Duration.toMillis(timeout)
     })
