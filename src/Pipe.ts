@@ -234,10 +234,10 @@ export class Buffer {
 
 /** Tells one after another, in the order in which they came, as long as there is something to tell. */
 const tell = (those: Set<() => void>, holds: () => boolean): void => {
-  for (const one of those) {
+  for (const one of [...those]) {
     if (!holds()) return
-    those.delete(one)
-    one()
+    // It may have been forgotten meanwhile.
+    if (those.delete(one)) one()
   }
 }
 

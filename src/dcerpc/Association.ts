@@ -132,6 +132,8 @@ class SentCall implements Binding.Remote {
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  /** Its request, where that is sent part by part. */
+  request: OutgoingStub | undefined = undefined
   /** Sends what is pushed into its in pipes, until they are through. */
   sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** What has arrived for its out pipes, and behind them. */
@@ -166,10 +168,12 @@ class SentCall implements Binding.Remote {
 
   /** Gives whether some of the request was still to be sent. */
   stopSending(): boolean {
-    const { sending } = this
+    const { request, sending } = this
+    if (request === undefined || request.isWhole) return false
+    request.cut()
     this.sending = undefined
     sending?.interruptUnsafe()
-    return sending !== undefined
+    return true
   }
 
   cancel(): void {
@@ -369,6 +373,7 @@ class ClientConnection {
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     const problem = stub.send(write, outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
+    sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
     this.calls.set(sent.callId, sent)
@@ -385,14 +390,17 @@ class ClientConnection {
 
   /** What goes through a pipe can't be written or read: the call is over, and the server is told. */
   private spoil(sent: SentCall, { status }: Problem): void {
-    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
     this.giveUp(sent)
+    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
   }
 
   sendCancel(sent: SentCall): void {
     if (this.ended || sent.cancelled) return
     sent.cancelled = true
-    if (sent.stopSending()) this.retired = true
+    if (sent.stopSending()) {
+      this.retired = true
+      this.association.changed()
+    }
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
     this.flush()
   }
@@ -480,17 +488,25 @@ class ClientConnection {
     const isFirst = (flags & Pdu.flags.firstFrag) !== 0
     if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
     const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
     const problem = arriving.push(stub)
-    // After a cancel nobody pulls any more.
-    if (sent.call.pipes!.failure !== undefined) arriving.clear()
+    // Whoever pulls may have given the call up.
+    if (this.calls.get(sent.callId) !== sent) return undefined
     const { bytes, position } = arriving.rest
     if (problem !== undefined) {
       this.spoil(sent, problem)
     } else if (arriving.isThrough && bytes.length - position > this.association.maximumResponse) {
       return `out parameters of more than ${this.association.maximumResponse} bytes`
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
-      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
-      this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+      const read = !arriving.isThrough
+        ? unended
+        : sent.request?.isWhole === false && !sent.cancelled
+        ? undrained
+        : sent.codec.readResults(bytes, littleEndian, position)
+      this.complete(
+        sent,
+        "problem" in read ? Exit.fail(pipeErrorOf(read.status) ?? new RpcFault({ code: read.status })) : read.value
+      )
     }
     return undefined
   }
@@ -581,6 +597,7 @@ class ClientConnection {
     const { answered } = this.proposals.get(callId)!
     this.proposals.delete(callId)
     Deferred.doneUnsafe(answered, exit)
+    this.association.changed()
   }
 
   /** The connection is over, and the calls on it are lost. What was sent may leave still, or else it stays. */
@@ -690,6 +707,8 @@ const every = (duration: Duration.Input, chore: () => void): Effect.Effect<void>
   Effect.forever(Effect.andThen(Effect.sleep(duration), Effect.sync(chore)))
 
 const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxId => ({ uuid, major, minor })
+
+const undrained: Problem = { problem: "the response comes before the request has ended", status: 1917 }
 
 const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
 
@@ -922,16 +941,17 @@ class AssociationImpl implements Association {
       if (count >= this.maximumPiped) {
         return Effect.andThen(Deferred.await(this.change ??= Deferred.makeUnsafe<void>()), attempt)
       }
-      this.connecting++
-      const connected = Effect.ensuring(
-        this.connect(bound, true),
+      return Effect.andThen(connect, attempt)
+    })
+    const connect = Effect.acquireUseRelease(
+      Effect.sync(() => this.connecting++),
+      () => this.connect(bound, true),
+      () =>
         Effect.sync(() => {
           this.connecting--
           this.changed()
         })
-      )
-      return Effect.andThen(connected, attempt)
-    })
+    )
     return attempt
   }
 

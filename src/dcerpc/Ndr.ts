@@ -666,6 +666,8 @@ export interface NdrError {
   readonly message: string
   /** Whether the stub ended before the value did, so that more of it may help. */
   readonly truncated: boolean
+  /** @internal How many bytes a stub that ended too early has at least. */
+  readonly needed?: number
 }
 
 /**
@@ -905,16 +907,17 @@ const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown
   }
 }
 
-const ndrError = (status: NdrError["status"], path: string, problem: string, truncated = false): NdrError => ({
+const ndrError = (status: NdrError["status"], path: string, problem: string, needed?: number): NdrError => ({
   _tag: "NdrError",
   status,
   path,
-  truncated,
+  truncated: needed !== undefined,
+  ...(needed === undefined ? {} : { needed }),
   message: `${path === "" ? "" : `${path}: `}${problem} (${status})`
 })
 
 const refused = (error: unknown): Result.Result<never, NdrError> => {
   if (!(error instanceof Refusal)) throw error
   const path = formatPath(error.path.toReversed())
-  return Result.fail(ndrError(error.status, path, error.problem, error instanceof Truncated))
+  return Result.fail(ndrError(error.status, path, error.problem, error instanceof Truncated ? error.needed : undefined))
 }

@@ -80,9 +80,10 @@ export interface MethodCodec {
   readonly writeAbort?: (writer: Writer, abort: Abort.Any, error: Abort.Error) => Problem | undefined
   readonly readResults: (stub: Uint8Array, littleEndian: boolean, start?: number) => Read<Outcome>
   /**
-   * Reads arguments that in pipes follow, from what has arrived of the stub. Gives `undefined` when that may not be all of them.
+   * Reads arguments that in pipes follow, from what has arrived of the stub. Where that may not be all of them it gives how many bytes
+   * they take at least.
    */
-  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | undefined
+  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | number
   /** @internal The pipes of the method, in their order. */
   readonly pipes: ReadonlyArray<PipeCodec>
 }
@@ -172,7 +173,7 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
     if (Result.isSuccess(decoded)) {
       return { value: { input: decoded.success, parent: undefined, size: reader.position } }
     }
-    return decoded.failure.truncated ? undefined : ndrProblem(decoded.failure)
+    return decoded.failure.needed ?? ndrProblem(decoded.failure)
   }
   return {
     writeArguments: (writer, value) => writeNdr(input.encode(writer, value)),
@@ -364,8 +365,8 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
     },
     readArguments,
     readArgumentsBeforePipes: (stub, littleEndian) => {
-      const size = stub.length < 4 ? undefined : 4 + readLength(stub, 0)
-      if (size === undefined || size > stub.length) return undefined
+      const size = stub.length < 4 ? 4 : 4 + readLength(stub, 0)
+      if (size > stub.length) return size
       const read = readArguments(stub.subarray(4, size), littleEndian)
       return "problem" in read ? read : { value: { ...read.value, size } }
     },
