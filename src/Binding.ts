@@ -28,6 +28,7 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
+import { Handles } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import * as Server from "./Server.ts"
@@ -267,6 +268,7 @@ class Undispatched implements Remote {
 class LocalChannel implements Channel, Origin {
   readonly caller = localCaller
   readonly peer = "local"
+  readonly handles = new Handles()
   readonly server: Server.ServerImpl
   readonly callObjects: boolean
   readonly dispatches: { readonly [name: string]: Dispatch | undefined }
@@ -331,12 +333,13 @@ class LocalChannel implements Channel, Origin {
     const lost = Exit.fail(
       new RpcTransportError({ status: 1726, detail: "the binding was closed while the call was in progress" })
     )
-    for (const call of this.server.snapshot()) {
+    for (const call of this.server.newestFirst()) {
       if (call.origin !== this) continue
       const client = call.client
       call.gone("Disconnected")
       client?.reply(lost)
     }
+    this.handles.end()
   }
 
   private dispatch(dispatch: Dispatch, client: Client, call: Outgoing, input: unknown): void {

@@ -40,6 +40,13 @@ const errors: ReadonlyArray<{
     says: ["disabled", "Desk.Hold"]
   },
   { error: new Status.NoSync(), hresult: 0x80010120, says: ["nothing to wait for"] },
+  { error: new Status.ContextMismatch(), rpcStatus: 6, says: ["context handle", "Open another one"] },
+  { error: new Status.ContextMismatch({ didNotExecute: true }), rpcStatus: 6, says: ["did not execute"] },
+  {
+    error: new Status.NullContext({ parameter: "cursor" }),
+    rpcStatus: 1775,
+    says: ["cursor", "null", "Nothing was sent"]
+  },
   {
     error: new Status.RpcTransportError({ status: 1722, detail: "no route" }),
     rpcStatus: 1722,
@@ -101,7 +108,9 @@ describe("an error", () => {
       UnknownInterface: ["RPC_S_UNKNOWN_IF"],
       BadStubData: ["RPC_X_BAD_STUB_DATA"],
       CancelDisabled: ["CO_E_CANCEL_DISABLED"],
-      NoSync: ["RPC_E_NO_SYNC"]
+      NoSync: ["RPC_E_NO_SYNC"],
+      ContextMismatch: ["RPC_X_SS_CONTEXT_MISMATCH"],
+      NullContext: ["RPC_X_SS_IN_NULL_CONTEXT"]
     })
   })
 
@@ -132,6 +141,9 @@ describe("a number", () => {
     [1722, "RpcTransportError"],
     [1726, "RpcTransportError"],
     [1727, "RpcTransportError"],
+    [6, "ContextMismatch"],
+    [0x1c00001a, "ContextMismatch"],
+    [1775, "NullContext"],
     [5, "RpcFault"],
     [0x1c000012, "RpcFault"],
     [0xffffffff, "RpcFault"]
