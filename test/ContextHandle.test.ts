@@ -490,6 +490,49 @@ describe("calls on one handle", () => {
       yield* ServerCall.complete(yield* Queue.take(held), "")
       for (const [i, call] of calls.entries()) assert.strictEqual(yield* Call.join(call), `${i} in box`)
     }))
+
+  it.effect("never run when they are orphaned in the moment in which it is their turn", () =>
+    Effect.gen(function* () {
+      const { held, open, ran, shelf } = yield* setUp()
+      const box = yield* open("box")
+      yield* Call.begin(yield* Call.make(shelf), "Hold", { box })
+      // Far more than nest, so that some wait for their start when the one before them orphans them.
+      const scopes = yield* Effect.forEach(Array.from({ length: 200 }), () => Scope.make())
+      for (const [i, scope] of scopes.entries()) {
+        const call = yield* Scope.provide(Call.make(shelf), scope)
+        const pending = yield* Call.begin(call, "Use", { box, text: String(i) })
+        yield* Call.onComplete(pending, Scope.close(scopes[i + 1] ?? scope, Exit.void))
+      }
+      yield* ServerCall.complete(yield* Queue.take(held), "")
+      yield* settle
+      assert.deepStrictEqual(ran, scopes.flatMap((_, i) => i % 2 === 0 ? [String(i)] : []))
+    }))
+
+  it.effect("that carry it twice have it for themselves if one parameter does", () =>
+    Effect.gen(function* () {
+      const IPair = Interface.make("IPair", {
+        uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e17",
+        version: [1, 0],
+        methods: {
+          Open: Interface.method({ out: { box: Box } }),
+          Both: Interface.method({ in: { own: Box, also: ContextHandle.shared(Box) }, out: Schema.Int })
+        }
+      })
+      const boxes = ContextHandle.states<string>()(Box)
+      let running = 0
+      const manager = Manager.make(IPair, {
+        Open: (_, call) => Effect.map(boxes.open(call, Effect.succeed("")), (box) => ({ box })),
+        Both: () =>
+          Effect.sync(() => ++running).pipe(Effect.delay("1 second"), Effect.tap(() => Effect.sync(() => running--)))
+      })
+      const pair = yield* Binding.local(yield* Server.make([manager], { grace: 0 }), IPair)
+      const { box } = yield* Call.invoke(pair, "Open")
+      const both = Call.invoke(pair, "Both", { own: box, also: box })
+      const two = yield* Effect.forkChild(Effect.all([both, both], { concurrency: 2 }))
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(two), [1, 1])
+      yield* TestClock.adjust("1 second")
+    }))
 })
 
 describe("a call that waits for its handle", () => {

@@ -1,21 +1,23 @@
-/** A server of boxes, which are context handles: for tests of them in one process and over the wire. */
-import { Effect, Exit, Queue, Schema } from "effect"
+/** A server of boxes, which are context handles: for tests of them in one process and, as NDR, over the wire. */
+import { Effect, Exit, Queue } from "effect"
 import { ContextHandle, Interface, Manager, type ServerCall, type Status } from "../mod.ts"
+import * as Ndr from "../src/dcerpc/Ndr.ts"
 import { Denied } from "./fixtures.ts"
 
 export const Box = ContextHandle.make("Box")
 export const Jar = ContextHandle.make("Jar")
 
-const text = { text: Schema.String }
+const text = { text: Ndr.WString }
 const aborts = [Interface.abort(5000, Denied)]
 
 const methods = {
   Open: Interface.method({ in: text, out: { box: Box }, aborts }),
   OpenJar: Interface.method({ in: text, out: { jar: Jar } }),
-  Use: Interface.method({ in: { box: Box, ...text }, out: Schema.String, aborts }),
-  Peek: Interface.method({ in: { box: ContextHandle.shared(Box), ...text }, out: Schema.String }),
-  Hold: Interface.method({ in: { box: Box }, out: Schema.String }),
-  Move: Interface.method({ in: { from: Box, to: Box }, out: Schema.String }),
+  Use: Interface.method({ in: { box: Box, ...text }, out: Ndr.WString, aborts }),
+  Peek: Interface.method({ in: { box: ContextHandle.shared(Box), ...text }, out: Ndr.WString }),
+  Look: Interface.method({ in: { box: Box, ...text }, out: Ndr.WString, idempotent: true }),
+  Hold: Interface.method({ in: { box: Box }, out: Ndr.WString }),
+  Move: Interface.method({ in: { from: Box, to: Box }, out: Ndr.WString }),
   Close: Interface.method({ in: { box: Box }, out: { box: ContextHandle.nullable(Box) }, aborts }),
   // Null opens a box, any other is closed.
   Toggle: Interface.method({
@@ -92,6 +94,7 @@ export const makeShelf = Effect.gen(function* () {
     OpenJar: ({ text }, call) => Effect.map(jars.open(call, box(text)), (jar) => ({ jar })),
     Use: use,
     Peek: (input, call) => use(input, call) as Effect.Effect<string, Status.RpcFault>,
+    Look: (input, call) => use(input, call) as Effect.Effect<string, Status.RpcFault>,
     Hold: Manager.handOff(({ box }, call) => Effect.andThen(boxes.get(call, box), Queue.offer(held, call))),
     Move: ({ from, to }, call) =>
       Effect.map(
