@@ -523,7 +523,10 @@ describe("calls on one handle", () => {
       const manager = Manager.make(IPair, {
         Open: (_, call) => Effect.map(boxes.open(call, Effect.succeed("")), (box) => ({ box })),
         Both: () =>
-          Effect.sync(() => ++running).pipe(Effect.delay("1 second"), Effect.tap(() => Effect.sync(() => running--)))
+          Effect.ensuring(
+            Effect.suspend(() => Effect.delay(Effect.succeed(++running), "1 second")),
+            Effect.sync(() => running--)
+          )
       })
       const pair = yield* Binding.local(yield* Server.make([manager], { grace: 0 }), IPair)
       const { box } = yield* Call.invoke(pair, "Open")
@@ -588,6 +591,8 @@ describe("a call that waits for its handle", () => {
       yield* Call.cancel(between)
       yield* settle
       assert.deepStrictEqual(ran, ["one", "two"])
+      yield* peek("three")
+      assert.deepStrictEqual(ran, ["one", "two", "three"])
     }))
 
   it.effect("fails with a mismatch when the call before it closes the handle", () =>

@@ -82,9 +82,9 @@ export const makeShelf = Effect.gen(function* () {
     { box, text }: { readonly box: ContextHandle.ContextHandle<"Box">; readonly text: string },
     call: ServerCall.ServerCall.Any
   ) =>
-    Effect.flatMap(boxes.get(call, box), (name) => {
+    Effect.suspend(() => {
       ran.push(text)
-      return test.work(call, name, text)
+      return Effect.flatMap(boxes.get(call, box), (name) => test.work(call, name, text))
     })
   const close = (handle: ContextHandle.ContextHandle<"Box">, call: ServerCall.ServerCall.Any) =>
     Effect.map(boxes.close(call, handle), (box) => ({ box }))
