@@ -474,7 +474,8 @@ export interface LocalOptions extends Options {
  *
  * Arguments and results pass by reference: after `begin`, and after `complete`, they belong to the other side. The
  * manager runs in the server's scope, so a client that goes away never ends the server. When the binding's scope
- * closes, its pending calls end with 1726 and the server is told that the client disconnected.
+ * closes, its pending calls end with 1726, the server is told that the client disconnected, and the context handles that
+ * it has opened are run down.
  *
  * Fails with `NoInterface` when the server has no manager for the object that implements the interface: the same UUID,
  * the same major version and at least the same minor version. Dies with a `TypeError` for an `object` that is not a

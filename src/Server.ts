@@ -359,7 +359,7 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  * **Details**
  *
  * When the scope closes the server accepts no more calls, lets those in progress reply within the `grace` period of its
- * {@link Options}, and ends what is left with 1726. The fibers of the routines belong to the server, not to its
+ * {@link Options}, ends what is left with 1726, and runs the context handles down. The fibers of the routines belong to the server, not to its
  * clients. The `Scope` that a routine finds in its context is the server's: it closes when the grace period is over.
  *
  * Dies with a `TypeError` for two managers of the same interface version for the same object.

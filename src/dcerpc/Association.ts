@@ -922,7 +922,8 @@ const providerReasons: { readonly [reason: number]: string } = {
  * connections are closed; calls in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
- * idempotent. Otherwise it ends with 1726.
+ * idempotent; with a context handle only where the handle can still be known. Otherwise it ends with 1726, or 1722 where it
+ * did not execute. While a context handle is open, one connection on which it lives stays open.
  *
  * Windows: `RpcBindingFromStringBinding`.
  *

@@ -483,7 +483,7 @@ class ServerConnection implements Origin {
       const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
       if (problem === undefined) {
         this.endReply()
-        if (call.serverCall.holding !== undefined) this.carry(call)
+        if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
       }
       Pdu.discardMessage(this.endpoint.writer)

@@ -211,7 +211,7 @@ export const table: readonly [Row, Row, Row, Row] = [
 class Claim {
   readonly entry: Entry
   readonly holding: Holding
-  shared: boolean
+  readonly shared: boolean
   granted = false
 
   constructor(entry: Entry, holding: Holding, shared: boolean) {
@@ -254,6 +254,11 @@ export class Holding {
     this.claim(new Map([[entry, false]]))
   }
 
+  /** Whether the call has made a handle that its reply may carry. */
+  get hasMade(): boolean {
+    return this.made.length > 0
+  }
+
   /** A handle that the call carries or has made. */
   find(handle: Handle): Entry | undefined {
     return this.claims.find(({ entry, granted }) => granted && entry.handle.uuid === handle.uuid)?.entry
@@ -268,7 +273,7 @@ export class Holding {
   }
 
   /** The call has ended: what it has made and nobody receives is run down. */
-  answered(received: ReadonlySet<unknown>): void {
+  answered(received: ReadonlySet<string>): void {
     const { made } = this
     this.made = made.filter(({ handle }) => received.has(handle.uuid))
     for (const entry of made) if (!received.has(entry.handle.uuid)) entry.lose()
