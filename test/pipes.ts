@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Queue, Schema, Scope, Stream } from "effect"
-import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../mod.ts"
+import { type Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../mod.ts"
 
 export class Full extends Schema.TaggedError<Full>()("Full", {
   at: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(0)))

@@ -621,9 +621,10 @@ class ClientConnection {
     const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
-        sent.call.reply(Exit.fail(cancelled(false)))
+        // The server first: whoever is woken by the completion may close the connection.
         this.sendCancel(sent)
         this.giveUp(sent)
+        sent.call.reply(Exit.fail(cancelled(false)))
       }
       return Duration.toMillis(timeout)
     })
@@ -735,6 +736,8 @@ class AssociationImpl implements Association {
   readonly callTimeout: Duration.Duration | undefined
   readonly keepAlive: Duration.Input | undefined
   readonly connections = new Set<ClientConnection>()
+  /** Those that are of no use any more, while what was sent on them leaves. */
+  readonly closing = new Set<ClientConnection>()
   /** What waits for a connection: calls to be sent again, then those that begin, in the order in which they were begun. */
   readonly resends: Array<Resend> = []
   readonly begins: Array<Waiting> = []
@@ -955,7 +958,9 @@ class AssociationImpl implements Association {
   close(connection: ClientConnection): void {
     if (connection.ended) return
     connection.end("the connection was closed", true)
-    this.fork(Effect.andThen(drain(connection), Scope.close(connection.scope, Exit.void)))
+    this.closing.add(connection)
+    const forget = Effect.sync(() => this.closing.delete(connection))
+    this.fork(Effect.andThen(drain(connection), Effect.andThen(Scope.close(connection.scope, Exit.void), forget)))
   }
 
   /** Closes a connection that is of no use any more. */
@@ -1139,7 +1144,10 @@ class AssociationImpl implements Association {
     for (const connection of connections) {
       connection.end("the binding was closed while the call was in progress", true)
     }
-    const drained = Effect.forEach(connections, drain, { concurrency: "unbounded", discard: true })
+    const drained = Effect.forEach([...connections, ...this.closing], drain, {
+      concurrency: "unbounded",
+      discard: true
+    })
     return Effect.andThen(drained, Scope.close(this.scope, Exit.void))
   })
 }

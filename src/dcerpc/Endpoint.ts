@@ -249,6 +249,8 @@ const attempt = (write: () => Problem | undefined): Problem | undefined => {
 
 const nowhere: { readonly endpoint?: string } = {}
 
+const hasInPipes = (pipes: Operation["pipes"]): boolean => pipes !== undefined && pipes.some(({ isIn }) => isIn)
+
 const tooShort: Problem = { problem: "the stub ends before the arguments do", status: status.badStubData }
 
 /** What a PDU does to its connection. */
@@ -509,7 +511,7 @@ class ServerConnection implements Origin {
     if (context === undefined) return undefined
     const operations: ReadonlyArray<Operation> = Object.values(context.interface.operations)
     const operation = operations.find((operation) => operation.opnum === opnum)
-    return operation?.pipes?.[0]!.isIn === true
+    return operation !== undefined && hasInPipes(operation.pipes)
       ? { codec: context.syntax.codec(operation.method)!, size: 0 }
       : undefined
   }
@@ -590,7 +592,7 @@ class ServerConnection implements Origin {
 
     const codec = context.syntax.codec(dispatch.operation.method)!
     const { pipes } = dispatch.operation
-    const read: Read<Arguments & { readonly size?: number }> = pipes?.[0]!.isIn === true
+    const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
       ? codec.readArgumentsBeforePipes(request.stub, request.littleEndian) ?? tooShort
       : codec.readArguments(request.stub, request.littleEndian)
     if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")

@@ -16,7 +16,6 @@ import { type Abort, type Interface, type Method, type Parameters, pipesOf } fro
 import { type AnyChunk, type Element, isBytes } from "../Pipe.ts"
 import type { Outcome } from "../ServerCall.ts"
 import { RpcFault } from "../Status.ts"
-import type { Input, PipeCodec } from "./internal/pipeStream.ts"
 import * as Ndr from "./Ndr.ts"
 import { ndr20 as ndr20Id, type SyntaxId, type Writer } from "./Pdu.ts"
 
@@ -86,6 +85,37 @@ export interface MethodCodec {
   readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | undefined
   /** @internal The pipes of the method, in their order. */
   readonly pipes: ReadonlyArray<PipeCodec>
+}
+
+/**
+ * A pipe in a transfer syntax.
+ *
+ * @internal
+ */
+export interface PipeCodec {
+  /** Writes a chunk that is not empty. */
+  readonly write: (writer: Writer, chunk: AnyChunk) => Problem | undefined
+  /** Writes the empty chunk, which ends the pipe. */
+  readonly end: (writer: Writer) => void
+  /**
+   * Reads one thing from the stub, a count or what elements there are, and leaves the input behind it. Gives what elements it
+   * read, `more` where that needs more bytes, and `end` for the empty chunk.
+   */
+  readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end"
+}
+
+/**
+ * The bytes of the stub that were not read yet.
+ *
+ * @internal
+ */
+export interface PipeInput {
+  /** They begin where alignment counts from, or at a multiple of 8 bytes from there. */
+  bytes: Uint8Array
+  position: number
+  readonly littleEndian: boolean
+  /** What is left of the current chunk: elements, or bytes. */
+  remaining: number
 }
 
 /**
@@ -212,7 +242,7 @@ const writeBytes = (writer: Writer, bytes: Uint8Array): undefined => {
   writer.position += bytes.length
 }
 
-const readCount = (input: Input, at: number, littleEndian: boolean): "count" | "more" | "end" => {
+const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
   const { bytes } = input
   if (at + 4 > bytes.length) return "more"
   input.remaining = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, littleEndian)
@@ -220,7 +250,7 @@ const readCount = (input: Input, at: number, littleEndian: boolean): "count" | "
   return input.remaining === 0 ? "end" : "count"
 }
 
-const readBytes = (input: Input): Uint8Array | "more" => {
+const readBytes = (input: PipeInput): Uint8Array | "more" => {
   const { bytes, position, remaining } = input
   const part = bytes.subarray(position, position + remaining)
   if (part.length === 0) return "more"

@@ -2,32 +2,9 @@
  * Pipes on the wire: chunks in the stub of a message that is sent and received part by part.
  */
 import * as Effect from "effect/Effect"
-import type { AnyChunk, Buffer } from "../../Pipe.ts"
+import type { Buffer } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
-import type { Problem } from "../TransferSyntax.ts"
-
-/** A pipe in a transfer syntax. */
-export interface PipeCodec {
-  /** Writes a chunk that is not empty. */
-  readonly write: (writer: Pdu.Writer, chunk: AnyChunk) => Problem | undefined
-  /** Writes the empty chunk, which ends the pipe. */
-  readonly end: (writer: Pdu.Writer) => void
-  /**
-   * Reads one thing from the stub, a count or what elements there are, and leaves the input behind it. Gives what elements it
-   * read, `more` where that needs more bytes, and `end` for the empty chunk.
-   */
-  readonly read: (input: Input) => AnyChunk | Problem | "count" | "more" | "end"
-}
-
-/** The bytes of the stub that were not read yet. */
-export interface Input {
-  /** They begin where alignment counts from, or at a multiple of 8 bytes from there. */
-  bytes: Uint8Array
-  position: number
-  readonly littleEndian: boolean
-  /** What is left of the current chunk: elements, or bytes. */
-  remaining: number
-}
+import type { PipeCodec, PipeInput, Problem } from "../TransferSyntax.ts"
 
 // ----------------------------------------------------------------------------
 // sending
@@ -124,7 +101,7 @@ const readable = (buffer: Buffer): Effect.Effect<void> =>
 /** The pipes of a message, as it arrives. */
 export class IncomingPipes {
   private readonly pipes: ReadonlyArray<Piped>
-  private readonly input: Input
+  private readonly input: PipeInput
   private index = 0
 
   /** `offset`: how much of the stub was in front of the pipes. */
@@ -156,7 +133,7 @@ export class IncomingPipes {
   }
 
   /** What follows the pipes in the stub: the input from its position on. */
-  get rest(): Input {
+  get rest(): PipeInput {
     return this.input
   }
 
