@@ -23,7 +23,12 @@ export const makeInterface = ({ int, text }: Types) =>
     methods: {
       Sum: Interface.method({ inPipe: { numbers: int }, out: { sum: int }, aborts: [Interface.abort(39, Full)] }),
       Store: Interface.method({ in: { name: text }, inPipe: { content: Pipe.bytes }, out: { size: int } }),
-      Count: Interface.method({ in: { to: int }, outPipe: { numbers: int }, out: { said: text } }),
+      Count: Interface.method({
+        in: { to: int },
+        outPipe: { numbers: int },
+        out: { said: text },
+        aborts: [Interface.abort(39, Full)]
+      }),
       Load: Interface.method({ in: { size: int }, outPipe: { content: Pipe.bytes } }),
       Double: Interface.method({ inPipe: { numbers: int }, outPipe: { numbers: int } }),
       Several: Interface.method({ inPipe: { first: int, second: text }, outPipe: { third: int, fourth: text } }),
@@ -52,10 +57,13 @@ export const makeManager = (iface: IPipes, held: Queue.Queue<HeldCall>) =>
         Stream.runFold(() => 0, (size, { length }) => size + length),
         Effect.map((size) => ({ size }))
       ),
-    Count: ({ to }, call) =>
-      Effect.as(Stream.run(Stream.range(1, to), Pipe.toSink(ServerCall.outPipe(call, "numbers"))), {
-        said: `to ${to}`
-      }),
+    Count: ({ to }, call) => {
+      // Below zero it counts as far, and then aborts.
+      const numbers = to < 0
+        ? Stream.concat(Stream.rechunk(Stream.range(1, -to), 1), Stream.fail(new Full({ at: to })))
+        : Stream.range(1, to)
+      return Effect.as(Stream.run(numbers, Pipe.toSink(ServerCall.outPipe(call, "numbers"))), { said: `to ${to}` })
+    },
     Load: ({ size }, call) =>
       Stream.run(
         Stream.map(Stream.range(1, size / 1000), () => new Uint8Array(1000)),
@@ -388,6 +396,15 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           const error = yield* Effect.flip(Stream.run(Stream.make(1, -2, 3), Call.sink(binding, "Sum")))
           // Through NDR without its fields.
           assert.isTrue(error._tag === "Full" && (error.at === -2 || name.includes("NDR")))
+        }))
+
+      it.effect("a declared abort reaches a stream, at once or behind many elements", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          for (const to of [-1, -70, -5000]) {
+            const error = yield* Effect.flip(Stream.runDrain(Call.stream(binding, "Count", { to })))
+            assert.isTrue(error._tag === "Full" && (error.at === to || name.includes("NDR")))
+          }
         }))
 
       it.effect("a stream that fails cancels the call of its sink", () =>
