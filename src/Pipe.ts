@@ -296,7 +296,6 @@ export class Ends {
   /** Runs when all pipes are through. */
   onThrough: (() => void) | undefined = undefined
   private readonly drivers = new Set<Fiber.Fiber<unknown, unknown>>()
-  private readonly watchers = new Set<() => void>()
 
   constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<Buffer> = makeBuffers(pipes)) {
     this.buffers = buffers
@@ -320,27 +319,32 @@ export class Ends {
     if (before !== undefined && this.current === undefined) this.onThrough?.()
   }
 
-  /** Notes who uses the pipes. */
+  /** Notes who uses the pipes, or may yet do so. */
   drive(fiber: Fiber.Fiber<unknown, unknown>): void {
     if (this.drivers.has(fiber)) return
+    for (const driver of this.drivers) if (hasEnded(driver)) this.drivers.delete(driver)
     this.drivers.add(fiber)
-    fiber.addObserver(() => {
-      this.drivers.delete(fiber)
-      tell(this.watchers)
-    })
   }
 
-  /** Tells when the pipes are not through, and nobody but the one who waits has begun to use them and can go on. */
+  /** Tells when the pipes are not through, and none of the drivers but the one who waits can go on. */
   whenUndriven(waiting: Fiber.Fiber<unknown, unknown>, then: (error: PipeDisciplineError) => void): () => void {
+    let forget = () => {}
     const check = () => {
       if (this.current === undefined) return
-      for (const driver of this.drivers) if (driver !== waiting) return void this.watchers.add(check)
+      for (const driver of this.drivers) {
+        if (driver === waiting || hasEnded(driver)) continue
+        // Only while somebody waits: a fiber that drives many calls, one after another, would keep all of them.
+        forget = driver.addObserver(check)
+        return
+      }
       then(new PipeDisciplineError({ pipe: this.current.name }))
     }
     check()
-    return () => this.watchers.delete(check)
+    return () => forget()
   }
 }
+
+const hasEnded = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined
 
 /**
  * The pipes of a method in their order.
@@ -371,6 +375,34 @@ const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknow
  * call when that ends first.
  *
  * Windows: `RpcAsyncPush`, the `push` routine of a pipe.
+ *
+ * **Example** (Pushed by hand, by a routine)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Numbers = Interface.make("Numbers", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b12",
+ *   version: [1, 0],
+ *   methods: { Squares: Interface.method({ in: { to: Schema.Int }, outPipe: { squares: Schema.Int } }) }
+ * })
+ * const manager = Manager.make(Numbers, {
+ *   Squares: Effect.fnUntraced(function*({ to }, call) {
+ *     const squares = ServerCall.outPipe(call, "squares")
+ *     for (let n = 1; n <= to; n++) yield* Pipe.push(squares, [n * n])
+ *     yield* Pipe.end(squares)
+ *   })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const numbers = yield* Binding.local(server, Numbers)
+ *   return yield* Stream.runCollect(Call.stream(numbers, "Squares", { to: 3 })) // => [1, 4, 9]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pushing
  * @since 0.1.0
@@ -418,6 +450,35 @@ const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> =>
  *
  * Windows: pushing zero elements.
  *
+ * **Example** (Nothing more is to be added)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "numbers")), () => 0, (a, b) => a + b)
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const call = yield* Call.make(yield* Binding.local(server, Sums))
+ *   const adding = yield* Call.begin(call, "Add")
+ *   const numbers = Call.inPipe(adding, "numbers")
+ *   yield* Pipe.push(numbers, [1, 2])
+ *   yield* Pipe.end(numbers)
+ *   yield* Effect.flip(Pipe.push(numbers, [3])) // => PipeClosed
+ *   return yield* Call.join(adding) // => 3
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
  * @category pushing
  * @since 0.1.0
  */
@@ -439,6 +500,34 @@ export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClose
  * **Details**
  *
  * Where the stream fails the pipe is not ended: end the call, with `Call.cancel` or by the failure of the routine.
+ *
+ * **Example** (A stream that a routine gives)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Numbers = Interface.make("Numbers", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b12",
+ *   version: [1, 0],
+ *   methods: { Squares: Interface.method({ in: { to: Schema.Int }, outPipe: { squares: Schema.Int } }) }
+ * })
+ * const manager = Manager.make(Numbers, {
+ *   Squares: ({ to }, call) =>
+ *     Stream.range(1, to).pipe(
+ *       Stream.map((n) => n * n),
+ *       Stream.run(Pipe.toSink(ServerCall.outPipe(call, "squares")))
+ *     )
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const numbers = yield* Binding.local(server, Numbers)
+ *   return yield* Stream.runCollect(Call.stream(numbers, "Squares", { to: 3 })) // => [1, 4, 9]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pushing
  * @since 0.1.0
@@ -477,6 +566,37 @@ const drive = (self: Writer<any, any> | Reader<any, any>): Effect.Effect<void> =
  * of the call when that ends first. Dies with a `RangeError` for a `maximum` that is no positive integer.
  *
  * Windows: `RpcAsyncPull`, the `pull` routine of a pipe.
+ *
+ * **Example** (Pulled by hand, by a routine)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: Effect.fnUntraced(function*(_, call) {
+ *     const numbers = ServerCall.inPipe(call, "numbers")
+ *     let sum = 0
+ *     for (let chunk = yield* Pipe.pull(numbers, 100); chunk.length > 0; chunk = yield* Pipe.pull(numbers, 100)) {
+ *       for (const n of chunk) sum += n
+ *     }
+ *     return sum
+ *   })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Stream.run(Stream.range(1, 1000), Call.sink(sums, "Add")) // => 500500
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pulling
  * @since 0.1.0
@@ -530,6 +650,34 @@ const pullWith = <A>(
  * **Details**
  *
  * Fails as {@link pull} does.
+ *
+ * **Example** (A stream that a routine takes)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) =>
+ *     Pipe.toStream(ServerCall.inPipe(call, "numbers")).pipe(
+ *       Stream.filter((n) => n > 0),
+ *       Stream.runFold(() => 0, (a, b) => a + b)
+ *     )
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Stream.run(Stream.make(1, -2, 3), Call.sink(sums, "Add")) // => 4
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pulling
  * @since 0.1.0
