@@ -586,8 +586,9 @@ export const pending = <I extends Interface.Any>(
  * **Details**
  *
  * Fails with `WaitTimeout` when the `timeout` has passed, and the call goes on; a timeout of 0 tests the call, and
- * without one there is no limit. Fails with `CallComplete` when the call was finished already, and with
- * `InvalidAsyncHandle` when the call object is released, also while waiting.
+ * without one there is no limit. Fails with `CallComplete` when the call was finished already; with `InvalidAsyncHandle`
+ * when the call object is released, also while waiting; and with `PipeDisciplineError` when a pipe is not through and nobody
+ * else can drive it, see {@link inPipe}.
  *
  * Windows: `ISynchronize::Wait`, `WaitForSingleObject` on the event of an `RPC_ASYNC_STATE`.
  *
@@ -699,7 +700,8 @@ export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
  * **Details**
  *
  * Fails with the call's {@link Failure}; with `CallComplete` when the call was finished already, by whoever was first;
- * with `InvalidAsyncHandle` when the call object is released, also while waiting.
+ * with `InvalidAsyncHandle` when the call object is released, also while waiting; with `PipeDisciplineError` when a pipe is not
+ * through and nobody else can drive it, see {@link inPipe}.
  *
  * **Example** (A join that was interrupted consumes nothing)
  *
@@ -1410,13 +1412,17 @@ const needsOnePipe = ({ interface: { name }, name: method, pipes }: Operation, i
 const onlyEnd = (pending: PendingImpl): unknown => pending.pipes!.list[0]
 
 /**
- * Calls a method whose result is one out pipe, and gives it as a stream. When the stream is stopped before its end the call is
- * cancelled. The stream ends when the call does; out parameters are not among its elements.
+ * Calls a method that has one out pipe, and gives that as a stream. When the stream is stopped before its end the call is cancelled.
  *
  * **Details**
  *
- * Fails with the call's {@link Failure}, or with what {@link begin} fails with. For a method with more pipes use a call object and
- * {@link outPipe}.
+ * The stream ends when the call has ended. It has no place for out parameters, which are dropped: for them, and for a method with more
+ * pipes, use a call object and {@link outPipe}.
+ *
+ * Fails with the call's {@link Failure}, or with what {@link begin} fails with; with `BadStubData` also where the method does not have one
+ * out pipe and no other.
+ *
+ * Windows: a synchronous call with an out pipe.
  *
  * **Example** (The first numbers of many)
  *
@@ -1469,8 +1475,10 @@ export const stream: {
  *
  * **Details**
  *
- * Fails with the call's {@link Failure}, or with what {@link begin} fails with. For a method with more pipes use a call object and
- * {@link inPipe}.
+ * Fails with the call's {@link Failure}, or with what {@link begin} fails with; with `BadStubData` also where the method does not have one
+ * in pipe and no other. For a method with more pipes use a call object and {@link inPipe}.
+ *
+ * Windows: a synchronous call with an in pipe.
  *
  * **Example** (A sum of many numbers)
  *

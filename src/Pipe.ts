@@ -374,7 +374,7 @@ const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknow
  * Fails with `PipeClosed` when the pipe was ended, with `WrongPipeOrder` when it is another pipe's turn, and with the failure of the
  * call when that ends first.
  *
- * Windows: `RpcAsyncPush`, the `push` routine of a pipe.
+ * Windows: the `push` function of an asynchronous pipe; the `RpcSendComplete` that tells of room.
  *
  * **Example** (Pushed by hand, by a routine)
  *
@@ -565,7 +565,7 @@ const drive = (self: Writer<any, any> | Reader<any, any>): Effect.Effect<void> =
  * Fails with `PipeEmpty` when the end was pulled already, with `WrongPipeOrder` when it is another pipe's turn, and with the failure
  * of the call when that ends first. Dies with a `RangeError` for a `maximum` that is no positive integer.
  *
- * Windows: `RpcAsyncPull`, the `pull` routine of a pipe.
+ * Windows: the `pull` function of an asynchronous pipe; the `RpcReceiveComplete` that tells of data.
  *
  * **Example** (Pulled by hand, by a routine)
  *
