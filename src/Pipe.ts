@@ -16,7 +16,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import type * as Pull from "effect/Pull"
+import * as Pull from "effect/Pull"
 import type * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -296,6 +296,7 @@ export class Ends {
   /** Runs when all pipes are through. */
   onThrough: (() => void) | undefined = undefined
   private readonly drivers = new Set<Fiber.Fiber<unknown, unknown>>()
+  private readonly watchers = new Set<() => void>()
 
   constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<Buffer> = makeBuffers(pipes)) {
     this.buffers = buffers
@@ -311,6 +312,12 @@ export class Ends {
     if (this.current === undefined) return
     this.failure = failure
     for (const end of this.list) end.move("fail")
+    tell(this.watchers)
+  }
+
+  onFailure(watcher: () => void): () => void {
+    this.watchers.add(watcher)
+    return () => this.watchers.delete(watcher)
   }
 
   moved(): void {
@@ -499,7 +506,8 @@ export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClose
  *
  * **Details**
  *
- * Where the stream fails the pipe is not ended: end the call, with `Call.cancel` or by the failure of the routine.
+ * Where the stream fails the pipe is not ended: end the call, with `Call.cancel` or by the failure of the routine. Where the call ends first
+ * the stream is interrupted, even if it has nothing to push.
  *
  * **Example** (A stream that a routine gives)
  *
@@ -542,9 +550,23 @@ export const toSink = <C, E>(
         ? push(self, items[0] as C)
         : Effect.forEach(items, (item) => push(self, item as C), { discard: true })
       : push(self, items as C)
-  const sink = Sink.mapEffect(Sink.forEachArray(pushAll), () => end(self))
-  return Sink.unwrap(Effect.as(drive(self), sink)) as Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder>
+  return Sink.fromTransform((upstream: Pull.Pull<NonEmptyReadonlyArray<unknown>>) => {
+    const pushing = Effect.forever(Effect.flatMap(upstream, pushAll), { disableYield: true }).pipe(
+      Pull.catchDone(() => Effect.as(end(self), [undefined] as const))
+    )
+    // The stream may have nothing to push for long. Then nothing else would tell that the call has ended.
+    return Effect.andThen(drive(self), Effect.raceFirst(pushing, failed(toEnd(self)) as Effect.Effect<never, E>))
+  }) as Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder>
 }
+
+/** Waits for the call to end before the pipe. */
+const failed = (end: End): Effect.Effect<never, unknown> =>
+  Effect.callback((resume) => {
+    const { ends } = end
+    if (end.state === State.failed) return resume(Effect.fail(ends.failure))
+    const forget = ends.onFailure(() => resume(Effect.fail(ends.failure)))
+    return Effect.sync(forget)
+  })
 
 /** Notes that the fiber uses the pipe, before it has pushed or pulled for the first time. */
 const drive = (self: Writer<any, any> | Reader<any, any>): Effect.Effect<void> =>

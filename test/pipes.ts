@@ -398,6 +398,19 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
             yield* settle
             assert.strictEqual(yield* tag(Pipe.pull(there.numbers)), expected.server)
           }))
+
+        it.effect(`${name}, while a sink waits for its stream`, () =>
+          Effect.gen(function* () {
+            const held = yield* hold(world)
+            const interrupted = yield* Deferred.make<void>()
+            const slow = Stream.fromEffect(
+              Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+            )
+            const sinking = yield* suspends(Effect.flip(Stream.run(slow, Pipe.toSink(held.client.numbers))))
+            yield* deed(held)
+            assert.strictEqual((yield* Fiber.join(sinking))._tag, expected.client)
+            yield* Deferred.await(interrupted)
+          }))
       }
 
       ends("an abortive cancel", ({ pending }) => Call.cancel(pending, { timeout: 0 }), {
