@@ -269,6 +269,13 @@ export declare namespace Method {
  * @since 0.1.0
  */
 export const method: {
+  // The general form last: of what no form takes it tells best what is wrong.
+  <const In extends Fields | Parameters = Schema.Void>(options: {
+    readonly in?: In
+    readonly opnum?: number
+    readonly idempotent?: boolean
+    readonly maybe: true
+  }): Method<ToSchema<In>, Schema.Void, never>
   <
     const In extends Fields | Parameters = Schema.Void,
     const Out extends Fields | Parameters = Schema.Void,
@@ -285,12 +292,6 @@ export const method: {
     readonly inPipe?: InPipe
     readonly outPipe?: OutPipe
   }): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>, Given<InPipe>, Given<OutPipe>>
-  <const In extends Fields | Parameters = Schema.Void>(options: {
-    readonly in?: In
-    readonly opnum?: number
-    readonly idempotent?: boolean
-    readonly maybe: true
-  }): Method<ToSchema<In>, Schema.Void, never>
 } = (options: {
   readonly in?: Fields | Parameters
   readonly out?: Fields | Parameters

@@ -651,7 +651,7 @@ const PipeDisciplineErrorBase: Schema.Class<
  *
  * **Details**
  *
- * On the client it fails `Call.finish`, and `Call.wait` and `Call.join` when nobody drives the pipe; the call goes on. On the
+ * On the client it fails `Call.finish`, and `Call.wait` and `Call.join` when nobody else can drive the pipe; the call goes on. On the
  * server it fails `ServerCall.complete`; the client's call then ends with this error too, without out parameters.
  *
  * Windows: 1917 `RPC_X_PIPE_DISCIPLINE_ERROR`; the fault 0x1C000017.
@@ -666,7 +666,7 @@ export class PipeDisciplineError extends PipeDisciplineErrorBase {
   }
   /** What happened, in a sentence for people. */
   override get message(): string {
-    return `Pipe ${this.pipe} is not through: push or pull it to its end first.`
+    return `Pipe ${this.pipe} is not through: its writer has to end it, and its reader to pull that end, before the call is completed.`
   }
 }
 

@@ -73,7 +73,7 @@ export interface Association {
  *   does. Where a connection can't carry several calls at once, a causal association has one call in progress at a time, and
  *   another one uses several connections.
  * - `maximumConnections`: how many, where one can't carry several calls; by default 8. Those that were not used for 10 seconds
- *   are closed, except one.
+ *   are closed, except one. So many more are for calls with pipes, each of which has one to itself; further calls wait in `begin`.
  * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
  * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
  * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.

@@ -721,12 +721,15 @@ class ServerConnection implements Origin {
       else this.sendFault(call, status.cancelled, error instanceof CallCancelled && error.didNotExecute)
       return undefined
     }
-    // Behind pipes there is no place for fields.
-    if (codec.writeAbort !== undefined && call.response === undefined) {
-      Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
-      const problem = attempt(() => codec.writeAbort!(this.endpoint.writer, abort, error!))
-      if (problem === undefined) return this.endReply()
-      Pdu.discardMessage(this.endpoint.writer)
+    if (codec.writeAbort !== undefined) {
+      const write = (writer: Pdu.Writer) => attempt(() => codec.writeAbort!(writer, abort, error!))
+      if (call.response !== undefined) {
+        if (call.response.send(write, true) === undefined) return undefined
+      } else {
+        Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
+        if (write(this.endpoint.writer) === undefined) return this.endReply()
+        Pdu.discardMessage(this.endpoint.writer)
+      }
     }
     this.sendFault(call, abort.code, false)
     return undefined
