@@ -22,7 +22,8 @@ export class OutgoingStub {
   private isFirst = true
   /** Its last part was sent. */
   isWhole = false
-  private isCut = false
+  /** Nothing more flows through its pipes. */
+  isCut = false
 
   constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: () => void) {
     this.writer = writer
@@ -31,14 +32,8 @@ export class OutgoingStub {
     this.flush = flush
   }
 
-  /** Sends nothing more, also where who pushes cuts it just when there is room. */
-  cut(): void {
-    this.isCut = true
-  }
-
   /** Sends the next part of the stub. */
   send(write: (writer: Pdu.Writer) => Problem | undefined, isLast: boolean): Problem | undefined {
-    if (this.isCut) return undefined
     const { writer } = this
     this.begin()
     // Alignment counts from the start of the whole stub.
@@ -81,7 +76,8 @@ export const sendPipes = <E>(
         yield* readable(buffer)
         yield* room
         const chunks = buffer.takeAll()
-        // Taking may have let the writer push more.
+        // Taking may have let the writer push more, or end the call.
+        if (stub.isCut) return undefined
         ended = buffer.ended && buffer.isEmpty
         const problem = stub.send((writer) => {
           for (const chunk of chunks) {
@@ -161,7 +157,9 @@ export class IncomingPipes {
       if (read === "more") return undefined
       if (buffer.isEmpty) this.held = 0
       this.held += this.input.position - position
-      if (read === "end") {
+      if (read === "broken") {
+        this.index = this.pipes.length
+      } else if (read === "end") {
         buffer.end()
         this.index++
       } else if (read !== "count") {
