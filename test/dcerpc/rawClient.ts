@@ -350,6 +350,8 @@ export interface Tables {
     readonly contexts: ReadonlyMap<number, unknown>
     /** The request of which not all fragments have arrived. */
     readonly open: { readonly buffer: Uint8Array } | undefined
+    /** Set where it need not end before it is dispatched or refused. */
+    readonly early: unknown
     readonly outbox: Transport.Outbox
   }>
   readonly groups: ReadonlyMap<number, unknown>
@@ -422,7 +424,7 @@ const makeFlowManager = (
     Count: ({ to }, call) =>
       Effect.gen(function* () {
         const numbers = outPipe(call, "numbers")
-        const all = Array.from({ length: to }, (_, i) => i + 1)
+        const all = Array.from({ length: Math.min(to, 0xffff) }, (_, i) => i + 1)
         yield* Pipe.push(numbers, all.slice(0, 3))
         yield* Pipe.push(numbers, all.slice(3))
         yield* Pipe.end(numbers)
