@@ -665,7 +665,8 @@ class ClientConnection {
   }
 
   private closeIdle(): void {
-    if (!this.used && this.isFree && this.association.usable > (this.forPipes ? 0 : 1)) this.association.close(this)
+    const { kept, usable } = this.association
+    if (!this.used && this.isFree && (this.forPipes ? kept : usable) > 1) this.association.close(this)
     this.used = false
   }
 
@@ -996,6 +997,13 @@ class AssociationImpl implements Association {
     let usable = 0
     for (const { forPipes, retired } of this.connections) if (!retired && !forPipes) usable++
     return usable
+  }
+
+  /** Those that keep the association alive. */
+  get kept(): number {
+    let kept = 0
+    for (const { retired } of this.connections) if (!retired) kept++
+    return kept
   }
 
   /** Waits for room, agrees on one more interface, makes one more connection, or waits until one is free. */
