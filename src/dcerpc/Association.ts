@@ -68,7 +68,7 @@ export interface Options extends Binding.Options {
 // a call
 // ----------------------------------------------------------------------------
 
-const transportError = (status: 1722 | 1726, detail: string): RpcTransportError =>
+const transportError = (status: RpcTransportError["status"], detail: string): RpcTransportError =>
   new RpcTransportError({ status, detail })
 
 /** A call on a connection, from its request to its reply. */
@@ -84,10 +84,13 @@ class SentCall implements Binding.Remote {
   readonly earlier: SentCall | undefined
   /** When it has to be over, in milliseconds of the clock. */
   readonly deadline: number
-  /** Where its request ends in what was sent on the connection. */
+  /** Where its request begins and ends in what was sent on the connection. */
+  begin = 0
   end = 0
   cancelled = false
-  /** Its connection was lost when the server may have had the whole request. */
+  /** Its connection was lost when something of the request may have left. */
+  mayHaveBegun = false
+  /** Its connection was lost when the server may have had the whole request, without which it runs nothing. */
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
@@ -125,8 +128,10 @@ class SentCall implements Binding.Remote {
   /** The connection was lost: what certainly did not run, and what may run twice, is sent once more. */
   lose(detail: string): void {
     const { connection: { association, outbox }, earlier } = this
-    this.mayHaveRun = earlier?.mayHaveRun === true || !outbox.isStoppedUnsafe() || outbox.handedUnsafe() >= this.end
-    const error = transportError(this.mayHaveRun ? 1726 : 1722, detail)
+    const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
+    this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
+    this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
+    const error = transportError(this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail)
     const again = earlier === undefined && !this.cancelled && association.open &&
       (!this.mayHaveRun || this.call.operation.method.idempotent)
     if (again) association.resend(new Resend(this, error))
@@ -268,6 +273,7 @@ class ClientConnection {
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
     this.used = true
+    sent.begin = this.outbox.sentUnsafe()
     this.flush()
     sent.end = this.outbox.sentUnsafe()
     return undefined
@@ -820,7 +826,8 @@ const providerReasons: { readonly [reason: number]: string } = {
  * connections are closed; calls in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
- * idempotent. Otherwise it ends with 1726.
+ * idempotent. Where that is not so, or is of no use, it ends with 1722 if nothing of its request was sent, with 1727 if only a part
+ * was, which no server executes, and with 1726 if all of it was.
  *
  * Windows: `RpcBindingFromStringBinding`.
  *
