@@ -6,7 +6,7 @@ import { open, readdir, readFile, realpath, stat } from "node:fs/promises"
 import { join, relative, resolve, sep } from "node:path"
 import process from "node:process"
 import { parseArgs } from "node:util"
-import { Console, Effect, FiberSet, Layer, Option, type Scope } from "effect"
+import { Console, Effect, FiberSet, Option } from "effect"
 import { Manager, Server } from "@callisto/rpc"
 import { Endpoint, StringBinding, Transport } from "@callisto/rpc/dcerpc"
 import * as NodeTransport from "@callisto/rpc/node"
@@ -124,36 +124,25 @@ declare const Deno: {
   upgradeWebSocket(request: Request): { readonly response: Response; readonly socket: WebSocket }
 }
 
-const listenWebSocket = <R>(
-  binding: StringBinding.StringBinding,
-  handler: (connection: Transport.Connection) => Effect.Effect<unknown, never, R>
-) =>
+const acceptWebSockets = (endpoint: Endpoint.Endpoint, hostname: string, port: number) =>
   Effect.gen(function* () {
-    const run = yield* FiberSet.makeRuntime<Exclude<R, Scope.Scope>>()
-    const server = Deno.serve(
-      { hostname: binding.address, port: Number(binding.endpoint), onListen: () => {} },
-      (request, { remoteAddr }) => {
-        if (request.headers.get("upgrade") !== "websocket") return new Response("WebSockets only", { status: 426 })
-        const { response, socket } = Deno.upgradeWebSocket(request)
-        const peer = `ncacn_ws:${remoteAddr.hostname}[${remoteAddr.port}]`
-        run(Effect.scoped(Effect.flatMap(Transport.fromWebSocket(socket, { peer }), handler)))
-        return response
-      }
+    const run = yield* FiberSet.makeRuntime()
+    const serve = (socket: WebSocket, peer: string) =>
+      Effect.scoped(
+        Effect.flatMap(Transport.fromWebSocket(socket, { peer }), (connection) => Endpoint.handle(endpoint, connection))
+      )
+    const accept = (request: Request, { remoteAddr }: { remoteAddr: { hostname: string; port: number } }) => {
+      if (request.headers.get("upgrade") !== "websocket") return new Response("WebSockets only", { status: 426 })
+      const { response, socket } = Deno.upgradeWebSocket(request)
+      run(Effect.ignore(serve(socket, `ncacn_ws:${remoteAddr.hostname}[${remoteAddr.port}]`)))
+      return response
+    }
+    const server = yield* Effect.acquireRelease(
+      Effect.sync(() => Deno.serve({ hostname, port, onListen: () => {} }, accept)),
+      (server) => Effect.sync(() => void server.shutdown())
     )
-    const stop = Effect.sync(() => void server.shutdown())
-    yield* Effect.addFinalizer(() => stop)
-    return { address: { ...binding, endpoint: String(server.addr.port) }, stop }
+    return server.addr.port
   })
-
-/** The transport of Deno, Bun and Node, which listens for WebSockets too. */
-const transport = Layer.effect(
-  Transport.Transport,
-  Effect.map(Transport.Transport, (transport): Transport.Transport => ({
-    ...transport,
-    listen: (binding, handler) =>
-      binding.protocol === "ncacn_ws" ? listenWebSocket(binding, handler) : transport.listen(binding, handler)
-  }))
-).pipe(Layer.provide(NodeTransport.layer))
 
 // ----------------------------------------------------------------------------
 // the program
@@ -165,15 +154,15 @@ const stopSignal = Effect.callback<void>((resume) => {
 })
 
 const program = Effect.gen(function* () {
-  const server = yield* Server.make([manager])
-  const bindings = [`ncacn_ip_tcp:${values.host}[${values.port}]`]
-  if (process.versions["deno"] !== undefined) bindings.push(`ncacn_ws:${values.host}[${values["web-port"]}]`)
-  for (const binding of bindings) {
-    const { address } = yield* Endpoint.serve(server, binding)
-    yield* Console.log(`listening ${StringBinding.print(address)}`)
+  const endpoint = yield* Endpoint.make(yield* Server.make([manager]))
+  const { address } = yield* Endpoint.listen(endpoint, `ncacn_ip_tcp:${values.host}[${values.port}]`)
+  yield* Console.log(`listening ${StringBinding.print(address)}`)
+  if (process.versions["deno"] !== undefined) {
+    const port = yield* acceptWebSockets(endpoint, values.host, Number(values["web-port"]))
+    yield* Console.log(`listening ncacn_ws:${values.host}[${port}]`)
   }
   yield* stopSignal
-}).pipe(Effect.scoped, Effect.provide(transport))
+}).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
 const main = Effect.catch(program, ({ message }) =>
   Effect.sync(() => {

@@ -30,6 +30,7 @@ import {
 } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
+import { Ends, isBytes } from "./Pipe.ts"
 import * as Server from "./Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "./ServerCall.ts"
 import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
@@ -72,6 +73,8 @@ export interface Outgoing extends Client {
   readonly operation: Operation
   /** The span of the call, where somebody traces it. */
   readonly span: Tracer.Span | undefined
+  /** @internal The ends of the call's pipes on this side. */
+  readonly pipes: Ends | undefined
   /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
   remote: Remote | undefined
 }
@@ -305,6 +308,9 @@ class LocalChannel implements Channel, Origin {
       call.reply(Exit.fail(new RpcFault({ code: 0x1c010002, didNotExecute: true })))
       return undefined
     }
+    if (dispatch.operation !== call.operation && !samePipes(dispatch.operation, call.operation)) {
+      return Effect.fail(badInput(call.operation, "the server describes its pipes in another way"))
+    }
     let client: Client = call
     const crossing = this.crossings?.[call.operation.name]
     if (crossing !== undefined) {
@@ -341,6 +347,8 @@ class LocalChannel implements Channel, Origin {
 
   private dispatch(dispatch: Dispatch, client: Client, call: Outgoing, input: unknown): void {
     const serverCall = new ServerCallImpl(dispatch, client, this, this.object)
+    const { pipes } = dispatch.operation
+    if (pipes !== undefined) serverCall.pipes = new Ends(pipes, false, call.pipes!.buffers)
     call.remote = serverCall
     this.server.run(serverCall, input, call.span)
   }
@@ -404,6 +412,12 @@ const makeChecks = (ours: Method.Any, theirs: Method.Any): Checks => {
     received: makeCheck(ours.out)
   }
 }
+
+const samePipes = ({ pipes: ours = [] }: Operation, { pipes: theirs = [] }: Operation): boolean =>
+  ours.length === theirs.length &&
+  ours.every(({ element, isIn }, index) =>
+    theirs[index]!.isIn === isIn && isBytes(theirs[index]!.element) === isBytes(element)
+  )
 
 const badInput = ({ interface: { name }, name: method }: Operation, problem: string): BadStubData =>
   new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })

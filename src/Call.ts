@@ -21,6 +21,7 @@ import * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
@@ -29,6 +30,7 @@ import { Client as State, type ClientRow, clientTable, type Refusal } from "./Ca
 import type { Interface, Method, Operation } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
+import * as Pipe from "./Pipe.ts"
 import type { Outcome } from "./ServerCall.ts"
 import {
   type BadStubData,
@@ -39,6 +41,8 @@ import {
   cancelled,
   InvalidAsyncHandle,
   NoInterface,
+  PipeDisciplineError,
+  type PipeError,
   type RpcFault,
   type RpcTransportError,
   type WaitTimeout
@@ -97,6 +101,10 @@ export interface Pending<in out I extends Interface.Any, in out K extends keyof 
 export declare namespace Pending {
   /** The evidence of a call of any method. */
   export type Any = Pending<any, any>
+  /** What refuses a wait for the call: also its pipes, where the method has some. */
+  export type Refusal<P extends Any> = P extends Pending<infer I, infer K>
+    ? CallComplete | InvalidAsyncHandle | Method.IfPipes<I["methods"][K], PipeDisciplineError>
+    : never
 }
 
 /**
@@ -106,7 +114,12 @@ export declare namespace Pending {
  * @category models
  * @since 0.1.0
  */
-export type Failure<M extends Method.Any> = Method.Abort<M> | RpcFault | CallCancelled | RpcTransportError
+export type Failure<M extends Method.Any> =
+  | Method.Abort<M>
+  | RpcFault
+  | CallCancelled
+  | RpcTransportError
+  | Method.IfPipes<M, PipeError>
 
 /**
  * What a call object is doing. `kind` says how a completed call ended: `replied`, `aborted`, `cancelled` or `lost`.
@@ -133,6 +146,9 @@ export interface Completion<out T, out P> {
 }
 
 type MethodName<I extends Interface.Any> = Interface.MethodName<I>
+
+/** A method without pipes. */
+type Unpiped<M extends Method.Any> = [Method.IfPipes<M, unknown>] extends [never] ? unknown : never
 
 /** A union of keys would give evidence of no method in particular. */
 type Single<K> = [K] extends [Types.UnionToIntersection<K>] ? unknown : never
@@ -167,11 +183,13 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   outcome: Outcome | undefined = undefined
   cancelling: { deadline: number; timer: Fiber.Fiber<void> | undefined } | undefined = undefined
   watch: Observability.Watch | undefined = undefined
+  readonly pipes: Pipe.Ends | undefined
 
   constructor(call: CallImpl<any>, operation: Operation) {
     super()
     this.call = call
     this.operation = operation
+    this.pipes = operation.pipes === undefined ? undefined : new Pipe.Ends(operation.pipes, true)
   }
 
   get span(): Tracer.Span | undefined {
@@ -179,8 +197,11 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   }
 
   reply(outcome: Outcome): undefined {
+    const { pipes } = this
+    // The out parameters come behind the pipes: they wait until those are pulled to their end.
+    if (pipes?.current !== undefined && outcome._tag === "Success") pipes.onThrough = () => complete(this, outcome)
     // A maybe call gets no reply at all.
-    if (!this.operation.method.maybe) complete(this, outcome)
+    else if (!this.operation.method.maybe) complete(this, outcome)
   }
 
   pollUnsafe(): boolean | CallComplete | InvalidAsyncHandle {
@@ -302,11 +323,23 @@ const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | unde
   pending.cancelling?.timer?.interruptUnsafe()
   pending.cancelling = undefined
   if (pending.watch !== undefined) pending.watch.end(outcome)
+  if (pending.pipes !== undefined) endPipes(pending.pipes, outcome)
+}
+
+/** What is pushed and pulled still fails as the call does. */
+const endPipes = (pipes: Pipe.Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
+  pipes.onThrough = undefined
+  const failure = outcome === undefined ? Option.none() : Exit.findErrorOption(outcome)
+  pipes.fail(Option.getOrElse(failure, () => refusal("InvalidAsyncHandle")))
 }
 
 /** Takes the result of a completed call: the object is idle again. */
 const take = (pending: PendingImpl): Outcome => {
   const { finish } = rowOf(pending)
+  const unfinished = pending.pipes?.current
+  if (finish === "CallPending" && unfinished !== undefined) {
+    return Exit.fail(new PipeDisciplineError({ pipe: unfinished.name }))
+  }
   if (finish !== "consumes") return Exit.fail(refusal(finish) as never)
   const { call, outcome } = pending
   move(call, "finish")
@@ -565,14 +598,21 @@ export const pending = <I extends Interface.Any>(
  * @since 0.1.0
  */
 export const wait: {
-  (): (self: Pending.Any) => Effect.Effect<void, CallComplete | InvalidAsyncHandle>
-  (timeout: Duration.Input): (self: Pending.Any) => Effect.Effect<void, WaitTimeout | CallComplete | InvalidAsyncHandle>
-  (self: Pending.Any): Effect.Effect<void, CallComplete | InvalidAsyncHandle>
-  (self: Pending.Any, timeout: Duration.Input): Effect.Effect<void, WaitTimeout | CallComplete | InvalidAsyncHandle>
+  (): <P extends Pending.Any>(self: P) => Effect.Effect<void, Pending.Refusal<P>>
+  (timeout: Duration.Input): <P extends Pending.Any>(self: P) => Effect.Effect<void, WaitTimeout | Pending.Refusal<P>>
+  <P extends Pending.Any>(self: P): Effect.Effect<void, Pending.Refusal<P>>
+  <P extends Pending.Any>(
+    self: P,
+    timeout: Duration.Input
+  ): Effect.Effect<void, WaitTimeout | Pending.Refusal<P>>
 } = dual(
   (args) => isPending(args[0]),
-  (self: Pending.Any, timeout?: Duration.Input): Effect.Effect<void, WaitTimeout | CallComplete | InvalidAsyncHandle> =>
-    withTimeout(awaitUnsafe(self), () => self.pollUnsafe() !== false, timeout)
+  (self: Pending.Any, timeout?: Duration.Input): Effect.Effect<void, unknown> => {
+    const pending = pendingImpl(self)
+    const { pipes } = pending
+    const waiting = pipes === undefined ? awaitUnsafe(self) : waitDriven(pending, pipes, () => Effect.void)
+    return withTimeout(waiting, () => self.pollUnsafe() !== false, timeout)
+  }
 ) as never
 
 /**
@@ -671,8 +711,38 @@ export const join = <I extends Interface.Any, K extends keyof I["methods"]>(
 ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | CallComplete | InvalidAsyncHandle> =>
   Effect.suspend(() => {
     const pending = pendingImpl(self)
-    return rowOf(pending).join === "consumes" ? take(pending) : waitAndTake(pending)
+    if (rowOf(pending).join === "consumes") return take(pending)
+    const { pipes } = pending
+    return pipes === undefined ? waitAndTake(pending) : waitDriven(pending, pipes, () => take(pending))
   }) as never
+
+/** Waits for a call with pipes, as long as there is somebody to drive them. */
+const waitDriven = (
+  pending: PendingImpl,
+  pipes: Pipe.Ends,
+  then: () => Effect.Effect<unknown, unknown>
+): Effect.Effect<unknown, unknown> => {
+  const waitFor = (fiber: Fiber.Fiber<unknown, unknown>) =>
+    Effect.callback<unknown, unknown>((resume) => {
+      const polled = pending.pollUnsafe()
+      if (polled !== false) return resume(polled === true ? then() : Effect.fail(polled))
+      const waiter = (refusal: InvalidAsyncHandle | undefined) => {
+        forget()
+        resume(refusal === undefined ? Effect.suspend(then) : Effect.fail(refusal))
+      }
+      pending.addWaiterUnsafe(waiter)
+      const forget = pipes.whenUndriven(fiber, (error) => {
+        pending.removeWaiterUnsafe(waiter)
+        resume(Effect.fail(error))
+      })
+      return Effect.sync(() => {
+        pending.removeWaiterUnsafe(waiter)
+        forget()
+      })
+    })
+  // A fiber that was just forked to drive them has begun to.
+  return Effect.andThen(Effect.yieldNow, Effect.withFiber(waitFor))
+}
 
 const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
   Effect.callback((resume) => {
@@ -773,10 +843,12 @@ const requestCancel = (
   pending.watch?.cancel("cancel", { timeout: millis })
   if (cancel === "issues") move(call, "cancel")
 
-  if (millis <= 0) {
+  // Where the server has answered already and only the pipes were missing, nobody is left to wait for.
+  if (millis <= 0 || pending.pipes?.onThrough !== undefined) {
     giveUp(pending, cancel === "issues")
     return Effect.void
   }
+  if (pending.pipes !== undefined) endPipes(pending.pipes, Exit.fail(cancelled(false)))
   pending.cancelling?.timer?.interruptUnsafe()
   pending.cancelling = { deadline, timer: undefined }
   if (cancel === "issues") remote?.cancel()
@@ -1058,7 +1130,7 @@ const whenComplete = (
  *
  * `cancelTimeout` is how long an interruption waits for the server's answer, see {@link cancel}; the default is that of
  * the binding. The effect ends when the call is over for the client: where the object has disabled cancellation, an
- * interruption waits for the call.
+ * interruption waits for the call. A method that has pipes is called with {@link stream}, {@link sink} or a call object.
  *
  * Fails with the call's {@link Failure}, or with what {@link begin} fails with.
  *
@@ -1096,7 +1168,7 @@ const whenComplete = (
 export const invoke: {
   <I extends Interface.Any, const K extends MethodName<I>>(
     binding: Binding<I>,
-    method: K & Single<K>,
+    method: K & Single<K> & Unpiped<I["methods"][K]>,
     ...args: [...input: Method.Args<I["methods"][K]>, options?: { readonly cancelTimeout?: Duration.Input }]
   ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | BadStubData>
 } = (
@@ -1109,6 +1181,7 @@ export const invoke: {
     const { interface: iface } = binding as Binding<Interface.Any>
     const operation = iface.operations[method]
     if (operation?.interface !== iface) return resume(noSuchMethod(iface, method))
+    if (operation.pipes !== undefined) return resume(needsPipes(operation))
     const [input, options] = operation.takesInput ? args : [undefined, args[0]]
     const pending = new PendingImpl(new CallImpl(binding as Binding<Interface.Any>, undefined), operation)
     const issuing = issue(pending, input, Fiber.getCurrent()!)
@@ -1127,6 +1200,11 @@ export const invoke: {
     )
   })
 
+const needsPipes = ({ interface: { name }, name: method }: Operation): Effect.Effect<never, BadStubData> =>
+  Effect.fail(
+    new Status.BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` })
+  )
+
 const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
   Effect.callback((resume) => {
     if (pending.outcome !== undefined) return resume(pending.outcome)
@@ -1144,3 +1222,263 @@ const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined
       Effect.ignore(awaitOutcome(pending))
     )
   })
+
+// ----------------------------------------------------------------------------
+// pipes
+// ----------------------------------------------------------------------------
+
+/**
+ * What the operations of a call's pipe fail with when the call ends first: its {@link Failure}, or `InvalidAsyncHandle` when the call
+ * object is released.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export type PipeFailure<M extends Method.Any> = Failure<M> | InvalidAsyncHandle
+
+const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
+  const { operation, pipes } = pendingImpl(self)
+  const end = operation.pipes === undefined ? undefined : pipes?.get(operation.pipes, name, isIn)
+  if (end !== undefined) return end
+  const direction = isIn ? "in" : "out"
+  throw new TypeError(`${operation.interface.name}.${operation.name} has no ${direction} pipe ${JSON.stringify(name)}.`)
+}
+
+/**
+ * The in pipe of that name, to be pushed. A method that takes nothing but one pipe is called simplest with {@link sink}.
+ *
+ * **Details**
+ *
+ * While pipes are not through, `finish` fails with `PipeDisciplineError`, and so do `wait` and `join` when nobody drives them:
+ * no other fiber that still runs has pushed or pulled. Fork who drives them before you wait. Throws a `TypeError` where the method
+ * has no such pipe.
+ *
+ * **Example** (Pushed by hand)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "numbers")), () => 0, (a, b) => a + b)
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const call = yield* Call.make(yield* Binding.local(server, Sums))
+ *
+ *   const adding = yield* Call.begin(call, "Add")
+ *   const numbers = Call.inPipe(adding, "numbers")
+ *   yield* Pipe.push(numbers, [1, 2])
+ *   yield* Pipe.push(numbers, [3])
+ *   yield* Pipe.end(numbers)
+ *   return yield* Call.join(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const inPipe = <
+  I extends Interface.Any,
+  K extends keyof I["methods"],
+  const Name extends keyof Method.InPipe<I["methods"][K]>
+>(
+  self: Pending<I, K>,
+  name: Name
+): Pipe.Writer<Method.InPipe<I["methods"][K]>[Name], PipeFailure<I["methods"][K]>> =>
+  pipeEnd(self, name as string, true) as never
+
+/**
+ * The out pipe of that name, to be pulled when all in pipes are through. A method that gives nothing but one pipe is called simplest
+ * with {@link stream}.
+ *
+ * **Details**
+ *
+ * As for {@link inPipe}.
+ *
+ * **Example** (Pulled by hand)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Numbers = Interface.make("Numbers", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b12",
+ *   version: [1, 0],
+ *   methods: { Count: Interface.method({ in: { to: Schema.Int }, outPipe: { numbers: Schema.Int } }) }
+ * })
+ * const manager = Manager.make(Numbers, {
+ *   Count: ({ to }, call) => Stream.run(Stream.range(1, to), Pipe.toSink(ServerCall.outPipe(call, "numbers")))
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const call = yield* Call.make(yield* Binding.local(server, Numbers))
+ *
+ *   const counting = yield* Call.begin(call, "Count", { to: 3 })
+ *   const numbers = Call.outPipe(counting, "numbers")
+ *   yield* Pipe.pull(numbers, 2) // => [1, 2]
+ *   yield* Pipe.pull(numbers, 2) // => [3]
+ *   yield* Pipe.pull(numbers, 2) // => [], the end
+ *   return yield* Call.join(counting)
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const outPipe = <
+  I extends Interface.Any,
+  K extends keyof I["methods"],
+  const Name extends keyof Method.OutPipe<I["methods"][K]>
+>(
+  self: Pending<I, K>,
+  name: Name
+): Pipe.Reader<Method.OutPipe<I["methods"][K]>[Name], PipeFailure<I["methods"][K]>> =>
+  pipeEnd(self, name as string, false) as never
+
+/** The name of the one pipe of a method, in one direction; nothing where it has more or none. */
+type OnePipe<P, Other> = [keyof Other] extends [never] ? keyof P & string & Single<keyof P> : never
+
+/** Begins a call that is cancelled when the scope closes before it has ended. */
+const beginScoped = (
+  binding: Binding.Any,
+  method: string,
+  input: unknown
+): Effect.Effect<PendingImpl, BeginError, Scope.Scope> =>
+  Effect.acquireRelease(
+    beginCall(new CallImpl(binding as Binding<Interface.Any>, undefined), method, input),
+    (pending) => abandon(pending, undefined),
+    { interruptible: true }
+  )
+
+/**
+ * Calls a method whose result is one out pipe, and gives it as a stream. When the stream is stopped before its end the call is
+ * cancelled. The stream ends when the call does; out parameters are not among its elements.
+ *
+ * **Details**
+ *
+ * Fails with the call's {@link Failure}, or with what {@link begin} fails with. For a method with more pipes use a call object and
+ * {@link outPipe}.
+ *
+ * **Example** (The first numbers of many)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Numbers = Interface.make("Numbers", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b12",
+ *   version: [1, 0],
+ *   methods: { Count: Interface.method({ outPipe: { numbers: Schema.Int } }) }
+ * })
+ * const manager = Manager.make(Numbers, {
+ *   Count: (_, call) =>
+ *     Stream.run(Stream.iterate(1, (n) => n + 1), Pipe.toSink(ServerCall.outPipe(call, "numbers")))
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const numbers = yield* Binding.local(server, Numbers)
+ *   return yield* Call.stream(numbers, "Count").pipe(Stream.take(3), Stream.runCollect) // => [1, 2, 3]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const stream: {
+  <I extends Interface.Any, const K extends MethodName<I>>(
+    binding: Binding<I>,
+    method: K & Single<K>,
+    ...input: Method.Args<I["methods"][K]>
+  ): Stream.Stream<
+    Pipe.Item<
+      Method.OutPipe<I["methods"][K]>[OnePipe<Method.OutPipe<I["methods"][K]>, Method.InPipe<I["methods"][K]>>]
+    >,
+    Failure<I["methods"][K]> | BadStubData
+  >
+} = ((binding: Binding.Any, method: string, input?: unknown) =>
+  Stream.unwrap(
+    Effect.map(beginScoped(binding, method, input), (pending) => {
+      const [pipe] = onePipe(pending.operation, false)
+      const joined = Stream.drain(Stream.fromEffect(join(pending as Pending.Any)))
+      return Stream.concat(Pipe.toStream(pipeEnd(pending, pipe, false) as Pipe.Reader<unknown, never>), joined)
+    })
+  )) as never
+
+/**
+ * Calls a method that takes one in pipe, as a sink for a stream: what the stream carries goes through the pipe, and the result is
+ * that of the call. When the stream fails or is stopped the call is cancelled.
+ *
+ * **Details**
+ *
+ * Fails with the call's {@link Failure}, or with what {@link begin} fails with. For a method with more pipes use a call object and
+ * {@link inPipe}.
+ *
+ * **Example** (A sum of many numbers)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "numbers")), () => 0, (a, b) => a + b)
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Stream.run(Stream.range(1, 100), Call.sink(sums, "Add")) // => 5050
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const sink: {
+  <I extends Interface.Any, const K extends MethodName<I>>(
+    binding: Binding<I>,
+    method: K & Single<K>,
+    ...input: Method.Args<I["methods"][K]>
+  ): Sink.Sink<
+    Method.Out<I["methods"][K]>,
+    Pipe.Item<
+      Method.InPipe<I["methods"][K]>[OnePipe<Method.InPipe<I["methods"][K]>, Method.OutPipe<I["methods"][K]>>]
+    >,
+    never,
+    Failure<I["methods"][K]> | BadStubData
+  >
+} = ((binding: Binding.Any, method: string, input?: unknown) =>
+  Sink.unwrap(
+    Effect.map(beginScoped(binding, method, input), (pending) => {
+      const [pipe] = onePipe(pending.operation, true)
+      const pushed = Pipe.toSink(pipeEnd(pending, pipe, true) as Pipe.Writer<never, never>)
+      return Sink.mapEffect(pushed, () => join(pending as Pending.Any))
+    })
+  )) as never
+
+const onePipe = ({ interface: iface, name, pipes = [] }: Operation, isIn: boolean): readonly [string] => {
+  const [pipe, ...others] = pipes
+  if (pipe?.isIn === isIn && others.length === 0) return [pipe.name]
+  throw new TypeError(`${iface.name}.${name} does not have one ${isIn ? "in" : "out"} pipe and no other.`)
+}

@@ -300,3 +300,125 @@ export const serverTable: readonly [ServerRow, ServerRow, ServerRow] = [
     next: {}
   }
 ]
+
+// ----------------------------------------------------------------------------
+// pipes
+// ----------------------------------------------------------------------------
+
+/**
+ * What can be refused by the state of a pipe. Each is the tag of the error in `Status` that the operation fails with.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export type PipeRefusal = "PipeClosed" | "PipeEmpty"
+
+/**
+ * The states of one end of a pipe: `open`, `ended` (the empty chunk went through it), `failed` (its call ended first).
+ *
+ * **Example** (The states by name)
+ *
+ * ```ts
+ * import { CallState } from "@callisto/rpc"
+ *
+ * CallState.Pipe.ended // => 1
+ * CallState.pushTable[CallState.Pipe.ended].push // => "PipeClosed", the error that refuses it
+ * ```
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const Pipe: {
+  readonly open: 0
+  readonly ended: 1
+  readonly failed: 2
+} = { open: 0, ended: 1, failed: 2 }
+
+/**
+ * The state of an end of a pipe: the index of its row in {@link pushTable} or {@link pullTable}.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export type Pipe = 0 | 1 | 2
+
+/**
+ * One row of the table of pushing ends: in pipes on the client, out pipes on the server.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export interface PushRow {
+  /** The name of the state. */
+  readonly state: keyof typeof Pipe
+  /** The names that the Windows documentation gives it: P push, WS wait for send, WP wait for the pipe operation, NP null push. */
+  readonly documented: string
+  /** `sends` a chunk, once there is room; `fails` as the call did. */
+  readonly push: "sends" | "fails" | PipeRefusal
+  /** `ends` the pipe: the null push. */
+  readonly end: "ends" | "fails" | PipeRefusal
+  /** The state after each event that can happen here. An event that is missing changes nothing. */
+  readonly next: {
+    /** The empty chunk was pushed. */
+    readonly end?: Pipe
+    /** The call has ended or was cancelled. */
+    readonly fail?: Pipe
+  }
+}
+
+/**
+ * The table of pushing ends. Whether it is the turn of this pipe is asked after it: `WrongPipeOrder`.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const pushTable: readonly [PushRow, PushRow, PushRow] = [
+  {
+    state: "open",
+    documented: "P; WS or WP while there is no room",
+    push: "sends",
+    end: "ends",
+    next: { end: Pipe.ended, fail: Pipe.failed }
+  },
+  { state: "ended", documented: "NP, WNP", push: "PipeClosed", end: "PipeClosed", next: {} },
+  { state: "failed", documented: "Comp or End", push: "fails", end: "fails", next: {} }
+]
+
+/**
+ * One row of the table of pulling ends: in pipes on the server, out pipes on the client.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export interface PullRow {
+  /** The name of the state. */
+  readonly state: keyof typeof Pipe
+  /** The names that the Windows documentation gives it: P pull, WP wait for the pipe operation. */
+  readonly documented: string
+  /** `takes` a chunk, once there is one; `fails` as the call did. */
+  readonly pull: "takes" | "fails" | PipeRefusal
+  /** The state after each event that can happen here. An event that is missing changes nothing. */
+  readonly next: {
+    /** The empty chunk was pulled. */
+    readonly end?: Pipe
+    /** The call has ended or was cancelled. */
+    readonly fail?: Pipe
+  }
+}
+
+/**
+ * The table of pulling ends. Whether it is the turn of this pipe is asked after it: `WrongPipeOrder`.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const pullTable: readonly [PullRow, PullRow, PullRow] = [
+  {
+    state: "open",
+    documented: "P; WP while there is no data",
+    pull: "takes",
+    next: { end: Pipe.ended, fail: Pipe.failed }
+  },
+  { state: "ended", documented: "the empty chunk was pulled", pull: "PipeEmpty", next: {} },
+  { state: "failed", documented: "Can, A or End", pull: "fails", next: {} }
+]

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import type { Chunk, Elements, Pipes } from "./Pipe.ts"
 import { codes, toHex } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -156,6 +157,9 @@ export type ToSchema<P extends Fields | Parameters> = P extends infer S extends 
   : P extends infer F extends Schema.Struct.Fields ? Schema.Struct<F>
   : never
 
+/** The same: an expected type never decides what `P` is either. */
+type Given<P extends Elements> = P extends infer E extends Elements ? E : never
+
 // Of `any` method it is not known whether it has parameters.
 type ArgumentList<A> = 0 extends 1 & A ? [value?: A] : [A] extends [void] ? [] : [value: A]
 
@@ -167,7 +171,13 @@ type ArgumentList<A> = 0 extends 1 & A ? [value?: A] : [A] extends [void] ? [] :
  * @category models
  * @since 0.1.0
  */
-export interface Method<out In extends Parameters, out Out extends Parameters, out E extends Abort.Error> {
+export interface Method<
+  out In extends Parameters,
+  out Out extends Parameters,
+  out E extends Abort.Error,
+  out InPipe extends Elements = {},
+  out OutPipe extends Elements = {}
+> {
   /** The in parameters. */
   readonly in: In
   /** The out parameters. */
@@ -180,6 +190,10 @@ export interface Method<out In extends Parameters, out Out extends Parameters, o
   readonly idempotent: boolean
   /** Whether the client gets no reply at all: a call completes when it was sent. */
   readonly maybe: boolean
+  /** The pipes that the client pushes, in their order. */
+  readonly inPipe: InPipe
+  /** The pipes that the client pulls, in their order. */
+  readonly outPipe: OutPipe
 }
 
 /**
@@ -190,13 +204,22 @@ export interface Method<out In extends Parameters, out Out extends Parameters, o
  */
 export declare namespace Method {
   /** Any method. */
-  export type Any = Method<Parameters, Parameters, Abort.Error>
+  export type Any = Method<Parameters, Parameters, Abort.Error, Elements, Elements>
   /** The type of the in parameters. */
   export type In<M extends Any> = M["in"]["Type"]
   /** The type of the out parameters. */
   export type Out<M extends Any> = M["out"]["Type"]
   /** The declared aborts. */
-  export type Abort<M extends Any> = M extends Method<infer _In, infer _Out, infer E> ? E : never
+  export type Abort<M extends Any> = M extends Method<infer _In, infer _Out, infer E, infer _InPipe, infer _OutPipe> ? E
+    : never
+  /** The chunks of the pipes that the client pushes, by name. */
+  export type InPipe<M extends Any> = { readonly [K in keyof M["inPipe"] & string]: Chunk<M["inPipe"][K]> }
+  /** The chunks of the pipes that the client pulls, by name. */
+  export type OutPipe<M extends Any> = { readonly [K in keyof M["outPipe"] & string]: Chunk<M["outPipe"][K]> }
+  /** `A` for a method that has pipes, else nothing. */
+  export type IfPipes<M extends Any, A> = M extends Any
+    ? [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? never : A
+    : never
   /** The argument list with which the in parameters are passed: empty for a method without parameters. */
   export type Args<M extends Any> = ArgumentList<In<M>>
   /** The argument list with which the out parameters are passed: empty for a method without results. */
@@ -213,7 +236,9 @@ export declare namespace Method {
  * - `aborts`: the tagged errors with which the method may end, each with its exception code; see {@link abort}.
  * - `opnum`: the number of the operation, 0 to 65535. By default one more than that of the method declared before it.
  * - `idempotent`: a call may be repeated when its outcome is unknown; by default it may not.
- * - `maybe`: the client gets no reply at all, so the method has neither out parameters nor aborts.
+ * - `maybe`: the client gets no reply at all, so the method has neither out parameters nor aborts nor pipes.
+ * - `inPipe` and `outPipe`: streams of chunks that go beside the parameters, to the server and to the client, by name and in
+ *   the order in which they are used; see `Pipe`. An in-out pipe has its name in both.
  *
  * **Example** (A method with parameters and an abort)
  *
@@ -237,7 +262,9 @@ export const method: {
   <
     const In extends Fields | Parameters = Schema.Void,
     const Out extends Fields | Parameters = Schema.Void,
-    const Aborts extends ReadonlyArray<Abort.Any> = []
+    const Aborts extends ReadonlyArray<Abort.Any> = [],
+    const InPipe extends Elements = {},
+    const OutPipe extends Elements = {}
   >(options: {
     readonly in?: In
     readonly out?: Out
@@ -245,7 +272,9 @@ export const method: {
     readonly opnum?: number
     readonly idempotent?: boolean
     readonly maybe?: false
-  }): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>>
+    readonly inPipe?: InPipe
+    readonly outPipe?: OutPipe
+  }): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>, Given<InPipe>, Given<OutPipe>>
   <const In extends Fields | Parameters = Schema.Void>(options: {
     readonly in?: In
     readonly opnum?: number
@@ -259,13 +288,17 @@ export const method: {
   readonly opnum?: number
   readonly idempotent?: boolean
   readonly maybe?: boolean
-}): Method<never, never, never> => ({
+  readonly inPipe?: Elements
+  readonly outPipe?: Elements
+}): Method<never, never, never, never, never> => ({
   in: toSchema(options.in) as never,
   out: toSchema(options.out) as never,
   aborts: (options.aborts ?? []) as ReadonlyArray<Abort<never>>,
   opnum: options.opnum,
   idempotent: options.idempotent ?? false,
-  maybe: options.maybe ?? false
+  maybe: options.maybe ?? false,
+  inPipe: (options.inPipe ?? {}) as never,
+  outPipe: (options.outPipe ?? {}) as never
 })
 
 const toSchema = (parameters: Fields | Parameters | undefined): Schema.Constraint =>
@@ -296,6 +329,8 @@ export interface Operation {
   readonly method: Method.Any
   /** Whether the method has in parameters, and so takes an input. */
   readonly takesInput: boolean
+  /** The pipes in their order; `undefined` where the method has none. */
+  readonly pipes: Pipes | undefined
 }
 
 /**
@@ -372,7 +407,7 @@ export const canonicalUuid = (uuid: string): string | undefined => {
  *
  * Throws a `TypeError`, which says what is wrong and where, for a malformed or nil UUID, a version or opnum out of
  * range, two methods with one opnum, a name that is no identifier, two aborts of one method with the same code or class
- * name, and a `maybe` method with out parameters or aborts.
+ * name, and a `maybe` method with out parameters, aborts or pipes.
  *
  * **Example** (An interface with one method)
  *
@@ -441,15 +476,24 @@ export const make = <const Name extends string, const Methods extends Interface.
     if (problem !== undefined) refuse(`method ${key}: ${problem}`)
     byOpnum.set(opnum, key)
     const takesInput = !["Void", "Undefined"].includes(method.in.ast._tag)
-    operations[key] = { interface: self, name: key, opnum, method, takesInput }
+    operations[key] = { interface: self, name: key, opnum, method, takesInput, pipes: pipesOf(method) }
     next = opnum + 1
   }
   return self
 }
 
+const pipesOf = ({ inPipe, outPipe }: Method.Any): Pipes | undefined => {
+  const pipes = [
+    ...Object.entries(inPipe).map(([name, element]) => ({ name, element, isIn: true })),
+    ...Object.entries(outPipe).map(([name, element]) => ({ name, element, isIn: false }))
+  ]
+  return pipes.length === 0 ? undefined : pipes
+}
+
 const refuseMethod = (method: Method.Any): string | undefined => {
   if (method.maybe && method.out.ast._tag !== "Void") return "a maybe method gets no reply, so it has no out parameters"
   if (method.maybe && method.aborts.length > 0) return "a maybe method gets no reply, so it has no aborts"
+  if (method.maybe && pipesOf(method) !== undefined) return "a maybe method gets no reply, so it has no pipes"
   const byCode = new Map<number, string>()
   const tags = new Set<string>()
   for (const { code, error } of method.aborts) {

@@ -10,7 +10,7 @@ import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { canonicalUuid, type Interface, type Method } from "./Interface.ts"
-import type { Cancellation, ServerCall } from "./ServerCall.ts"
+import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
 import type { RpcFault } from "./Status.ts"
 
 const TypeId = "~callisto/Manager"
@@ -29,7 +29,7 @@ const HandOffTypeId = "~callisto/Manager/HandOff"
 export type Plain<in out M extends Method.Any, out R> = (
   input: Method.In<M>,
   call: ServerCall<M>
-) => Effect.Effect<Method.Out<M>, Method.Abort<M> | RpcFault, R>
+) => Effect.Effect<Method.Out<M>, Failure<M>, R>
 
 /**
  * A routine whose successful return leaves the call open: somebody completes or aborts it later. Made with
@@ -43,7 +43,7 @@ export interface HandOff<in out M extends Method.Any, out R> {
   readonly [HandOffTypeId]: (
     input: Method.In<M>,
     call: ServerCall<M>
-  ) => Effect.Effect<unknown, Method.Abort<M> | RpcFault, R>
+  ) => Effect.Effect<unknown, Failure<M>, R>
 }
 
 /**
@@ -111,7 +111,7 @@ export declare namespace Routine {
  * @since 0.1.0
  */
 export const handOff = <M extends Method.Any, R>(
-  routine: (input: Method.In<M>, call: ServerCall<M>) => Effect.Effect<unknown, Method.Abort<M> | RpcFault, R>
+  routine: (input: Method.In<M>, call: ServerCall<M>) => Effect.Effect<unknown, Failure<M>, R>
 ): HandOff<M, R> => ({ [HandOffTypeId]: routine })
 
 /** @internal */

@@ -21,11 +21,15 @@ import { Server as State, serverTable } from "./CallState.ts"
 import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
 import type * as Observability from "./Observability.ts"
+import type { Ends, Reader, Writer } from "./Pipe.ts"
 import {
   type BadStubData,
   CallCancelled,
   cancelled,
   InvalidAsyncHandle,
+  isPipeError,
+  PipeDisciplineError,
+  type PipeError,
   RpcFault,
   type RpcTransportError
 } from "./Status.ts"
@@ -105,7 +109,19 @@ export interface Origin {
  * @category models
  * @since 0.1.0
  */
-export type Outcome = Exit.Exit<unknown, Abort.Error | RpcFault | CallCancelled | RpcTransportError>
+export type Outcome = Exit.Exit<unknown, Abort.Error | RpcFault | CallCancelled | RpcTransportError | PipeError>
+
+/**
+ * What the work for a call of a method may fail with: an abort that the method declares, any other exception code, and for a method
+ * that has pipes what their operations fail with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Failure<M extends Method.Any> =
+  | Method.Abort<M>
+  | RpcFault
+  | Method.IfPipes<M, PipeError | CallCancelled | InvalidAsyncHandle>
 
 /**
  * The client of a server call, as the server sees it. It gets exactly one reply, or none when it is gone.
@@ -193,6 +209,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   /** The fiber of the routine while it runs; `starting` until it is known. */
   fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
   tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
+  /** The ends of its pipes on this side. */
+  pipes: Ends | undefined = undefined
   // The server's list of its calls.
   previous: ServerCallImpl | undefined = undefined
   next: ServerCallImpl | undefined = undefined
@@ -237,9 +255,18 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
       if (this.reason === undefined || Cause.hasDies(exit.cause)) this.logUnexpected(exit.cause)
       if (serverTable[this.state].abort === "replies") this.end(this.failure(exit.cause), exit)
     } else if (serverTable[this.state].complete === "replies") {
-      const refused = this.end(exit as Outcome)
+      const refused = this.complete(exit as Exit.Success<unknown, never>)
       if (refused !== undefined) this.log("The manager's out parameters were refused", Cause.fail(refused))
     }
+  }
+
+  /** Ends the call with the out parameters, if all pipes are through. */
+  complete(exit: Exit.Success<unknown, never>): BadStubData | PipeDisciplineError | undefined {
+    const unfinished = this.pipes?.current
+    if (unfinished === undefined) return this.end(exit)
+    const error = new PipeDisciplineError({ pipe: unfinished.name })
+    this.end(Exit.fail(error))
+    return error
   }
 
   /** Ends the call with a reply. The entry goes first, so that whoever is woken by the reply finds the call ended. */
@@ -274,6 +301,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     const { cancellation } = this.dispatch
     if (cancellation === "interrupt") this.interruptRoutine()
     if (cancellation !== "disabled") this.interruptTied()
+    // The client neither pushes nor pulls any more.
+    this.pipes?.fail(cancelled(false))
   }
 
   age(): number {
@@ -311,6 +340,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     const { method, name, interface: { name: interfaceName } } = this.dispatch.operation
     if (abortOf(method, error) !== undefined) return Exit.fail(error as Abort.Error)
     if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(error)
+    if (isPipeError(error)) return Exit.fail(error)
     if (!(error instanceof RpcFault)) {
       this.log(`${interfaceName}.${name} failed with an error that the method does not declare`, Cause.fail(error))
       return unspecified()
@@ -331,6 +361,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     if (this.fiber === undefined) this.dispatch.host.remove(this)
     if (this.watch !== undefined) this.watch.end(outcome, exit)
     this.wakeUnsafe(undefined)
+    this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
   }
 
   private interruptRoutine(): void {
@@ -388,7 +419,8 @@ const ended = (): Effect.Effect<never, InvalidAsyncHandle> =>
  *
  * A method without out parameters takes none. Exactly one of `complete`, {@link abort}, {@link run} and the exit of the
  * routine ends a call. Fails with `InvalidAsyncHandle` when the call has ended already or its client is gone, and with
- * `BadStubData` when the out parameters can't be marshalled; the client's call then ends with fault 1783. Once passed,
+ * `BadStubData` when the out parameters can't be marshalled; the client's call then ends with fault 1783. With
+ * `PipeDisciplineError` it fails when a pipe of the method is not through; the client's call ends with the same. Once passed,
  * the out parameters belong to the client: do not change them any more.
  *
  * Windows: `RpcAsyncCompleteCall` on the server.
@@ -430,13 +462,13 @@ export const complete: {
   <M extends Method.Any>(
     self: ServerCall<M>,
     ...out: Method.Results<M>
-  ): Effect.Effect<void, InvalidAsyncHandle | BadStubData>
-} = (self: ServerCall.Any, out?: unknown): Effect.Effect<void, InvalidAsyncHandle | BadStubData> =>
-  Effect.suspend((): Effect.Effect<void, InvalidAsyncHandle | BadStubData> => {
+  ): Effect.Effect<void, InvalidAsyncHandle | BadStubData | Method.IfPipes<M, PipeDisciplineError>>
+} = (self: ServerCall.Any, out?: unknown): Effect.Effect<void, never> =>
+  Effect.suspend((): Effect.Effect<void, never> => {
     const call = impl(self)
-    if (serverTable[call.state].complete !== "replies") return ended()
-    const refused = call.end(Exit.succeed(out))
-    return refused === undefined ? Effect.void : Effect.fail(refused)
+    if (serverTable[call.state].complete !== "replies") return ended() as Effect.Effect<never>
+    const refused = call.complete(Exit.succeed(out) as Exit.Success<unknown, never>)
+    return refused === undefined ? Effect.void : Effect.fail(refused as never)
   })
 
 /**
@@ -546,11 +578,11 @@ export const abort: {
  */
 export const run: {
   <M extends Method.Any, R>(
-    effect: Effect.Effect<Method.Out<M>, Method.Abort<M> | RpcFault, R>
+    effect: Effect.Effect<Method.Out<M>, Failure<M>, R>
   ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle, R>
   <M extends Method.Any, R>(
     self: ServerCall<M>,
-    effect: Effect.Effect<Method.Out<M>, Method.Abort<M> | RpcFault, R>
+    effect: Effect.Effect<Method.Out<M>, Failure<M>, R>
   ): Effect.Effect<void, InvalidAsyncHandle, R>
 } = dual(
   2,
@@ -580,6 +612,105 @@ export const run: {
       })
     )
 )
+
+// ----------------------------------------------------------------------------
+// pipes
+// ----------------------------------------------------------------------------
+
+/**
+ * What the operations of a pipe fail with on the server when its call is over for them: `CallCancelled` when the client has
+ * cancelled it, `InvalidAsyncHandle` when it has ended or the client is gone.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export type PipeFailure = CallCancelled | InvalidAsyncHandle
+
+const pipeEnd = (self: ServerCall.Any, name: string, isIn: boolean): unknown => {
+  const { dispatch: { operation }, pipes } = impl(self)
+  const end = operation.pipes === undefined ? undefined : pipes?.get(operation.pipes, name, isIn)
+  if (end !== undefined) return end
+  const direction = isIn ? "in" : "out"
+  throw new TypeError(`${operation.interface.name}.${operation.name} has no ${direction} pipe ${JSON.stringify(name)}.`)
+}
+
+/**
+ * The in pipe of that name, to be pulled.
+ *
+ * **Details**
+ *
+ * Throws a `TypeError` where the method has no such pipe.
+ *
+ * **Example** (A routine that adds up what the client sends)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "numbers")), () => 0, (a, b) => a + b)
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Stream.run(Stream.make(1, 2, 3), Call.sink(sums, "Add")) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const inPipe = <M extends Method.Any, const Name extends keyof Method.InPipe<M>>(
+  self: ServerCall<M>,
+  name: Name
+): Reader<Method.InPipe<M>[Name], PipeFailure> => pipeEnd(self, name as string, true) as never
+
+/**
+ * The out pipe of that name, to be pushed when all in pipes are through.
+ *
+ * **Details**
+ *
+ * Throws a `TypeError` where the method has no such pipe.
+ *
+ * **Example** (A routine that counts)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Numbers = Interface.make("Numbers", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b12",
+ *   version: [1, 0],
+ *   methods: { Count: Interface.method({ in: { to: Schema.Int }, outPipe: { numbers: Schema.Int } }) }
+ * })
+ * const manager = Manager.make(Numbers, {
+ *   Count: ({ to }, call) => Stream.run(Stream.range(1, to), Pipe.toSink(ServerCall.outPipe(call, "numbers")))
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const numbers = yield* Binding.local(server, Numbers)
+ *   return yield* Stream.runCollect(Call.stream(numbers, "Count", { to: 3 })) // => [1, 2, 3]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export const outPipe = <M extends Method.Any, const Name extends keyof Method.OutPipe<M>>(
+  self: ServerCall<M>,
+  name: Name
+): Writer<Method.OutPipe<M>[Name], PipeFailure> => pipeEnd(self, name as string, false) as never
 
 // ----------------------------------------------------------------------------
 // cancellation

@@ -72,6 +72,10 @@ export const codes: {
   readonly BadStubData: Codes
   readonly CancelDisabled: Codes
   readonly NoSync: Codes
+  readonly WrongPipeOrder: Codes
+  readonly PipeClosed: Codes
+  readonly PipeDisciplineError: Codes
+  readonly PipeEmpty: Codes
 } = {
   CallPending: {
     rpcStatus: code(997, "RPC_S_ASYNC_CALL_PENDING"),
@@ -92,7 +96,23 @@ export const codes: {
   },
   BadStubData: { rpcStatus: code(1783, "RPC_X_BAD_STUB_DATA") },
   CancelDisabled: { hresult: code(0x80010140, "CO_E_CANCEL_DISABLED") },
-  NoSync: { hresult: code(0x80010120, "RPC_E_NO_SYNC") }
+  NoSync: { hresult: code(0x80010120, "RPC_E_NO_SYNC") },
+  WrongPipeOrder: {
+    rpcStatus: code(1831, "RPC_X_WRONG_PIPE_ORDER"),
+    fault: code(0x1c000016, "nca_s_fault_pipe_order")
+  },
+  PipeClosed: {
+    rpcStatus: code(1916, "RPC_X_PIPE_CLOSED"),
+    fault: code(0x1c000015, "nca_s_fault_pipe_closed")
+  },
+  PipeDisciplineError: {
+    rpcStatus: code(1917, "RPC_X_PIPE_DISCIPLINE_ERROR"),
+    fault: code(0x1c000017, "nca_s_fault_pipe_discipline")
+  },
+  PipeEmpty: {
+    rpcStatus: code(1918, "RPC_X_PIPE_EMPTY"),
+    fault: code(0x1c000014, "nca_s_fault_pipe_empty")
+  }
 }
 
 /**
@@ -172,6 +192,8 @@ const rpcStatusNames: ReadonlyMap<number, string> = new Map([
   [87, "RPC_S_INVALID_ARG"],
   [1130, "RPC_S_SERVER_OUT_OF_MEMORY"],
   [1460, "RPC_S_TIMEOUT"],
+  [1703, "RPC_S_PROTSEQ_NOT_SUPPORTED"],
+  [1720, "RPC_S_CANT_CREATE_ENDPOINT"],
   [1722, "RPC_S_SERVER_UNAVAILABLE"],
   [1723, "RPC_S_SERVER_TOO_BUSY"],
   [1725, "RPC_S_NO_CALL_ACTIVE"],
@@ -181,6 +203,7 @@ const rpcStatusNames: ReadonlyMap<number, string> = new Map([
   [1732, "RPC_S_UNSUPPORTED_TYPE"],
   [1733, "RPC_S_INVALID_TAG"],
   [1734, "RPC_X_INVALID_BOUND"],
+  [1740, "RPC_S_DUPLICATE_ENDPOINT"],
   [1745, "RPC_S_PROCNUM_OUT_OF_RANGE"],
   [1767, "RPC_S_ZERO_DIVIDE"],
   [1768, "RPC_S_ADDRESS_ERROR"],
@@ -413,6 +436,42 @@ export class UnknownInterface extends UnknownInterfaceBase {
   }
 }
 
+const CantCreateEndpointBase: Schema.Class<
+  CantCreateEndpoint,
+  Schema.TaggedStruct<
+    "CantCreateEndpoint",
+    { readonly status: Schema.Literals<readonly [1703, 1720, 1740]>; readonly detail: Schema.String }
+  >,
+  Cause.YieldableError
+> = Schema.TaggedError<CantCreateEndpoint>("@callisto/rpc/CantCreateEndpoint")("CantCreateEndpoint", {
+  status: Schema.Literals([1703, 1720, 1740]),
+  detail: Schema.String
+})
+
+/**
+ * A server can't listen at a string binding.
+ *
+ * **Details**
+ *
+ * `status` is 1740 when somebody listens there already, 1703 when the transport does not have the protocol sequence, and 1720
+ * otherwise; `detail` says what happened.
+ *
+ * Windows: 1703 `RPC_S_PROTSEQ_NOT_SUPPORTED`, 1720 `RPC_S_CANT_CREATE_ENDPOINT`, 1740 `RPC_S_DUPLICATE_ENDPOINT`.
+ *
+ * @category refusals
+ * @since 0.1.0
+ */
+export class CantCreateEndpoint extends CantCreateEndpointBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return { rpcStatus: namedRpcStatus(this.status) }
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `${this.codes.rpcStatus!.name}: the server can't listen: ${this.detail}.`
+  }
+}
+
 const BadStubDataBase: Schema.Class<
   BadStubData,
   Schema.TaggedStruct<"BadStubData", { readonly detail: Schema.String }>,
@@ -438,6 +497,140 @@ export class BadStubData extends BadStubDataBase {
     return this.detail
   }
 }
+
+// ----------------------------------------------------------------------------
+// pipes
+// ----------------------------------------------------------------------------
+
+type PipeFields = { readonly pipe: Schema.String }
+
+const pipeFields: PipeFields = { pipe: Schema.String }
+
+const WrongPipeOrderBase: Schema.Class<
+  WrongPipeOrder,
+  Schema.TaggedStruct<"WrongPipeOrder", PipeFields>,
+  Cause.YieldableError
+> = Schema.TaggedError<WrongPipeOrder>("@callisto/rpc/WrongPipeOrder")("WrongPipeOrder", pipeFields)
+
+/**
+ * Refuses to push or pull a pipe whose turn it is not: the in pipes come first, in the order in which they are declared, then the
+ * out pipes, and each is finished before the next begins.
+ *
+ * Windows: 1831 `RPC_X_WRONG_PIPE_ORDER`; the fault 0x1C000016.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export class WrongPipeOrder extends WrongPipeOrderBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.WrongPipeOrder
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `Pipe ${this.pipe} is used before its turn: finish the pipes that are declared before it, the in pipes first.`
+  }
+}
+
+const PipeClosedBase: Schema.Class<PipeClosed, Schema.TaggedStruct<"PipeClosed", PipeFields>, Cause.YieldableError> =
+  Schema.TaggedError<PipeClosed>("@callisto/rpc/PipeClosed")("PipeClosed", pipeFields)
+
+/**
+ * Refuses to push into a pipe that was ended.
+ *
+ * Windows: 1916 `RPC_X_PIPE_CLOSED`; the fault 0x1C000015.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export class PipeClosed extends PipeClosedBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.PipeClosed
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `Pipe ${this.pipe} was ended: nothing more can be pushed.`
+  }
+}
+
+const PipeEmptyBase: Schema.Class<PipeEmpty, Schema.TaggedStruct<"PipeEmpty", PipeFields>, Cause.YieldableError> =
+  Schema.TaggedError<PipeEmpty>("@callisto/rpc/PipeEmpty")("PipeEmpty", pipeFields)
+
+/**
+ * Refuses to pull from a pipe whose end was pulled.
+ *
+ * Windows: 1918 `RPC_X_PIPE_EMPTY`; the fault 0x1C000014.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export class PipeEmpty extends PipeEmptyBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.PipeEmpty
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `Pipe ${this.pipe} is at its end: nothing more can be pulled.`
+  }
+}
+
+const PipeDisciplineErrorBase: Schema.Class<
+  PipeDisciplineError,
+  Schema.TaggedStruct<"PipeDisciplineError", PipeFields>,
+  Cause.YieldableError
+> = Schema.TaggedError<PipeDisciplineError>("@callisto/rpc/PipeDisciplineError")("PipeDisciplineError", pipeFields)
+
+/**
+ * Refuses to end a call whose pipes are not all through: an in pipe that was not ended and drained, or an out pipe.
+ *
+ * **Details**
+ *
+ * On the client it fails `Call.finish`, and `Call.wait` and `Call.join` when nobody drives the pipe; the call goes on. On the
+ * server it fails `ServerCall.complete`; the client's call then ends with this error too, without out parameters.
+ *
+ * Windows: 1917 `RPC_X_PIPE_DISCIPLINE_ERROR`; the fault 0x1C000017.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export class PipeDisciplineError extends PipeDisciplineErrorBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.PipeDisciplineError
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `Pipe ${this.pipe} is not through: push or pull it to its end first.`
+  }
+}
+
+/**
+ * What the discipline of pipes refuses.
+ *
+ * @category pipes
+ * @since 0.1.0
+ */
+export type PipeError = WrongPipeOrder | PipeClosed | PipeEmpty | PipeDisciplineError
+
+const pipeErrors = [WrongPipeOrder, PipeClosed, PipeEmpty, PipeDisciplineError]
+
+/**
+ * The error of a pipe for the number in a fault, as a Win32 code or as a status of the protocol.
+ *
+ * @internal
+ */
+export const pipeErrorOf = (number: number): PipeError | undefined => {
+  const matching = pipeErrors.find(({ prototype: { codes } }) =>
+    codes.rpcStatus?.number === number || codes.fault?.number === number
+  )
+  return matching === undefined ? undefined : new matching({ pipe: "of the call" })
+}
+
+/** @internal */
+export const isPipeError = (error: unknown): error is PipeError =>
+  pipeErrors.some((PipeError) => error instanceof PipeError)
 
 // ----------------------------------------------------------------------------
 // failures
@@ -671,13 +864,18 @@ export type RpcError =
   | CallComplete
   | CallPending
   | CancelDisabled
+  | CantCreateEndpoint
   | InvalidAsyncHandle
   | NoInterface
   | NoSync
+  | PipeClosed
+  | PipeDisciplineError
+  | PipeEmpty
   | RpcFault
   | RpcTransportError
   | UnknownInterface
   | WaitTimeout
+  | WrongPipeOrder
 
 /**
  * The error for a number: an RPC status, an HRESULT or the status of a fault, as an unsigned 32-bit number.
@@ -729,6 +927,7 @@ export const toNumber = (error: RpcError): number => {
 }
 
 // What a bare number leaves unsaid.
+const unnamedPipe = { pipe: "(not named)" }
 const unnamed = { interface: "(not named)", uuid: "no UUID given", detail: "known by its number alone" }
 
 const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
@@ -743,6 +942,13 @@ const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
     [codes.BadStubData, () => new BadStubData({ detail: "The stub received bad data." })],
     [codes.CancelDisabled, () => new CancelDisabled({ interface: "(not named)", method: "(not named)" })],
     [codes.NoSync, () => new NoSync()],
+    [codes.WrongPipeOrder, () => new WrongPipeOrder(unnamedPipe)],
+    [codes.PipeClosed, () => new PipeClosed(unnamedPipe)],
+    [codes.PipeDisciplineError, () => new PipeDisciplineError(unnamedPipe)],
+    [codes.PipeEmpty, () => new PipeEmpty(unnamedPipe)],
+    ...([1703, 1720, 1740] as const).map((status) =>
+      [{ rpcStatus: namedRpcStatus(status) }, () => new CantCreateEndpoint({ status, detail: unnamed.detail })] as const
+    ),
     ...([1722, 1726, 1727] as const).map((status) =>
       [{ rpcStatus: namedRpcStatus(status) }, () => new RpcTransportError({ status, detail: unnamed.detail })] as const
     )

@@ -334,6 +334,10 @@ class Intercepted implements Binding.Outgoing {
     return this.call.span
   }
 
+  get pipes(): Binding.Outgoing["pipes"] {
+    return this.call.pipes
+  }
+
   get remote(): Binding.Remote | undefined {
     return this.call.remote
   }

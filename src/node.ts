@@ -39,6 +39,8 @@ import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
 import { print, type ProtocolSequence, type StringBinding } from "./dcerpc/StringBinding.ts"
 import {
+  cantListen,
+  cantListenOn,
   closed,
   type Connection,
   type End,
@@ -55,7 +57,7 @@ import {
   webSocket,
   writeFailed
 } from "./dcerpc/Transport.ts"
-import type { RpcTransportError } from "./Status.ts"
+import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
 
 /**
  * What TLS needs to know, as text in PEM format.
@@ -134,7 +136,7 @@ const makeTransport = (options: TlsOptions): Transport => ({
       : Effect.fail(unsupported(binding, protocols)),
   listen: (binding, handler) =>
     Effect.gen(function* () {
-      if (!protocols.includes(binding.protocol)) return yield* unsupported(binding, protocols)
+      if (!protocols.includes(binding.protocol)) return yield* cantListenOn(binding, protocols)
       // Finalizers run backwards: accept no more, end the connections, then wait until all is closed.
       let ended = Effect.void
       yield* Effect.addFinalizer(() => ended)
@@ -182,7 +184,7 @@ const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialle
       const conn = connect(binding, binding.endpoint!, options)
       const onError = (error: NodeJS.ErrnoException) => {
         conn.destroy()
-        resume(Effect.fail(unreachable(binding, error)))
+        resume(Effect.fail(unavailable(describe(binding, error))))
       }
       conn.once("error", onError)
       conn.once(binding.protocol === "ncacn_ip_tls" ? "secureConnect" : "connect", () => {
@@ -225,10 +227,8 @@ const causes: { readonly [code: string]: string | undefined } = {
   ETIMEDOUT: "no answer"
 }
 
-const unreachable = (binding: StringBinding, error: NodeJS.ErrnoException): RpcTransportError => {
-  const code = error.code ?? ""
-  return unavailable(`${print(binding)}: ${causes[code] ?? error.message}${code === "" ? "" : ` (${code})`}`)
-}
+const describe = (binding: StringBinding, { code = "", message }: NodeJS.ErrnoException): string =>
+  `${print(binding)}: ${causes[code] ?? message}${code === "" ? "" : ` (${code})`}`
 
 // ----------------------------------------------------------------------------
 // listening
@@ -238,12 +238,12 @@ const open = (
   binding: StringBinding,
   options: TlsOptions,
   accept: (conn: net.Socket) => void
-): Effect.Effect<net.Server, RpcTransportError> => {
+): Effect.Effect<net.Server, CantCreateEndpoint> => {
   if (binding.protocol !== "ncalrpc") {
     const port = Number(binding.endpoint ?? 0)
     return listen(binding, options, binding.address === "" ? { port } : { host: binding.address, port }, accept)
   }
-  if (binding.endpoint === undefined) return Effect.fail(unavailable(`${print(binding)} has no endpoint`))
+  if (binding.endpoint === undefined) return Effect.fail(cantListen(1720, `${print(binding)} has no endpoint`))
   const path = socketPath(binding.endpoint)
   const listening = listen(binding, options, { path }, accept)
   return Effect.catch(listening, (error) =>
@@ -259,19 +259,20 @@ const listen = (
   { cert, key }: TlsOptions,
   where: net.ListenOptions,
   accept: (conn: net.Socket) => void
-): Effect.Effect<net.Server, RpcTransportError> =>
+): Effect.Effect<net.Server, CantCreateEndpoint> =>
   Effect.callback((resume) => {
     let server: net.Server
     if (binding.protocol === "ncacn_ip_tls") {
       if (cert === undefined || key === undefined) {
-        return resume(Effect.fail(unavailable(`${print(binding)} needs a certificate and its key: see layerTls`)))
+        return resume(Effect.fail(cantListen(1720, `${print(binding)} needs a certificate and its key: see layerTls`)))
       }
       server = tls.createServer({ cert, key: Redacted.value(key), ...tcp }, accept)
       server.on("tlsClientError", (_: Error, conn: tls.TLSSocket) => conn.destroy())
     } else {
       server = net.createServer(tcp, accept)
     }
-    const onError = (error: NodeJS.ErrnoException) => resume(Effect.fail(unreachable(binding, error)))
+    const onError = (error: NodeJS.ErrnoException) =>
+      resume(Effect.fail(cantListen(error.code === "EADDRINUSE" ? 1740 : 1720, describe(binding, error))))
     server.once("error", onError)
     server.listen(where, () => {
       server.off("error", onError)

@@ -40,6 +40,15 @@ const errors: ReadonlyArray<{
     says: ["disabled", "Desk.Hold"]
   },
   { error: new Status.NoSync(), hresult: 0x80010120, says: ["nothing to wait for"] },
+  { error: new Status.WrongPipeOrder({ pipe: "file" }), rpcStatus: 1831, says: ["file", "before its turn"] },
+  { error: new Status.PipeClosed({ pipe: "file" }), rpcStatus: 1916, says: ["file", "ended"] },
+  { error: new Status.PipeDisciplineError({ pipe: "file" }), rpcStatus: 1917, says: ["file", "not through"] },
+  { error: new Status.PipeEmpty({ pipe: "file" }), rpcStatus: 1918, says: ["file", "at its end"] },
+  {
+    error: new Status.CantCreateEndpoint({ status: 1740, detail: "it is in use" }),
+    rpcStatus: 1740,
+    says: ["RPC_S_DUPLICATE_ENDPOINT", "can't listen", "in use"]
+  },
   {
     error: new Status.RpcTransportError({ status: 1722, detail: "no route" }),
     rpcStatus: 1722,
@@ -101,7 +110,11 @@ describe("an error", () => {
       UnknownInterface: ["RPC_S_UNKNOWN_IF"],
       BadStubData: ["RPC_X_BAD_STUB_DATA"],
       CancelDisabled: ["CO_E_CANCEL_DISABLED"],
-      NoSync: ["RPC_E_NO_SYNC"]
+      NoSync: ["RPC_E_NO_SYNC"],
+      WrongPipeOrder: ["RPC_X_WRONG_PIPE_ORDER"],
+      PipeClosed: ["RPC_X_PIPE_CLOSED"],
+      PipeDisciplineError: ["RPC_X_PIPE_DISCIPLINE_ERROR"],
+      PipeEmpty: ["RPC_X_PIPE_EMPTY"]
     })
   })
 
@@ -129,6 +142,17 @@ describe("a number", () => {
     [1783, "BadStubData"],
     [0x80010140, "CancelDisabled"],
     [0x80010120, "NoSync"],
+    [1703, "CantCreateEndpoint"],
+    [1720, "CantCreateEndpoint"],
+    [1740, "CantCreateEndpoint"],
+    [1831, "WrongPipeOrder"],
+    [0x1c000016, "WrongPipeOrder"],
+    [1916, "PipeClosed"],
+    [0x1c000015, "PipeClosed"],
+    [1917, "PipeDisciplineError"],
+    [0x1c000017, "PipeDisciplineError"],
+    [1918, "PipeEmpty"],
+    [0x1c000014, "PipeEmpty"],
     [1722, "RpcTransportError"],
     [1726, "RpcTransportError"],
     [1727, "RpcTransportError"],

@@ -1,5 +1,6 @@
 /**
- * Associations: bindings to interfaces of a server elsewhere, over the connection-oriented DCE/RPC protocol.
+ * Associations: what connects a client to a server elsewhere, over the connection-oriented DCE/RPC protocol. Bindings to its
+ * interfaces call through it.
  *
  * @since 0.1.0
  */
@@ -18,7 +19,7 @@ import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import type { Outcome } from "../ServerCall.ts"
-import { BadStubData, cancelled, RpcFault, RpcTransportError, UnknownInterface } from "../Status.ts"
+import { BadStubData, cancelled, RpcFault, RpcTransportError, toHex, UnknownInterface } from "../Status.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import {
@@ -31,15 +32,32 @@ import {
 } from "./TransferSyntax.ts"
 import * as Transport from "./Transport.ts"
 
+const TypeId = "~callisto/dcerpc/Association"
+
 // ----------------------------------------------------------------------------
-// options
+// models
 // ----------------------------------------------------------------------------
+
+/**
+ * A client's connections to one server, which any number of bindings share.
+ *
+ * Windows: the association behind binding handles to one server.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Association {
+  /** Brands the type. */
+  readonly [TypeId]: typeof TypeId
+  /** Where the server is. */
+  readonly address: StringBinding.StringBinding
+}
 
 /**
  * How a client uses its connections.
  *
- * - `causal`: whether the server dispatches the calls of the binding in the order in which they were begun; by default it
- *   does. Where a connection can't carry several calls at once, a causal binding has one call in progress at a time, and
+ * - `causal`: whether the server dispatches the calls of a binding in the order in which they were begun; by default it
+ *   does. Where a connection can't carry several calls at once, a causal association has one call in progress at a time, and
  *   another one uses several connections.
  * - `maximumConnections`: how many, where one can't carry several calls; by default 8. Those that were not used for 10 seconds
  *   are closed, except one.
@@ -54,7 +72,7 @@ import * as Transport from "./Transport.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Options extends Binding.Options {
+export interface Options {
   readonly causal?: boolean
   readonly maximumConnections?: number
   readonly maximumQueued?: number
@@ -62,6 +80,14 @@ export interface Options extends Binding.Options {
   readonly connectTimeout?: Duration.Input
   readonly callTimeout?: Duration.Input
   readonly keepAlive?: Duration.Input
+}
+
+/** An interface that a binding of the association calls, and how its values travel. */
+interface Bound {
+  readonly interface: Interface.Any
+  readonly syntax: TransferSyntax
+  /** Its presentation context on each connection that has it. */
+  readonly contextId: number
 }
 
 // ----------------------------------------------------------------------------
@@ -76,6 +102,7 @@ class SentCall implements Binding.Remote {
   readonly dispatched = true
   readonly cancelDisabled = false
   readonly connection: ClientConnection
+  readonly channel: Channel
   readonly call: Binding.Outgoing
   readonly callId: number
   readonly codec: MethodCodec
@@ -97,6 +124,7 @@ class SentCall implements Binding.Remote {
 
   constructor(
     connection: ClientConnection,
+    channel: Channel,
     call: Binding.Outgoing,
     callId: number,
     codec: MethodCodec,
@@ -104,6 +132,7 @@ class SentCall implements Binding.Remote {
     earlier: SentCall | undefined
   ) {
     this.connection = connection
+    this.channel = channel
     this.call = call
     this.callId = callId
     this.codec = codec
@@ -127,23 +156,28 @@ class SentCall implements Binding.Remote {
 
   /** The connection was lost: what certainly did not run, and what may run twice, is sent once more. */
   lose(detail: string): void {
-    const { connection: { association, outbox }, earlier } = this
+    const { channel, connection: { association, outbox }, earlier } = this
     const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
     this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
     this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
     const error = transportError(this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail)
-    const again = earlier === undefined && !this.cancelled && association.open &&
+    const again = earlier === undefined && !this.cancelled && channel.isOpen &&
       (!this.mayHaveRun || this.call.operation.method.idempotent)
     if (again) association.resend(new Resend(this, error))
     else this.call.reply(Exit.fail(error))
   }
 }
 
-/** What waits for a connection with room. */
+/** What waits for a connection that has room and knows the interface. */
 interface Waiting {
+  readonly bound: Bound
   readonly send: (connection: ClientConnection) => void
-  readonly refuse: (error: RpcTransportError) => void
+  readonly refuse: (failure: Failure) => void
 }
+
+/** For a call, an interface that is offered no more is a server that can't be reached. */
+const callFailure = (failure: Failure): RpcTransportError =>
+  failure._tag === "RpcTransportError" ? failure : transportError(1722, failure.message)
 
 /** A call whose connection was lost and that waits for another one. */
 class Resend implements Binding.Remote, Waiting {
@@ -158,9 +192,13 @@ class Resend implements Binding.Remote, Waiting {
     this.dispatched = earlier.mayHaveRun
   }
 
+  get bound(): Bound {
+    return this.earlier.channel.bound
+  }
+
   send(connection: ClientConnection): void {
-    const { call, input } = this.earlier
-    if (connection.send(call, input, this.earlier) !== undefined) this.refuse()
+    const { call, channel, input } = this.earlier
+    if (connection.send(channel, call, input, this.earlier) !== undefined) this.refuse()
   }
 
   refuse(): void {
@@ -189,18 +227,22 @@ class Resend implements Binding.Remote, Waiting {
 const features: Pdu.SyntaxId = { uuid: "6cb71c2c-9812-4540-0200-000000000000", major: 1, minor: 0 }
 const keepConnectionOnOrphan = 2
 const negotiateAck = 3
-
-const contextId = 0
+const largest = binary.maxFragment
+// The proposal of the features is a presentation context without an interface.
+const featuresContextId = 255
 
 class ClientConnection {
   readonly association: AssociationImpl
   readonly outbox: Transport.Outbox
   readonly writer = new Pdu.Writer()
   readonly calls = new Map<number, SentCall>()
-  readonly syntax: TransferSyntax
+  /** The interfaces that have a presentation context here. */
+  readonly contexts = new Set<Bound>()
+  /** The proposals of presentation contexts that await an answer, by call id. */
+  readonly proposals = new Map<number, Proposal>()
   readonly multiplexed: boolean
   readonly keepsOnOrphan: boolean
-  readonly maxFragment: number
+  maxFragment: number
   readonly groupId: number
   readonly scope: Scope.Closeable
   /** Something has arrived since the server was last looked after. */
@@ -217,19 +259,14 @@ class ClientConnection {
     association: AssociationImpl,
     scope: Scope.Closeable,
     outbox: Transport.Outbox,
-    agreed: {
-      readonly syntax: TransferSyntax
-      readonly multiplexed: boolean
-      readonly keepsOnOrphan: boolean
-      readonly maxFragment: number
-      readonly groupId: number
-    }
+    bound: Bound,
+    agreed: Agreed
   ) {
     this.association = association
     this.scope = scope
     this.outbox = outbox
     this.retired = outbox.isStoppedUnsafe()
-    this.syntax = agreed.syntax
+    this.contexts.add(bound)
     this.multiplexed = agreed.multiplexed
     this.keepsOnOrphan = agreed.keepsOnOrphan
     this.maxFragment = agreed.maxFragment
@@ -252,15 +289,16 @@ class ClientConnection {
     return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
   }
 
-  send(call: Binding.Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
+  send(channel: Channel, call: Binding.Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
-    const codec = this.syntax.codec(method)!
+    const { contextId, syntax } = channel.bound
+    const codec = syntax.codec(method)!
     const callId = this.association.nextCallId()
     Pdu.beginRequest(this.writer, {
       callId,
       contextId,
       opnum,
-      object: this.association.object,
+      object: channel.object,
       flags: method.maybe ? Pdu.flags.maybe : 0
     })
     const problem = codec.writeArguments(this.writer, input, call.span)
@@ -269,7 +307,7 @@ class ClientConnection {
       return badInput(call.operation, problem)
     }
     Pdu.endMessage(this.writer, this.maxFragment)
-    const sent = new SentCall(this, call, callId, codec, input, earlier)
+    const sent = new SentCall(this, channel, call, callId, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
     this.used = true
@@ -301,6 +339,15 @@ class ClientConnection {
     return orphans
   }
 
+  /** Ends the calls of a binding. */
+  endCallsOf(channel: Channel): void {
+    for (const sent of [...this.calls.values()]) {
+      if (sent.channel !== channel) continue
+      sent.orphan()
+      sent.call.reply(Exit.fail(transportError(1726, "the binding was closed while the call was in progress")))
+    }
+  }
+
   private flush(): void {
     this.outbox.sendUnsafe(this.writer.take())
   }
@@ -314,11 +361,11 @@ class ClientConnection {
   /** Gives a sentence when the server broke the protocol. */
   receive(pdu: Pdu.Pdu | Pdu.PduError): string | undefined {
     this.heard = true
-    // An answer to a question whether the server is there.
-    if (pdu._tag === "AlterContextResponse" && this.association.keepAlive !== undefined) return undefined
     switch (pdu._tag) {
       case "PduError":
         return pdu.message
+      case "AlterContextResponse":
+        return this.altered(pdu)
       case "Response":
         return this.respond(pdu)
       case "Fault":
@@ -337,7 +384,9 @@ class ClientConnection {
     const sent = this.calls.get(fragment.callId)
     // A reply to a call that was given up.
     if (sent === undefined) return undefined
-    if (fragment.contextId !== contextId) return `a response in presentation context ${fragment.contextId}`
+    if (fragment.contextId !== sent.channel.bound.contextId) {
+      return `a response in presentation context ${fragment.contextId}`
+    }
     const added = Pdu.assemble(sent.open, fragment, this.association.maximumResponse)
     if (added._tag === "PduError") return added.message
     if (added._tag === "Assembly") {
@@ -350,6 +399,11 @@ class ClientConnection {
   }
 
   private fail({ callId, flags, status }: Pdu.Fault): string | undefined {
+    if (this.proposals.has(callId)) {
+      const error = transportError(1722, `the server answered the proposal of an interface with fault ${toHex(status)}`)
+      this.settle(callId, Exit.fail(error))
+      return undefined
+    }
     const sent = this.calls.get(callId)
     if (sent === undefined) return undefined
     const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
@@ -363,6 +417,57 @@ class ClientConnection {
     sent.call.reply(outcome)
   }
 
+  // --- one more interface
+
+  /** Agrees on a presentation context for one more interface. */
+  alter(bound: Bound): Effect.Effect<void, Failure> {
+    return Effect.suspend(() =>
+      Effect.timeoutOrElse(Deferred.await(this.propose(bound)), {
+        duration: this.association.connectTimeout,
+        orElse: () => Effect.fail(transportError(1722, "binding to another interface took too long"))
+      })
+    )
+  }
+
+  private propose(bound: Bound): Proposal["answered"] {
+    const callId = this.association.nextCallId()
+    const answered = Deferred.makeUnsafe<void, Failure>()
+    this.proposals.set(callId, { bound, answered })
+    const size = Math.max(this.maxFragment, bound.syntax.maxFragment)
+    Pdu.encodeAlterContext(this.writer, {
+      callId,
+      maxXmitFrag: size,
+      maxRecvFrag: size,
+      assocGroupId: this.groupId,
+      contextElements: [contextElement(bound)]
+    })
+    this.flush()
+    return answered
+  }
+
+  private altered({ callId, maxRecvFrag, results }: Pdu.AlterContextResponse): string | undefined {
+    const bound = this.proposals.get(callId)?.bound
+    if (bound === undefined) return "an answer to an alter_context that was not sent"
+    const [result] = results
+    if (result === undefined || results.length > 1) {
+      return `an answer about ${results.length} presentation contexts, 1 was proposed`
+    }
+    const refused = refusal(bound, result)
+    if (refused === undefined) {
+      this.contexts.add(bound)
+      // Where both sides have chosen Callisto's own syntax the fragments may be larger from now on.
+      if (bound.syntax === binary) this.maxFragment = Math.max(this.maxFragment, Math.min(maxRecvFrag, largest))
+    }
+    this.settle(callId, refused === undefined ? Exit.void : Exit.fail(refused))
+    return undefined
+  }
+
+  private settle(callId: number, exit: Exit.Exit<void, Failure>): void {
+    const { answered } = this.proposals.get(callId)!
+    this.proposals.delete(callId)
+    Deferred.doneUnsafe(answered, exit)
+  }
+
   /** The connection is over, and the calls on it are lost. What was sent may leave still, or else it stays. */
   end(detail: string, leaves = false): void {
     if (this.ended) return
@@ -370,6 +475,7 @@ class ClientConnection {
     // Before it is known what has not left, and is perhaps sent elsewhere.
     if (!leaves) this.outbox.stopUnsafe()
     this.association.forget(this)
+    for (const callId of this.proposals.keys()) this.settle(callId, Exit.fail(transportError(1722, detail)))
     for (const sent of [...this.calls.values()]) {
       this.calls.delete(sent.callId)
       sent.lose(detail)
@@ -419,20 +525,46 @@ class ClientConnection {
     if (!this.heard && this.asked) return this.association.abandon(this, "the server was silent for too long")
     this.asked = !this.heard
     this.heard = false
-    if (!this.asked) return
-    Pdu.encodeAlterContext(this.writer, {
-      callId: this.association.nextCallId(),
-      maxXmitFrag: this.maxFragment,
-      maxRecvFrag: this.maxFragment,
-      assocGroupId: this.groupId,
-      contextElements: [{
-        contextId,
-        abstractSyntax: syntaxOf(this.association.interface),
-        transferSyntaxes: [this.syntax.id]
-      }]
-    })
-    this.flush()
+    if (this.asked) { for (const bound of this.contexts) return void this.propose(bound) }
   }
+}
+
+/** A presentation context that was proposed for an interface. */
+interface Proposal {
+  readonly bound: Bound
+  readonly answered: Deferred.Deferred<void, Failure>
+}
+
+/** What client and server have agreed on for a connection. */
+interface Agreed {
+  readonly multiplexed: boolean
+  readonly keepsOnOrphan: boolean
+  readonly maxFragment: number
+  readonly groupId: number
+}
+
+const contextElement = ({ contextId, interface: iface, syntax }: Bound): Pdu.ContextElement => ({
+  contextId,
+  abstractSyntax: syntaxOf(iface),
+  transferSyntaxes: [syntax.id]
+})
+
+/** Why a server has not accepted the presentation context that was proposed for an interface. */
+const refusal = (
+  { interface: { name, uuid, version }, syntax }: Bound,
+  { reason, result, transferSyntax }: Pdu.ContextResult
+): Failure | undefined => {
+  if (result === 2 && reason === 1) {
+    return new UnknownInterface({ interface: name, uuid, detail: `it does not offer version ${version.join(".")}` })
+  }
+  if (result !== 0) {
+    const why = result === 2 ? providerReasons[reason] : undefined
+    return transportError(1722, `the server refused the interface: ${why ?? `result ${result}, ${reason}`}`)
+  }
+  if (transferSyntax.uuid !== syntax.id.uuid || transferSyntax.major !== syntax.id.major) {
+    return transportError(1722, "the server chose a transfer syntax that was not proposed")
+  }
+  return undefined
 }
 
 /** How long a connection of a pool may be unused. */
@@ -460,16 +592,14 @@ const faultOf = ({ method }: Operation, status: number, didNotExecute: boolean):
 
 type Failure = RpcTransportError | UnknownInterface
 
-class AssociationImpl implements Binding.Channel {
-  readonly callObjects = true
-  readonly interface: Interface.Any
-  readonly binding: StringBinding.StringBinding
-  readonly object: string | undefined
+class AssociationImpl implements Association {
+  readonly [TypeId]: typeof TypeId = TypeId
+  readonly address: StringBinding.StringBinding
   readonly transport: Transport.Transport
-  /** The services of the program that made the binding, for what runs on its behalf. */
+  /** The services of the program that made the association, for what runs on its behalf. */
   readonly context: Context.Context<never>
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
-  readonly syntax: TransferSyntax
+  readonly interfaces: Array<Bound> = []
   readonly maximumConnections: number
   readonly maximumQueued: number
   readonly maximumResponse: number
@@ -487,18 +617,14 @@ class AssociationImpl implements Binding.Channel {
   open = true
 
   constructor(
-    iface: Interface.Any,
-    binding: StringBinding.StringBinding,
+    address: StringBinding.StringBinding,
     transport: Transport.Transport,
     context: Context.Context<never>,
     options: Options
   ) {
-    this.interface = iface
-    this.binding = binding
-    this.object = options.object ?? binding.object
+    this.address = address
     this.transport = transport
     this.context = context
-    this.syntax = proposed(iface)
     this.maximumConnections = options.causal ?? true ? 1 : options.maximumConnections ?? 8
     this.maximumQueued = options.maximumQueued ?? 0x100000
     this.maximumResponse = options.maximumResponse ?? 0x400000
@@ -518,27 +644,31 @@ class AssociationImpl implements Binding.Channel {
     return Context.get(this.context, Clock.Clock).currentTimeMillisUnsafe() + Duration.toMillis(this.callTimeout)
   }
 
-  issue(
-    call: Binding.Outgoing,
-    input: unknown,
-    _fiber: Fiber.Fiber<unknown, unknown>
-  ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
-    const connection = this.isWaiting ? undefined : this.ready()
-    if (connection === undefined) return this.issueLater(call, input)
-    const refused = connection.send(call, input)
-    return refused === undefined ? undefined : Effect.fail(refused)
+  /** The interface as one of those that the association's connections can have. */
+  bound(iface: Interface.Any): Bound {
+    const known = this.interfaces.find((bound) => bound.interface === iface)
+    if (known !== undefined) return known
+    const bound = { interface: iface, syntax: proposed(iface), contextId: this.interfaces.length }
+    this.interfaces.push(bound)
+    return bound
   }
 
-  /** Waits for a connection, for the bind and for room to send. */
-  private issueLater(call: Binding.Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
+  /** A connection on which a call of the interface can be sent now, before which none waits. */
+  readyNow(bound: Bound): ClientConnection | undefined {
+    return this.isWaiting ? undefined : this.ready(bound)
+  }
+
+  /** Waits for a connection with room that knows the interface. */
+  whenReady<E>(
+    bound: Bound,
+    use: (connection: ClientConnection) => Exit.Exit<void, E>
+  ): Effect.Effect<void, E | Failure> {
     return Effect.callback((resume) => {
-      if (!this.open) return resume(Effect.fail(transportError(1722, "the binding was closed with its scope")))
+      if (!this.open) return resume(Effect.fail(bindingClosed()))
       const waiting: Waiting = {
-        send: (connection) => {
-          const refused = connection.send(call, input)
-          resume(refused === undefined ? Effect.void : Effect.fail(refused))
-        },
-        refuse: (error) => resume(Effect.fail(error))
+        bound,
+        send: (connection) => resume(use(connection)),
+        refuse: (failure) => resume(Effect.fail(failure))
       }
       this.begins.push(waiting)
       this.serve()
@@ -562,6 +692,14 @@ class AssociationImpl implements Binding.Channel {
     if (!this.isWaiting) this.stopServing()
   }
 
+  endCallsOf(channel: Channel): void {
+    for (const resend of this.resends.filter(({ earlier }) => earlier.channel === channel)) {
+      this.withdraw(resend)
+      resend.refuse()
+    }
+    for (const connection of this.connections) connection.endCallsOf(channel)
+  }
+
   private get isWaiting(): boolean {
     return this.resends.length > 0 || this.begins.length > 0
   }
@@ -580,26 +718,36 @@ class AssociationImpl implements Binding.Channel {
   private readonly serveAll: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
     // First `serving` is set, and all calls of a lost connection are in the queue.
     yield* Effect.yieldNow
-    while (this.isWaiting) {
-      const connection = this.ready()
+    let next: Waiting | undefined
+    while ((next = this.resends[0] ?? this.begins[0]) !== undefined) {
+      const { bound } = next
+      const connection = this.ready(bound)
       if (connection !== undefined) {
         ;(this.resends.shift() ?? this.begins.shift())!.send(connection)
         continue
       }
       const died = (defect: unknown) => Effect.fail(transportError(1722, `the transport failed: ${String(defect)}`))
-      const failed = yield* Effect.result(Effect.catchDefect(this.progress, died))
-      if (Result.isFailure(failed)) this.refuseAll(failed.failure)
+      const failed = yield* Effect.result(Effect.catchDefect(this.progress(bound), died))
+      if (Result.isFailure(failed)) this.refuse(failed.failure, bound)
     }
     this.serving = undefined
   })
 
-  private refuseAll(error: RpcTransportError): void {
-    for (const waiting of [...this.resends.splice(0), ...this.begins.splice(0)]) waiting.refuse(error)
+  /** Refuses those that wait for an interface that was refused; all of them where the server can't be reached. */
+  private refuse(failure: Failure, bound?: Bound): void {
+    const isConcerned = (waiting: Waiting) => failure._tag === "RpcTransportError" || waiting.bound === bound
+    const concerned = [...this.resends, ...this.begins].filter(isConcerned)
+    for (const waiting of concerned) {
+      this.withdraw(waiting)
+      waiting.refuse(failure)
+    }
   }
 
-  /** A connection on which a call can be sent now. */
-  private ready(): ClientConnection | undefined {
-    for (const connection of this.connections) if (connection.isFree && connection.hasRoom) return connection
+  /** A connection on which a call of the interface can be sent now. */
+  private ready(bound: Bound): ClientConnection | undefined {
+    for (const connection of this.connections) {
+      if (connection.isFree && connection.contexts.has(bound) && connection.hasRoom) return connection
+    }
     return undefined
   }
 
@@ -610,16 +758,16 @@ class AssociationImpl implements Binding.Channel {
     return usable
   }
 
-  /** Waits for room, makes one more connection, or waits until one is free. */
-  private readonly progress: Effect.Effect<void, RpcTransportError> = Effect.suspend(() => {
-    for (const connection of this.connections) if (connection.isFree) return Effect.ignore(connection.room)
+  /** Waits for room, agrees on one more interface, makes one more connection, or waits until one is free. */
+  private progress(bound: Bound): Effect.Effect<void, Failure> {
+    for (const connection of this.connections) {
+      if (connection.isFree) {
+        return connection.contexts.has(bound) ? Effect.ignore(connection.room) : connection.alter(bound)
+      }
+    }
     if (this.usable >= this.maximumConnections) return Deferred.await(this.change ??= Deferred.makeUnsafe<void>())
-    return Effect.catchTag(
-      Effect.asVoid(this.connect),
-      "UnknownInterface",
-      (error) => Effect.fail(transportError(1722, error.message))
-    )
-  })
+    return Effect.asVoid(this.connect(bound))
+  }
 
   /** A connection has become free, or one more may be made. */
   changed(): void {
@@ -660,36 +808,36 @@ class AssociationImpl implements Binding.Channel {
   }
 
   /** Connects and binds. */
-  readonly connect: Effect.Effect<ClientConnection, Failure> = Effect.suspend(() => {
+  private connect(bound: Bound): Effect.Effect<ClientConnection, Failure> {
     const scope = Scope.forkUnsafe(this.scope)
     return Effect.onExit(
-      Scope.provide(this.establish(scope), scope),
+      Scope.provide(this.establish(scope, bound), scope),
       (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
     )
-  })
+  }
 
-  private establish(scope: Scope.Closeable): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
+  private establish(scope: Scope.Closeable, bound: Bound): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
     const lost = () => transportError(1722, "the server closed the connection while it was being bound")
     return Effect.gen({ self: this }, function* () {
-      const { socket } = yield* this.transport.connect(this.binding)
+      const { socket } = yield* this.transport.connect(this.address)
       let connection: ClientConnection | undefined
       const outbox = yield* Transport.makeOutbox(socket, () => connection?.cutOff())
       const readWhile = yield* Effect.mapError(Transport.makeReadWhile(socket), lost)
-      const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
+      const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
       const writer = new Pdu.Writer()
-      Pdu.encodeBind(writer, this.proposal(this.nextCallId()))
+      Pdu.encodeBind(writer, this.proposal(bound))
       outbox.sendUnsafe(writer.take())
       const rest: Array<Pdu.Pdu | Pdu.PduError> = []
       const isNoAnswer = (chunk: Uint8Array) => rest.push(...parser.push(chunk)) === 0
       yield* Effect.mapError(readWhile(isNoAnswer), lost)
       const answer = rest.shift()!
-      const agreed = yield* this.agree(answer)
-      const bound = connection = new ClientConnection(this, scope, outbox, agreed)
-      yield* Effect.addFinalizer(() => Effect.sync(() => bound.end("the connection was closed")))
-      this.connections.add(bound)
-      yield* this.read(bound, readWhile, parser, rest).pipe(Effect.forkScoped)
-      for (const chore of bound.tend()) yield* Effect.forkScoped(chore)
-      return bound
+      const agreed = yield* this.agree(bound, answer)
+      const bonded = connection = new ClientConnection(this, scope, outbox, bound, agreed)
+      yield* Effect.addFinalizer(() => Effect.sync(() => bonded.end("the connection was closed")))
+      this.connections.add(bonded)
+      yield* this.read(bonded, readWhile, parser, rest).pipe(Effect.forkScoped)
+      for (const chore of bonded.tend()) yield* Effect.forkScoped(chore)
+      return bonded
     }).pipe(
       Effect.timeoutOrElse({
         duration: this.connectTimeout,
@@ -698,27 +846,24 @@ class AssociationImpl implements Binding.Channel {
     )
   }
 
-  private proposal(callId: number): Pdu.Fields<Pdu.Bind> {
-    const abstractSyntax = syntaxOf(this.interface)
+  private proposal(bound: Bound): Pdu.Fields<Pdu.Bind> {
     // The group of connections that the server is about to close is not joined.
     const group = [...this.connections].find(({ retired }) => !retired)?.groupId ?? 0
-    const size = this.syntax.maxFragment
+    const { interface: iface, syntax: { maxFragment: size } } = bound
     return {
-      callId,
+      callId: this.nextCallId(),
       flags: Pdu.flags.concMpx,
       maxXmitFrag: size,
       maxRecvFrag: size,
       assocGroupId: group,
       contextElements: [
-        { contextId, abstractSyntax, transferSyntaxes: [this.syntax.id] },
-        { contextId: contextId + 1, abstractSyntax, transferSyntaxes: [features] }
+        contextElement(bound),
+        { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
       ]
     }
   }
 
-  private agree(
-    answer: Pdu.Pdu | Pdu.PduError
-  ): Effect.Effect<ConstructorParameters<typeof ClientConnection>[3], Failure> {
+  private agree(bound: Bound, answer: Pdu.Pdu | Pdu.PduError): Effect.Effect<Agreed, Failure> {
     const refuse = (detail: string) => Effect.fail(transportError(1722, detail))
     if (answer._tag === "PduError") return refuse(`the server's answer to the bind was ${answer.message}`)
     if (answer._tag === "BindNak") return refuse(`the server refused to bind: ${rejection(answer)}`)
@@ -727,28 +872,15 @@ class AssociationImpl implements Binding.Channel {
     if (accepted === undefined || featureResult === undefined || answer.results.length > 2) {
       return refuse(`the server answered ${answer.results.length} presentation contexts, 2 were proposed`)
     }
-    if (accepted.result === 2 && accepted.reason === 1) {
-      const { name, uuid, version } = this.interface
-      const detail = `it does not offer version ${version.join(".")}`
-      return Effect.fail(new UnknownInterface({ interface: name, uuid, detail }))
-    }
-    if (accepted.result !== 0) {
-      const reason = accepted.result === 2 ? providerReasons[accepted.reason] : undefined
-      return refuse(`the server refused the interface: ${reason ?? `result ${accepted.result}, ${accepted.reason}`}`)
-    }
-    const { syntax } = this
-    const { major, uuid } = accepted.transferSyntax
-    if (uuid !== syntax.id.uuid || major !== syntax.id.major) {
-      return refuse("the server chose a transfer syntax that was not proposed")
-    }
+    const refused = refusal(bound, accepted)
+    if (refused !== undefined) return Effect.fail(refused)
     if (answer.maxRecvFrag < Pdu.minFragment) {
       return refuse(`the server receives ${answer.maxRecvFrag} bytes at a time, which the protocol does not allow`)
     }
     return Effect.succeed({
-      syntax,
       multiplexed: (answer.flags & Pdu.flags.concMpx) !== 0,
       keepsOnOrphan: featureResult.result === negotiateAck && (featureResult.reason & keepConnectionOnOrphan) !== 0,
-      maxFragment: Math.min(answer.maxRecvFrag, syntax.maxFragment),
+      maxFragment: Math.min(answer.maxRecvFrag, bound.syntax.maxFragment),
       groupId: answer.assocGroupId
     })
   }
@@ -780,7 +912,7 @@ class AssociationImpl implements Binding.Channel {
   readonly shut: Effect.Effect<void> = Effect.suspend(() => {
     this.open = false
     this.stopServing()
-    this.refuseAll(transportError(1722, "the binding was closed with its scope"))
+    this.refuse(bindingClosed())
     const connections = [...this.connections]
     for (const connection of connections) {
       connection.end("the binding was closed while the call was in progress", true)
@@ -789,6 +921,57 @@ class AssociationImpl implements Binding.Channel {
     return Effect.andThen(drained, Scope.close(this.scope, Exit.void))
   })
 }
+
+// ----------------------------------------------------------------------------
+// a binding
+// ----------------------------------------------------------------------------
+
+/** One binding of an association. */
+class Channel implements Binding.Channel {
+  readonly callObjects = true
+  readonly association: AssociationImpl
+  readonly bound: Bound
+  readonly object: string | undefined
+  private open = true
+
+  constructor(association: AssociationImpl, bound: Bound, object: string | undefined) {
+    this.association = association
+    this.bound = bound
+    this.object = object
+  }
+
+  get isOpen(): boolean {
+    return this.open && this.association.open
+  }
+
+  issue(
+    call: Binding.Outgoing,
+    input: unknown,
+    _fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
+    const connection = this.isOpen ? this.association.readyNow(this.bound) : undefined
+    if (connection === undefined) return this.issueLater(call, input)
+    const refused = connection.send(this, call, input)
+    return refused === undefined ? undefined : Effect.fail(refused)
+  }
+
+  /** Waits for a connection, for the bind and for room to send. */
+  private issueLater(call: Binding.Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
+    return this.association.whenReady(this.bound, (connection): Exit.Exit<void, BadStubData | RpcTransportError> => {
+      if (!this.isOpen) return Exit.fail(bindingClosed())
+      const refused = connection.send(this, call, input)
+      return refused === undefined ? Exit.void : Exit.fail(refused)
+    }).pipe(Effect.mapError((error) => error._tag === "UnknownInterface" ? callFailure(error) : error))
+  }
+
+  /** Ends the calls of the binding. */
+  close(): void {
+    this.open = false
+    this.association.endCallsOf(this)
+  }
+}
+
+const bindingClosed = (): RpcTransportError => transportError(1722, "the binding was closed with its scope")
 
 /** Waits until what was sent has left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>
@@ -816,14 +999,74 @@ const providerReasons: { readonly [reason: number]: string } = {
 // ----------------------------------------------------------------------------
 
 /**
- * Binds to an interface of the server at a string binding. Connects at once, and again with the next call when the connection is
- * lost.
+ * Makes an association with the server at a string binding, for several bindings to share. It connects when the first of them
+ * is made, and again with the next call when the connection is lost.
+ *
+ * **When to use**
+ *
+ * Use it where a program calls more than one interface of a server; for one, give the string binding to {@link bind}.
  *
  * **Details**
  *
+ * Fails with `StringBindingError` for text that is no string binding. When the scope closes the connections are closed; calls in
+ * progress end with 1726.
+ *
+ * **Example** (Two interfaces on one connection)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Association, Endpoint, Management, Transport } from "@callisto/rpc/dcerpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Endpoint.serve(yield* Server.make([manager]), "ncacn_memory:[sums]")
+ *
+ *   const association = yield* Association.make("ncacn_memory:[sums]")
+ *   const sums = yield* Association.bind(Sums, association)
+ *   const management = yield* Association.bind(Management.IManagement, association)
+ *   yield* Call.invoke(management, "is_server_listening") // => { status: 0, return: 1 }
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(Effect.provide(program, Transport.memory))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  binding: string,
+  options: Options = {}
+): Effect.Effect<Association, StringBinding.StringBindingError, Transport.Transport | Scope.Scope> =>
+  Effect.gen(function* () {
+    const parsed = StringBinding.parse(binding)
+    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
+    const transport = yield* Transport.Transport
+    const context = yield* Effect.context<never>()
+    const association = new AssociationImpl(parsed.success, transport, context, options)
+    yield* Effect.addFinalizer(() => association.shut)
+    return association
+  })
+
+/**
+ * Binds to an interface of a server: of the one at a string binding, by an association of its own, or of the one behind an
+ * association that several bindings share. Connects at once.
+ *
+ * **Details**
+ *
+ * The object that is called is that of the options, or else that of the string binding. Several bindings on one connection are agreed
+ * on with `alter_context`.
+ *
  * Fails with `StringBindingError` for text that is no string binding, with `UnknownInterface` when the server does not offer
  * the interface in a compatible version, and with `RpcTransportError` when it can't be reached. When the scope closes the
- * connections are closed; calls in progress end with 1726.
+ * calls of the binding that are in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
  * idempotent. Where that is not so, or is of no use, it ends with 1722 if nothing of its request was sent, with 1727 if only a part
@@ -834,25 +1077,34 @@ const providerReasons: { readonly [reason: number]: string } = {
  * @category constructors
  * @since 0.1.0
  */
-export const bind = <I extends Interface.Any>(
+export const bind: {
+  <I extends Interface.Any>(
+    iface: I,
+    association: Association,
+    options?: Binding.Options
+  ): Effect.Effect<Binding.Binding<I>, UnknownInterface | RpcTransportError, Scope.Scope>
+  <I extends Interface.Any>(
+    iface: I,
+    binding: string,
+    options?: Options & Binding.Options
+  ): Effect.Effect<
+    Binding.Binding<I>,
+    StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
+    Transport.Transport | Scope.Scope
+  >
+} = <I extends Interface.Any>(
   iface: I,
-  binding: string,
-  options: Options = {}
-): Effect.Effect<
-  Binding.Binding<I>,
-  StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
-  Transport.Transport | Scope.Scope
-> =>
+  to: string | Association,
+  options: Options & Binding.Options = {}
+): Effect.Effect<Binding.Binding<I>, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const parsed = StringBinding.parse(binding)
-    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
-    const transport = yield* Transport.Transport
-    const context = yield* Effect.context<never>()
-    const association = new AssociationImpl(iface, parsed.success, transport, context, options)
-    yield* Effect.addFinalizer(() => association.shut)
-    yield* association.connect
-    return yield* Binding.make(iface, association, options)
-  })
+    const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
+    const bound = association.bound(iface)
+    yield* association.whenReady(bound, () => Exit.void)
+    const channel = new Channel(association, bound, options.object ?? association.address.object)
+    if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
+    return yield* Binding.make(iface, channel, options)
+  }) as Effect.Effect<Binding.Binding<I>, never, Scope.Scope>
 
 /**
  * Provides a binding service by {@link bind}.
@@ -863,7 +1115,7 @@ export const bind = <I extends Interface.Any>(
 export const layer = <Key extends string, I extends Interface.Any>(
   service: Binding.Service<Key, I>,
   binding: string,
-  options?: Options
+  options?: Options & Binding.Options
 ): Layer.Layer<
   Binding.Bound<Key, I>,
   StringBinding.StringBindingError | UnknownInterface | RpcTransportError,

@@ -8,13 +8,14 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import { abortOf, type Interface } from "../Interface.ts"
 import * as Server from "../Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "../ServerCall.ts"
-import { BadStubData, RpcFault, type RpcTransportError } from "../Status.ts"
+import { BadStubData, type CantCreateEndpoint, RpcFault } from "../Status.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -55,15 +56,17 @@ export interface Options {
   readonly onStop?: Effect.Effect<void>
 }
 
+const TypeId = "~callisto/dcerpc/Endpoint"
+
 /**
- * A served endpoint.
+ * What serves a server to the clients that connect.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Endpoint {
-  /** Where it listens, with the port that was chosen for port 0. */
-  readonly address: StringBinding.StringBinding
+  /** Brands the type. */
+  readonly [TypeId]: typeof TypeId
 }
 
 interface Limits {
@@ -200,6 +203,8 @@ const attempt = (write: () => Problem | undefined): Problem | undefined => {
   }
 }
 
+const nowhere: { readonly endpoint?: string } = {}
+
 /** What a PDU does to its connection. */
 type Verdict = "go on" | "close"
 
@@ -207,6 +212,7 @@ class ServerConnection implements Origin {
   readonly caller: Caller = { name: undefined, level: "none" }
   readonly endpoint: EndpointImpl
   readonly peer: string
+  readonly local: string
   readonly outbox: Transport.Outbox
   readonly contexts = new Map<number, Context>()
   readonly calls = new Map<number, IncomingCall>()
@@ -228,9 +234,10 @@ class ServerConnection implements Origin {
   failed = false
   quiet: Deferred.Deferred<void> | undefined = undefined
 
-  constructor(endpoint: EndpointImpl, peer: string, outbox: Transport.Outbox) {
+  constructor(endpoint: EndpointImpl, { local, peer }: Transport.Connection, outbox: Transport.Outbox) {
     this.endpoint = endpoint
     this.peer = peer
+    this.local = local
     this.outbox = outbox
     this.touch()
   }
@@ -287,21 +294,38 @@ class ServerConnection implements Origin {
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
-    // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
-    if ([...this.contexts.values()].some(({ syntax }) => syntax === binary)) this.largest = binary.maxFragment
-    const size = Math.min(Math.max(Math.min(pdu.maxXmitFrag, pdu.maxRecvFrag), 2048), this.largest) & ~7
-    // The answer is never below 2048, but the client may receive no more than every client must.
-    this.maxFragment = Math.min(size, Math.max(pdu.maxRecvFrag, Pdu.minFragment))
+    const size = this.negotiate(pdu)
     Pdu.encodeBindAck(this.endpoint.writer, {
       callId: pdu.callId,
       flags: this.multiplexed ? Pdu.flags.concMpx : 0,
       maxXmitFrag: size,
       maxRecvFrag: size,
       assocGroupId: group.id,
-      secAddr: this.endpoint.secAddr,
+      secAddr: this.secAddr,
       results
     })
     return this.send()
+  }
+
+  /** Agrees on the size of fragments: of each side's largest the smaller one. */
+  private negotiate({ maxRecvFrag, maxXmitFrag }: Pdu.Bind | Pdu.AlterContext): number {
+    // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
+    if (this.knowsBinary) this.largest = binary.maxFragment
+    const size = Math.min(Math.max(Math.min(maxXmitFrag, maxRecvFrag), 2048), this.largest) & ~7
+    // The answer is never below 2048, but the client may receive no more than every client must.
+    this.maxFragment = Math.min(size, Math.max(maxRecvFrag, Pdu.minFragment))
+    return size
+  }
+
+  private get knowsBinary(): boolean {
+    for (const { syntax } of this.contexts.values()) if (syntax === binary) return true
+    return false
+  }
+
+  /** The port or the name to which the client has connected, as far as a bind's answer can hold it. */
+  private get secAddr(): string {
+    const { endpoint = "" } = Option.getOrElse(Result.getSuccess(StringBinding.parse(this.local)), () => nowhere)
+    return /^[\x20-\x7e]*$/.test(endpoint) ? endpoint : ""
   }
 
   private alter(pdu: Pdu.AlterContext): Verdict {
@@ -312,6 +336,8 @@ class ServerConnection implements Origin {
     }
     const results = this.offer(elements)
     if (results === undefined) return this.fault(pdu.callId, 0, status.protocolError, true, "go on")
+    // The sizes of an alter_context mean nothing, except between two that have just found out that both are Callisto.
+    if (this.largest !== binary.maxFragment && this.knowsBinary) this.negotiate(pdu)
     Pdu.encodeAlterContextResponse(this.endpoint.writer, {
       callId: pdu.callId,
       maxXmitFrag: this.maxFragment,
@@ -576,8 +602,11 @@ class ServerConnection implements Origin {
 // ----------------------------------------------------------------------------
 
 class EndpointImpl implements Endpoint {
-  address!: StringBinding.StringBinding
+  readonly [TypeId]: typeof TypeId = TypeId
   management!: Server.ServerImpl
+  /** The scope of the listeners. It closes behind the period of grace, and with it the connections that are left. */
+  readonly scope: Scope.Closeable = Scope.makeUnsafe()
+  readonly listeners = new Set<Transport.Listener>()
   // Replies are written one after another, so one writer serves all connections.
   readonly writer = new Pdu.Writer()
   readonly server: Server.ServerImpl
@@ -595,12 +624,6 @@ class EndpointImpl implements Endpoint {
     this.server = server
     this.limits = limits
     this.syntaxes = syntaxes
-  }
-
-  /** The port or the name where it listens, as far as a bind's answer can hold it. */
-  get secAddr(): string {
-    const { endpoint = "" } = this.address
-    return /^[\x20-\x7e]*$/.test(endpoint) ? endpoint : ""
   }
 
   /** Who offers an interface: the server, or the endpoint itself with its management interface. */
@@ -631,7 +654,7 @@ class EndpointImpl implements Endpoint {
     Effect.gen({ self: this }, function* () {
       if (this.stopping || this.connections.size >= this.limits.connections) return
       const outbox = yield* Transport.makeOutbox(connection.socket)
-      const served = new ServerConnection(this, connection.peer, outbox)
+      const served = new ServerConnection(this, connection, outbox)
       this.connections.add(served)
       yield* Effect.addFinalizer(() => Effect.sync(() => this.connections.delete(served)))
       yield* Effect.forkScoped(this.watchBind(served))
@@ -679,6 +702,7 @@ class EndpointImpl implements Endpoint {
   shutdown(grace: Duration.Input): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
       this.stopping = true
+      for (const { stop } of this.listeners) yield* stop
       const waits: Array<Effect.Effect<void>> = []
       for (const served of this.connections) {
         if (served.group === undefined) continue
@@ -690,49 +714,64 @@ class EndpointImpl implements Endpoint {
         waits.push(Effect.andThen(Deferred.await(quiet), Effect.ignore(served.outbox.drained)))
       }
       yield* Effect.all(waits, { concurrency: "unbounded", discard: true }).pipe(Effect.timeoutOption(grace))
+      for (const served of this.connections) served.fail()
+      yield* Scope.close(this.scope, Exit.void)
     })
   }
 }
 
+// ----------------------------------------------------------------------------
+// constructors
+// ----------------------------------------------------------------------------
+
 /**
- * Serves a server at a string binding until the scope closes.
+ * Makes an endpoint of a server, for string bindings at which it {@link listen}s and connections that it is given to
+ * {@link handle}. For one string binding there is {@link serve}.
  *
  * **Details**
  *
- * Every manager of the server is offered, in the transfer syntaxes in which its interface has a form. When the scope closes the
- * endpoint accepts no more connections and calls, tells its clients so, lets calls in progress reply within the `grace` period, and
- * closes what is left.
+ * Every manager of the server is offered, in the transfer syntaxes in which its interface has a form, and the management
+ * interface. When the scope closes the endpoint accepts no more connections and calls, tells its clients so, lets calls in progress
+ * reply within the `grace` period, and closes what is left.
  *
- * Fails with `StringBindingError` for text that is no string binding, and with `RpcTransportError` when the transport can't listen
- * there.
+ * **Example** (One endpoint in two places)
  *
- * Windows: `RpcServerUseProtseqEp`.
+ * ```ts
+ * import { Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Association, Endpoint, Transport } from "@callisto/rpc/dcerpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const endpoint = yield* Endpoint.make(yield* Server.make([manager]), { maximumCalls: 100 })
+ *   yield* Endpoint.listen(endpoint, "ncacn_memory:[one]")
+ *   yield* Endpoint.listen(endpoint, "ncacn_memory:[two]")
+ *   return yield* Call.invoke(yield* Association.bind(Sums, "ncacn_memory:[two]"), "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(Effect.provide(program, Transport.memory))
+ * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export const serve = (
-  server: Server.Server,
-  binding: string,
-  options?: Options
-): Effect.Effect<
-  Endpoint,
-  StringBinding.StringBindingError | RpcTransportError,
-  Transport.Transport | Scope.Scope
-> =>
+export const make = (server: Server.Server, options: Options = {}): Effect.Effect<Endpoint, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const transport = yield* Transport.Transport
-    const parsed = StringBinding.parse(binding)
-    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
     const endpoint = new EndpointImpl(Server.toImpl(server), {
-      connections: options?.maximumConnections ?? 10_000,
-      contexts: options?.maximumContexts ?? 64,
-      calls: options?.maximumCalls ?? 1024,
-      totalCalls: options?.maximumTotalCalls ?? 0x10000,
-      request: options?.maximumRequest ?? 0x400000,
-      queued: options?.maximumQueued ?? 0x1000000,
-      bindTimeout: Duration.toMillis(Duration.fromInputUnsafe(options?.bindTimeout ?? "10 seconds")),
-      idleTimeout: Duration.toMillis(Duration.fromInputUnsafe(options?.idleTimeout ?? Infinity))
+      connections: options.maximumConnections ?? 10_000,
+      contexts: options.maximumContexts ?? 64,
+      calls: options.maximumCalls ?? 1024,
+      totalCalls: options.maximumTotalCalls ?? 0x10000,
+      request: options.maximumRequest ?? 0x400000,
+      queued: options.maximumQueued ?? 0x1000000,
+      bindTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.bindTimeout ?? "10 seconds")),
+      idleTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.idleTimeout ?? Infinity))
     }, [ndr20, binary])
     const management = Management.makeManager({
       interfaces: () => [
@@ -747,11 +786,95 @@ export const serve = (
         packetsOut: endpoint.packetsOut
       }),
       isListening: () => !endpoint.stopping,
-      stop: options?.onStop
+      stop: options.onStop
     })
     endpoint.management = Server.toImpl(yield* Server.make([management], { grace: 0 }))
-    const listener = yield* transport.listen(parsed.success, endpoint.handle)
-    endpoint.address = listener.address
-    yield* Effect.addFinalizer(() => Effect.andThen(listener.stop, endpoint.shutdown(options?.grace ?? "5 seconds")))
-    return endpoint
+    return yield* Effect.acquireRelease(
+      Effect.succeed(endpoint),
+      (endpoint) => endpoint.shutdown(options.grace ?? "5 seconds")
+    )
   })
+
+const toImpl = (endpoint: Endpoint): EndpointImpl => endpoint as EndpointImpl
+
+/**
+ * Accepts connections at a string binding until the scope closes. Those that were accepted live on as long as the endpoint.
+ *
+ * **Details**
+ *
+ * The `Listener` knows where it listens, with the port that was chosen for port 0. Fails with `StringBindingError` for text that
+ * is no string binding, and with `CantCreateEndpoint` when the transport can't listen there.
+ *
+ * Windows: `RpcServerUseProtseqEp`.
+ *
+ * @category listening
+ * @since 0.1.0
+ */
+export const listen = (
+  self: Endpoint,
+  binding: string
+): Effect.Effect<
+  Transport.Listener,
+  StringBinding.StringBindingError | CantCreateEndpoint,
+  Transport.Transport | Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const endpoint = toImpl(self)
+    const transport = yield* Transport.Transport
+    const parsed = StringBinding.parse(binding)
+    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
+    return yield* Effect.acquireRelease(
+      Effect.tap(
+        Scope.provide(transport.listen(parsed.success, endpoint.handle), endpoint.scope),
+        (listener) => Effect.sync(() => endpoint.listeners.add(listener))
+      ),
+      (listener) => Effect.andThen(listener.stop, Effect.sync(() => endpoint.listeners.delete(listener))),
+      { interruptible: true }
+    )
+  })
+
+/**
+ * Serves a connection that something else has accepted, a web server's WebSocket for instance, until its end.
+ *
+ * **Example** (WebSockets that Deno's HTTP server accepts)
+ *
+ * ```ts ignore
+ * const serve = (socket: WebSocket, peer: string) =>
+ *   Effect.scoped(Effect.flatMap(Transport.fromWebSocket(socket, { peer }), (connection) =>
+ *     Endpoint.handle(endpoint, connection)))
+ *
+ * Deno.serve((request, { remoteAddr }) => {
+ *   const { response, socket } = Deno.upgradeWebSocket(request)
+ *   Effect.runFork(serve(socket, `ncacn_ws:${remoteAddr.hostname}[${remoteAddr.port}]`))
+ *   return response
+ * })
+ * ```
+ *
+ * @category listening
+ * @since 0.1.0
+ */
+export const handle = (self: Endpoint, connection: Transport.Connection): Effect.Effect<void> =>
+  Effect.scoped(toImpl(self).handle(connection))
+
+/**
+ * Serves a server at a string binding until the scope closes: {@link make} and {@link listen} in one.
+ *
+ * **Details**
+ *
+ * The `Listener` knows where it listens, with the port that was chosen for port 0. Fails with `StringBindingError` for text that
+ * is no string binding, and with `CantCreateEndpoint` when the transport can't listen there.
+ *
+ * Windows: `RpcServerUseProtseqEp`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const serve = (
+  server: Server.Server,
+  binding: string,
+  options?: Options
+): Effect.Effect<
+  Transport.Listener,
+  StringBinding.StringBindingError | CantCreateEndpoint,
+  Transport.Transport | Scope.Scope
+> => Effect.flatMap(make(server, options), (endpoint) => listen(endpoint, binding))

@@ -19,7 +19,7 @@ import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
-import { RpcTransportError } from "../Status.ts"
+import { CantCreateEndpoint, RpcTransportError } from "../Status.ts"
 import { print, type ProtocolSequence, type StringBinding } from "./StringBinding.ts"
 
 // ----------------------------------------------------------------------------
@@ -44,12 +44,13 @@ export interface Transport {
 
   /**
    * Listens until the scope closes, and runs the handler for each connection, in a fiber and a scope of its own. The
-   * connection is closed when its handler ends; the handlers are interrupted when the scope closes.
+   * connection is closed when its handler ends; the handlers are interrupted when the scope closes. Fails with
+   * `CantCreateEndpoint` where it can't listen.
    */
   readonly listen: <R = never>(
     binding: StringBinding,
     handler: (connection: Connection) => Effect.Effect<unknown, never, R>
-  ) => Effect.Effect<Listener, RpcTransportError, Exclude<R, Scope.Scope> | Scope.Scope>
+  ) => Effect.Effect<Listener, CantCreateEndpoint, Exclude<R, Scope.Scope> | Scope.Scope>
 }
 
 /**
@@ -118,6 +119,13 @@ export const writeFailed = (cause: unknown): Socket.SocketError =>
 
 /** @internal */
 export const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
+
+/** @internal */
+export const cantListen = (status: CantCreateEndpoint["status"], detail: string): CantCreateEndpoint =>
+  new CantCreateEndpoint({ status, detail })
+
+/** @internal */
+export const inUse = (binding: StringBinding): CantCreateEndpoint => cantListen(1740, `${print(binding)} is in use`)
 
 type Resume<A> = (effect: Effect.Effect<A, Socket.SocketError>) => void
 
@@ -539,15 +547,13 @@ const takeFirst = (chunks: Array<Uint8Array>, size: number): Array<Uint8Array> =
  * @since 0.1.0
  */
 export const merge = (...transports: ReadonlyArray<Transport>): Transport => {
-  const select = (binding: StringBinding): Effect.Effect<Transport, RpcTransportError> => {
-    const found = transports.find((transport) => transport.protocols.includes(binding.protocol))
-    return found === undefined ? Effect.fail(unsupported(binding, protocols)) : Effect.succeed(found)
-  }
   const protocols = [...new Set(transports.flatMap((transport) => transport.protocols))]
+  const select = ({ protocol }: StringBinding) => transports.find(({ protocols }) => protocols.includes(protocol))
   return {
     protocols,
-    connect: (binding) => Effect.flatMap(select(binding), (transport) => transport.connect(binding)),
-    listen: (binding, handler) => Effect.flatMap(select(binding), (transport) => transport.listen(binding, handler))
+    connect: (binding) => select(binding)?.connect(binding) ?? Effect.fail(unsupported(binding, protocols)),
+    listen: (binding, handler) =>
+      select(binding)?.listen(binding, handler) ?? Effect.fail(cantListenOn(binding, protocols))
   }
 }
 
@@ -586,6 +592,10 @@ export const mergeAll = <E, R>(
 /** @internal */
 export const unsupported = (binding: StringBinding, protocols: ReadonlyArray<ProtocolSequence>): RpcTransportError =>
   unavailable(`this transport has ${protocols.join(", ")} and not ${print(binding)}`)
+
+/** @internal */
+export const cantListenOn = (binding: StringBinding, protocols: ReadonlyArray<ProtocolSequence>): CantCreateEndpoint =>
+  cantListen(1703, unsupported(binding, protocols).detail)
 
 // ----------------------------------------------------------------------------
 // in memory
@@ -715,9 +725,9 @@ export const memory: Layer.Layer<Transport> = Layer.sync(Transport, () => {
       ).pipe(Effect.map(({ connection }) => connection)),
     listen: (binding, handler) =>
       Effect.gen(function* () {
-        if (binding.protocol !== "ncacn_memory") return yield* unsupported(binding, protocols)
+        if (binding.protocol !== "ncacn_memory") return yield* cantListenOn(binding, protocols)
         const name = binding.endpoint ?? `unnamed ${++unnamed}`
-        if (listeners.has(name)) return yield* unavailable(`${print(binding)} is in use`)
+        if (listeners.has(name)) return yield* inUse(binding)
         const accept = yield* handlers(handler)
         const stop = Effect.sync(() => {
           if (listeners.get(name) === accept) listeners.delete(name)
@@ -903,9 +913,9 @@ export const messagePort = (port: MessagePortLike): Layer.Layer<Transport> =>
           ),
         listen: (binding, handler) =>
           Effect.gen(function* () {
-            if (binding.protocol !== "ncacn_messageport") return yield* unsupported(binding, protocols)
+            if (binding.protocol !== "ncacn_messageport") return yield* cantListenOn(binding, protocols)
             const name = binding.endpoint ?? ""
-            if (listeners.has(name)) return yield* unavailable(`${print(binding)} is in use`)
+            if (listeners.has(name)) return yield* inUse(binding)
             const run = yield* handlers(handler)
             const accept = (port: MessagePortLike) => {
               const end = portEnd(port)
@@ -938,16 +948,7 @@ export const messagePort = (port: MessagePortLike): Layer.Layer<Transport> =>
  * Bytes travel in binary frames; where a frame ends means nothing. A text frame ends the connection. A browser's
  * WebSocket can't be told to stop receiving, so what arrives there is kept until it is read.
  *
- * **Example** (A WebSocket that Deno's HTTP server hands over)
- *
- * ```ts ignore
- * Deno.serve((request) => {
- *   const { response, socket } = Deno.upgradeWebSocket(request)
- *   const serve = Effect.flatMap(Transport.fromWebSocket(socket, { peer: "ncacn_ws:" }), handle)
- *   Effect.runFork(Effect.scoped(serve))
- *   return response
- * })
- * ```
+ * `Endpoint.handle` serves it, and has the example.
  *
  * @category WebSockets
  * @since 0.1.0
@@ -1066,8 +1067,8 @@ export const webSocket: Layer.Layer<Transport, never, Socket.WebSocketConstructo
       listen: (binding) =>
         Effect.fail(
           binding.protocol === "ncacn_ws" || binding.protocol === "ncacn_wss"
-            ? unavailable("WebSockets are accepted by an HTTP server; fromWebSocket makes connections of them")
-            : unsupported(binding, protocols)
+            ? cantListen(1703, "an HTTP server accepts WebSockets; give them to fromWebSocket and Endpoint.handle")
+            : cantListenOn(binding, protocols)
         )
     }
   })

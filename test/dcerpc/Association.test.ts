@@ -209,7 +209,7 @@ describe("a bind", () => {
         hex(yield* Deferred.await(first)),
         "05000b13100000007400000001000000" + "d016d01600000000" + "02000000" +
           `00000100${iface}045d888aeb1cc9119fe808002b10486002000000` +
-          `01000100${iface}2c1cb76c129840450200000000000000` + "01000000"
+          `ff000100${iface}2c1cb76c129840450200000000000000` + "01000000"
       )
     })
   )
@@ -226,7 +226,7 @@ describe("a bind", () => {
       const features = { uuid: "6cb71c2c-9812-4540-0200-000000000000", major: 1, minor: 0 }
       assert.deepStrictEqual(bind.contextElements, [
         { contextId: 0, abstractSyntax, transferSyntaxes: [binary.id] },
-        { contextId: 1, abstractSyntax, transferSyntaxes: [features] }
+        { contextId: 255, abstractSyntax, transferSyntaxes: [features] }
       ])
     })
   )
@@ -947,6 +947,161 @@ describe("when a connection is lost", () => {
       assert.strictEqual(inputOf(yield* peer.take("Request")), "hello")
       assert.isTrue(yield* peer.isClosed)
       assert.deepStrictEqual(yield* failure(begin("two")), unavailable)
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// several interfaces
+// ----------------------------------------------------------------------------
+
+describe("an association", () => {
+  /** One whose connection is bound to ISum. */
+  const shared = (options?: Association.Options) =>
+    Effect.gen(function* () {
+      const accept = yield* listen
+      const association = yield* Association.make(address, options)
+      const acceptBound = Effect.gen(function* () {
+        const peer = yield* accept
+        const { callId } = yield* peer.take("Bind")
+        const results = [{ ...accepted, transferSyntax: ndr20.id }, noFeatures]
+        yield* peer.ack({ callId, results, maxRecvFrag: 5840 })
+        return peer
+      })
+      const binding = yield* Effect.forkChild(Association.bind(ISum, association))
+      const peer = yield* acceptBound
+      return { accept, acceptBound, association, peer, sum: yield* Fiber.join(binding) }
+    })
+
+  const alterTo = (association: Association.Association) => Effect.forkChild(Association.bind(IEcho, association))
+
+  const agree = (peer: Peer, { callId }: Pdu.AlterContext, result: Pdu.ContextResult = accepted) =>
+    peer.send((writer) =>
+      Pdu.encodeAlterContextResponse(writer, {
+        callId,
+        maxXmitFrag: 65528,
+        maxRecvFrag: 65528,
+        assocGroupId: 5,
+        results: [result]
+      })
+    )
+
+  wire(
+    "binds to one more interface with alter_context, and then calls each in its presentation context",
+    Effect.gen(function* () {
+      const { association, peer, sum } = yield* shared()
+      const binding = yield* alterTo(association)
+      const alter = yield* peer.take("AlterContext")
+      const abstractSyntax = { uuid: IEcho.uuid, major: 1, minor: 2 }
+      assert.deepStrictEqual(alter.contextElements, [{ contextId: 1, abstractSyntax, transferSyntaxes: [binary.id] }])
+      assert.deepStrictEqual([alter.maxXmitFrag, alter.assocGroupId], [65528, 5])
+      yield* agree(peer, alter)
+      const store = yield* Fiber.join(binding)
+
+      const echoing = yield* Effect.forkChild(Call.invoke(store, "Echo", bytesOf("one")))
+      const adding = yield* Effect.forkChild(Call.invoke(sum, "AddOne", { value: 1 }))
+      const [one, two] = [yield* peer.take("Request"), yield* peer.take("Request")]
+      assert.deepStrictEqual([one.contextId, two.contextId], [1, 0])
+      yield* peer.respond(two.callId, Uint8Array.of(2, 0, 0, 0))
+      yield* peer.respond(one.callId, stubOf("first"), whole, 1)
+      assert.deepStrictEqual(yield* Fiber.join(adding), { value: 2 })
+      assert.strictEqual(textOf(yield* Fiber.join(echoing)), "first")
+    })
+  )
+
+  wire(
+    "sends larger fragments once Callisto's own syntax was agreed on",
+    Effect.gen(function* () {
+      const { association, peer } = yield* shared()
+      const binding = yield* alterTo(association)
+      yield* agree(peer, yield* peer.take("AlterContext"))
+      const call = yield* Call.make(yield* Fiber.join(binding))
+      yield* Call.begin(call, "Echo", new Uint8Array(20_000))
+      assert.strictEqual((yield* peer.take("Request")).flags, whole)
+    })
+  )
+
+  wire(
+    "asks once for an interface that several bindings call, and gives each its object",
+    Effect.gen(function* () {
+      const { association, peer } = yield* shared()
+      const object = "11111111-2222-3333-4444-555555555555"
+      const sum = yield* Association.bind(ISum, association, { object })
+      yield* Call.begin(yield* Call.make(sum), "AddOne", { value: 1 })
+      assert.strictEqual((yield* peer.take("Request")).object, object)
+    })
+  )
+
+  wire(
+    "goes on with the others when one interface is refused",
+    Effect.gen(function* () {
+      const { association, peer, sum } = yield* shared()
+      const unknown = yield* alterTo(association)
+      const nothing = { result: 2, reason: 1, transferSyntax: Pdu.nilSyntax }
+      yield* agree(peer, yield* peer.take("AlterContext"), nothing)
+      assert.deepStrictEqual(yield* failure(Fiber.join(unknown)), ["UnknownInterface", undefined])
+
+      const faulted = yield* alterTo(association)
+      const { callId } = yield* peer.take("AlterContext")
+      const status = 0x1c01000b
+      yield* peer.send((writer) => Pdu.encodeFault(writer, { callId, contextId: 0, cancelCount: 0, status }))
+      assert.deepStrictEqual(yield* failure(Fiber.join(faulted)), unavailable)
+
+      const adding = yield* Effect.forkChild(Call.invoke(sum, "AddOne", { value: 1 }))
+      yield* peer.respond((yield* peer.take("Request")).callId, Uint8Array.of(2, 0, 0, 0))
+      assert.deepStrictEqual(yield* Fiber.join(adding), { value: 2 })
+    })
+  )
+
+  wire(
+    "waits for an answer as long as for a connection",
+    Effect.gen(function* () {
+      const { association, peer } = yield* shared({ connectTimeout: "2 seconds" })
+      const binding = yield* alterTo(association)
+      const late = yield* peer.take("AlterContext")
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(yield* failure(Fiber.join(binding)), unavailable)
+
+      // The answer that comes late counts all the same.
+      yield* agree(peer, late)
+      yield* settle
+      yield* Association.bind(IEcho, association)
+    })
+  )
+
+  wire(
+    "whose connection is lost while it binds to one more interface refuses that binding, and the next has another connection",
+    Effect.gen(function* () {
+      const { acceptBound, association, peer, sum } = yield* shared()
+      const binding = yield* alterTo(association)
+      yield* peer.take("AlterContext")
+      yield* peer.reset
+      assert.deepStrictEqual(yield* failure(Fiber.join(binding)), unavailable)
+      const adding = yield* Effect.forkChild(Call.invoke(sum, "AddOne", { value: 1 }))
+      const second = yield* acceptBound
+      yield* second.respond((yield* second.take("Request")).callId, Uint8Array.of(2, 0, 0, 0))
+      assert.deepStrictEqual(yield* Fiber.join(adding), { value: 2 })
+    })
+  )
+
+  wire(
+    "keeps its connection, and the calls of the others, when the scope of one binding closes",
+    Effect.gen(function* () {
+      const { association, peer, sum } = yield* shared()
+      const scope = yield* Scope.make()
+      const other = yield* Scope.provide(Association.bind(ISum, association), scope)
+      const [adding, lasting] = [yield* Call.make(other), yield* Call.make(sum)]
+      const pending = yield* Call.begin(adding, "AddOne", { value: 1 })
+      const kept = yield* Call.begin(lasting, "AddOne", { value: 1 })
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(yield* failure(Call.join(pending)), lost)
+      assert.deepStrictEqual(yield* failure(Call.begin(adding, "AddOne", { value: 1 })), unavailable)
+
+      const [given, { callId }] = [yield* peer.take("Request"), yield* peer.take("Request")]
+      // Without the agreement to keep the connection on orphans the server is asked to stop, no more.
+      assert.strictEqual((yield* peer.take("CoCancel")).callId, given.callId)
+      yield* peer.respond(callId, Uint8Array.of(2, 0, 0, 0))
+      assert.deepStrictEqual(yield* Call.join(kept), { value: 2 })
     })
   )
 })

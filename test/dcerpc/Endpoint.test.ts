@@ -2,7 +2,7 @@
  * The endpoint against raw bytes: what is sent is spelled out PDU by PDU, and so is what has to come back.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Queue } from "effect"
+import { Effect, Exit, Fiber, Queue, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Call, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
@@ -20,9 +20,11 @@ import {
   bound,
   boundRow,
   type Client,
+  clientOf,
   coCancel,
   concat,
   connect,
+  connectTo,
   data,
   element,
   fault,
@@ -1175,6 +1177,63 @@ describe("the limit", () => {
 // ----------------------------------------------------------------------------
 // shutdown
 // ----------------------------------------------------------------------------
+
+describe("an endpoint in several places", () => {
+  const places = ["ncacn_memory:[echo]", "ncacn_memory:[elsewhere]"] as const
+
+  it.effect("serves the same server, and one client from one group", () =>
+    Effect.gen(function* () {
+      const { endpoint, tables } = yield* makeWorld()
+      yield* Endpoint.listen(endpoint, places[1])
+      const [one, other] = [yield* connectTo(places[0]), yield* connectTo(places[1])]
+      const [ack] = yield* one.ask(bind())
+      assert.deepInclude(ack, { secAddr: "echo", assocGroupId: 1 })
+      const [joined] = yield* other.ask(bind({ assocGroupId: 1 }))
+      assert.deepInclude(joined, { secAddr: "elsewhere", assocGroupId: 1 })
+      assert.strictEqual(tables.groups.size, 1)
+    }).pipe(Effect.provide(Transport.memory)))
+
+  it.effect("accepts no more where the scope has closed, and goes on with those that are there", () =>
+    Effect.gen(function* () {
+      const { endpoint } = yield* makeWorld()
+      const scope = yield* Scope.make()
+      yield* Scope.provide(Endpoint.listen(endpoint, places[1]), scope)
+      const client = yield* connectTo(places[1])
+      yield* client.ask(bind())
+      yield* Scope.close(scope, Exit.void)
+      assert.deepInclude(yield* Effect.flip(connectTo(places[1])), { _tag: "RpcTransportError", status: 1722 })
+      assert.strictEqual((yield* client.ask(request()))[0]!._tag, "Response")
+    }).pipe(Effect.provide(Transport.memory)))
+
+  it.effect("refuses the place where somebody listens with 1740, and one that the transport does not have with 1703", () =>
+    Effect.gen(function* () {
+      const { endpoint } = yield* makeWorld()
+      const refused = (place: string) => Effect.flip(Endpoint.listen(endpoint, place))
+      assert.deepInclude(yield* refused(places[0]), { _tag: "CantCreateEndpoint", status: 1740 })
+      assert.deepInclude(yield* refused("ncalrpc:[echo]"), { _tag: "CantCreateEndpoint", status: 1703 })
+    }).pipe(Effect.provide(Transport.memory)))
+
+  it.effect("serves a connection that it is given, until its end or that of the endpoint", () =>
+    Effect.gen(function* () {
+      const { close, endpoint, tables } = yield* makeWorld()
+      const serve = Effect.gen(function* () {
+        const [near, far] = yield* Transport.makePair
+        const served = yield* Effect.forkScoped(Endpoint.handle(endpoint, far))
+        const client = yield* clientOf(near, yield* Scope.fork(yield* Effect.scope))
+        assert.deepStrictEqual(yield* client.say(bind()), [bindAck])
+        return { client, served }
+      })
+      const leaves = yield* serve
+      yield* leaves.client.close
+      yield* Fiber.join(leaves.served)
+      assert.strictEqual(tables.connections.size, 0)
+
+      const stays = yield* serve
+      yield* close
+      yield* Fiber.join(stays.served)
+      assert.strictEqual(tables.connections.size, 0)
+    }).pipe(Effect.scoped, Effect.provide(Transport.memory)))
+})
 
 describe("an endpoint that ends", () => {
   const shutdown = { other: "Shutdown" as const }

@@ -213,7 +213,7 @@ for (const [name, place] of Object.entries(places)) {
         const listening = yield* Scope.make()
         const { address } = yield* Scope.provide(server.listen(binding, echo), listening)
         const error = yield* Effect.flip(server.listen(address, echo))
-        assert.strictEqual(error.status, 1722)
+        assert.strictEqual(error.status, 1740)
         assert.include(error.message, "in use")
         yield* Scope.close(listening, Exit.void)
         yield* server.listen(address, echo)
@@ -389,7 +389,7 @@ for (const [name, place] of Object.entries(places)) {
         const connecting = yield* Effect.flip(client.connect(other))
         assert.include(connecting.message, print(other))
         const listening = yield* Effect.flip(server.listen(other, echo))
-        assert.strictEqual(listening.status, 1722)
+        assert.strictEqual(listening.status, 1703)
       }))
   })
 }
@@ -473,7 +473,7 @@ describe("NodeTransport", () => {
 
       writeFileSync(`${path}/file`, "precious")
       const error = yield* Effect.flip(listen(at(`ncalrpc:[${path}/file]`), echo))
-      assert.strictEqual(error.status, 1722)
+      assert.strictEqual(error.status, 1740)
     }))
 
   it.live("trusts no certificate that it does not know", () =>

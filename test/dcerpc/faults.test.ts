@@ -260,7 +260,8 @@ const schedule = (seed: number) =>
     /** Serves, and gives what ends that. */
     const serve = Effect.gen(function* () {
       const own = yield* Scope.fork(scope)
-      const endpoint = yield* Endpoint.serve(server, "ncacn_memory:[work]", { grace: below(random, 100) }).pipe(
+      const endpoint = yield* Scope.provide(Endpoint.make(server, { grace: below(random, 100) }), own)
+      yield* Endpoint.listen(endpoint, "ncacn_memory:[work]").pipe(
         Effect.provideService(Transport.Transport, transport),
         Scope.provide(own)
       )

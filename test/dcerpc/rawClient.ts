@@ -304,11 +304,15 @@ export interface Tables {
 
 const name = "ncacn_memory:[echo]"
 
-export const connect = Effect.gen(function* () {
+export const connectTo = Effect.fnUntraced(function* (place: string) {
   const transport = yield* Transport.Transport
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const binding = yield* Effect.fromResult(parse(name))
-  const { socket } = yield* Scope.provide(transport.connect(binding), scope)
+  const binding = yield* Effect.fromResult(parse(place))
+  return yield* clientOf(yield* Scope.provide(transport.connect(binding), scope), scope)
+})
+
+/** A client on a connection, which ends with the scope. */
+export const clientOf = Effect.fnUntraced(function* ({ socket }: Transport.Connection, scope: Scope.Closeable) {
   const { pull } = yield* Scope.provide(socket.reader, scope)
   const writer = yield* Scope.provide(socket.writer, scope)
   const parser = Pdu.makeParser({ maxFragment: Pdu.maxFragment })
@@ -335,6 +339,8 @@ export const connect = Effect.gen(function* () {
     close: Scope.close(scope, Exit.void)
   }
 })
+
+export const connect = connectTo(name)
 
 export type Client = Effect.Success<typeof connect>
 
@@ -392,13 +398,15 @@ export const makeWorld = Effect.fnUntraced(
       scope
     )
     const endpointScope = yield* Scope.fork(scope)
-    const endpoint = yield* Scope.provide(Endpoint.serve(server, name, { grace: 0, ...options }), endpointScope)
+    const endpoint = yield* Scope.provide(Endpoint.make(server, { grace: 0, ...options }), endpointScope)
+    yield* Scope.provide(Endpoint.listen(endpoint, name), endpointScope)
     return {
       kept,
       told,
       interrupted,
       peers,
       server,
+      endpoint,
       tables: endpoint as unknown as Tables,
       /** Closes the endpoint, within its grace. */
       close: Scope.close(endpointScope, Exit.void),

@@ -1,0 +1,548 @@
+/**
+ * Pipes: parameters that are streams of chunks. A client pushes its in pipes and pulls its out pipes; the manager pulls the in
+ * pipes and pushes the out pipes. Both sides go at their own pace, and a slow reader slows the writer.
+ *
+ * The ends of a call's pipes are found with `Call.inPipe` and `Call.outPipe` on the client, and with `ServerCall.inPipe` and
+ * `ServerCall.outPipe` on the server. What they do in which state are two tables, `CallState.pushTable` and
+ * `CallState.pullTable`.
+ *
+ * Windows: DCE pipes, `[pipe]` in MIDL; asynchronous pipes.
+ *
+ * @since 0.1.0
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type * as Pull from "effect/Pull"
+import type * as Schema from "effect/Schema"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import { Pipe as State, type PullRow, pullTable, type PushRow, pushTable } from "./CallState.ts"
+import { PipeClosed, PipeDisciplineError, PipeEmpty, WrongPipeOrder } from "./Status.ts"
+
+// ----------------------------------------------------------------------------
+// descriptions
+// ----------------------------------------------------------------------------
+
+/**
+ * The description of a pipe of bytes: its chunks are `Uint8Array`s.
+ *
+ * @category descriptions
+ * @since 0.1.0
+ */
+export interface Bytes {
+  /** Tells it from a schema. */
+  readonly _tag: "Bytes"
+}
+
+/**
+ * A pipe of bytes.
+ *
+ * **Example** (A method that takes a file)
+ *
+ * ```ts
+ * import { Interface, Pipe } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * const Upload = Interface.method({
+ *   in: { name: Schema.String },
+ *   inPipe: { content: Pipe.bytes },
+ *   out: { size: Schema.Int }
+ * })
+ * ```
+ *
+ * @category descriptions
+ * @since 0.1.0
+ */
+export const bytes: Bytes = { _tag: "Bytes" }
+
+/**
+ * What flows through a pipe: bytes, or elements that a schema describes. The schema needs no services.
+ *
+ * @category descriptions
+ * @since 0.1.0
+ */
+export type Element =
+  | Bytes
+  | (Schema.Constraint & { readonly DecodingServices: never; readonly EncodingServices: never })
+
+/**
+ * The pipes of a method in one direction, by name, in the order in which they are used.
+ *
+ * @category descriptions
+ * @since 0.1.0
+ */
+export type Elements = { readonly [name: string]: Element }
+
+/**
+ * What is pushed and pulled at a time: bytes, or some elements.
+ *
+ * @category descriptions
+ * @since 0.1.0
+ */
+export type Chunk<E extends Element> = E extends Bytes ? Uint8Array
+  : E extends Schema.Constraint ? ReadonlyArray<E["Type"]>
+  : never
+
+/**
+ * What a stream or a sink of a pipe carries: chunks of bytes, or single elements.
+ *
+ * @category descriptions
+ * @since 0.1.0
+ */
+export type Item<C> = C extends Uint8Array ? Uint8Array : C extends ReadonlyArray<infer A> ? A : never
+
+// ----------------------------------------------------------------------------
+// the ends
+// ----------------------------------------------------------------------------
+
+const WriterTypeId = "~callisto/Pipe/Writer"
+const ReaderTypeId = "~callisto/Pipe/Reader"
+
+/**
+ * The end of a pipe into which chunks `C` are pushed. Its operations fail with `E` when the call ends first.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Writer<in C, out E> extends Pipeable {
+  /** Brands the type. */
+  readonly [WriterTypeId]: { readonly _C: (chunk: C) => void; readonly _E: () => E }
+}
+
+/**
+ * The end of a pipe from which chunks `C` are pulled. Its operations fail with `E` when the call ends first.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reader<out C, out E> extends Pipeable {
+  /** Brands the type. */
+  readonly [ReaderTypeId]: { readonly _C: () => C; readonly _E: () => E }
+}
+
+/** @internal */
+export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
+
+// So many chunks, and so many bytes or elements, wait for the reader before the writer waits.
+const maximumChunks = 64
+const maximumSize = 65536
+
+const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
+  chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
+
+/**
+ * What is between the two ends of a pipe: the chunks that were pushed and not pulled yet.
+ *
+ * @internal
+ */
+export class Buffer {
+  readonly isBytes: boolean
+  private chunks: Array<AnyChunk> = []
+  private size = 0
+  /** No more is pushed. */
+  ended = false
+  /** Told when there is something to take, or the end. */
+  private readonly readers = new Set<() => void>()
+  /** Told when there is room. */
+  private readonly writers = new Set<() => void>()
+
+  constructor(isBytes: boolean) {
+    this.isBytes = isBytes
+  }
+
+  get hasRoom(): boolean {
+    return this.chunks.length < maximumChunks && this.size < maximumSize
+  }
+
+  get isEmpty(): boolean {
+    return this.chunks.length === 0
+  }
+
+  put(chunk: AnyChunk): void {
+    if (chunk.length === 0) return
+    this.chunks.push(chunk)
+    this.size += chunk.length
+    this.tellReaders()
+  }
+
+  end(): void {
+    this.ended = true
+    this.tellReaders()
+  }
+
+  /** At most so many elements of the chunk that was pushed first. */
+  take(maximum: number): AnyChunk {
+    const [chunk] = this.chunks as [AnyChunk]
+    if (chunk.length <= maximum) {
+      this.chunks.shift()
+      this.taken(chunk.length)
+      return chunk
+    }
+    this.chunks[0] = part(chunk, maximum)
+    this.taken(maximum)
+    return part(chunk, 0, maximum)
+  }
+
+  takeAll(): Array<AnyChunk> {
+    const { chunks, size } = this
+    this.chunks = []
+    this.taken(size)
+    return chunks
+  }
+
+  /** Forgets what is held: nobody pulls any more. */
+  clear(): void {
+    if (this.chunks.length > 0) this.takeAll()
+  }
+
+  onReadable(reader: () => void): () => void {
+    this.readers.add(reader)
+    return () => this.readers.delete(reader)
+  }
+
+  onRoom(writer: () => void): () => void {
+    this.writers.add(writer)
+    return () => this.writers.delete(writer)
+  }
+
+  tellReaders(): void {
+    if (this.readers.size > 0) tell(this.readers)
+  }
+
+  tellWriters(): void {
+    if (this.writers.size > 0) tell(this.writers)
+  }
+
+  private taken(size: number): void {
+    this.size -= size
+    if (this.hasRoom) this.tellWriters()
+  }
+}
+
+const tell = (those: Set<() => void>): void => {
+  const told = [...those]
+  those.clear()
+  for (const one of told) one()
+}
+
+/**
+ * One end of a pipe, on one side of a call.
+ *
+ * @internal
+ */
+export class End {
+  declare readonly "~callisto/Pipe/Writer": Writer<any, any>[typeof WriterTypeId]
+  declare readonly "~callisto/Pipe/Reader": Reader<any, any>[typeof ReaderTypeId]
+  readonly name: string
+  readonly ends: Ends
+  readonly buffer: Buffer
+  readonly pushes: boolean
+  state: State = State.open
+
+  constructor(name: string, ends: Ends, buffer: Buffer, pushes: boolean) {
+    this.name = name
+    this.ends = ends
+    this.buffer = buffer
+    this.pushes = pushes
+  }
+
+  get row(): PushRow | PullRow {
+    return (this.pushes ? pushTable : pullTable)[this.state]
+  }
+
+  /** Why it can't be pushed or pulled now. */
+  refusal(): unknown {
+    if (this.state === State.ended) {
+      return this.pushes ? new PipeClosed({ pipe: this.name }) : new PipeEmpty({ pipe: this.name })
+    }
+    if (this.state === State.failed) return this.ends.failure
+    return this.ends.current === this ? undefined : new WrongPipeOrder({ pipe: this.name })
+  }
+
+  /** The one place where an end changes its state. */
+  move(event: "end" | "fail"): void {
+    const next = this.row.next[event]
+    if (next === undefined) return
+    this.state = next
+    if (event === "fail") {
+      this.buffer.clear()
+      if (this.pushes) this.buffer.tellWriters()
+      else this.buffer.tellReaders()
+    }
+    this.ends.moved()
+  }
+
+  pipe(): any {
+    return pipeArguments(this, arguments)
+  }
+}
+
+/**
+ * The ends of all pipes of a call, on one side of it.
+ *
+ * @internal
+ */
+export class Ends {
+  readonly list: ReadonlyArray<End>
+  readonly buffers: ReadonlyArray<Buffer>
+  /** The end whose turn it is; `undefined` when all are through. */
+  current: End | undefined
+  /** What those fail with whose call has ended. */
+  failure: unknown = undefined
+  /** Runs when all pipes are through. */
+  onThrough: (() => void) | undefined = undefined
+  private readonly drivers = new Set<Fiber.Fiber<unknown, unknown>>()
+  private readonly watchers = new Set<() => void>()
+
+  constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<Buffer> = makeBuffers(pipes)) {
+    this.buffers = buffers
+    this.list = pipes.map(({ isIn, name }, index) => new End(name, this, buffers[index]!, isIn === client))
+    this.current = this.list[0]
+  }
+
+  get(pipes: Pipes, name: string, isIn: boolean): End {
+    return this.list[pipes.findIndex((pipe) => pipe.name === name && pipe.isIn === isIn)]!
+  }
+
+  fail(failure: unknown): void {
+    if (this.current === undefined) return
+    this.failure = failure
+    for (const end of this.list) end.move("fail")
+  }
+
+  moved(): void {
+    const before = this.current
+    this.current = this.list.find(({ state }) => state === State.open)
+    if (before !== undefined && this.current === undefined) this.onThrough?.()
+  }
+
+  /** Notes who uses the pipes. */
+  drive(fiber: Fiber.Fiber<unknown, unknown>): void {
+    if (this.drivers.has(fiber)) return
+    this.drivers.add(fiber)
+    fiber.addObserver(() => {
+      this.drivers.delete(fiber)
+      tell(this.watchers)
+    })
+  }
+
+  /** Tells when the pipes are not through, and nobody but the one who waits has begun to use them and can go on. */
+  whenUndriven(waiting: Fiber.Fiber<unknown, unknown>, then: (error: PipeDisciplineError) => void): () => void {
+    const check = () => {
+      if (this.current === undefined) return
+      for (const driver of this.drivers) if (driver !== waiting) return void this.watchers.add(check)
+      then(new PipeDisciplineError({ pipe: this.current.name }))
+    }
+    check()
+    return () => this.watchers.delete(check)
+  }
+}
+
+/**
+ * The pipes of a method in their order.
+ *
+ * @internal
+ */
+export type Pipes = ReadonlyArray<{ readonly name: string; readonly isIn: boolean; readonly element: Element }>
+
+const makeBuffers = (pipes: Pipes): ReadonlyArray<Buffer> => pipes.map(({ element }) => new Buffer(isBytes(element)))
+
+/** @internal */
+export const isBytes = (element: Element): element is Bytes => "_tag" in element && element._tag === "Bytes"
+
+const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknown as End
+
+// ----------------------------------------------------------------------------
+// pushing
+// ----------------------------------------------------------------------------
+
+/**
+ * Pushes a chunk, as soon as there is room. An empty one does nothing: {@link end} ends the pipe.
+ *
+ * **Details**
+ *
+ * The chunk belongs to the other side then: do not change it any more. Interrupting a push that waits for room pushes nothing.
+ *
+ * Fails with `PipeClosed` when the pipe was ended, with `WrongPipeOrder` when it is another pipe's turn, and with the failure of the
+ * call when that ends first.
+ *
+ * Windows: `RpcAsyncPush`, the `push` routine of a pipe.
+ *
+ * @category pushing
+ * @since 0.1.0
+ */
+export const push: {
+  <C>(chunk: C): <E>(self: Writer<C, E>) => Effect.Effect<void, E | PipeClosed | WrongPipeOrder>
+  <C, E>(self: Writer<C, E>, chunk: C): Effect.Effect<void, E | PipeClosed | WrongPipeOrder>
+} = dual(
+  2,
+  <C, E>(self: Writer<C, E>, chunk: C): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
+    Effect.withFiber((fiber) => {
+      const end = toEnd(self)
+      end.ends.drive(fiber)
+      const refused = end.refusal()
+      if (refused !== undefined) return Effect.fail(refused as E)
+      if (!end.buffer.hasRoom) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
+      end.buffer.put(chunk as AnyChunk)
+      return Effect.void
+    })
+)
+
+const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> =>
+  Effect.callback((resume) => {
+    let forget = () => {}
+    const tryAgain = () => {
+      const refused = end.refusal()
+      if (refused !== undefined) return resume(Effect.fail(refused))
+      if (!end.buffer.hasRoom) {
+        forget = end.buffer.onRoom(tryAgain)
+        return
+      }
+      end.buffer.put(chunk)
+      resume(Effect.void)
+    }
+    tryAgain()
+    return Effect.sync(() => forget())
+  })
+
+/**
+ * Ends the pipe: the reader pulls what was pushed, and then the end.
+ *
+ * **Details**
+ *
+ * Fails as {@link push} does.
+ *
+ * Windows: pushing zero elements.
+ *
+ * @category pushing
+ * @since 0.1.0
+ */
+export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
+  Effect.withFiber((fiber) => {
+    const end = toEnd(self)
+    end.ends.drive(fiber)
+    const refused = end.refusal()
+    if (refused !== undefined) return Effect.fail(refused as E)
+    end.buffer.end()
+    end.move("end")
+    return Effect.void
+  })
+
+/**
+ * The pipe as a sink, which ends it when the stream ends. A stream of a pipe of bytes carries `Uint8Array`s, any other single
+ * elements.
+ *
+ * **Details**
+ *
+ * Where the stream fails the pipe is not ended: end the call, with `Call.cancel` or by the failure of the routine.
+ *
+ * @category pushing
+ * @since 0.1.0
+ */
+export const toSink = <C, E>(
+  self: Writer<C, E>
+): Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder> => {
+  const { isBytes } = toEnd(self).buffer
+  const pushAll = (items: NonEmptyReadonlyArray<unknown>): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
+    isBytes
+      ? items.length === 1
+        ? push(self, items[0] as C)
+        : Effect.forEach(items, (item) => push(self, item as C), { discard: true })
+      : push(self, items as C)
+  const sink = Sink.mapEffect(Sink.forEachArray(pushAll), () => end(self))
+  return Sink.unwrap(Effect.as(drive(self), sink)) as Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder>
+}
+
+/** Notes that the fiber uses the pipe, before it has pushed or pulled for the first time. */
+const drive = (self: Writer<any, any> | Reader<any, any>): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    toEnd(self).ends.drive(fiber)
+    return Effect.void
+  })
+
+// ----------------------------------------------------------------------------
+// pulling
+// ----------------------------------------------------------------------------
+
+/**
+ * Pulls a chunk, of at most `maximum` bytes or elements, as soon as one is there. The empty chunk is the end of the pipe.
+ *
+ * **Details**
+ *
+ * Fails with `PipeEmpty` when the end was pulled already, with `WrongPipeOrder` when it is another pipe's turn, and with the failure
+ * of the call when that ends first. Dies with a `RangeError` for a `maximum` that is no positive integer.
+ *
+ * Windows: `RpcAsyncPull`, the `pull` routine of a pipe.
+ *
+ * @category pulling
+ * @since 0.1.0
+ */
+export const pull: {
+  (maximum?: number): <C, E>(self: Reader<C, E>) => Effect.Effect<C, E | PipeEmpty | WrongPipeOrder>
+  <C, E>(self: Reader<C, E>, maximum?: number): Effect.Effect<C, E | PipeEmpty | WrongPipeOrder>
+} = dual(
+  (args) => args[0] instanceof End,
+  <C, E>(self: Reader<C, E>, maximum = Infinity): Effect.Effect<C, E | PipeEmpty | WrongPipeOrder> => {
+    if (maximum !== Infinity && !(Number.isInteger(maximum) && maximum > 0)) {
+      return Effect.die(new RangeError(`The maximum of a pull, ${maximum}, is not a positive integer.`))
+    }
+    return pullWith(toEnd(self), (buffer) => buffer.take(maximum), noElements) as Effect.Effect<C, E>
+  }
+)
+
+const noElements = ({ isBytes }: Buffer): AnyChunk => isBytes ? new Uint8Array(0) : []
+
+/** Takes as soon as something is held, or gives what stands for the end. */
+const pullWith = <A>(
+  end: End,
+  take: (buffer: Buffer) => A,
+  atEnd: (buffer: Buffer) => A
+): Effect.Effect<A, unknown> => {
+  const { buffer, ends } = end
+  const attempt = (): Effect.Effect<A, unknown> | undefined => {
+    const refused = end.refusal()
+    if (refused !== undefined) return Effect.fail(refused)
+    if (!buffer.isEmpty) return Effect.succeed(take(buffer))
+    if (!buffer.ended) return undefined
+    end.move("end")
+    return Effect.succeed(atEnd(buffer))
+  }
+  const wait: Effect.Effect<void> = Effect.callback((resume) => {
+    if (!buffer.isEmpty || buffer.ended || end.refusal() !== undefined) return resume(Effect.void)
+    const forget = buffer.onReadable(() => resume(Effect.void))
+    return Effect.sync(forget)
+  })
+  // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
+  const pull: Effect.Effect<A, unknown> = Effect.withFiber((fiber) => {
+    ends.drive(fiber)
+    return attempt() ?? Effect.andThen(wait, pull)
+  })
+  return pull
+}
+
+/**
+ * The pipe as a stream: of `Uint8Array`s for a pipe of bytes, else of single elements.
+ *
+ * **Details**
+ *
+ * Fails as {@link pull} does.
+ *
+ * @category pulling
+ * @since 0.1.0
+ */
+export const toStream = <C, E>(
+  self: Reader<C, E>
+): Stream.Stream<Item<C>, E | PipeEmpty | WrongPipeOrder> => {
+  const end = toEnd(self)
+  const items = (buffer: Buffer): ReadonlyArray<unknown> =>
+    buffer.isBytes ? buffer.takeAll() : buffer.take(Infinity) as ReadonlyArray<unknown>
+  const next = Effect.flatMap(
+    pullWith(end, items, () => []),
+    (items) => items.length === 0 ? Cause.done() : Effect.succeed(items as NonEmptyReadonlyArray<Item<C>>)
+  ) as Pull.Pull<NonEmptyReadonlyArray<Item<C>>, E | PipeEmpty | WrongPipeOrder>
+  return Stream.fromPull(Effect.as(drive(self), next)) as Stream.Stream<Item<C>, E | PipeEmpty | WrongPipeOrder>
+}
