@@ -29,8 +29,8 @@ const deno = (...args) => denoRuntime === undefined ? leftOut("deno") : command(
 const modulesIn = (folder) =>
   readdirSync(join(root, folder)).filter((file) => file.endsWith(".ts")).map((file) => file.slice(0, -3))
 
-// Beside the core, which runs everywhere: the network, and the sockets of Deno, Bun and Node.
-const entryPoints = ["dcerpc", "node"]
+// Beside the core, which runs everywhere: the network, the sockets of Deno, Bun and Node, and the command-line tool.
+const entryPoints = ["dcerpc", "node", "cli"]
 const core = modulesIn("src").filter((name) => !entryPoints.includes(name))
 const network = modulesIn("src/dcerpc")
 const modules = [...core, ...entryPoints, ...network.map((name) => `dcerpc/${name}`)]
@@ -62,7 +62,10 @@ const publicModules = () => {
       network.map((name) => `export * as ${name} from "./dcerpc/${name}.ts"`),
       reexported("src/dcerpc.ts")
     ),
-    ...(config.version === manifest.version ? [] : ["deno.json and package.json differ in the version"])
+    ...(config.version === manifest.version ? [] : ["deno.json and package.json differ in the version"]),
+    ...(read("src/cli/Program.ts").includes(`version: string = "${manifest.version}"`)
+      ? []
+      : ["src/cli/Program.ts and package.json differ in the version"])
   ].join("\n")
 }
 
@@ -71,7 +74,12 @@ const importsOf = (file) =>
     ...read(`src/${file}`).replace(/\/\*[^]*?\*\//g, "").matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)
   ].map(([, specifier]) => specifier)
 
-const isCore = (file) => !file.startsWith("dcerpc") && file !== "node.ts"
+const layerNames = ["the core", "the network", "the platform", "the tool"]
+
+const layerOf = (file) => /^cli\b/.test(file) ? 3 : file === "node.ts" ? 2 : /^dcerpc\b/.test(file) ? 1 : 0
+
+// Only these name a platform.
+const platform = ["node.ts", "cli.ts"]
 
 const layers = () => {
   const files = readdirSync(join(root, "src"), { recursive: true }).filter((file) => file.endsWith(".ts"))
@@ -80,10 +88,10 @@ const layers = () => {
   for (const file of files) {
     for (const specifier of importsOf(file)) {
       if (specifier === "effect" || specifier.startsWith("effect/")) continue
-      if (file === "node.ts" && specifier.startsWith("node:")) continue
+      if (platform.includes(file) && specifier.startsWith("node:")) continue
       const target = specifier.startsWith(".") ? join(file, "..", specifier) : specifier
-      if (isCore(file) && graph.has(target) && !isCore(target)) {
-        problems.push(`the core, src/${file}, imports ${specifier}`)
+      if (graph.has(target) && layerOf(target) > layerOf(file)) {
+        problems.push(`${layerNames[layerOf(file)]}, src/${file}, imports ${specifier}`)
       }
       if (graph.has(target)) graph.get(file).push(target)
       else problems.push(`src/${file} imports ${specifier}`)
@@ -110,7 +118,10 @@ const steps = [
   ["examples in the documentation run (deno test --doc)", () => deno("test", "--doc", "-A", ...pages, "mod.ts", "src")],
   ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
   ["deno.json and mod.ts export the modules of src", publicModules],
-  ["the core imports effect and itself alone, the network the core, nothing in cycles", layers]
+  [
+    "the core imports effect and itself alone, the network the core, only node.ts and cli.ts a platform, no cycles",
+    layers
+  ]
 ]
 
 let failed = 0

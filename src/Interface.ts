@@ -482,7 +482,12 @@ export const make = <const Name extends string, const Methods extends Interface.
   return self
 }
 
-const pipesOf = ({ inPipe, outPipe }: Method.Any): Pipes | undefined => {
+/**
+ * The pipes of a method in their order; `undefined` where it has none.
+ *
+ * @internal
+ */
+export const pipesOf = ({ inPipe, outPipe }: Method.Any): Pipes | undefined => {
   const pipes = [
     ...Object.entries(inPipe).map(([name, element]) => ({ name, element, isIn: true })),
     ...Object.entries(outPipe).map(([name, element]) => ({ name, element, isIn: false }))

@@ -264,8 +264,12 @@ export class ServerImpl implements Server, Host {
     )
 }
 
-/** Ends a call from the server's side, and the work that belongs to it. */
-const end = (call: ServerCallImpl, failure: RpcFault | RpcTransportError): void => {
+/**
+ * Ends a call from the server's side, and the work that belongs to it.
+ *
+ * @internal
+ */
+export const end = (call: ServerCallImpl, failure: RpcFault | RpcTransportError): void => {
   if (call.isOpen) call.end(Exit.fail(failure))
   call.interrupt()
 }

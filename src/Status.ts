@@ -69,6 +69,7 @@ export const codes: {
   readonly InvalidAsyncHandle: Codes
   readonly NoInterface: Codes
   readonly UnknownInterface: Codes
+  readonly EndpointNotRegistered: Codes
   readonly BadStubData: Codes
   readonly CancelDisabled: Codes
   readonly NoSync: Codes
@@ -94,6 +95,7 @@ export const codes: {
     rpcStatus: code(1717, "RPC_S_UNKNOWN_IF"),
     fault: code(0x1c010003, "nca_s_unk_if")
   },
+  EndpointNotRegistered: { rpcStatus: code(1753, "EPT_S_NOT_REGISTERED") },
   BadStubData: { rpcStatus: code(1783, "RPC_X_BAD_STUB_DATA") },
   CancelDisabled: { hresult: code(0x80010140, "CO_E_CANCEL_DISABLED") },
   NoSync: { hresult: code(0x80010120, "RPC_E_NO_SYNC") },
@@ -433,6 +435,35 @@ export class UnknownInterface extends UnknownInterfaceBase {
   /** What happened, in a sentence for people. */
   override get message(): string {
     return `The server does not know the interface ${this.interface} (${this.uuid}): ${this.detail}.`
+  }
+}
+
+const EndpointNotRegisteredBase: Schema.Class<
+  EndpointNotRegistered,
+  Schema.TaggedStruct<"EndpointNotRegistered", InterfaceFields>,
+  Cause.YieldableError
+> = Schema.TaggedError<EndpointNotRegistered>("@callisto/rpc/EndpointNotRegistered")(
+  "EndpointNotRegistered",
+  interfaceFields
+)
+
+/**
+ * The endpoint mapper knows no server of the interface in a compatible version.
+ *
+ * Windows: 1753 `EPT_S_NOT_REGISTERED`.
+ *
+ * @category refusals
+ * @since 0.1.0
+ */
+export class EndpointNotRegistered extends EndpointNotRegisteredBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.EndpointNotRegistered
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `No endpoint is registered for the interface ${this.interface} (${this.uuid}): ${this.detail}. Start its server ` +
+      "and register it with the endpoint mapper, or name its endpoint in the string binding."
   }
 }
 
@@ -865,6 +896,7 @@ export type RpcError =
   | CallPending
   | CancelDisabled
   | CantCreateEndpoint
+  | EndpointNotRegistered
   | InvalidAsyncHandle
   | NoInterface
   | NoSync
@@ -892,7 +924,7 @@ export type RpcError =
  *
  * Status.fromNumber(1914) // => Some(InvalidAsyncHandle)
  * Status.fromNumber(0x80010117) // => Some(CallComplete)
- * Status.fromNumber(1753) // => Some(RpcFault { code: 1753 })
+ * Status.fromNumber(5) // => Some(RpcFault { code: 5 })
  * ```
  *
  * @category numbers
@@ -939,6 +971,7 @@ const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
     [codes.InvalidAsyncHandle, () => new InvalidAsyncHandle({ handle: "call object" })],
     [codes.NoInterface, () => new NoInterface(unnamed)],
     [codes.UnknownInterface, () => new UnknownInterface(unnamed)],
+    [codes.EndpointNotRegistered, () => new EndpointNotRegistered(unnamed)],
     [codes.BadStubData, () => new BadStubData({ detail: "The stub received bad data." })],
     [codes.CancelDisabled, () => new CancelDisabled({ interface: "(not named)", method: "(not named)" })],
     [codes.NoSync, () => new NoSync()],

@@ -8,9 +8,11 @@
  */
 export * as Association from "./dcerpc/Association.ts"
 export * as Endpoint from "./dcerpc/Endpoint.ts"
+export * as EndpointMapper from "./dcerpc/EndpointMapper.ts"
 export * as Management from "./dcerpc/Management.ts"
 export * as Ndr from "./dcerpc/Ndr.ts"
 export * as Pdu from "./dcerpc/Pdu.ts"
 export * as StringBinding from "./dcerpc/StringBinding.ts"
+export * as Tower from "./dcerpc/Tower.ts"
 export * as TransferSyntax from "./dcerpc/TransferSyntax.ts"
 export * as Transport from "./dcerpc/Transport.ts"

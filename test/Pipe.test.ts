@@ -1,147 +1,24 @@
-/** Pipes in one process: by hand, as streams and as sinks, in order and out of it, and with every way in which a call can end. */
+/** Pipes in one process. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Queue, Schema, Scope, Stream } from "effect"
-import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../mod.ts"
+import { Effect, Fiber, Queue, Schema } from "effect"
+import { Binding, Pipe, Server, type ServerCall } from "../mod.ts"
+import { hold, makeInterface, makeManager, numbersOf, suspends, testPipes } from "./pipes.ts"
 
-class Full extends Schema.TaggedError<Full>()("Full", { at: Schema.Int }) {}
+const IPipes = makeInterface({ int: Schema.Int, text: Schema.String })
 
-const IPipes = Interface.make("IPipes", {
-  uuid: "5d0c2a4e-1f3b-4d7a-9c58-2e6b7f8a9b01",
-  version: [1, 0],
-  methods: {
-    Sum: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int, aborts: [Interface.abort(39, Full)] }),
-    Store: Interface.method({ in: { name: Schema.String }, inPipe: { content: Pipe.bytes }, out: Schema.Int }),
-    Count: Interface.method({ in: { to: Schema.Int }, outPipe: { numbers: Schema.Int }, out: Schema.String }),
-    Load: Interface.method({ in: { size: Schema.Int }, outPipe: { content: Pipe.bytes } }),
-    Double: Interface.method({ inPipe: { numbers: Schema.Int }, outPipe: { numbers: Schema.Int } }),
-    Several: Interface.method({
-      inPipe: { first: Schema.Int, second: Schema.String },
-      outPipe: { third: Schema.Int, fourth: Schema.String }
-    }),
-    Held: Interface.method({ inPipe: { numbers: Schema.Int }, outPipe: { echo: Schema.Int }, out: Schema.Int })
-  }
-})
-
-type HeldCall = ServerCall.Of<typeof IPipes, "Held">
-
-const numbersOf = <E>(pipe: Pipe.Reader<ReadonlyArray<number>, E>) =>
-  Stream.runFold(Pipe.toStream(pipe), () => 0, (sum, n) => sum + n)
-
-const manager = (held: Queue.Queue<HeldCall>) =>
-  Manager.make(IPipes, {
-    Sum: (_, call) =>
-      Pipe.toStream(ServerCall.inPipe(call, "numbers")).pipe(
-        Stream.tap((n) => n < 0 ? Effect.fail(new Full({ at: n })) : Effect.void),
-        Stream.runFold(() => 0, (sum, n) => sum + n)
-      ),
-    Store: (_, call) =>
-      Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "content")), () => 0, (size, { length }) => size + length),
-    Count: ({ to }, call) =>
-      Effect.as(Stream.run(Stream.range(1, to), Pipe.toSink(ServerCall.outPipe(call, "numbers"))), `to ${to}`),
-    Load: ({ size }, call) =>
-      Stream.run(
-        Stream.map(Stream.range(1, size / 1000), () => new Uint8Array(1000)),
-        Pipe.toSink(ServerCall.outPipe(call, "content"))
-      ),
-    Double: (_, call) =>
-      Effect.gen(function* () {
-        const all = yield* Stream.runCollect(Pipe.toStream(ServerCall.inPipe(call, "numbers")))
-        yield* Stream.run(
-          Stream.map(Stream.fromIterable(all), (n) => 2 * n),
-          Pipe.toSink(ServerCall.outPipe(call, "numbers"))
-        )
-      }),
-    Several: (_, call) =>
-      Effect.gen(function* () {
-        const sum = yield* numbersOf(ServerCall.inPipe(call, "first"))
-        const words = yield* Stream.runCollect(Pipe.toStream(ServerCall.inPipe(call, "second")))
-        yield* Stream.run(Stream.make(sum), Pipe.toSink(ServerCall.outPipe(call, "third")))
-        yield* Stream.run(Stream.fromIterable(words), Pipe.toSink(ServerCall.outPipe(call, "fourth")))
-      }),
-    Held: Manager.handOff((_, call) => Queue.offer(held, call))
-  }, { cancellation: { Held: "cooperative" } })
-
-const setUp = Effect.gen(function* () {
-  const held = yield* Queue.unbounded<HeldCall>()
-  const server = yield* Server.make([manager(held)], { grace: 0 })
-  const binding = yield* Binding.local(server, IPipes)
+const world = Effect.gen(function* () {
+  const held = yield* Queue.unbounded<ServerCall.Of<typeof IPipes, "Held">>()
+  const server = yield* Server.make([makeManager(IPipes, held)], { grace: 0 })
+  const binding = yield* Effect.orDie(Binding.local(server, IPipes))
   return { binding, held, server }
 })
 
-/** A call of `Held`, on both sides. */
-const hold = Effect.gen(function* () {
-  const { binding, held, server } = yield* setUp
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  const call = yield* Scope.provide(Call.make(binding), scope)
-  const pending = yield* Call.begin(call, "Held")
-  const serverCall = yield* Queue.take(held)
-  return {
-    call,
-    pending,
-    server,
-    serverCall,
-    release: Scope.close(scope, Exit.void),
-    client: { numbers: Call.inPipe(pending, "numbers"), echo: Call.outPipe(pending, "echo") },
-    there: { numbers: ServerCall.inPipe(serverCall, "numbers"), echo: ServerCall.outPipe(serverCall, "echo") }
-  }
-})
+testPipes("in one process", world)
 
-const tag = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.map(Effect.flip(effect), ({ _tag }) => _tag)
-
-const suspends = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.tap(
-    Effect.forkChild(effect, { startImmediately: true }),
-    (fiber) => Effect.sync(() => assert.isUndefined(fiber.pollUnsafe()))
-  )
-
-describe("a pipe", () => {
-  it.effect("carries a stream to the server", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      assert.strictEqual(yield* Stream.run(Stream.range(1, 100_000), Call.sink(binding, "Sum")), 5_000_050_000)
-    }))
-
-  it.effect("carries a stream to the client", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const numbers = yield* Stream.runCollect(Call.stream(binding, "Count", { to: 5 }))
-      assert.deepStrictEqual(numbers, [1, 2, 3, 4, 5])
-    }))
-
-  it.effect("carries bytes in chunks", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const chunks = Stream.make(new Uint8Array(3), new Uint8Array(0), new Uint8Array(4))
-      assert.strictEqual(yield* Stream.run(chunks, Call.sink(binding, "Store", { name: "a" })), 7)
-      const sizes = Stream.map(Call.stream(binding, "Load", { size: 200_000 }), ({ length }) => length)
-      assert.strictEqual(yield* Stream.runFold(sizes, () => 0, (a, b) => a + b), 200_000)
-    }))
-
-  it.effect("in both directions is pushed, then pulled", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const doubling = yield* Call.begin(yield* Call.make(binding), "Double")
-      yield* Stream.run(Stream.make(1, 2, 3), Pipe.toSink(Call.inPipe(doubling, "numbers")))
-      const doubled = yield* Stream.runCollect(Pipe.toStream(Call.outPipe(doubling, "numbers")))
-      assert.deepStrictEqual(doubled, [2, 4, 6])
-      yield* Call.join(doubling)
-    }))
-
-  it.effect("is one of several", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const pending = yield* Call.begin(yield* Call.make(binding), "Several")
-      yield* Stream.run(Stream.make(1, 2, 3), Pipe.toSink(Call.inPipe(pending, "first")))
-      yield* Stream.run(Stream.make("a", "b"), Pipe.toSink(Call.inPipe(pending, "second")))
-      assert.deepStrictEqual(yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "third"))), [6])
-      assert.deepStrictEqual(yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "fourth"))), ["a", "b"])
-      yield* Call.join(pending)
-    }))
-
+describe("a pipe in one process", () => {
   it.effect("passes chunks by reference, and at most as much as is asked for", () =>
     Effect.gen(function* () {
-      const { client, there } = yield* hold
+      const { client, there } = yield* hold(world)
       const chunk = [1, 2, 3]
       yield* Pipe.push(client.numbers, chunk)
       yield* Pipe.push(client.numbers, [4])
@@ -152,20 +29,9 @@ describe("a pipe", () => {
       assert.deepStrictEqual(yield* Pipe.pull(there.numbers, 2), [7])
     }))
 
-  it.effect("makes the reader wait for data and for the end", () =>
-    Effect.gen(function* () {
-      const { client, there } = yield* hold
-      const first = yield* suspends(Pipe.pull(there.numbers))
-      yield* Pipe.push(client.numbers, [1])
-      assert.deepStrictEqual(yield* Fiber.join(first), [1])
-      const last = yield* suspends(Pipe.pull(there.numbers))
-      yield* Pipe.end(client.numbers)
-      assert.deepStrictEqual(yield* Fiber.join(last), [])
-    }))
-
   it.effect("makes the writer wait for a slow reader, and holds no more meanwhile", () =>
     Effect.gen(function* () {
-      const { client, there } = yield* hold
+      const { client, there } = yield* hold(world)
       let pushed = 0
       const push = Effect.andThen(Pipe.push(client.numbers, [1]), Effect.sync(() => pushed++))
       const writing = yield* suspends(Effect.forever(push, { disableYield: true }))
@@ -178,7 +44,7 @@ describe("a pipe", () => {
 
   it.effect("loses nothing when a pull is interrupted, and sends nothing when a push is", () =>
     Effect.gen(function* () {
-      const { client, there } = yield* hold
+      const { client, there } = yield* hold(world)
       const pulling = yield* suspends(Pipe.pull(there.numbers))
       yield* Fiber.interrupt(pulling)
       yield* Pipe.push(client.numbers, [1])
@@ -187,256 +53,5 @@ describe("a pipe", () => {
       yield* Fiber.interrupt(pushing)
       yield* Pipe.end(client.numbers)
       assert.strictEqual(yield* numbersOf(there.numbers), 1 + 63 * 2)
-    }))
-
-  it.effect("refuses a maximum that is none", () =>
-    Effect.gen(function* () {
-      const { there } = yield* hold
-      for (const maximum of [0, -1, 1.5, NaN]) {
-        const exit = yield* Effect.exit(Pipe.pull(there.numbers, maximum))
-        assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
-      }
-    }))
-
-  it.effect("of another name there is none", () =>
-    Effect.gen(function* () {
-      const { pending, serverCall } = yield* hold
-      assert.throws(() => Call.inPipe(pending, "echo" as never), 'IPipes.Held has no in pipe "echo"')
-      assert.throws(() => ServerCall.outPipe(serverCall, "numbers" as never), "has no out pipe")
-    }))
-})
-
-describe("the order", () => {
-  it.effect("of pipes is kept on the client", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const pending = yield* Call.begin(yield* Call.make(binding), "Several")
-      const second = Call.inPipe(pending, "second")
-      const third = Call.outPipe(pending, "third")
-      const fourth = Call.outPipe(pending, "fourth")
-      assert.strictEqual(yield* tag(Pipe.push(second, ["a"])), "WrongPipeOrder")
-      assert.strictEqual(yield* tag(Pipe.end(second)), "WrongPipeOrder")
-      assert.strictEqual(yield* tag(Pipe.pull(third)), "WrongPipeOrder")
-      yield* Pipe.end(Call.inPipe(pending, "first"))
-      assert.strictEqual(yield* tag(Pipe.pull(third)), "WrongPipeOrder")
-      yield* Pipe.end(second)
-      assert.strictEqual(yield* tag(Pipe.pull(fourth)), "WrongPipeOrder")
-      assert.deepStrictEqual(yield* Pipe.pull(third), [0])
-      assert.deepStrictEqual(yield* Pipe.pull(third), [])
-      assert.deepStrictEqual(yield* Pipe.pull(fourth), [])
-      yield* Call.join(pending)
-    }))
-
-  it.effect("of pipes is kept on the server", () =>
-    Effect.gen(function* () {
-      const { client, there } = yield* hold
-      assert.strictEqual(yield* tag(Pipe.push(there.echo, [1])), "WrongPipeOrder")
-      assert.strictEqual(yield* tag(Pipe.end(there.echo)), "WrongPipeOrder")
-      yield* Pipe.end(client.numbers)
-      assert.deepStrictEqual(yield* Pipe.pull(there.numbers), [])
-      yield* Pipe.push(there.echo, [1])
-    }))
-
-  it.effect("ends with the end: PipeClosed for the writer, PipeEmpty for the reader, whoever's turn it is", () =>
-    Effect.gen(function* () {
-      const { client, there } = yield* hold
-      yield* Pipe.end(client.numbers)
-      assert.strictEqual(yield* tag(Pipe.push(client.numbers, [1])), "PipeClosed")
-      assert.strictEqual(yield* tag(Pipe.end(client.numbers)), "PipeClosed")
-      yield* Pipe.pull(there.numbers)
-      assert.strictEqual(yield* tag(Pipe.pull(there.numbers)), "PipeEmpty")
-    }))
-})
-
-describe("the discipline", () => {
-  it.effect("refuses finish while a pipe is not through, and changes nothing", () =>
-    Effect.gen(function* () {
-      const { client, pending, serverCall, there } = yield* hold
-      assert.strictEqual(yield* tag(Call.finish(pending)), "PipeDisciplineError")
-      yield* Pipe.end(client.numbers)
-      assert.strictEqual(yield* tag(Call.finish(pending)), "PipeDisciplineError")
-      yield* Pipe.pull(there.numbers)
-      yield* Pipe.push(there.echo, [1])
-      yield* Pipe.end(there.echo)
-      yield* ServerCall.complete(serverCall, 7)
-      // The reply is there, and behind the pipe.
-      assert.deepStrictEqual(yield* Call.state(yield* callOf(pending)), { _tag: "Pending", cancelRequested: false })
-      assert.strictEqual(yield* tag(Call.finish(pending)), "PipeDisciplineError")
-      yield* Pipe.pull(client.echo)
-      assert.deepStrictEqual(yield* Pipe.pull(client.echo), [])
-      assert.strictEqual(yield* Call.finish(pending), 7)
-    }))
-
-  it.effect("refuses to complete a call whose pipes are not through: both sides are told", () =>
-    Effect.gen(function* () {
-      const { client, pending, serverCall } = yield* hold
-      assert.strictEqual(yield* tag(ServerCall.complete(serverCall, 7)), "PipeDisciplineError")
-      assert.strictEqual(yield* tag(ServerCall.complete(serverCall, 7)), "InvalidAsyncHandle")
-      assert.strictEqual(yield* tag(Pipe.push(client.numbers, [1])), "PipeDisciplineError")
-      assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
-    }))
-
-  it.effect("fails join and wait where nobody drives the pipes, and changes nothing", () =>
-    Effect.gen(function* () {
-      const { client, pending } = yield* hold
-      assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
-      assert.strictEqual(yield* tag(Call.wait(pending)), "PipeDisciplineError")
-      // Who waits can't drive them.
-      yield* Pipe.push(client.numbers, [1])
-      assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
-      yield* Pipe.end(client.numbers)
-    }))
-
-  it.effect("lets join wait for those who drive the pipes, however they were forked", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const summing = yield* Call.begin(yield* Call.make(binding), "Sum")
-      const slowly = Stream.tap(Stream.make(1, 2, 3), () => Effect.yieldNow)
-      yield* Effect.forkChild(Stream.run(slowly, Pipe.toSink(Call.inPipe(summing, "numbers"))))
-      assert.strictEqual(yield* Call.join(summing), 6)
-    }))
-
-  it.effect("fails join once the last who drove the pipes has gone", () =>
-    Effect.gen(function* () {
-      const { client, pending } = yield* hold
-      const driving = yield* suspends(Effect.andThen(Pipe.push(client.numbers, [1]), Effect.never))
-      const joining = yield* Effect.forkChild(Effect.flip(Call.join(pending)))
-      yield* Effect.yieldNow
-      yield* Effect.yieldNow
-      assert.isUndefined(joining.pollUnsafe())
-      yield* Fiber.interrupt(driving)
-      assert.strictEqual((yield* Fiber.join(joining))._tag, "PipeDisciplineError")
-      yield* Pipe.end(client.numbers)
-    }))
-
-  it.effect("does not let invoke call a method with pipes", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const error = yield* Effect.flip(Call.invoke(binding, "Sum" as never))
-      assert.include((error as Status.BadStubData).message, "IPipes.Sum has pipes")
-    }))
-})
-
-const callOf = (pending: unknown) => Effect.succeed((pending as { readonly call: Call.Call<typeof IPipes> }).call)
-
-describe("what ends a call ends its pipes on both sides:", () => {
-  type Held = Effect.Success<typeof hold>
-  const ends = (
-    name: string,
-    deed: (held: Held) => Effect.Effect<unknown, unknown>,
-    expected: { readonly client: string; readonly server: string; readonly join?: string }
-  ) => {
-    it.effect(`${name}, while both sides wait`, () =>
-      Effect.gen(function* () {
-        const held = yield* hold
-        const { client, pending, there } = held
-        const pulling = yield* suspends(Effect.flip(Pipe.pull(there.numbers)))
-        yield* deed(held)
-        assert.strictEqual((yield* Fiber.join(pulling))._tag, expected.server)
-        assert.strictEqual(yield* tag(Pipe.push(client.numbers, [1])), expected.client)
-        assert.strictEqual(yield* tag(Pipe.end(client.numbers)), expected.client)
-        assert.strictEqual(yield* tag(Pipe.pull(client.echo)), expected.client)
-        assert.strictEqual(yield* tag(Pipe.push(there.echo, [1])), expected.server)
-        if (expected.join !== undefined) assert.strictEqual(yield* tag(Call.join(pending)), expected.join)
-      }))
-
-    it.effect(`${name}, while a push waits for room`, () =>
-      Effect.gen(function* () {
-        const held = yield* hold
-        const { client, there } = held
-        const pushing = yield* suspends(Effect.flip(Effect.forever(Pipe.push(client.numbers, [1]))))
-        yield* deed(held)
-        assert.strictEqual((yield* Fiber.join(pushing))._tag, expected.client)
-        assert.strictEqual(yield* tag(Pipe.pull(there.numbers)), expected.server)
-      }))
-  }
-
-  ends("an abortive cancel", ({ pending }) => Call.cancel(pending, { timeout: 0 }), {
-    client: "CallCancelled",
-    server: "CallCancelled",
-    join: "CallCancelled"
-  })
-  ends("a cancel that waits for the server", ({ pending }) => Call.cancel(pending, { timeout: Infinity }), {
-    client: "CallCancelled",
-    server: "CallCancelled"
-  })
-  ends("an abort", ({ serverCall }) => ServerCall.abort(serverCall, new Status.RpcFault({ code: 5 })), {
-    client: "RpcFault",
-    server: "InvalidAsyncHandle",
-    join: "RpcFault"
-  })
-  ends("the release of the call object", ({ release }) => release, {
-    client: "InvalidAsyncHandle",
-    server: "InvalidAsyncHandle"
-  })
-
-  it.effect("a cancelled call may be completed by its manager, though its pipes are not through", () =>
-    Effect.gen(function* () {
-      const { pending, serverCall } = yield* hold
-      yield* Call.cancel(pending, { timeout: Infinity })
-      yield* ServerCall.complete(serverCall, 3)
-      assert.strictEqual(yield* Call.join(pending), 3)
-    }))
-
-  it.effect("a cancel of a call that has been answered, while its out pipe is not drained", () =>
-    Effect.gen(function* () {
-      const { client, pending, serverCall, there } = yield* hold
-      yield* Pipe.end(client.numbers)
-      yield* Pipe.pull(there.numbers)
-      yield* Pipe.push(there.echo, [1])
-      yield* Pipe.end(there.echo)
-      yield* ServerCall.complete(serverCall, 3)
-      yield* Call.cancel(pending, { timeout: Infinity })
-      assert.strictEqual(yield* tag(Call.join(pending)), "CallCancelled")
-      assert.strictEqual(yield* tag(Pipe.pull(client.echo)), "CallCancelled")
-    }))
-
-  it.effect("a declared abort reaches a sink with its fields", () =>
-    Effect.gen(function* () {
-      const { binding } = yield* setUp
-      const error = yield* Effect.flip(Stream.run(Stream.make(1, -2, 3), Call.sink(binding, "Sum")))
-      assert.deepInclude(error, { _tag: "Full", at: -2 })
-    }))
-
-  it.effect("a stream that fails cancels the call of its sink", () =>
-    Effect.gen(function* () {
-      const { binding, held, server } = yield* setUp
-      const failing = Stream.concat(Stream.make(1), Stream.fail("broken" as const))
-      assert.strictEqual(yield* Effect.flip(Stream.run(failing, Call.sink(binding, "Sum"))), "broken")
-      assert.deepStrictEqual(yield* Server.calls(server), [])
-      assert.strictEqual(yield* Queue.size(held), 0)
-    }))
-
-  it.effect("a stream that is stopped cancels its call", () =>
-    Effect.gen(function* () {
-      const { binding, server } = yield* setUp
-      const some = yield* Call.stream(binding, "Count", { to: 1_000_000 }).pipe(Stream.take(3), Stream.runCollect)
-      assert.deepStrictEqual(some, [1, 2, 3])
-      assert.deepStrictEqual(yield* Server.calls(server), [])
-    }))
-
-  it.effect("a routine whose pull is refused ends its call with that error", () =>
-    Effect.gen(function* () {
-      const Bad = Interface.make("Bad", {
-        uuid: "5d0c2a4e-1f3b-4d7a-9c58-2e6b7f8a9b02",
-        version: [1, 0],
-        methods: { Push: Interface.method({ inPipe: { a: Schema.Int }, outPipe: { b: Schema.Int } }) }
-      })
-      const server = yield* Server.make([
-        Manager.make(Bad, { Push: (_, call) => Pipe.push(ServerCall.outPipe(call, "b"), [1]) })
-      ])
-      const pending = yield* Call.begin(yield* Call.make(yield* Binding.local(server, Bad)), "Push")
-      assert.strictEqual(yield* tag(Call.join(pending)), "WrongPipeOrder")
-    }))
-
-  it.effect("an interrupted sink leaves nothing behind", () =>
-    Effect.gen(function* () {
-      const { binding, server } = yield* setUp
-      const begun = yield* Deferred.make<void>()
-      const endless = Stream.tap(Stream.iterate(0, (n) => n), () => Deferred.succeed(begun, undefined))
-      const running = yield* Effect.forkChild(Stream.run(endless, Call.sink(binding, "Sum")))
-      yield* Deferred.await(begun)
-      yield* Fiber.interrupt(running)
-      assert.deepStrictEqual(yield* Server.calls(server), [])
     }))
 })

@@ -30,6 +30,11 @@ const errors: ReadonlyArray<{
   { error: new Status.NoInterface(named), hresult: 0x80004002, says: ["Desk", named.uuid, "no such version"] },
   { error: new Status.UnknownInterface(named), rpcStatus: 1717, says: ["Desk", named.uuid, "no such version"] },
   {
+    error: new Status.EndpointNotRegistered(named),
+    rpcStatus: 1753,
+    says: ["Desk", named.uuid, "no such version", "Start its server"]
+  },
+  {
     error: new Status.BadStubData({ detail: "The count is no integer." }),
     rpcStatus: 1783,
     says: ["The count is no integer."]
@@ -64,7 +69,7 @@ const errors: ReadonlyArray<{
     rpcStatus: 1727,
     says: ["refused", "not executed"]
   },
-  { error: new Status.RpcFault({ code: 1753 }), rpcStatus: 1753, says: ["1753", "0x000006D9"] },
+  { error: new Status.RpcFault({ code: 1702 }), rpcStatus: 1702, says: ["1702", "0x000006A6"] },
   {
     error: new Status.RpcFault({ code: 5, didNotExecute: true }),
     rpcStatus: 5,
@@ -108,6 +113,7 @@ describe("an error", () => {
       InvalidAsyncHandle: ["RPC_S_INVALID_ASYNC_HANDLE"],
       NoInterface: ["E_NOINTERFACE"],
       UnknownInterface: ["RPC_S_UNKNOWN_IF"],
+      EndpointNotRegistered: ["EPT_S_NOT_REGISTERED"],
       BadStubData: ["RPC_X_BAD_STUB_DATA"],
       CancelDisabled: ["CO_E_CANCEL_DISABLED"],
       NoSync: ["RPC_E_NO_SYNC"],

@@ -59,6 +59,11 @@ export const testPackage = () => {
 
     if (!step("npm pack", run(root, "npm", "pack", `--pack-destination=${project}`))) return counts
     if (!step("npm install", install())) return counts
+    step(
+      "the command callisto",
+      run(project, "npm", "exec", "--offline", "--", "callisto", "--version"),
+      /^\d+\.\d+\.\d+$/m
+    )
     step("tsc --strict", run(project, process.execPath, local("typescript", "bin", "tsc"), "-p", "."))
     for (const name of ["node", "deno", "bun"]) {
       const runtime = findRuntime(name)
@@ -70,6 +75,11 @@ export const testPackage = () => {
         `program on ${runtime.title}`,
         run(project, runtime.command, ...runtime.tool, "program.ts"),
         /^Hello, world$/m
+      )
+      step(
+        `callisto on ${runtime.title}`,
+        run(project, runtime.command, ...runtime.tool, "node_modules/@callisto/rpc/dist/src/cli.js", "--help"),
+        /callisto <subcommand>/
       )
       step(`every subpath on ${runtime.title}`, run(project, runtime.command, ...runtime.tool, "subpaths.mjs"))
     }

@@ -19,7 +19,18 @@ import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import type { Outcome } from "../ServerCall.ts"
-import { BadStubData, cancelled, RpcFault, RpcTransportError, toHex, UnknownInterface } from "../Status.ts"
+import {
+  BadStubData,
+  cancelled,
+  type EndpointNotRegistered,
+  pipeErrorOf,
+  RpcFault,
+  RpcTransportError,
+  toHex,
+  UnknownInterface
+} from "../Status.ts"
+import * as EndpointMapper from "./EndpointMapper.ts"
+import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import {
@@ -49,7 +60,7 @@ const TypeId = "~callisto/dcerpc/Association"
 export interface Association {
   /** Brands the type. */
   readonly [TypeId]: typeof TypeId
-  /** Where the server is. */
+  /** Where the server is; without an endpoint where the endpoint mapper is asked for it. */
   readonly address: StringBinding.StringBinding
 }
 
@@ -68,6 +79,8 @@ export interface Association {
  *   `RPC_C_OPT_CALL_TIMEOUT`.
  * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
  *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
+ * - `endpointMapper`: the string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by
+ *   default that of the same host, on port 135 for `ncacn_ip_tcp` and under the name `EPMAPPER` for `ncalrpc`.
  *
  * @category models
  * @since 0.1.0
@@ -80,6 +93,7 @@ export interface Options {
   readonly connectTimeout?: Duration.Input
   readonly callTimeout?: Duration.Input
   readonly keepAlive?: Duration.Input
+  readonly endpointMapper?: string
 }
 
 /** An interface that a binding of the association calls, and how its values travel. */
@@ -111,16 +125,20 @@ class SentCall implements Binding.Remote {
   readonly earlier: SentCall | undefined
   /** When it has to be over, in milliseconds of the clock. */
   readonly deadline: number
-  /** Where its request begins and ends in what was sent on the connection. */
+  /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
   begin = 0
   end = 0
   cancelled = false
   /** Its connection was lost when something of the request may have left. */
   mayHaveBegun = false
-  /** Its connection was lost when the server may have had the whole request, without which it runs nothing. */
+  /** Its connection was lost when the server may have had all that it takes to run it. */
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  /** Sends what is pushed into its in pipes, until they are through. */
+  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** What has arrived for its out pipes, and behind them. */
+  arriving: IncomingPipes | undefined = undefined
 
   constructor(
     connection: ClientConnection,
@@ -139,6 +157,22 @@ class SentCall implements Binding.Remote {
     this.input = input
     this.earlier = earlier
     this.deadline = earlier?.deadline ?? connection.association.deadline()
+  }
+
+  /** Its pipes in one direction. */
+  piped(isIn: boolean): ReadonlyArray<Piped> {
+    const { operation: { pipes = [] }, pipes: ends } = this.call
+    return pipes.flatMap((pipe, index) =>
+      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: ends!.buffers[index]! }] : []
+    )
+  }
+
+  /** Gives whether some of the request was still to be sent. */
+  stopSending(): boolean {
+    const { sending } = this
+    this.sending = undefined
+    sending?.interruptUnsafe()
+    return sending !== undefined
   }
 
   cancel(): void {
@@ -161,7 +195,9 @@ class SentCall implements Binding.Remote {
     this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
     this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
     const error = transportError(this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail)
-    const again = earlier === undefined && !this.cancelled && channel.isOpen &&
+    this.stopSending()
+    // What went through a pipe is not there any more.
+    const again = earlier === undefined && !this.cancelled && channel.isOpen && this.call.pipes === undefined &&
       (!this.mayHaveRun || this.call.operation.method.idempotent)
     if (again) association.resend(new Resend(this, error))
     else this.call.reply(Exit.fail(error))
@@ -175,9 +211,12 @@ interface Waiting {
   readonly refuse: (failure: Failure) => void
 }
 
-/** For a call, an interface that is offered no more is a server that can't be reached. */
+/** For a call, an interface that is offered or registered no more is a server that can't be reached. */
 const callFailure = (failure: Failure): RpcTransportError =>
-  failure._tag === "RpcTransportError" ? failure : transportError(1722, failure.message)
+  failure._tag === "RpcTransportError" ? failure : transportError(1722, withoutPeriod(failure.message))
+
+/** A sentence as part of another one. */
+const withoutPeriod = (sentence: string): string => sentence.replace(/\.$/, "")
 
 /** A call whose connection was lost and that waits for another one. */
 class Resend implements Binding.Remote, Waiting {
@@ -251,6 +290,8 @@ class ClientConnection {
   used = false
   /** The server was asked whether it is there. */
   asked = false
+  /** Whether it is for calls with pipes, one at a time. */
+  readonly forPipes: boolean
   /** No new call may use it: the server shuts down, a call was orphaned on it, or it can't be written. */
   retired: boolean
   ended = false
@@ -260,6 +301,7 @@ class ClientConnection {
     scope: Scope.Closeable,
     outbox: Transport.Outbox,
     bound: Bound,
+    forPipes: boolean,
     agreed: Agreed
   ) {
     this.association = association
@@ -267,6 +309,7 @@ class ClientConnection {
     this.outbox = outbox
     this.retired = outbox.isStoppedUnsafe()
     this.contexts.add(bound)
+    this.forPipes = forPipes
     this.multiplexed = agreed.multiplexed
     this.keepsOnOrphan = agreed.keepsOnOrphan
     this.maxFragment = agreed.maxFragment
@@ -275,15 +318,15 @@ class ClientConnection {
 
   /** Whether a call can be sent now. */
   get isFree(): boolean {
-    return !this.retired && !this.ended && (this.multiplexed || this.calls.size === 0)
+    return !this.retired && !this.ended && (this.calls.size === 0 || this.multiplexed && !this.forPipes)
   }
 
   get hasRoom(): boolean {
     return this.outbox.queuedUnsafe() < this.association.maximumQueued
   }
 
-  /** Waits for room. */
-  get room(): Effect.Effect<void, Socket.SocketError> {
+  /** Waits for room to send. */
+  get sendRoom(): Effect.Effect<void, Socket.SocketError> {
     const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
     return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
@@ -294,13 +337,9 @@ class ClientConnection {
     const { contextId, syntax } = channel.bound
     const codec = syntax.codec(method)!
     const callId = this.association.nextCallId()
-    Pdu.beginRequest(this.writer, {
-      callId,
-      contextId,
-      opnum,
-      object: channel.object,
-      flags: method.maybe ? Pdu.flags.maybe : 0
-    })
+    const fields = { callId, contextId, opnum, object: channel.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
+    if (call.pipes !== undefined) return this.sendPiped(channel, call, input, codec, fields)
+    Pdu.beginRequest(this.writer, fields)
     const problem = codec.writeArguments(this.writer, input, call.span)
     if (problem !== undefined) {
       Pdu.discardMessage(this.writer)
@@ -317,9 +356,50 @@ class ClientConnection {
     return undefined
   }
 
+  /** Sends a call with pipes: the arguments now, what is pushed then. */
+  private sendPiped(
+    channel: Channel,
+    call: Binding.Outgoing,
+    input: unknown,
+    codec: MethodCodec,
+    fields: Parameters<typeof Pdu.beginRequest>[1]
+  ): BadStubData | undefined {
+    const sent = new SentCall(this, channel, call, fields.callId, codec, input, undefined)
+    const outgoing = sent.piped(true)
+    const stub = new OutgoingStub(
+      this.writer,
+      this.maxFragment,
+      () => Pdu.beginRequest(this.writer, fields),
+      () => this.flush()
+    )
+    const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
+    sent.begin = this.outbox.sentUnsafe()
+    const problem = stub.send(write, outgoing.length === 0)
+    if (problem !== undefined) return badInput(call.operation, problem)
+    sent.end = this.outbox.sentUnsafe()
+    call.remote = sent
+    this.calls.set(sent.callId, sent)
+    this.used = true
+    if (outgoing.length === 0) return undefined
+    sent.sending = this.association.fork(sendPipes(outgoing, stub, this.outbox.room, true))
+    sent.sending.addObserver((exit) => {
+      if (sent.sending === undefined) return
+      sent.sending = undefined
+      if (exit._tag === "Success" && exit.value !== undefined) this.spoil(sent, exit.value as Problem)
+    })
+    return undefined
+  }
+
+  /** What goes through a pipe can't be written or read: the call is over, and the server is told. */
+  private spoil(sent: SentCall, { status }: Problem): void {
+    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
+    this.giveUp(sent)
+  }
+
   sendCancel(sent: SentCall): void {
     if (this.ended || sent.cancelled) return
     sent.cancelled = true
+    if (sent.stopSending()) this.retired = true
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
     this.flush()
   }
@@ -328,6 +408,9 @@ class ClientConnection {
   giveUp(sent: SentCall): boolean {
     if (this.ended || this.calls.get(sent.callId) !== sent) return true
     this.calls.delete(sent.callId)
+    // Nothing waits behind what a call with pipes still receives: it ends with its connection.
+    if (sent.call.pipes !== undefined) this.retired = true
+    sent.stopSending()
     // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
     const orphans = this.keepsOnOrphan || this.calls.size === 0
     if (orphans) {
@@ -355,7 +438,7 @@ class ClientConnection {
   /** A call is off the connection: the next may use it, or nobody. */
   private released(): void {
     if (this.calls.size === 0 && this.retired) this.association.close(this)
-    else if (!this.multiplexed) this.association.changed()
+    else if (!this.multiplexed || this.forPipes) this.association.changed()
   }
 
   /** Gives a sentence when the server broke the protocol. */
@@ -387,6 +470,7 @@ class ClientConnection {
     if (fragment.contextId !== sent.channel.bound.contextId) {
       return `a response in presentation context ${fragment.contextId}`
     }
+    if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
     const added = Pdu.assemble(sent.open, fragment, this.association.maximumResponse)
     if (added._tag === "PduError") return added.message
     if (added._tag === "Assembly") {
@@ -395,6 +479,42 @@ class ClientConnection {
     }
     const read = sent.codec.readResults(added.stub, added.littleEndian)
     this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+    return undefined
+  }
+
+  /** A fragment of a response in which pipes go in front of the out parameters. */
+  private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
+    const isFirst = (flags & Pdu.flags.firstFrag) !== 0
+    if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
+    const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    const problem = arriving.push(stub)
+    // After a cancel nobody pulls any more.
+    if (sent.call.pipes!.failure !== undefined) arriving.clear()
+    const { bytes, position } = arriving.rest
+    if (problem !== undefined) {
+      this.spoil(sent, problem)
+    } else if (arriving.isThrough && bytes.length - position > this.association.maximumResponse) {
+      return `out parameters of more than ${this.association.maximumResponse} bytes`
+    } else if ((flags & Pdu.flags.lastFrag) !== 0) {
+      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
+      this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+    }
+    return undefined
+  }
+
+  /** Whether the reader of the pipe that arrives keeps up. */
+  get keepsUp(): boolean {
+    return this.piping?.arriving?.hasRoom !== false
+  }
+
+  readonly room: Effect.Effect<void> = Effect.suspend(() =>
+    this.keepsUp ? Effect.void : Effect.andThen(this.piping!.arriving!.room, this.room)
+  )
+
+  /** The one call of a connection for pipes. */
+  private get piping(): SentCall | undefined {
+    if (!this.forPipes) return undefined
+    for (const sent of this.calls.values()) return sent
     return undefined
   }
 
@@ -413,6 +533,8 @@ class ClientConnection {
 
   private complete(sent: SentCall, outcome: Outcome): void {
     this.calls.delete(sent.callId)
+    // A request that ends in the middle is not continued by another.
+    if (sent.stopSending()) this.retired = true
     this.released()
     sent.call.reply(outcome)
   }
@@ -496,7 +618,7 @@ class ClientConnection {
     const { callTimeout, keepAlive } = this.association
     const chores: Array<Effect.Effect<void>> = []
     if (callTimeout !== undefined) chores.push(this.expire(callTimeout))
-    if (!this.multiplexed) chores.push(every(idleTime, () => this.closeIdle()))
+    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, () => this.closeIdle()))
     else if (keepAlive !== undefined) chores.push(every(keepAlive, () => this.ask()))
     return chores
   }
@@ -506,9 +628,10 @@ class ClientConnection {
     const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
-        sent.call.reply(Exit.fail(cancelled(false)))
+        // The server first: whoever is woken by the completion may close the connection.
         this.sendCancel(sent)
         this.giveUp(sent)
+        sent.call.reply(Exit.fail(cancelled(false)))
       }
       return Duration.toMillis(timeout)
     })
@@ -516,7 +639,7 @@ class ClientConnection {
   }
 
   private closeIdle(): void {
-    if (!this.used && this.isFree && this.association.usable > 1) this.association.close(this)
+    if (!this.used && this.isFree && (this.forPipes || this.association.usable > 1)) this.association.close(this)
     this.used = false
   }
 
@@ -575,11 +698,15 @@ const every = (duration: Duration.Input, chore: () => void): Effect.Effect<void>
 
 const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxId => ({ uuid, major, minor })
 
+const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
+
 const badInput = ({ interface: { name }, name: method }: Operation, { problem }: Problem): BadStubData =>
   new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
 
-const faultOf = ({ method }: Operation, status: number, didNotExecute: boolean): Outcome => {
+const faultOf = ({ method, pipes }: Operation, status: number, didNotExecute: boolean): Outcome => {
   if (status === 0x1c00000d || status === 1818) return Exit.fail(cancelled(didNotExecute))
+  const pipeError = pipes === undefined ? undefined : pipeErrorOf(status)
+  if (pipeError !== undefined) return Exit.fail(pipeError)
   const abort = abortFromCode(method, status)
   if (Option.isSome(abort)) return Exit.fail(abort.value)
   // Zero would mean success, which a fault can't be.
@@ -590,23 +717,34 @@ const faultOf = ({ method }: Operation, status: number, didNotExecute: boolean):
 // the association
 // ----------------------------------------------------------------------------
 
-type Failure = RpcTransportError | UnknownInterface
+type Failure = RpcTransportError | UnknownInterface | EndpointNotRegistered
 
 class AssociationImpl implements Association {
   readonly [TypeId]: typeof TypeId = TypeId
   readonly address: StringBinding.StringBinding
+  /** The object that its bindings call where they name none. */
+  readonly object: string | undefined
+  /** Who knows the endpoint, where the address has none. */
+  readonly endpointMapper: StringBinding.StringBinding
+  /** The address with the endpoint that the endpoint mapper has named, while it leads to the server. */
+  resolved: StringBinding.StringBinding | undefined = undefined
   readonly transport: Transport.Transport
   /** The services of the program that made the association, for what runs on its behalf. */
   readonly context: Context.Context<never>
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
   readonly interfaces: Array<Bound> = []
   readonly maximumConnections: number
+  /** Connections for calls with pipes, and those of them that are being made. */
+  readonly maximumPiped: number
+  connecting = 0
   readonly maximumQueued: number
   readonly maximumResponse: number
   readonly connectTimeout: Duration.Input
   readonly callTimeout: Duration.Duration | undefined
   readonly keepAlive: Duration.Input | undefined
   readonly connections = new Set<ClientConnection>()
+  /** Those that are of no use any more, while what was sent on them leaves. */
+  readonly closing = new Set<ClientConnection>()
   /** What waits for a connection: calls to be sent again, then those that begin, in the order in which they were begun. */
   readonly resends: Array<Resend> = []
   readonly begins: Array<Waiting> = []
@@ -618,14 +756,18 @@ class AssociationImpl implements Association {
 
   constructor(
     address: StringBinding.StringBinding,
+    endpointMapper: StringBinding.StringBinding,
     transport: Transport.Transport,
     context: Context.Context<never>,
-    options: Options
+    options: Options & Binding.Options
   ) {
     this.address = address
+    this.object = options.object ?? address.object
+    this.endpointMapper = endpointMapper
     this.transport = transport
     this.context = context
     this.maximumConnections = options.causal ?? true ? 1 : options.maximumConnections ?? 8
+    this.maximumPiped = options.maximumConnections ?? 8
     this.maximumQueued = options.maximumQueued ?? 0x100000
     this.maximumResponse = options.maximumResponse ?? 0x400000
     this.connectTimeout = options.connectTimeout ?? "10 seconds"
@@ -746,6 +888,7 @@ class AssociationImpl implements Association {
   /** A connection on which a call of the interface can be sent now. */
   private ready(bound: Bound): ClientConnection | undefined {
     for (const connection of this.connections) {
+      if (connection.forPipes) continue
       if (connection.isFree && connection.contexts.has(bound) && connection.hasRoom) return connection
     }
     return undefined
@@ -754,19 +897,49 @@ class AssociationImpl implements Association {
   /** Those that go on being used. */
   get usable(): number {
     let usable = 0
-    for (const { retired } of this.connections) if (!retired) usable++
+    for (const { forPipes, retired } of this.connections) if (!retired && !forPipes) usable++
     return usable
   }
 
   /** Waits for room, agrees on one more interface, makes one more connection, or waits until one is free. */
   private progress(bound: Bound): Effect.Effect<void, Failure> {
     for (const connection of this.connections) {
-      if (connection.isFree) {
-        return connection.contexts.has(bound) ? Effect.ignore(connection.room) : connection.alter(bound)
+      if (connection.isFree && !connection.forPipes) {
+        return connection.contexts.has(bound) ? Effect.ignore(connection.sendRoom) : connection.alter(bound)
       }
     }
     if (this.usable >= this.maximumConnections) return Deferred.await(this.change ??= Deferred.makeUnsafe<void>())
-    return Effect.asVoid(this.connect(bound))
+    return Effect.asVoid(this.connect(bound, false))
+  }
+
+  /** Waits for a connection that no other call uses, for a call with pipes. */
+  whenAlone<E>(
+    bound: Bound,
+    use: (connection: ClientConnection) => Exit.Exit<void, E>
+  ): Effect.Effect<void, E | Failure> {
+    const attempt: Effect.Effect<void, E | Failure> = Effect.suspend(() => {
+      if (!this.open) return Effect.fail(bindingClosed())
+      let count = this.connecting
+      for (const connection of this.connections) {
+        if (!connection.forPipes || connection.retired) continue
+        count++
+        if (!connection.isFree || connection.proposals.size > 0) continue
+        return connection.contexts.has(bound) ? use(connection) : Effect.andThen(connection.alter(bound), attempt)
+      }
+      if (count >= this.maximumPiped) {
+        return Effect.andThen(Deferred.await(this.change ??= Deferred.makeUnsafe<void>()), attempt)
+      }
+      this.connecting++
+      const connected = Effect.ensuring(
+        this.connect(bound, true),
+        Effect.sync(() => {
+          this.connecting--
+          this.changed()
+        })
+      )
+      return Effect.andThen(connected, attempt)
+    })
+    return attempt
   }
 
   /** A connection has become free, or one more may be made. */
@@ -777,7 +950,7 @@ class AssociationImpl implements Association {
     Deferred.doneUnsafe(change, Exit.void)
   }
 
-  private fork(effect: Effect.Effect<void>): Fiber.Fiber<void> {
+  fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
     return Effect.runForkWith(this.context)(effect)
   }
 
@@ -792,7 +965,9 @@ class AssociationImpl implements Association {
   close(connection: ClientConnection): void {
     if (connection.ended) return
     connection.end("the connection was closed", true)
-    this.fork(Effect.andThen(drain(connection), Scope.close(connection.scope, Exit.void)))
+    this.closing.add(connection)
+    const forget = Effect.sync(() => this.closing.delete(connection))
+    this.fork(Effect.andThen(drain(connection), Effect.andThen(Scope.close(connection.scope, Exit.void), forget)))
   }
 
   /** Closes a connection that is of no use any more. */
@@ -808,18 +983,77 @@ class AssociationImpl implements Association {
   }
 
   /** Connects and binds. */
-  private connect(bound: Bound): Effect.Effect<ClientConnection, Failure> {
+  private connect(bound: Bound, forPipes: boolean): Effect.Effect<ClientConnection, Failure> {
+    const { address, endpointMapper } = this
+    const connecting = !EndpointMapper.isAskedFor(address)
+      ? this.connectTo(address, bound, forPipes)
+      : bound.interface === EndpointMapper.IEndpointMapper
+      ? this.connectTo(endpointMapper, bound, forPipes)
+      : this.connectResolved(bound, forPipes)
+    return Effect.timeoutOrElse(connecting, {
+      duration: this.connectTimeout,
+      orElse: () => Effect.fail(transportError(1722, "connecting took too long"))
+    })
+  }
+
+  /** Connects to the endpoint that is known, or else to the first that leads to the server of those that the mapper names. */
+  private connectResolved(bound: Bound, forPipes: boolean): Effect.Effect<ClientConnection, Failure> {
+    const { resolved } = this
+    // Until a connection comes about: where that takes too long, the mapper is asked the next time.
+    this.resolved = undefined
+    const to = (address: StringBinding.StringBinding) =>
+      Effect.tap(Effect.suspend(() => this.connectTo(address, bound, forPipes)), () =>
+        Effect.sync(() => {
+          this.resolved = address
+        }))
+    const anew = Effect.flatMap(this.resolve(bound), (found) => Effect.firstSuccessOf(found.map(to)))
+    return resolved === undefined ? anew : Effect.catch(to(resolved), () => anew)
+  }
+
+  /** Asks the endpoint mapper. */
+  private resolve(bound: Bound): Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Failure> {
+    const { address, context, endpointMapper, object, transport } = this
+    const asking = Effect.gen(function* () {
+      const association = new AssociationImpl(endpointMapper, endpointMapper, transport, context, {})
+      yield* Effect.addFinalizer(() => association.shut)
+      const mapper = yield* bind(EndpointMapper.IEndpointMapper, association)
+      return yield* EndpointMapper.map(mapper, bound.interface, {
+        protocol: address.protocol as "ncacn_ip_tcp" | "ncalrpc",
+        ...(object === undefined ? {} : { object })
+      })
+    })
+    return Effect.scoped(asking).pipe(
+      // Clients keep to the host that they know: towers have no room for its name.
+      Effect.map((bindings) => bindings.map(({ endpoint }) => ({ ...address, endpoint: endpoint! }))),
+      Effect.mapError((error) => {
+        if (error._tag === "EndpointNotRegistered") return error
+        const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
+        return transportError(1722, `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`)
+      })
+    )
+  }
+
+  private connectTo(
+    address: StringBinding.StringBinding,
+    bound: Bound,
+    forPipes: boolean
+  ): Effect.Effect<ClientConnection, Failure> {
     const scope = Scope.forkUnsafe(this.scope)
     return Effect.onExit(
-      Scope.provide(this.establish(scope, bound), scope),
+      Scope.provide(this.establish(scope, address, bound, forPipes), scope),
       (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
     )
   }
 
-  private establish(scope: Scope.Closeable, bound: Bound): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
+  private establish(
+    scope: Scope.Closeable,
+    address: StringBinding.StringBinding,
+    bound: Bound,
+    forPipes: boolean
+  ): Effect.Effect<ClientConnection, Failure, Scope.Scope> {
     const lost = () => transportError(1722, "the server closed the connection while it was being bound")
     return Effect.gen({ self: this }, function* () {
-      const { socket } = yield* this.transport.connect(this.address)
+      const { socket } = yield* this.transport.connect(address)
       let connection: ClientConnection | undefined
       const outbox = yield* Transport.makeOutbox(socket, () => connection?.cutOff())
       const readWhile = yield* Effect.mapError(Transport.makeReadWhile(socket), lost)
@@ -832,18 +1066,13 @@ class AssociationImpl implements Association {
       yield* Effect.mapError(readWhile(isNoAnswer), lost)
       const answer = rest.shift()!
       const agreed = yield* this.agree(bound, answer)
-      const bonded = connection = new ClientConnection(this, scope, outbox, bound, agreed)
+      const bonded = connection = new ClientConnection(this, scope, outbox, bound, forPipes, agreed)
       yield* Effect.addFinalizer(() => Effect.sync(() => bonded.end("the connection was closed")))
       this.connections.add(bonded)
       yield* this.read(bonded, readWhile, parser, rest).pipe(Effect.forkScoped)
       for (const chore of bonded.tend()) yield* Effect.forkScoped(chore)
       return bonded
-    }).pipe(
-      Effect.timeoutOrElse({
-        duration: this.connectTimeout,
-        orElse: () => Effect.fail(transportError(1722, "connecting took too long"))
-      })
-    )
+    })
   }
 
   private proposal(bound: Bound): Pdu.Fields<Pdu.Bind> {
@@ -899,9 +1128,14 @@ class AssociationImpl implements Association {
       }
       return true
     }
-    const reading = Effect.suspend(() =>
-      receive(first) ? readWhile((chunk) => receive(parser.push(chunk))) : Effect.void
-    )
+    const reading = Effect.gen(function* () {
+      receive(first)
+      while (problem === undefined) {
+        yield* readWhile((chunk) => receive(parser.push(chunk)) && connection.keepsUp)
+        // A slow reader of a pipe slows the server that pushes into it.
+        yield* connection.room
+      }
+    })
     return Effect.flatMap(Effect.exit(reading), () => {
       connection.end(problem === undefined ? "the connection was lost" : `the server broke the protocol: ${problem}`)
       return Scope.close(connection.scope, Exit.void)
@@ -917,7 +1151,10 @@ class AssociationImpl implements Association {
     for (const connection of connections) {
       connection.end("the binding was closed while the call was in progress", true)
     }
-    const drained = Effect.forEach(connections, drain, { concurrency: "unbounded", discard: true })
+    const drained = Effect.forEach([...connections, ...this.closing], drain, {
+      concurrency: "unbounded",
+      discard: true
+    })
     return Effect.andThen(drained, Scope.close(this.scope, Exit.void))
   })
 }
@@ -949,7 +1186,8 @@ class Channel implements Binding.Channel {
     input: unknown,
     _fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
-    const connection = this.isOpen ? this.association.readyNow(this.bound) : undefined
+    const now = this.isOpen && call.pipes === undefined
+    const connection = now ? this.association.readyNow(this.bound) : undefined
     if (connection === undefined) return this.issueLater(call, input)
     const refused = connection.send(this, call, input)
     return refused === undefined ? undefined : Effect.fail(refused)
@@ -957,11 +1195,14 @@ class Channel implements Binding.Channel {
 
   /** Waits for a connection, for the bind and for room to send. */
   private issueLater(call: Binding.Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
-    return this.association.whenReady(this.bound, (connection): Exit.Exit<void, BadStubData | RpcTransportError> => {
+    const send = (connection: ClientConnection): Exit.Exit<void, BadStubData | RpcTransportError> => {
       if (!this.isOpen) return Exit.fail(bindingClosed())
       const refused = connection.send(this, call, input)
       return refused === undefined ? Exit.void : Exit.fail(refused)
-    }).pipe(Effect.mapError((error) => error._tag === "UnknownInterface" ? callFailure(error) : error))
+    }
+    const { association, bound } = this
+    const sent = call.pipes === undefined ? association.whenReady(bound, send) : association.whenAlone(bound, send)
+    return Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
   }
 
   /** Ends the calls of the binding. */
@@ -1000,7 +1241,8 @@ const providerReasons: { readonly [reason: number]: string } = {
 
 /**
  * Makes an association with the server at a string binding, for several bindings to share. It connects when the first of them
- * is made, and again with the next call when the connection is lost.
+ * is made, and again with the next call when the connection is lost. Where the string binding has no endpoint the endpoint mapper is
+ * asked for it, with the interface of that binding or call, and once more where no connection comes about.
  *
  * **When to use**
  *
@@ -1046,11 +1288,14 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<Association, StringBinding.StringBindingError, Transport.Transport | Scope.Scope> =>
   Effect.gen(function* () {
-    const parsed = StringBinding.parse(binding)
-    if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
+    const address = yield* Effect.fromResult(StringBinding.parse(binding))
+    const mapper = options.endpointMapper === undefined
+      ? address
+      : yield* Effect.fromResult(StringBinding.parse(options.endpointMapper))
     const transport = yield* Transport.Transport
     const context = yield* Effect.context<never>()
-    const association = new AssociationImpl(parsed.success, transport, context, options)
+    const endpointMapper = EndpointMapper.isAskedFor(mapper) ? EndpointMapper.mapperOf(mapper) : mapper
+    const association = new AssociationImpl(address, endpointMapper, transport, context, options)
     yield* Effect.addFinalizer(() => association.shut)
     return association
   })
@@ -1065,14 +1310,15 @@ export const make = (
  * on with `alter_context`.
  *
  * Fails with `StringBindingError` for text that is no string binding, with `UnknownInterface` when the server does not offer
- * the interface in a compatible version, and with `RpcTransportError` when it can't be reached. When the scope closes the
- * calls of the binding that are in progress end with 1726.
+ * the interface in a compatible version, with `EndpointNotRegistered` when its endpoint is not in the string binding and the endpoint
+ * mapper does not know it either, and with `RpcTransportError` when it can't be reached. When the scope closes the calls of the binding
+ * that are in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
  * idempotent. Where that is not so, or is of no use, it ends with 1722 if nothing of its request was sent, with 1727 if only a part
- * was, which no server executes, and with 1726 if all of it was.
+ * was that no server executes, and with 1726 otherwise.
  *
- * Windows: `RpcBindingFromStringBinding`.
+ * Windows: `RpcBindingFromStringBinding`; `RpcEpResolveBinding` where it has no endpoint.
  *
  * @category constructors
  * @since 0.1.0
@@ -1082,14 +1328,14 @@ export const bind: {
     iface: I,
     association: Association,
     options?: Binding.Options
-  ): Effect.Effect<Binding.Binding<I>, UnknownInterface | RpcTransportError, Scope.Scope>
+  ): Effect.Effect<Binding.Binding<I>, UnknownInterface | EndpointNotRegistered | RpcTransportError, Scope.Scope>
   <I extends Interface.Any>(
     iface: I,
     binding: string,
     options?: Options & Binding.Options
   ): Effect.Effect<
     Binding.Binding<I>,
-    StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
+    StringBinding.StringBindingError | UnknownInterface | EndpointNotRegistered | RpcTransportError,
     Transport.Transport | Scope.Scope
   >
 } = <I extends Interface.Any>(
@@ -1101,7 +1347,7 @@ export const bind: {
     const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
     const bound = association.bound(iface)
     yield* association.whenReady(bound, () => Exit.void)
-    const channel = new Channel(association, bound, options.object ?? association.address.object)
+    const channel = new Channel(association, bound, options.object ?? association.object)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
     return yield* Binding.make(iface, channel, options)
   }) as Effect.Effect<Binding.Binding<I>, never, Scope.Scope>
@@ -1118,6 +1364,6 @@ export const layer = <Key extends string, I extends Interface.Any>(
   options?: Options & Binding.Options
 ): Layer.Layer<
   Binding.Bound<Key, I>,
-  StringBinding.StringBindingError | UnknownInterface | RpcTransportError,
+  StringBinding.StringBindingError | UnknownInterface | EndpointNotRegistered | RpcTransportError,
   Transport.Transport
 > => Layer.effect(service, bind(service.interface, binding, options))

@@ -8,18 +8,30 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
-import { abortOf, type Interface } from "../Interface.ts"
+import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import * as Server from "../Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "../ServerCall.ts"
-import { BadStubData, type CantCreateEndpoint, RpcFault } from "../Status.ts"
+import { BadStubData, cancelled, type CantCreateEndpoint, isPipeError, RpcFault } from "../Status.ts"
+import { Ends } from "../Pipe.ts"
+import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
-import { binary, carries, type MethodCodec, ndr20, type Problem, type TransferSyntax } from "./TransferSyntax.ts"
+import {
+  type Arguments,
+  binary,
+  carries,
+  type MethodCodec,
+  ndr20,
+  type Problem,
+  type Read,
+  type TransferSyntax
+} from "./TransferSyntax.ts"
 import * as Transport from "./Transport.ts"
 
 // ----------------------------------------------------------------------------
@@ -140,7 +152,14 @@ interface Group {
   connections: number
 }
 
-/** One call of a connection, from its whole request to its reply. */
+/** A request of which no more than pipes is to come. Without pipes it was refused, and the rest is of no use. */
+interface Arriving {
+  readonly callId: number
+  readonly call: IncomingCall | undefined
+  readonly pipes: IncomingPipes | undefined
+}
+
+/** One call of a connection, from its request to its reply. */
 class IncomingCall implements Client {
   readonly connection: ServerConnection
   readonly callId: number
@@ -149,6 +168,12 @@ class IncomingCall implements Client {
   readonly maybe: boolean
   readonly serverCall: ServerCallImpl
   cancels = 0
+  /** What its response is made of, where pipes go in front of the out parameters. */
+  response: OutgoingStub | undefined = undefined
+  /** Sends what is pushed into its out pipes, until they are through. */
+  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** The out parameters, which wait until the out pipes are through. */
+  results: Exit.Success<unknown, never> | undefined = undefined
 
   constructor(
     connection: ServerConnection,
@@ -164,6 +189,25 @@ class IncomingCall implements Client {
     this.maybe = dispatch.operation.method.maybe || (request.flags & Pdu.flags.maybe) !== 0
     this.serverCall = new ServerCallImpl(dispatch, this, connection, request.object)
     this.serverCall.cancelledEarly = cancelled
+    const { pipes } = dispatch.operation
+    if (pipes !== undefined) this.serverCall.pipes = new Ends(pipes, false)
+  }
+
+  /** Its pipes in one direction. */
+  piped(isIn: boolean): ReadonlyArray<Piped> {
+    const { pipes = [] } = this.serverCall.dispatch.operation
+    return pipes.flatMap((pipe, index) =>
+      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: this.serverCall.pipes!.buffers[index]! }] : []
+    )
+  }
+
+  endPipes(): void {
+    for (const { buffer } of this.piped(false)) buffer.end()
+  }
+
+  stopSending(): void {
+    this.sending?.interruptUnsafe()
+    this.sending = undefined
   }
 
   cancel(): void {
@@ -205,8 +249,17 @@ const attempt = (write: () => Problem | undefined): Problem | undefined => {
 
 const nowhere: { readonly endpoint?: string } = {}
 
+const hasInPipes = (pipes: Operation["pipes"]): boolean => pipes !== undefined && pipes.some(({ isIn }) => isIn)
+
+const tooShort: Problem = { problem: "the stub ends before the arguments do", status: status.badStubData }
+
 /** What a PDU does to its connection. */
 type Verdict = "go on" | "close"
+
+const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, { problem }: Problem): BadStubData =>
+  new BadStubData({
+    detail: `The out parameters of ${operation.interface.name}.${operation.name} were refused: ${problem}`
+  })
 
 class ServerConnection implements Origin {
   readonly caller: Caller = { name: undefined, level: "none" }
@@ -227,6 +280,10 @@ class ServerConnection implements Origin {
   /** The request of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Request> | undefined = undefined
   openCancelled = false
+  /** For an open request whose method has in pipes: when it is next looked whether the arguments are there. */
+  early: { readonly codec: MethodCodec; size: number } | undefined = undefined
+  /** The request whose call was dispatched or refused already, while the rest of its pipes arrives. */
+  arriving: Arriving | undefined = undefined
   /** When something last happened on it, where there is a limit on silence. */
   activeAt = 0
   readonly closed = Deferred.makeUnsafe<void>()
@@ -403,30 +460,109 @@ class ServerConnection implements Origin {
     if (fragment.authTrailer !== undefined) return this.fault(callId, 0, status.accessDenied, false, "close")
     const header = fragment.object === undefined ? 24 : 40
     if (header + fragment.stub.length > this.largest) return this.protocolError(callId, false)
+    const openId = this.open?.first.callId ?? this.arriving?.callId
     if (isFirst) {
-      if (this.open !== undefined) {
-        return this.protocolError(this.multiplexed ? callId : this.open.first.callId, false)
-      }
+      if (openId !== undefined) return this.protocolError(this.multiplexed ? callId : openId, false)
       if (!this.multiplexed && this.isAwaited) return this.protocolError(callId, false)
       if ((fragment.flags & Pdu.flags.pendingCancel) !== 0) {
         return this.fault(callId, 0, status.noCallActive, true, "close")
       }
       this.openCancelled = false
-    } else if (this.open !== undefined && this.open.first.callId !== callId) {
+    } else if (openId !== undefined && openId !== callId) {
       return this.protocolError(callId, false)
     }
+    if (this.arriving !== undefined) return this.arrive(this.arriving, fragment)
     const added = Pdu.assemble(this.open, fragment, this.endpoint.limits.request)
     if (added._tag === "PduError") {
-      const openId = this.open?.first.callId ?? callId
-      if (added.reason === "MessageTooLarge") return this.fault(openId, 0, status.accessDenied, false, "close")
-      return this.protocolError(openId, added.reason === "FragmentMismatch")
+      if (added.reason === "MessageTooLarge") {
+        return this.fault(openId ?? callId, 0, status.accessDenied, false, "close")
+      }
+      return this.protocolError(openId ?? callId, added.reason === "FragmentMismatch")
     }
     if (added._tag === "Assembly") {
       this.open = added
-      return "go on"
+      return this.dispatchEarly(added)
     }
     this.open = undefined
     return this.dispatch(added)
+  }
+
+  // --- requests with pipes
+
+  /** A call with in pipes runs as soon as its arguments are there. */
+  private dispatchEarly({ buffer, first, size }: Pdu.Assembly<Pdu.Request>): Verdict {
+    if ((first.flags & Pdu.flags.firstFrag) !== 0 && size === first.stub.length) this.early = this.earlyCodec(first)
+    if (this.early === undefined || size < this.early.size) return "go on"
+    const stub = buffer.subarray(0, size)
+    if (this.early.codec.readArgumentsBeforePipes(stub, first.littleEndian) === undefined) {
+      // Arguments of many fragments are not read again with each of them.
+      if (size > 0x40000) this.early.size = 2 * size
+      return "go on"
+    }
+    this.open = undefined
+    const verdict = this.dispatch({ ...first, stub })
+    this.arriving ??= { callId: first.callId, call: undefined, pipes: undefined }
+    return verdict
+  }
+
+  /** How to read the arguments of a method that has in pipes. */
+  private earlyCodec({ contextId, opnum }: Pdu.Request): { readonly codec: MethodCodec; size: number } | undefined {
+    const context = this.contexts.get(contextId)
+    if (context === undefined) return undefined
+    const operations: ReadonlyArray<Operation> = Object.values(context.interface.operations)
+    const operation = operations.find((operation) => operation.opnum === opnum)
+    return operation !== undefined && hasInPipes(operation.pipes)
+      ? { codec: context.syntax.codec(operation.method)!, size: 0 }
+      : undefined
+  }
+
+  /** The next fragment of a request whose call was dispatched already. */
+  private arrive({ call, pipes }: Arriving, { flags, stub }: Pdu.Request): Verdict {
+    const isLast = (flags & Pdu.flags.lastFrag) !== 0
+    if (isLast) this.arriving = undefined
+    if (call === undefined || pipes === undefined || !call.serverCall.isOpen) return "go on"
+    const problem = pipes.push(stub)
+    if (problem !== undefined) Server.end(call.serverCall, new RpcFault({ code: problem.status }))
+    else if (isLast && !pipes.isThrough) Server.end(call.serverCall, new RpcFault({ code: status.badStubData }))
+    return "go on"
+  }
+
+  /** Whether what arrives for a pipe finds room there. */
+  get hasRoom(): boolean {
+    const { arriving } = this
+    return arriving?.pipes === undefined || !arriving.call!.serverCall.isOpen || arriving.pipes.hasRoom
+  }
+
+  readonly room: Effect.Effect<void> = Effect.suspend(() =>
+    this.hasRoom ? Effect.void : Effect.andThen(this.arriving!.pipes!.room, this.room)
+  )
+
+  /** Sends what is pushed into the out pipes of a call. */
+  private startSending(call: IncomingCall, piped: ReadonlyArray<Piped>): void {
+    const { callId, contextId } = call
+    const { writer } = this.endpoint
+    call.response = new OutgoingStub(
+      writer,
+      this.maxFragment,
+      () => Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels }),
+      () => this.send()
+    )
+    const sending = sendPipes(piped, call.response, this.outbox.room, false)
+    call.sending = Effect.runForkWith(this.endpoint.server.context)(sending)
+    call.sending.addObserver((exit) => {
+      if (exit._tag === "Failure" || call.sending === undefined) return
+      call.sending = undefined
+      const problem = exit.value as Problem | undefined
+      if (problem !== undefined) {
+        call.serverCall.log("What the manager pushed into a pipe was refused", Cause.fail(problem.problem))
+        if (call.serverCall.isOpen) Server.end(call.serverCall, new RpcFault({ code: problem.status }))
+        else if (this.calls.get(call.callId) === call) {
+          this.reply(call, Exit.fail(new RpcFault({ code: problem.status })))
+        }
+      } else if (call.results !== undefined) {
+        this.reply(call, call.results)
+      }
+    })
   }
 
   /** Whether the client waits for the reply to a call. */
@@ -455,19 +591,38 @@ class ServerConnection implements Origin {
     }
 
     const codec = context.syntax.codec(dispatch.operation.method)!
-    const read = codec.readArguments(request.stub, request.littleEndian)
+    const { pipes } = dispatch.operation
+    const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
+      ? codec.readArgumentsBeforePipes(request.stub, request.littleEndian) ?? tooShort
+      : codec.readArguments(request.stub, request.littleEndian)
     if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")
 
     const call = new IncomingCall(this, request, codec, dispatch, this.openCancelled)
     this.endpoint.callsIn++
     this.calls.set(callId, call)
+    const outgoing = pipes === undefined ? [] : call.piped(false)
+    if (outgoing.length > 0) this.startSending(call, outgoing)
     server.run(call.serverCall, read.value.input, read.value.parent)
+    if (read.value.size !== undefined) this.startArriving(call, request, read.value.size)
     return "go on"
   }
 
+  /** `start`: where in the stub the in pipes begin. */
+  private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
+    const pipes = new IncomingPipes(call.piped(true), request.littleEndian, start)
+    this.arriving = { callId: request.callId, call, pipes }
+    this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
+  }
+
   private cancel(callId: number): Verdict {
-    if (this.open?.first.callId === callId) this.openCancelled = true
-    else this.calls.get(callId)?.cancel()
+    if (this.open?.first.callId === callId) {
+      this.openCancelled = true
+      return "go on"
+    }
+    const call = this.calls.get(callId)
+    call?.cancel()
+    // It has ended already, and the client will pull its pipes no more.
+    if (call?.results !== undefined) this.reply(call, Exit.fail(cancelled(false)))
     return "go on"
   }
 
@@ -475,6 +630,7 @@ class ServerConnection implements Origin {
     const call = this.calls.get(callId)
     if (call !== undefined) {
       this.calls.delete(callId)
+      call.stopSending()
       call.serverCall.orphan()
       this.left()
     }
@@ -484,27 +640,51 @@ class ServerConnection implements Origin {
   // --- answers
 
   reply(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
+    if (outcome._tag === "Success" && call.sending !== undefined) {
+      const refused = this.refuseResults(call, outcome.value)
+      if (refused === undefined) {
+        call.results = outcome as Exit.Success<unknown, never>
+        // A cancelled call can be completed though its pipes are not through: they end here.
+        if (call.serverCall.pipes!.failure !== undefined) call.endPipes()
+        return undefined
+      }
+      this.reply(call, Exit.fail(new RpcFault({ code: refused.status })))
+      return badResults(call, refused)
+    }
+    call.stopSending()
     if (this.calls.get(call.callId) === call) this.calls.delete(call.callId)
     const refused = this.answer(call, outcome)
     this.left()
     return refused
   }
 
+  /** Why out parameters that have to wait for the pipes could not be sent then. */
+  private refuseResults({ codec }: IncomingCall, results: unknown): Problem | undefined {
+    return attempt(() => codec.writeResults(new Pdu.Writer(), results))
+  }
+
   private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
     if (call.maybe) return undefined
     const { callId, codec, contextId } = call
     if (outcome._tag === "Success") {
+      if (call.response !== undefined) {
+        call.response.send((writer) => codec.writeResults(writer, outcome.value), true)
+        return undefined
+      }
       Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
       const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
       if (problem === undefined) return this.endReply()
       Pdu.discardMessage(this.endpoint.writer)
       this.sendFault(call, statusOf(problem.status), false)
-      const { interface: { name }, name: method } = call.serverCall.dispatch.operation
-      return new BadStubData({ detail: `The out parameters of ${name}.${method} were refused: ${problem.problem}` })
+      return badResults(call, problem)
     }
     const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
     if (error instanceof RpcFault) {
       this.sendFault(call, statusOf(error.code), error.didNotExecute)
+      return undefined
+    }
+    if (isPipeError(error)) {
+      this.sendFault(call, error.codes.fault!.number, false)
       return undefined
     }
     const abort = abortOf(call.serverCall.dispatch.operation.method, error)
@@ -514,7 +694,8 @@ class ServerConnection implements Origin {
       else this.sendFault(call, status.cancelled, false)
       return undefined
     }
-    if (codec.writeAbort !== undefined) {
+    // Behind pipes there is no place for fields.
+    if (codec.writeAbort !== undefined && call.response === undefined) {
       Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
       const problem = attempt(() => codec.writeAbort!(this.endpoint.writer, abort, error!))
       if (problem === undefined) return this.endReply()
@@ -589,6 +770,7 @@ class ServerConnection implements Origin {
   end(): void {
     for (const call of [...this.calls.values()]) {
       this.calls.delete(call.callId)
+      call.stopSending()
       call.serverCall.gone("Disconnected")
     }
     if (this.group !== undefined) this.endpoint.leave(this.group)
@@ -675,13 +857,14 @@ class EndpointImpl implements Endpoint {
         served.touch()
         const closes = parser.push(chunk).some((pdu) => served.receive(pdu) === "close" || served.failed)
         isOver = closes || served.refused
-        return !isOver && served.outbox.hasRoomUnsafe()
+        return !isOver && served.outbox.hasRoomUnsafe() && served.hasRoom
       }
       while (true) {
         yield* readWhile(accept)
         if (isOver) return
-        // Who doesn't read replies gets no more requests read.
+        // Who doesn't read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
         yield* served.outbox.room
+        yield* served.room
       }
     })
   }

@@ -22,7 +22,7 @@ import {
   type Scalar,
   type Shape
 } from "./internal/ndrCodec.ts"
-import { Decoder, Encoder, Refusal, status as statuses } from "./internal/ndrStream.ts"
+import { Decoder, Encoder, Refusal, status as statuses, Truncated } from "./internal/ndrStream.ts"
 
 const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
   (schema as unknown as Schema.Top).annotate(annotationOf(schema.ast, representation)) as unknown as S
@@ -331,6 +331,49 @@ export const varying = <T extends Parameters>(element: T, bound?: number): Schem
 export const conformantVarying = <T extends Parameters>(element: T): Schema.$Array<T> =>
   array(element, { conformant: true, varying: true, bound: undefined })
 
+/**
+ * An array of which a part travels: its size, and the elements that do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SizedArray<T extends Parameters> = Schema.Struct<{
+  readonly size: Schema.Int
+  readonly elements: Schema.$Array<T>
+}>
+
+/**
+ * `[size_is(n), length_is(m)] T[]`, where `n` is more than the number of elements that travel: a buffer whose size the
+ * client has chosen, and which the server fills in part.
+ *
+ * **Details**
+ *
+ * A value is `{ size, elements }`. More elements than the size says are refused with 1734 (`RPC_X_INVALID_BOUND`). Where the
+ * size does not matter, {@link conformantVarying} is simpler.
+ *
+ * **Example** (At most as many names as were asked for)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ *
+ * const Names = Interface.method({
+ *   in: { max: Ndr.Uint32 },
+ *   out: { count: Ndr.lengthIs("names"), names: Ndr.sizedVarying(Ndr.unique(Ndr.WString)) }
+ * })
+ *
+ * const output: Interface.Method.Out<typeof Names> = { names: { size: 10, elements: ["a", "b"] } }
+ * ```
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const sizedVarying = <T extends Parameters>(element: T): SizedArray<T> =>
+  represent(Schema.Struct({ size: Uint32, elements: Schema.Array(element) }), {
+    _tag: "SizedArray",
+    element: element.ast
+  })
+
 const bytes = (shape: Shape): Schema.Uint8Array => represent(Schema.Uint8Array, { _tag: "Bytes", shape })
 
 /**
@@ -620,6 +663,8 @@ export interface NdrError {
   /** The parameter and the field, like `info.names[2]`; empty where it is the whole. */
   readonly path: string
   readonly message: string
+  /** Whether the stub ended before the value did, so that more of it may help. */
+  readonly truncated: boolean
 }
 
 /**
@@ -780,6 +825,68 @@ const makeCodec = (program: Program): Codec<unknown> => ({
   }
 })
 
+/**
+ * The elements of a pipe, one behind another.
+ *
+ * @internal
+ */
+export interface ElementsCodec {
+  /** Writes the elements of a chunk at the writer's position. */
+  encode(writer: Writer, elements: ReadonlyArray<unknown>): Result.Result<void, NdrError>
+  /** Reads as many elements as the bytes hold, up to `count`, and leaves the reader behind them. */
+  decode(reader: Reader, count: number): Result.Result<ReadonlyArray<unknown>, NdrError>
+}
+
+/**
+ * The codec of a pipe's elements, or `undefined` for a schema that has no NDR form.
+ *
+ * @internal
+ */
+export const elementsCodecOf = (element: Parameters): ElementsCodec | undefined => {
+  // As the one parameter, so that a structure is aligned as a whole.
+  const parameter = Schema.Struct({ element })
+  const program = compile(parameter.ast)
+  if (program === undefined) return undefined
+  const toWire = program.transforms ? Schema.encodeUnknownSync(parameter) : undefined
+  const fromWire = program.transforms ? Schema.decodeUnknownSync(parameter) : undefined
+  return {
+    encode: (writer, elements) => {
+      const written = writer.position - writer.stub
+      try {
+        const encoder = new Encoder(writer)
+        for (const element of elements) program.write(encoder, toWire === undefined ? { element } : toWire({ element }))
+        encoder.finish()
+        return Result.void
+      } catch (error) {
+        writer.position = writer.stub + written
+        return refusedElement(error)
+      }
+    },
+    decode: (reader, count) => {
+      const elements: Array<unknown> = []
+      const decoder = new Decoder(reader)
+      try {
+        while (elements.length < count) {
+          const wire = program.read(decoder)
+          // Elements of no size would let four bytes announce any number of them.
+          if (decoder.position === reader.position) throw new Refusal(statuses.badStubData, "an element has no size")
+          const value = fromWire === undefined ? wire : fromWire(wire)
+          elements.push((value as { readonly element: unknown }).element)
+          reader.position = decoder.position
+        }
+      } catch (error) {
+        if (!(error instanceof Truncated)) return refusedElement(error)
+      }
+      return Result.succeed(elements)
+    }
+  }
+}
+
+const refusedElement = (error: unknown): Result.Result<never, NdrError> =>
+  error instanceof Refusal || !(error instanceof Error)
+    ? refused(error)
+    : Result.fail(ndrError(statuses.badStubData, "", error.message))
+
 const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown> => {
   const toWire = Schema.encodeUnknownResult(schema)
   const fromWire = Schema.decodeUnknownResult(schema)
@@ -796,14 +903,16 @@ const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown
   }
 }
 
-const ndrError = (status: NdrError["status"], path: string, problem: string): NdrError => ({
+const ndrError = (status: NdrError["status"], path: string, problem: string, truncated = false): NdrError => ({
   _tag: "NdrError",
   status,
   path,
+  truncated,
   message: `${path === "" ? "" : `${path}: `}${problem} (${status})`
 })
 
 const refused = (error: unknown): Result.Result<never, NdrError> => {
   if (!(error instanceof Refusal)) throw error
-  return Result.fail(ndrError(error.status, formatPath(error.path.toReversed()), error.problem))
+  const path = formatPath(error.path.toReversed())
+  return Result.fail(ndrError(error.status, path, error.problem, error instanceof Truncated))
 }

@@ -1560,10 +1560,18 @@ export const discardMessage = (writer: Writer): void => {
  * With `authTrailer` every fragment is padded to 16 bytes of stub and has a trailer with that `authValue`. A provider that
  * signs passes an `authValue` of the signature's size and fills in the signatures of the fragments before they are sent.
  *
+ * A message that is sent part by part, because a pipe flows through it, is begun and ended for each part: `part` is
+ * `flags.firstFrag` for the first of them, `flags.lastFrag` for the last, and 0 between. By default it is both.
+ *
  * @category encoding
  * @since 0.1.0
  */
-export const endMessage = (writer: Writer, maxRecvFrag: number, authTrailer?: AuthTrailer): void => {
+export const endMessage = (
+  writer: Writer,
+  maxRecvFrag: number,
+  authTrailer?: AuthTrailer,
+  part: number = whole
+): void => {
   if (writer.message < 0) throw new Error("No message was begun on this writer.")
   const { littleEndian } = writer
   const header = writer.stub - writer.message
@@ -1576,6 +1584,7 @@ export const endMessage = (writer: Writer, maxRecvFrag: number, authTrailer?: Au
     writer.ensure(padding + trailer)
     const start = writer.message
     writer.message = -1
+    writer.bytes[start + 3]! &= ~whole | part
     writer.view.setUint32(start + 16, size, littleEndian)
     return endPdu(writer, start, writer.position, authTrailer, padding)
   }
@@ -1596,7 +1605,7 @@ export const endMessage = (writer: Writer, maxRecvFrag: number, authTrailer?: Au
     const length = Math.min(capacity, remaining)
     bytes.copyWithin(start + header, from, from + length)
     bytes.copyWithin(start, first, first + header)
-    bytes[start + 3] = messageFlags | (i === 0 ? flags.firstFrag : 0) | (i === last ? flags.lastFrag : 0)
+    bytes[start + 3] = messageFlags | (i === 0 ? part & flags.firstFrag : 0) | (i === last ? part & flags.lastFrag : 0)
     view.setUint32(start + 16, remaining, littleEndian)
     endPdu(writer, start, start + header + length, authTrailer, i === last ? padding : 0)
     if (i === last) end = writer.position

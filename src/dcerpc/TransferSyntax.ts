@@ -12,7 +12,8 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
-import type { Abort, Interface, Method, Parameters } from "../Interface.ts"
+import { type Abort, type Interface, type Method, type Parameters, pipesOf } from "../Interface.ts"
+import { type AnyChunk, type Element, isBytes } from "../Pipe.ts"
 import type { Outcome } from "../ServerCall.ts"
 import { RpcFault } from "../Status.ts"
 import * as Ndr from "./Ndr.ts"
@@ -54,6 +55,17 @@ export interface Arguments {
 }
 
 /**
+ * The stub of a request as far as it is known, where pipes follow the arguments.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ArgumentsBeforePipes extends Arguments {
+  /** Where in the stub the pipes begin. */
+  readonly size: number
+}
+
+/**
  * One method in a transfer syntax. The functions that write give what is wrong, or `undefined`; what they have written until
  * then is to be discarded.
  *
@@ -66,7 +78,44 @@ export interface MethodCodec {
   readonly writeResults: (writer: Writer, out: unknown) => Problem | undefined
   /** Writes a declared abort with its fields. Missing where only its code can travel, as a fault. */
   readonly writeAbort?: (writer: Writer, abort: Abort.Any, error: Abort.Error) => Problem | undefined
-  readonly readResults: (stub: Uint8Array, littleEndian: boolean) => Read<Outcome>
+  readonly readResults: (stub: Uint8Array, littleEndian: boolean, start?: number) => Read<Outcome>
+  /**
+   * Reads arguments that in pipes follow, from what has arrived of the stub. Gives `undefined` when that may not be all of them.
+   */
+  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | undefined
+  /** @internal The pipes of the method, in their order. */
+  readonly pipes: ReadonlyArray<PipeCodec>
+}
+
+/**
+ * A pipe in a transfer syntax.
+ *
+ * @internal
+ */
+export interface PipeCodec {
+  /** Writes a chunk that is not empty. */
+  readonly write: (writer: Writer, chunk: AnyChunk) => Problem | undefined
+  /** Writes the empty chunk, which ends the pipe. */
+  readonly end: (writer: Writer) => void
+  /**
+   * Reads one thing from the stub, a count or what elements there are, and leaves the input behind it. Gives what elements it
+   * read, `more` where that needs more bytes, and `end` for the empty chunk.
+   */
+  readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end"
+}
+
+/**
+ * The bytes of the stub that were not read yet.
+ *
+ * @internal
+ */
+export interface PipeInput {
+  /** They begin where alignment counts from, or at a multiple of 8 bytes from there. */
+  bytes: Uint8Array
+  position: number
+  readonly littleEndian: boolean
+  /** What is left of the current chunk: elements, or bytes. */
+  remaining: number
 }
 
 /**
@@ -110,29 +159,104 @@ const ndrCodecs = new WeakMap<Method.Any, MethodCodec | undefined>()
 const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
   const input = Ndr.codecOf(method.in)
   const output = Ndr.codecOf(method.out)
-  if (input === undefined || output === undefined) return undefined
-  const write = (codec: Ndr.Codec<unknown>, writer: Writer, value: unknown): Problem | undefined => {
-    const written = codec.encode(writer, value)
-    return Result.isFailure(written) ? { problem: written.failure.message, status: written.failure.status } : undefined
+  const pipes: Array<PipeCodec> = []
+  for (const { element } of pipesOf(method) ?? []) {
+    const codec = makeNdrPipe(element)
+    if (codec === undefined) return undefined
+    pipes.push(codec)
   }
-  const read = (codec: Ndr.Codec<unknown>, bytes: Uint8Array, littleEndian: boolean): Read<unknown> => {
-    const decoded = codec.decode(Ndr.makeReader(bytes, { littleEndian, owned: true }))
-    return Result.isFailure(decoded)
-      ? { problem: decoded.failure.message, status: decoded.failure.status }
-      : { value: decoded.success }
+  if (input === undefined || output === undefined) return undefined
+  const readArguments: MethodCodec["readArgumentsBeforePipes"] = (stub, littleEndian) => {
+    const reader = Ndr.makeReader(stub, { littleEndian, owned: true })
+    const decoded = input.decode(reader)
+    if (Result.isSuccess(decoded)) {
+      return { value: { input: decoded.success, parent: undefined, size: reader.position } }
+    }
+    return decoded.failure.truncated ? undefined : ndrProblem(decoded.failure)
   }
   return {
-    writeArguments: (writer, value) => write(input, writer, value),
+    writeArguments: (writer, value) => writeNdr(input.encode(writer, value)),
     readArguments: (stub, littleEndian) => {
-      const decoded = read(input, stub, littleEndian)
-      return "problem" in decoded ? decoded : { value: { input: decoded.value, parent: undefined } }
+      const decoded = input.decode(Ndr.makeReader(stub, { littleEndian, owned: true }))
+      return Result.isFailure(decoded)
+        ? ndrProblem(decoded.failure)
+        : { value: { input: decoded.success, parent: undefined } }
     },
-    writeResults: (writer, out) => write(output, writer, out),
-    readResults: (stub, littleEndian) => {
-      const decoded = read(output, stub, littleEndian)
-      return "problem" in decoded ? decoded : { value: Exit.succeed(decoded.value) }
+    readArgumentsBeforePipes: readArguments,
+    writeResults: (writer, out) => writeNdr(output.encode(writer, out)),
+    readResults: (stub, littleEndian, start = 0) => {
+      const reader = Ndr.makeReader(stub, { littleEndian, owned: true })
+      reader.position = start
+      const decoded = output.decode(reader)
+      return Result.isFailure(decoded) ? ndrProblem(decoded.failure) : { value: Exit.succeed(decoded.success) }
+    },
+    pipes
+  }
+}
+
+const ndrProblem = ({ message, status }: Ndr.NdrError): Problem => ({ problem: message, status })
+
+const writeNdr = (written: Result.Result<void, Ndr.NdrError>): Problem | undefined =>
+  Result.isFailure(written) ? ndrProblem(written.failure) : undefined
+
+/** A chunk is a count and so many elements; the count 0 ends the pipe. */
+const makeNdrPipe = (element: Element): PipeCodec | undefined => {
+  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element)
+  if (elements === undefined && !isBytes(element)) return undefined
+  return {
+    write: (writer, chunk) => {
+      writeCount(writer, chunk.length)
+      const problem = elements === undefined
+        ? writeBytes(writer, chunk as Uint8Array)
+        : writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
+      // What follows is a count, so that its padding can leave with the chunk.
+      writer.align(4)
+      return problem
+    },
+    end: (writer) => writeCount(writer, 0),
+    read: (input) => {
+      if (input.remaining === 0) return readCount(input, input.position + 3 & ~3, input.littleEndian)
+      if (elements === undefined) return readBytes(input)
+      const reader = Ndr.makeReader(input.bytes, { littleEndian: input.littleEndian, owned: true })
+      reader.position = input.position
+      const decoded = elements.decode(reader, input.remaining)
+      if (Result.isFailure(decoded)) return ndrProblem(decoded.failure)
+      if (decoded.success.length === 0) return "more"
+      input.position = reader.position
+      input.remaining -= decoded.success.length
+      return decoded.success
     }
   }
+}
+
+const writeCount = (writer: Writer, count: number): void => {
+  writer.align(4)
+  writer.ensure(4)
+  writer.view.setUint32(writer.position, count, writer.littleEndian)
+  writer.position += 4
+}
+
+const writeBytes = (writer: Writer, bytes: Uint8Array): undefined => {
+  writer.ensure(bytes.length)
+  writer.bytes.set(bytes, writer.position)
+  writer.position += bytes.length
+}
+
+const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
+  const { bytes } = input
+  if (at + 4 > bytes.length) return "more"
+  input.remaining = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, littleEndian)
+  input.position = at + 4
+  return input.remaining === 0 ? "end" : "count"
+}
+
+const readBytes = (input: PipeInput): Uint8Array | "more" => {
+  const { bytes, position, remaining } = input
+  const part = bytes.subarray(position, position + remaining)
+  if (part.length === 0) return "more"
+  input.position += part.length
+  input.remaining -= part.length
+  return part
 }
 
 // ----------------------------------------------------------------------------
@@ -152,6 +276,10 @@ const aborted = 1
  * A request's stub is a byte of flags, the trace context where flag 1 says so (trace id 16 bytes, span id 8, sampled 1), and
  * the arguments. A response's stub is a byte, 0 for out parameters or 1 for a declared abort with its code as a 32-bit
  * little-endian number, and then the out parameters or the fields of the abort. Everything else is a fault.
+ *
+ * Where in pipes follow the arguments, their length goes in front of them as a 32-bit little-endian number; out pipes go in front
+ * of everything else. A chunk is its length in bytes as such a number, and the bytes, or the elements as an array; the length 0
+ * ends the pipe.
  *
  * @category syntaxes
  * @since 0.1.0
@@ -216,19 +344,32 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
   const input = makeBoth(method.in)
   const output = makeBoth(method.out)
   const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error)]))
+  const pipes = (pipesOf(method) ?? []).map(({ element }) => makeBinaryPipe(element))
+  const hasInPipes = Object.keys(method.inPipe).length > 0
+  const readArguments: MethodCodec["readArguments"] = (stub) => {
+    const traced = stub.length > 0 && (stub[0]! & hasTrace) !== 0
+    const start = traced ? 1 + traceSize : 1
+    if (stub.length < start) return badStubData("the stub is too short")
+    const read = input.read(stub.subarray(start))
+    return "problem" in read ? read : { value: { input: read.value, parent: traced ? readTrace(stub) : undefined } }
+  }
   return {
     writeArguments: (writer, value, parent) => {
+      const length = hasInPipes ? leaveLength(writer) : undefined
       writeByte(writer, parent === undefined ? 0 : hasTrace)
       if (parent !== undefined) writeTrace(writer, parent)
-      return input.write(writer, value)
+      const problem = input.write(writer, value)
+      if (length !== undefined) fillLength(writer, length)
+      return problem
     },
-    readArguments: (stub) => {
-      const traced = stub.length > 0 && (stub[0]! & hasTrace) !== 0
-      const start = traced ? 1 + traceSize : 1
-      if (stub.length < start) return badStubData("the stub is too short")
-      const read = input.read(stub.subarray(start))
-      return "problem" in read ? read : { value: { input: read.value, parent: traced ? readTrace(stub) : undefined } }
+    readArguments,
+    readArgumentsBeforePipes: (stub, littleEndian) => {
+      const size = stub.length < 4 ? undefined : 4 + readLength(stub, 0)
+      if (size === undefined || size > stub.length) return undefined
+      const read = readArguments(stub.subarray(4, size), littleEndian)
+      return "problem" in read ? read : { value: { ...read.value, size } }
     },
+    pipes,
     writeResults: (writer, out) => {
       writeByte(writer, replied)
       return output.write(writer, out)
@@ -240,7 +381,8 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       writer.position += 4
       return aborts.get(code)!.write(writer, error)
     },
-    readResults: (stub) => {
+    readResults: (whole, _, start = 0) => {
+      const stub = whole.subarray(start)
       if (stub[0] === replied) {
         const read = output.read(stub.subarray(1))
         return "problem" in read ? read : { value: Exit.succeed(read.value) }
@@ -254,6 +396,67 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
     }
   }
 }
+
+/** The largest chunk of elements, in bytes: it is read when all of it is there. */
+const largestChunk = 0x400000
+
+const makeBinaryPipe = (element: Element): PipeCodec => {
+  if (isBytes(element)) {
+    return {
+      write: (writer, chunk) => {
+        fillLength(writer, leaveLength(writer), chunk.length)
+        return writeBytes(writer, chunk as Uint8Array)
+      },
+      end: (writer) => fillLength(writer, leaveLength(writer), 0),
+      read: (input) => input.remaining === 0 ? readCount(input, input.position, true) : readBytes(input)
+    }
+  }
+  const codec = makeBoth(Schema.Array(element as Parameters as never))
+  const write = (writer: Writer, chunk: AnyChunk): Problem | undefined => {
+    const length = leaveLength(writer)
+    const problem = codec.write(writer, chunk)
+    if (problem !== undefined) return problem
+    const size = writer.position - writer.stub - length - 4
+    if (size <= largestChunk) {
+      fillLength(writer, length)
+      return undefined
+    }
+    if (chunk.length === 1) return badStubData(`an element of a pipe takes ${size} bytes, the limit is ${largestChunk}`)
+    // In two halves.
+    writer.position = writer.stub + length
+    const half = chunk.length >>> 1
+    return write(writer, chunk.slice(0, half)) ?? write(writer, chunk.slice(half))
+  }
+  return {
+    write,
+    end: (writer) => fillLength(writer, leaveLength(writer), 0),
+    read: (input) => {
+      const { bytes, position, remaining } = input
+      if (remaining === 0) return readCount(input, position, true)
+      if (remaining > largestChunk) return badStubData(`a chunk of ${remaining} bytes, the limit is ${largestChunk}`)
+      if (bytes.length - position < remaining) return "more"
+      const read = codec.read(bytes.subarray(position, position + remaining))
+      if ("problem" in read) return read
+      input.position += remaining
+      input.remaining = 0
+      return read.value as ReadonlyArray<unknown>
+    }
+  }
+}
+
+/** Leaves room for a length, and gives where it is in the stub. */
+const leaveLength = (writer: Writer): number => {
+  writer.ensure(4)
+  writer.position += 4
+  return writer.position - writer.stub - 4
+}
+
+/** Fills in the length of what was written behind it. */
+const fillLength = (writer: Writer, at: number, length: number = writer.position - writer.stub - at - 4): void =>
+  writer.view.setUint32(writer.stub + at, length, true)
+
+const readLength = (bytes: Uint8Array, at: number): number =>
+  new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
 
 // ----------------------------------------------------------------------------
 // the trace context

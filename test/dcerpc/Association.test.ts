@@ -11,7 +11,7 @@ import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { Call, Interface, Status } from "../../mod.ts"
+import { Call, Interface, Pipe, Status } from "../../mod.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 
@@ -23,7 +23,8 @@ const IEcho = Interface.make("IEcho", {
   methods: {
     Echo: Interface.method({ ...echo, aborts: [Interface.abort(77, Refused)] }),
     Again: Interface.method({ ...echo, idempotent: true }),
-    Tell: Interface.method({ in: Schema.Uint8Array, maybe: true })
+    Tell: Interface.method({ in: Schema.Uint8Array, maybe: true }),
+    Feed: Interface.method({ in: Schema.Uint8Array, inPipe: { more: Pipe.bytes } })
   }
 })
 
@@ -629,6 +630,18 @@ describe("cancelling", () => {
       assert.strictEqual(yield* join(two), "2")
     })
   )
+
+  wire(
+    "by a call timeout reaches the server, also where the client closes the binding at once",
+    Effect.gen(function* () {
+      const { begin, close, peer } = yield* setUp({ callTimeout: "5 seconds" })
+      const one = yield* begin("one")
+      yield* Effect.forkChild(Effect.andThen(Effect.ignore(Call.join(one)), close), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      yield* peer.take("Request")
+      yield* peer.take("CoCancel")
+    })
+  )
 })
 
 // ----------------------------------------------------------------------------
@@ -746,6 +759,27 @@ describe("when a connection is lost", () => {
       yield* (yield* accept).close
       const failures = yield* Effect.forEach(calls, (pending) => failure(Call.join(pending)))
       assert.deepStrictEqual(failures, [lost, notExecuted, unavailable])
+    })
+  )
+
+  wire(
+    "a call with an in pipe may have run as soon as its arguments have left",
+    Effect.gen(function* () {
+      const { acceptBound, store } = yield* setUp()
+      const lose = (text: string) =>
+        Effect.gen(function* () {
+          const call = yield* Call.make(store)
+          const beginning = yield* Effect.forkChild(Call.begin(call, "Feed", bytesOf(text)))
+          const peer = yield* acceptBound
+          const pending = yield* Fiber.join(beginning)
+          yield* Pipe.push(Call.inPipe(pending, "more"), bytesOf(large))
+          yield* settle
+          yield* peer.reset
+          return yield* failure(Call.join(pending))
+        })
+      assert.deepStrictEqual(yield* lose("one"), lost)
+      assert.deepStrictEqual(yield* lose(large), lost)
+      assert.deepStrictEqual(yield* lose(larger), notExecuted)
     })
   )
 

@@ -289,6 +289,35 @@ describe("arrays", () => {
     assert.strictEqual(refusedBytes(schema, "05000000 ffffffff 02000000 0a 0b"), "1734 a")
   })
 
+  it("of which a part travels tell their size", () => {
+    const schema = parameters({ n: Ndr.lengthIs("a"), max: Ndr.sizeIs("a"), a: Ndr.sizedVarying(Ndr.Uint16) })
+    travels(
+      schema,
+      { a: { size: 5, elements: [1, 2] } },
+      "02000000 05000000 | the length, the size\n 05000000 00000000 02000000 0100 0200"
+    )
+    travels(
+      parameters({ a: Ndr.sizedVarying(Ndr.unique(Ndr.Uint16)) }),
+      { a: { size: 2, elements: [7] } },
+      "02000000 00000000 01000000 00000200 0700"
+    )
+    const value = (size: unknown, elements: unknown) => refusedValue(schema, { a: { size, elements } })
+    assert.deepStrictEqual(
+      [value(1, [1, 2]), value(-1, []), value(0.5, []), value(2 ** 32, []), value("2", [])],
+      Array(5).fill("1734 a")
+    )
+    assert.deepStrictEqual(
+      [value(2, [1, 70000]), value(2, 7), refusedValue(schema, { a: null }), refusedValue(schema, { a: [1] })],
+      ["1783 a.elements[1]", "1783 a", "1783 a", "1783 a"]
+    )
+    assert.strictEqual(refusedBytes(schema, "02000000 04000000 05000000 00000000 02000000 0100 0200"), "1734 a")
+    assert.strictEqual(refusedBytes(schema, "01000000 05000000 05000000 00000000 02000000 0100 0200"), "1734 a")
+    assert.strictEqual(
+      refusedBytes(schema, "06000000 05000000 05000000 00000000 06000000 0100 0200"),
+      "1734 a.elements"
+    )
+  })
+
   it("are refused with other numbers of elements than declared", () => {
     assert.strictEqual(refusedValue(parameters({ a: Ndr.fixed(Ndr.Uint8, 2) }), { a: [1] }), "1734 a")
     assert.strictEqual(refusedValue(parameters({ a: Ndr.fixedBytes(2) }), { a: bytesOf("aabbcc") }), "1734 a")
@@ -1019,12 +1048,16 @@ describe("stubs of impacket", () => {
 // random definitions
 // ----------------------------------------------------------------------------
 
+const arrayKinds = ["fixed", "conformant", "varying", "both", "sized"] as const
+
+type ArrayKind = (typeof arrayKinds)[number]
+
 /** A definition, from which the schema, its values and their bytes are made each in its own way. */
 type Definition =
   | { readonly _: "scalar"; readonly name: keyof typeof scalarTypes }
   | { readonly _: "string"; readonly wide: boolean; readonly bound: boolean }
   | { readonly _: "bytes" }
-  | { readonly _: "array"; readonly kind: "fixed" | "conformant" | "varying" | "both"; readonly of: Definition }
+  | { readonly _: "array"; readonly kind: ArrayKind; readonly of: Definition }
   | { readonly _: "struct"; readonly fields: ReadonlyArray<Definition> }
   | { readonly _: "union"; readonly arms: ReadonlyArray<Definition | undefined> }
   | { readonly _: "pointer"; readonly kind: "ref" | "unique" | "full"; readonly to: Definition }
@@ -1043,11 +1076,11 @@ const narrowText = fc.string({ unit: fc.integer({ min: 1, max: 0xff }).map((unit
 
 const isConformant = (type: Definition): boolean =>
   type._ === "bytes" || (type._ === "string" && !type.bound) ||
-  (type._ === "array" && (type.kind === "conformant" || type.kind === "both")) ||
+  (type._ === "array" && ["conformant", "both", "sized"].includes(type.kind)) ||
   (type._ === "struct" && isConformant(type.fields.at(-1)!))
 
 const isVarying = (type: Definition): boolean =>
-  type._ === "string" || (type._ === "array" && (type.kind === "varying" || type.kind === "both"))
+  type._ === "string" || (type._ === "array" && ["varying", "both", "sized"].includes(type.kind))
 
 const definitions = fc.letrec<{ any: Definition; part: Definition }>((tie) => ({
   part: tie("any").map((type) => isConformant(type) ? { _: "pointer", kind: "unique", to: type } : type),
@@ -1058,7 +1091,7 @@ const definitions = fc.letrec<{ any: Definition; part: Definition }>((tie) => ({
     fc.record({ _: fc.constant("bytes" as const) }),
     fc.record({
       _: fc.constant("array" as const),
-      kind: fc.constantFrom("fixed" as const, "conformant" as const, "varying" as const, "both" as const),
+      kind: fc.constantFrom(...arrayKinds),
       of: tie("part").map((type): Definition => isVarying(type) ? { _: "struct", fields: [type] } : type)
     }),
     fc.tuple(fc.array(tie("part"), { maxLength: 3 }), tie("any"))
@@ -1092,6 +1125,7 @@ const schemaOf = (type: Definition): Interface.Parameters => {
     case "array": {
       const element = schemaOf(type.of)
       if (type.kind === "fixed") return Ndr.fixed(element, fixedCount)
+      if (type.kind === "sized") return Ndr.sizedVarying(element)
       return type.kind === "varying"
         ? Ndr.varying(element)
         : type.kind === "both"
@@ -1120,7 +1154,10 @@ const valuesOf = (type: Definition): fc.Arbitrary<unknown> => {
       return fc.uint8Array()
     case "array": {
       const length = type.kind === "fixed" ? { minLength: fixedCount, maxLength: fixedCount } : { maxLength: 4 }
-      return fc.array(valuesOf(type.of), length)
+      const elements = fc.array(valuesOf(type.of), length)
+      return type.kind !== "sized"
+        ? elements
+        : fc.tuple(elements, fc.nat(3)).map(([elements, rest]) => ({ size: elements.length + rest, elements }))
     }
     case "struct":
       return fc.record(Object.fromEntries(type.fields.map((field, i) => [name(i), valuesOf(field)])), {
@@ -1185,6 +1222,7 @@ class Reference {
   sizeOf(type: Definition, value: any): number | undefined {
     if (!isConformant(type)) return undefined
     if (type._ === "struct") return this.sizeOf(type.fields.at(-1)!, value[name(type.fields.length - 1)])
+    if (type._ === "array" && type.kind === "sized") return value.size
     return value.length + (type._ === "string" ? 1 : 0)
   }
 
@@ -1216,13 +1254,15 @@ class Reference {
         return this.uint(type.wide ? 2 : 1, 0)
       case "bytes":
         return void this.out.push(...value)
-      case "array":
+      case "array": {
+        const elements = type.kind === "sized" ? value.elements : value
         if (isVarying(type)) {
           this.uint(4, 0)
-          this.uint(4, value.length)
+          this.uint(4, elements.length)
         }
-        for (const element of value) this.flat(type.of, element, hanging)
+        for (const element of elements) this.flat(type.of, element, hanging)
         return
+      }
       case "struct":
         this.align(this.alignmentOf(type))
         return type.fields.forEach((field, i) => this.flat(field, value[name(i)], hanging))

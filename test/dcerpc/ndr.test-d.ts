@@ -36,6 +36,9 @@ check<
   }>
 >()
 
+const Some = Ndr.sizedVarying(Ndr.unique(Ndr.WString))
+check<Equal<typeof Some.Type, { readonly size: number; readonly elements: ReadonlyArray<string | null> }>>()
+
 const Rows = Ndr.unique(Ndr.conformant(Row))
 check<Equal<typeof Rows.Type, ReadonlyArray<typeof Row.Type> | null>>()
 

@@ -3,6 +3,7 @@
  */
 import type * as SchemaAST from "effect/SchemaAST"
 import {
+  type Count,
   type Decoder,
   type Encoder,
   type Integer,
@@ -26,6 +27,7 @@ export type Representation =
   | { readonly _tag: "Uuid" }
   | { readonly _tag: "String"; readonly wide: boolean; readonly bound: number | undefined }
   | { readonly _tag: "Array"; readonly shape: Shape; readonly element: SchemaAST.AST }
+  | { readonly _tag: "SizedArray"; readonly element: SchemaAST.AST }
   | { readonly _tag: "Bytes"; readonly shape: Shape }
   | { readonly _tag: "Struct" }
   | { readonly _tag: "Union"; readonly discriminant: SchemaAST.AST; readonly arms: ReadonlyArray<Arm> }
@@ -148,9 +150,11 @@ const refuseDefinition = (problem: string): never => {
 const required = (node: Node): Node => ({
   ...node,
   maxCount: node.maxCount && ((value) => node.maxCount!(referent(value))),
-  counts: node.counts && { ...node.counts, of: (value) => node.counts!.of(referent(value)) },
+  counts: node.counts && { size: throughReferent(node.counts.size), length: throughReferent(node.counts.length) },
   write: (to, value) => node.write(to, referent(value))
 })
+
+const throughReferent = (count: Count | undefined): Count | undefined => count && ((value) => count(referent(value)))
 
 const unready = (): never => {
   throw new TypeError("it contains itself without a pointer between")
@@ -279,6 +283,8 @@ class Compiler {
         return bytesNode(representation.shape)
       case "Array":
         return arrayNode(representation.shape, this.element(representation.element))
+      case "SizedArray":
+        return sizedArrayNode(this.element(representation.element))
       case "Struct":
         return ast._tag === "Objects" ? this.struct(ast) : refuseDefinition("it is not a structure")
       case "Union":
@@ -292,7 +298,7 @@ class Compiler {
 
   private element(ast: SchemaAST.AST): Node {
     const element = this.part(ast)
-    if (element.counts?.length === true) {
+    if (element.counts?.length !== undefined) {
       refuseDefinition(
         "the elements of an array can't be varying arrays or strings: put a pointer or a structure between"
       )
@@ -584,7 +590,7 @@ const fieldsReader = (fields: ReadonlyArray<Field>, top: boolean) => {
 /** What a field derives from another, through the pointers of that field; nothing of what is null. */
 const sourceOf = (node: Node, what: Derived["what"]): Derived["of"] | undefined => {
   if (node.pointer === undefined) {
-    return what === "switch" ? node.discriminant : node.counts?.[what] === true ? node.counts.of : undefined
+    return what === "switch" ? node.discriminant : node.counts?.[what]
   }
   const { optional, target } = node.pointer
   const of = sourceOf(target!, what)
@@ -853,12 +859,12 @@ const countedNode = (
   { conformant, varying, bound }: Shape,
   align: number,
   minimum: number,
-  of: (value: unknown) => number
+  of: Count
 ): Partial<Node> => ({
   align: varying ? Math.max(align, 4) : align,
   minimum: varying ? 8 : conformant ? 0 : minimum * bound!,
   maxCount: conformant ? of : undefined,
-  counts: { of, size: conformant, length: varying }
+  counts: { size: conformant ? of : undefined, length: varying ? of : undefined }
 })
 
 /** Writes the counts that stand with the elements. */
@@ -929,6 +935,47 @@ const arrayNode = (shape: Shape, element: Node): Partial<Node> => {
       from.path = path
       noteCounts(from, max, count)
       return out
+    }
+  }
+}
+
+/** An array of which a part travels: `{ size, elements }`. */
+const sizedArrayNode = (element: Node): Partial<Node> => {
+  const { write, read, ...array } = arrayNode({ conformant: true, varying: true, bound: undefined }, element)
+  const lengthOf: Count = (value) => {
+    const { elements } = object(value)
+    return Array.isArray(elements) ? elements.length : refuseValue(elements, "an array")
+  }
+  const sizeOf: Count = (value) => {
+    const { size } = object(value)
+    const length = lengthOf(value)
+    if (isNumber(size) && size >>> 0 === size && size >= length) return size
+    throw new Refusal(status.invalidBound, `${length} elements, and the size is ${show(size)}`)
+  }
+  return {
+    ...array,
+    maxCount: sizeOf,
+    counts: { size: sizeOf, length: lengthOf },
+    write: (to, value) => {
+      const { path } = to
+      if (element.pointers) to.path = { key: "elements", parent: path }
+      try {
+        write!(to, value.elements)
+      } catch (error) {
+        throw within(error, "elements")
+      }
+      to.path = path
+    },
+    read: (from) => {
+      const { hoisted: size, path } = from
+      if (element.pointers) from.path = { key: "elements", parent: path }
+      try {
+        return { size, elements: read!(from) }
+      } catch (error) {
+        throw within(error, "elements")
+      } finally {
+        from.path = path
+      }
     }
   }
 }

@@ -30,6 +30,13 @@ export class Refusal {
   }
 }
 
+/** Thrown where the stub ends before the value does: with more of it the value may be read. */
+export class Truncated extends Refusal {
+  constructor() {
+    super(status.badStubData, "the stub ends before the value does")
+  }
+}
+
 /** Adds a step to the path of a refusal; anything else passes as it is. */
 export const within = (error: unknown, key: string | number): unknown => {
   if (error instanceof Refusal) error.path.push(key)
@@ -71,8 +78,8 @@ export interface Node {
   pointer: { readonly optional: boolean; target: Node | undefined } | undefined
   /** For what ends in a conformant array: the count that is written in front of the outermost construct. */
   maxCount: ((value: unknown) => number) | undefined
-  /** For an array or a string: its number of elements, and the fields that may say it. */
-  counts: { readonly of: (value: unknown) => number; readonly size: boolean; readonly length: boolean } | undefined
+  /** For an array or a string: the counts that it has on the wire, which fields may say too. */
+  counts: { readonly size: Count | undefined; readonly length: Count | undefined } | undefined
   /** For a union: its discriminant. */
   discriminant: ((value: unknown) => number) | undefined
   /** For an integer or an enumeration: the bare number. */
@@ -82,6 +89,9 @@ export interface Node {
   /** Reads a pointer. Its target is stored when it has been read, which may be later. */
   readInto: (from: Decoder, target: any, key: string | number, link: Link | undefined) => void
 }
+
+/** A count of a value's elements. */
+export type Count = (value: unknown) => number
 
 /** A number of at most 32 bits that can be a count or a discriminant, and the values that stand for such numbers. */
 export interface Integer {
@@ -416,7 +426,7 @@ export class Decoder {
   }
 
   truncated(): never {
-    throw new Refusal(status.badStubData, "the stub ends before the value does")
+    throw new Truncated()
   }
 
   private settle(shared: Shared, value: unknown): void {

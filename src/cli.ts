@@ -1,0 +1,88 @@
+#!/usr/bin/env node
+/// <reference types="node" />
+/**
+ * `callisto`, a command-line tool that asks DCE/RPC servers what they are and how they are. Importing this module runs it.
+ *
+ * ```sh
+ * npx @callisto/rpc interfaces "ncacn_ip_tcp:127.0.0.1[8765]"
+ * deno run --allow-net --allow-env jsr:@callisto/rpc/cli ping "ncacn_ip_tcp:127.0.0.1[8765]"
+ * bunx @callisto/rpc stats "ncacn_ip_tcp:127.0.0.1[8765]" --json
+ * ```
+ *
+ * @module
+ * @since 0.1.0
+ */
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { type PlatformError, systemError } from "effect/PlatformError"
+import * as Sink from "effect/Sink"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+import process from "node:process"
+import { exitCodes } from "./cli/Failure.ts"
+import { run } from "./cli/Program.ts"
+import { layer as transport } from "./node.ts"
+
+let signal: number | undefined
+
+/** Ends the tool as a signal does. The first interrupts it, so that calls are cancelled; another one kills it. */
+const endAs = (number: number) => () => {
+  signal ??= number
+  fiber.interruptUnsafe()
+}
+
+const sigpipe = 13
+
+const writer = (method: "stdout" | "stderr") => {
+  const stream = process[method]
+  // The callback of a write tells as well.
+  stream.on("error", () => {})
+  return () =>
+    Sink.forEach((chunk: string | Uint8Array) =>
+      Effect.callback<void, PlatformError>((resume) => {
+        stream.write(chunk, (error?: (Error & { readonly code?: string }) | null) => {
+          if (error === undefined || error === null) resume(Effect.void)
+          else if (method === "stdout" && error.code === "EPIPE") {
+            // Who read the results does not want more of them.
+            endAs(sigpipe)()
+            resume(Effect.void)
+          } else resume(Effect.fail(systemError({ _tag: "Unknown", module: "Stdio", method, cause: error })))
+        })
+      })
+    )
+}
+
+const stdio = Layer.sync(Stdio.Stdio, () =>
+  Stdio.make({
+    args: Effect.sync(() => process.argv.slice(2)),
+    stdinIsTerminal: Effect.sync(() => process.stdin.isTTY === true),
+    stdoutIsTerminal: Effect.sync(() => process.stdout.isTTY === true),
+    stderrIsTerminal: Effect.sync(() => process.stderr.isTTY === true),
+    stdout: writer("stdout"),
+    stderr: writer("stderr"),
+    stdin: Stream.empty
+  }))
+
+/** A variable of the environment; empty where it is not set, or where Deno does not allow to read it. */
+const variable = (name: string): string => {
+  try {
+    return process.env[name] ?? ""
+  } catch {
+    return ""
+  }
+}
+
+const environment = ConfigProvider.layer(ConfigProvider.fromEnv({
+  env: Object.fromEntries(["NO_COLOR", "FORCE_COLOR", "TERM"].map((name) => [name, variable(name)]))
+}))
+
+const main = Effect.provide(run(process.argv.slice(2)), Layer.mergeAll(stdio, transport, environment))
+
+const fiber = Effect.runFork(main)
+process.once("SIGINT", endAs(2))
+process.once("SIGTERM", endAs(15))
+fiber.addObserver((exit) => {
+  if (signal !== undefined) process.exit(128 + signal)
+  process.exit(exit._tag === "Success" ? exit.value : exitCodes.internal)
+})

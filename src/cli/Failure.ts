@@ -1,0 +1,100 @@
+/**
+ * What went wrong, in the words of the tool: the Windows status, a sentence, what to try, and the exit code.
+ */
+import * as Result from "effect/Result"
+import * as StringBinding from "../dcerpc/StringBinding.ts"
+import type { Codes, RpcError } from "../Status.ts"
+
+/** The exit codes of the tool. 128 and more are those of shells for signals. */
+export const exitCodes: {
+  readonly ok: 0
+  readonly refused: 1
+  readonly usage: 2
+  readonly unreachable: 3
+  readonly internal: 70
+} = { ok: 0, refused: 1, usage: 2, unreachable: 3, internal: 70 }
+
+/** Why a command failed. */
+export interface Failure {
+  readonly _tag: "Failure"
+  readonly exitCode: number
+  /** The Windows status, where there is one. */
+  readonly status?: { readonly number: number; readonly name?: string }
+  readonly message: string
+  readonly advice: string
+}
+
+/** Explains an error of a call to the server at a string binding. */
+export const explain = (binding: string) => (error: RpcError | StringBinding.StringBindingError): Failure => {
+  const { fault, hresult, rpcStatus } = error.codes as Codes
+  const code = rpcStatus ?? fault ?? hresult!
+  return {
+    _tag: "Failure",
+    exitCode: exitCodeOf(error),
+    status: code.name === String(code.number) ? { number: code.number } : code,
+    message: error._tag === "RpcTransportError" ? `${error.detail}.` : error.message,
+    advice: adviceOn(code.number, error, binding)
+  }
+}
+
+const exitCodeOf = ({ _tag }: RpcError | StringBinding.StringBindingError): number => {
+  switch (_tag) {
+    case "StringBindingError":
+      return exitCodes.usage
+    case "RpcTransportError":
+    case "CallCancelled":
+      return exitCodes.unreachable
+    default:
+      return exitCodes.refused
+  }
+}
+
+const adviceOn = (status: number, error: RpcError | StringBinding.StringBindingError, binding: string): string => {
+  if (error._tag === "StringBindingError") return `Write ${quote(suggested(binding))}, for instance.`
+  switch (status) {
+    case 5:
+      return "The server wants to know who calls, and callisto does not authenticate. Ask its administrator."
+    case 1717:
+      return `callisto interfaces ${quote(binding)} lists what the server offers.`
+    case 1722:
+      return `Check that the server runs there. ${mapperAdvice(binding)}`
+    case 1723:
+      return "The server has too much to do. Try again in a moment."
+    case 1726:
+    case 1727:
+      return "The connection was lost. Try again, and look into the server's log."
+    case 1745:
+    case 1783:
+      return "The server has this call in another form than the standard, or not at all; other commands may work."
+    case 1753:
+      return `callisto dump ${quote(binding)} lists the endpoints that it knows: name one in the string binding.`
+    case 1818:
+      return `callisto ping ${quote(binding)} tells whether the server answers at all.`
+    default:
+      return "The documentation of the server says what it means; on Windows net helpmsg explains numbers below 20000."
+  }
+}
+
+/** Where to look for the endpoint of a server. */
+const mapperAdvice = (binding: string): string => {
+  const parsed = StringBinding.parse(binding)
+  if (Result.isFailure(parsed) || parsed.success.protocol !== "ncacn_ip_tcp") return "Check its address."
+  const { address, endpoint } = parsed.success
+  return endpoint === undefined
+    ? "Without an endpoint in the string binding an endpoint mapper has to listen there, on port 135."
+    : `callisto dump ${quote(`ncacn_ip_tcp:${address}`)} lists the endpoints that its endpoint mapper knows.`
+}
+
+/** What somebody may have meant who wrote no string binding. */
+const suggested = (text: string): string => {
+  const [, host, port] = /^(?:[a-z]+:\/\/)?([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?\/?$/.exec(text) ?? []
+  const binding = host === undefined
+    ? undefined
+    : `ncacn_ip_tcp:${host.replace(/^\[|\]$/g, "")}${port === undefined ? "" : `[${port}]`}`
+  return binding !== undefined && Result.isSuccess(StringBinding.parse(binding))
+    ? binding
+    : "ncacn_ip_tcp:127.0.0.1[8765]"
+}
+
+/** A string binding as shells take it: brackets mean something to most of them. */
+const quote = (binding: string): string => /^[\w:.,@=\[\]-]*$/.test(binding) ? `"${binding}"` : `'${binding}'`

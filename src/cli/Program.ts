@@ -1,0 +1,225 @@
+/**
+ * The commands of the tool, and how they end.
+ */
+import * as Cause from "effect/Cause"
+import * as Argument from "effect/cli/Argument"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import type { PlatformError } from "effect/PlatformError"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import type * as Stdio from "effect/Stdio"
+import * as Terminal from "effect/Terminal"
+import type { Transport } from "../dcerpc/Transport.ts"
+import { exitCodes, type Failure } from "./Failure.ts"
+import { type Answer, dump, type Inquiry, interfaces, stats } from "./Inquiries.ts"
+import { ping } from "./Ping.ts"
+import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
+
+/** The version of the package. */
+export const version: string = "0.1.0"
+
+// ----------------------------------------------------------------------------
+// the commands
+// ----------------------------------------------------------------------------
+
+const Json = GlobalFlag.Setting("json")({
+  flag: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print JSON, for programs; errors too"),
+    Flag.withDefault(false)
+  )
+})
+
+const binding = Argument.String("BINDING").pipe(
+  Argument.withDescription('Where the server is, for instance "ncacn_ip_tcp:127.0.0.1[8765]"')
+)
+
+const report = (json: boolean) => ({ json: document, text }: Answer): Effect.Effect<void, PlatformError, Stdio.Stdio> =>
+  json ? writeLine("stdout", JSON.stringify(document)) : Effect.flatMap(
+    paint("stdout"),
+    (paint) => writeLine("stdout", text(paint))
+  )
+
+const print = (inquiry: Inquiry) =>
+  Effect.gen(function* () {
+    yield* report(yield* Json)(yield* inquiry)
+  })
+
+const dumpCommand = Command.make("dump", { binding }, ({ binding }) => print(dump(binding))).pipe(
+  Command.withDescription("List what an endpoint mapper knows: interfaces, and where they are served"),
+  Command.withExamples([{ command: 'callisto dump "ncacn_ip_tcp:127.0.0.1"' }])
+)
+
+const interfacesCommand = Command.make("interfaces", { binding }, ({ binding }) => print(interfaces(binding))).pipe(
+  Command.withDescription("List the interfaces that a server offers"),
+  Command.withExamples([{ command: 'callisto interfaces "ncacn_ip_tcp:127.0.0.1[8765]"' }])
+)
+
+const statsCommand = Command.make("stats", { binding }, ({ binding }) => print(stats(binding))).pipe(
+  Command.withDescription("Show how many calls and packets a server has received and sent"),
+  Command.withExamples([{ command: 'callisto stats "ncacn_ip_tcp:127.0.0.1[8765]"' }])
+)
+
+const units: { readonly [unit: string]: number } = { ms: 1, s: 1000, m: 60_000 }
+
+const interval = Flag.String("interval").pipe(
+  Flag.withMetavar("DURATION"),
+  Flag.withDescription("Pause between rounds: 500ms, 2s, 1m or 0; by default 1s"),
+  Flag.withDefault("1s"),
+  Flag.filterMap(
+    (text) => {
+      const [, value, unit] = /^(\d{1,9})(ms|s|m)$/.exec(text === "0" ? "0s" : text) ?? []
+      return value === undefined ? Option.none() : Option.some(Duration.millis(Number(value) * units[unit!]!))
+    },
+    (text) => `Expected a duration like 500ms, 2s or 1m, and ${JSON.stringify(text)} is none`
+  )
+)
+
+const count = Flag.Int("count").pipe(
+  Flag.withMetavar("N"),
+  Flag.withDescription("End after that many rounds; by default Ctrl-C ends it"),
+  Flag.filter((count) => count > 0, (count) => `Expected at least one round, not ${count}`),
+  Flag.optional
+)
+
+const pingCommand = Command.make(
+  "ping",
+  { binding, count, interval },
+  ({ binding, ...options }) =>
+    Effect.gen(function* () {
+      yield* ping(binding, options, report(yield* Json))
+    })
+).pipe(
+  Command.withDescription("Measure how long connecting, binding and a call take"),
+  Command.withExamples([
+    { command: 'callisto ping "ncacn_ip_tcp:127.0.0.1[8765]"', description: "Until Ctrl-C, with a histogram" },
+    { command: 'callisto ping --count 1 "ncalrpc:[files]"', description: "Whether a server answers, for scripts" }
+  ])
+)
+
+const root = Command.make("callisto").pipe(
+  Command.withDescription(
+    `Asks DCE/RPC servers what they are and how they are: Windows, Samba, Callisto.
+
+  BINDING is a string binding, PROTOCOL:HOST[ENDPOINT], in quotes because brackets mean something to shells.
+  Results go to standard output, errors to standard error.
+
+  Exit codes: 0 done; 1 the server refused or failed; 2 wrong usage; 3 the server could not be reached, gave no
+  answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 143 SIGTERM.`
+  ),
+  Command.withSubcommands([dumpCommand, interfacesCommand, statsCommand, pingCommand]),
+  Command.withGlobalFlags([Json])
+)
+
+// ----------------------------------------------------------------------------
+// running
+// ----------------------------------------------------------------------------
+
+/**
+ * Runs the tool with these arguments and gives its exit code. Interrupting it cancels the call in progress, on the server
+ * too.
+ */
+export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, Stdio.Stdio | Transport> => {
+  const json = args.slice(0, [...args, "--"].indexOf("--")).some((arg) => arg === "--json" || arg === "--json=true")
+  const failed = (failure: Failure) => Effect.as(complain(failure, json), failure.exitCode)
+  const failedInternally = (message: string, advice: string) =>
+    failed({ _tag: "Failure", exitCode: exitCodes.internal, message, advice })
+  return Command.runWith(root, { version })(args).pipe(
+    Effect.as<number>(exitCodes.ok),
+    Effect.catchTags({
+      ShowHelp: () => Effect.succeed(exitCodes.usage),
+      Failure: failed,
+      PlatformError: ({ message }) =>
+        failedInternally(`The output can't be written: ${message}`, "Look at where it goes.")
+    }),
+    Effect.catchCause((cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.interrupt
+        : failedInternally(Cause.pretty(cause), "This is a mistake in callisto: please report it.")
+    ),
+    Effect.provide(Layer.mergeAll(environment, presenter(json), logger(json)))
+  )
+}
+
+/** Tells what went wrong. Where even that can't be written the exit code has to do. */
+const complain = ({ _tag, ...failure }: Failure, json: boolean): Effect.Effect<void, never, Stdio.Stdio> =>
+  Effect.gen(function* () {
+    if (json) return yield* writeLine("stderr", JSON.stringify({ error: failure }))
+    const { red, yellow } = yield* paint("stderr")
+    const { name = "", number } = failure.status ?? {}
+    const status = number === undefined ? "" : `${number} ${name}`.trimEnd() + ": "
+    const message = failure.message.split("\n").map(harmless).join("\n")
+    yield* writeLine("stderr", `${red("error:")} ${status}${message}\n${yellow("try:")}   ${harmless(failure.advice)}`)
+  }).pipe(Effect.ignore)
+
+/** What the library warns of goes to standard error, as lines or as JSON. */
+const logger = (json: boolean): Layer.Layer<never> => {
+  const format = Logger.make<unknown, string>(({ logLevel, message }) => {
+    const [level, text] = [logLevel.toLowerCase(), [message].flat().map(String).join(" ")]
+    return json ? JSON.stringify({ [level]: text }) : `${level}: ${harmless(text)}`
+  })
+  return Logger.layer([Logger.withConsoleError(format)])
+}
+
+/** Shows help where it was asked for, and says of a wrong command line what is wrong with it. */
+const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
+  Layer.effect(
+    CliOutput.Presenter,
+    Effect.map(Effect.context<Stdio.Stdio>(), (context): CliOutput.Presenter => {
+      const present = (event: CliOutput.Presenter.Event) => {
+        if (event._tag === "Version") return writeLine("stdout", event.version)
+        if (event._tag === "InvalidInvocation") {
+          const problems = event.errors.map(({ message }) =>
+            message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ")
+          )
+          return complain({
+            _tag: "Failure",
+            exitCode: exitCodes.usage,
+            message: `${problems.join(". ")}.`.replace(/([.?!])\.$/, "$1"),
+            advice: `${event.helpDoc.usage}, which ${event.commandPath.join(" ")} --help explains.`
+          }, json)
+        }
+        const output = event.reason === "Requested" ? "stdout" : "stderr"
+        return Effect.flatMap(capabilities(output), ({ canColor }) =>
+          writeLine(output, CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(event.helpDoc)))
+      }
+      return {
+        present: (event) =>
+          Effect.orDie(Effect.provideContext(present(event), context))
+      }
+    })
+  )
+
+// What effect/cli asks for beside Stdio serves arguments that are files and questions to the user, which there are not.
+const environment = Layer.mergeAll(
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
+  FileSystem.layerNoop({}),
+  Path.layer,
+  Layer.succeed(
+    ChildProcessSpawner.ChildProcessSpawner,
+    ChildProcessSpawner.make(() => Effect.die(new Error("callisto starts no programs")))
+  ),
+  Layer.effect(
+    Terminal.Terminal,
+    Effect.sync(() => {
+      const noQuestions = Effect.die(new Error("callisto asks no questions"))
+      return Terminal.make({
+        columns: noQuestions,
+        rows: noQuestions,
+        size: noQuestions,
+        readInput: noQuestions,
+        readLine: noQuestions,
+        display: () => noQuestions
+      })
+    })
+  )
+)

@@ -1,0 +1,172 @@
+/**
+ * Pipes on the wire: chunks in the stub of a message that is sent and received part by part.
+ */
+import * as Effect from "effect/Effect"
+import type { Buffer } from "../../Pipe.ts"
+import * as Pdu from "../Pdu.ts"
+import type { PipeCodec, PipeInput, Problem } from "../TransferSyntax.ts"
+
+// ----------------------------------------------------------------------------
+// sending
+// ----------------------------------------------------------------------------
+
+/** The message of a call with pipes, as it is sent. */
+export class OutgoingStub {
+  private readonly writer: Pdu.Writer
+  /** Begins a fragment of the message. */
+  private readonly begin: () => void
+  /** Sends what the writer has. */
+  private readonly flush: () => void
+  private readonly maxFragment: number
+  private size = 0
+  private isFirst = true
+
+  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: () => void) {
+    this.writer = writer
+    this.maxFragment = maxFragment
+    this.begin = begin
+    this.flush = flush
+  }
+
+  /** Sends the next part of the stub. */
+  send(write: (writer: Pdu.Writer) => Problem | undefined, isLast: boolean): Problem | undefined {
+    const { writer } = this
+    this.begin()
+    // Alignment counts from the start of the whole stub.
+    const before = this.size & 7
+    writer.stub -= before
+    const problem = write(writer)
+    writer.stub += before
+    if (problem !== undefined) {
+      Pdu.discardMessage(writer)
+      return problem
+    }
+    this.size += writer.position - writer.stub
+    const part = (this.isFirst ? Pdu.flags.firstFrag : 0) | (isLast ? Pdu.flags.lastFrag : 0)
+    Pdu.endMessage(writer, this.maxFragment, undefined, part)
+    this.isFirst = false
+    this.flush()
+    return undefined
+  }
+}
+
+/** One pipe of a call, and how it travels. */
+export interface Piped {
+  readonly codec: PipeCodec
+  readonly buffer: Buffer
+}
+
+/** Sends what is pushed into the pipes, one pipe after another, as fast as there is room. Ends with the last pipe's end. */
+export const sendPipes = <E>(
+  pipes: ReadonlyArray<Piped>,
+  stub: OutgoingStub,
+  room: Effect.Effect<void, E>,
+  /** Whether the message ends with the last pipe. */
+  endsMessage: boolean
+): Effect.Effect<Problem | undefined, E> =>
+  Effect.gen(function* () {
+    for (const [index, { buffer, codec }] of pipes.entries()) {
+      let ended = false
+      while (!ended) {
+        yield* readable(buffer)
+        const chunks = buffer.takeAll()
+        // Taking may have let the writer push more.
+        ended = buffer.ended && buffer.isEmpty
+        const problem = stub.send((writer) => {
+          for (const chunk of chunks) {
+            const problem = codec.write(writer, chunk)
+            if (problem !== undefined) return problem
+          }
+          if (ended) codec.end(writer)
+          return undefined
+        }, endsMessage && ended && index === pipes.length - 1)
+        if (problem !== undefined) return problem
+        yield* room
+      }
+    }
+    return undefined
+  })
+
+const readable = (buffer: Buffer): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    if (!buffer.isEmpty || buffer.ended) return resume(Effect.void)
+    const forget = buffer.onReadable(() => resume(Effect.void))
+    return Effect.sync(forget)
+  })
+
+// ----------------------------------------------------------------------------
+// receiving
+// ----------------------------------------------------------------------------
+
+/** The pipes of a message, as it arrives. */
+export class IncomingPipes {
+  private readonly pipes: ReadonlyArray<Piped>
+  private readonly input: PipeInput
+  private index = 0
+
+  /** `offset`: how much of the stub was in front of the pipes. */
+  constructor(pipes: ReadonlyArray<Piped>, littleEndian: boolean, offset: number) {
+    this.pipes = pipes
+    const before = offset & 7
+    this.input = { bytes: new Uint8Array(before), position: before, littleEndian, remaining: 0 }
+  }
+
+  get isThrough(): boolean {
+    return this.index === this.pipes.length
+  }
+
+  /** Whether the reader of the present pipe keeps up. */
+  get hasRoom(): boolean {
+    return this.isThrough || this.pipes[this.index]!.buffer.hasRoom
+  }
+
+  /** Waits until the reader of the present pipe has made room. */
+  readonly room: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.hasRoom) return resume(Effect.void)
+    const forget = this.pipes[this.index]!.buffer.onRoom(() => resume(Effect.void))
+    return Effect.sync(forget)
+  })
+
+  /** Forgets what nobody pulls any more. */
+  clear(): void {
+    for (const { buffer } of this.pipes) buffer.clear()
+  }
+
+  /** What follows the pipes in the stub: the input from its position on. */
+  get rest(): PipeInput {
+    return this.input
+  }
+
+  /** Takes the next bytes of the stub. Nobody changes them any more. */
+  push(bytes: Uint8Array): Problem | undefined {
+    this.append(bytes)
+    while (!this.isThrough) {
+      const { buffer, codec } = this.pipes[this.index]!
+      const read = codec.read(this.input)
+      if (read === "more") return undefined
+      if (read === "end") {
+        buffer.end()
+        this.index++
+      } else if (read !== "count") {
+        if ("problem" in read) return read
+        buffer.put(read)
+      }
+    }
+    return undefined
+  }
+
+  private append(bytes: Uint8Array): void {
+    const { input } = this
+    // What was read is forgotten, up to a multiple of 8.
+    const from = input.position & ~7
+    const left = input.bytes.subarray(from)
+    input.position -= from
+    if (left.length === 0) {
+      input.bytes = bytes
+      return
+    }
+    input.bytes = new Uint8Array(left.length + bytes.length)
+    input.bytes.set(left)
+    input.bytes.set(bytes, left.length)
+  }
+}

@@ -1,0 +1,916 @@
+import { assert, describe, it } from "@effect/vitest"
+import {
+  ConfigProvider,
+  Console,
+  Deferred,
+  type Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Result,
+  type Scope,
+  Sink,
+  Stdio
+} from "effect"
+import { systemError } from "effect/PlatformError"
+import { TestClock } from "effect/testing"
+import { spawn } from "node:child_process"
+import process from "node:process"
+import { fileURLToPath } from "node:url"
+import { Binding, type Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
+import { barStart, Latency, showMillis } from "../src/cli/Latency.ts"
+import { run } from "../src/cli/Program.ts"
+import { harmless } from "../src/cli/Screen.ts"
+import * as Endpoint from "../src/dcerpc/Endpoint.ts"
+import * as EndpointMapper from "../src/dcerpc/EndpointMapper.ts"
+import * as Management from "../src/dcerpc/Management.ts"
+import * as StringBinding from "../src/dcerpc/StringBinding.ts"
+import * as Tower from "../src/dcerpc/Tower.ts"
+import * as Transport from "../src/dcerpc/Transport.ts"
+import * as NodeTransport from "../src/node.ts"
+import { IRpcEcho, rpcEcho } from "../examples/rpcecho.ts"
+
+// ----------------------------------------------------------------------------
+// the tool in this process
+// ----------------------------------------------------------------------------
+
+interface Around {
+  /** Which outputs are terminals. */
+  readonly terminal?: "stdout" | "stderr"
+  readonly env?: { readonly [name: string]: string }
+}
+
+/** The tool with what it has written so far. */
+const makeTool = (args: ReadonlyArray<string>, { env = {}, terminal }: Around = {}) => {
+  const written = { stdout: "", stderr: "" }
+  const capture = (output: "stdout" | "stderr") => () =>
+    Sink.forEach((chunk: string | Uint8Array) => Effect.sync(() => written[output] += String(chunk)))
+  const services = Layer.merge(
+    Stdio.layerTest({
+      stdoutIsTerminal: Effect.succeed(terminal === "stdout"),
+      stderrIsTerminal: Effect.succeed(terminal === "stderr"),
+      stdout: capture("stdout"),
+      stderr: capture("stderr")
+    }),
+    ConfigProvider.layer(ConfigProvider.fromEnv({ env }))
+  )
+  const console = { ...globalThis.console, error: (line: unknown) => written.stderr += `${line}\n` }
+  return { written, run: Effect.provide(Effect.provideService(run(args), Console.Console, console), services) }
+}
+
+const callisto = (args: ReadonlyArray<string>, around?: Around) => {
+  const tool = makeTool(args, around)
+  return Effect.map(tool.run, (code) => ({ code, ...tool.written }))
+}
+
+const place = "ncacn_memory:[cli]"
+
+type Routines = {
+  readonly [K in keyof Management.Methods]: Manager.Routine<Management.Methods[K], Scope.Scope>
+}
+
+/** A management interface of which some routines are special. */
+const management = (special: Partial<Routines>) =>
+  Manager.make(Management.IManagement, {
+    inq_if_ids: () => Effect.succeed({ if_id_vector: null, status: 0 }),
+    inq_stats: () => Effect.succeed({ statistics: [], status: 0 }),
+    is_server_listening: () => Effect.succeed({ status: 0, listening: 1 }),
+    stop_server_listening: () => Effect.fail(new Status.RpcFault({ code: 5 })),
+    inq_princ_name: () => Effect.succeed({ princ_name: "", status: 0 }),
+    ...special
+  } as Routines)
+
+const serve = (manager: Manager.Manager<any, Scope.Scope> = rpcEcho, binding = place) =>
+  Effect.gen(function* () {
+    const server = yield* Server.make([manager], { grace: 0 })
+    return yield* Endpoint.serve(server, binding, { grace: 0 })
+  })
+
+const inMemory = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
+  it.effect(name, () => Effect.provide(test, Transport.memory))
+
+/** Runs what is ready, on both sides. */
+const settle = Effect.repeat(Effect.yieldNow, { times: 100 })
+
+describe("callisto interfaces", () => {
+  inMemory(
+    "lists the interfaces with the names of those that are known",
+    Effect.gen(function* () {
+      yield* serve()
+      const { code, stderr, stdout } = yield* callisto(["interfaces", place])
+      assert.deepStrictEqual(stdout.split("\n"), [
+        "INTERFACE                             VERSION  NAME",
+        `${IRpcEcho.uuid}  1.0      rpcecho`,
+        `${Management.IManagement.uuid}  1.0      mgmt`,
+        ""
+      ])
+      assert.deepStrictEqual([code, stderr], [0, ""])
+    })
+  )
+
+  inMemory(
+    "prints JSON, wherever the flag stands",
+    Effect.gen(function* () {
+      yield* serve()
+      const expected = {
+        binding: place,
+        interfaces: [
+          { uuid: IRpcEcho.uuid, version: "1.0", name: "rpcecho" },
+          { uuid: Management.IManagement.uuid, version: "1.0", name: "mgmt" }
+        ]
+      }
+      for (const args of [["interfaces", place, "--json"], ["--json", "interfaces", place]]) {
+        assert.deepStrictEqual(JSON.parse((yield* callisto(args)).stdout), expected)
+      }
+    })
+  )
+})
+
+describe("callisto dump", () => {
+  const parse = (text: string) => Result.getOrThrow(StringBinding.parse(text))
+
+  /** Serves a mapper at which rpcecho is registered: at a host, at that of the mapper, and on this machine. */
+  const serveMapper = Effect.fnUntraced(function* (binding: string) {
+    const mappers = yield* Server.make([yield* EndpointMapper.makeManager()], { grace: 0 })
+    const mapper = yield* Binding.local(mappers, EndpointMapper.IEndpointMapper)
+    const server = yield* Server.make([rpcEcho], { grace: 0 })
+    for (const address of ["ncacn_ip_tcp:10.0.0.1[8765]", "ncacn_ip_tcp:[8766]", "ncalrpc:[echo]"]) {
+      yield* EndpointMapper.register(mapper, server, parse(address), { annotation: `at ${address}` })
+    }
+    return StringBinding.print((yield* Endpoint.serve(mappers, binding, { grace: 0 })).address)
+  })
+
+  it.effect("lists the entries, those without a host at that of the mapper", () =>
+    Effect.gen(function* () {
+      const mapper = yield* serveMapper("ncacn_ip_tcp:127.0.0.1[0]")
+      const { code, stderr, stdout } = yield* callisto(["dump", mapper])
+      assert.deepStrictEqual(stdout.split("\n"), [
+        "INTERFACE                             VERSION  NAME     BINDING                       ANNOTATION",
+        `${IRpcEcho.uuid}  1.0      rpcecho  ncacn_ip_tcp:10.0.0.1[8765]   at ncacn_ip_tcp:10.0.0.1[8765]`,
+        `${IRpcEcho.uuid}  1.0      rpcecho  ncacn_ip_tcp:127.0.0.1[8766]  at ncacn_ip_tcp:[8766]`,
+        `${IRpcEcho.uuid}  1.0      rpcecho  ncalrpc:[echo]                at ncalrpc:[echo]`,
+        ""
+      ])
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      const { binding, entries } = JSON.parse((yield* callisto(["dump", mapper, "--json"])).stdout)
+      assert.deepStrictEqual([binding, entries.length], [mapper, 3])
+      assert.deepStrictEqual(entries[1], {
+        uuid: IRpcEcho.uuid,
+        version: "1.0",
+        name: "rpcecho",
+        binding: "ncacn_ip_tcp:127.0.0.1[8766]",
+        annotation: "at ncacn_ip_tcp:[8766]"
+      })
+    }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer)))
+
+  type WireEntry = Interface.Method.Out<EndpointMapper.Methods["ept_lookup"]>["entries"]["elements"][number]
+
+  const towerOf = (uuid: string) =>
+    Tower.encode(Result.getOrThrow(Tower.make({
+      interface: { uuid, version: [1, 0] },
+      binding: parse("ncacn_ip_tcp:10.0.0.1[1]")
+    })))
+
+  const entry = (fields: Partial<WireEntry>): WireEntry => ({
+    object: "00000000-0000-0000-0000-000000000000",
+    tower: { tower_octet_string: towerOf("00000000-0000-0000-0000-00000000000a") },
+    annotation: "",
+    ...fields
+  })
+
+  /** A mapper that always has these entries, and them again and again if it is endless, after a pause. */
+  const mapperWith = (elements: ReadonlyArray<WireEntry>, endless = false, pause: Duration.Input = 0) => {
+    const refuse = () => Effect.fail(new Status.RpcFault({ code: 5 }))
+    const uuid = `00000000-0000-0000-0000-00000000000${endless ? 1 : 0}`
+    return Manager.make(EndpointMapper.IEndpointMapper, {
+      ept_insert: refuse,
+      ept_delete: refuse,
+      ept_lookup: ({ entry_handle, max_ents }) =>
+        Effect.delay(
+          Effect.succeed({ entry_handle: { attributes: 0, uuid }, entries: { size: max_ents, elements }, status: 0 }),
+          entry_handle.uuid === uuid ? pause : 0
+        ),
+      ept_map: refuse,
+      ept_lookup_handle_free: refuse,
+      ept_inq_object: refuse,
+      ept_mgmt_delete: refuse
+    })
+  }
+
+  inMemory(
+    "shows objects where there are some",
+    Effect.gen(function* () {
+      const object = "00000000-0000-0000-0000-0000000000aa"
+      const tower = { tower_octet_string: towerOf("00000000-0000-0000-0000-00000000000b") }
+      yield* serve(mapperWith([entry({ object, tower }), entry({ annotation: "all" })]))
+      assert.deepStrictEqual((yield* callisto(["dump", place])).stdout.split("\n"), [
+        `INTERFACE                             VERSION  NAME  BINDING                   ${
+          "OBJECT".padEnd(36)
+        }  ANNOTATION`,
+        `00000000-0000-0000-0000-00000000000a  1.0            ncacn_ip_tcp:10.0.0.1[1]  ${"".padEnd(36)}  all`,
+        `00000000-0000-0000-0000-00000000000b  1.0            ncacn_ip_tcp:10.0.0.1[1]  ${object}`,
+        ""
+      ])
+    })
+  )
+
+  inMemory(
+    "lets no text of a server touch the terminal",
+    Effect.gen(function* () {
+      yield* serve(mapperWith([entry({ annotation: "\x1b[2J\rnice\u009b" })]))
+      const { stdout } = yield* callisto(["dump", place], { terminal: "stdout", env: { NO_COLOR: "1" } })
+      assert.include(stdout, "\\u{1b}[2J\\u{d}nice\\u{9b}\n")
+      assert.notMatch(stdout, /(?!\n)\p{Cc}/u)
+    })
+  )
+
+  inMemory(
+    "warns of an entry that it can't read, and shows the others",
+    Effect.gen(function* () {
+      yield* serve(mapperWith([entry({ tower: null, annotation: "broken" }), entry({ annotation: "whole" })]))
+      const people = yield* callisto(["dump", place])
+      assert.deepStrictEqual([people.code, people.stdout.split("\n").length], [0, 3])
+      assert.match(people.stderr, /^warn: .*"broken".*\n$/)
+      const programs = yield* callisto(["dump", place, "--json"])
+      assert.strictEqual(JSON.parse(programs.stdout).entries.length, 1)
+      assert.include(JSON.parse(programs.stderr).warn, "broken")
+    })
+  )
+
+  inMemory(
+    "stops listening to a mapper that goes on for ever",
+    Effect.gen(function* () {
+      yield* serve(mapperWith(Array.from({ length: 100 }, () => entry({})), true))
+      const { code, stderr, stdout } = yield* callisto(["dump", place])
+      assert.deepStrictEqual([code, stdout.split("\n").length], [0, 20_002])
+      assert.strictEqual(stderr, "warn: There are more entries: these are the first 20000.\n")
+    })
+  )
+
+  inMemory(
+    "says how far it is, on a terminal",
+    Effect.gen(function* () {
+      yield* serve(mapperWith([entry({}), entry({})], true, "10 seconds"))
+      const tool = makeTool(["dump", place], { terminal: "stderr", env: { NO_COLOR: "1" } })
+      yield* Effect.forkScoped(tool.run)
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(onScreen(tool.written.stderr), [
+        `Asking ${place} for its entries, 2 so far, 2 s. Ctrl-C cancels.`,
+        ""
+      ])
+    })
+  )
+
+  inMemory(
+    "sends to interfaces where no endpoint mapper answers",
+    Effect.gen(function* () {
+      yield* serve()
+      const { code, stderr } = yield* callisto(["dump", place])
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^error: 1717 RPC_S_UNKNOWN_IF: .*\ntry: {3}callisto interfaces "ncacn_memory:\[cli\]" /)
+    })
+  )
+})
+
+describe("callisto stats", () => {
+  inMemory(
+    "shows how much a server has received and sent, the question included",
+    Effect.gen(function* () {
+      yield* serve()
+      const { code, stderr, stdout } = yield* callisto(["stats", place])
+      assert.deepStrictEqual(stdout.split("\n"), [
+        "STATISTIC         COUNT",
+        "calls received        1",
+        "calls made            0",
+        "packets received      2",
+        "packets sent          1",
+        ""
+      ])
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      assert.deepStrictEqual(JSON.parse((yield* callisto(["stats", place, "--json"])).stdout), {
+        binding: place,
+        callsIn: 2,
+        callsOut: 0,
+        packetsIn: 4,
+        packetsOut: 3
+      })
+    })
+  )
+
+  inMemory(
+    "leaves out what a server does not count",
+    Effect.gen(function* () {
+      yield* serve(management({ inq_stats: () => Effect.succeed({ statistics: [7], status: 0 }) }))
+      const { stdout } = yield* callisto(["stats", place, "--json"])
+      assert.deepStrictEqual(JSON.parse(stdout), { binding: place, callsIn: 7 })
+    })
+  )
+})
+
+describe("callisto ping", () => {
+  /** Answers its calls after so many milliseconds, then refuses. */
+  const slow = (millis: ReadonlyArray<number>) => {
+    let call = 0
+    return management({
+      is_server_listening: () => {
+        const delay = millis[call++]
+        return delay === undefined
+          ? Effect.fail(new Status.RpcFault({ code: 5 }))
+          : Effect.delay(Effect.succeed({ status: 0, listening: 1 }), delay)
+      }
+    })
+  }
+
+  /** Starts the tool, and lets so many milliseconds pass, one after another. */
+  const runFor = Effect.fnUntraced(function* (
+    tool: { readonly run: Effect.Effect<number, never, Transport.Transport> },
+    millis: ReadonlyArray<number>
+  ) {
+    const fiber = yield* Effect.forkScoped(tool.run)
+    for (const step of millis) {
+      yield* settle
+      yield* TestClock.adjust(step)
+    }
+    yield* settle
+    return fiber
+  })
+
+  inMemory(
+    "measures rounds and ends after as many as were asked for",
+    Effect.gen(function* () {
+      yield* serve(slow([10, 20, 30, 40]))
+      const tool = makeTool(["ping", "--count", "4", "--interval", "0", place])
+      const fiber = yield* runFor(tool, [10, 0, 20, 0, 30, 0, 40])
+      assert.strictEqual(yield* Fiber.join(fiber), 0)
+      assert.deepStrictEqual(tool.written.stdout.split("\n"), [
+        "4 rounds            MIN  MEDIAN    P95    P99    MAX",
+        "connect and bind   0 µs    0 µs   0 µs   0 µs   0 µs",
+        "call              10 ms   20 ms  40 ms  40 ms  40 ms",
+        ""
+      ])
+      assert.strictEqual(tool.written.stderr, "")
+    })
+  )
+
+  inMemory(
+    "pauses between rounds, for a second or as long as is asked for",
+    Effect.gen(function* () {
+      for (
+        const [interval, millis] of [[[], 1000], [["--interval", "250ms"], 250], [
+          ["--interval", "2m"],
+          120_000
+        ]] as const
+      ) {
+        let calls = 0
+        const server = management({
+          is_server_listening: () => Effect.sync(() => (calls++, { status: 0, listening: 1 }))
+        })
+        yield* Effect.scoped(Effect.gen(function* () {
+          yield* serve(server)
+          const fiber = yield* runFor(makeTool(["ping", place, "--count", "2", ...interval]), [millis - 1])
+          assert.strictEqual(calls, 1)
+          yield* TestClock.adjust(1)
+          assert.strictEqual(yield* Fiber.join(fiber), 0)
+          assert.strictEqual(calls, 2)
+        }))
+      }
+    })
+  )
+
+  inMemory(
+    "prints the summary as JSON",
+    Effect.gen(function* () {
+      yield* serve(slow([10]))
+      const tool = makeTool(["ping", "--count", "1", "--json", place])
+      yield* runFor(tool, [10])
+      const zero = { min: 0, median: 0, p95: 0, p99: 0, max: 0 }
+      const ten = { min: 10, median: 10, p95: 10, p99: 10, max: 10 }
+      assert.deepStrictEqual(JSON.parse(tool.written.stdout), {
+        binding: place,
+        rounds: 1,
+        failed: 0,
+        bindMillis: zero,
+        callMillis: ten
+      })
+    })
+  )
+
+  inMemory(
+    "fails at once when the first round does",
+    Effect.gen(function* () {
+      yield* serve(slow([]))
+      const { code, stderr, stdout } = yield* callisto(["ping", place])
+      assert.deepStrictEqual([code, stdout], [1, ""])
+      assert.include(stderr, "error: 5 ERROR_ACCESS_DENIED: ")
+    })
+  )
+
+  inMemory(
+    "goes on when a later round fails, and fails at the end",
+    Effect.gen(function* () {
+      yield* serve(slow([0]))
+      const tool = makeTool(["ping", "--count", "3", "--interval", "0", place])
+      const fiber = yield* runFor(tool, [0, 0, 0])
+      assert.strictEqual(yield* Fiber.join(fiber), 1)
+      assert.match(tool.written.stdout, /^3 rounds, 2 failed /)
+      assert.include(tool.written.stderr, "error: 5 ERROR_ACCESS_DENIED: 2 of 3 rounds failed, the last one so: ")
+    })
+  )
+
+  inMemory(
+    "prints its summary when it is interrupted",
+    Effect.gen(function* () {
+      yield* serve(slow([10, 10, 10]))
+      const tool = makeTool(["ping", place])
+      const fiber = yield* runFor(tool, [10, 1000, 10])
+      assert.strictEqual(tool.written.stdout, "")
+      yield* Fiber.interrupt(fiber)
+      assert.match(tool.written.stdout, /^2 rounds .*\nconnect and bind .*\ncall +10 ms +10 ms +10 ms +10 ms +10 ms\n$/)
+    })
+  )
+
+  inMemory(
+    "draws a histogram where standard error is a terminal, and leaves it there",
+    Effect.gen(function* () {
+      yield* serve(slow([10, 10, 30]))
+      const tool = makeTool(["ping", "--count", "3", "--interval", "0", place], {
+        terminal: "stderr",
+        env: { NO_COLOR: "1" }
+      })
+      const fiber = yield* runFor(tool, [10, 0, 10, 0, 30])
+      assert.strictEqual(yield* Fiber.join(fiber), 0)
+      assert.match(tool.written.stdout, /^3 rounds /)
+      const shown = onScreen(tool.written.stderr)
+      assert.deepStrictEqual(shown.slice(0, 3), [
+        `${place}  3 of 3 rounds`,
+        "                   connect and bind                  call",
+        " 0.1 µs -  0.2 µs  ████████████████████████ 3"
+      ])
+      assert.deepStrictEqual(shown.slice(-3), [
+        "  10 ms -   20 ms                                    ████████████████████████ 2",
+        "  20 ms -   50 ms                                    ████████████ 1",
+        ""
+      ])
+    })
+  )
+
+  inMemory(
+    "says on a terminal that no answer comes",
+    Effect.gen(function* () {
+      yield* serve(slow([5000]))
+      const tool = makeTool(["ping", "--count", "1", place], { terminal: "stderr", env: { NO_COLOR: "1" } })
+      yield* runFor(tool, [3000, 0])
+      assert.deepStrictEqual(onScreen(tool.written.stderr), [`${place}  0 of 1 rounds, no answer for 3 s`, ""])
+    })
+  )
+
+  inMemory(
+    "takes whole numbers of rounds from 1 on, and durations with a unit",
+    Effect.gen(function* () {
+      const wrong = [["--count", "0"], ["--count", "many"], ["--count", "1.5"], ["--interval", "soon"], [
+        "--interval",
+        "5"
+      ]]
+      for (const flags of wrong) {
+        const { code, stderr } = yield* callisto(["ping", ...flags, place])
+        assert.strictEqual(code, 2)
+        assert.include(stderr, `error: Invalid value for flag ${flags[0]}: "${flags[1]}". `)
+      }
+    })
+  )
+})
+
+/** What a terminal shows after this was written to it. */
+const onScreen = (written: string): ReadonlyArray<string> => {
+  const lines = [""]
+  const parts = written.replaceAll("\x1b[", "␛").matchAll(/(␛[0-9?;]*[A-Za-z]|\n)|([^␛\n]+)/g)
+  for (const [, sequence, text] of parts) {
+    const up = /^␛(\d+)F$/.exec(sequence ?? "")?.[1]
+    if (sequence === "\n") lines.push("")
+    else if (up !== undefined) lines.splice(lines.length - 1 - Number(up), Number(up) + 1, "")
+    else if (text !== undefined) lines[lines.length - 1] += text
+  }
+  return lines
+}
+
+describe("what callisto says while people wait", () => {
+  const never = management({ inq_stats: () => Effect.never })
+
+  inMemory(
+    "is what it waits for, on a terminal and after a second, and it is gone at the end",
+    Effect.gen(function* () {
+      yield* serve(never)
+      const tool = makeTool(["stats", place], { terminal: "stderr", env: { NO_COLOR: "1" } })
+      const fiber = yield* Effect.forkScoped(tool.run)
+      yield* settle
+      yield* TestClock.adjust(999)
+      assert.strictEqual(tool.written.stderr, "")
+      yield* TestClock.adjust(2001)
+      assert.deepStrictEqual(onScreen(tool.written.stderr), [
+        `Asking ${place} for its statistics, 3 s. Ctrl-C cancels.`,
+        ""
+      ])
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(onScreen(tool.written.stderr), [""])
+    })
+  )
+
+  inMemory(
+    "is nothing where standard error is no terminal",
+    Effect.gen(function* () {
+      yield* serve(never)
+      const tool = makeTool(["stats", place], { terminal: "stdout" })
+      yield* Effect.forkScoped(tool.run)
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(tool.written, { stdout: "", stderr: "" })
+    })
+  )
+
+  inMemory(
+    "ends after 30 seconds without an answer, and so does the call on the server",
+    Effect.gen(function* () {
+      const held = yield* makeHeld
+      yield* serve(management({ inq_stats: hold(held) }))
+      const tool = makeTool(["stats", place])
+      const fiber = yield* Effect.forkScoped(tool.run)
+      yield* settle
+      yield* TestClock.adjust("30 seconds")
+      assert.strictEqual(yield* Fiber.join(fiber), 3)
+      assert.include(tool.written.stderr, "error: 1818 RPC_S_CALL_CANCELLED: ")
+      assert.notStrictEqual(yield* Deferred.await(held.reason), "Ended")
+    })
+  )
+})
+
+/** What somebody has seen who keeps a call: that it began, and how its client ended it. */
+const makeHeld = Effect.gen(function* () {
+  return { begun: yield* Deferred.make<void>(), reason: yield* Deferred.make<string>() }
+})
+
+type Held = Effect.Success<typeof makeHeld>
+
+const hold = <M extends Interface.Method.Any>({ begun, reason }: Held): Manager.HandOff<M, Scope.Scope> =>
+  Manager.handOff((_, call: ServerCall.ServerCall<M>) =>
+    Effect.gen(function* () {
+      yield* Deferred.succeed(begun, undefined)
+      yield* Effect.forkScoped(Effect.flatMap(ServerCall.awaitCancel(call), (why) => Deferred.succeed(reason, why)))
+    })
+  )
+
+describe("interrupting callisto", () => {
+  inMemory(
+    "cancels the call on the server",
+    Effect.gen(function* () {
+      const held = yield* makeHeld
+      yield* serve(management({ inq_if_ids: hold(held) }))
+      const tool = makeTool(["interfaces", place])
+      const fiber = yield* Effect.forkScoped(tool.run)
+      yield* settle
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(fiber)))
+      assert.strictEqual(yield* Deferred.await(held.reason), "Cancelled")
+      assert.deepStrictEqual(tool.written, { stdout: "", stderr: "" })
+    })
+  )
+})
+
+describe("the errors of callisto", () => {
+  const errorOf = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
+    const people = yield* callisto(args)
+    assert.strictEqual(people.stdout, "")
+    const programs = yield* callisto([...args, "--json"])
+    assert.strictEqual(programs.stdout, "")
+    assert.strictEqual(programs.code, people.code)
+    const { error } = JSON.parse(programs.stderr)
+    assert.strictEqual(error.exitCode, people.code)
+    const status = error.status === undefined ? "" : `${error.status.number} ${error.status.name}: `
+    assert.strictEqual(people.stderr, `error: ${status}${error.message}\ntry:   ${error.advice}\n`)
+    return error
+  })
+
+  inMemory(
+    "name the status and what to try where nobody listens: exit code 3",
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* errorOf("stats", "ncacn_memory:[nobody]"), {
+        exitCode: 3,
+        status: { number: 1722, name: "RPC_S_SERVER_UNAVAILABLE" },
+        message: "nobody listens on ncacn_memory:[nobody].",
+        advice: "Check that the server runs there. Check its address."
+      })
+    })
+  )
+
+  it.effect("send to the endpoint mapper where the endpoint is wrong", () =>
+    Effect.gen(function* () {
+      const error = yield* errorOf("ping", "ncacn_ip_tcp:127.0.0.1[1]")
+      assert.deepStrictEqual([error.exitCode, error.status.number], [3, 1722])
+      assert.include(error.advice, 'callisto dump "ncacn_ip_tcp:127.0.0.1" ')
+    }).pipe(Effect.provide(NodeTransport.layer)))
+
+  inMemory(
+    "name the status with which the server refused: exit code 1",
+    Effect.gen(function* () {
+      for (
+        const refuse of [
+          management({ inq_stats: () => Effect.fail(new Status.RpcFault({ code: 5 })) }),
+          management({ inq_stats: () => Effect.succeed({ statistics: [], status: 5 }) })
+        ]
+      ) {
+        yield* Effect.scoped(Effect.gen(function* () {
+          yield* serve(refuse)
+          const error = yield* errorOf("stats", place)
+          assert.deepStrictEqual([error.exitCode, error.status], [1, { number: 5, name: "ERROR_ACCESS_DENIED" }])
+          assert.include(error.advice, "does not authenticate")
+        }))
+      }
+    })
+  )
+
+  inMemory(
+    "show a number without a name as it is",
+    Effect.gen(function* () {
+      yield* serve(management({ inq_stats: () => Effect.fail(new Status.RpcFault({ code: 12345 })) }))
+      assert.match((yield* callisto(["stats", place])).stderr, /^error: 12345: The server ended the call/)
+      const { error } = JSON.parse((yield* callisto(["stats", place, "--json"])).stderr)
+      assert.deepStrictEqual(error.status, { number: 12345 })
+    })
+  )
+
+  inMemory(
+    "show how a string binding is written: exit code 2",
+    Effect.gen(function* () {
+      const meant = {
+        "localhost:8765": "ncacn_ip_tcp:localhost[8765]",
+        "tcp://10.0.0.1:135": "ncacn_ip_tcp:10.0.0.1[135]",
+        "[::1]:8765": "ncacn_ip_tcp:::1[8765]",
+        "server": "ncacn_ip_tcp:server",
+        "ncacn_ip_tcp:host[99999]": "ncacn_ip_tcp:127.0.0.1[8765]"
+      }
+      for (const [text, binding] of Object.entries(meant)) {
+        const error = yield* errorOf("stats", text)
+        assert.strictEqual(error.exitCode, 2)
+        assert.match(error.status.name, /^RPC_S_/)
+        assert.strictEqual(error.advice, `Write "${binding}", for instance.`)
+      }
+    })
+  )
+
+  inMemory(
+    "say what is wrong with a command line: exit code 2",
+    Effect.gen(function* () {
+      const wrong: ReadonlyArray<readonly [message: string, ...args: ReadonlyArray<string>]> = [
+        ["Missing required argument: BINDING.", "stats"],
+        ['Unexpected positional argument: "more".', "stats", place, "more"],
+        ["Unrecognized flag: --fast in command callisto ping.", "ping", place, "--fast"],
+        ['Unknown subcommand "pin" for "callisto". Did you mean this? ping.', "pin"]
+      ]
+      for (const [message, ...args] of wrong) {
+        const error = yield* errorOf(...args)
+        assert.deepStrictEqual([error.exitCode, error.message, error.status], [2, message, undefined])
+        assert.match(error.advice, /^callisto .* --help explains\.$/)
+      }
+    })
+  )
+
+  inMemory(
+    "are told of output that can't be written: exit code 70",
+    Effect.gen(function* () {
+      yield* serve()
+      let stderr = ""
+      const stdio = Stdio.layerTest({
+        stdout: () =>
+          Sink.fail(systemError({ _tag: "Unknown", module: "Stdio", method: "stdout", description: "full" })),
+        stderr: () => Sink.forEach((chunk) => Effect.sync(() => stderr += String(chunk)))
+      })
+      assert.strictEqual(yield* Effect.provide(run(["stats", place]), stdio), 70)
+      assert.match(stderr, /^error: The output can't be written: .*full/)
+    })
+  )
+
+  inMemory(
+    "leave the exit code as it is where they can't be written either",
+    Effect.gen(function* () {
+      const stdio = Stdio.layerTest({
+        stderr: () => Sink.fail(systemError({ _tag: "Unknown", module: "Stdio", method: "stderr" }))
+      })
+      assert.strictEqual(yield* Effect.provide(run(["stats", "ncacn_memory:[nobody]"]), stdio), 3)
+    })
+  )
+})
+
+describe("the colours of callisto", () => {
+  inMemory(
+    "are for terminals, and for nobody who set NO_COLOR",
+    Effect.gen(function* () {
+      yield* serve()
+      const coloured = (args: ReadonlyArray<string>, around: Around) =>
+        Effect.map(callisto(args, around), ({ stderr, stdout }) => [stdout.includes("\x1b"), stderr.includes("\x1b")])
+      const env = { NO_COLOR: "1" }
+      for (const args of [["stats", place], ["--help"]]) {
+        assert.deepStrictEqual(yield* coloured(args, {}), [false, false])
+        assert.deepStrictEqual(yield* coloured(args, { terminal: "stderr" }), [false, false])
+        assert.deepStrictEqual(yield* coloured(args, { terminal: "stdout" }), [true, false])
+        assert.deepStrictEqual(yield* coloured(args, { terminal: "stdout", env }), [false, false])
+        assert.deepStrictEqual(yield* coloured(args, { terminal: "stdout", env: { TERM: "dumb" } }), [false, false])
+      }
+      for (const args of [["stats", "ncacn_memory:[nobody]"], ["wrong"], []]) {
+        assert.deepStrictEqual(yield* coloured(args, { terminal: "stdout" }), [false, false])
+        assert.deepStrictEqual(yield* coloured(args, { terminal: "stderr" }), [false, true])
+        assert.deepStrictEqual(yield* coloured(args, { terminal: "stderr", env }), [false, false])
+      }
+      assert.deepStrictEqual(yield* coloured(["stats", place, "--json"], { terminal: "stdout" }), [false, false])
+    })
+  )
+
+  it("are none that come from a server", () => {
+    assert.strictEqual(harmless("\x1b[31mred\u009b\u202e\nline"), "\\u{1b}[31mred\\u{9b}\\u{202e}\\u{a}line")
+    assert.strictEqual(harmless("Größe 漢字 🙂"), "Größe 漢字 🙂")
+  })
+})
+
+describe("the help of callisto", () => {
+  inMemory(
+    "is on standard output when it is asked for, and names the commands and the exit codes",
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* callisto(["--help"])
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      for (const command of ["dump", "interfaces", "stats", "ping"]) {
+        assert.match(stdout, new RegExp(`^  ${command} `, "m"))
+      }
+      for (const exitCode of [0, 1, 2, 3, 70, 130, 143]) assert.match(stdout, new RegExp(`\\b${exitCode} [a-zC-S]`))
+    })
+  )
+
+  inMemory(
+    "is on standard error where the command is missing, which is wrong usage",
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* callisto([])
+      assert.deepStrictEqual([code, stdout], [2, ""])
+      assert.include(stderr, "callisto <subcommand> [flags]")
+    })
+  )
+})
+
+describe("latencies", () => {
+  it("have quantiles within one percent of what was measured", () => {
+    const latency = new Latency()
+    const measured = Array.from({ length: 10_000 }, (_, i) => 0.001 * 1.0015 ** i)
+    for (const millis of measured) latency.add(millis)
+    assert.deepStrictEqual([latency.quantile(0), latency.quantile(1)], [measured[0], measured.at(-1)])
+    for (const part of [0.01, 0.25, 0.5, 0.95, 0.99, 0.9999]) {
+      const exact = measured[Math.ceil(part * measured.length) - 1]!
+      assert.isBelow(Math.abs(latency.quantile(part) / exact - 1), 0.01, `${part}`)
+    }
+  })
+
+  it("are counted in bars of 1, 2 and 5", () => {
+    assert.deepStrictEqual([-4, -3, -2, -1, 0, 1, 2, 3].map(barStart), [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
+    const latency = new Latency()
+    for (let bar = -12; bar <= 15; bar++) latency.add(barStart(bar))
+    for (let bar = -12; bar <= 15; bar++) assert.strictEqual(latency.in(bar), 1, `bar ${bar}`)
+    latency.add(0)
+    assert.strictEqual(latency.in(-12), 2)
+  })
+
+  it("are shown with three digits and a unit", () => {
+    assert.deepStrictEqual([0.000123, 0.0456, 0.5, 1, 1.2345, 123.4, 1000, 65_432].map(showMillis), [
+      "0.123 µs",
+      "45.6 µs",
+      "500 µs",
+      "1 ms",
+      "1.23 ms",
+      "123 ms",
+      "1 s",
+      "65.4 s"
+    ])
+  })
+})
+
+// ----------------------------------------------------------------------------
+// the tool as a process
+// ----------------------------------------------------------------------------
+
+const program = fileURLToPath(new URL("../src/cli.ts", import.meta.url))
+
+/** Starts the entry point on this runtime. */
+const start = (...args: ReadonlyArray<string>) => {
+  const command = process.versions["deno"] ? ["run", "--allow-net", "--allow-env", program] : [program]
+  const child = spawn(process.execPath, [...command, ...args], { stdio: ["ignore", "pipe", "pipe"] })
+  const written = { stdout: "", stderr: "" }
+  child.stdout.on("data", (data) => written.stdout += data)
+  child.stderr.on("data", (data) => written.stderr += data)
+  const killer = setTimeout(() => child.kill("SIGKILL"), 15_000)
+  const ended = new Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }>(
+    (resolve) =>
+      child.once("close", (code) => {
+        clearTimeout(killer)
+        resolve({ code, ...written })
+      })
+  )
+  return { child, ended: Effect.promise(() => ended) }
+}
+
+describe("callisto as a process", () => {
+  const overTcp = (name: string, test: Effect.Effect<void, unknown, Scope.Scope | Transport.Transport>) =>
+    it.live(name, () => Effect.provide(test, NodeTransport.layer), 20_000)
+
+  const tcp = "ncacn_ip_tcp:127.0.0.1[0]"
+
+  overTcp(
+    "asks a server and ends",
+    Effect.gen(function* () {
+      const { address } = yield* serve(rpcEcho, tcp)
+      const { code, stderr, stdout } = yield* start("interfaces", StringBinding.print(address)).ended
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      assert.include(stdout, "rpcecho")
+    })
+  )
+
+  overTcp(
+    "ends with the exit code of its failure",
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* start("stats", "--json", "ncacn_ip_tcp:127.0.0.1[1]").ended
+      assert.deepStrictEqual([code, stdout, JSON.parse(stderr).error.status.number], [3, "", 1722])
+    })
+  )
+
+  for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    overTcp(
+      `cancels its call on the server on ${signal}, and ends with ${expected}`,
+      Effect.gen(function* () {
+        const held = yield* makeHeld
+        const { address } = yield* serve(management({ inq_stats: hold(held) }), tcp)
+        const { child, ended } = start("stats", StringBinding.print(address))
+        yield* Deferred.await(held.begun)
+        process.kill(child.pid!, signal)
+        assert.strictEqual(yield* Deferred.await(held.reason), "Cancelled")
+        assert.deepStrictEqual(yield* ended, { code: expected, stdout: "", stderr: "" })
+      })
+    )
+  }
+
+  /** Starts a ping, and waits until a server has answered it a few times. */
+  const startPing = Effect.gen(function* () {
+    const answered = yield* Deferred.make<void>()
+    let calls = 0
+    const { address } = yield* serve(
+      management({
+        is_server_listening: () =>
+          Effect.as(++calls === 3 ? Deferred.succeed(answered, undefined) : Effect.void, { status: 0, listening: 1 })
+      }),
+      tcp
+    )
+    const started = start("ping", "--interval", "10ms", "--json", StringBinding.print(address))
+    yield* Deferred.await(answered)
+    return started
+  })
+
+  overTcp(
+    "prints the summary of a ping on SIGINT",
+    Effect.gen(function* () {
+      const { child, ended } = yield* startPing
+      process.kill(child.pid!, "SIGINT")
+      const { code, stderr, stdout } = yield* ended
+      assert.deepStrictEqual([code, stderr], [130, ""])
+      assert.isAtLeast(JSON.parse(stdout).rounds, 2)
+    })
+  )
+
+  overTcp(
+    "ends on SIGINT also where nobody reads the summary",
+    Effect.gen(function* () {
+      const { child, ended } = yield* startPing
+      child.stdout.destroy()
+      process.kill(child.pid!, "SIGINT")
+      const { code, stderr } = yield* ended
+      assert.deepStrictEqual([code, stderr], [130, ""])
+    })
+  )
+
+  overTcp(
+    "ends without a word when nobody reads its output any more",
+    Effect.gen(function* () {
+      const [begun, reply] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const { address } = yield* serve(
+        management({
+          inq_stats: () =>
+            Effect.as(
+              Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(reply)),
+              { statistics: [1, 2, 3, 4], status: 0 }
+            )
+        }),
+        tcp
+      )
+      const { child, ended } = start("stats", StringBinding.print(address))
+      yield* Deferred.await(begun)
+      child.stdout.destroy()
+      yield* Effect.sleep("100 millis")
+      yield* Deferred.succeed(reply, undefined)
+      const { code, stderr } = yield* ended
+      assert.deepStrictEqual([code, stderr], [141, ""])
+    })
+  )
+})

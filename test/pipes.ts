@@ -1,0 +1,433 @@
+/**
+ * Pipes by hand, as streams and as sinks, in order and out of it, and with every way in which a call can end: the same in one process
+ * and over the wire.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Queue, Schema, Scope, Stream } from "effect"
+import { type Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../mod.ts"
+
+export class Full extends Schema.TaggedError<Full>()("Full", {
+  at: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(0)))
+}) {}
+
+/** The types of integers and texts, which decide how the interface travels. */
+export interface Types {
+  readonly int: Schema.Codec<number>
+  readonly text: Schema.Codec<string>
+}
+
+export const makeInterface = ({ int, text }: Types) =>
+  Interface.make("IPipes", {
+    uuid: "5d0c2a4e-1f3b-4d7a-9c58-2e6b7f8a9b01",
+    version: [1, 0],
+    methods: {
+      Sum: Interface.method({ inPipe: { numbers: int }, out: { sum: int }, aborts: [Interface.abort(39, Full)] }),
+      Store: Interface.method({ in: { name: text }, inPipe: { content: Pipe.bytes }, out: { size: int } }),
+      Count: Interface.method({ in: { to: int }, outPipe: { numbers: int }, out: { said: text } }),
+      Load: Interface.method({ in: { size: int }, outPipe: { content: Pipe.bytes } }),
+      Double: Interface.method({ inPipe: { numbers: int }, outPipe: { numbers: int } }),
+      Several: Interface.method({ inPipe: { first: int, second: text }, outPipe: { third: int, fourth: text } }),
+      Held: Interface.method({ inPipe: { numbers: int }, outPipe: { echo: int }, out: { result: int } }),
+      Push: Interface.method({ inPipe: { a: int }, outPipe: { b: int } })
+    }
+  })
+
+type IPipes = ReturnType<typeof makeInterface>
+
+type HeldCall = ServerCall.Of<IPipes, "Held">
+
+export const numbersOf = <E>(pipe: Pipe.Reader<ReadonlyArray<number>, E>) =>
+  Stream.runFold(Pipe.toStream(pipe), () => 0, (sum, n) => sum + n)
+
+export const makeManager = (iface: IPipes, held: Queue.Queue<HeldCall>) =>
+  Manager.make(iface, {
+    Sum: (_, call) =>
+      Pipe.toStream(ServerCall.inPipe(call, "numbers")).pipe(
+        Stream.tap((n) => n < 0 ? Effect.fail(new Full({ at: n })) : Effect.void),
+        Stream.runFold(() => 0, (sum, n) => sum + n),
+        Effect.map((sum) => ({ sum }))
+      ),
+    Store: (_, call) =>
+      Pipe.toStream(ServerCall.inPipe(call, "content")).pipe(
+        Stream.runFold(() => 0, (size, { length }) => size + length),
+        Effect.map((size) => ({ size }))
+      ),
+    Count: ({ to }, call) =>
+      Effect.as(Stream.run(Stream.range(1, to), Pipe.toSink(ServerCall.outPipe(call, "numbers"))), {
+        said: `to ${to}`
+      }),
+    Load: ({ size }, call) =>
+      Stream.run(
+        Stream.map(Stream.range(1, size / 1000), () => new Uint8Array(1000)),
+        Pipe.toSink(ServerCall.outPipe(call, "content"))
+      ),
+    Double: (_, call) =>
+      Effect.gen(function* () {
+        const all = yield* Stream.runCollect(Pipe.toStream(ServerCall.inPipe(call, "numbers")))
+        yield* Stream.run(
+          Stream.map(Stream.fromIterable(all), (n) => 2 * n),
+          Pipe.toSink(ServerCall.outPipe(call, "numbers"))
+        )
+      }),
+    Several: (_, call) =>
+      Effect.gen(function* () {
+        const sum = yield* numbersOf(ServerCall.inPipe(call, "first"))
+        const words = yield* Stream.runCollect(Pipe.toStream(ServerCall.inPipe(call, "second")))
+        yield* Stream.run(Stream.make(sum), Pipe.toSink(ServerCall.outPipe(call, "third")))
+        yield* Stream.run(Stream.fromIterable(words), Pipe.toSink(ServerCall.outPipe(call, "fourth")))
+      }),
+    Held: Manager.handOff((_, call) => Queue.offer(held, call)),
+    Push: (_, call) => Pipe.push(ServerCall.outPipe(call, "b"), [1])
+  }, { cancellation: { Held: "cooperative" } })
+
+interface World {
+  readonly binding: Binding.Binding<IPipes>
+  readonly held: Queue.Queue<HeldCall>
+  readonly server: Server.Server
+}
+
+/** A call of `Held`, on both sides. */
+export const hold = <R>(world: Effect.Effect<World, never, R>) =>
+  Effect.gen(function* () {
+    const { binding, held, server } = yield* world
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const call = yield* Scope.provide(Call.make(binding), scope)
+    const pending = yield* Call.begin(call, "Held")
+    const serverCall = yield* Queue.take(held)
+    return {
+      call,
+      pending,
+      server,
+      serverCall,
+      release: Scope.close(scope, Exit.void),
+      client: { numbers: Call.inPipe(pending, "numbers"), echo: Call.outPipe(pending, "echo") },
+      there: { numbers: ServerCall.inPipe(serverCall, "numbers"), echo: ServerCall.outPipe(serverCall, "echo") }
+    }
+  })
+
+export const tag = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(effect), ({ _tag }) => _tag)
+
+export const suspends = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.tap(
+    Effect.forkChild(effect, { startImmediately: true }),
+    (fiber) => Effect.sync(() => assert.isUndefined(fiber.pollUnsafe()))
+  )
+
+/** Lets what was sent arrive. */
+const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
+
+/** What the tests of pipes have in common, for a world of their own. */
+export const testPipes = (name: string, world: Effect.Effect<World, never, Scope.Scope>) =>
+  describe(name, () => {
+    describe("a pipe", () => {
+      it.effect("carries a stream to the server", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const summed = Stream.run(Stream.range(1, 50_000), Call.sink(binding, "Sum"))
+          assert.deepStrictEqual(yield* summed, { sum: 1_250_025_000 })
+        }))
+
+      it.effect("carries a stream to the client", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const numbers = yield* Stream.runCollect(Call.stream(binding, "Count", { to: 5 }))
+          assert.deepStrictEqual(numbers, [1, 2, 3, 4, 5])
+        }))
+
+      it.effect("carries bytes in chunks", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const chunks = Stream.make(new Uint8Array(3), new Uint8Array(0), new Uint8Array(4))
+          const stored = yield* Stream.run(chunks, Call.sink(binding, "Store", { name: "a" }))
+          assert.deepStrictEqual(stored, { size: 7 })
+          const sizes = Stream.map(Call.stream(binding, "Load", { size: 200_000 }), ({ length }) => length)
+          assert.strictEqual(yield* Stream.runFold(sizes, () => 0, (a, b) => a + b), 200_000)
+        }))
+
+      it.effect("in both directions is pushed, then pulled", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const doubling = yield* Call.begin(yield* Call.make(binding), "Double")
+          yield* Stream.run(Stream.make(1, 2, 3), Pipe.toSink(Call.inPipe(doubling, "numbers")))
+          const doubled = yield* Stream.runCollect(Pipe.toStream(Call.outPipe(doubling, "numbers")))
+          assert.deepStrictEqual(doubled, [2, 4, 6])
+          yield* Call.join(doubling)
+        }))
+
+      it.effect("is one of several", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const pending = yield* Call.begin(yield* Call.make(binding), "Several")
+          yield* Stream.run(Stream.make(1, 2, 3), Pipe.toSink(Call.inPipe(pending, "first")))
+          yield* Stream.run(Stream.make("a", "b"), Pipe.toSink(Call.inPipe(pending, "second")))
+          assert.deepStrictEqual(yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "third"))), [6])
+          assert.deepStrictEqual(yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "fourth"))), ["a", "b"])
+          yield* Call.join(pending)
+        }))
+
+      it.effect("makes the reader wait for data and for the end", () =>
+        Effect.gen(function* () {
+          const { client, there } = yield* hold(world)
+          const first = yield* suspends(Pipe.pull(there.numbers))
+          yield* Pipe.push(client.numbers, [1])
+          assert.deepStrictEqual(yield* Fiber.join(first), [1])
+          const last = yield* suspends(Pipe.pull(there.numbers))
+          yield* Pipe.end(client.numbers)
+          assert.deepStrictEqual(yield* Fiber.join(last), [])
+        }))
+
+      it.effect("refuses a maximum that is none", () =>
+        Effect.gen(function* () {
+          const { there } = yield* hold(world)
+          for (const maximum of [0, -1, 1.5, NaN]) {
+            const exit = yield* Effect.exit(Pipe.pull(there.numbers, maximum))
+            assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+          }
+        }))
+
+      it.effect("of another name there is none", () =>
+        Effect.gen(function* () {
+          const { pending, serverCall } = yield* hold(world)
+          assert.throws(() => Call.inPipe(pending, "echo" as never), 'IPipes.Held has no in pipe "echo"')
+          assert.throws(() => ServerCall.outPipe(serverCall, "numbers" as never), "has no out pipe")
+        }))
+    })
+
+    describe("the order", () => {
+      it.effect("of pipes is kept on the client", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const pending = yield* Call.begin(yield* Call.make(binding), "Several")
+          const second = Call.inPipe(pending, "second")
+          const third = Call.outPipe(pending, "third")
+          const fourth = Call.outPipe(pending, "fourth")
+          assert.strictEqual(yield* tag(Pipe.push(second, ["a"])), "WrongPipeOrder")
+          assert.strictEqual(yield* tag(Pipe.end(second)), "WrongPipeOrder")
+          assert.strictEqual(yield* tag(Pipe.pull(third)), "WrongPipeOrder")
+          yield* Pipe.end(Call.inPipe(pending, "first"))
+          assert.strictEqual(yield* tag(Pipe.pull(third)), "WrongPipeOrder")
+          yield* Pipe.end(second)
+          assert.strictEqual(yield* tag(Pipe.pull(fourth)), "WrongPipeOrder")
+          assert.deepStrictEqual(yield* Pipe.pull(third), [0])
+          assert.deepStrictEqual(yield* Pipe.pull(third), [])
+          assert.deepStrictEqual(yield* Pipe.pull(fourth), [])
+          yield* Call.join(pending)
+        }))
+
+      it.effect("of pipes is kept on the server", () =>
+        Effect.gen(function* () {
+          const { client, there } = yield* hold(world)
+          assert.strictEqual(yield* tag(Pipe.push(there.echo, [1])), "WrongPipeOrder")
+          assert.strictEqual(yield* tag(Pipe.end(there.echo)), "WrongPipeOrder")
+          yield* Pipe.end(client.numbers)
+          assert.deepStrictEqual(yield* Pipe.pull(there.numbers), [])
+          yield* Pipe.push(there.echo, [1])
+        }))
+
+      it.effect("ends with the end: PipeClosed for the writer, PipeEmpty for the reader, whoever's turn it is", () =>
+        Effect.gen(function* () {
+          const { client, there } = yield* hold(world)
+          yield* Pipe.end(client.numbers)
+          assert.strictEqual(yield* tag(Pipe.push(client.numbers, [1])), "PipeClosed")
+          assert.strictEqual(yield* tag(Pipe.end(client.numbers)), "PipeClosed")
+          yield* Pipe.pull(there.numbers)
+          assert.strictEqual(yield* tag(Pipe.pull(there.numbers)), "PipeEmpty")
+        }))
+    })
+
+    describe("the discipline", () => {
+      it.effect("refuses finish while a pipe is not through, and changes nothing", () =>
+        Effect.gen(function* () {
+          const { call, client, pending, serverCall, there } = yield* hold(world)
+          assert.strictEqual(yield* tag(Call.finish(pending)), "PipeDisciplineError")
+          yield* Pipe.end(client.numbers)
+          assert.strictEqual(yield* tag(Call.finish(pending)), "PipeDisciplineError")
+          yield* Pipe.pull(there.numbers)
+          yield* Pipe.push(there.echo, [1])
+          yield* Pipe.end(there.echo)
+          yield* ServerCall.complete(serverCall, { result: 7 })
+          // The reply is there, and behind the pipe.
+          assert.deepStrictEqual(yield* Call.state(call), { _tag: "Pending", cancelRequested: false })
+          assert.strictEqual(yield* tag(Call.finish(pending)), "PipeDisciplineError")
+          yield* Pipe.pull(client.echo)
+          assert.deepStrictEqual(yield* Pipe.pull(client.echo), [])
+          assert.deepStrictEqual(yield* Call.join(pending), { result: 7 })
+        }))
+
+      it.effect("refuses to complete a call whose pipes are not through: both sides are told", () =>
+        Effect.gen(function* () {
+          const { client, pending, serverCall } = yield* hold(world)
+          assert.strictEqual(yield* tag(ServerCall.complete(serverCall, { result: 7 })), "PipeDisciplineError")
+          assert.strictEqual(yield* tag(ServerCall.complete(serverCall, { result: 7 })), "InvalidAsyncHandle")
+          yield* settle
+          assert.strictEqual(yield* tag(Pipe.push(client.numbers, [1])), "PipeDisciplineError")
+          assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
+        }))
+
+      it.effect("fails join and wait where nobody drives the pipes, and changes nothing", () =>
+        Effect.gen(function* () {
+          const { client, pending } = yield* hold(world)
+          assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
+          assert.strictEqual(yield* tag(Call.wait(pending)), "PipeDisciplineError")
+          // Who waits can't drive them.
+          yield* Pipe.push(client.numbers, [1])
+          assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
+          yield* Pipe.end(client.numbers)
+        }))
+
+      it.effect("lets join wait for those who drive the pipes, however they were forked", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const summing = yield* Call.begin(yield* Call.make(binding), "Sum")
+          const slowly = Stream.tap(Stream.make(1, 2, 3), () => Effect.yieldNow)
+          yield* Effect.forkChild(Stream.run(slowly, Pipe.toSink(Call.inPipe(summing, "numbers"))))
+          assert.deepStrictEqual(yield* Call.join(summing), { sum: 6 })
+        }))
+
+      it.effect("fails join once the last who drove the pipes has gone", () =>
+        Effect.gen(function* () {
+          const { client, pending } = yield* hold(world)
+          const driving = yield* suspends(Effect.andThen(Pipe.push(client.numbers, [1]), Effect.never))
+          const joining = yield* Effect.forkChild(Effect.flip(Call.join(pending)))
+          yield* Effect.yieldNow
+          yield* Effect.yieldNow
+          assert.isUndefined(joining.pollUnsafe())
+          yield* Fiber.interrupt(driving)
+          assert.strictEqual((yield* Fiber.join(joining))._tag, "PipeDisciplineError")
+          yield* Pipe.end(client.numbers)
+        }))
+
+      it.effect("does not let invoke call a method with pipes", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const error = yield* Effect.flip(Call.invoke(binding, "Sum" as never))
+          assert.include((error as Status.BadStubData).message, "IPipes.Sum has pipes")
+        }))
+    })
+
+    describe("what ends a call ends its pipes on both sides:", () => {
+      type Held = Effect.Success<ReturnType<typeof hold>>
+      const ends = (
+        name: string,
+        deed: (held: Held) => Effect.Effect<unknown, unknown>,
+        expected: { readonly client: string; readonly server: string; readonly join?: string }
+      ) => {
+        it.effect(`${name}, while both sides wait`, () =>
+          Effect.gen(function* () {
+            const held = yield* hold(world)
+            const { client, pending, there } = held
+            const pulling = yield* suspends(Effect.flip(Pipe.pull(there.numbers)))
+            yield* deed(held)
+            assert.strictEqual((yield* Fiber.join(pulling))._tag, expected.server)
+            yield* settle
+            assert.strictEqual(yield* tag(Pipe.push(client.numbers, [1])), expected.client)
+            assert.strictEqual(yield* tag(Pipe.end(client.numbers)), expected.client)
+            assert.strictEqual(yield* tag(Pipe.pull(client.echo)), expected.client)
+            assert.strictEqual(yield* tag(Pipe.push(there.echo, [1])), expected.server)
+            if (expected.join !== undefined) assert.strictEqual(yield* tag(Call.join(pending)), expected.join)
+          }))
+
+        it.effect(`${name}, while a push waits for room`, () =>
+          Effect.gen(function* () {
+            const held = yield* hold(world)
+            const { client, there } = held
+            const pushing = yield* suspends(Effect.flip(Effect.forever(Pipe.push(client.numbers, [1]))))
+            yield* deed(held)
+            assert.strictEqual((yield* Fiber.join(pushing))._tag, expected.client)
+            yield* settle
+            assert.strictEqual(yield* tag(Pipe.pull(there.numbers)), expected.server)
+          }))
+      }
+
+      ends("an abortive cancel", ({ pending }) => Call.cancel(pending, { timeout: 0 }), {
+        client: "CallCancelled",
+        server: "CallCancelled",
+        join: "CallCancelled"
+      })
+      ends("a cancel that waits for the server", ({ pending }) => Call.cancel(pending, { timeout: Infinity }), {
+        client: "CallCancelled",
+        server: "CallCancelled"
+      })
+      ends("an abort", ({ serverCall }) => ServerCall.abort(serverCall, new Status.RpcFault({ code: 5 })), {
+        client: "RpcFault",
+        server: "InvalidAsyncHandle",
+        join: "RpcFault"
+      })
+      ends("the release of the call object", ({ release }) => release, {
+        client: "InvalidAsyncHandle",
+        server: "InvalidAsyncHandle"
+      })
+
+      it.effect("a cancelled call may be completed by its manager, though its pipes are not through", () =>
+        Effect.gen(function* () {
+          const { pending, serverCall } = yield* hold(world)
+          yield* Call.cancel(pending, { timeout: Infinity })
+          yield* settle
+          yield* ServerCall.complete(serverCall, { result: 3 })
+          assert.deepStrictEqual(yield* Call.join(pending), { result: 3 })
+        }))
+
+      it.effect("a cancel of a call that has been answered, while its out pipe is not drained", () =>
+        Effect.gen(function* () {
+          const { client, pending, serverCall, there } = yield* hold(world)
+          yield* Pipe.end(client.numbers)
+          yield* Pipe.pull(there.numbers)
+          yield* Pipe.push(there.echo, [1])
+          yield* Pipe.end(there.echo)
+          yield* ServerCall.complete(serverCall, { result: 3 })
+          yield* settle
+          yield* Call.cancel(pending, { timeout: Infinity })
+          assert.strictEqual(yield* tag(Call.join(pending)), "CallCancelled")
+          assert.strictEqual(yield* tag(Pipe.pull(client.echo)), "CallCancelled")
+        }))
+
+      it.effect("a declared abort reaches a sink", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const error = yield* Effect.flip(Stream.run(Stream.make(1, -2, 3), Call.sink(binding, "Sum")))
+          // Through NDR without its fields.
+          assert.isTrue(error._tag === "Full" && (error.at === -2 || name.includes("NDR")))
+        }))
+
+      it.effect("a stream that fails cancels the call of its sink", () =>
+        Effect.gen(function* () {
+          const { binding, held, server } = yield* world
+          const failing = Stream.concat(Stream.make(1), Stream.fail("broken" as const))
+          assert.strictEqual(yield* Effect.flip(Stream.run(failing, Call.sink(binding, "Sum"))), "broken")
+          yield* settle
+          assert.deepStrictEqual(yield* Server.calls(server), [])
+          assert.strictEqual(yield* Queue.size(held), 0)
+        }))
+
+      it.effect("a stream that is stopped cancels its call", () =>
+        Effect.gen(function* () {
+          const { binding, server } = yield* world
+          const some = yield* Call.stream(binding, "Count", { to: 1_000_000 }).pipe(Stream.take(3), Stream.runCollect)
+          assert.deepStrictEqual(some, [1, 2, 3])
+          yield* settle
+          assert.deepStrictEqual(yield* Server.calls(server), [])
+        }))
+
+      it.effect("an interrupted sink leaves nothing behind", () =>
+        Effect.gen(function* () {
+          const { binding, server } = yield* world
+          const begun = yield* Deferred.make<void>()
+          const endless = Stream.tap(Stream.iterate(0, (n) => n), () => Deferred.succeed(begun, undefined))
+          const running = yield* Effect.forkChild(Stream.run(endless, Call.sink(binding, "Sum")))
+          yield* Deferred.await(begun)
+          yield* Fiber.interrupt(running)
+          yield* settle
+          assert.deepStrictEqual(yield* Server.calls(server), [])
+        }))
+
+      it.effect("a routine whose push is refused ends its call with that error", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const pending = yield* Call.begin(yield* Call.make(binding), "Push")
+          yield* Effect.ignore(Pipe.end(Call.inPipe(pending, "a")))
+          assert.strictEqual(yield* tag(Pipe.pull(Call.outPipe(pending, "b"))), "WrongPipeOrder")
+          assert.strictEqual(yield* tag(Call.join(pending)), "WrongPipeOrder")
+        }))
+    })
+  })
