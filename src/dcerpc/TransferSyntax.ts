@@ -99,9 +99,10 @@ export interface PipeCodec {
   readonly end: (writer: Writer) => void
   /**
    * Reads one thing from the stub, a count or what elements there are, and leaves the input behind it. Gives what elements it
-   * read, `more` where that needs more bytes, and `end` for the empty chunk.
+   * read, `more` where that needs more bytes, `end` for the empty chunk, and `broken`, leaving the input in front of it, where
+   * an abort stands in place of the rest of all pipes.
    */
-  readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end"
+  readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end" | "broken"
 }
 
 /**
@@ -268,6 +269,9 @@ const traceSize = 25
 const replied = 0
 const aborted = 1
 
+/** In place of the length of a chunk: no out pipe goes on, and an abort follows. */
+const brokenOff = 0xffffffff
+
 /**
  * Callisto's own transfer syntax: Effect's binary schema codec, for interfaces that are described with any schemas.
  *
@@ -279,7 +283,7 @@ const aborted = 1
  *
  * Where in pipes follow the arguments, their length goes in front of them as a 32-bit little-endian number; out pipes go in front
  * of everything else. A chunk is its length in bytes as such a number, and the bytes, or the elements as an array; the length 0
- * ends the pipe.
+ * ends the pipe. Where the method aborts, out pipes are broken off by the length 0xFFFFFFFF, and the abort follows.
  *
  * @category syntaxes
  * @since 0.1.0
@@ -344,8 +348,11 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
   const input = makeBoth(method.in)
   const output = makeBoth(method.out)
   const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error)]))
-  const pipes = (pipesOf(method) ?? []).map(({ element }) => makeBinaryPipe(element))
+  const pipes = (pipesOf(method) ?? []).map(({ element, isIn }) =>
+    makeBinaryPipe(element, isIn ? readChunkLength : readOutLength)
+  )
   const hasInPipes = Object.keys(method.inPipe).length > 0
+  const hasOutPipes = Object.keys(method.outPipe).length > 0
   const readArguments: MethodCodec["readArguments"] = (stub) => {
     const traced = stub.length > 0 && (stub[0]! & hasTrace) !== 0
     const start = traced ? 1 + traceSize : 1
@@ -375,6 +382,7 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       return output.write(writer, out)
     },
     writeAbort: (writer, { code }, error) => {
+      if (hasOutPipes) fillLength(writer, leaveLength(writer), brokenOff)
       writeByte(writer, aborted)
       writer.ensure(4)
       writer.view.setUint32(writer.position, code, true)
@@ -382,8 +390,9 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       return aborts.get(code)!.write(writer, error)
     },
     readResults: (whole, _, start = 0) => {
-      const stub = whole.subarray(start)
-      if (stub[0] === replied) {
+      const isBroken = hasOutPipes && isBrokenOff(whole, start)
+      const stub = whole.subarray(isBroken ? start + 4 : start)
+      if (stub[0] === replied && !isBroken) {
         const read = output.read(stub.subarray(1))
         return "problem" in read ? read : { value: Exit.succeed(read.value) }
       }
@@ -400,7 +409,15 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
 /** The largest chunk of elements, in bytes: it is read when all of it is there. */
 const largestChunk = 0x400000
 
-const makeBinaryPipe = (element: Element): PipeCodec => {
+const isBrokenOff = (bytes: Uint8Array, at: number): boolean =>
+  at + 4 <= bytes.length && readLength(bytes, at) === brokenOff
+
+const readChunkLength = (input: PipeInput): "count" | "more" | "end" => readCount(input, input.position, true)
+
+const readOutLength = (input: PipeInput): "count" | "more" | "end" | "broken" =>
+  isBrokenOff(input.bytes, input.position) ? "broken" : readChunkLength(input)
+
+const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): PipeCodec => {
   if (isBytes(element)) {
     return {
       write: (writer, chunk) => {
@@ -408,7 +425,7 @@ const makeBinaryPipe = (element: Element): PipeCodec => {
         return writeBytes(writer, chunk as Uint8Array)
       },
       end: (writer) => fillLength(writer, leaveLength(writer), 0),
-      read: (input) => input.remaining === 0 ? readCount(input, input.position, true) : readBytes(input)
+      read: (input) => input.remaining === 0 ? readLengthOf(input) : readBytes(input)
     }
   }
   const codec = makeBoth(Schema.Array(element as Parameters as never))
@@ -432,7 +449,7 @@ const makeBinaryPipe = (element: Element): PipeCodec => {
     end: (writer) => fillLength(writer, leaveLength(writer), 0),
     read: (input) => {
       const { bytes, position, remaining } = input
-      if (remaining === 0) return readCount(input, position, true)
+      if (remaining === 0) return readLengthOf(input)
       if (remaining > largestChunk) return badStubData(`a chunk of ${remaining} bytes, the limit is ${largestChunk}`)
       if (bytes.length - position < remaining) return "more"
       const read = codec.read(bytes.subarray(position, position + remaining))

@@ -144,7 +144,9 @@ export class IncomingPipes {
       const { buffer, codec } = this.pipes[this.index]!
       const read = codec.read(this.input)
       if (read === "more") return undefined
-      if (read === "end") {
+      if (read === "broken") {
+        this.index = this.pipes.length
+      } else if (read === "end") {
         buffer.end()
         this.index++
       } else if (read !== "count") {
