@@ -77,8 +77,8 @@ export interface Association {
  * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
  * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
  * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.
- * - `callTimeout`: how long a call may take, from `begin` on; by default forever. Then it is cancelled abortively. Windows:
- *   `RPC_C_OPT_CALL_TIMEOUT`.
+ * - `callTimeout`: how long a call may take; by default forever. Then it is cancelled abortively. A `begin` that waits so long
+ *   for a connection or for room to send fails with 1722. Windows: `RPC_C_OPT_CALL_TIMEOUT`.
  * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
  *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
  * - `endpointMapper`: the string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by
@@ -1299,7 +1299,10 @@ class Channel implements Binding.Channel {
     }
     const { association, bound } = this
     const sent = call.pipes === undefined ? association.whenReady(bound, send) : association.whenAlone(bound, send)
-    return Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
+    const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
+    const { callTimeout } = association
+    if (callTimeout === undefined) return begun
+    return Effect.timeoutOrElse(begun, { duration: callTimeout, orElse: () => Effect.fail(notSentInTime()) })
   }
 
   /** Ends the calls of the binding. */
@@ -1308,6 +1311,8 @@ class Channel implements Binding.Channel {
     this.association.endCallsOf(this)
   }
 }
+
+const notSentInTime = (): RpcTransportError => transportError(1722, "the call timeout is over, and nothing was sent")
 
 const bindingClosed = (): RpcTransportError => transportError(1722, "the binding was closed with its scope")
 

@@ -632,6 +632,25 @@ describe("cancelling", () => {
   )
 
   wire(
+    "by a call timeout ends a begin that waits for room, and nothing is sent",
+    Effect.gen(function* () {
+      const { begin, peer, store } = yield* setUp({ callTimeout: "5 seconds", maximumQueued: 1000 })
+      yield* begin(large)
+      yield* settle
+      const call = yield* Call.make(store)
+      const waiting = yield* Effect.forkChild(Effect.flip(Call.begin(call, "Echo", bytesOf("two"))))
+      yield* settle
+      yield* TestClock.adjust("5 seconds")
+      const error = yield* Fiber.join(waiting)
+      assert.deepInclude(error, { _tag: "RpcTransportError", status: 1722 })
+      assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+      const { callId } = yield* peer.take("Request")
+      for (let fragment = 1; fragment < 4; fragment++) yield* peer.take("Request")
+      assert.strictEqual((yield* peer.take("CoCancel")).callId, callId)
+    })
+  )
+
+  wire(
     "by a call timeout reaches the server, also where the client closes the binding at once",
     Effect.gen(function* () {
       const { begin, close, peer } = yield* setUp({ callTimeout: "5 seconds" })

@@ -218,20 +218,16 @@ const bind = (random: Random, timed: boolean) =>
     ...(chance(random, 0.3) ? { maximumQueued: 1000 } : {})
   })
 
-/** Where there may be no keep-alive, nothing else ends the wait for room on a connection that is silent. */
-const patienceOf = ({ timed }: Records) => timed ? 30_000 : Infinity
-
 const oneShot = (store: Store, random: Random, id: number, records: Records) =>
   Effect.gen(function* () {
     if (chance(random, 0.1)) {
-      const tell = Effect.timeoutOption(Call.invoke(store, "Tell", { id }), patienceOf(records))
-      const told = yield* Effect.exit(Effect.map(tell, Option.getOrUndefined))
+      const told = yield* Effect.exit(Call.invoke(store, "Tell", { id }))
       return records.end(id, told, { name: "Tell", expected: undefined, cancels: false })
     }
     const work = makeWork(random, id, records)
     const cancelTimeout = pick(random, [0, 10, 100])
     const invoke = Call.invoke(store, work.name, work.input, { cancelTimeout })
-    const patience = chance(random, 0.3) ? 1 + below(random, 100) : patienceOf(records)
+    const patience = chance(random, 0.3) ? 1 + below(random, 100) : Infinity
     const exit = yield* Effect.exit(Effect.timeoutOption(invoke, patience))
     if (exit._tag === "Failure") return records.end(id, exit, work)
     if (Option.isSome(exit.value)) records.end(id, Exit.succeed(exit.value.value), work)
@@ -247,7 +243,7 @@ const callObject = (store: Store, random: Random, nextId: () => number, records:
       const id = nextId()
       const work = makeWork(random, id, records)
       const begin = Call.begin(call, work.name, work.input)
-      const patience = chance(random, 0.1) ? below(random, 20) : patienceOf(records)
+      const patience = chance(random, 0.1) ? below(random, 20) : Infinity
       const begun = yield* Effect.exit(Effect.timeoutOption(begin, patience))
       if (begun._tag === "Failure") {
         records.end(id, begun, work)
