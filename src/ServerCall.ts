@@ -273,6 +273,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): BadStubData | undefined {
     const { client } = this
     this.leave(outcome, exit)
+    this.failPipes()
     return client?.reply(outcome)
   }
 
@@ -282,7 +283,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.reason = reason
     this.watch?.cancel(reason)
     this.leave(undefined)
+    // First, so that work at a pipe is interrupted, as any other work, and does not fail instead.
     this.interrupt()
+    this.failPipes()
   }
 
   discard(): void {
@@ -361,6 +364,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     if (this.fiber === undefined) this.dispatch.host.remove(this)
     if (this.watch !== undefined) this.watch.end(outcome, exit)
     this.wakeUnsafe(undefined)
+  }
+
+  private failPipes(): void {
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
   }
 
