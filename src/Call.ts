@@ -28,6 +28,7 @@ import type * as Types from "effect/Types"
 import type { Binding, Outgoing, Remote } from "./Binding.ts"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "./CallState.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
+import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
@@ -39,8 +40,10 @@ import {
   CallPending,
   CancelDisabled,
   cancelled,
+  type ContextMismatch,
   InvalidAsyncHandle,
   NoInterface,
+  type NullContext,
   PipeDisciplineError,
   type PipeError,
   type RpcFault,
@@ -109,7 +112,7 @@ export declare namespace Pending {
 
 /**
  * What a call can fail with, once it was begun: an abort that the method declares, any other exception code, the
- * cancel, or the loss of the connection.
+ * cancel, or the loss of the connection; and where the method takes a context handle, one that the server does not know.
  *
  * @category models
  * @since 0.1.0
@@ -120,6 +123,18 @@ export type Failure<M extends Method.Any> =
   | CallCancelled
   | RpcTransportError
   | Method.IfPipes<M, PipeError>
+  | (Method.TakesHandle<M> extends true ? ContextMismatch : never)
+
+/**
+ * What refuses the arguments of a call, so that nothing is sent: schemas and transfer syntaxes, and for a method that takes a
+ * context handle one that is null or destroyed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Refused<M extends Method.Any> =
+  | BadStubData
+  | (Method.TakesHandle<M> extends true ? NullContext : never)
 
 /**
  * What a call object is doing. `kind` says how a completed call ended: `replied`, `aborted`, `cancelled` or `lost`.
@@ -298,9 +313,13 @@ const issue = (
   pending: PendingImpl,
   input: unknown,
   fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<void, BadStubData | RpcTransportError | InvalidAsyncHandle> | undefined => {
+): Effect.Effect<void, BadStubData | NullContext | RpcTransportError | InvalidAsyncHandle> | undefined => {
   const { call, operation } = pending
   const { channel, metrics } = call.binding
+  if (operation.handlesIn !== undefined) {
+    const refused = refuseHandles(operation, operation.handlesIn, input)
+    if (refused !== undefined) return Effect.fail(refused)
+  }
   move(call, "begin")
   call.current = pending
   pending.pipes?.drive(fiber)
@@ -327,6 +346,24 @@ const issue = (
     }
     return Effect.void
   })
+}
+
+const refuseHandles = (
+  { interface: { name: interfaceName }, name: method }: Operation,
+  parameters: ReadonlyArray<Parameter>,
+  input: unknown
+): NullContext | BadStubData | undefined => {
+  for (const { name, nullable } of parameters) {
+    const value = valueOf(input, name)
+    if (value === null ? !nullable : value instanceof Handle && value.destroyed) {
+      return new Status.NullContext({ parameter: name })
+    }
+    if (value !== null && !(value instanceof Handle)) {
+      const detail = `The arguments of ${interfaceName}.${method} were refused: ${name} is not a context handle`
+      return new Status.BadStubData({ detail })
+    }
+  }
+  return undefined
 }
 
 const issued = (pending: PendingImpl): void => {
@@ -456,7 +493,8 @@ export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effec
  *
  * Fails, and leaves the object as it was, with `CallPending` when the object carries a call already, with
  * `InvalidAsyncHandle` when it is released, with `BadStubData` when the input is refused or the interface has no such
- * method, and with `RpcTransportError` when the server can't be reached.
+ * method, with `NullContext` when a context handle is null or destroyed, and with `RpcTransportError` when the server
+ * can't be reached.
  *
  * Windows: calling the asynchronous stub; the `Begin_` method of an asynchronous interface.
  *
@@ -496,12 +534,18 @@ export const begin: {
     ...input: Args
   ): <I extends Interface.Any & { readonly methods: { readonly [P in K]: Method.Any } }>(
     self: Call<I> & (Args extends Method.Args<I["methods"][K]> ? unknown : never)
-  ) => Effect.Effect<Pending<I, K>, CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError>
+  ) => Effect.Effect<
+    Pending<I, K>,
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
+  >
   <I extends Interface.Any, const K extends MethodName<I>>(
     self: Call<I>,
     method: K & Single<K>,
     ...input: Method.Args<I["methods"][K]>
-  ): Effect.Effect<Pending<I, K>, CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError>
+  ): Effect.Effect<
+    Pending<I, K>,
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
+  >
 } = ((first: unknown, second?: unknown, third?: unknown) =>
   // By hand, because `dual` would gather the arguments of each call.
   isCall(first)
@@ -521,7 +565,7 @@ const beginCall = (self: Call.Any, method: string, input: unknown): Effect.Effec
     return issuing === undefined ? Effect.succeed(pending) : Effect.as(issuing, pending)
   })
 
-type BeginError = CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError
+type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcTransportError
 
 const noSuchMethod = (iface: Interface.Any, method: string): Effect.Effect<never, BadStubData> =>
   Effect.fail(new Status.BadStubData({ detail: `${iface.name} has no method ${JSON.stringify(method)}.` }))
@@ -1198,7 +1242,7 @@ export const invoke: {
     binding: Binding<I>,
     method: OneOf<K & Single<K>, UnpipedName<I>>,
     ...args: [...input: Method.Args<I["methods"][K]>, options?: { readonly cancelTimeout?: Duration.Input }]
-  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | BadStubData>
+  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
 } = (
   binding: Binding.Any,
   method: string,

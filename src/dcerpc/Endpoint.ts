@@ -14,10 +14,20 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
+import { Handles } from "../internal/contextHandle.ts"
+import { Ends } from "../Pipe.ts"
 import * as Server from "../Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "../ServerCall.ts"
-import { BadStubData, cancelled, type CantCreateEndpoint, isPipeError, RpcFault } from "../Status.ts"
-import { Ends } from "../Pipe.ts"
+import {
+  BadStubData,
+  CallCancelled,
+  cancelled,
+  type CantCreateEndpoint,
+  ContextMismatch,
+  isPipeError,
+  RpcFault,
+  RpcTransportError
+} from "../Status.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
@@ -102,6 +112,7 @@ const status = {
   noCallActive: 1725,
   badStubData: 1783,
   cancelled: 0x1c00000d,
+  contextMismatch: 0x1c00001a,
   outOfRange: 0x1c010002,
   unknownInterface: 0x1c010003,
   protocolError: 0x1c01000b,
@@ -146,9 +157,10 @@ interface Context {
   readonly syntax: TransferSyntax
 }
 
-/** The connections of one client that belong together. */
+/** The connections of one client that belong together. Its context handles are run down when the last has gone. */
 interface Group {
   readonly id: number
+  readonly handles: Handles
   connections: number
 }
 
@@ -270,6 +282,10 @@ class ServerConnection implements Origin {
   readonly contexts = new Map<number, Context>()
   readonly calls = new Map<number, IncomingCall>()
   group: Group | undefined = undefined
+  /** Those of its group, also when it has left the group. */
+  handles = new Handles()
+  /** The replies that carry new context handles, with where each ends in what was sent. */
+  readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
   /** Its bind was refused: only what came with it is answered. */
   refused = false
   multiplexed = false
@@ -350,6 +366,7 @@ class ServerConnection implements Origin {
     const group = this.endpoint.join(pdu.assocGroupId)
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
+    this.handles = group.handles
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
     const size = this.negotiate(pdu)
     Pdu.encodeBindAck(this.endpoint.writer, {
@@ -664,16 +681,24 @@ class ServerConnection implements Origin {
   }
 
   private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
-    if (call.maybe) return undefined
+    if (call.maybe) {
+      call.serverCall.unsent()
+      return undefined
+    }
     const { callId, codec, contextId } = call
     if (outcome._tag === "Success") {
       if (call.response !== undefined) {
         call.response.send((writer) => codec.writeResults(writer, outcome.value), true)
+        if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
       }
       Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
       const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
-      if (problem === undefined) return this.endReply()
+      if (problem === undefined) {
+        this.endReply()
+        if (call.serverCall.holding?.hasMade) this.carry(call)
+        return undefined
+      }
       Pdu.discardMessage(this.endpoint.writer)
       this.sendFault(call, statusOf(problem.status), false)
       return badResults(call, problem)
@@ -689,9 +714,11 @@ class ServerConnection implements Origin {
     }
     const abort = abortOf(call.serverCall.dispatch.operation.method, error)
     if (abort === undefined) {
+      if (error instanceof ContextMismatch) this.sendFault(call, status.contextMismatch, error.didNotExecute)
       // A server that ends closes the connection: that is how the client learns of it.
-      if (error?._tag === "RpcTransportError") this.close()
-      else this.sendFault(call, status.cancelled, false)
+      else if (error instanceof RpcTransportError && error.status === 1726) this.close()
+      else if (error instanceof RpcTransportError) this.sendFault(call, error.status, true)
+      else this.sendFault(call, status.cancelled, error instanceof CallCancelled && error.didNotExecute)
       return undefined
     }
     if (codec.writeAbort !== undefined) {
@@ -706,6 +733,19 @@ class ServerConnection implements Origin {
     }
     this.sendFault(call, abort.code, false)
     return undefined
+  }
+
+  /** Notes a reply with new context handles, until it has left. */
+  private carry(call: IncomingCall): void {
+    const { carriers, outbox } = this
+    while (carriers.length > 0 && carriers[0]![1] <= outbox.handedUnsafe()) carriers.shift()
+    carriers.push([call, this.failed ? Infinity : outbox.sentUnsafe()])
+  }
+
+  /** The connection is closed: what has not left was received by nobody. */
+  settle(): void {
+    this.outbox.stopUnsafe()
+    for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.unsent()
   }
 
   private endReply(): undefined {
@@ -771,7 +811,8 @@ class ServerConnection implements Origin {
 
   /** The connection is over: its calls have lost their client. */
   end(): void {
-    for (const call of [...this.calls.values()]) {
+    // The newest first, so that none that ends lets one run that waits for its context handle.
+    for (const call of [...this.calls.values()].reverse()) {
       this.calls.delete(call.callId)
       call.stopSending()
       call.serverCall.gone("Disconnected")
@@ -825,14 +866,16 @@ class EndpointImpl implements Endpoint {
       return known
     }
     while (this.groups.has(this.nextGroup)) this.nextGroup = this.nextGroup % 0xffffffff + 1
-    const group: Group = { id: this.nextGroup, connections: 1 }
+    const group: Group = { id: this.nextGroup, handles: new Handles(), connections: 1 }
     this.groups.set(group.id, group)
     this.nextGroup = this.nextGroup % 0xffffffff + 1
     return group
   }
 
   leave(group: Group): void {
-    if (--group.connections === 0) this.groups.delete(group.id)
+    if (--group.connections > 0) return
+    this.groups.delete(group.id)
+    group.handles.end()
   }
 
   readonly handle = (connection: Transport.Connection): Effect.Effect<void, never, Scope.Scope> =>
@@ -841,7 +884,12 @@ class EndpointImpl implements Endpoint {
       const outbox = yield* Transport.makeOutbox(connection.socket)
       const served = new ServerConnection(this, connection, outbox)
       this.connections.add(served)
-      yield* Effect.addFinalizer(() => Effect.sync(() => this.connections.delete(served)))
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          this.connections.delete(served)
+          served.settle()
+        })
+      )
       yield* Effect.forkScoped(this.watchBind(served))
       if (this.limits.idleTimeout !== Infinity) yield* Effect.forkScoped(this.watchIdle(served))
       yield* Effect.raceFirst(Effect.ignore(this.read(served, connection.socket)), Deferred.await(served.closed)).pipe(
