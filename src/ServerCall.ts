@@ -300,6 +300,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.watch?.cancel(reason)
     this.leave(undefined)
     this.interrupt()
+    // Not before: work at a pipe is interrupted, as any other work, and does not fail instead.
+    this.failPipes()
     if (this.holding !== undefined) {
       this.holding.answered(nobody)
       this.releaseHandles()
@@ -387,6 +389,10 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     if (this.fiber === undefined) this.dispatch.host.remove(this)
     if (this.watch !== undefined) this.watch.end(outcome, exit)
     this.wakeUnsafe(undefined)
+    if (outcome !== undefined) this.failPipes()
+  }
+
+  private failPipes(): void {
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
   }
 
