@@ -290,6 +290,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
       return this.endWithHandles(outcome, exit)
     }
     this.leave(outcome, exit)
+    this.failPipes()
     return client?.reply(outcome)
   }
 
@@ -299,8 +300,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.reason = reason
     this.watch?.cancel(reason)
     this.leave(undefined)
+    // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
     this.interrupt()
-    // Not before: work at a pipe is interrupted, as any other work, and does not fail instead.
     this.failPipes()
     if (this.holding !== undefined) {
       this.holding.answered(nobody)
@@ -389,7 +390,6 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     if (this.fiber === undefined) this.dispatch.host.remove(this)
     if (this.watch !== undefined) this.watch.end(outcome, exit)
     this.wakeUnsafe(undefined)
-    if (outcome !== undefined) this.failPipes()
   }
 
   private failPipes(): void {
@@ -415,6 +415,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     const problem = outcome._tag === "Success" ? this.refuseHandles(outcome.value) : undefined
     const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
     this.leave(sent, exit)
+    this.failPipes()
     const refused = client?.reply(sent) ?? problem
     const isReceived = sent._tag === "Success" && refused === undefined && client !== undefined
     this.holding?.answered(isReceived ? this.received(sent.value) : nobody)

@@ -25,6 +25,7 @@ import {
   cancelled,
   contextMismatch,
   type EndpointNotRegistered,
+  PipeDisciplineError,
   pipeErrorOf,
   RpcFault,
   RpcTransportError,
@@ -137,6 +138,8 @@ class SentCall implements Binding.Remote {
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  /** Its request, where that is sent part by part. */
+  request: OutgoingStub | undefined = undefined
   /** Sends what is pushed into its in pipes, until they are through. */
   sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** What has arrived for its out pipes, and behind them. */
@@ -171,10 +174,12 @@ class SentCall implements Binding.Remote {
 
   /** Gives whether some of the request was still to be sent. */
   stopSending(): boolean {
-    const { sending } = this
+    const { request, sending } = this
+    if (request === undefined || request.isWhole) return false
+    request.isCut = true
     this.sending = undefined
     sending?.interruptUnsafe()
-    return sending !== undefined
+    return true
   }
 
   cancel(): void {
@@ -383,6 +388,7 @@ class ClientConnection {
     sent.begin = this.outbox.sentUnsafe()
     const problem = stub.send(write, outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
+    sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
     this.calls.set(sent.callId, sent)
@@ -399,14 +405,17 @@ class ClientConnection {
 
   /** What goes through a pipe can't be written or read: the call is over, and the server is told. */
   private spoil(sent: SentCall, { status }: Problem): void {
-    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
     this.giveUp(sent)
+    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
   }
 
   sendCancel(sent: SentCall): void {
     if (this.ended || sent.cancelled) return
     sent.cancelled = true
-    if (sent.stopSending()) this.retired = true
+    if (sent.stopSending()) {
+      this.retired = true
+      this.association.changed()
+    }
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
     this.flush()
   }
@@ -506,9 +515,10 @@ class ClientConnection {
     const isFirst = (flags & Pdu.flags.firstFrag) !== 0
     if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
     const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
     const problem = arriving.push(stub)
-    // After a cancel nobody pulls any more.
-    if (sent.call.pipes!.failure !== undefined) arriving.clear()
+    // Whoever pulls may have given the call up.
+    if (this.calls.get(sent.callId) !== sent) return undefined
     const { bytes, position } = arriving.rest
     if (problem !== undefined) {
       this.spoil(sent, problem)
@@ -516,7 +526,10 @@ class ClientConnection {
       return `out parameters of more than ${this.association.maximumResponse} bytes`
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
       const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
-      this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+      const outcome: Outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
+      // After a cancel the request ends in the middle, and the manager may answer all the same.
+      const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
+      this.complete(sent, isEarly ? Exit.fail(new PipeDisciplineError({ pipe: "of the call" })) : outcome)
     }
     return undefined
   }
@@ -607,6 +620,7 @@ class ClientConnection {
     const { answered } = this.proposals.get(callId)!
     this.proposals.delete(callId)
     Deferred.doneUnsafe(answered, exit)
+    this.association.changed()
   }
 
   /** The connection is over, and the calls on it are lost. What was sent may leave still, or else it stays. */
@@ -1019,16 +1033,17 @@ class AssociationImpl implements Association {
       if (count >= this.maximumPiped) {
         return Effect.andThen(Deferred.await(this.change ??= Deferred.makeUnsafe<void>()), attempt)
       }
-      this.connecting++
-      const connected = Effect.ensuring(
-        this.connect(bound, true),
+      return Effect.andThen(connect, attempt)
+    })
+    const connect = Effect.acquireUseRelease(
+      Effect.sync(() => this.connecting++),
+      () => this.connect(bound, true),
+      () =>
         Effect.sync(() => {
           this.connecting--
           this.changed()
         })
-      )
-      return Effect.andThen(connected, attempt)
-    })
+    )
     return attempt
   }
 

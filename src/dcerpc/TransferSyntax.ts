@@ -80,9 +80,10 @@ export interface MethodCodec {
   readonly writeAbort?: (writer: Writer, abort: Abort.Any, error: Abort.Error) => Problem | undefined
   readonly readResults: (stub: Uint8Array, littleEndian: boolean, start?: number) => Read<Outcome>
   /**
-   * Reads arguments that in pipes follow, from what has arrived of the stub. Gives `undefined` when that may not be all of them.
+   * Reads arguments that in pipes follow, from what has arrived of the stub. Where that may not be all of them it gives how many bytes
+   * they take at least.
    */
-  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | undefined
+  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | number
   /** @internal The pipes of the method, in their order. */
   readonly pipes: ReadonlyArray<PipeCodec>
 }
@@ -161,8 +162,8 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
   const input = Ndr.codecOf(method.in)
   const output = Ndr.codecOf(method.out)
   const pipes: Array<PipeCodec> = []
-  for (const { element } of pipesOf(method) ?? []) {
-    const codec = makeNdrPipe(element)
+  for (const { element, name } of pipesOf(method) ?? []) {
+    const codec = makeNdrPipe(element, name)
     if (codec === undefined) return undefined
     pipes.push(codec)
   }
@@ -173,7 +174,7 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
     if (Result.isSuccess(decoded)) {
       return { value: { input: decoded.success, parent: undefined, size: reader.position } }
     }
-    return decoded.failure.truncated ? undefined : ndrProblem(decoded.failure)
+    return decoded.failure.needed ?? ndrProblem(decoded.failure)
   }
   return {
     writeArguments: (writer, value) => writeNdr(input.encode(writer, value)),
@@ -201,8 +202,8 @@ const writeNdr = (written: Result.Result<void, Ndr.NdrError>): Problem | undefin
   Result.isFailure(written) ? ndrProblem(written.failure) : undefined
 
 /** A chunk is a count and so many elements; the count 0 ends the pipe. */
-const makeNdrPipe = (element: Element): PipeCodec | undefined => {
-  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element)
+const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
+  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element, name)
   if (elements === undefined && !isBytes(element)) return undefined
   return {
     write: (writer, chunk) => {
@@ -371,8 +372,8 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
     },
     readArguments,
     readArgumentsBeforePipes: (stub, littleEndian) => {
-      const size = stub.length < 4 ? undefined : 4 + readLength(stub, 0)
-      if (size === undefined || size > stub.length) return undefined
+      const size = stub.length < 4 ? 4 : 4 + readLength(stub, 0)
+      if (size > stub.length) return size
       const read = readArguments(stub.subarray(4, size), littleEndian)
       return "problem" in read ? read : { value: { ...read.value, size } }
     },

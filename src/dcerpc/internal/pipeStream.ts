@@ -20,6 +20,10 @@ export class OutgoingStub {
   private readonly maxFragment: number
   private size = 0
   private isFirst = true
+  /** Its last part was sent. */
+  isWhole = false
+  /** Nothing more flows through its pipes. */
+  isCut = false
 
   constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: () => void) {
     this.writer = writer
@@ -45,6 +49,7 @@ export class OutgoingStub {
     const part = (this.isFirst ? Pdu.flags.firstFrag : 0) | (isLast ? Pdu.flags.lastFrag : 0)
     Pdu.endMessage(writer, this.maxFragment, undefined, part)
     this.isFirst = false
+    this.isWhole = isLast
     this.flush()
     return undefined
   }
@@ -69,8 +74,10 @@ export const sendPipes = <E>(
       let ended = false
       while (!ended) {
         yield* readable(buffer)
+        yield* room
         const chunks = buffer.takeAll()
-        // Taking may have let the writer push more.
+        // Taking may have let the writer push more, or end the call.
+        if (stub.isCut) return undefined
         ended = buffer.ended && buffer.isEmpty
         const problem = stub.send((writer) => {
           for (const chunk of chunks) {
@@ -81,7 +88,6 @@ export const sendPipes = <E>(
           return undefined
         }, endsMessage && ended && index === pipes.length - 1)
         if (problem !== undefined) return problem
-        yield* room
       }
     }
     return undefined
@@ -89,7 +95,7 @@ export const sendPipes = <E>(
 
 const readable = (buffer: Buffer): Effect.Effect<void> =>
   Effect.callback((resume) => {
-    if (!buffer.isEmpty || buffer.ended) return resume(Effect.void)
+    if (buffer.isReadable) return resume(Effect.void)
     const forget = buffer.onReadable(() => resume(Effect.void))
     return Effect.sync(forget)
   })
@@ -98,11 +104,18 @@ const readable = (buffer: Buffer): Effect.Effect<void> =>
 // receiving
 // ----------------------------------------------------------------------------
 
+/** So much of the stub, and one chunk, is held for a reader who does not keep up, whatever its elements take there. */
+const maximumHeld = 0x40000
+
 /** The pipes of a message, as it arrives. */
 export class IncomingPipes {
   private readonly pipes: ReadonlyArray<Piped>
   private readonly input: PipeInput
   private index = 0
+  /** How much of the stub was read since the present pipe was empty. */
+  private held = 0
+  /** How many bytes behind the input are free for what follows. */
+  private free = 0
 
   /** `offset`: how much of the stub was in front of the pipes. */
   constructor(pipes: ReadonlyArray<Piped>, littleEndian: boolean, offset: number) {
@@ -117,7 +130,9 @@ export class IncomingPipes {
 
   /** Whether the reader of the present pipe keeps up. */
   get hasRoom(): boolean {
-    return this.isThrough || this.pipes[this.index]!.buffer.hasRoom
+    if (this.isThrough) return true
+    const { buffer } = this.pipes[this.index]!
+    return buffer.isEmpty || buffer.hasRoom && this.held < maximumHeld
   }
 
   /** Waits until the reader of the present pipe has made room. */
@@ -126,11 +141,6 @@ export class IncomingPipes {
     const forget = this.pipes[this.index]!.buffer.onRoom(() => resume(Effect.void))
     return Effect.sync(forget)
   })
-
-  /** Forgets what nobody pulls any more. */
-  clear(): void {
-    for (const { buffer } of this.pipes) buffer.clear()
-  }
 
   /** What follows the pipes in the stub: the input from its position on. */
   get rest(): PipeInput {
@@ -142,8 +152,11 @@ export class IncomingPipes {
     this.append(bytes)
     while (!this.isThrough) {
       const { buffer, codec } = this.pipes[this.index]!
+      const { position } = this.input
       const read = codec.read(this.input)
       if (read === "more") return undefined
+      if (buffer.isEmpty) this.held = 0
+      this.held += this.input.position - position
       if (read === "broken") {
         this.index = this.pipes.length
       } else if (read === "end") {
@@ -165,10 +178,20 @@ export class IncomingPipes {
     input.position -= from
     if (left.length === 0) {
       input.bytes = bytes
+      this.free = 0
       return
     }
-    input.bytes = new Uint8Array(left.length + bytes.length)
-    input.bytes.set(left)
+    const size = left.length + bytes.length
+    if (bytes.length > this.free) {
+      // Something large in many small fragments is not copied with each of them.
+      const larger = new Uint8Array(left.length > bytes.length ? 2 * size : size)
+      larger.set(left)
+      input.bytes = larger.subarray(0, size)
+      this.free = larger.length - size
+    } else {
+      input.bytes = new Uint8Array(left.buffer, left.byteOffset, size)
+      this.free -= bytes.length
+    }
     input.bytes.set(bytes, left.length)
   }
 }
