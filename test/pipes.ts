@@ -470,6 +470,31 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
         server: "InvalidAsyncHandle"
       })
 
+      for (const deed of ["a cancel", "the release of the call object"]) {
+        it.effect(`${deed} interrupts the work at a pipe of the server, and does not fail it`, () =>
+          Effect.gen(function* () {
+            for (const end of ["pull", "push", "sink"]) {
+              const { client, pending, release, serverCall, there } = yield* hold(world)
+              if (end !== "pull") {
+                yield* Pipe.end(client.numbers)
+                yield* Pipe.pull(there.numbers)
+              }
+              const work: Effect.Effect<unknown, Status.PipeError | ServerCall.PipeFailure> = end === "pull"
+                ? Pipe.pull(there.numbers)
+                : end === "push"
+                ? Effect.forever(Pipe.push(there.echo, [1]))
+                : Stream.run(Stream.make(1).pipe(Stream.concat(Stream.never)), Pipe.toSink(there.echo))
+              const exits = yield* Queue.unbounded<Exit.Exit<unknown, unknown>>()
+              yield* suspends(Effect.ignore(ServerCall.run(
+                serverCall,
+                Effect.as(Effect.onExit(work, (exit) => Queue.offer(exits, exit)), { result: 1 })
+              )))
+              yield* deed === "a cancel" ? Call.cancel(pending) : release
+              assert.isTrue(Exit.hasInterrupts(yield* Queue.take(exits)))
+            }
+          }))
+      }
+
       it.effect("a cancelled call may be completed by its manager, though its pipes are not through", () =>
         Effect.gen(function* () {
           const { pending, serverCall } = yield* hold(world)

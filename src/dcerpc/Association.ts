@@ -78,8 +78,8 @@ export interface Association {
  * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
  * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
  * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.
- * - `callTimeout`: how long a call may take, from `begin` on; by default forever. Then it is cancelled abortively. Windows:
- *   `RPC_C_OPT_CALL_TIMEOUT`.
+ * - `callTimeout`: how long a call may take; by default forever. Then it is cancelled abortively. A `begin` that waits so long
+ *   for a connection or for room to send fails with 1722. Windows: `RPC_C_OPT_CALL_TIMEOUT`.
  * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
  *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
  * - `endpointMapper`: the string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by
@@ -111,7 +111,7 @@ interface Bound {
 // a call
 // ----------------------------------------------------------------------------
 
-const transportError = (status: 1722 | 1726, detail: string): RpcTransportError =>
+const transportError = (status: RpcTransportError["status"], detail: string): RpcTransportError =>
   new RpcTransportError({ status, detail })
 
 /** A call on a connection, from its request to its reply. */
@@ -128,10 +128,13 @@ class SentCall implements Binding.Remote {
   readonly earlier: SentCall | undefined
   /** When it has to be over, in milliseconds of the clock. */
   readonly deadline: number
-  /** Where its request ends in what was sent on the connection. */
+  /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
+  begin = 0
   end = 0
   cancelled = false
-  /** Its connection was lost when the server may have had the whole request. */
+  /** Its connection was lost when something of the request may have left. */
+  mayHaveBegun = false
+  /** Its connection was lost when the server may have had all that it takes to run it. */
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
@@ -195,8 +198,10 @@ class SentCall implements Binding.Remote {
   /** The connection was lost: what certainly did not run, and what may run twice, is sent once more. */
   lose(detail: string): void {
     const { channel, connection: { association, outbox }, earlier } = this
-    this.mayHaveRun = earlier?.mayHaveRun === true || !outbox.isStoppedUnsafe() || outbox.handedUnsafe() >= this.end
-    const error = transportError(this.mayHaveRun ? 1726 : 1722, detail)
+    const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
+    this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
+    this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
+    const error = transportError(this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail)
     this.stopSending()
     // What went through a pipe is not there any more.
     const again = earlier === undefined && !this.cancelled && channel.isOpen && this.call.pipes === undefined &&
@@ -357,6 +362,7 @@ class ClientConnection {
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
     this.used = true
+    sent.begin = this.outbox.sentUnsafe()
     this.flush()
     sent.end = this.outbox.sentUnsafe()
     return undefined
@@ -379,6 +385,7 @@ class ClientConnection {
       () => this.flush()
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
+    sent.begin = this.outbox.sentUnsafe()
     const problem = stub.send(write, outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
     sent.request = stub
@@ -1315,7 +1322,10 @@ class Channel implements Binding.Channel {
     }
     const { association, bound } = this
     const sent = call.pipes === undefined ? association.whenReady(bound, send) : association.whenAlone(bound, send)
-    return Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
+    const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
+    const { callTimeout } = association
+    if (callTimeout === undefined) return begun
+    return Effect.timeoutOrElse(begun, { duration: callTimeout, orElse: () => Effect.fail(notSentInTime()) })
   }
 
   /** Ends the calls of the binding. */
@@ -1324,6 +1334,8 @@ class Channel implements Binding.Channel {
     this.association.endCallsOf(this)
   }
 }
+
+const notSentInTime = (): RpcTransportError => transportError(1722, "the call timeout is over, and nothing was sent")
 
 const bindingClosed = (): RpcTransportError => transportError(1722, "the binding was closed with its scope")
 
@@ -1428,7 +1440,8 @@ export const make = (
  * that are in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
- * idempotent. Otherwise it ends with 1726.
+ * idempotent. Where that is not so, or is of no use, it ends with 1722 if nothing of its request was sent, with 1727 if only a part
+ * was that no server executes, and with 1726 otherwise.
  *
  * Windows: `RpcBindingFromStringBinding`; `RpcEpResolveBinding` where it has no endpoint.
  *

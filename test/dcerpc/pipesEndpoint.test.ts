@@ -3,7 +3,7 @@
  * get them wrong.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Logger, Queue, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Logger, Queue, type Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"

@@ -8,7 +8,7 @@ import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { Call, Interface } from "../../mod.ts"
+import { Call, Interface, Pipe } from "../../mod.ts"
 
 export class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 
@@ -20,7 +20,8 @@ export const IEcho = Interface.make("IEcho", {
   methods: {
     Echo: Interface.method({ ...echo, aborts: [Interface.abort(77, Refused)] }),
     Again: Interface.method({ ...echo, idempotent: true }),
-    Tell: Interface.method({ in: Schema.Uint8Array, maybe: true })
+    Tell: Interface.method({ in: Schema.Uint8Array, maybe: true }),
+    Feed: Interface.method({ in: Schema.Uint8Array, inPipe: { more: Pipe.bytes } })
   }
 })
 
@@ -183,3 +184,4 @@ export const failure = <A, E extends { readonly _tag: string }, R>(effect: Effec
 
 export const lost = ["RpcTransportError", 1726]
 export const unavailable = ["RpcTransportError", 1722]
+export const notExecuted = ["RpcTransportError", 1727]
