@@ -341,7 +341,7 @@ describe("pipes", () => {
       const numbers = Call.inPipe(pending, "numbers")
       for (const n of [1, 2, 3]) yield* Pipe.push(numbers, [n])
       yield* Pipe.end(numbers)
-      assert.strictEqual(yield* Call.finish(pending), 6)
+      assert.strictEqual(yield* Call.join(pending), 6)
     }))
 
   it.effect("a routine that cancels its own call when it has made room reads nothing after that", () =>
