@@ -727,6 +727,11 @@ const pipeEnd = (self: ServerCall.Any, name: string, isIn: boolean): unknown => 
  *
  * Throws a `TypeError` where the method has no such pipe.
  *
+ * **Gotchas**
+ *
+ * A client elsewhere that is slowed down by a full pipe is not heard: a routine that stops pulling learns of a cancel or a lost
+ * connection when it pulls again. `maximumAge` of the server ends one that never does.
+ *
  * **Example** (A routine that adds up what the client sends)
  *
  * ```ts

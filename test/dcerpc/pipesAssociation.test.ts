@@ -499,6 +499,22 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
+    "are kept where there is no other: one of them",
+    Effect.gen(function* () {
+      const { begin, main } = yield* setUp()
+      const [one, first] = yield* begin("Sum", { start: 5 })
+      const [two, second] = yield* begin("Sum", { start: 5 })
+      yield* finish(first, one)
+      yield* finish(second, two)
+      yield* main.close
+      const closing = yield* Effect.forEach([first, second], (peer) => Effect.forkChild(peer.isClosed))
+      yield* TestClock.adjust("1 minute")
+      yield* settle
+      assert.strictEqual(closing.filter((fiber) => fiber.pollUnsafe() === undefined).length, 1)
+    })
+  )
+
+  wire(
     "are their own: other calls go on while a slow reader stalls one, and while another is cancelled",
     Effect.gen(function* () {
       const { association, begin, main } = yield* setUp({}, ndr20, keepsOnOrphan)
