@@ -48,7 +48,8 @@ const titles: { readonly [N in Name]: string } = {
   json: "effect/rpc, JSON",
   binary: "effect/rpc, binary",
   ndr: "Callisto, NDR",
-  schemas: "Callisto, ordinary schemas"
+  schemas: "Callisto, ordinary schemas",
+  copy: "raw copy over node:net"
 }
 
 const worker = fileURLToPath(new URL("./network/worker.ts", import.meta.url))
@@ -86,7 +87,7 @@ interface Runner {
   readonly ask: (task: Task) => Effect.Effect<Answer>
 }
 
-const startBoth = (name: Name): Effect.Effect<Runner, never, Scope.Scope> =>
+export const startBoth = (name: Name): Effect.Effect<Runner, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { first: port } = yield* start("server", name)
     const { ask } = yield* start("client", name, String(port))
@@ -108,7 +109,7 @@ interface Outcome<A> extends Turn<A> {
 }
 
 /** Everyone has a turn in each round; every round starts with another one. */
-const takeTurns = <A>(turns: ReadonlyArray<Turn<A>>, rounds: number): Effect.Effect<ReadonlyArray<Outcome<A>>> =>
+export const takeTurns = <A>(turns: ReadonlyArray<Turn<A>>, rounds: number): Effect.Effect<ReadonlyArray<Outcome<A>>> =>
   Effect.gen(function* () {
     const outcomes = turns.map((turn) => ({ ...turn, values: [] as Array<A> }))
     for (let round = 0; round < rounds; round++) {

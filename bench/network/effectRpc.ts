@@ -6,7 +6,7 @@ import { Effect, Layer, Schema } from "effect"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
 import { setMaxListeners } from "node:events"
-import { type Contender, makeClient, routines } from "./service.ts"
+import { chunksOf, type Contender, makeClient, routines, sizeOf, timePipe } from "./service.ts"
 
 // Each write that waits for a full socket adds listeners to it.
 setMaxListeners(0)
@@ -16,10 +16,11 @@ const group = RpcGroup.make(
   Rpc.make("Echo", { payload: Schema.Uint8Array, success: Schema.Uint8Array }),
   Rpc.make("Wait"),
   Rpc.make("Started", { payload: Schema.Int }),
-  Rpc.make("Ended", { payload: Schema.Int })
+  Rpc.make("Ended", { payload: Schema.Int }),
+  Rpc.make("Load", { payload: Schema.Int, success: Schema.Uint8Array, stream: true })
 )
 
-const handlers = group.toLayer(routines)
+const handlers = group.toLayer({ ...routines, Load: chunksOf })
 
 const makeContender = (serialization: Layer.Layer<RpcSerialization.RpcSerialization>): Contender => ({
   serve: Effect.gen(function* () {
@@ -43,13 +44,17 @@ const makeContender = (serialization: Layer.Layer<RpcSerialization.RpcSerializat
         RpcClient.make(group, { disableTracing: true, flatten: true }),
         context
       )
-      return makeClient({
-        AddOne: (n) => client("AddOne", n),
-        Echo: (bytes) => client("Echo", bytes),
-        Wait: () => client("Wait", undefined),
-        Started: (count) => client("Started", count),
-        Ended: (count) => client("Ended", count)
-      })
+      return {
+        ...makeClient({
+          AddOne: (n) => client("AddOne", n),
+          Echo: (bytes) => client("Echo", bytes),
+          Wait: () => client("Wait", undefined),
+          Started: (count) => client("Started", count),
+          Ended: (count) => client("Ended", count)
+        }),
+        // Streams go from the server to the client alone.
+        pipes: { out: timePipe((bytes) => sizeOf(client("Load", bytes))) }
+      }
     })
 })
 

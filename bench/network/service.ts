@@ -1,5 +1,5 @@
 // The service that every server offers, and what is measured of a client that calls it.
-import { Deferred, Effect, Fiber, type Scope } from "effect"
+import { Deferred, Effect, Fiber, type Scope, Stream } from "effect"
 import process from "node:process"
 import { gc, spread } from "../measure.ts"
 
@@ -17,14 +17,19 @@ export interface Contender {
 /** What a client can be asked to do; what it gives was measured in its process. */
 export interface Client {
   /** Calls a second, with so many calls in flight for so long. */
-  readonly rate: (options: RateOptions) => Effect.Effect<number, unknown>
+  readonly rate?: (options: RateOptions) => Effect.Effect<number, unknown>
   /** Microseconds of one call at a time. */
-  readonly latency: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
+  readonly latency?: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
+  /** Bytes a second through a pipe in that direction. */
+  readonly pipes?: { readonly [D in Direction]?: (options: { readonly bytes: number }) => Effect.Effect<number, unknown> }
   /** Milliseconds until so many pending calls that are cancelled have ended on both sides. */
   readonly cancels?: { readonly [how: string]: (options: { readonly count: number }) => Effect.Effect<number, unknown> }
   /** Leaves so many calls pending. */
   readonly leavePending?: { readonly [how: string]: (held: Array<unknown>) => Effect.Effect<void, unknown> }
 }
+
+/** In to the server, or out of it. */
+export type Direction = "in" | "out"
 
 export interface RateOptions {
   readonly large: boolean
@@ -185,6 +190,30 @@ export const makeClient = (service: Service): Client => {
     }
   }
 }
+
+// ----------------------------------------------------------------------------
+// pipes
+// ----------------------------------------------------------------------------
+
+/** What goes through a pipe at a time. */
+export const chunk: Uint8Array = new Uint8Array(65536).fill(7)
+
+/** So many bytes, chunk by chunk. */
+export const chunksOf = (bytes: number): Stream.Stream<Uint8Array> =>
+  Stream.map(Stream.range(1, bytes / chunk.length, 1), () => chunk)
+
+export const sizeOf = <E>(stream: Stream.Stream<Uint8Array, E>): Effect.Effect<number, E> =>
+  Stream.runFold(stream, () => 0, (size, { length }) => size + length)
+
+/** Bytes a second that `transfer` moves. It gives how many have arrived. */
+export const timePipe = (transfer: (bytes: number) => Effect.Effect<number, unknown>) =>
+({ bytes }: { readonly bytes: number }): Effect.Effect<number, unknown> =>
+  Effect.gen(function* () {
+    const start = performance.now()
+    const arrived = yield* transfer(bytes)
+    if (arrived !== bytes) return yield* Effect.die(new Error(`${arrived} of ${bytes} bytes have arrived`))
+    return bytes * 1000 / (performance.now() - start)
+  })
 
 // ----------------------------------------------------------------------------
 // memory

@@ -8,11 +8,12 @@ import process from "node:process"
 import { createInterface } from "node:readline"
 import * as Callisto from "./callisto.ts"
 import * as EffectRpc from "./effectRpc.ts"
-import { raw } from "./raw.ts"
-import { bytesPending, type Client, type Contender, type Latency, type RateOptions } from "./service.ts"
+import { copy, raw } from "./raw.ts"
+import { bytesPending, type Client, type Contender, type Direction, type Latency, type RateOptions } from "./service.ts"
 
 const contenders = {
   raw,
+  copy,
   json: EffectRpc.json,
   binary: EffectRpc.binary,
   ndr: Callisto.ndr,
@@ -25,6 +26,7 @@ export type Name = keyof typeof contenders
 export type Task =
   | { readonly task: "rate"; readonly options: RateOptions }
   | { readonly task: "latency"; readonly options: { readonly millis: number } }
+  | { readonly task: "pipe"; readonly direction: Direction; readonly options: { readonly bytes: number } }
   | { readonly task: "cancels"; readonly how: string; readonly options: { readonly count: number } }
   | { readonly task: "memory"; readonly how: string; readonly options: { readonly count: number } }
 
@@ -50,9 +52,11 @@ const perform = (
 ): Effect.Effect<Answer, unknown> => {
   switch (task.task) {
     case "rate":
-      return client.rate(task.options)
+      return client.rate!(task.options)
     case "latency":
-      return client.latency(task.options)
+      return client.latency!(task.options)
+    case "pipe":
+      return client.pipes![task.direction]!(task.options)
     case "cancels":
       return client.cancels![task.how]!(task.options)
     case "memory":

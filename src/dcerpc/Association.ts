@@ -364,9 +364,9 @@ class ClientConnection {
       this.writer,
       this.maxFragment,
       () => Pdu.beginRequest(this.writer, fields),
-      () => this.flush()
+      (following) => this.flush(following)
     )
-    const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
+    const write = ({ writer }: OutgoingStub) => codec.writeArguments(writer, input, call.span)
     const problem = stub.send(write, outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
     sent.end = this.outbox.sentUnsafe()
@@ -424,8 +424,9 @@ class ClientConnection {
     }
   }
 
-  private flush(): void {
+  private flush(following?: Uint8Array): void {
     this.outbox.sendUnsafe(this.writer.take())
+    if (following !== undefined) this.outbox.sendUnsafe(following)
   }
 
   /** A call is off the connection: the next may use it, or nobody. */

@@ -174,14 +174,15 @@ const makeNdrPipe = (element: Element): PipeCodec | undefined => {
   const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element)
   if (elements === undefined && !isBytes(element)) return undefined
   return {
-    write: (writer, chunk) => {
+    write: (stub, chunk) => {
+      const { writer } = stub
       writeCount(writer, chunk.length)
       const problem = elements === undefined
-        ? writeBytes(writer, chunk as Uint8Array)
+        ? stub.writeBytes(chunk as Uint8Array)
         : writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
       // What follows is a count, so that its padding can leave with the chunk.
       writer.align(4)
-      return problem
+      return problem as Problem | undefined
     },
     end: (writer) => writeCount(writer, 0),
     read: (input) => {
@@ -204,12 +205,6 @@ const writeCount = (writer: Writer, count: number): void => {
   writer.ensure(4)
   writer.view.setUint32(writer.position, count, writer.littleEndian)
   writer.position += 4
-}
-
-const writeBytes = (writer: Writer, bytes: Uint8Array): undefined => {
-  writer.ensure(bytes.length)
-  writer.bytes.set(bytes, writer.position)
-  writer.position += bytes.length
 }
 
 const readCount = (input: Input, at: number, littleEndian: boolean): "count" | "more" | "end" => {
@@ -373,9 +368,10 @@ const largestChunk = 0x400000
 const makeBinaryPipe = (element: Element): PipeCodec => {
   if (isBytes(element)) {
     return {
-      write: (writer, chunk) => {
-        fillLength(writer, leaveLength(writer), chunk.length)
-        return writeBytes(writer, chunk as Uint8Array)
+      write: (stub, chunk) => {
+        fillLength(stub.writer, leaveLength(stub.writer), chunk.length)
+        stub.writeBytes(chunk as Uint8Array)
+        return undefined
       },
       end: (writer) => fillLength(writer, leaveLength(writer), 0),
       read: (input) => input.remaining === 0 ? readCount(input, input.position, true) : readBytes(input)
@@ -398,7 +394,7 @@ const makeBinaryPipe = (element: Element): PipeCodec => {
     return write(writer, chunk.slice(0, half)) ?? write(writer, chunk.slice(half))
   }
   return {
-    write,
+    write: ({ writer }, chunk) => write(writer, chunk),
     end: (writer) => fillLength(writer, leaveLength(writer), 0),
     read: (input) => {
       const { bytes, position, remaining } = input
