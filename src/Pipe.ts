@@ -146,9 +146,9 @@ export class Buffer {
   /** No more is pushed. */
   ended = false
   /** Told when there is something to take, or the end. */
-  private readonly readers = new Set<() => void>()
+  private readonly readers = new Waiting()
   /** Told when there is room. */
-  private readonly writers = new Set<() => void>()
+  private readonly writers = new Waiting()
 
   constructor(isBytes: boolean) {
     this.isBytes = isBytes
@@ -176,7 +176,7 @@ export class Buffer {
 
   /** At most so many elements of the chunk that was pushed first. */
   take(maximum: number): AnyChunk {
-    const [chunk] = this.chunks as [AnyChunk]
+    const chunk = this.chunks[0]!
     if (chunk.length <= maximum) {
       this.chunks.shift()
       this.taken(chunk.length)
@@ -200,26 +200,46 @@ export class Buffer {
   }
 
   onReadable(reader: () => void): () => void {
-    this.readers.add(reader)
-    return () => this.readers.delete(reader)
+    return this.readers.add(reader)
   }
 
   onRoom(writer: () => void): () => void {
-    this.writers.add(writer)
-    return () => this.writers.delete(writer)
+    return this.writers.add(writer)
   }
 
   tellReaders(): void {
-    if (this.readers.size > 0) tell(this.readers)
+    this.readers.tellSoon()
   }
 
   tellWriters(): void {
-    if (this.writers.size > 0) tell(this.writers)
+    this.writers.tellSoon()
   }
 
   private taken(size: number): void {
     this.size -= size
     if (this.hasRoom) this.tellWriters()
+  }
+}
+
+declare const queueMicrotask: (task: () => void) => void
+
+/** Those who wait for the other end. They are told once for all that it does in one go. */
+class Waiting {
+  private readonly those = new Set<() => void>()
+  private isScheduled = false
+
+  add(one: () => void): () => void {
+    this.those.add(one)
+    return () => this.those.delete(one)
+  }
+
+  tellSoon(): void {
+    if (this.isScheduled || this.those.size === 0) return
+    this.isScheduled = true
+    queueMicrotask(() => {
+      this.isScheduled = false
+      tell(this.those)
+    })
   }
 }
 
@@ -503,26 +523,27 @@ const pullWith = <A>(
   atEnd: (buffer: Buffer) => A
 ): Effect.Effect<A, unknown> => {
   const { buffer, ends } = end
-  const attempt = (): Effect.Effect<A, unknown> | undefined => {
+  // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
+  const pull: Effect.Effect<A, unknown> = Effect.withFiber((fiber) => {
+    ends.drive(fiber)
     const refused = end.refusal()
     if (refused !== undefined) return Effect.fail(refused)
     if (!buffer.isEmpty) return Effect.succeed(take(buffer))
-    if (!buffer.ended) return undefined
+    if (!buffer.ended) return Effect.andThen(readable(end), pull)
     end.move("end")
     return Effect.succeed(atEnd(buffer))
-  }
-  const wait: Effect.Effect<void> = Effect.callback((resume) => {
+  })
+  return pull
+}
+
+/** Waits until something is held, or until nothing will be. */
+const readable = (end: End): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const { buffer } = end
     if (!buffer.isEmpty || buffer.ended || end.refusal() !== undefined) return resume(Effect.void)
     const forget = buffer.onReadable(() => resume(Effect.void))
     return Effect.sync(forget)
   })
-  // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
-  const pull: Effect.Effect<A, unknown> = Effect.withFiber((fiber) => {
-    ends.drive(fiber)
-    return attempt() ?? Effect.andThen(wait, pull)
-  })
-  return pull
-}
 
 /**
  * The pipe as a stream: of `Uint8Array`s for a pipe of bytes, else of single elements.
