@@ -28,6 +28,7 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
+import { Handles } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import { Ends, isBytes } from "./Pipe.ts"
@@ -270,6 +271,7 @@ class Undispatched implements Remote {
 class LocalChannel implements Channel, Origin {
   readonly caller = localCaller
   readonly peer = "local"
+  readonly handles = new Handles()
   readonly server: Server.ServerImpl
   readonly callObjects: boolean
   readonly dispatches: { readonly [name: string]: Dispatch | undefined }
@@ -337,12 +339,13 @@ class LocalChannel implements Channel, Origin {
     const lost = Exit.fail(
       new RpcTransportError({ status: 1726, detail: "the binding was closed while the call was in progress" })
     )
-    for (const call of this.server.snapshot()) {
+    for (const call of this.server.newestFirst()) {
       if (call.origin !== this) continue
       const client = call.client
       call.gone("Disconnected")
       client?.reply(lost)
     }
+    this.handles.end()
   }
 
   private dispatch(dispatch: Dispatch, client: Client, call: Outgoing, input: unknown): void {
@@ -485,7 +488,8 @@ export interface LocalOptions extends Options {
  *
  * Arguments and results pass by reference: after `begin`, and after `complete`, they belong to the other side. The
  * manager runs in the server's scope, so a client that goes away never ends the server. When the binding's scope
- * closes, its pending calls end with 1726 and the server is told that the client disconnected.
+ * closes, its pending calls end with 1726, the server is told that the client disconnected, and the context handles that
+ * it has opened are run down.
  *
  * Fails with `NoInterface` when the server has no manager for the object that implements the interface: the same UUID,
  * the same major version and at least the same minor version. Dies with a `TypeError` for an `object` that is not a

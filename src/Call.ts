@@ -28,6 +28,7 @@ import type * as Types from "effect/Types"
 import type { Binding, Outgoing, Remote } from "./Binding.ts"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "./CallState.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
+import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
@@ -39,8 +40,10 @@ import {
   CallPending,
   CancelDisabled,
   cancelled,
+  type ContextMismatch,
   InvalidAsyncHandle,
   NoInterface,
+  type NullContext,
   PipeDisciplineError,
   type PipeError,
   type RpcFault,
@@ -109,7 +112,7 @@ export declare namespace Pending {
 
 /**
  * What a call can fail with, once it was begun: an abort that the method declares, any other exception code, the
- * cancel, or the loss of the connection.
+ * cancel, or the loss of the connection; and where the method takes a context handle, one that the server does not know.
  *
  * @category models
  * @since 0.1.0
@@ -120,6 +123,18 @@ export type Failure<M extends Method.Any> =
   | CallCancelled
   | RpcTransportError
   | Method.IfPipes<M, PipeError>
+  | (Method.TakesHandle<M> extends true ? ContextMismatch : never)
+
+/**
+ * What refuses the arguments of a call, so that nothing is sent: schemas and transfer syntaxes, and for a method that takes a
+ * context handle one that is null or destroyed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Refused<M extends Method.Any> =
+  | BadStubData
+  | (Method.TakesHandle<M> extends true ? NullContext : never)
 
 /**
  * What a call object is doing. `kind` says how a completed call ended: `replied`, `aborted`, `cancelled` or `lost`.
@@ -147,8 +162,33 @@ export interface Completion<out T, out P> {
 
 type MethodName<I extends Interface.Any> = Interface.MethodName<I>
 
-/** A method without pipes. */
-type Unpiped<M extends Method.Any> = [Method.IfPipes<M, unknown>] extends [never] ? unknown : never
+/** `K`, where it is one of these names. Another one is refused with them, and not with `never`. */
+type OneOf<K, Names> = K extends Names ? K : Names
+
+/** The methods without pipes. Of `any` method it is not known. */
+type UnpipedName<I extends Interface.Any> = {
+  [K in MethodName<I>]: IsUnpiped<I["methods"][K]> extends true ? K : never
+}[MethodName<I>]
+
+type IsUnpiped<M extends Method.Any> = string extends keyof M["inPipe"] ? true
+  : [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? true
+  : false
+
+/** The methods whose only pipe is an out pipe. */
+type StreamName<I extends Interface.Any> = {
+  [K in MethodName<I>]: IsOnePipe<I["methods"][K]["outPipe"], I["methods"][K]["inPipe"]> extends true ? K : never
+}[MethodName<I>]
+
+/** The methods whose only pipe is an in pipe. */
+type SinkName<I extends Interface.Any> = {
+  [K in MethodName<I>]: IsOnePipe<I["methods"][K]["inPipe"], I["methods"][K]["outPipe"]> extends true ? K : never
+}[MethodName<I>]
+
+/** Whether there is one pipe in one direction, and none in the other. */
+type IsOnePipe<Pipes, Others> = string extends keyof Pipes ? true
+  : [keyof Pipes] extends [never] ? false
+  : [keyof Others] extends [never] ? unknown extends Single<keyof Pipes> ? true : false
+  : false
 
 /** A union of keys would give evidence of no method in particular. */
 type Single<K> = [K] extends [Types.UnionToIntersection<K>] ? unknown : never
@@ -273,11 +313,16 @@ const issue = (
   pending: PendingImpl,
   input: unknown,
   fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<void, BadStubData | RpcTransportError | InvalidAsyncHandle> | undefined => {
+): Effect.Effect<void, BadStubData | NullContext | RpcTransportError | InvalidAsyncHandle> | undefined => {
   const { call, operation } = pending
   const { channel, metrics } = call.binding
+  if (operation.handlesIn !== undefined) {
+    const refused = refuseHandles(operation, operation.handlesIn, input)
+    if (refused !== undefined) return Effect.fail(refused)
+  }
   move(call, "begin")
   call.current = pending
+  pending.pipes?.drive(fiber)
   if (metrics !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = Observability.watchClient(fiber, operation, metrics)
   }
@@ -301,6 +346,24 @@ const issue = (
     }
     return Effect.void
   })
+}
+
+const refuseHandles = (
+  { interface: { name: interfaceName }, name: method }: Operation,
+  parameters: ReadonlyArray<Parameter>,
+  input: unknown
+): NullContext | BadStubData | undefined => {
+  for (const { name, nullable } of parameters) {
+    const value = valueOf(input, name)
+    if (value === null ? !nullable : value instanceof Handle && value.destroyed) {
+      return new Status.NullContext({ parameter: name })
+    }
+    if (value !== null && !(value instanceof Handle)) {
+      const detail = `The arguments of ${interfaceName}.${method} were refused: ${name} is not a context handle`
+      return new Status.BadStubData({ detail })
+    }
+  }
+  return undefined
 }
 
 const issued = (pending: PendingImpl): void => {
@@ -430,7 +493,8 @@ export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effec
  *
  * Fails, and leaves the object as it was, with `CallPending` when the object carries a call already, with
  * `InvalidAsyncHandle` when it is released, with `BadStubData` when the input is refused or the interface has no such
- * method, and with `RpcTransportError` when the server can't be reached.
+ * method, with `NullContext` when a context handle is null or destroyed, and with `RpcTransportError` when the server
+ * can't be reached.
  *
  * Windows: calling the asynchronous stub; the `Begin_` method of an asynchronous interface.
  *
@@ -470,12 +534,18 @@ export const begin: {
     ...input: Args
   ): <I extends Interface.Any & { readonly methods: { readonly [P in K]: Method.Any } }>(
     self: Call<I> & (Args extends Method.Args<I["methods"][K]> ? unknown : never)
-  ) => Effect.Effect<Pending<I, K>, CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError>
+  ) => Effect.Effect<
+    Pending<I, K>,
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
+  >
   <I extends Interface.Any, const K extends MethodName<I>>(
     self: Call<I>,
     method: K & Single<K>,
     ...input: Method.Args<I["methods"][K]>
-  ): Effect.Effect<Pending<I, K>, CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError>
+  ): Effect.Effect<
+    Pending<I, K>,
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
+  >
 } = ((first: unknown, second?: unknown, third?: unknown) =>
   // By hand, because `dual` would gather the arguments of each call.
   isCall(first)
@@ -495,7 +565,7 @@ const beginCall = (self: Call.Any, method: string, input: unknown): Effect.Effec
     return issuing === undefined ? Effect.succeed(pending) : Effect.as(issuing, pending)
   })
 
-type BeginError = CallPending | InvalidAsyncHandle | BadStubData | RpcTransportError
+type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcTransportError
 
 const noSuchMethod = (iface: Interface.Any, method: string): Effect.Effect<never, BadStubData> =>
   Effect.fail(new Status.BadStubData({ detail: `${iface.name} has no method ${JSON.stringify(method)}.` }))
@@ -560,8 +630,9 @@ export const pending = <I extends Interface.Any>(
  * **Details**
  *
  * Fails with `WaitTimeout` when the `timeout` has passed, and the call goes on; a timeout of 0 tests the call, and
- * without one there is no limit. Fails with `CallComplete` when the call was finished already, and with
- * `InvalidAsyncHandle` when the call object is released, also while waiting.
+ * without one there is no limit. Fails with `CallComplete` when the call was finished already; with `InvalidAsyncHandle`
+ * when the call object is released, also while waiting; and with `PipeDisciplineError` when a pipe is not through and nobody
+ * else can drive it, see {@link inPipe}.
  *
  * Windows: `ISynchronize::Wait`, `WaitForSingleObject` on the event of an `RPC_ASYNC_STATE`.
  *
@@ -673,7 +744,8 @@ export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
  * **Details**
  *
  * Fails with the call's {@link Failure}; with `CallComplete` when the call was finished already, by whoever was first;
- * with `InvalidAsyncHandle` when the call object is released, also while waiting.
+ * with `InvalidAsyncHandle` when the call object is released, also while waiting; with `PipeDisciplineError` when a pipe is not
+ * through and nobody else can drive it, see {@link inPipe}.
  *
  * **Example** (A join that was interrupted consumes nothing)
  *
@@ -1168,9 +1240,9 @@ const whenComplete = (
 export const invoke: {
   <I extends Interface.Any, const K extends MethodName<I>>(
     binding: Binding<I>,
-    method: K & Single<K> & Unpiped<I["methods"][K]>,
+    method: OneOf<K & Single<K>, UnpipedName<I>>,
     ...args: [...input: Method.Args<I["methods"][K]>, options?: { readonly cancelTimeout?: Duration.Input }]
-  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | BadStubData>
+  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
 } = (
   binding: Binding.Any,
   method: string,
@@ -1239,7 +1311,11 @@ export type PipeFailure<M extends Method.Any> = Failure<M> | InvalidAsyncHandle
 const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
   const { operation, pipes } = pendingImpl(self)
   const end = operation.pipes === undefined ? undefined : pipes?.get(operation.pipes, name, isIn)
-  if (end !== undefined) return end
+  if (end !== undefined) {
+    const fiber = Fiber.getCurrent()
+    if (fiber !== undefined) pipes!.drive(fiber)
+    return end
+  }
   const direction = isIn ? "in" : "out"
   throw new TypeError(`${operation.interface.name}.${operation.name} has no ${direction} pipe ${JSON.stringify(name)}.`)
 }
@@ -1249,9 +1325,10 @@ const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
  *
  * **Details**
  *
- * While pipes are not through, `finish` fails with `PipeDisciplineError`, and so do `wait` and `join` when nobody drives them:
- * no other fiber that still runs has pushed or pulled. Fork who drives them before you wait. Throws a `TypeError` where the method
- * has no such pipe.
+ * While pipes are not through, `finish` fails with `PipeDisciplineError`. `wait` and `join` wait as long as somebody else can drive
+ * them: the fiber that began the call, one that has asked for an end of its pipes, or one that has pushed or pulled, while it runs.
+ * When there is none left they fail with `PipeDisciplineError` instead of waiting forever. So let a fiber that is forked to drive a
+ * pipe ask for it first. Throws a `TypeError` where the method has no such pipe.
  *
  * **Example** (Pushed by hand)
  *
@@ -1347,29 +1424,49 @@ export const outPipe = <
 ): Pipe.Reader<Method.OutPipe<I["methods"][K]>[Name], PipeFailure<I["methods"][K]>> =>
   pipeEnd(self, name as string, false) as never
 
-/** The name of the one pipe of a method, in one direction; nothing where it has more or none. */
-type OnePipe<P, Other> = [keyof Other] extends [never] ? keyof P & string & Single<keyof P> : never
-
-/** Begins a call that is cancelled when the scope closes before it has ended. */
+/** Begins a call whose only pipe is in one direction. It is cancelled when the scope closes before it has ended. */
 const beginScoped = (
   binding: Binding.Any,
   method: string,
-  input: unknown
+  input: unknown,
+  isIn: boolean
 ): Effect.Effect<PendingImpl, BeginError, Scope.Scope> =>
-  Effect.acquireRelease(
-    beginCall(new CallImpl(binding as Binding<Interface.Any>, undefined), method, input),
-    (pending) => abandon(pending, undefined),
-    { interruptible: true }
+  Effect.suspend(() => {
+    const { interface: iface } = binding as Binding<Interface.Any>
+    const operation = iface.operations[method]
+    if (operation?.interface !== iface) return noSuchMethod(iface, method)
+    const { pipes = [] } = operation
+    if (pipes.length !== 1 || pipes[0]!.isIn !== isIn) return needsOnePipe(operation, isIn)
+    return Effect.acquireRelease(
+      beginCall(new CallImpl(binding as Binding<Interface.Any>, undefined), method, input),
+      (pending) => abandon(pending, undefined),
+      { interruptible: true }
+    )
+  })
+
+const needsOnePipe = ({ interface: { name }, name: method, pipes }: Operation, isIn: boolean) =>
+  Effect.fail(
+    new Status.BadStubData({
+      detail: `${name}.${method} does not have one ${isIn ? "in" : "out"} pipe and no other: use ${
+        pipes === undefined ? "Call.invoke" : "a call object"
+      }.`
+    })
   )
 
+const onlyEnd = (pending: PendingImpl): unknown => pending.pipes!.list[0]
+
 /**
- * Calls a method whose result is one out pipe, and gives it as a stream. When the stream is stopped before its end the call is
- * cancelled. The stream ends when the call does; out parameters are not among its elements.
+ * Calls a method that has one out pipe, and gives that as a stream. When the stream is stopped before its end the call is cancelled.
  *
  * **Details**
  *
- * Fails with the call's {@link Failure}, or with what {@link begin} fails with. For a method with more pipes use a call object and
- * {@link outPipe}.
+ * The stream ends when the call has ended. It has no place for out parameters, which are dropped: for them, and for a method with more
+ * pipes, use a call object and {@link outPipe}.
+ *
+ * Fails with the call's {@link Failure}, or with what {@link begin} fails with; with `BadStubData` also where the method does not have one
+ * out pipe and no other.
+ *
+ * Windows: a synchronous call with an out pipe.
  *
  * **Example** (The first numbers of many)
  *
@@ -1402,20 +1499,17 @@ const beginScoped = (
 export const stream: {
   <I extends Interface.Any, const K extends MethodName<I>>(
     binding: Binding<I>,
-    method: K & Single<K>,
+    method: OneOf<K & Single<K>, StreamName<I>>,
     ...input: Method.Args<I["methods"][K]>
   ): Stream.Stream<
-    Pipe.Item<
-      Method.OutPipe<I["methods"][K]>[OnePipe<Method.OutPipe<I["methods"][K]>, Method.InPipe<I["methods"][K]>>]
-    >,
+    Pipe.Item<Method.OutPipe<I["methods"][K]>[keyof Method.OutPipe<I["methods"][K]>]>,
     Failure<I["methods"][K]> | BadStubData
   >
 } = ((binding: Binding.Any, method: string, input?: unknown) =>
   Stream.unwrap(
-    Effect.map(beginScoped(binding, method, input), (pending) => {
-      const [pipe] = onePipe(pending.operation, false)
+    Effect.map(beginScoped(binding, method, input, false), (pending) => {
       const joined = Stream.drain(Stream.fromEffect(join(pending as Pending.Any)))
-      return Stream.concat(Pipe.toStream(pipeEnd(pending, pipe, false) as Pipe.Reader<unknown, never>), joined)
+      return Stream.concat(Pipe.toStream(onlyEnd(pending) as Pipe.Reader<unknown, never>), joined)
     })
   )) as never
 
@@ -1425,8 +1519,10 @@ export const stream: {
  *
  * **Details**
  *
- * Fails with the call's {@link Failure}, or with what {@link begin} fails with. For a method with more pipes use a call object and
- * {@link inPipe}.
+ * Fails with the call's {@link Failure}, or with what {@link begin} fails with; with `BadStubData` also where the method does not have one
+ * in pipe and no other. For a method with more pipes use a call object and {@link inPipe}.
+ *
+ * Windows: a synchronous call with an in pipe.
  *
  * **Example** (A sum of many numbers)
  *
@@ -1458,27 +1554,18 @@ export const stream: {
 export const sink: {
   <I extends Interface.Any, const K extends MethodName<I>>(
     binding: Binding<I>,
-    method: K & Single<K>,
+    method: OneOf<K & Single<K>, SinkName<I>>,
     ...input: Method.Args<I["methods"][K]>
   ): Sink.Sink<
     Method.Out<I["methods"][K]>,
-    Pipe.Item<
-      Method.InPipe<I["methods"][K]>[OnePipe<Method.InPipe<I["methods"][K]>, Method.OutPipe<I["methods"][K]>>]
-    >,
+    Pipe.Item<Method.InPipe<I["methods"][K]>[keyof Method.InPipe<I["methods"][K]>]>,
     never,
     Failure<I["methods"][K]> | BadStubData
   >
 } = ((binding: Binding.Any, method: string, input?: unknown) =>
   Sink.unwrap(
-    Effect.map(beginScoped(binding, method, input), (pending) => {
-      const [pipe] = onePipe(pending.operation, true)
-      const pushed = Pipe.toSink(pipeEnd(pending, pipe, true) as Pipe.Writer<never, never>)
+    Effect.map(beginScoped(binding, method, input, true), (pending) => {
+      const pushed = Pipe.toSink(onlyEnd(pending) as Pipe.Writer<never, never>)
       return Sink.mapEffect(pushed, () => join(pending as Pending.Any))
     })
   )) as never
-
-const onePipe = ({ interface: iface, name, pipes = [] }: Operation, isIn: boolean): readonly [string] => {
-  const [pipe, ...others] = pipes
-  if (pipe?.isIn === isIn && others.length === 0) return [pipe.name]
-  throw new TypeError(`${iface.name}.${name} does not have one ${isIn ? "in" : "out"} pipe and no other.`)
-}

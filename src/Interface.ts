@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import * as ContextHandle from "./internal/contextHandle.ts"
 import type { Chunk, Elements, Pipes } from "./Pipe.ts"
 import { codes, toHex } from "./Status.ts"
 
@@ -161,6 +162,13 @@ export type ToSchema<P extends Fields | Parameters> = P extends infer S extends 
 type Given<P extends Elements> = P extends infer E extends Elements ? E : never
 
 // Of `any` method it is not known whether it has parameters.
+type HasHandle<A> = [Extract<{ [K in keyof A]: 0 extends 1 & A[K] ? never : A[K] }[keyof A], HandleLike>] extends
+  [never] ? false : true
+
+interface HandleLike {
+  readonly "~callisto/ContextHandle": unknown
+}
+
 type ArgumentList<A> = 0 extends 1 & A ? [value?: A] : [A] extends [void] ? [] : [value: A]
 
 /**
@@ -220,6 +228,8 @@ export declare namespace Method {
   export type IfPipes<M extends Any, A> = M extends Any
     ? [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? never : A
     : never
+  /** Whether a context handle is among the in parameters. */
+  export type TakesHandle<M extends Any> = 0 extends 1 & In<M> ? false : HasHandle<In<M>>
   /** The argument list with which the in parameters are passed: empty for a method without parameters. */
   export type Args<M extends Any> = ArgumentList<In<M>>
   /** The argument list with which the out parameters are passed: empty for a method without results. */
@@ -259,6 +269,13 @@ export declare namespace Method {
  * @since 0.1.0
  */
 export const method: {
+  // The general form last: of what no form takes it tells best what is wrong.
+  <const In extends Fields | Parameters = Schema.Void>(options: {
+    readonly in?: In
+    readonly opnum?: number
+    readonly idempotent?: boolean
+    readonly maybe: true
+  }): Method<ToSchema<In>, Schema.Void, never>
   <
     const In extends Fields | Parameters = Schema.Void,
     const Out extends Fields | Parameters = Schema.Void,
@@ -275,12 +292,6 @@ export const method: {
     readonly inPipe?: InPipe
     readonly outPipe?: OutPipe
   }): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>, Given<InPipe>, Given<OutPipe>>
-  <const In extends Fields | Parameters = Schema.Void>(options: {
-    readonly in?: In
-    readonly opnum?: number
-    readonly idempotent?: boolean
-    readonly maybe: true
-  }): Method<ToSchema<In>, Schema.Void, never>
 } = (options: {
   readonly in?: Fields | Parameters
   readonly out?: Fields | Parameters
@@ -331,6 +342,10 @@ export interface Operation {
   readonly takesInput: boolean
   /** The pipes in their order; `undefined` where the method has none. */
   readonly pipes: Pipes | undefined
+  /** @internal The context handles among the in parameters. */
+  readonly handlesIn: ReadonlyArray<ContextHandle.Parameter> | undefined
+  /** @internal The context handles among the out parameters. */
+  readonly handlesOut: ReadonlyArray<ContextHandle.Parameter> | undefined
 }
 
 /**
@@ -407,7 +422,7 @@ export const canonicalUuid = (uuid: string): string | undefined => {
  *
  * Throws a `TypeError`, which says what is wrong and where, for a malformed or nil UUID, a version or opnum out of
  * range, two methods with one opnum, a name that is no identifier, two aborts of one method with the same code or class
- * name, and a `maybe` method with out parameters, aborts or pipes.
+ * name, a `maybe` method with out parameters, aborts or pipes, and a context handle that is not a parameter itself.
  *
  * **Example** (An interface with one method)
  *
@@ -476,7 +491,15 @@ export const make = <const Name extends string, const Methods extends Interface.
     if (problem !== undefined) refuse(`method ${key}: ${problem}`)
     byOpnum.set(opnum, key)
     const takesInput = !["Void", "Undefined"].includes(method.in.ast._tag)
-    operations[key] = { interface: self, name: key, opnum, method, takesInput, pipes: pipesOf(method) }
+    const handlesIn = ContextHandle.parametersOf(method.in.ast)
+    const handlesOut = ContextHandle.parametersOf(method.out.ast)
+    if (typeof handlesIn === "string") return refuse(`method ${key}, in: ${handlesIn}`)
+    if (typeof handlesOut === "string") return refuse(`method ${key}, out: ${handlesOut}`)
+    if (handlesIn !== undefined && method.aborts.some(({ code }) => code === mismatch)) {
+      refuse(`method ${key}: an abort has code ${mismatch}, which means that a context handle is not known`)
+    }
+    const pipes = pipesOf(method)
+    operations[key] = { interface: self, name: key, opnum, method, takesInput, pipes, handlesIn, handlesOut }
     next = opnum + 1
   }
   return self
@@ -494,6 +517,7 @@ export const pipesOf = ({ inPipe, outPipe }: Method.Any): Pipes | undefined => {
   ]
   return pipes.length === 0 ? undefined : pipes
 }
+const mismatch = codes.ContextMismatch.rpcStatus!.number
 
 const refuseMethod = (method: Method.Any): string | undefined => {
   if (method.maybe && method.out.ast._tag !== "Void") return "a maybe method gets no reply, so it has no out parameters"
@@ -508,6 +532,7 @@ const refuseMethod = (method: Method.Any): string | undefined => {
     if (other !== undefined) return `aborts ${other} and ${error.name} both have code ${code} (${toHex(code)})`
     if (tags.has(error.name)) return `abort ${error.name} is declared twice`
     byCode.set(code, error.name)
+    if (ContextHandle.contains(error.ast)) return `abort ${error.name} has a context handle, which is a parameter alone`
     tags.add(error.name)
   }
   return undefined

@@ -41,6 +41,7 @@ interface Failure {
   readonly _tag: string
   readonly code?: number
   readonly status?: number
+  readonly codes?: { readonly rpcStatus?: { readonly number: number } }
 }
 
 const failureOf = (outcome: Exit.Failure<unknown, unknown>): Failure | undefined => {
@@ -55,7 +56,7 @@ const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): num
   if (outcome._tag === "Success") return 0
   const failure = failureOf(outcome)
   const abort = operation.method.aborts.find((abort) => failure instanceof abort.error)
-  return abort?.code ?? failure?.code ?? failure?.status ?? 1818
+  return abort?.code ?? failure?.code ?? failure?.status ?? failure?.codes?.rpcStatus?.number ?? 1818
 }
 
 // ----------------------------------------------------------------------------

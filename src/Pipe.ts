@@ -16,7 +16,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import type * as Pull from "effect/Pull"
+import * as Pull from "effect/Pull"
 import type * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -332,6 +332,12 @@ export class Ends {
     if (this.current === undefined) return
     this.failure = failure
     for (const end of this.list) end.move("fail")
+    tell(this.watchers)
+  }
+
+  onFailure(watcher: () => void): () => void {
+    this.watchers.add(watcher)
+    return () => this.watchers.delete(watcher)
   }
 
   moved(): void {
@@ -340,27 +346,32 @@ export class Ends {
     if (before !== undefined && this.current === undefined) this.onThrough?.()
   }
 
-  /** Notes who uses the pipes. */
+  /** Notes who uses the pipes, or may yet do so. */
   drive(fiber: Fiber.Fiber<unknown, unknown>): void {
     if (this.drivers.has(fiber)) return
+    for (const driver of this.drivers) if (hasEnded(driver)) this.drivers.delete(driver)
     this.drivers.add(fiber)
-    fiber.addObserver(() => {
-      this.drivers.delete(fiber)
-      tell(this.watchers)
-    })
   }
 
-  /** Tells when the pipes are not through, and nobody but the one who waits has begun to use them and can go on. */
+  /** Tells when the pipes are not through, and none of the drivers but the one who waits can go on. */
   whenUndriven(waiting: Fiber.Fiber<unknown, unknown>, then: (error: PipeDisciplineError) => void): () => void {
+    let forget = () => {}
     const check = () => {
       if (this.current === undefined) return
-      for (const driver of this.drivers) if (driver !== waiting) return void this.watchers.add(check)
+      for (const driver of this.drivers) {
+        if (driver === waiting || hasEnded(driver)) continue
+        // Only while somebody waits: a fiber that drives many calls, one after another, would keep all of them.
+        forget = driver.addObserver(check)
+        return
+      }
       then(new PipeDisciplineError({ pipe: this.current.name }))
     }
     check()
-    return () => this.watchers.delete(check)
+    return () => forget()
   }
 }
+
+const hasEnded = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined
 
 /**
  * The pipes of a method in their order.
@@ -390,7 +401,35 @@ const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknow
  * Fails with `PipeClosed` when the pipe was ended, with `WrongPipeOrder` when it is another pipe's turn, and with the failure of the
  * call when that ends first.
  *
- * Windows: `RpcAsyncPush`, the `push` routine of a pipe.
+ * Windows: the `push` function of an asynchronous pipe; the `RpcSendComplete` that tells of room.
+ *
+ * **Example** (Pushed by hand, by a routine)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Numbers = Interface.make("Numbers", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b12",
+ *   version: [1, 0],
+ *   methods: { Squares: Interface.method({ in: { to: Schema.Int }, outPipe: { squares: Schema.Int } }) }
+ * })
+ * const manager = Manager.make(Numbers, {
+ *   Squares: Effect.fnUntraced(function*({ to }, call) {
+ *     const squares = ServerCall.outPipe(call, "squares")
+ *     for (let n = 1; n <= to; n++) yield* Pipe.push(squares, [n * n])
+ *     yield* Pipe.end(squares)
+ *   })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const numbers = yield* Binding.local(server, Numbers)
+ *   return yield* Stream.runCollect(Call.stream(numbers, "Squares", { to: 3 })) // => [1, 4, 9]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pushing
  * @since 0.1.0
@@ -438,6 +477,35 @@ const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> =>
  *
  * Windows: pushing zero elements.
  *
+ * **Example** (Nothing more is to be added)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "numbers")), () => 0, (a, b) => a + b)
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const call = yield* Call.make(yield* Binding.local(server, Sums))
+ *   const adding = yield* Call.begin(call, "Add")
+ *   const numbers = Call.inPipe(adding, "numbers")
+ *   yield* Pipe.push(numbers, [1, 2])
+ *   yield* Pipe.end(numbers)
+ *   yield* Effect.flip(Pipe.push(numbers, [3])) // => PipeClosed
+ *   return yield* Call.join(adding) // => 3
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
  * @category pushing
  * @since 0.1.0
  */
@@ -458,7 +526,36 @@ export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClose
  *
  * **Details**
  *
- * Where the stream fails the pipe is not ended: end the call, with `Call.cancel` or by the failure of the routine.
+ * Where the stream fails the pipe is not ended: end the call, with `Call.cancel` or by the failure of the routine. Where the call ends first
+ * the stream is interrupted, even if it has nothing to push.
+ *
+ * **Example** (A stream that a routine gives)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Numbers = Interface.make("Numbers", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b12",
+ *   version: [1, 0],
+ *   methods: { Squares: Interface.method({ in: { to: Schema.Int }, outPipe: { squares: Schema.Int } }) }
+ * })
+ * const manager = Manager.make(Numbers, {
+ *   Squares: ({ to }, call) =>
+ *     Stream.range(1, to).pipe(
+ *       Stream.map((n) => n * n),
+ *       Stream.run(Pipe.toSink(ServerCall.outPipe(call, "squares")))
+ *     )
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const numbers = yield* Binding.local(server, Numbers)
+ *   return yield* Stream.runCollect(Call.stream(numbers, "Squares", { to: 3 })) // => [1, 4, 9]
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pushing
  * @since 0.1.0
@@ -473,9 +570,23 @@ export const toSink = <C, E>(
         ? push(self, items[0] as C)
         : Effect.forEach(items, (item) => push(self, item as C), { discard: true })
       : push(self, items as C)
-  const sink = Sink.mapEffect(Sink.forEachArray(pushAll), () => end(self))
-  return Sink.unwrap(Effect.as(drive(self), sink)) as Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder>
+  return Sink.fromTransform((upstream: Pull.Pull<NonEmptyReadonlyArray<unknown>>) => {
+    const pushing = Effect.forever(Effect.flatMap(upstream, pushAll), { disableYield: true }).pipe(
+      Pull.catchDone(() => Effect.as(end(self), [undefined] as const))
+    )
+    // The stream may have nothing to push for long. Then nothing else would tell that the call has ended.
+    return Effect.andThen(drive(self), Effect.raceFirst(pushing, failed(toEnd(self)) as Effect.Effect<never, E>))
+  }) as Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder>
 }
+
+/** Waits for the call to end before the pipe. */
+const failed = (end: End): Effect.Effect<never, unknown> =>
+  Effect.callback((resume) => {
+    const { ends } = end
+    if (end.state === State.failed) return resume(Effect.fail(ends.failure))
+    const forget = ends.onFailure(() => resume(Effect.fail(ends.failure)))
+    return Effect.sync(forget)
+  })
 
 /** Notes that the fiber uses the pipe, before it has pushed or pulled for the first time. */
 const drive = (self: Writer<any, any> | Reader<any, any>): Effect.Effect<void> =>
@@ -496,7 +607,38 @@ const drive = (self: Writer<any, any> | Reader<any, any>): Effect.Effect<void> =
  * Fails with `PipeEmpty` when the end was pulled already, with `WrongPipeOrder` when it is another pipe's turn, and with the failure
  * of the call when that ends first. Dies with a `RangeError` for a `maximum` that is no positive integer.
  *
- * Windows: `RpcAsyncPull`, the `pull` routine of a pipe.
+ * Windows: the `pull` function of an asynchronous pipe; the `RpcReceiveComplete` that tells of data.
+ *
+ * **Example** (Pulled by hand, by a routine)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: Effect.fnUntraced(function*(_, call) {
+ *     const numbers = ServerCall.inPipe(call, "numbers")
+ *     let sum = 0
+ *     for (let chunk = yield* Pipe.pull(numbers, 100); chunk.length > 0; chunk = yield* Pipe.pull(numbers, 100)) {
+ *       for (const n of chunk) sum += n
+ *     }
+ *     return sum
+ *   })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Stream.run(Stream.range(1, 1000), Call.sink(sums, "Add")) // => 500500
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pulling
  * @since 0.1.0
@@ -551,6 +693,34 @@ const readable = (end: End): Effect.Effect<void> =>
  * **Details**
  *
  * Fails as {@link pull} does.
+ *
+ * **Example** (A stream that a routine takes)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (_, call) =>
+ *     Pipe.toStream(ServerCall.inPipe(call, "numbers")).pipe(
+ *       Stream.filter((n) => n > 0),
+ *       Stream.runFold(() => 0, (a, b) => a + b)
+ *     )
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Stream.run(Stream.make(1, -2, 3), Call.sink(sums, "Add")) // => 4
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
  *
  * @category pulling
  * @since 0.1.0

@@ -18,10 +18,11 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { type Interface, isCompatible, type Operation } from "./Interface.ts"
+import type * as ContextHandle from "./internal/contextHandle.ts"
 import * as Manager from "./Manager.ts"
 import * as Observability from "./Observability.ts"
 import type { Dispatch, Host, ServerCall, ServerCallImpl } from "./ServerCall.ts"
-import { RpcFault, RpcTransportError } from "./Status.ts"
+import { contextMismatch, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Server"
 
@@ -97,6 +98,8 @@ export class ServerImpl implements Server, Host {
   count = 0
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
+  /** The context handles of all clients, until their finalizers have run. */
+  readonly handles: Set<ContextHandle.Entry> = new Set()
   idle: Deferred.Deferred<void> | undefined = undefined
   ageWatch: Fiber.Fiber<void> | undefined = undefined
 
@@ -120,9 +123,14 @@ export class ServerImpl implements Server, Host {
       call.client!.reply(Exit.fail(new RpcFault({ code: 1723, didNotExecute: true })))
       return
     }
+    const { handlesIn } = call.dispatch.operation
+    if (handlesIn !== undefined && !call.claimHandles(input, handlesIn, () => this.start(call, input))) {
+      call.client!.reply(Exit.fail(contextMismatch(true)))
+      return
+    }
     if (this.watches) this.watch(call, parent)
     this.add(call)
-    this.start(call, input)
+    if (call.dispatched) this.start(call, input)
     // Reading the clock costs as much as the rest of a short call: only those that go on need it.
     if (!call.isOpen) return
     call.startedAt = this.clock.currentTimeMillisUnsafe()
@@ -179,6 +187,11 @@ export class ServerImpl implements Server, Host {
     return calls
   }
 
+  /** The calls in the order in which they can be ended: none that ends lets one run that waits for its context handle. */
+  newestFirst(): Array<ServerCallImpl> {
+    return this.snapshot().reverse()
+  }
+
   private register(manager: Manager.Manager.Any): Registration {
     const byName: Record<string, Dispatch> = {}
     const byOpnum = new Map<number, Dispatch>()
@@ -232,11 +245,16 @@ export class ServerImpl implements Server, Host {
   }
 
   private expire(): void {
-    for (const call of this.snapshot()) {
-      if (call.age() < this.maximumAge) return
-      end(call, new RpcFault({ code: 1460 }))
+    for (const call of this.newestFirst()) {
+      if (call.age() >= this.maximumAge) end(call, new RpcFault({ code: 1460 }))
     }
   }
+
+  private readonly runDownHandles: Effect.Effect<void> = Effect.suspend(() => {
+    const handles = [...this.handles]
+    for (const handle of handles) handle.lose()
+    return Effect.forEach(handles, ({ gone }) => Deferred.await(gone), { discard: true })
+  })
 
   readonly shutdown = (grace: Duration.Input): Effect.Effect<void> =>
     Effect.suspend(() => {
@@ -250,8 +268,8 @@ export class ServerImpl implements Server, Host {
             status: 1726,
             detail: "the server was shut down while the call was in progress"
           })
-          const fibers = this.snapshot().flatMap((call) => {
-            end(call, lost)
+          const fibers = this.newestFirst().flatMap((call) => {
+            end(call, call.dispatched ? lost : neverDispatched())
             return typeof call.fiber === "object" ? [call.fiber] : []
           })
           return Fiber.interruptAll(fibers)
@@ -259,10 +277,14 @@ export class ServerImpl implements Server, Host {
       )
     }).pipe(
       Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),
+      Effect.andThen(this.runDownHandles),
       Effect.andThen(Scope.close(this.scope, Exit.void)),
       Effect.provideContext(this.context)
     )
 }
+
+const neverDispatched = () =>
+  new RpcTransportError({ status: 1722, detail: "the server was shut down before it dispatched the call" })
 
 /**
  * Ends a call from the server's side, and the work that belongs to it.
@@ -341,7 +363,7 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  * **Details**
  *
  * When the scope closes the server accepts no more calls, lets those in progress reply within the `grace` period of its
- * {@link Options}, and ends what is left with 1726. The fibers of the routines belong to the server, not to its
+ * {@link Options}, ends what is left with 1726, and runs the context handles down. The fibers of the routines belong to the server, not to its
  * clients. The `Scope` that a routine finds in its context is the server's: it closes when the grace period is over.
  *
  * Dies with a `TypeError` for two managers of the same interface version for the same object.

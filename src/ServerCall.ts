@@ -19,13 +19,15 @@ import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
 import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
+import * as ContextHandle from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import type * as Observability from "./Observability.ts"
 import type { Ends, Reader, Writer } from "./Pipe.ts"
 import {
-  type BadStubData,
+  BadStubData,
   CallCancelled,
   cancelled,
+  contextMismatch,
   InvalidAsyncHandle,
   isPipeError,
   PipeDisciplineError,
@@ -101,6 +103,8 @@ export interface Origin {
   readonly caller: Caller
   /** The transport's peer address; `"local"` inside one process. */
   readonly peer: string
+  /** @internal The context handles that are open in it. */
+  readonly handles: ContextHandle.Handles
 }
 
 /**
@@ -184,7 +188,13 @@ export interface Dispatch {
 export interface Host {
   readonly clock: Clock.Clock
   readonly remove: (call: ServerCallImpl) => void
+  /** The context handles of all clients, until their finalizers have run. */
+  readonly handles: Set<ContextHandle.Entry>
 }
+
+const mismatch = 6
+
+const nobody: ReadonlySet<string> = new Set()
 
 const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
 
@@ -211,6 +221,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
   /** The ends of its pipes on this side. */
   pipes: Ends | undefined = undefined
+  /** The context handles that it carries or has made. */
+  holding: ContextHandle.Holding | undefined = undefined
   // The server's list of its calls.
   previous: ServerCallImpl | undefined = undefined
   next: ServerCallImpl | undefined = undefined
@@ -231,8 +243,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     return this.dispatch.cancellation === "disabled"
   }
 
+  /** `false` while it waits for its turn at a context handle. */
   get dispatched(): boolean {
-    return true
+    return this.holding === undefined || !this.holding.isWaiting
   }
 
   get isOpen(): boolean {
@@ -247,6 +260,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     if (exit._tag === "Failure") this.settle(exit)
     else if (this.dispatch.handOff) this.state = row.next.handOff ?? this.state
     else this.settle(exit)
+    if (this.holding !== undefined) this.releaseHandles()
   }
 
   /** An exit is the reply, unless the call was answered already. */
@@ -272,6 +286,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   /** Ends the call with a reply. The entry goes first, so that whoever is woken by the reply finds the call ended. */
   end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): BadStubData | undefined {
     const { client } = this
+    if (this.holding !== undefined || this.dispatch.operation.handlesOut !== undefined) {
+      return this.endWithHandles(outcome, exit)
+    }
     this.leave(outcome, exit)
     return client?.reply(outcome)
   }
@@ -283,6 +300,10 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.watch?.cancel(reason)
     this.leave(undefined)
     this.interrupt()
+    if (this.holding !== undefined) {
+      this.holding.answered(nobody)
+      this.releaseHandles()
+    }
   }
 
   discard(): void {
@@ -299,6 +320,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.watch?.cancel("Cancelled")
     this.wakeUnsafe(undefined)
     const { cancellation } = this.dispatch
+    // Before its turn at a context handle it is over at once.
+    if (!this.dispatched && cancellation !== "disabled") return void this.end(Exit.fail(cancelled(true)))
     if (cancellation === "interrupt") this.interruptRoutine()
     if (cancellation !== "disabled") this.interruptTied()
     // The client neither pushes nor pulls any more.
@@ -345,6 +368,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
       this.log(`${interfaceName}.${name} failed with an error that the method does not declare`, Cause.fail(error))
       return unspecified()
     }
+    if (error.code === mismatch && this.dispatch.operation.handlesIn !== undefined) {
+      return Exit.fail(contextMismatch(false))
+    }
     const reason = refuseCode(error.code)
     if (reason === undefined) return Exit.fail(error)
     this.log(
@@ -362,6 +388,58 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     if (this.watch !== undefined) this.watch.end(outcome, exit)
     this.wakeUnsafe(undefined)
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
+  }
+
+  // --- context handles
+
+  /** Stands in line for the handles that it carries. Gives `false` where one of them is none that it may carry. */
+  claimHandles(input: unknown, parameters: ReadonlyArray<ContextHandle.Parameter>, start: () => void): boolean {
+    const found = this.origin.handles.findAll(input, this.dispatch.operation.interface, parameters)
+    if (found === undefined) return false
+    if (found.size === 0) return true
+    const refuse = () => this.isOpen && this.end(Exit.fail(contextMismatch(true)))
+    this.holding = new ContextHandle.Holding(() => this.isOpen && start(), refuse)
+    this.holding.claim(found)
+    return true
+  }
+
+  /** Ends the call as {@link end} does. Handles that it has made and that nobody receives are run down. */
+  private endWithHandles(outcome: Outcome, exit: Exit.Exit<unknown, unknown>): BadStubData | undefined {
+    const { client } = this
+    const problem = outcome._tag === "Success" ? this.refuseHandles(outcome.value) : undefined
+    const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
+    this.leave(sent, exit)
+    const refused = client?.reply(sent) ?? problem
+    const isReceived = sent._tag === "Success" && refused === undefined && client !== undefined
+    this.holding?.answered(isReceived ? this.received(sent.value) : nobody)
+    this.releaseHandles()
+    return refused
+  }
+
+  /** What is wrong with the handles among out parameters: each is null, or open in this association. */
+  private refuseHandles(out: unknown): BadStubData | undefined {
+    const { handlesOut, interface: iface, name } = this.dispatch.operation
+    if (handlesOut === undefined || this.origin.handles.findAll(out, iface, handlesOut) !== undefined) return undefined
+    const detail =
+      `The out parameters of ${iface.name}.${name} were refused: a context handle is not open, or is of another client.`
+    return new BadStubData({ detail })
+  }
+
+  /** The handles that out parameters carry. */
+  private received(out: unknown): ReadonlySet<string> {
+    const { handlesOut = [] } = this.dispatch.operation
+    const values = handlesOut.map(({ name }) => ContextHandle.valueOf(out, name))
+    return new Set(values.map((value) => (value as ContextHandle.Handle | null)?.uuid ?? ""))
+  }
+
+  /** The reply could not be sent, although it was made: nobody receives its handles. */
+  unsent(): void {
+    this.holding?.answered(nobody)
+  }
+
+  /** When all work of the call is over, the next call may have its handles. */
+  releaseHandles(): void {
+    if (!this.isOpen && this.fiber === undefined && !this.tied?.size) this.holding?.release()
   }
 
   private interruptRoutine(): void {
@@ -604,6 +682,7 @@ export const run: {
             Effect.onExit(() => {
               tied.delete(fiber)
               call.settle(fiber.pollUnsafe()!)
+              call.releaseHandles()
               return Effect.void
             }),
             Effect.asVoid

@@ -77,6 +77,8 @@ export const codes: {
   readonly PipeClosed: Codes
   readonly PipeDisciplineError: Codes
   readonly PipeEmpty: Codes
+  readonly ContextMismatch: Codes
+  readonly NullContext: Codes
 } = {
   CallPending: {
     rpcStatus: code(997, "RPC_S_ASYNC_CALL_PENDING"),
@@ -114,7 +116,12 @@ export const codes: {
   PipeEmpty: {
     rpcStatus: code(1918, "RPC_X_PIPE_EMPTY"),
     fault: code(0x1c000014, "nca_s_fault_pipe_empty")
-  }
+  },
+  ContextMismatch: {
+    rpcStatus: code(6, "RPC_X_SS_CONTEXT_MISMATCH"),
+    fault: code(0x1c00001a, "nca_s_fault_context_mismatch")
+  },
+  NullContext: { rpcStatus: code(1775, "RPC_X_SS_IN_NULL_CONTEXT") }
 }
 
 /**
@@ -529,6 +536,32 @@ export class BadStubData extends BadStubDataBase {
   }
 }
 
+const NullContextBase: Schema.Class<
+  NullContext,
+  Schema.TaggedStruct<"NullContext", { readonly parameter: Schema.String }>,
+  Cause.YieldableError
+> = Schema.TaggedError<NullContext>("@callisto/rpc/NullContext")("NullContext", { parameter: Schema.String })
+
+/**
+ * Refuses arguments (fails `begin`): a context handle is null where the method needs one, or the client has destroyed
+ * it. Nothing is sent.
+ *
+ * Windows: 1775 `RPC_X_SS_IN_NULL_CONTEXT`.
+ *
+ * @category refusals
+ * @since 0.1.0
+ */
+export class NullContext extends NullContextBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.NullContext
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `The context handle ${this.parameter} is null or was destroyed, and the method needs one. Nothing was sent.`
+  }
+}
+
 // ----------------------------------------------------------------------------
 // pipes
 // ----------------------------------------------------------------------------
@@ -618,7 +651,7 @@ const PipeDisciplineErrorBase: Schema.Class<
  *
  * **Details**
  *
- * On the client it fails `Call.finish`, and `Call.wait` and `Call.join` when nobody drives the pipe; the call goes on. On the
+ * On the client it fails `Call.finish`, and `Call.wait` and `Call.join` when nobody else can drive the pipe; the call goes on. On the
  * server it fails `ServerCall.complete`; the client's call then ends with this error too, without out parameters.
  *
  * Windows: 1917 `RPC_X_PIPE_DISCIPLINE_ERROR`; the fault 0x1C000017.
@@ -633,7 +666,7 @@ export class PipeDisciplineError extends PipeDisciplineErrorBase {
   }
   /** What happened, in a sentence for people. */
   override get message(): string {
-    return `Pipe ${this.pipe} is not through: push or pull it to its end first.`
+    return `Pipe ${this.pipe} is not through: its writer has to end it, and its reader to pull that end, before the call is completed.`
   }
 }
 
@@ -746,6 +779,21 @@ export const cancelled = (didNotExecute: boolean): CallCancelled => {
   }
 }
 
+/**
+ * A `ContextMismatch` without a stack, like {@link cancelled}: whoever forges handles makes many.
+ *
+ * @internal
+ */
+export const contextMismatch = (didNotExecute: boolean): ContextMismatch => {
+  const limit = stacks.stackTraceLimit
+  stacks.stackTraceLimit = 0
+  try {
+    return new ContextMismatch({ didNotExecute })
+  } finally {
+    stacks.stackTraceLimit = limit
+  }
+}
+
 // Engines without this property ignore it.
 const stacks = Error as { stackTraceLimit?: number | undefined }
 
@@ -808,6 +856,39 @@ export class RpcFault extends RpcFaultBase {
     return `The server ended the call with exception code ${this.code} (${shown})${
       this.didNotExecute ? " before executing it" : ""
     }.`
+  }
+}
+
+const ContextMismatchBase: Schema.Class<
+  ContextMismatch,
+  Schema.TaggedStruct<"ContextMismatch", { readonly didNotExecute: DidNotExecute }>,
+  Cause.YieldableError
+> = Schema.TaggedError<ContextMismatch>("@callisto/rpc/ContextMismatch")("ContextMismatch", { didNotExecute })
+
+/**
+ * The server does not know a context handle that the call carried: it was closed or run down, it belongs to another
+ * association, interface or type, or it never was one. The server's answer is the same for all of them.
+ *
+ * **Details**
+ *
+ * Only calls of methods that take a context handle fail with it. `didNotExecute` is true where the server refused the
+ * call before the manager ran; the manager itself may have failed with 6 otherwise.
+ *
+ * Windows: 6 `RPC_X_SS_CONTEXT_MISMATCH`; on the network the fault 0x1C00001A.
+ *
+ * @category failures
+ * @since 0.1.0
+ */
+export class ContextMismatch extends ContextMismatchBase {
+  /** The documented numbers of the error. */
+  get codes(): Codes {
+    return codes.ContextMismatch
+  }
+  /** What happened, in a sentence for people. */
+  override get message(): string {
+    return `The server does not know the context handle${
+      this.didNotExecute ? ", and did not execute the call" : ""
+    }: it was closed or run down, or is not of this binding. Open another one.`
   }
 }
 
@@ -896,10 +977,12 @@ export type RpcError =
   | CallPending
   | CancelDisabled
   | CantCreateEndpoint
+  | ContextMismatch
   | EndpointNotRegistered
   | InvalidAsyncHandle
   | NoInterface
   | NoSync
+  | NullContext
   | PipeClosed
   | PipeDisciplineError
   | PipeEmpty
@@ -982,6 +1065,8 @@ const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
     ...([1703, 1720, 1740] as const).map((status) =>
       [{ rpcStatus: namedRpcStatus(status) }, () => new CantCreateEndpoint({ status, detail: unnamed.detail })] as const
     ),
+    [codes.ContextMismatch, () => new ContextMismatch()],
+    [codes.NullContext, () => new NullContext({ parameter: "(not named)" })],
     ...([1722, 1726, 1727] as const).map((status) =>
       [{ rpcStatus: namedRpcStatus(status) }, () => new RpcTransportError({ status, detail: unnamed.detail })] as const
     )

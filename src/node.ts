@@ -182,7 +182,13 @@ const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialle
   binding.endpoint === undefined
     ? Effect.fail(unavailable(`${print(binding)} has no endpoint`))
     : Effect.callback((resume) => {
-      const conn = connect(binding, binding.endpoint!, options)
+      let conn: net.Socket
+      try {
+        conn = connect(binding, binding.endpoint!, options)
+      } catch (error) {
+        // Deno throws where it was not given the permission.
+        return resume(Effect.fail(unavailable(describe(binding, error as NodeJS.ErrnoException))))
+      }
       const onError = (error: NodeJS.ErrnoException) => {
         conn.destroy()
         resume(Effect.fail(unavailable(describe(binding, error))))

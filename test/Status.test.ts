@@ -54,6 +54,13 @@ const errors: ReadonlyArray<{
     rpcStatus: 1740,
     says: ["RPC_S_DUPLICATE_ENDPOINT", "can't listen", "in use"]
   },
+  { error: new Status.ContextMismatch(), rpcStatus: 6, says: ["context handle", "Open another one"] },
+  { error: new Status.ContextMismatch({ didNotExecute: true }), rpcStatus: 6, says: ["did not execute"] },
+  {
+    error: new Status.NullContext({ parameter: "cursor" }),
+    rpcStatus: 1775,
+    says: ["cursor", "null", "Nothing was sent"]
+  },
   {
     error: new Status.RpcTransportError({ status: 1722, detail: "no route" }),
     rpcStatus: 1722,
@@ -120,7 +127,9 @@ describe("an error", () => {
       WrongPipeOrder: ["RPC_X_WRONG_PIPE_ORDER"],
       PipeClosed: ["RPC_X_PIPE_CLOSED"],
       PipeDisciplineError: ["RPC_X_PIPE_DISCIPLINE_ERROR"],
-      PipeEmpty: ["RPC_X_PIPE_EMPTY"]
+      PipeEmpty: ["RPC_X_PIPE_EMPTY"],
+      ContextMismatch: ["RPC_X_SS_CONTEXT_MISMATCH"],
+      NullContext: ["RPC_X_SS_IN_NULL_CONTEXT"]
     })
   })
 
@@ -162,6 +171,9 @@ describe("a number", () => {
     [1722, "RpcTransportError"],
     [1726, "RpcTransportError"],
     [1727, "RpcTransportError"],
+    [6, "ContextMismatch"],
+    [0x1c00001a, "ContextMismatch"],
+    [1775, "NullContext"],
     [5, "RpcFault"],
     [0x1c000012, "RpcFault"],
     [0xffffffff, "RpcFault"]

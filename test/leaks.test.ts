@@ -19,9 +19,11 @@ import {
 } from "effect"
 import { TestClock } from "effect/testing"
 import process from "node:process"
-import { Binding, Call, Interface, Manager, Server, ServerCall, Status, Synchronize } from "../mod.ts"
+import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status, Synchronize } from "../mod.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
+
+const Box = ContextHandle.make("Box")
 
 const IWork = Interface.make("IWork", {
   uuid: "a6d9d0b3-0d3c-4f8e-9a55-3d0f2c6b7e18",
@@ -32,7 +34,10 @@ const IWork = Interface.make("IWork", {
     Cooperative: Interface.method({ out: Schema.Int }),
     Throws: Interface.method({ out: Schema.Int }),
     Kept: Interface.method({ out: Schema.Int }),
-    Slow: Interface.method({ in: Schema.Int, out: Schema.Int })
+    Slow: Interface.method({ in: Schema.Int, out: Schema.Int }),
+    Open: Interface.method({ out: { box: Box } }),
+    Use: Interface.method({ in: { box: Box } }),
+    Close: Interface.method({ in: { box: Box }, out: { box: ContextHandle.nullable(Box) } })
   }
 })
 
@@ -45,7 +50,12 @@ interface World {
 const makeWorld = (options?: Server.Options & Binding.LocalOptions) =>
   Effect.gen(function* () {
     const kept = yield* Queue.unbounded<ServerCall.ServerCall<(typeof IWork)["methods"]["Kept"]>>()
+    const boxes = ContextHandle.states<string>()(Box)
+    const box = Effect.acquireRelease(Effect.succeed("box"), () => Effect.sleep("1 second"))
     const manager = Manager.make(IWork, {
+      Open: (_, call) => Effect.map(boxes.open(call, box), (box) => ({ box })),
+      Use: ({ box }, call) => Effect.andThen(boxes.get(call, box), Effect.never),
+      Close: ({ box }, call) => Effect.map(boxes.close(call, box), (box) => ({ box })),
       Now: (n) => n >= 0 ? Effect.succeed(n) : Effect.fail(new Refused()),
       Never: () => Effect.never,
       Cooperative: (_, call) => Effect.as(ServerCall.awaitCancel(call), 1),
@@ -133,6 +143,29 @@ describe("nothing is left", () => {
         yield* Effect.flip(Call.join(yield* Call.begin(call, "Now", -1)))
         yield* Effect.flip(Call.join(yield* Call.begin(call, "Throws")))
         yield* Effect.flip(Call.invoke(binding, "Throws"))
+      })
+    ))
+
+  it.effect("of context handles whose calls wait, are cancelled and orphaned, and that are closed or left", () =>
+    leavesNothing(({ server }) =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const binding = yield* Scope.provide(Binding.local(server, IWork), scope)
+        const [one, two] = [yield* Call.invoke(binding, "Open"), yield* Call.invoke(binding, "Open")]
+        const closing = yield* Call.begin(yield* Call.make(binding), "Close", one)
+        yield* TestClock.adjust("1 second")
+        yield* Call.join(closing)
+        const begin = Effect.flatMap(Call.make(binding), (call) => Call.begin(call, "Use", two))
+        const using = yield* begin
+        yield* Call.cancel(yield* begin)
+        yield* Effect.scoped(begin)
+        yield* Call.cancel(using, { timeout: Infinity })
+        yield* Effect.exit(Call.join(using))
+        yield* begin
+        yield* begin
+        yield* Scope.close(scope, Exit.void)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(Server.toImpl(server).handles.size, 0, "context handles")
       })
     ))
 

@@ -25,6 +25,7 @@ const Pipes = Interface.make("Pipes", {
 })
 
 declare const piped: Binding.Binding<typeof Pipes>
+declare const anything: Binding.Binding<any>
 declare const upload: Call.Pending<typeof Pipes, "Upload">
 declare const both: Call.Pending<typeof Pipes, "Both">
 
@@ -60,10 +61,23 @@ Call.invoke(piped, "Plain", { name: "a" })
 Call.invoke(piped, "Upload", { name: "a" })
 const counted = Call.stream(piped, "Count")
 check<Same<Stream.Success<typeof counted>, number>>()
+// @ts-expect-error it has no pipe
+Call.stream(piped, "Plain", { name: "a" })
+// @ts-expect-error its pipe goes the other way
+Call.stream(piped, "Upload", { name: "a" })
+// @ts-expect-error its pipe goes the other way
+Call.sink(piped, "Count")
+// @ts-expect-error it has two
+Call.stream(piped, "Both")
 const uploading = Stream.run(Stream.make(new Uint8Array(1)), Call.sink(piped, "Upload", { name: "a" }))
 check<Same<Success<typeof uploading>, number>>()
 // @ts-expect-error a stream of something else
 Stream.run(Stream.make(1), Call.sink(piped, "Upload", { name: "a" }))
+
+// Of a binding to anything nothing is known.
+Call.invoke(anything, "Method", 1)
+Call.stream(anything, "Method", 1)
+Call.sink(anything, "Method", 1)
 
 // On the server the other way round; a routine may fail with what its pipes fail with.
 Manager.make(Pipes, {

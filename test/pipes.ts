@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Queue, Schema, Scope, Stream } from "effect"
-import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../mod.ts"
+import { type Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../mod.ts"
 
 export class Full extends Schema.TaggedError<Full>()("Full", {
   at: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(0)))
@@ -23,7 +23,12 @@ export const makeInterface = ({ int, text }: Types) =>
     methods: {
       Sum: Interface.method({ inPipe: { numbers: int }, out: { sum: int }, aborts: [Interface.abort(39, Full)] }),
       Store: Interface.method({ in: { name: text }, inPipe: { content: Pipe.bytes }, out: { size: int } }),
-      Count: Interface.method({ in: { to: int }, outPipe: { numbers: int }, out: { said: text } }),
+      Count: Interface.method({
+        in: { to: int },
+        outPipe: { numbers: int },
+        out: { said: text },
+        aborts: [Interface.abort(39, Full)]
+      }),
       Load: Interface.method({ in: { size: int }, outPipe: { content: Pipe.bytes } }),
       Double: Interface.method({ inPipe: { numbers: int }, outPipe: { numbers: int } }),
       Several: Interface.method({ inPipe: { first: int, second: text }, outPipe: { third: int, fourth: text } }),
@@ -52,10 +57,13 @@ export const makeManager = (iface: IPipes, held: Queue.Queue<HeldCall>) =>
         Stream.runFold(() => 0, (size, { length }) => size + length),
         Effect.map((size) => ({ size }))
       ),
-    Count: ({ to }, call) =>
-      Effect.as(Stream.run(Stream.range(1, to), Pipe.toSink(ServerCall.outPipe(call, "numbers"))), {
-        said: `to ${to}`
-      }),
+    Count: ({ to }, call) => {
+      // Below zero it counts as far, and then aborts.
+      const numbers = to < 0
+        ? Stream.concat(Stream.rechunk(Stream.range(1, -to), 1), Stream.fail(new Full({ at: to })))
+        : Stream.range(1, to)
+      return Effect.as(Stream.run(numbers, Pipe.toSink(ServerCall.outPipe(call, "numbers"))), { said: `to ${to}` })
+    },
     Load: ({ size }, call) =>
       Stream.run(
         Stream.map(Stream.range(1, size / 1000), () => new Uint8Array(1000)),
@@ -288,13 +296,53 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
       it.effect("fails join once the last who drove the pipes has gone", () =>
         Effect.gen(function* () {
           const { client, pending } = yield* hold(world)
-          const driving = yield* suspends(Effect.andThen(Pipe.push(client.numbers, [1]), Effect.never))
-          const joining = yield* Effect.forkChild(Effect.flip(Call.join(pending)))
-          yield* Effect.yieldNow
-          yield* Effect.yieldNow
-          assert.isUndefined(joining.pollUnsafe())
-          yield* Fiber.interrupt(driving)
-          assert.strictEqual((yield* Fiber.join(joining))._tag, "PipeDisciplineError")
+          const gone = yield* Deferred.make<void>()
+          yield* suspends(Effect.andThen(Pipe.push(client.numbers, [1]), Deferred.await(gone)))
+          yield* Effect.forkChild(Effect.andThen(settle, Deferred.succeed(gone, undefined)))
+          assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
+          assert.isTrue(yield* Deferred.isDone(gone))
+          yield* Pipe.end(client.numbers)
+        }))
+
+      it.effect("lets join wait for the fiber that began the call", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const summing = yield* Call.begin(yield* Call.make(binding), "Sum")
+          const drive = Effect.andThen(
+            settle,
+            Stream.run(Stream.make(1, 2, 3), Pipe.toSink(Call.inPipe(summing, "numbers")))
+          )
+          const [result] = yield* Effect.all([Call.join(summing), drive], { concurrency: "unbounded" })
+          assert.deepStrictEqual(result, { sum: 6 })
+        }))
+
+      it.effect("lets join wait for a fiber that has asked for a pipe", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const summing = yield* Call.begin(yield* Call.make(binding), "Sum")
+          yield* Effect.forkChild(Effect.gen(function* () {
+            const numbers = Call.inPipe(summing, "numbers")
+            yield* settle // opening a file, for instance
+            yield* Stream.run(Stream.make(1, 2, 3), Pipe.toSink(numbers))
+          }))
+          assert.deepStrictEqual(yield* Call.join(summing), { sum: 6 })
+        }))
+
+      it.effect("is kept without watching the fibers that drive, while nobody waits for the call", () =>
+        Effect.gen(function* () {
+          const { client, there } = yield* hold(world)
+          const fiber = Fiber.getCurrent()!
+          const { addObserver } = fiber
+          let observed = 0
+          Object.defineProperty(fiber, "addObserver", {
+            value: (observer: (exit: Exit.Exit<unknown, unknown>) => void) => {
+              observed++
+              return addObserver.call(fiber, observer)
+            }
+          })
+          yield* Pipe.push(client.numbers, [1])
+          yield* Pipe.pull(there.numbers)
+          assert.strictEqual(observed, 0)
           yield* Pipe.end(client.numbers)
         }))
 
@@ -303,6 +351,18 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           const { binding } = yield* world
           const error = yield* Effect.flip(Call.invoke(binding, "Sum" as never))
           assert.include((error as Status.BadStubData).message, "IPipes.Sum has pipes")
+        }))
+
+      it.effect("does not let stream and sink call a method with other pipes than theirs", () =>
+        Effect.gen(function* () {
+          const { binding, server } = yield* world
+          const streamed = yield* Effect.flip(Stream.runDrain(Call.stream(binding, "Several" as never)))
+          assert.include((streamed as Status.BadStubData).message, "IPipes.Several does not have one out pipe")
+          const sunk = yield* Effect.flip(Stream.run(Stream.empty, Call.sink(binding, "Load" as never)))
+          assert.include((sunk as Status.BadStubData).message, "IPipes.Load does not have one in pipe")
+          const missing = yield* Effect.flip(Stream.runDrain(Call.stream(binding, "toString" as never)))
+          assert.include((missing as Status.BadStubData).message, "no method")
+          assert.deepStrictEqual(yield* Server.calls(server), [])
         }))
     })
 
@@ -337,6 +397,19 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
             assert.strictEqual((yield* Fiber.join(pushing))._tag, expected.client)
             yield* settle
             assert.strictEqual(yield* tag(Pipe.pull(there.numbers)), expected.server)
+          }))
+
+        it.effect(`${name}, while a sink waits for its stream`, () =>
+          Effect.gen(function* () {
+            const held = yield* hold(world)
+            const interrupted = yield* Deferred.make<void>()
+            const slow = Stream.fromEffect(
+              Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+            )
+            const sinking = yield* suspends(Effect.flip(Stream.run(slow, Pipe.toSink(held.client.numbers))))
+            yield* deed(held)
+            assert.strictEqual((yield* Fiber.join(sinking))._tag, expected.client)
+            yield* Deferred.await(interrupted)
           }))
       }
 
@@ -388,6 +461,15 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           const error = yield* Effect.flip(Stream.run(Stream.make(1, -2, 3), Call.sink(binding, "Sum")))
           // Through NDR without its fields.
           assert.isTrue(error._tag === "Full" && (error.at === -2 || name.includes("NDR")))
+        }))
+
+      it.effect("a declared abort reaches a stream, at once or behind many elements", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          for (const to of [-1, -70, -5000]) {
+            const error = yield* Effect.flip(Stream.runDrain(Call.stream(binding, "Count", { to })))
+            assert.isTrue(error._tag === "Full" && (error.at === to || name.includes("NDR")))
+          }
         }))
 
       it.effect("a stream that fails cancels the call of its sink", () =>

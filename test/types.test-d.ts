@@ -1,6 +1,16 @@
 // Compiled by the type check of the tests; it never runs.
 import { Context, type Duration, Effect, type Queue, Schema, type Scope } from "effect"
-import { Binding, Call, Interface, Manager, Server, ServerCall, type Status, Synchronize } from "../mod.ts"
+import {
+  Binding,
+  Call,
+  ContextHandle,
+  Interface,
+  Manager,
+  Server,
+  ServerCall,
+  type Status,
+  Synchronize
+} from "../mod.ts"
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 type Same<A, B> = [A] extends [B] ? [B] extends [A] ? true : false : false
@@ -384,3 +394,95 @@ check<Same<Needs<typeof ran>, Disk>>()
 ServerCall.run(serverRead, Effect.succeed(1))
 // @ts-expect-error the exit is the reply, so it must be a declared abort
 ServerCall.run(serverRead, Effect.fail(new Denied({ who: "me" })))
+
+// -- context handles ---------------------------------------------------------------------------------------------------
+
+const Cursor = ContextHandle.make("Cursor")
+const Printout = ContextHandle.make("Printout")
+type Cursor = ContextHandle.ContextHandle<"Cursor">
+
+const Table = Interface.make("Table", {
+  uuid,
+  version: [1, 0],
+  methods: {
+    Open: Interface.method({ in: { name: Schema.String }, out: { cursor: Cursor } }),
+    Fetch: Interface.method({
+      in: { cursor: ContextHandle.shared(Cursor), count: Schema.Int },
+      out: { rows: Schema.Array(Schema.String) },
+      aborts: [Interface.abort(38, EndOfFile)]
+    }),
+    Close: Interface.method({ in: { cursor: Cursor }, out: { cursor: ContextHandle.nullable(Cursor) } }),
+    Next: Interface.method({ in: { cursor: ContextHandle.nullable(Cursor) }, out: { cursor: Cursor } }),
+    Count: Interface.method({ in: { any: Schema.Any }, out: Schema.Int })
+  }
+})
+
+declare const table: Binding.Binding<typeof Table>
+declare const tableCall: Call.Call<typeof Table>
+declare const fetch: Call.Pending<typeof Table, "Fetch">
+declare const cursor: Cursor
+declare const printout: ContextHandle.ContextHandle<"Printout">
+
+check<Same<typeof Cursor.Type, Cursor>>()
+check<Same<Interface.Method.Out<(typeof Table)["methods"]["Close"]>, { readonly cursor: Cursor | null }>>()
+
+// Only where a method takes a handle can it fail for one.
+const fetched = Call.invoke(table, "Fetch", { cursor, count: 1 })
+check<
+  Same<
+    Failure<typeof fetched>,
+    EndOfFile | Transport | Status.ContextMismatch | Status.NullContext | Status.BadStubData
+  >
+>()
+const finishedFetch = Call.finish(fetch)
+check<
+  Same<Failure<typeof finishedFetch>, EndOfFile | Transport | Status.ContextMismatch | Status.CallPending | Refused>
+>()
+const joinedFetch = Call.join(fetch)
+check<Same<Failure<typeof joinedFetch>, EndOfFile | Transport | Status.ContextMismatch | Refused>>()
+const begunFetch = Call.begin(tableCall, "Fetch", { cursor, count: 1 })
+type BeginRefused =
+  | Status.CallPending
+  | Status.InvalidAsyncHandle
+  | Status.BadStubData
+  | Status.NullContext
+  | Status.RpcTransportError
+check<Same<Failure<typeof begunFetch>, BeginRefused>>()
+const begunFetchLast = tableCall.pipe(Call.begin("Fetch", { cursor, count: 1 }))
+check<Same<Failure<typeof begunFetchLast>, BeginRefused>>()
+const opened = Call.invoke(table, "Open", { name: "a" })
+check<Same<Failure<typeof opened>, Transport | Status.BadStubData>>()
+const counted = Call.invoke(table, "Count", { any: cursor })
+check<Same<Failure<typeof counted>, Transport | Status.BadStubData>>()
+
+Call.invoke(table, "Next", { cursor: null })
+// @ts-expect-error null where a handle is needed
+Call.invoke(table, "Fetch", { cursor: null, count: 1 })
+// @ts-expect-error a handle of another type
+Call.invoke(table, "Fetch", { cursor: printout, count: 1 })
+// @ts-expect-error a handle can't be made up
+Call.invoke(table, "Fetch", { cursor: {}, count: 1 })
+// @ts-expect-error a null handle has nothing to destroy
+ContextHandle.destroy(null)
+
+declare const fetchCall: ServerCall.Of<typeof Table, "Fetch">
+const cursors = ContextHandle.states<{ readonly rows: Iterator<string> }>()(Cursor)
+declare const acquire: Effect.Effect<{ readonly rows: Iterator<string> }, EndOfFile, Disk | Scope.Scope>
+const opening = cursors.open(fetchCall, acquire)
+check<Equal<Success<typeof opening>, Cursor>>()
+check<Same<Failure<typeof opening>, EndOfFile | Status.RpcFault>>()
+check<Same<Needs<typeof opening>, Disk>>()
+const got = cursors.get(fetchCall, cursor)
+check<Equal<Success<typeof got>, { readonly rows: Iterator<string> }>>()
+check<Same<Failure<typeof got>, Status.RpcFault>>()
+const closed = cursors.close(fetchCall, cursor)
+check<Equal<Success<typeof closed>, null>>()
+check<Same<Failure<typeof closed>, Status.RpcFault>>()
+// @ts-expect-error a handle of another type
+cursors.get(fetchCall, printout)
+// @ts-expect-error another state
+cursors.open(fetchCall, Effect.succeed({ rows: 1 }))
+// @ts-expect-error a type of handles is not any schema
+ContextHandle.states<string>()(Schema.String)
+// @ts-expect-error a nullable handle is nullable already
+ContextHandle.nullable(ContextHandle.nullable(Printout))

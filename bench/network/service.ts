@@ -21,7 +21,9 @@ export interface Client {
   /** Microseconds of one call at a time. */
   readonly latency?: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
   /** Bytes a second through a pipe in that direction. */
-  readonly pipes?: { readonly [D in Direction]?: (options: { readonly bytes: number }) => Effect.Effect<number, unknown> }
+  readonly pipes?: {
+    readonly [D in Direction]?: (options: { readonly bytes: number }) => Effect.Effect<number, unknown>
+  }
   /** Milliseconds until so many pending calls that are cancelled have ended on both sides. */
   readonly cancels?: { readonly [how: string]: (options: { readonly count: number }) => Effect.Effect<number, unknown> }
   /** Leaves so many calls pending. */
@@ -206,14 +208,15 @@ export const sizeOf = <E>(stream: Stream.Stream<Uint8Array, E>): Effect.Effect<n
   Stream.runFold(stream, () => 0, (size, { length }) => size + length)
 
 /** Bytes a second that `transfer` moves. It gives how many have arrived. */
-export const timePipe = (transfer: (bytes: number) => Effect.Effect<number, unknown>) =>
-({ bytes }: { readonly bytes: number }): Effect.Effect<number, unknown> =>
-  Effect.gen(function* () {
-    const start = performance.now()
-    const arrived = yield* transfer(bytes)
-    if (arrived !== bytes) return yield* Effect.die(new Error(`${arrived} of ${bytes} bytes have arrived`))
-    return bytes * 1000 / (performance.now() - start)
-  })
+export const timePipe =
+  (transfer: (bytes: number) => Effect.Effect<number, unknown>) =>
+  ({ bytes }: { readonly bytes: number }): Effect.Effect<number, unknown> =>
+    Effect.gen(function* () {
+      const start = performance.now()
+      const arrived = yield* transfer(bytes)
+      if (arrived !== bytes) return yield* Effect.die(new Error(`${arrived} of ${bytes} bytes have arrived`))
+      return bytes * 1000 / (performance.now() - start)
+    })
 
 // ----------------------------------------------------------------------------
 // memory

@@ -18,10 +18,12 @@ import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
 import type { Interface, Operation } from "../Interface.ts"
+import { Handle, valueOf } from "../internal/contextHandle.ts"
 import type { Outcome } from "../ServerCall.ts"
 import {
   BadStubData,
   cancelled,
+  contextMismatch,
   type EndpointNotRegistered,
   pipeErrorOf,
   RpcFault,
@@ -71,7 +73,7 @@ export interface Association {
  *   does. Where a connection can't carry several calls at once, a causal association has one call in progress at a time, and
  *   another one uses several connections.
  * - `maximumConnections`: how many, where one can't carry several calls; by default 8. Those that were not used for 10 seconds
- *   are closed, except one.
+ *   are closed, except one. So many more are for calls with pipes, each of which has one to itself; further calls wait in `begin`.
  * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
  * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
  * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.
@@ -232,6 +234,9 @@ class Resend implements Binding.Remote, Waiting {
 
   send(connection: ClientConnection): void {
     const { call, channel, input } = this.earlier
+    // A context handle is gone with the connections of its group.
+    const isForeign = connection.groupId !== this.earlier.connection.groupId
+    if (isForeign && carriesHandle(call.operation, input)) return this.refuse()
     if (connection.send(channel, call, input, this.earlier) !== undefined) this.refuse()
   }
 
@@ -289,6 +294,8 @@ class ClientConnection {
   readonly forPipes: boolean
   /** No new call may use it: the server shuts down, a call was orphaned on it, or it can't be written. */
   retired: boolean
+  /** A call was orphaned on it, which cost the connection. */
+  orphaned = false
   ended = false
 
   constructor(
@@ -366,7 +373,7 @@ class ClientConnection {
       () => Pdu.beginRequest(this.writer, fields),
       (following) => this.flush(following)
     )
-    const write = ({ writer }: OutgoingStub) => codec.writeArguments(writer, input, call.span)
+    const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     const problem = stub.send(write, outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
     sent.end = this.outbox.sentUnsafe()
@@ -409,7 +416,7 @@ class ClientConnection {
     if (orphans) {
       Pdu.encodeOrphaned(this.writer, { callId: sent.callId })
       this.flush()
-      if (!this.keepsOnOrphan) this.retired = true
+      if (!this.keepsOnOrphan) this.retired = this.orphaned = true
     }
     this.released()
     return orphans
@@ -431,8 +438,18 @@ class ClientConnection {
 
   /** A call is off the connection: the next may use it, or nobody. */
   private released(): void {
-    if (this.calls.size === 0 && this.retired) this.association.close(this)
-    else if (!this.multiplexed || this.forPipes) this.association.changed()
+    this.closeUnneeded()
+    if (!this.multiplexed || this.forPipes) this.association.changed()
+  }
+
+  /** Whether it carries calls no more, and yet keeps the context handles of its group alive until another one does. */
+  get lingers(): boolean {
+    return this.orphaned && this.association.handles.need(this)
+  }
+
+  /** Closes it when it is retired and has nothing left to do. */
+  closeUnneeded(): void {
+    if (this.retired && this.calls.size === 0 && !this.lingers) this.association.close(this)
   }
 
   /** Gives a sentence when the server broke the protocol. */
@@ -472,7 +489,9 @@ class ClientConnection {
       return undefined
     }
     const read = sent.codec.readResults(added.stub, added.littleEndian)
-    this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+    const outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
+    const { handlesOut } = sent.call.operation
+    this.complete(sent, handlesOut === undefined ? outcome : this.association.handles.receive(this, sent, outcome))
     return undefined
   }
 
@@ -622,9 +641,10 @@ class ClientConnection {
     const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
-        sent.call.reply(Exit.fail(cancelled(false)))
+        // The server first: whoever is woken by the completion may close the connection.
         this.sendCancel(sent)
         this.giveUp(sent)
+        sent.call.reply(Exit.fail(cancelled(false)))
       }
       return Duration.toMillis(timeout)
     })
@@ -632,7 +652,7 @@ class ClientConnection {
   }
 
   private closeIdle(): void {
-    if (!this.used && this.isFree && (this.forPipes || this.association.usable > 1)) this.association.close(this)
+    if (!this.used && this.isFree && this.association.usable > (this.forPipes ? 0 : 1)) this.association.close(this)
     this.used = false
   }
 
@@ -696,7 +716,11 @@ const unended: Problem = { problem: "the response ends before its pipes do", sta
 const badInput = ({ interface: { name }, name: method }: Operation, { problem }: Problem): BadStubData =>
   new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
 
-const faultOf = ({ method, pipes }: Operation, status: number, didNotExecute: boolean): Outcome => {
+/** Win32's and the protocol's number for a context handle that the server does not know. */
+const mismatch: ReadonlySet<number> = new Set([6, 0x1c00001a])
+
+const faultOf = ({ handlesIn, method, pipes }: Operation, status: number, didNotExecute: boolean): Outcome => {
+  if (handlesIn !== undefined && mismatch.has(status)) return Exit.fail(contextMismatch(didNotExecute))
   if (status === 0x1c00000d || status === 1818) return Exit.fail(cancelled(didNotExecute))
   const pipeError = pipes === undefined ? undefined : pipeErrorOf(status)
   if (pipeError !== undefined) return Exit.fail(pipeError)
@@ -704,6 +728,72 @@ const faultOf = ({ method, pipes }: Operation, status: number, didNotExecute: bo
   if (Option.isSome(abort)) return Exit.fail(abort.value)
   // Zero would mean success, which a fault can't be.
   return Exit.fail(new RpcFault({ code: status === 0 ? 0x1c01000b : status, didNotExecute }))
+}
+
+// ----------------------------------------------------------------------------
+// context handles
+// ----------------------------------------------------------------------------
+
+const carriesHandle = ({ handlesIn }: Operation, input: unknown): boolean =>
+  handlesIn !== undefined && handlesIn.some(({ name }) => valueOf(input, name) !== null)
+
+/** The context handles that the client holds, each with the group of connections on which it lives. */
+class HeldHandles {
+  private readonly held = new Map<string, { readonly handle: Handle; readonly groupId: number }>()
+  private readonly connections: ReadonlySet<ClientConnection>
+  private readonly onDrop: () => void
+
+  constructor(connections: ReadonlySet<ClientConnection>, onDrop: () => void) {
+    this.connections = connections
+    this.onDrop = onDrop
+  }
+
+  /** Takes the handles of a reply. One that the client has already is the same value again. */
+  receive({ groupId }: ClientConnection, { call: { operation }, input }: SentCall, outcome: Outcome): Outcome {
+    if (outcome._tag === "Failure") return outcome
+    const out = outcome.value as Record<string, unknown>
+    for (const { name, nullable } of operation.handlesOut!) {
+      const handle = out[name] as Handle | null
+      if (handle === null && !nullable) return Exit.fail(new RpcFault({ code: 1783 }))
+      const earlier = valueOf(input, name)
+      if (earlier instanceof Handle && earlier.uuid !== handle?.uuid) this.drop(earlier)
+      if (handle === null) continue
+      const known = this.held.get(handle.uuid)?.handle
+      if (known === undefined) this.hold(handle, groupId)
+      else out[name] = known
+    }
+    return outcome
+  }
+
+  private hold(handle: Handle, groupId: number): void {
+    this.held.set(handle.uuid, { handle, groupId })
+    handle.keptBy(() => this.drop(handle))
+  }
+
+  private drop({ uuid }: Handle): void {
+    this.held.delete(uuid)
+    this.onDrop()
+  }
+
+  /** Whether handles would be run down if a connection were closed, because no other one of its group goes on. */
+  need(connection: ClientConnection): boolean {
+    return this.areIn(connection.groupId) && !this.others(connection).some(({ retired }) => !retired)
+  }
+
+  /** A connection is gone, and if it was the last one of its group its handles are too. */
+  lose(connection: ClientConnection): void {
+    if (this.others(connection).length > 0) return
+    for (const [uuid, { groupId }] of this.held) if (groupId === connection.groupId) this.held.delete(uuid)
+  }
+
+  private areIn(groupId: number): boolean {
+    for (const held of this.held.values()) if (held.groupId === groupId) return true
+    return false
+  }
+
+  private others(connection: ClientConnection): Array<ClientConnection> {
+    return [...this.connections].filter((other) => other !== connection && other.groupId === connection.groupId)
+  }
 }
 
 // ----------------------------------------------------------------------------
@@ -736,6 +826,9 @@ class AssociationImpl implements Association {
   readonly callTimeout: Duration.Duration | undefined
   readonly keepAlive: Duration.Input | undefined
   readonly connections = new Set<ClientConnection>()
+  /** Those that are of no use any more, while what was sent on them leaves. */
+  readonly closing = new Set<ClientConnection>()
+  readonly handles = new HeldHandles(this.connections, () => this.closeUnneeded())
   /** What waits for a connection: calls to be sent again, then those that begin, in the order in which they were begun. */
   readonly resends: Array<Resend> = []
   readonly begins: Array<Waiting> = []
@@ -947,8 +1040,14 @@ class AssociationImpl implements Association {
 
   // --- connections
 
+  /** Closes the connections that are retired and keep nothing alive any more. */
+  private closeUnneeded(): void {
+    for (const connection of [...this.connections]) connection.closeUnneeded()
+  }
+
   forget(connection: ClientConnection): void {
     this.connections.delete(connection)
+    this.handles.lose(connection)
     this.changed()
   }
 
@@ -956,7 +1055,9 @@ class AssociationImpl implements Association {
   close(connection: ClientConnection): void {
     if (connection.ended) return
     connection.end("the connection was closed", true)
-    this.fork(Effect.andThen(drain(connection), Scope.close(connection.scope, Exit.void)))
+    this.closing.add(connection)
+    const forget = Effect.sync(() => this.closing.delete(connection))
+    this.fork(Effect.andThen(drain(connection), Effect.andThen(Scope.close(connection.scope, Exit.void), forget)))
   }
 
   /** Closes a connection that is of no use any more. */
@@ -1058,6 +1159,7 @@ class AssociationImpl implements Association {
       const bonded = connection = new ClientConnection(this, scope, outbox, bound, forPipes, agreed)
       yield* Effect.addFinalizer(() => Effect.sync(() => bonded.end("the connection was closed")))
       this.connections.add(bonded)
+      this.closeUnneeded()
       yield* this.read(bonded, readWhile, parser, rest).pipe(Effect.forkScoped)
       for (const chore of bonded.tend()) yield* Effect.forkScoped(chore)
       return bonded
@@ -1066,7 +1168,7 @@ class AssociationImpl implements Association {
 
   private proposal(bound: Bound): Pdu.Fields<Pdu.Bind> {
     // The group of connections that the server is about to close is not joined.
-    const group = [...this.connections].find(({ retired }) => !retired)?.groupId ?? 0
+    const group = [...this.connections].find(({ lingers, retired }) => !retired || lingers)?.groupId ?? 0
     const { interface: iface, syntax: { maxFragment: size } } = bound
     return {
       callId: this.nextCallId(),
@@ -1140,7 +1242,10 @@ class AssociationImpl implements Association {
     for (const connection of connections) {
       connection.end("the binding was closed while the call was in progress", true)
     }
-    const drained = Effect.forEach(connections, drain, { concurrency: "unbounded", discard: true })
+    const drained = Effect.forEach([...connections, ...this.closing], drain, {
+      concurrency: "unbounded",
+      discard: true
+    })
     return Effect.andThen(drained, Scope.close(this.scope, Exit.void))
   })
 }

@@ -14,10 +14,20 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
+import { Handles } from "../internal/contextHandle.ts"
+import { Ends } from "../Pipe.ts"
 import * as Server from "../Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "../ServerCall.ts"
-import { BadStubData, cancelled, type CantCreateEndpoint, isPipeError, RpcFault } from "../Status.ts"
-import { Ends } from "../Pipe.ts"
+import {
+  BadStubData,
+  CallCancelled,
+  cancelled,
+  type CantCreateEndpoint,
+  ContextMismatch,
+  isPipeError,
+  RpcFault,
+  RpcTransportError
+} from "../Status.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
@@ -102,6 +112,7 @@ const status = {
   noCallActive: 1725,
   badStubData: 1783,
   cancelled: 0x1c00000d,
+  contextMismatch: 0x1c00001a,
   outOfRange: 0x1c010002,
   unknownInterface: 0x1c010003,
   protocolError: 0x1c01000b,
@@ -146,9 +157,10 @@ interface Context {
   readonly syntax: TransferSyntax
 }
 
-/** The connections of one client that belong together. */
+/** The connections of one client that belong together. Its context handles are run down when the last has gone. */
 interface Group {
   readonly id: number
+  readonly handles: Handles
   connections: number
 }
 
@@ -249,6 +261,8 @@ const attempt = (write: () => Problem | undefined): Problem | undefined => {
 
 const nowhere: { readonly endpoint?: string } = {}
 
+const hasInPipes = (pipes: Operation["pipes"]): boolean => pipes !== undefined && pipes.some(({ isIn }) => isIn)
+
 const tooShort: Problem = { problem: "the stub ends before the arguments do", status: status.badStubData }
 
 /** What a PDU does to its connection. */
@@ -268,6 +282,10 @@ class ServerConnection implements Origin {
   readonly contexts = new Map<number, Context>()
   readonly calls = new Map<number, IncomingCall>()
   group: Group | undefined = undefined
+  /** Those of its group, also when it has left the group. */
+  handles = new Handles()
+  /** The replies that carry new context handles, with where each ends in what was sent. */
+  readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
   /** Its bind was refused: only what came with it is answered. */
   refused = false
   multiplexed = false
@@ -348,6 +366,7 @@ class ServerConnection implements Origin {
     const group = this.endpoint.join(pdu.assocGroupId)
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
+    this.handles = group.handles
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
     const size = this.negotiate(pdu)
     Pdu.encodeBindAck(this.endpoint.writer, {
@@ -509,7 +528,7 @@ class ServerConnection implements Origin {
     if (context === undefined) return undefined
     const operations: ReadonlyArray<Operation> = Object.values(context.interface.operations)
     const operation = operations.find((operation) => operation.opnum === opnum)
-    return operation?.pipes?.[0]!.isIn === true
+    return operation !== undefined && hasInPipes(operation.pipes)
       ? { codec: context.syntax.codec(operation.method)!, size: 0 }
       : undefined
   }
@@ -590,7 +609,7 @@ class ServerConnection implements Origin {
 
     const codec = context.syntax.codec(dispatch.operation.method)!
     const { pipes } = dispatch.operation
-    const read: Read<Arguments & { readonly size?: number }> = pipes?.[0]!.isIn === true
+    const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
       ? codec.readArgumentsBeforePipes(request.stub, request.littleEndian) ?? tooShort
       : codec.readArguments(request.stub, request.littleEndian)
     if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")
@@ -662,16 +681,24 @@ class ServerConnection implements Origin {
   }
 
   private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
-    if (call.maybe) return undefined
+    if (call.maybe) {
+      call.serverCall.unsent()
+      return undefined
+    }
     const { callId, codec, contextId } = call
     if (outcome._tag === "Success") {
       if (call.response !== undefined) {
-        call.response.send(({ writer }) => codec.writeResults(writer, outcome.value), true)
+        call.response.send((writer) => codec.writeResults(writer, outcome.value), true)
+        if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
       }
       Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
       const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
-      if (problem === undefined) return this.endReply()
+      if (problem === undefined) {
+        this.endReply()
+        if (call.serverCall.holding?.hasMade) this.carry(call)
+        return undefined
+      }
       Pdu.discardMessage(this.endpoint.writer)
       this.sendFault(call, statusOf(problem.status), false)
       return badResults(call, problem)
@@ -687,20 +714,38 @@ class ServerConnection implements Origin {
     }
     const abort = abortOf(call.serverCall.dispatch.operation.method, error)
     if (abort === undefined) {
+      if (error instanceof ContextMismatch) this.sendFault(call, status.contextMismatch, error.didNotExecute)
       // A server that ends closes the connection: that is how the client learns of it.
-      if (error?._tag === "RpcTransportError") this.close()
-      else this.sendFault(call, status.cancelled, false)
+      else if (error instanceof RpcTransportError && error.status === 1726) this.close()
+      else if (error instanceof RpcTransportError) this.sendFault(call, error.status, true)
+      else this.sendFault(call, status.cancelled, error instanceof CallCancelled && error.didNotExecute)
       return undefined
     }
-    // Behind pipes there is no place for fields.
-    if (codec.writeAbort !== undefined && call.response === undefined) {
-      Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
-      const problem = attempt(() => codec.writeAbort!(this.endpoint.writer, abort, error!))
-      if (problem === undefined) return this.endReply()
-      Pdu.discardMessage(this.endpoint.writer)
+    if (codec.writeAbort !== undefined) {
+      const write = (writer: Pdu.Writer) => attempt(() => codec.writeAbort!(writer, abort, error!))
+      if (call.response !== undefined) {
+        if (call.response.send(write, true) === undefined) return undefined
+      } else {
+        Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
+        if (write(this.endpoint.writer) === undefined) return this.endReply()
+        Pdu.discardMessage(this.endpoint.writer)
+      }
     }
     this.sendFault(call, abort.code, false)
     return undefined
+  }
+
+  /** Notes a reply with new context handles, until it has left. */
+  private carry(call: IncomingCall): void {
+    const { carriers, outbox } = this
+    while (carriers.length > 0 && carriers[0]![1] <= outbox.handedUnsafe()) carriers.shift()
+    carriers.push([call, this.failed ? Infinity : outbox.sentUnsafe()])
+  }
+
+  /** The connection is closed: what has not left was received by nobody. */
+  settle(): void {
+    this.outbox.stopUnsafe()
+    for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.unsent()
   }
 
   private endReply(): undefined {
@@ -768,7 +813,8 @@ class ServerConnection implements Origin {
 
   /** The connection is over: its calls have lost their client. */
   end(): void {
-    for (const call of [...this.calls.values()]) {
+    // The newest first, so that none that ends lets one run that waits for its context handle.
+    for (const call of [...this.calls.values()].reverse()) {
       this.calls.delete(call.callId)
       call.stopSending()
       call.serverCall.gone("Disconnected")
@@ -822,14 +868,16 @@ class EndpointImpl implements Endpoint {
       return known
     }
     while (this.groups.has(this.nextGroup)) this.nextGroup = this.nextGroup % 0xffffffff + 1
-    const group: Group = { id: this.nextGroup, connections: 1 }
+    const group: Group = { id: this.nextGroup, handles: new Handles(), connections: 1 }
     this.groups.set(group.id, group)
     this.nextGroup = this.nextGroup % 0xffffffff + 1
     return group
   }
 
   leave(group: Group): void {
-    if (--group.connections === 0) this.groups.delete(group.id)
+    if (--group.connections > 0) return
+    this.groups.delete(group.id)
+    group.handles.end()
   }
 
   readonly handle = (connection: Transport.Connection): Effect.Effect<void, never, Scope.Scope> =>
@@ -838,7 +886,12 @@ class EndpointImpl implements Endpoint {
       const outbox = yield* Transport.makeOutbox(connection.socket)
       const served = new ServerConnection(this, connection, outbox)
       this.connections.add(served)
-      yield* Effect.addFinalizer(() => Effect.sync(() => this.connections.delete(served)))
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          this.connections.delete(served)
+          served.settle()
+        })
+      )
       yield* Effect.forkScoped(this.watchBind(served))
       if (this.limits.idleTimeout !== Infinity) yield* Effect.forkScoped(this.watchIdle(served))
       yield* Effect.raceFirst(Effect.ignore(this.read(served, connection.socket)), Deferred.await(served.closed)).pipe(

@@ -16,7 +16,6 @@ import { type Abort, type Interface, type Method, type Parameters, pipesOf } fro
 import { type AnyChunk, type Element, isBytes } from "../Pipe.ts"
 import type { Outcome } from "../ServerCall.ts"
 import { RpcFault } from "../Status.ts"
-import type { Input, PipeCodec } from "./internal/pipeStream.ts"
 import * as Ndr from "./Ndr.ts"
 import { ndr20 as ndr20Id, type SyntaxId, type Writer } from "./Pdu.ts"
 
@@ -86,6 +85,49 @@ export interface MethodCodec {
   readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | undefined
   /** @internal The pipes of the method, in their order. */
   readonly pipes: ReadonlyArray<PipeCodec>
+}
+
+/**
+ * A pipe in a transfer syntax.
+ *
+ * @internal
+ */
+export interface PipeCodec {
+  /** Writes a chunk that is not empty. */
+  readonly write: (output: PipeOutput, chunk: AnyChunk) => Problem | undefined
+  /** Writes the empty chunk, which ends the pipe. */
+  readonly end: (writer: Writer) => void
+  /**
+   * Reads one thing from the stub, a count or what elements there are, and leaves the input behind it. Gives what elements it
+   * read, `more` where that needs more bytes, `end` for the empty chunk, and `broken`, leaving the input in front of it, where
+   * an abort stands in place of the rest of all pipes.
+   */
+  readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end" | "broken"
+}
+
+/**
+ * Where chunks are written.
+ *
+ * @internal
+ */
+export interface PipeOutput {
+  readonly writer: Writer
+  /** Writes bytes, which nobody changes any more. Many of them are not copied. */
+  writeBytes(bytes: Uint8Array): void
+}
+
+/**
+ * The bytes of the stub that were not read yet.
+ *
+ * @internal
+ */
+export interface PipeInput {
+  /** They begin where alignment counts from, or at a multiple of 8 bytes from there. */
+  bytes: Uint8Array
+  position: number
+  readonly littleEndian: boolean
+  /** What is left of the current chunk: elements, or bytes. */
+  remaining: number
 }
 
 /**
@@ -174,15 +216,15 @@ const makeNdrPipe = (element: Element): PipeCodec | undefined => {
   const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element)
   if (elements === undefined && !isBytes(element)) return undefined
   return {
-    write: (stub, chunk) => {
-      const { writer } = stub
+    write: (output, chunk) => {
+      const { writer } = output
+      let problem: Problem | undefined
       writeCount(writer, chunk.length)
-      const problem = elements === undefined
-        ? stub.writeBytes(chunk as Uint8Array)
-        : writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
+      if (elements === undefined) output.writeBytes(chunk as Uint8Array)
+      else problem = writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
       // What follows is a count, so that its padding can leave with the chunk.
       writer.align(4)
-      return problem as Problem | undefined
+      return problem
     },
     end: (writer) => writeCount(writer, 0),
     read: (input) => {
@@ -207,7 +249,7 @@ const writeCount = (writer: Writer, count: number): void => {
   writer.position += 4
 }
 
-const readCount = (input: Input, at: number, littleEndian: boolean): "count" | "more" | "end" => {
+const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
   const { bytes } = input
   if (at + 4 > bytes.length) return "more"
   input.remaining = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, littleEndian)
@@ -215,7 +257,7 @@ const readCount = (input: Input, at: number, littleEndian: boolean): "count" | "
   return input.remaining === 0 ? "end" : "count"
 }
 
-const readBytes = (input: Input): Uint8Array | "more" => {
+const readBytes = (input: PipeInput): Uint8Array | "more" => {
   const { bytes, position, remaining } = input
   const part = bytes.subarray(position, position + remaining)
   if (part.length === 0) return "more"
@@ -233,6 +275,9 @@ const traceSize = 25
 const replied = 0
 const aborted = 1
 
+/** In place of the length of a chunk: no out pipe goes on, and an abort follows. */
+const brokenOff = 0xffffffff
+
 /**
  * Callisto's own transfer syntax: Effect's binary schema codec, for interfaces that are described with any schemas.
  *
@@ -244,7 +289,7 @@ const aborted = 1
  *
  * Where in pipes follow the arguments, their length goes in front of them as a 32-bit little-endian number; out pipes go in front
  * of everything else. A chunk is its length in bytes as such a number, and the bytes, or the elements as an array; the length 0
- * ends the pipe.
+ * ends the pipe. Where the method aborts, out pipes are broken off by the length 0xFFFFFFFF, and the abort follows.
  *
  * @category syntaxes
  * @since 0.1.0
@@ -309,8 +354,11 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
   const input = makeBoth(method.in)
   const output = makeBoth(method.out)
   const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error)]))
-  const pipes = (pipesOf(method) ?? []).map(({ element }) => makeBinaryPipe(element))
+  const pipes = (pipesOf(method) ?? []).map(({ element, isIn }) =>
+    makeBinaryPipe(element, isIn ? readChunkLength : readOutLength)
+  )
   const hasInPipes = Object.keys(method.inPipe).length > 0
+  const hasOutPipes = Object.keys(method.outPipe).length > 0
   const readArguments: MethodCodec["readArguments"] = (stub) => {
     const traced = stub.length > 0 && (stub[0]! & hasTrace) !== 0
     const start = traced ? 1 + traceSize : 1
@@ -340,6 +388,7 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       return output.write(writer, out)
     },
     writeAbort: (writer, { code }, error) => {
+      if (hasOutPipes) fillLength(writer, leaveLength(writer), brokenOff)
       writeByte(writer, aborted)
       writer.ensure(4)
       writer.view.setUint32(writer.position, code, true)
@@ -347,8 +396,9 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       return aborts.get(code)!.write(writer, error)
     },
     readResults: (whole, _, start = 0) => {
-      const stub = whole.subarray(start)
-      if (stub[0] === replied) {
+      const isBroken = hasOutPipes && isBrokenOff(whole, start)
+      const stub = whole.subarray(isBroken ? start + 4 : start)
+      if (stub[0] === replied && !isBroken) {
         const read = output.read(stub.subarray(1))
         return "problem" in read ? read : { value: Exit.succeed(read.value) }
       }
@@ -365,16 +415,25 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
 /** The largest chunk of elements, in bytes: it is read when all of it is there. */
 const largestChunk = 0x400000
 
-const makeBinaryPipe = (element: Element): PipeCodec => {
+const isBrokenOff = (bytes: Uint8Array, at: number): boolean =>
+  at + 4 <= bytes.length && readLength(bytes, at) === brokenOff
+
+const readChunkLength = (input: PipeInput): "count" | "more" | "end" => readCount(input, input.position, true)
+
+const readOutLength = (input: PipeInput): "count" | "more" | "end" | "broken" =>
+  isBrokenOff(input.bytes, input.position) ? "broken" : readChunkLength(input)
+
+const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): PipeCodec => {
   if (isBytes(element)) {
     return {
-      write: (stub, chunk) => {
-        fillLength(stub.writer, leaveLength(stub.writer), chunk.length)
-        stub.writeBytes(chunk as Uint8Array)
+      write: (output, chunk) => {
+        const { writer } = output
+        fillLength(writer, leaveLength(writer), chunk.length)
+        output.writeBytes(chunk as Uint8Array)
         return undefined
       },
       end: (writer) => fillLength(writer, leaveLength(writer), 0),
-      read: (input) => input.remaining === 0 ? readCount(input, input.position, true) : readBytes(input)
+      read: (input) => input.remaining === 0 ? readLengthOf(input) : readBytes(input)
     }
   }
   const codec = makeBoth(Schema.Array(element as Parameters as never))
@@ -398,7 +457,7 @@ const makeBinaryPipe = (element: Element): PipeCodec => {
     end: (writer) => fillLength(writer, leaveLength(writer), 0),
     read: (input) => {
       const { bytes, position, remaining } = input
-      if (remaining === 0) return readCount(input, position, true)
+      if (remaining === 0) return readLengthOf(input)
       if (remaining > largestChunk) return badStubData(`a chunk of ${remaining} bytes, the limit is ${largestChunk}`)
       if (bytes.length - position < remaining) return "more"
       const read = codec.read(bytes.subarray(position, position + remaining))

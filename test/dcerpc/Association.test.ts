@@ -628,6 +628,18 @@ describe("cancelling", () => {
       assert.strictEqual(yield* join(two), "2")
     })
   )
+
+  wire(
+    "by a call timeout reaches the server, also where the client closes the binding at once",
+    Effect.gen(function* () {
+      const { begin, close, peer } = yield* setUp({ callTimeout: "5 seconds" })
+      const one = yield* begin("one")
+      yield* Effect.forkChild(Effect.andThen(Effect.ignore(Call.join(one)), close), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      yield* peer.take("Request")
+      yield* peer.take("CoCancel")
+    })
+  )
 })
 
 // ----------------------------------------------------------------------------

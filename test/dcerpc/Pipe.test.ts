@@ -1,12 +1,14 @@
 /** Pipes over the wire, in both transfer syntaxes. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Queue, Schema, Stream } from "effect"
+import { Effect, Exit, Layer, Queue, Schema, Stream } from "effect"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
+import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import * as TransferSyntax from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 import { Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
-import { makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
+import { Full, makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
 
 const syntaxes: { readonly [name: string]: Types } = {
   "in Callisto's own syntax": { int: Schema.Int, text: Schema.String },
@@ -72,4 +74,35 @@ describe("Large chunks of bytes", () => {
         assert.deepStrictEqual(yield* Call.join(pending), { times: 1 })
       }).pipe(Effect.provide(Transport.memory)))
   }
+})
+
+describe("in Callisto's own syntax, out pipes that are broken off", () => {
+  const { methods: { Count } } = makeInterface({ int: Schema.Int, text: Schema.String })
+  const codec = TransferSyntax.binary.codec(Count)!
+  const abort = () => {
+    const writer = new Pdu.Writer()
+    assert.isUndefined(codec.writeAbort!(writer, Count.aborts[0]!, new Full({ at: 7 })))
+    return writer.bytes.slice(0, writer.position)
+  }
+
+  it("are followed by the abort with its fields", () => {
+    const stub = abort()
+    assert.deepStrictEqual(stub.slice(0, 9), Uint8Array.of(255, 255, 255, 255, 1, 39, 0, 0, 0))
+    assert.deepStrictEqual(codec.readResults(stub, true), { value: Exit.fail(new Full({ at: 7 })) })
+    const input = { bytes: stub, position: 0, littleEndian: true, remaining: 0 }
+    assert.strictEqual(codec.pipes[0]!.read(input), "broken")
+    assert.strictEqual(input.position, 0)
+  })
+
+  it("are not followed by out parameters", () => {
+    const stub = abort()
+    stub[4] = 0
+    assert.deepStrictEqual(codec.readResults(stub, true), { problem: "the stub is no reply", status: 1783 })
+  })
+
+  it("are no in pipes", () => {
+    const { methods: { Sum } } = makeInterface({ int: Schema.Int, text: Schema.String })
+    const input = { bytes: abort(), position: 0, littleEndian: true, remaining: 0 }
+    assert.strictEqual(TransferSyntax.binary.codec(Sum)!.pipes[0]!.read(input), "count")
+  })
 })

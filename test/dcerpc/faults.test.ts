@@ -1,24 +1,24 @@
 /**
  * Many calls on connections on which things go wrong, in virtual time: each call that was begun completes once, what is said not
- * to have executed never did, and nothing is left.
+ * to have executed never did, each context handle is run down once, and nothing is left.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Duration, Effect, Exit, Layer, Logger, Metric, Option, Schema, Scope } from "effect"
-import * as Socket from "effect/socket/Socket"
 import { TestClock } from "effect/testing"
 import process from "node:process"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
-import { type Faults, faultyTransport } from "./faults.ts"
+import { Call, ContextHandle, Interface, Manager, Server, ServerCall } from "../../mod.ts"
+import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime } from "./faults.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
 import { fibersActive, inVirtualTime } from "./virtualTime.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { id: Schema.Int }) {}
 
 const numbered = { in: { id: Schema.Int }, out: Schema.Int }
+
+const Box = ContextHandle.make("Box")
 
 const IWork = Interface.make("IWork", {
   uuid: "c2f1a5de-7f0e-4a7c-9a55-64a1d6a9c3b4",
@@ -32,7 +32,15 @@ const IWork = Interface.make("IWork", {
     Kept: Interface.method({ in: { id: Schema.Int, millis: Schema.Int }, out: Schema.Int }),
     Again: Interface.method({ ...numbered, idempotent: true }),
     Large: Interface.method({ in: { id: Schema.Int, bytes: Schema.Uint8Array }, out: Schema.Uint8Array }),
-    Tell: Interface.method({ in: { id: Schema.Int }, maybe: true })
+    Tell: Interface.method({ in: { id: Schema.Int }, maybe: true }),
+    Open: Interface.method({ in: { id: Schema.Int, millis: Schema.Int }, out: { box: Box } }),
+    Use: Interface.method({ in: { box: Box, id: Schema.Int, millis: Schema.Int }, out: Schema.Int }),
+    Peek: Interface.method({
+      in: { box: ContextHandle.shared(Box), id: Schema.Int, millis: Schema.Int },
+      out: Schema.Int,
+      idempotent: true
+    }),
+    Close: Interface.method({ in: { box: Box, id: Schema.Int }, out: { box: ContextHandle.nullable(Box) } })
   }
 })
 
@@ -56,25 +64,6 @@ const faultsOf = (seed: number) => (connection: number, side: "client" | "server
   }
 }
 
-/** Takes the offer to carry several calls at once out of each bind. */
-const oneCallAtATime = (transport: Transport.Transport): Transport.Transport => ({
-  ...transport,
-  connect: (binding) =>
-    Effect.map(transport.connect(binding), (connection) => {
-      let isBind = true
-      const edit = (writer: Socket.Writer): Socket.Writer => ({
-        ...writer,
-        writeAll: (chunks) => {
-          if (isBind) (chunks[0] as Uint8Array)[3]! &= ~Pdu.flags.concMpx
-          isBind = false
-          return writer.writeAll(chunks)
-        }
-      })
-      const { socket } = connection
-      return { ...connection, socket: Socket.make({ reader: socket.reader, writer: Effect.map(socket.writer, edit) }) }
-    })
-})
-
 interface Work {
   readonly name: string
   readonly expected: unknown
@@ -82,12 +71,24 @@ interface Work {
   cancels: boolean
 }
 
+/** The state behind a context handle. */
+interface Box {
+  readonly id: number
+  ends: number
+  /** The calls on it at the moment: how many have it for themselves, and how many share it. */
+  alone: number
+  sharing: number
+}
+
+const handleMethods = ["Use", "Peek", "Close"]
+
 /** What became of the calls of a schedule, by their numbers. */
 class Records {
   readonly ran = new Map<number, number>()
   readonly completed = new Map<number, number>()
   readonly kinds = new Map<string, number>()
   readonly problems: Array<string> = []
+  readonly boxes: Array<Box> = []
   readonly denied = new Set<number>()
   readonly idempotent = new Set<number>()
   calls = 0
@@ -130,6 +131,7 @@ class Records {
     const possible = [
       "RpcTransportError",
       cancels && "CallCancelled",
+      handleMethods.includes(name) && "ContextMismatch",
       faults && "RpcFault",
       name === "Refuse" && "Refused"
     ]
@@ -141,7 +143,38 @@ class Records {
 const makeManager = (records: Records, scope: Scope.Scope) => {
   const ran = (id: number) => Effect.sync(() => records.run(id))
   const answer = ({ id }: { readonly id: number }) => Effect.as(ran(id), id)
+  const boxes = ContextHandle.states<Box>()(Box)
+  const open = (id: number) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const box: Box = { id, ends: 0, alone: 0, sharing: 0 }
+        records.boxes.push(box)
+        return box
+      }),
+      (box) =>
+        Effect.sync(() => {
+          box.ends++
+          if (box.alone + box.sharing > 0) records.problems.push(`box ${id} was run down during a call`)
+        })
+    )
+  const use = (kind: "alone" | "sharing", millis: number) => (box: Box) =>
+    Effect.suspend(() => {
+      if (box.ends > 0) records.problems.push(`box ${box.id} was used after its run-down`)
+      box[kind]++
+      if (box.alone > 1 || (box.alone === 1 && box.sharing > 0)) records.problems.push(`box ${box.id} was not alone`)
+      return Effect.ensuring(Effect.sleep(millis), Effect.sync(() => void box[kind]--))
+    })
   return Manager.make(IWork, {
+    Open: ({ id, millis }, call) =>
+      Effect.andThen(ran(id), boxes.open(call, open(id))).pipe(
+        Effect.map((box) => ({ box })),
+        Effect.tap(() => Effect.sleep(millis))
+      ),
+    Use: ({ box, id, millis }, call) =>
+      Effect.andThen(ran(id), boxes.get(call, box)).pipe(Effect.flatMap(use("alone", millis)), Effect.as(id)),
+    Peek: ({ box, id, millis }, call) =>
+      Effect.andThen(ran(id), boxes.get(call, box)).pipe(Effect.flatMap(use("sharing", millis)), Effect.as(id)),
+    Close: ({ box, id }, call) => Effect.map(Effect.andThen(ran(id), boxes.close(call, box)), (box) => ({ box })),
     Now: answer,
     Refuse: ({ id }) => Effect.andThen(ran(id), Effect.fail(new Refused({ id }))),
     Die: ({ id }) => Effect.andThen(ran(id), Effect.die(new Error("as expected"))),
@@ -243,13 +276,71 @@ const callObject = (store: Store, random: Random, nextId: () => number, records:
     }
   }).pipe(Effect.scoped)
 
+/** A context handle that is opened, used and perhaps closed, by calls that anything may happen to. */
+const session = (store: Store, random: Random, nextId: () => number, records: Records) =>
+  Effect.gen(function* () {
+    const attempt = <A, E>(
+      name: string,
+      id: number,
+      call: Effect.Effect<A, E>,
+      expected: (value: A) => unknown
+    ): Effect.Effect<A | undefined> =>
+      Effect.gen(function* () {
+        const patience = chance(random, 0.3) ? 1 + below(random, 100) : undefined
+        const exit = yield* Effect.exit(
+          patience === undefined ? Effect.asSome(call) : Effect.timeoutOption(call, patience)
+        )
+        const work = { name, cancels: records.timed }
+        if (exit._tag === "Failure") records.end(id, exit, { ...work, expected: undefined })
+        else if (Option.isSome(exit.value)) {
+          records.end(id, Exit.succeed(exit.value.value), { ...work, expected: expected(exit.value.value) })
+          return exit.value.value
+        }
+        return undefined
+      })
+    const millis = () => chance(random, 0.5) ? 0 : below(random, 60)
+    const id = nextId()
+    const opened = yield* attempt("Open", id, Call.invoke(store, "Open", { id, millis: millis() }), (out) => out)
+    if (opened === undefined) return
+    const { box } = opened
+    const use = Effect.suspend(() => {
+      const id = nextId()
+      const name = pick(random, ["Use", "Use", "Peek"] as const)
+      const cancelTimeout = pick(random, [0, 10, 100])
+      if (name === "Peek") records.idempotent.add(id)
+      return attempt(
+        name,
+        id,
+        Call.invoke(store, name as "Use", { box, id, millis: millis() }, { cancelTimeout }),
+        () => id
+      )
+    })
+    const rounds = below(random, 4)
+    for (let round = 0; round < rounds; round++) {
+      yield* Effect.sleep(below(random, 50))
+      yield* Effect.all(Array.from({ length: 1 + below(random, 4) }, () => use), {
+        concurrency: "unbounded",
+        discard: true
+      })
+    }
+    if (chance(random, 0.1)) yield* ContextHandle.destroy(box)
+    else if (chance(random, 0.5)) {
+      const id = nextId()
+      yield* attempt("Close", id, Call.invoke(store, "Close", { box, id }), () => ({ box: null }))
+    }
+  })
+
 const schedule = (seed: number) =>
   Effect.gen(function* () {
     const random = makeRandom(seed)
     const memory = Context.get(yield* Effect.scoped(Layer.build(Transport.memory)), Transport.Transport)
     const faulty = faultyTransport(memory, faultsOf(seed))
     const single = chance(random, 0.25)
-    const transport = single ? oneCallAtATime(faulty) : faulty
+    const transport = editingBinds(
+      faulty,
+      ...(single ? [oneCallAtATime] : []),
+      ...(chance(random, 0.3) ? [losingOnOrphan] : [])
+    )
     const records = new Records(single || chance(random, 0.5))
     const scope = yield* Scope.make()
     const server = yield* Scope.provide(Server.make([makeManager(records, scope)], { grace: 0 }), scope)
@@ -278,10 +369,12 @@ const schedule = (seed: number) =>
       const store = bound.value
       const objects = 1 + below(random, 3)
       const shots = below(random, 4)
+      const sessions = below(random, 3)
       const restart = Effect.sleep(below(random, 200)).pipe(Effect.andThen(stop), Effect.andThen(serve))
       yield* Effect.all([
         chance(random, 0.2) ? restart : Effect.void,
         ...Array.from({ length: objects }, () => callObject(store, random, nextId, records)),
+        ...Array.from({ length: sessions }, () => session(store, random, nextId, records)),
         ...Array.from({ length: shots }, () =>
           Effect.andThen(
             Effect.sleep(below(random, 100)),
@@ -295,15 +388,17 @@ const schedule = (seed: number) =>
     const left = {
       calls: (yield* Server.calls(server)).length,
       table: Server.toImpl(server).count,
+      handles: Server.toImpl(server).handles.size,
       endpoints: endpoints.map((endpoint) => {
         const { connections, groups } = endpoint as unknown as Record<"connections" | "groups", { size: number }>
         return [connections.size, groups.size]
       })
     }
     yield* Scope.close(scope, Exit.void)
-    assert.deepStrictEqual(left, { calls: 0, table: 0, endpoints: endpoints.map(() => [0, 0]) })
+    assert.deepStrictEqual(left, { calls: 0, table: 0, handles: 0, endpoints: endpoints.map(() => [0, 0]) })
     assert.deepStrictEqual(records.problems, [])
     for (const denied of records.denied) assert.isFalse(records.ran.has(denied), `call ${denied} did run`)
+    for (const { id, ends } of records.boxes) assert.strictEqual(ends, 1, `how often box ${id} was run down`)
     for (const [id, times] of records.ran) {
       assert.isAtMost(times, records.idempotent.has(id) ? 2 : 1, `how often call ${id} ran`)
     }

@@ -1,7 +1,8 @@
-/** Connections on which things go wrong, as a seed decides. */
+/** Connections on which things go wrong, as a seed decides, and binds that agree on less. */
 import { Effect } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Socket from "effect/socket/Socket"
+import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { type Connection, gather, type Transport } from "../../src/dcerpc/Transport.ts"
 import { makeRandom } from "./random.ts"
 
@@ -88,4 +89,41 @@ export const faultyTransport = (
     listen: (binding, handler) =>
       transport.listen(binding, (connection) => handler(faulty(connection, faultsOf(accepted++, "server"))))
   }
+}
+
+/** Changes the bind of each connection. */
+export const editingBinds = (transport: Transport, ...edits: ReadonlyArray<(bind: Uint8Array) => void>): Transport => ({
+  ...transport,
+  connect: (binding) =>
+    Effect.map(transport.connect(binding), (connection) => {
+      let isBind = true
+      const editing = (writer: Socket.Writer): Socket.Writer => ({
+        ...writer,
+        writeAll: (chunks) => {
+          if (isBind) { for (const edit of edits) edit(chunks[0] as Uint8Array) }
+          isBind = false
+          return writer.writeAll(chunks)
+        }
+      })
+      const { socket } = connection
+      return {
+        ...connection,
+        socket: Socket.make({ reader: socket.reader, writer: Effect.map(socket.writer, editing) })
+      }
+    })
+})
+
+/** Takes the offer to carry several calls at once out of a bind. */
+export const oneCallAtATime = (bind: Uint8Array): void => {
+  bind[3]! &= ~Pdu.flags.concMpx
+}
+
+// The pseudo transfer syntax, up to the byte with the features.
+const features = [0x2c, 0x1c, 0xb7, 0x6c, 0x12, 0x98, 0x40, 0x45]
+
+/** Takes the wish to keep the connection on orphans out of a bind. */
+export const losingOnOrphan = (bind: Uint8Array): void => {
+  const at = bind.findIndex((_, at) => features.every((byte, i) => bind[at + i] === byte))
+  if (at < 0) throw new Error("the bind asks for no features")
+  bind[at + features.length] = 0
 }

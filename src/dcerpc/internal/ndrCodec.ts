@@ -2,6 +2,7 @@
  * The NDR representation that a schema carries as an annotation, and the compiler that makes a writer and a reader of it.
  */
 import type * as SchemaAST from "effect/SchemaAST"
+import { declaredIn, fromParts, Handle, partsOf } from "../../internal/contextHandle.ts"
 import {
   type Count,
   type Decoder,
@@ -25,6 +26,7 @@ export type Representation =
   | { readonly _tag: "Scalar"; readonly scalar: Scalar }
   | { readonly _tag: "Enum"; readonly size: 2 | 4; readonly numbers: ReadonlyMap<string | number, number> }
   | { readonly _tag: "Uuid" }
+  | { readonly _tag: "ContextHandle"; readonly type: string }
   | { readonly _tag: "String"; readonly wide: boolean; readonly bound: number | undefined }
   | { readonly _tag: "Array"; readonly shape: Shape; readonly element: SchemaAST.AST }
   | { readonly _tag: "SizedArray"; readonly element: SchemaAST.AST }
@@ -88,6 +90,8 @@ const annotationIn = (ast: SchemaAST.AST): Annotation | undefined => {
     const found = check.annotations?.[annotationKey]
     if (found !== undefined) return found as Annotation
   }
+  const handle = declaredIn(ast)
+  if (handle !== undefined) return { representation: { _tag: "ContextHandle", type: handle.type }, checks: 0 }
   return ast.annotations?.[annotationKey] as Annotation | undefined
 }
 
@@ -277,6 +281,8 @@ class Compiler {
         return enumNode(representation.size, representation.numbers)
       case "Uuid":
         return { align: 4, minimum: 16, write: writeUuid, read: readUuid }
+      case "ContextHandle":
+        return { align: 4, minimum: 20, write: writeHandle, read: handleReader(representation.type) }
       case "String":
         return stringNode(representation.wide, representation.bound)
       case "Bytes":
@@ -849,6 +855,19 @@ const readUuid = (from: Decoder): string => {
     : `${byte(0)}${byte(1)}${byte(2)}${byte(3)}-${byte(4)}${byte(5)}-${byte(6)}${byte(7)}`
   return `${first}-${byte(8)}${byte(9)}-${byte(10)}${byte(11)}${byte(12)}${byte(13)}${byte(14)}${byte(15)}`
 }
+
+// ----------------------------------------------------------------------------
+// context handles
+// ----------------------------------------------------------------------------
+
+const writeHandle = (to: Encoder, value: unknown): void => {
+  if (value !== null && !(value instanceof Handle)) return refuseValue(value, "a context handle")
+  const { attributes, uuid } = partsOf(value)
+  to.uint32(attributes)
+  writeUuid(to, uuid)
+}
+
+const handleReader = (type: string) => (from: Decoder): unknown => fromParts(type, from.uint32(), readUuid(from))
 
 // ----------------------------------------------------------------------------
 // arrays

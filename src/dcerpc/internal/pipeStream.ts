@@ -2,32 +2,9 @@
  * Pipes on the wire: chunks in the stub of a message that is sent and received part by part.
  */
 import * as Effect from "effect/Effect"
-import type { AnyChunk, Buffer } from "../../Pipe.ts"
+import type { Buffer } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
-import type { Problem } from "../TransferSyntax.ts"
-
-/** A pipe in a transfer syntax. */
-export interface PipeCodec {
-  /** Writes a chunk that is not empty. */
-  readonly write: (stub: OutgoingStub, chunk: AnyChunk) => Problem | undefined
-  /** Writes the empty chunk, which ends the pipe. */
-  readonly end: (writer: Pdu.Writer) => void
-  /**
-   * Reads one thing from the stub, a count or what elements there are, and leaves the input behind it. Gives what elements it
-   * read, `more` where that needs more bytes, and `end` for the empty chunk.
-   */
-  readonly read: (input: Input) => AnyChunk | Problem | "count" | "more" | "end"
-}
-
-/** The bytes of the stub that were not read yet. */
-export interface Input {
-  /** They begin where alignment counts from, or at a multiple of 8 bytes from there. */
-  bytes: Uint8Array
-  position: number
-  readonly littleEndian: boolean
-  /** What is left of the current chunk: elements, or bytes. */
-  remaining: number
-}
+import type { PipeCodec, PipeInput, PipeOutput, Problem } from "../TransferSyntax.ts"
 
 // ----------------------------------------------------------------------------
 // sending
@@ -40,7 +17,7 @@ const worthReferring = 4096
 const largestReferring = 16384
 
 /** The message of a call with pipes, as it is sent. */
-export class OutgoingStub {
+export class OutgoingStub implements PipeOutput {
   readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
   private readonly begin: () => void
@@ -59,9 +36,9 @@ export class OutgoingStub {
   }
 
   /** Sends the next part of the stub. */
-  send(write: (stub: OutgoingStub) => Problem | undefined, isLast: boolean): Problem | undefined {
+  send(write: (writer: Pdu.Writer) => Problem | undefined, isLast: boolean): Problem | undefined {
     this.beginFragment()
-    const problem = write(this)
+    const problem = write(this.writer)
     if (problem !== undefined) Pdu.discardMessage(this.writer)
     else this.endFragment(noBytes, isLast)
     return problem
@@ -130,12 +107,12 @@ export const sendPipes = <E>(
         const chunks = buffer.takeAll()
         // Taking may have let the writer push more.
         ended = buffer.ended && buffer.isEmpty
-        const problem = stub.send((stub) => {
+        const problem = stub.send((writer) => {
           for (const chunk of chunks) {
             const problem = codec.write(stub, chunk)
             if (problem !== undefined) return problem
           }
-          if (ended) codec.end(stub.writer)
+          if (ended) codec.end(writer)
           return undefined
         }, endsMessage && ended && index === pipes.length - 1)
         if (problem !== undefined) return problem
@@ -159,7 +136,7 @@ const readable = (buffer: Buffer): Effect.Effect<void> =>
 /** The pipes of a message, as it arrives. */
 export class IncomingPipes {
   private readonly pipes: ReadonlyArray<Piped>
-  private readonly input: Input
+  private readonly input: PipeInput
   private index = 0
 
   /** `offset`: how much of the stub was in front of the pipes. */
@@ -191,7 +168,7 @@ export class IncomingPipes {
   }
 
   /** What follows the pipes in the stub: the input from its position on. */
-  get rest(): Input {
+  get rest(): PipeInput {
     return this.input
   }
 
@@ -202,7 +179,9 @@ export class IncomingPipes {
       const { buffer, codec } = this.pipes[this.index]!
       const read = codec.read(this.input)
       if (read === "more") return undefined
-      if (read === "end") {
+      if (read === "broken") {
+        this.index = this.pipes.length
+      } else if (read === "end") {
         buffer.end()
         this.index++
       } else if (read !== "count") {

@@ -1,0 +1,25 @@
+// The interface of log_tail_server.ts, which log_tail_client.ts calls: an out pipe that has no end of its own.
+import { Schema } from "effect"
+import { Interface } from "@callisto/rpc"
+
+export class NotReadable extends Schema.TaggedError<NotReadable>()("NotReadable", {
+  name: Schema.String,
+  reason: Schema.String
+}) {
+  override get message(): string {
+    return `${this.name}: ${this.reason}`
+  }
+}
+
+export const ILogs = Interface.make("ILogs", {
+  uuid: "e4d1a6b7-3c58-4f29-b0c6-7d9e2f1a5b40",
+  version: [1, 0],
+  methods: {
+    /** The last lines of a file, and then those that are appended to it. */
+    Follow: Interface.method({
+      in: { name: Schema.String, last: Schema.Int },
+      outPipe: { lines: Schema.String },
+      aborts: [Interface.abort(1001, NotReadable)]
+    })
+  }
+})

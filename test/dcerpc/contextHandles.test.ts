@@ -1,0 +1,723 @@
+/** Context handles over the wire: their bytes, the groups of connections that they belong to, and what a client keeps of them. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Logger, Option, Queue, Result, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../../mod.ts"
+import * as Association from "../../src/dcerpc/Association.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Ndr from "../../src/dcerpc/Ndr.ts"
+import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { binary, ndr20, proposed } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Transport from "../../src/dcerpc/Transport.ts"
+import { Handle } from "../../src/internal/contextHandle.ts"
+import { Denied } from "../fixtures.ts"
+import { Box, IOther, IShelf, makeShelf } from "../shelf.ts"
+import { editingBinds, losingOnOrphan, oneCallAtATime } from "./faults.ts"
+import { bind, brief, type Client, connect, element, fault, request, type RequestFields, settle } from "./rawClient.ts"
+
+const wire = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
+  it.effect(name, () => Effect.provide(test, Transport.memory))
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
+
+const uuid = "00112233-4455-6677-8899-aabbccddeeff"
+const other = "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e99"
+
+// ----------------------------------------------------------------------------
+// bytes
+// ----------------------------------------------------------------------------
+
+const parameters = Schema.Struct({ before: Ndr.Uint8, box: ContextHandle.nullable(Box), after: Ndr.Uint8 })
+
+const ndrOf = (box: unknown, littleEndian = true): string => {
+  const writer = new Pdu.Writer({ littleEndian })
+  const codec = Ndr.codecOf(parameters)!
+  Result.getOrThrow(codec.encode(writer, { before: 1, box: box as never, after: 2 }))
+  return hex(writer.take())
+}
+
+const fromNdr = (text: string, littleEndian = true) =>
+  Result.getOrThrow(Ndr.codecOf(parameters)!.decode(Ndr.makeReader(Buffer.from(text, "hex"), { littleEndian }))).box
+
+describe("a handle in NDR", () => {
+  const little = "01000000" + "00000000" + "33221100554477668899aabbccddeeff" + "02"
+  const big = "01000000" + "00000000" + "00112233445566778899aabbccddeeff" + "02"
+
+  it("is 20 bytes, aligned to 4, in either byte order", () => {
+    assert.strictEqual(ndrOf(new Handle("Box", uuid)), little)
+    assert.deepStrictEqual(fromNdr(little), new Handle("Box", uuid) as never)
+    assert.deepStrictEqual(fromNdr(big, false), new Handle("Box", uuid) as never)
+  })
+
+  it("that is null is zeros", () => {
+    assert.strictEqual(ndrOf(null), "01000000" + "00".repeat(20) + "02")
+    assert.isNull(fromNdr("01000000" + "00".repeat(20) + "02"))
+  })
+
+  it("keeps the attributes of a server that uses them", () => {
+    const bytes = "01000000" + "07000000" + "00".repeat(16) + "02"
+    assert.strictEqual(ndrOf(fromNdr(bytes)), bytes)
+  })
+
+  it("that is cut short is refused", () => {
+    for (let length = 0; length < 24; length++) {
+      const read = Ndr.codecOf(parameters)!.decode(Ndr.makeReader(Buffer.from(little, "hex").subarray(0, length)))
+      assert.isTrue(Result.isFailure(read))
+    }
+  })
+
+  it("leaves an interface of Ndr types one that speaks NDR", () => {
+    assert.strictEqual(proposed(IShelf), ndr20)
+    const method = Interface.method({ in: { box: Box, name: Schema.String } })
+    assert.isUndefined(ndr20.codec(method))
+  })
+})
+
+describe("a handle in Callisto's own syntax", () => {
+  const codec = binary.codec(Interface.method({ in: { box: ContextHandle.nullable(Box) } }))!
+  const written = (box: unknown): Uint8Array => {
+    const writer = new Pdu.Writer()
+    assert.isUndefined(codec.writeArguments(writer, { box }, undefined))
+    return writer.take().slice()
+  }
+  const read = (stub: Uint8Array): unknown => {
+    const read = codec.readArguments(stub, true)
+    return "problem" in read ? read : (read.value.input as { readonly box: unknown }).box
+  }
+
+  it("is the same 20 bytes", () => {
+    assert.include(hex(written(new Handle("Box", uuid))), "0000000033221100554477668899aabbccddeeff")
+    assert.include(hex(written(null)), "00".repeat(20))
+  })
+
+  it("is read as it was written", () => {
+    for (const box of [new Handle("Box", uuid), new Handle("Box", uuid, 7), null]) {
+      assert.deepStrictEqual(read(written(box)), box)
+    }
+  })
+
+  it("of another length is refused", () => {
+    const stub = written(new Handle("Box", uuid))
+    for (let length = 1; length < stub.length; length++) assert.property(read(stub.subarray(0, length)), "problem")
+  })
+})
+
+// ----------------------------------------------------------------------------
+// client and server
+// ----------------------------------------------------------------------------
+
+const name = "ncacn_memory:[echo]"
+
+interface Served {
+  readonly connections: ReadonlySet<{ readonly calls: ReadonlyMap<number, unknown>; readonly fail: () => void }>
+  readonly groups: ReadonlyMap<number, unknown>
+}
+
+const setUp = (options: Association.Options & Endpoint.Options = {}) =>
+  Effect.gen(function* () {
+    const made = yield* makeShelf
+    const serverScope = yield* Scope.fork(yield* Effect.scope)
+    const managers = [made.manager, made.other] as const
+    const server = yield* Scope.provide(Server.make(managers, { grace: 0 }), serverScope)
+    const served: { current: Served | undefined } = { current: undefined }
+    const serve = Effect.gen(function* () {
+      const scope = yield* Scope.fork(serverScope)
+      served.current = (yield* Scope.provide(
+        Endpoint.serve(server, name, { grace: 0, ...options }),
+        scope
+      )) as unknown as Served
+      return Effect.andThen(Scope.close(scope, Exit.void), settle)
+    })
+    const stop = yield* serve
+    const clientScope = yield* Scope.fork(yield* Effect.scope)
+    const shelf = yield* Scope.provide(Association.bind(IShelf, name, options), clientScope)
+    const open = (text: string) => Effect.map(Call.invoke(shelf, "Open", { text }), ({ box }) => box)
+    const use = (box: ContextHandle.ContextHandle<"Box">, text = "a") => Call.invoke(shelf, "Use", { box, text })
+    return {
+      ...made,
+      left: () => Server.toImpl(server).handles.size,
+      leave: Effect.andThen(Scope.close(clientScope, Exit.void), settle),
+      open,
+      serve,
+      served: () => served.current!,
+      server,
+      shelf,
+      stop,
+      stopServer: Effect.andThen(Scope.close(serverScope, Exit.void), settle),
+      use
+    }
+  })
+
+const failure = <A, R>(effect: Effect.Effect<A, { readonly _tag: string; readonly didNotExecute?: boolean }, R>) =>
+  Effect.map(Effect.flip(effect), (error) => [error._tag, error.didNotExecute])
+
+const mismatch = ["ContextMismatch", true]
+
+describe("a handle over the wire", () => {
+  wire(
+    "carries its state from call to call, and is closed by a method",
+    Effect.gen(function* () {
+      const { ends, left, open, shelf, use } = yield* setUp()
+      const box = yield* open("box")
+      assert.strictEqual(yield* use(box, "one"), "one in box")
+      assert.deepStrictEqual(yield* Call.invoke(shelf, "Close", { box }), { box: null })
+      assert.deepStrictEqual([ends, left()], [["closed box"], 0])
+      assert.deepStrictEqual(yield* failure(use(box)), mismatch)
+    })
+  )
+
+  wire(
+    "travels in Callisto's own syntax too",
+    Effect.gen(function* () {
+      const boxes = ContextHandle.states<string>()(Box)
+      const ISlate = Interface.make("ISlate", {
+        uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e15",
+        version: [1, 0],
+        methods: {
+          Open: Interface.method({ in: { name: Schema.Option(Schema.String) }, out: { box: Box } }),
+          Name: Interface.method({ in: { box: Box }, out: Schema.Option(Schema.String) }),
+          Close: Interface.method({ in: { box: Box }, out: { box: ContextHandle.nullable(Box) } })
+        }
+      })
+      const manager = Manager.make(ISlate, {
+        Open: ({ name }, call) =>
+          Effect.map(boxes.open(call, Effect.succeed(Option.getOrElse(name, () => ""))), (box) => ({ box })),
+        Name: ({ box }, call) => Effect.map(boxes.get(call, box), Option.some),
+        Close: ({ box }, call) => Effect.map(boxes.close(call, box), (box) => ({ box }))
+      })
+      yield* Endpoint.serve(yield* Server.make([manager], { grace: 0 }), name, { grace: 0 })
+      const slate = yield* Association.bind(ISlate, name)
+      const { box } = yield* Call.invoke(slate, "Open", { name: Option.some("a") })
+      assert.deepStrictEqual(yield* Call.invoke(slate, "Name", { box }), Option.some("a"))
+      assert.deepStrictEqual(yield* Call.invoke(slate, "Close", { box }), { box: null })
+      assert.deepStrictEqual(yield* failure(Call.invoke(slate, "Name", { box })), mismatch)
+    })
+  )
+
+  wire(
+    "of another client, another type and another server is not known",
+    Effect.gen(function* () {
+      const { open, ran, shelf } = yield* setUp()
+      const box = yield* open("box")
+      const thief = yield* Association.bind(IShelf, name)
+      assert.deepStrictEqual(yield* failure(Call.invoke(thief, "Use", { box, text: "a" })), mismatch)
+      assert.deepStrictEqual(yield* failure(Call.invoke(shelf, "Spill", { jar: box as never })), mismatch)
+      const foreign = new Handle("Box", other) as never
+      assert.deepStrictEqual(yield* failure(Call.invoke(shelf, "Use", { box: foreign, text: "a" })), mismatch)
+      assert.deepStrictEqual(ran, [])
+    })
+  )
+
+  wire(
+    "that is null, or was destroyed, is refused before anything is sent",
+    Effect.gen(function* () {
+      const { ends, leave, open, shelf, use } = yield* setUp()
+      const box = yield* open("box")
+      assert.strictEqual((yield* Effect.flip(use(null as never)))._tag, "NullContext")
+      yield* ContextHandle.destroy(box)
+      assert.strictEqual((yield* Effect.flip(use(box)))._tag, "NullContext")
+      const opened = yield* Call.invoke(shelf, "Toggle", { box: null })
+      assert.deepStrictEqual(yield* Call.invoke(shelf, "Toggle", opened), { box: null })
+      assert.deepStrictEqual(ends, ["closed toggled"])
+      yield* leave
+      assert.deepStrictEqual(ends, ["closed toggled", "run down box"])
+    })
+  )
+
+  wire(
+    "that comes back is the same value",
+    Effect.gen(function* () {
+      const { open, shelf } = yield* setUp()
+      const box = yield* open("box")
+      assert.strictEqual((yield* Call.invoke(shelf, "Pass", { box })).box, box)
+    })
+  )
+
+  wire(
+    "keeps calls on it one after the other, and a cancelled one that waits did not execute",
+    Effect.gen(function* () {
+      const { held, open, ran, shelf } = yield* setUp()
+      const box = yield* open("box")
+      const holding = yield* Call.begin(yield* Call.make(shelf), "Hold", { box })
+      const call = yield* Queue.take(held)
+      const begin = (text: string) => Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Use", { box, text }))
+      const [one, two] = [yield* begin("one"), yield* begin("two")]
+      yield* settle
+      yield* Call.cancel(one, { timeout: "Infinity" })
+      assert.deepStrictEqual(yield* failure(Call.join(one)), ["CallCancelled", true])
+      yield* ServerCall.complete(call, "")
+      assert.strictEqual(yield* Call.join(holding), "")
+      assert.strictEqual(yield* Call.join(two), "two in box")
+      assert.deepStrictEqual(ran, ["two"])
+    })
+  )
+
+  wire(
+    "is run down when the client leaves, after its calls",
+    Effect.gen(function* () {
+      const { ends, leave, left, open, shelf, test } = yield* setUp()
+      const box = yield* open("box")
+      const gate = yield* Deferred.make<void>()
+      test.work = () => Effect.onInterrupt(Effect.never, () => Deferred.await(gate))
+      yield* Call.begin(yield* Call.make(shelf), "Use", { box, text: "a" })
+      yield* settle
+      yield* leave
+      assert.deepStrictEqual([ends, left()], [[], 1])
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
+    })
+  )
+
+  wire(
+    "of a client that has gone lets no call run that waits for it",
+    Effect.gen(function* () {
+      const { ends, leave, open, ran, shelf } = yield* setUp()
+      const box = yield* open("box")
+      yield* Call.begin(yield* Call.make(shelf), "Hold", { box })
+      for (const text of ["one", "two"]) yield* Call.begin(yield* Call.make(shelf), "Use", { box, text })
+      yield* settle
+      yield* leave
+      assert.deepStrictEqual([ran, ends], [[], ["run down box"]])
+    })
+  )
+
+  wire(
+    "is run down when the server stops",
+    Effect.gen(function* () {
+      const { ends, left, open, stopServer } = yield* setUp()
+      yield* open("box")
+      yield* stopServer
+      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
+    })
+  )
+
+  wire(
+    "is dead when the connection was lost, and the next call opens another",
+    Effect.gen(function* () {
+      const { ends, open, serve, stop, use } = yield* setUp()
+      const box = yield* open("box")
+      yield* stop
+      assert.deepStrictEqual(ends, ["run down box"])
+      yield* serve
+      assert.deepStrictEqual(yield* failure(use(box)), mismatch)
+      assert.strictEqual(yield* use(yield* open("another")), "a in another")
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// what a hostile client sends, and what becomes of its replies
+// ----------------------------------------------------------------------------
+
+const opnum = Object.fromEntries(
+  Object.entries(IShelf.operations).map(([name, { opnum }]) => [name, opnum])
+) as { readonly [K in keyof typeof IShelf.operations]: number }
+
+const stubOf = (method: keyof typeof IShelf.methods, input: unknown): Uint8Array => {
+  const writer = new Pdu.Writer()
+  ndr20.codec(IShelf.methods[method])!.writeArguments(writer, input, undefined)
+  return writer.take().slice()
+}
+
+const ask = (
+  client: Client,
+  method: keyof typeof IShelf.methods,
+  input: unknown,
+  fields: RequestFields = {}
+) => client.ask(request({ opnum: opnum[method], stub: stubOf(method, input), ...fields }))
+
+const openRaw = (client: Client, text: string) =>
+  Effect.map(ask(client, "Open", { text }), ([response]) => {
+    const read = ndr20.codec(IShelf.methods.Open)!.readResults((response as Pdu.Response).stub, true)
+    return (read as unknown as { readonly value: Exit.Success<{ readonly box: Handle }> }).value.value.box
+  })
+
+/** A connection of a group, by default of a new one, and the id of the group. */
+const join = (assocGroupId = 0, iface: Interface.Interface.Any = IShelf) =>
+  Effect.gen(function* () {
+    const client = yield* connect
+    const [ack] = yield* client.ask(bind({ assocGroupId, contextElements: [element(0, iface)] }))
+    return { client, group: (ack as Pdu.BindAck).assocGroupId }
+  })
+
+const didNotExecute = { contextId: 0, didNotExecute: true }
+
+describe("a hostile client", () => {
+  wire(
+    "gets the same answer for every handle that is not its own",
+    Effect.gen(function* () {
+      const { ran } = yield* setUp()
+      const victim = yield* join()
+      const box = yield* openRaw(victim.client, "box")
+      const { client } = yield* join()
+      const closed = yield* openRaw(client, "closed")
+      const jar = yield* openRaw(client, "jar")
+      yield* ask(client, "Close", { box: closed })
+      const handles = [
+        null,
+        box,
+        closed,
+        new Handle("Box", other),
+        new Handle("Box", jar.uuid, 1),
+        new Handle("Box", uuid, 0xffffffff)
+      ]
+      const answers: Array<string> = []
+      for (const box of handles) {
+        const [answer] = yield* ask(client, "Use", { box, text: "a" })
+        assert.deepStrictEqual(brief(answer!), fault(2, 0x1c00001a, didNotExecute))
+        answers.push(JSON.stringify(answer))
+      }
+      assert.strictEqual(new Set(answers).size, 1)
+      assert.deepStrictEqual(ran, [])
+    })
+  )
+
+  wire(
+    "can't use a handle with another interface, on the same association",
+    Effect.gen(function* () {
+      yield* setUp()
+      const { client, group } = yield* join()
+      const box = yield* openRaw(client, "box")
+      const second = yield* join(group, IOther)
+      assert.strictEqual(second.group, group)
+      const stub = stubOf("Use", { box, text: "a" })
+      assert.deepStrictEqual(
+        yield* second.client.say(request({ opnum: IOther.operations.Use.opnum, stub })),
+        [fault(2, 0x1c00001a, didNotExecute)]
+      )
+    })
+  )
+
+  wire(
+    "opens handles without a limit but that of its association, which runs them all down",
+    Effect.gen(function* () {
+      const { ends, left } = yield* setUp()
+      const { client } = yield* join()
+      for (let i = 0; i < 100; i++) yield* openRaw(client, "box")
+      assert.strictEqual(left(), 100)
+      yield* client.close
+      yield* settle
+      assert.deepStrictEqual([ends.length, left()], [100, 0])
+    })
+  )
+})
+
+describe("the connections of a group", () => {
+  wire(
+    "share its handles, and the last one to go takes them along",
+    Effect.gen(function* () {
+      const { ends, ran } = yield* setUp()
+      const first = yield* join()
+      const box = yield* openRaw(first.client, "box")
+      const second = yield* join(first.group)
+      yield* first.client.close
+      yield* settle
+      assert.deepStrictEqual(ends, [])
+      yield* ask(second.client, "Use", { box, text: "a" })
+      assert.deepStrictEqual(ran, ["a"])
+      yield* second.client.close
+      yield* settle
+      assert.deepStrictEqual(ends, ["run down box"])
+    })
+  )
+
+  wire(
+    "queue for a handle together, and one that is lost while it waits is passed over",
+    Effect.gen(function* () {
+      const { held, ran } = yield* setUp()
+      const first = yield* join()
+      const box = yield* openRaw(first.client, "box")
+      const later = [yield* join(first.group), yield* join(first.group)] as const
+      yield* ask(first.client, "Hold", { box })
+      assert.deepStrictEqual(yield* ask(later[0].client, "Use", { box, text: "lost" }), [])
+      assert.deepStrictEqual(yield* ask(later[1].client, "Use", { box, text: "next" }), [])
+      yield* later[0].client.close
+      yield* settle
+      yield* ServerCall.complete(yield* Queue.take(held), "")
+      assert.strictEqual((yield* later[1].client.heard).length, 1)
+      assert.deepStrictEqual(ran, ["next"])
+    })
+  )
+})
+
+describe("a handle whose reply nobody receives is run down at once", () => {
+  wire(
+    "where the call was orphaned",
+    Effect.gen(function* () {
+      const { ends, left, shelf, test } = yield* setUp()
+      test.open = Effect.never
+      yield* Effect.scoped(Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Open", { text: "box" })))
+      yield* settle
+      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
+    })
+  )
+
+  wire(
+    "where the call was cancelled",
+    Effect.gen(function* () {
+      const { ends, left, shelf, test } = yield* setUp()
+      test.open = Effect.never
+      const opening = yield* Call.begin(yield* Call.make(shelf), "Open", { text: "box" })
+      yield* settle
+      yield* Call.cancel(opening)
+      yield* settle
+      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
+    })
+  )
+
+  wire(
+    "where it failed",
+    Effect.gen(function* () {
+      const { ends, left, shelf, test } = yield* setUp()
+      test.open = Effect.fail(new Denied({ who: "a" }))
+      const refused = yield* Effect.flip(Call.invoke(shelf, "Open", { text: "box" }))
+      assert.deepStrictEqual(refused, new Status.RpcFault({ code: 5000 }))
+      yield* settle
+      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
+    })
+  )
+
+  wire(
+    "where the client wants no reply",
+    Effect.gen(function* () {
+      const { ends, left } = yield* setUp()
+      const { client } = yield* join()
+      assert.deepStrictEqual(yield* ask(client, "Open", { text: "box" }, { flags: Pdu.flags.maybe }), [])
+      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
+    })
+  )
+
+  wire(
+    "where the out parameters have no form",
+    Effect.gen(function* () {
+      const boxes = ContextHandle.states<string>()(Box)
+      const ends: Array<string> = []
+      const IWrong = Interface.make("IWrong", {
+        uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e16",
+        version: [1, 0],
+        methods: { Open: Interface.method({ out: { box: Box, count: Ndr.Uint8 } }) }
+      })
+      const acquire = Effect.acquireRelease(
+        Effect.succeed("box"),
+        (_, exit) => Effect.sync(() => void ends.push(exit._tag))
+      )
+      const manager = Manager.make(IWrong, {
+        Open: (_, call) => Effect.map(boxes.open(call, acquire), (box) => ({ box, count: 256 }))
+      })
+      const server = yield* Effect.provide(Server.make([manager], { grace: 0 }), Logger.layer([]))
+      yield* Endpoint.serve(server, name, { grace: 0 })
+      const wrong = yield* Association.bind(IWrong, name)
+      assert.deepStrictEqual(yield* Effect.flip(Call.invoke(wrong, "Open")), new Status.RpcFault({ code: 1783 }))
+      yield* settle
+      assert.deepStrictEqual(ends, ["Failure"])
+    })
+  )
+
+  wire(
+    "where the connection is lost before the reply has left it, although its group lives on",
+    Effect.gen(function* () {
+      const { ends, left, test } = yield* setUp()
+      const { client, group } = yield* join()
+      const witness = yield* join(group)
+      const box = yield* openRaw(client, "seen")
+      client.state.reads = false
+      const gate = yield* Deferred.make<void>()
+      test.open = Deferred.await(gate)
+      test.work = () => Effect.succeed("x".repeat(1_000_000))
+      yield* ask(client, "Open", { text: "unseen" }, { callId: 3 })
+      // The read that is in progress takes the first; behind the second everything waits.
+      yield* ask(client, "Use", { box, text: "a" }, { callId: 4 })
+      yield* ask(client, "Use", { box, text: "b" }, { callId: 5 })
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      assert.deepStrictEqual([ends, left()], [[], 2])
+      yield* client.close
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual([ends, left()], [["run down unseen"], 1])
+      yield* witness.client.close
+      yield* settle
+      assert.deepStrictEqual([ends, left()], [["run down unseen", "run down seen"], 0])
+    })
+  )
+
+  wire(
+    "where the reply reaches a client that has cancelled, only with the association",
+    Effect.gen(function* () {
+      const made = yield* makeShelf
+      const gate = yield* Deferred.make<void>()
+      made.test.open = Deferred.await(gate)
+      const manager = Manager.make(IShelf, made.manager.routines as never, { cancellation: "cooperative" })
+      yield* Endpoint.serve(yield* Server.make([manager as typeof made.manager], { grace: 0 }), name, { grace: 0 })
+      const scope = yield* Scope.make()
+      const shelf = yield* Scope.provide(Association.bind(IShelf, name), scope)
+      const opening = yield* Call.begin(yield* Call.make(shelf), "Open", { text: "box" })
+      yield* settle
+      yield* Call.cancel(opening, { timeout: "1 second" })
+      yield* settle
+      yield* Deferred.succeed(gate, undefined)
+      const { box } = yield* Call.join(opening)
+      assert.isDefined(box)
+      assert.deepStrictEqual(made.ends, [])
+      yield* Scope.close(scope, Exit.void)
+      yield* settle
+      assert.deepStrictEqual(made.ends, ["run down box"])
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// the client's connections
+// ----------------------------------------------------------------------------
+
+const edited = <A, E>(
+  name: string,
+  edits: ReadonlyArray<(bind: Uint8Array) => void>,
+  test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>
+) =>
+  it.effect(name, () =>
+    Effect.flatMap(
+      Transport.Transport,
+      (transport) => Effect.provideService(test, Transport.Transport, editingBinds(transport, ...edits))
+    ).pipe(Effect.provide(Transport.memory), Effect.scoped))
+
+describe("while a handle is open", () => {
+  edited(
+    "an idle pool of connections keeps one, on which the handle lives",
+    [oneCallAtATime],
+    Effect.gen(function* () {
+      const { ends, open, served, test, use } = yield* setUp({ causal: false, maximumConnections: 4 })
+      const boxes = yield* Effect.forEach(["a", "b", "c", "d"], open)
+      const gate = yield* Deferred.make<void>()
+      test.work = () => Effect.as(Deferred.await(gate), "")
+      const calls = yield* Effect.forkChild(Effect.forEach(boxes, (box) => use(box), { concurrency: "unbounded" }))
+      yield* settle
+      assert.deepStrictEqual([served().connections.size, served().groups.size], [4, 1])
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(calls)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(served().connections.size, 1)
+      assert.deepStrictEqual(ends, [])
+      yield* Effect.forEach(boxes, (box) => use(box))
+    })
+  )
+
+  for (const [how, edits] of [["several", [losingOnOrphan]], ["one", [losingOnOrphan, oneCallAtATime]]] as const) {
+    edited(
+      `an orphan that costs the connection does not cost the handle, where it carries ${how} at once`,
+      edits,
+      Effect.gen(function* () {
+        const { ends, open, ran, served, shelf, test, use } = yield* setUp()
+        const box = yield* open("box")
+        test.work = () => Effect.never
+        yield* Effect.scoped(
+          Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Use", { box, text: "orphan" }))
+        )
+        yield* settle
+        assert.deepStrictEqual([ends, served().connections.size], [[], 1])
+        test.work = (_, box) => Effect.succeed(box)
+        assert.strictEqual(yield* use(box), "box")
+        yield* settle
+        // The new connection has joined the group, so the other one is not needed any more.
+        assert.deepStrictEqual([served().connections.size, served().groups.size], [1, 1])
+        assert.strictEqual(yield* use(box), "box")
+        assert.deepStrictEqual([ran, ends], [["orphan", "a", "a"], []])
+      })
+    )
+  }
+
+  edited(
+    "an orphan lets those begin that wait for the connection",
+    [losingOnOrphan, oneCallAtATime],
+    Effect.gen(function* () {
+      const { open, shelf, test, use } = yield* setUp()
+      const box = yield* open("box")
+      test.work = () => Effect.never
+      const scope = yield* Scope.make()
+      const call = yield* Scope.provide(Call.make(shelf), scope)
+      yield* Call.begin(call, "Use", { box, text: "orphan" })
+      const waiting = yield* Effect.forkChild(use(box, "next"), { startImmediately: true })
+      yield* settle
+      test.work = (_, __, text) => Effect.succeed(text)
+      yield* Scope.close(scope, Exit.void)
+      yield* settle
+      assert.strictEqual(yield* Fiber.join(waiting), "next")
+    })
+  )
+
+  edited(
+    "an orphan leaves a connection that goes when the handle is closed or destroyed",
+    [losingOnOrphan],
+    Effect.gen(function* () {
+      const { ends, open, served, shelf, test } = yield* setUp()
+      const box = yield* open("box")
+      test.work = () => Effect.never
+      yield* Effect.scoped(Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Use", { box, text: "a" })))
+      yield* settle
+      yield* ContextHandle.destroy(box)
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.deepStrictEqual([served().connections.size, served().groups.size, ends], [0, 0, ["run down box"]])
+    })
+  )
+})
+
+edited(
+  "without an open handle an orphan costs the connection",
+  [losingOnOrphan],
+  Effect.gen(function* () {
+    const { open, served, shelf, test } = yield* setUp()
+    const box = yield* open("box")
+    yield* Call.invoke(shelf, "Close", { box })
+    test.open = Effect.never
+    yield* Effect.scoped(Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Open", { text: "a" })))
+    yield* settle
+    yield* TestClock.adjust("1 second")
+    yield* settle
+    assert.strictEqual(served().connections.size, 0)
+  })
+)
+
+describe("a call with a handle whose connection is lost", () => {
+  wire(
+    "is not sent again to a group that can't know it",
+    Effect.gen(function* () {
+      const { ends, open, ran, served, shelf, test, use } = yield* setUp()
+      const box = yield* open("box")
+      test.work = () => Effect.never
+      const looking = yield* Call.begin(yield* Call.make(shelf), "Look", { box, text: "look" })
+      yield* settle
+      for (const connection of served().connections) connection.fail()
+      yield* settle
+      const lost = yield* Effect.flip(Call.join(looking))
+      assert.deepStrictEqual([lost._tag, "status" in lost && lost.status], ["RpcTransportError", 1726])
+      yield* settle
+      assert.deepStrictEqual([ran, ends], [["look"], ["run down box"]])
+      test.work = (_, box) => Effect.succeed(box)
+      assert.deepStrictEqual(yield* failure(use(box)), mismatch)
+      assert.deepStrictEqual(ran, ["look"])
+    })
+  )
+
+  edited(
+    "is sent again where its group lives on another connection",
+    [oneCallAtATime],
+    Effect.gen(function* () {
+      const { ends, open, ran, served, shelf, test } = yield* setUp({ causal: false, maximumConnections: 2 })
+      const [box, another] = [yield* open("box"), yield* open("another")]
+      test.work = () => Effect.never
+      const looking = yield* Call.begin(yield* Call.make(shelf), "Look", { box, text: "look" })
+      const other = yield* Call.begin(yield* Call.make(shelf), "Look", { box: another, text: "other" })
+      yield* settle
+      const [first] = [...served().connections]
+      assert.strictEqual(served().connections.size, 2)
+      test.work = (_, box) => Effect.succeed(box)
+      first!.fail()
+      yield* Call.cancel(other)
+      assert.strictEqual(yield* Call.join(looking), "box")
+      assert.deepStrictEqual([ran, ends], [["look", "other", "look"], []])
+    })
+  )
+})

@@ -1,0 +1,115 @@
+/** A server of boxes, which are context handles: for tests of them in one process and, as NDR, over the wire. */
+import { Effect, Exit, Queue } from "effect"
+import { ContextHandle, Interface, Manager, type ServerCall, type Status } from "../mod.ts"
+import * as Ndr from "../src/dcerpc/Ndr.ts"
+import { Denied } from "./fixtures.ts"
+
+export const Box = ContextHandle.make("Box")
+export const Jar = ContextHandle.make("Jar")
+
+const text = { text: Ndr.WString }
+const aborts = [Interface.abort(5000, Denied)]
+
+const methods = {
+  Open: Interface.method({ in: text, out: { box: Box }, aborts }),
+  OpenJar: Interface.method({ in: text, out: { jar: Jar } }),
+  Use: Interface.method({ in: { box: Box, ...text }, out: Ndr.WString, aborts }),
+  Peek: Interface.method({ in: { box: ContextHandle.shared(Box), ...text }, out: Ndr.WString }),
+  Look: Interface.method({ in: { box: Box, ...text }, out: Ndr.WString, idempotent: true }),
+  Hold: Interface.method({ in: { box: Box }, out: Ndr.WString }),
+  Move: Interface.method({ in: { from: Box, to: Box }, out: Ndr.WString }),
+  Close: Interface.method({ in: { box: Box }, out: { box: ContextHandle.nullable(Box) }, aborts }),
+  // Null opens a box, any other is closed.
+  Toggle: Interface.method({
+    in: { box: ContextHandle.nullable(Box) },
+    out: { box: ContextHandle.nullable(Box) }
+  }),
+  Pass: Interface.method({ in: { box: Box }, out: { box: Box } }),
+  Spill: Interface.method({ in: { jar: Jar } }),
+  Forget: Interface.method({ in: text })
+}
+
+export const IShelf = Interface.make("IShelf", {
+  uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e11",
+  version: [1, 0],
+  methods
+})
+
+/** An interface that has boxes of the same type. */
+export const IOther = Interface.make("IOther", {
+  uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e12",
+  version: [1, 0],
+  methods: { Use: methods.Use, Open: methods.Open }
+})
+
+export type Held = ServerCall.Of<typeof IShelf, "Hold">
+
+type Work = (call: ServerCall.ServerCall.Any, box: string, text: string) => Effect.Effect<
+  string,
+  Denied | Status.RpcFault
+>
+
+/** Managers, and what the test needs to see of them. */
+export const makeShelf = Effect.gen(function* () {
+  const held = yield* Queue.unbounded<Held>()
+  /** What became of the boxes, in order: `closed` by a method, or `run down`. */
+  const ends: Array<string> = []
+  const ran: Array<string> = []
+  const test: { work: Work; open: Effect.Effect<unknown, Denied>; close: Effect.Effect<void>; out: unknown } = {
+    /** What a routine does with its box. */
+    work: (_, box, text) => Effect.succeed(`${text} in ${box}`),
+    /** What opening does when the box is there. */
+    open: Effect.void,
+    /** What the finalizer of a box does first. */
+    close: Effect.void,
+    /** What `Pass` gives instead of its box. */
+    out: undefined
+  }
+  const box = (name: string) =>
+    Effect.acquireRelease(
+      Effect.succeed(name),
+      (name, exit) =>
+        Effect.andThen(
+          Effect.suspend(() => test.close),
+          Effect.sync(() => void ends.push(`${Exit.isSuccess(exit) ? "closed" : "run down"} ${name}`))
+        )
+    )
+  const boxes = ContextHandle.states<string>()(Box)
+  const jars = ContextHandle.states<string>()(Jar)
+  const open = (call: ServerCall.ServerCall.Any, name: string) =>
+    Effect.map(boxes.open(call, box(name)), (box) => ({ box }))
+  const use = (
+    { box, text }: { readonly box: ContextHandle.ContextHandle<"Box">; readonly text: string },
+    call: ServerCall.ServerCall.Any
+  ) =>
+    Effect.suspend(() => {
+      ran.push(text)
+      return Effect.flatMap(boxes.get(call, box), (name) => test.work(call, name, text))
+    })
+  const close = (handle: ContextHandle.ContextHandle<"Box">, call: ServerCall.ServerCall.Any) =>
+    Effect.map(boxes.close(call, handle), (box) => ({ box }))
+
+  const manager = Manager.make(IShelf, {
+    Open: ({ text }, call) => Effect.tap(open(call, text), () => Effect.suspend(() => test.open)),
+    OpenJar: ({ text }, call) => Effect.map(jars.open(call, box(text)), (jar) => ({ jar })),
+    Use: use,
+    Peek: (input, call) => use(input, call) as Effect.Effect<string, Status.RpcFault>,
+    Look: (input, call) => use(input, call) as Effect.Effect<string, Status.RpcFault>,
+    Hold: Manager.handOff(({ box }, call) => Effect.andThen(boxes.get(call, box), Queue.offer(held, call))),
+    Move: ({ from, to }, call) =>
+      Effect.map(
+        Effect.all([boxes.get(call, from), boxes.get(call, to)]),
+        ([from, to]) => {
+          ran.push(`${from} to ${to}`)
+          return `${from} to ${to}`
+        }
+      ),
+    Close: ({ box }, call) => Effect.tap(close(box, call), () => Effect.suspend(() => test.open)),
+    Toggle: ({ box }, call) => box === null ? open(call, "toggled") : close(box, call),
+    Pass: ({ box }, call) => Effect.as(boxes.get(call, box), { box: (test.out ?? box) as typeof box }),
+    Spill: ({ jar }, call) => Effect.asVoid(jars.get(call, jar)),
+    Forget: ({ text }, call) => Effect.asVoid(open(call, text))
+  })
+  const other = Manager.make(IOther, { Use: use, Open: ({ text }, call) => open(call, text) })
+  return { boxes, ends, held, manager, other, ran, test }
+})
