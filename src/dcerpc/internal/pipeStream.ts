@@ -14,7 +14,7 @@ import type { PipeCodec, PipeInput, PipeOutput, Problem } from "../TransferSynta
 const worthReferring = 4096
 
 // Sockets give 64 KiB at a time, and the receiver puts together what is cut there: of smaller fragments that is less.
-const largestReferring = 16384
+const largestReferring = 12288
 
 /** The message of a call with pipes, as it is sent. */
 export class OutgoingStub implements PipeOutput {
