@@ -129,7 +129,7 @@ export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
 
 // So many chunks, and so many bytes or elements, wait for the reader before the writer waits.
 const maximumChunks = 64
-const maximumSize = 65536
+const maximumSize = 262144
 
 const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
