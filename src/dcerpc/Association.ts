@@ -110,7 +110,7 @@ interface Bound {
 // a call
 // ----------------------------------------------------------------------------
 
-const transportError = (status: 1722 | 1726, detail: string): RpcTransportError =>
+const transportError = (status: RpcTransportError["status"], detail: string): RpcTransportError =>
   new RpcTransportError({ status, detail })
 
 /** A call on a connection, from its request to its reply. */
@@ -127,10 +127,13 @@ class SentCall implements Binding.Remote {
   readonly earlier: SentCall | undefined
   /** When it has to be over, in milliseconds of the clock. */
   readonly deadline: number
-  /** Where its request ends in what was sent on the connection. */
+  /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
+  begin = 0
   end = 0
   cancelled = false
-  /** Its connection was lost when the server may have had the whole request. */
+  /** Its connection was lost when something of the request may have left. */
+  mayHaveBegun = false
+  /** Its connection was lost when the server may have had all that it takes to run it. */
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
@@ -190,8 +193,10 @@ class SentCall implements Binding.Remote {
   /** The connection was lost: what certainly did not run, and what may run twice, is sent once more. */
   lose(detail: string): void {
     const { channel, connection: { association, outbox }, earlier } = this
-    this.mayHaveRun = earlier?.mayHaveRun === true || !outbox.isStoppedUnsafe() || outbox.handedUnsafe() >= this.end
-    const error = transportError(this.mayHaveRun ? 1726 : 1722, detail)
+    const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
+    this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
+    this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
+    const error = transportError(this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail)
     this.stopSending()
     // What went through a pipe is not there any more.
     const again = earlier === undefined && !this.cancelled && channel.isOpen && this.call.pipes === undefined &&
@@ -352,6 +357,7 @@ class ClientConnection {
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
     this.used = true
+    sent.begin = this.outbox.sentUnsafe()
     this.flush()
     sent.end = this.outbox.sentUnsafe()
     return undefined
@@ -374,6 +380,7 @@ class ClientConnection {
       (following) => this.flush(following)
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
+    sent.begin = this.outbox.sentUnsafe()
     const problem = stub.send(write, outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
     sent.end = this.outbox.sentUnsafe()
@@ -1406,7 +1413,8 @@ export const make = (
  * that are in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
- * idempotent. Otherwise it ends with 1726.
+ * idempotent. Where that is not so, or is of no use, it ends with 1722 if nothing of its request was sent, with 1727 if only a part
+ * was that no server executes, and with 1726 otherwise.
  *
  * Windows: `RpcBindingFromStringBinding`; `RpcEpResolveBinding` where it has no endpoint.
  *

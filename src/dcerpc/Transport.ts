@@ -106,6 +106,9 @@ export interface Listener {
  */
 export const highWaterMark = 65536
 
+// How many bytes an outbox hands over at once. Of what is handed over nobody knows how much has left.
+const handedAtOnce = 0x40000
+
 /** @internal */
 export const closed = (code: number, closeReason?: string): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketCloseError({ code, closeReason }) })
@@ -380,8 +383,8 @@ export const handlers = <R>(
 // ----------------------------------------------------------------------------
 
 /**
- * Gathers what is written in one turn of the event loop and gives it to a connection at once, so that many small
- * messages cost one system call.
+ * Gathers what is written in one turn of the event loop and gives it to a connection at once, up to 256 KiB, so that
+ * many small messages cost one system call.
  *
  * @category models
  * @since 0.1.0
@@ -461,11 +464,10 @@ export const makeOutbox = (
     // Most writes end at once and need no fiber; one for each of the others costs less than one that waits for the next.
     const write = () => {
       scheduled = false
-      const batch = chunks
       if (stopped) return stop(closed(1000))
+      const size = Math.min(sent - handed, handedAtOnce)
+      const batch = takeFirst(chunks, size)
       if (!isNonEmpty(batch)) return
-      chunks = []
-      const size = batch.reduce((bytes, chunk) => bytes + chunk.length, 0)
       handed += size
       const written = (exit: Exit.Exit<void, Socket.SocketError>) => {
         if (Exit.isFailure(exit)) {
@@ -519,6 +521,20 @@ export const makeOutbox = (
       isStoppedUnsafe: () => stopped
     }
   })
+
+/** Takes bytes from the front of the chunks. */
+const takeFirst = (chunks: Array<Uint8Array>, size: number): Array<Uint8Array> => {
+  let rest = size
+  let count = 0
+  while (count < chunks.length && chunks[count]!.length <= rest) rest -= chunks[count++]!.length
+  const taken = chunks.splice(0, count)
+  if (rest > 0) {
+    const cut = chunks[0]!
+    taken.push(cut.subarray(0, rest))
+    chunks[0] = cut.subarray(rest)
+  }
+  return taken
+}
 
 // ----------------------------------------------------------------------------
 // one transport of several

@@ -11,7 +11,7 @@ import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { Call, Interface, Status } from "../../mod.ts"
+import { Call, Interface, Pipe, Status } from "../../mod.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 
@@ -23,7 +23,8 @@ const IEcho = Interface.make("IEcho", {
   methods: {
     Echo: Interface.method({ ...echo, aborts: [Interface.abort(77, Refused)] }),
     Again: Interface.method({ ...echo, idempotent: true }),
-    Tell: Interface.method({ in: Schema.Uint8Array, maybe: true })
+    Tell: Interface.method({ in: Schema.Uint8Array, maybe: true }),
+    Feed: Interface.method({ in: Schema.Uint8Array, inPipe: { more: Pipe.bytes } })
   }
 })
 
@@ -186,6 +187,7 @@ const failure = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effec
 
 const lost = ["RpcTransportError", 1726]
 const unavailable = ["RpcTransportError", 1722]
+const notExecuted = ["RpcTransportError", 1727]
 
 // ----------------------------------------------------------------------------
 // binding
@@ -649,6 +651,9 @@ describe("cancelling", () => {
 /** More than the transport holds: while the server does not read, nothing behind it leaves. */
 const large = "x".repeat(200_000)
 
+/** More than is handed to the transport at once: of its request a part is left behind. */
+const larger = "x".repeat(400_000)
+
 describe("when a connection is lost", () => {
   wire(
     "what was sent ends with 1726, and the next call connects again",
@@ -699,7 +704,115 @@ describe("when a connection is lost", () => {
       // The first may have run.
       assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
       const error = yield* Effect.flip(Call.join(two))
-      assert.deepStrictEqual([error._tag, "didNotExecute" in error && error.didNotExecute], ["RpcTransportError", true])
+      assert.deepStrictEqual([error._tag, "status" in error && error.status] as Array<unknown>, unavailable)
+      assert.include(error.message, "The call was not executed")
+    })
+  )
+
+  wire(
+    "what has left in part is sent on another one, too",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin(larger)
+      yield* settle
+      const two = yield* begin("two")
+      yield* peer.reset
+      const second = yield* acceptBound
+      const stubs: Array<number> = []
+      let request = yield* second.take("Request")
+      const { callId } = request
+      while ((request.flags & Pdu.flags.lastFrag) === 0) {
+        stubs.push(...request.stub)
+        request = yield* second.take("Request")
+        assert.strictEqual(request.callId, callId)
+      }
+      assert.strictEqual(inputOf({ ...request, stub: new Uint8Array([...stubs, ...request.stub]) }), larger)
+      yield* second.reply(request, "1")
+      yield* second.reply(yield* second.take("Request"), "2")
+      assert.deepStrictEqual([yield* join(one), yield* join(two)], ["1", "2"])
+    })
+  )
+
+  wire(
+    "and there is no other one, that ends with 1727: no server executes a part of a request",
+    Effect.gen(function* () {
+      const { accept, begin, peer } = yield* setUp()
+      const one = yield* begin(larger)
+      yield* settle
+      const two = yield* begin("two")
+      yield* peer.reset
+      yield* (yield* accept).close
+      const error = yield* Effect.flip(Call.join(one))
+      assert.deepStrictEqual([error._tag, "status" in error && error.status] as Array<unknown>, notExecuted)
+      assert.include(error.message, "The call was not executed")
+      assert.deepStrictEqual(yield* failure(Call.join(two)), unavailable)
+    })
+  )
+
+  wire(
+    "the requests of one turn are told apart",
+    Effect.gen(function* () {
+      const { accept, begin, peer } = yield* setUp({ maximumQueued: 2_000_000 })
+      const calls = yield* Effect.forEach([large, large, large], (text) => begin(text))
+      yield* settle
+      yield* peer.reset
+      yield* (yield* accept).close
+      const failures = yield* Effect.forEach(calls, (pending) => failure(Call.join(pending)))
+      assert.deepStrictEqual(failures, [lost, notExecuted, unavailable])
+    })
+  )
+
+  wire(
+    "a call with an in pipe may have run as soon as its arguments have left",
+    Effect.gen(function* () {
+      const { acceptBound, store } = yield* setUp()
+      const lose = (text: string) =>
+        Effect.gen(function* () {
+          const call = yield* Call.make(store)
+          const beginning = yield* Effect.forkChild(Call.begin(call, "Feed", bytesOf(text)))
+          const peer = yield* acceptBound
+          const pending = yield* Fiber.join(beginning)
+          yield* Pipe.push(Call.inPipe(pending, "more"), bytesOf(large))
+          yield* settle
+          yield* peer.reset
+          return yield* failure(Call.join(pending))
+        })
+      assert.deepStrictEqual(yield* lose("one"), lost)
+      assert.deepStrictEqual(yield* lose(large), lost)
+      assert.deepStrictEqual(yield* lose(larger), notExecuted)
+    })
+  )
+
+  wire(
+    "what had left in part ends with 1726 if all of it leaves the second time",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin(larger)
+      yield* settle
+      yield* peer.reset
+      const second = yield* acceptBound
+      while (((yield* second.take("Request")).flags & Pdu.flags.lastFrag) === 0);
+      yield* second.reset
+      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
+    })
+  )
+
+  wire(
+    "what had left in part ends with 1727 if nothing of it leaves the second time",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp()
+      const one = yield* begin(larger)
+      yield* peer.send((writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
+      yield* settle
+      const beginning = yield* Effect.forkChild(begin(larger))
+      const second = yield* acceptBound
+      yield* Fiber.join(beginning)
+      yield* settle
+      // Now it waits behind another one.
+      yield* peer.reset
+      yield* settle
+      yield* second.reset
+      assert.deepStrictEqual(yield* failure(Call.join(one)), notExecuted)
     })
   )
 

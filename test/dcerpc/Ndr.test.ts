@@ -8,9 +8,13 @@ import * as Pdu from "../../src/dcerpc/Pdu.ts"
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
 
-/** Bytes from hexadecimal lines; what follows a `|` is a comment. */
-const bytesOf = (text: string): Uint8Array =>
-  Uint8Array.from(text.replace(/\|.*$/gm, "").match(/[0-9a-f]{2}/g) ?? [], (pair) => Number.parseInt(pair, 16))
+/** Bytes from hexadecimal lines; what follows a `|` is a comment. They lie in a larger buffer, as a stub does that arrives. */
+const bytesOf = (text: string): Uint8Array => {
+  const pairs = text.replace(/\|.*$/gm, "").match(/[0-9a-f]{2}/g) ?? []
+  const bytes = new Uint8Array(pairs.length + 10).fill(0xee).subarray(5, -5)
+  bytes.set(pairs.map((pair) => Number.parseInt(pair, 16)))
+  return bytes
+}
 
 const codecOf = <S extends Interface.Parameters>(schema: S): Ndr.Codec<S["Type"]> => {
   const codec = Ndr.codecOf(schema)

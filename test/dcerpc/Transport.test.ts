@@ -718,6 +718,27 @@ describe("an outbox", () => {
       assert.strictEqual(outbox.queuedUnsafe(), 0)
     }))
 
+  it.effect("hands over 256 KiB at once, and cuts what is larger", () =>
+    Effect.gen(function* () {
+      const { batches, room, socket } = makeRecorder()
+      const outbox = yield* Transport.makeOutbox(socket)
+      const at = 262_144
+      const sent = ["abc", "d".repeat(2 * at), "e", "f", "g".repeat(at - 5)]
+      for (const value of sent) outbox.sendUnsafe(text(value))
+      const handed: Array<number> = []
+      do {
+        yield* Effect.yieldNow
+        handed.push(outbox.handedUnsafe())
+        room.shift()!(Effect.void)
+      } while (outbox.queuedUnsafe() > 0)
+      assert.deepStrictEqual(handed, [at, 2 * at, 3 * at])
+      assert.deepStrictEqual(batches, [`abc|${"d".repeat(at - 3)}`, "d".repeat(at), `ddd|e|f|${"g".repeat(at - 5)}`])
+      outbox.sendUnsafe(text("h"))
+      yield* Effect.yieldNow
+      assert.strictEqual(batches.at(-1), "h")
+      assert.strictEqual(outbox.handedUnsafe(), outbox.sentUnsafe())
+    }))
+
   it.effect("has room until 64 KiB are queued, and again when the peer has caught up", () =>
     Effect.gen(function* () {
       const { room, socket } = makeRecorder()

@@ -122,10 +122,9 @@ const setUp = (options: Association.Options & Endpoint.Options = {}) =>
     const served: { current: Served | undefined } = { current: undefined }
     const serve = Effect.gen(function* () {
       const scope = yield* Scope.fork(serverScope)
-      served.current = (yield* Scope.provide(
-        Endpoint.serve(server, name, { grace: 0, ...options }),
-        scope
-      )) as unknown as Served
+      const endpoint = yield* Scope.provide(Endpoint.make(server, { grace: 0, ...options }), scope)
+      yield* Scope.provide(Endpoint.listen(endpoint, name), scope)
+      served.current = endpoint as unknown as Served
       return Effect.andThen(Scope.close(scope, Exit.void), settle)
     })
     const stop = yield* serve

@@ -675,7 +675,7 @@ const scalar = (
   },
   read: (from) => {
     const at = from.slot(size)
-    return get(from.view, at, from.littleEndian)
+    return get(from.buffer, from.offset + at, from.littleEndian)
   }
 })
 
@@ -1091,11 +1091,12 @@ const writeNarrow = (string: string, bytes: Uint8Array, start: number): number =
 const chunk = 4096
 
 /** Reads up to the first NUL, where a reader in C stops. Not by TextDecoder, which replaces lone surrogates. */
-const readUnits = ({ bytes, littleEndian, view }: Decoder, start: number, count: number, wide: boolean): string => {
+const readUnits = (from: Decoder, start: number, count: number, wide: boolean): string => {
+  const { buffer, bytes, littleEndian, offset } = from
   let string = ""
   let units: Array<number> = []
   for (let i = 0; i < count; i++) {
-    const unit = wide ? view.getUint16(start + 2 * i, littleEndian) : bytes[start + i]!
+    const unit = wide ? buffer.getUint16(offset + start + 2 * i, littleEndian) : bytes[start + i]!
     if (unit === 0) break
     if (units.push(unit) === chunk) {
       string += String.fromCharCode.apply(null, units)

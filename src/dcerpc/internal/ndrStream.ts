@@ -297,10 +297,18 @@ interface PendingRead {
   readonly path: Path | undefined
 }
 
+// The stubs of many calls arrive in one buffer, and making a view of it takes as long as reading a small stub.
+let latestView = new DataView(new ArrayBuffer(0))
+
+const viewOf = (buffer: ArrayBufferLike): DataView =>
+  latestView.buffer === buffer ? latestView : latestView = new DataView(buffer as ArrayBuffer)
+
 /** Reads one stub. */
 export class Decoder {
   readonly bytes: Uint8Array
-  readonly view: DataView
+  /** The whole buffer, in which the stub begins at `offset`. */
+  readonly buffer: DataView
+  readonly offset: number
   readonly end: number
   readonly littleEndian: boolean
   readonly owned: boolean
@@ -322,7 +330,8 @@ export class Decoder {
     this.bytes = bytes.constructor === Uint8Array
       ? bytes
       : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.buffer = viewOf(bytes.buffer)
+    this.offset = bytes.byteOffset
     this.end = bytes.length
     this.littleEndian = input.littleEndian
     this.owned = input.owned
@@ -348,7 +357,7 @@ export class Decoder {
 
   uint32(): number {
     const at = this.slot(4)
-    return this.view.getUint32(at, this.littleEndian)
+    return this.buffer.getUint32(this.offset + at, this.littleEndian)
   }
 
   /** Leaves what a pointer points to for later. */
