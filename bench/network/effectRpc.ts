@@ -1,5 +1,5 @@
 // effect/rpc over its TCP socket, in its fastest form: no spans, no limit on concurrency, the flat client. JSON is
-// faster for small messages, its binary form for large ones.
+// faster for small messages, its binary form for large ones. And once with spans, as it is by default.
 import * as NodeSocket from "@effect/platform-node-shared/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node-shared/NodeSocketServer"
 import { Effect, Layer, Schema } from "effect"
@@ -22,14 +22,17 @@ const group = RpcGroup.make(
 
 const handlers = group.toLayer({ ...routines, Load: chunksOf })
 
-const makeContender = (serialization: Layer.Layer<RpcSerialization.RpcSerialization>): Contender => ({
+const makeContender = (
+  serialization: Layer.Layer<RpcSerialization.RpcSerialization>,
+  disableTracing = true
+): Contender => ({
   serve: Effect.gen(function* () {
     const server = yield* NodeSocketServer.make({ host: "127.0.0.1", port: 0, noDelay: true })
     const protocol = Layer.provide(RpcServer.layerProtocolSocketServer, [
       Layer.succeed(SocketServer.SocketServer, server),
       serialization
     ])
-    const rpcs = RpcServer.layer(group, { disableTracing: true, concurrency: "unbounded" })
+    const rpcs = RpcServer.layer(group, { disableTracing, concurrency: "unbounded" })
     yield* Layer.build(Layer.provide(rpcs, [handlers, protocol]))
     return server.address._tag === "UnixPathAddress" ? 0 : server.address.port
   }),
@@ -41,7 +44,7 @@ const makeContender = (serialization: Layer.Layer<RpcSerialization.RpcSerializat
       ])
       const context = yield* Layer.build(protocol)
       const client = yield* Effect.provideContext(
-        RpcClient.make(group, { disableTracing: true, flatten: true }),
+        RpcClient.make(group, { disableTracing, flatten: true }),
         context
       )
       return {
@@ -61,3 +64,5 @@ const makeContender = (serialization: Layer.Layer<RpcSerialization.RpcSerializat
 export const json: Contender = makeContender(RpcSerialization.layerNdjson)
 
 export const binary: Contender = makeContender(RpcSerialization.layerSchemaBinary())
+
+export const traced: Contender = makeContender(RpcSerialization.layerNdjson, false)

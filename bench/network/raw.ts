@@ -1,7 +1,8 @@
 // The limit: frames with a length in front go over `node:net` and come back, and nobody asks which call they belong to.
 import { Effect } from "effect"
-import * as net from "node:net"
+import type * as net from "node:net"
 import { chunk, type Client, type Contender, type Direction, large, latencyOf, timePipe } from "./service.ts"
+import { dial, serve } from "./sockets.ts"
 
 const headerSize = 4
 
@@ -74,25 +75,9 @@ const makeClient = (conn: net.Socket): Client => {
   }
 }
 
-const serve = (accept: (conn: net.Socket) => void): Contender["serve"] =>
-  Effect.callback<number>((resume) => {
-    const server = net.createServer({ noDelay: true }, (conn) => {
-      conn.on("error", () => conn.destroy())
-      accept(conn)
-    })
-    server.listen(0, "127.0.0.1", () => resume(Effect.succeed((server.address() as net.AddressInfo).port)))
-  })
-
-const connect = (makeClient: (conn: net.Socket) => Client): Contender["connect"] => (port) =>
-  Effect.callback((resume) => {
-    const conn = net.connect({ host: "127.0.0.1", port, noDelay: true })
-    conn.once("connect", () => resume(Effect.succeed(makeClient(conn))))
-    conn.once("error", (error) => resume(Effect.fail(error)))
-  })
-
 export const raw: Contender = {
   serve: serve((conn) => conn.on("data", countFrames((_, bytes) => conn.write(bytes)))),
-  connect: connect(makeClient)
+  connect: (port) => Effect.map(dial(port), makeClient)
 }
 
 // ----------------------------------------------------------------------------
@@ -153,23 +138,24 @@ const answer = (conn: net.Socket): void => {
 /** The limit of pipes: the same bytes over `node:net`, and nobody asks what they are. */
 export const copy: Contender = {
   serve: serve((conn) => answer(conn)),
-  connect: connect((conn) => ({
-    pipes: {
-      in: timePipe((bytes) =>
-        Effect.callback((resume) => {
-          conn.once("data", () => {
-            conn.once("data", () => resume(Effect.succeed(bytes)))
-            writeChunks(conn, bytes)
+  connect: (port) =>
+    Effect.map(dial(port), (conn) => ({
+      pipes: {
+        in: timePipe((bytes) =>
+          Effect.callback((resume) => {
+            conn.once("data", () => {
+              conn.once("data", () => resume(Effect.succeed(bytes)))
+              writeChunks(conn, bytes)
+            })
+            conn.write(asking("in", bytes))
           })
-          conn.write(asking("in", bytes))
-        })
-      ),
-      out: timePipe((bytes) =>
-        Effect.callback((resume) => {
-          onBytes(conn, bytes, () => resume(Effect.succeed(bytes)))
-          conn.write(asking("out", bytes))
-        })
-      )
-    }
-  }))
+        ),
+        out: timePipe((bytes) =>
+          Effect.callback((resume) => {
+            onBytes(conn, bytes, () => resume(Effect.succeed(bytes)))
+            conn.write(asking("out", bytes))
+          })
+        )
+      }
+    }))
 }

@@ -26,6 +26,8 @@ export interface Client {
   }
   /** Milliseconds until so many pending calls that are cancelled have ended on both sides. */
   readonly cancels?: { readonly [how: string]: (options: { readonly count: number }) => Effect.Effect<number, unknown> }
+  /** Whether calls are awaited as promises, by no fiber. */
+  readonly isPromised?: boolean
   /** Leaves so many calls pending. */
   readonly leavePending?: { readonly [how: string]: (held: Array<unknown>) => Effect.Effect<void, unknown> }
 }
@@ -81,7 +83,7 @@ class Counter {
 }
 
 const started = new Counter()
-const ended = new Counter()
+export const ended = new Counter()
 const never = Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended.add()))
 
 export const routines = {
@@ -239,17 +241,19 @@ const bytesEach = (
     return (heap() - before) / held.length
   })
 
-/** The heap of a call that is pending, without that of a fiber that waits for a `Deferred` and the `Deferred`. */
+/** The heap of a call that is pending, without that of a fiber that waits for a `Deferred` and the `Deferred`. A promise has none. */
 export const bytesPending = (
   count: number,
   connect: Effect.Effect<Client, unknown, Scope.Scope>,
   how: string
 ): Effect.Effect<number, unknown> =>
   Effect.gen(function* () {
+    if (gc === undefined) return yield* Effect.fail(new Error("the heap can't be measured here"))
     const waiting = yield* bytesEach(count, (held) =>
       Effect.sync(() => {
         for (let i = 0; i < held.length; i++) held[i] = Effect.runFork(Deferred.await(Deferred.makeUnsafe()))
       }))
     const client = yield* connect
-    return (yield* bytesEach(count, client.leavePending![how]!)) - waiting
+    const pending = yield* bytesEach(count, client.leavePending![how]!)
+    return client.isPromised ? pending : pending - waiting
   }).pipe(Effect.scoped)
