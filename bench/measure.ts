@@ -24,12 +24,24 @@ export interface Spread {
 
 export interface Row {
   readonly name: string
-  readonly reference: string | undefined
-  readonly target: number | undefined
-  /** Calls a second. */
-  readonly rate: Spread
-  /** The rate by the rate of the reference in the same round. */
-  readonly ratio: Spread | undefined
+  readonly value: Spread
+  /** The row that it is compared with. */
+  readonly reference?: string | undefined
+  /** The value by that of the reference in the same round. */
+  readonly ratio?: Spread | undefined
+  /** The ratio that we want at least. */
+  readonly target?: number | undefined
+}
+
+/** What was measured in turns. */
+export interface Table {
+  /** By which others find it. */
+  readonly id: string
+  readonly title: string
+  readonly unit: string
+  readonly rows: ReadonlyArray<Row>
+  /** Who has no row, and why. */
+  readonly missing?: ReadonlyArray<string>
 }
 
 export interface Effort {
@@ -112,7 +124,7 @@ export const measure = (
         name,
         reference,
         target,
-        rate: spread(own),
+        value: spread(own),
         ratio: others === undefined ? undefined : spread(own.map((rate, round) => rate / others[round]!))
       }
     })
@@ -121,18 +133,19 @@ export const measure = (
 export const significant = (value: number): string => Number(value.toPrecision(3)).toLocaleString("en-US")
 
 export const fixed = ({ max, median, min }: Spread, digits: number): string =>
-  `${median.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`
+  `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`
 
-/** A Markdown table; `digits` are those of the ratios. */
-export const table = (title: string, rows: ReadonlyArray<Row>, digits = 2): string =>
+/** The table in Markdown. */
+export const markdown = ({ missing = [], rows, title, unit }: Table): string =>
   [
-    `| ${title} | a second | min..max | ratio (min..max) | to |`,
-    "|---|---:|---:|---:|---|",
-    ...rows.map(({ name, rate, ratio, reference }) =>
-      `| ${name} | ${significant(rate.median)} | ${significant(rate.min)}..${significant(rate.max)} | ${
-        ratio === undefined ? "" : fixed(ratio, digits)
+    `| ${title} | ${unit} | lowest to highest | ratio (lowest to highest) | to |`,
+    "| --- | ---: | ---: | ---: | --- |",
+    ...rows.map(({ name, ratio, reference, value }) =>
+      `| ${name} | ${significant(value.median)} | ${significant(value.min)} to ${significant(value.max)} | ${
+        ratio === undefined ? "" : fixed(ratio, ratio.median > 0.9 && ratio.median < 1.1 ? 3 : 2)
       } | ${reference ?? ""} |`
-    )
+    ),
+    ...(missing.length === 0 ? [] : ["", `Missing: ${missing.join("; ")}.`])
   ].join("\n")
 
 /** What was wanted of a number, what it is, and whether that will do. */

@@ -54,8 +54,8 @@ export const measureOverhead = (effort: Effort): Effect.Effect<ReadonlyArray<Row
       return { ...spread(thirds), median: spread(own).median / spread(other).median }
     }
     return [
-      { name: reference, reference: undefined, target: undefined, rate: spread(first), ratio: undefined },
-      { name: "the same again", reference, target: undefined, rate: spread(second), ratio: ratioOf(second, first) },
-      { name: "with both, off", reference, target: undefined, rate: spread(library), ratio: ratioOf(library, both) }
+      { name: reference, value: spread(first) },
+      { name: "the same again", reference, value: spread(second), ratio: ratioOf(second, first) },
+      { name: "with both, off", reference, value: spread(library), ratio: ratioOf(library, both) }
     ]
   })

@@ -109,6 +109,11 @@ const layers = () => {
   return problems.join("\n")
 }
 
+const size = async () => {
+  const { measureSize } = await import("./size.mjs")
+  return (await measureSize()).problems.join("\n")
+}
+
 const steps = [
   ["types of everything (tsc)", () => tsc("-p", "tsconfig.json")],
   ["types of the library alone, declarations isolated (tsc)", () => tsc("-p", "tsconfig.build.json")],
@@ -121,13 +126,14 @@ const steps = [
   [
     "the core imports effect and itself alone, the network the core, only node.ts and cli.ts a platform, no cycles",
     layers
-  ]
+  ],
+  ["no program weighs more than its budget (esbuild, gzip)", size]
 ]
 
 let failed = 0
 for (const [name, run] of steps) {
   const start = performance.now()
-  const problem = run()
+  const problem = await run()
   const seconds = ((performance.now() - start) / 1000).toFixed(1)
   console.log(`${problem === "" ? "ok    " : "FAILED"} ${name}, ${seconds} s`)
   if (problem !== "") {

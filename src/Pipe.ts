@@ -129,7 +129,7 @@ export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
 
 // So many chunks, and so many bytes or elements, wait for the reader before the writer waits.
 const maximumChunks = 64
-const maximumSize = 65536
+const maximumSize = 262144
 
 const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
@@ -183,7 +183,7 @@ export class Buffer {
 
   /** At most so many elements of the chunk that was pushed first. */
   take(maximum: number): AnyChunk {
-    const [chunk] = this.chunks as [AnyChunk]
+    const chunk = this.chunks[0]!
     if (chunk.length <= maximum) {
       this.chunks.shift()
       this.taken(chunk.length)
@@ -679,27 +679,27 @@ const pullWith = <A>(
   atEnd: (buffer: Buffer) => A
 ): Effect.Effect<A, unknown> => {
   const { buffer, ends } = end
-  const attempt = (): Effect.Effect<A, unknown> | undefined => {
+  // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
+  const pull: Effect.Effect<A, unknown> = Effect.withFiber((fiber) => {
+    ends.drive(fiber)
     const refused = end.refusal()
     if (refused !== undefined) return Effect.fail(refused)
     if (!buffer.isEmpty) return Effect.succeed(take(buffer))
-    if (!buffer.ended) return undefined
+    if (!buffer.ended) return Effect.andThen(readable(end), pull)
     end.move("end")
     ends.moved()
     return Effect.succeed(atEnd(buffer))
-  }
-  const wait: Effect.Effect<void> = Effect.callback((resume) => {
+  })
+  return pull
+}
+
+/** Waits until something is held, or until nothing will be. */
+const readable = ({ buffer }: End): Effect.Effect<void> =>
+  Effect.callback((resume) => {
     if (buffer.isReadable) return resume(Effect.void)
     const forget = buffer.onReadable(() => resume(Effect.void))
     return Effect.sync(forget)
   })
-  // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
-  const pull: Effect.Effect<A, unknown> = Effect.withFiber((fiber) => {
-    ends.drive(fiber)
-    return attempt() ?? Effect.andThen(wait, pull)
-  })
-  return pull
-}
 
 /**
  * The pipe as a stream: of `Uint8Array`s for a pipe of bytes, else of single elements.

@@ -26,6 +26,7 @@
  * @module
  * @since 0.1.0
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -320,6 +321,19 @@ const addressOf = (binding: StringBinding, address: string | undefined, port: nu
       : { protocol: binding.protocol, address: address.replace(/^::ffff:/, ""), endpoint: String(port), options: {} }
   )
 
+// Chunks of that size on average are not worth copying.
+const worthGathering = 2048
+
+/** Writes the chunks in one system call. Tells whether there is room for more. */
+const send = (conn: net.Socket, chunks: NonEmptyReadonlyArray<Uint8Array>): boolean => {
+  const size = chunks.reduce((bytes, chunk) => bytes + chunk.length, 0)
+  if (chunks.length === 1 || size < chunks.length * worthGathering) return conn.write(gather(chunks))
+  conn.cork()
+  for (const chunk of chunks) conn.write(chunk)
+  conn.uncork()
+  return !conn.writableNeedDrain
+}
+
 const lingerMillis = 1000
 
 const netEnd = (conn: net.Socket): End => {
@@ -353,7 +367,7 @@ const netEnd = (conn: net.Socket): End => {
     incoming,
     write: (chunks) => {
       if (room.error !== undefined) return Effect.fail(room.error)
-      return conn.write(gather(chunks)) ? Effect.void : room.wait
+      return send(conn, chunks) ? Effect.void : room.wait
     },
     end: () => {
       if (!conn.writableEnded) conn.end()

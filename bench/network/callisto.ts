@@ -1,9 +1,18 @@
 // This library: an interface with an NDR form, and one that is described with ordinary schemas.
-import { Effect, Schema, Scope } from "effect"
-import { type Binding, Call, Interface, Manager, Server } from "../../mod.ts"
+import { Effect, Schema, Scope, Stream } from "effect"
+import { type Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { Association, Endpoint, Ndr } from "../../src/dcerpc.ts"
 import * as NodeTransport from "../../src/node.ts"
-import { type Contender, leavePending, makeClient, routines, timeCancels } from "./service.ts"
+import {
+  chunksOf,
+  type Contender,
+  leavePending,
+  makeClient,
+  routines,
+  sizeOf,
+  timeCancels,
+  timePipe
+} from "./service.ts"
 
 const makeInterface = (uuid: string, int: Schema.Int, bytes: Schema.Uint8Array) =>
   Interface.make("Measured", {
@@ -14,11 +23,20 @@ const makeInterface = (uuid: string, int: Schema.Int, bytes: Schema.Uint8Array) 
       Echo: Interface.method({ in: bytes, out: bytes }),
       Wait: Interface.method({}),
       Started: Interface.method({ in: int }),
-      Ended: Interface.method({ in: int })
+      Ended: Interface.method({ in: int }),
+      Store: Interface.method({ inPipe: { content: Pipe.bytes }, out: int }),
+      Load: Interface.method({ in: int, outPipe: { content: Pipe.bytes } })
     }
   })
 
 type Measured = ReturnType<typeof makeInterface>
+
+const makeManager = (iface: Measured) =>
+  Manager.make(iface, {
+    ...routines,
+    Store: (_, call) => sizeOf(Pipe.toStream(ServerCall.inPipe(call, "content"))),
+    Load: (bytes, call) => Stream.run(chunksOf(bytes), Pipe.toSink(ServerCall.outPipe(call, "content")))
+  })
 
 const clientOf = (binding: Binding.Binding<Measured>) => {
   const service = {
@@ -35,6 +53,10 @@ const clientOf = (binding: Binding.Binding<Measured>) => {
     )
     return {
       ...client,
+      pipes: {
+        in: timePipe((bytes) => Stream.run(chunksOf(bytes), Call.sink(binding, "Store"))),
+        out: timePipe((bytes) => sizeOf(Call.stream(binding, "Load", bytes)))
+      },
       cancels: {
         ...client.cancels,
         "cancelled, replies awaited": timeCancels(
@@ -59,7 +81,7 @@ const clientOf = (binding: Binding.Binding<Measured>) => {
 
 const makeContender = (iface: Measured): Contender => ({
   serve: Effect.gen(function* () {
-    const server = yield* Server.make([Manager.make(iface, routines)])
+    const server = yield* Server.make([makeManager(iface)])
     const endpoint = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]", { maximumCalls: 100_000 })
     return Number(endpoint.address.endpoint)
   }).pipe(Effect.provide(NodeTransport.layer)),

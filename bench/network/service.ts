@@ -1,5 +1,5 @@
 // The service that every server offers, and what is measured of a client that calls it.
-import { Deferred, Effect, Fiber, type Scope } from "effect"
+import { Deferred, Effect, Fiber, type Scope, Stream } from "effect"
 import process from "node:process"
 import { gc, spread } from "../measure.ts"
 
@@ -17,14 +17,23 @@ export interface Contender {
 /** What a client can be asked to do; what it gives was measured in its process. */
 export interface Client {
   /** Calls a second, with so many calls in flight for so long. */
-  readonly rate: (options: RateOptions) => Effect.Effect<number, unknown>
+  readonly rate?: (options: RateOptions) => Effect.Effect<number, unknown>
   /** Microseconds of one call at a time. */
-  readonly latency: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
+  readonly latency?: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
+  /** Bytes a second through a pipe in that direction. */
+  readonly pipes?: {
+    readonly [D in Direction]?: (options: { readonly bytes: number }) => Effect.Effect<number, unknown>
+  }
   /** Milliseconds until so many pending calls that are cancelled have ended on both sides. */
   readonly cancels?: { readonly [how: string]: (options: { readonly count: number }) => Effect.Effect<number, unknown> }
+  /** Whether calls are awaited as promises, by no fiber. */
+  readonly isPromised?: boolean
   /** Leaves so many calls pending. */
   readonly leavePending?: { readonly [how: string]: (held: Array<unknown>) => Effect.Effect<void, unknown> }
 }
+
+/** In to the server, or out of it. */
+export type Direction = "in" | "out"
 
 export interface RateOptions {
   readonly large: boolean
@@ -74,7 +83,7 @@ class Counter {
 }
 
 const started = new Counter()
-const ended = new Counter()
+export const ended = new Counter()
 const never = Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended.add()))
 
 export const routines = {
@@ -187,6 +196,31 @@ export const makeClient = (service: Service): Client => {
 }
 
 // ----------------------------------------------------------------------------
+// pipes
+// ----------------------------------------------------------------------------
+
+/** What goes through a pipe at a time. */
+export const chunk: Uint8Array = new Uint8Array(65536).fill(7)
+
+/** So many bytes, chunk by chunk. */
+export const chunksOf = (bytes: number): Stream.Stream<Uint8Array> =>
+  Stream.map(Stream.range(1, bytes / chunk.length, 1), () => chunk)
+
+export const sizeOf = <E>(stream: Stream.Stream<Uint8Array, E>): Effect.Effect<number, E> =>
+  Stream.runFold(stream, () => 0, (size, { length }) => size + length)
+
+/** Bytes a second that `transfer` moves. It gives how many have arrived. */
+export const timePipe =
+  (transfer: (bytes: number) => Effect.Effect<number, unknown>) =>
+  ({ bytes }: { readonly bytes: number }): Effect.Effect<number, unknown> =>
+    Effect.gen(function* () {
+      const start = performance.now()
+      const arrived = yield* transfer(bytes)
+      if (arrived !== bytes) return yield* Effect.die(new Error(`${arrived} of ${bytes} bytes have arrived`))
+      return bytes * 1000 / (performance.now() - start)
+    })
+
+// ----------------------------------------------------------------------------
 // memory
 // ----------------------------------------------------------------------------
 
@@ -207,17 +241,19 @@ const bytesEach = (
     return (heap() - before) / held.length
   })
 
-/** The heap of a call that is pending, without that of a fiber that waits for a `Deferred` and the `Deferred`. */
+/** The heap of a call that is pending, without that of a fiber that waits for a `Deferred` and the `Deferred`. A promise has none. */
 export const bytesPending = (
   count: number,
   connect: Effect.Effect<Client, unknown, Scope.Scope>,
   how: string
 ): Effect.Effect<number, unknown> =>
   Effect.gen(function* () {
+    if (gc === undefined) return yield* Effect.fail(new Error("the heap can't be measured here"))
     const waiting = yield* bytesEach(count, (held) =>
       Effect.sync(() => {
         for (let i = 0; i < held.length; i++) held[i] = Effect.runFork(Deferred.await(Deferred.makeUnsafe()))
       }))
     const client = yield* connect
-    return (yield* bytesEach(count, client.leavePending![how]!)) - waiting
+    const pending = yield* bytesEach(count, client.leavePending![how]!)
+    return client.isPromised ? pending : pending - waiting
   }).pipe(Effect.scoped)

@@ -382,7 +382,7 @@ class ClientConnection {
       this.writer,
       this.maxFragment,
       () => Pdu.beginRequest(this.writer, fields),
-      () => this.flush()
+      (following) => this.flush(following)
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
@@ -447,8 +447,9 @@ class ClientConnection {
     }
   }
 
-  private flush(): void {
+  private flush(following?: Uint8Array): void {
     this.outbox.sendUnsafe(this.writer.take())
+    if (following !== undefined) this.outbox.sendUnsafe(following)
   }
 
   /** A call is off the connection: the next may use it, or nobody. */

@@ -596,7 +596,7 @@ class ServerConnection implements Origin {
       writer,
       this.maxFragment,
       () => Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels }),
-      () => this.send()
+      (following) => this.send(following)
     )
     const sending = sendPipes(piped, call.response, this.outbox.room, false)
     call.sending = Effect.runForkWith(this.endpoint.server.context)(sending)
@@ -826,12 +826,14 @@ class ServerConnection implements Origin {
     return this.protocolError(error.callId, error.reason !== "TooLarge")
   }
 
-  send(): Verdict {
+  /** Sends what the writer has, and then those bytes. */
+  send(following?: Uint8Array): Verdict {
     const bytes = this.endpoint.writer.take()
     if (this.failed) return "close"
     // One message may be several fragments, each with its length.
     for (let at = 0; at < bytes.length; at += bytes[at + 8]! | bytes[at + 9]! << 8) this.endpoint.packetsOut++
     this.outbox.sendUnsafe(bytes)
+    if (following !== undefined) this.outbox.sendUnsafe(following)
     if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.fail()
     return this.failed ? "close" : "go on"
   }

@@ -1,13 +1,13 @@
 /** Pipes over the wire, in both transfer syntaxes. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Queue, Schema } from "effect"
+import { Effect, Exit, Layer, Queue, Schema, Stream } from "effect"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as TransferSyntax from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { Server, type ServerCall } from "../../mod.ts"
+import { Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { Full, makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
 
 const plain: Types = {
@@ -39,6 +39,48 @@ for (const [name, types] of Object.entries(syntaxes)) {
 
   testPipes(name, world)
 }
+
+describe("Large chunks of bytes", () => {
+  const sizes = [1, 4095, 4096, 3, 5840, 16_360, 16_384, 65_536, 0, 7, 200_003, 8, 70_000, 5000]
+  const chunks = sizes.map((size, index) => Uint8Array.from({ length: size }, (_, i) => i * 31 + index))
+  const concat = (chunks: Iterable<Uint8Array>) => [...chunks].flatMap((chunk) => [...chunk])
+  const object = "1f6d2c3a-8b57-4e0c-9a41-7d3e5f6a8b90"
+
+  for (const [name, { int }] of Object.entries(syntaxes)) {
+    const IEcho = Interface.make("IEcho", {
+      uuid: "5d0c2a4e-1f3b-4d7a-9c58-2e6b7f8a9b02",
+      version: [1, 0],
+      methods: {
+        Echo: Interface.method({
+          in: { times: int },
+          inPipe: { there: Pipe.bytes },
+          outPipe: { back: Pipe.bytes },
+          out: { times: int }
+        })
+      }
+    })
+    const Echo = Manager.make(IEcho, {
+      Echo: ({ times }, call) =>
+        Effect.gen(function* () {
+          const received = yield* Stream.runCollect(Pipe.toStream(ServerCall.inPipe(call, "there")))
+          yield* Stream.run(Stream.fromIterable(received), Pipe.toSink(ServerCall.outPipe(call, "back")))
+          return { times }
+        })
+    }, { object })
+
+    it.effect(`arrive unchanged among small ones, ${name}`, () =>
+      Effect.gen(function* () {
+        yield* Endpoint.serve(yield* Server.make([Echo]), "ncacn_memory:[echo]")
+        const echo = yield* Association.bind(IEcho, "ncacn_memory:[echo]", { object })
+        const call = yield* Call.make(echo)
+        const pending = yield* Call.begin(call, "Echo", { times: 1 })
+        yield* Stream.run(Stream.fromIterable(chunks), Pipe.toSink(Call.inPipe(pending, "there")))
+        const back = yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "back")))
+        assert.deepStrictEqual(concat(back), concat(chunks))
+        assert.deepStrictEqual(yield* Call.join(pending), { times: 1 })
+      }).pipe(Effect.provide(Transport.memory)))
+  }
+})
 
 describe("in Callisto's own syntax, out pipes that are broken off", () => {
   const { methods: { Count } } = makeInterface(plain)

@@ -8,7 +8,7 @@ import { Call, Pipe } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary, ndr20, type TransferSyntax } from "../../src/dcerpc/TransferSyntax.ts"
-import { concat, IFlow, IPlainFlow, u32 } from "./rawClient.ts"
+import { concat, IFlow, IPlainFlow, outputOf, u32 } from "./rawClient.ts"
 import {
   address,
   failure,
@@ -193,7 +193,7 @@ const severalStub = (syntax: TransferSyntax, littleEndian: boolean): Uint8Array 
   Pdu.beginResponse(writer, { callId: 1, contextId: 0, cancelCount: 0 })
   const chunks = [[[1, 2, 3], [4]], [[{ x: 5, y: 6 }], [{ x: 7, y: 8 }]], [Uint8Array.of(9, 10, 11), Uint8Array.of(12)]]
   for (const [i, pipe] of chunks.entries()) {
-    for (const chunk of pipe) assert.isUndefined(codec.pipes[3 + i]!.write(writer, chunk))
+    for (const chunk of pipe) assert.isUndefined(codec.pipes[3 + i]!.write(outputOf(writer), chunk))
     codec.pipes[3 + i]!.end(writer)
   }
   assert.isUndefined(codec.writeResults(writer, { name: "name" }))

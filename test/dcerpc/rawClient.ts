@@ -7,6 +7,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { parse } from "../../src/dcerpc/StringBinding.ts"
+import type { PipeOutput } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 
 // ----------------------------------------------------------------------------
@@ -592,3 +593,13 @@ export const boundRow = (
 ) => row(name, [bind(fields), ...sent], [bindAck, ...answers], fate, options)
 
 export const bindAck = { bindAck: 1, results: [accepted()] }
+
+/** Where the chunks of a pipe are written: into the stub, with nothing left out. */
+export const outputOf = (writer: Pdu.Writer): PipeOutput => ({
+  writer,
+  writeBytes: (bytes) => {
+    writer.ensure(bytes.length)
+    writer.bytes.set(bytes, writer.position)
+    writer.position += bytes.length
+  }
+})

@@ -4,20 +4,27 @@
 import * as Effect from "effect/Effect"
 import type { Buffer } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
-import type { PipeCodec, PipeInput, Problem } from "../TransferSyntax.ts"
+import type { PipeCodec, PipeInput, PipeOutput, Problem } from "../TransferSyntax.ts"
 
 // ----------------------------------------------------------------------------
 // sending
 // ----------------------------------------------------------------------------
 
+// From here on bytes are worth fragments of their own, in which they need not be copied.
+const worthReferring = 4096
+
+// Sockets give 64 KiB at a time, and the receiver puts together what is cut there: of smaller fragments that is less.
+const largestReferring = 12288
+
 /** The message of a call with pipes, as it is sent. */
-export class OutgoingStub {
-  private readonly writer: Pdu.Writer
+export class OutgoingStub implements PipeOutput {
+  readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
   private readonly begin: () => void
-  /** Sends what the writer has. */
-  private readonly flush: () => void
+  /** Sends what the writer has, and then those bytes. */
+  private readonly flush: (following: Uint8Array) => void
   private readonly maxFragment: number
+  /** How much of the stub is in front of the present fragment. */
   private size = 0
   private isFirst = true
   /** Its last part was sent. */
@@ -25,7 +32,7 @@ export class OutgoingStub {
   /** Nothing more flows through its pipes. */
   isCut = false
 
-  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: () => void) {
+  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: (following: Uint8Array) => void) {
     this.writer = writer
     this.maxFragment = maxFragment
     this.begin = begin
@@ -34,26 +41,54 @@ export class OutgoingStub {
 
   /** Sends the next part of the stub. */
   send(write: (writer: Pdu.Writer) => Problem | undefined, isLast: boolean): Problem | undefined {
+    this.beginFragment()
+    const problem = write(this.writer)
+    if (problem !== undefined) Pdu.discardMessage(this.writer)
+    else this.endFragment(noBytes, isLast)
+    return problem
+  }
+
+  /** Writes bytes, which belong to the stub from now on. */
+  writeBytes({ buffer, byteLength, byteOffset }: Uint8Array): void {
     const { writer } = this
+    if (byteLength < worthReferring) {
+      writer.ensure(byteLength)
+      writer.bytes.set(new Uint8Array(buffer, byteOffset, byteLength), writer.position)
+      writer.position += byteLength
+      return
+    }
+    for (let at = 0; at < byteLength;) {
+      const room = Math.min(this.maxFragment, largestReferring) - (writer.position - writer.message)
+      const part = new Uint8Array(buffer, byteOffset + at, Math.max(0, Math.min(room, byteLength - at)))
+      this.endFragment(part, false)
+      this.beginFragment()
+      at += part.length
+    }
+  }
+
+  private beginFragment(): void {
     this.begin()
     // Alignment counts from the start of the whole stub.
-    const before = this.size & 7
-    writer.stub -= before
-    const problem = write(writer)
-    writer.stub += before
-    if (problem !== undefined) {
-      Pdu.discardMessage(writer)
-      return problem
-    }
-    this.size += writer.position - writer.stub
+    this.writer.stub -= this.size & 7
+  }
+
+  private endFragment(following: Uint8Array, isLast: boolean): void {
+    const { writer } = this
+    writer.stub += this.size & 7
+    const size = writer.position - writer.stub + following.length
+    // Nothing was written behind bytes that left in a fragment of their own.
+    if (size === 0 && !isLast && !this.isFirst) return Pdu.discardMessage(writer)
+    this.size += size
     const part = (this.isFirst ? Pdu.flags.firstFrag : 0) | (isLast ? Pdu.flags.lastFrag : 0)
-    Pdu.endMessage(writer, this.maxFragment, undefined, part)
+    if (following.length > 0) Pdu.endFragment(writer, part, following.length)
+    else Pdu.endMessage(writer, this.maxFragment, undefined, part)
     this.isFirst = false
     this.isWhole = isLast
-    this.flush()
-    return undefined
+    this.flush(following)
   }
 }
+
+const noBytes = new Uint8Array(0)
 
 /** One pipe of a call, and how it travels. */
 export interface Piped {
@@ -81,7 +116,7 @@ export const sendPipes = <E>(
         ended = buffer.ended && buffer.isEmpty
         const problem = stub.send((writer) => {
           for (const chunk of chunks) {
-            const problem = codec.write(writer, chunk)
+            const problem = codec.write(stub, chunk)
             if (problem !== undefined) return problem
           }
           if (ended) codec.end(writer)
@@ -176,8 +211,9 @@ export class IncomingPipes {
     const from = input.position & ~7
     const left = input.bytes.subarray(from)
     input.position -= from
-    if (left.length === 0) {
-      input.bytes = bytes
+    // What was read is not looked at again: whatever is in front of the bytes can stand for it.
+    if (input.position === left.length && left.length <= bytes.byteOffset) {
+      input.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset - left.length, left.length + bytes.length)
       this.free = 0
       return
     }

@@ -1,0 +1,71 @@
+// Measures on Node, Deno and Bun beside peers, which are installed into bench/ when they are missing:
+//
+//   node scripts/bench.mjs [--runtime node|deno|bun] [--only local|network] [--quick] [--write]
+//
+// --quick measures next to nothing: it shows that everything runs. --write, of a whole run, makes of the figures bench/results.md,
+// bench/results.json, bench/chart.svg and the tables of the README.
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdirSync } from "node:fs"
+import { join } from "node:path"
+import process from "node:process"
+import { findRuntime, leftOut, requireDependencies, root } from "./runtimes.mjs"
+
+requireDependencies()
+
+const args = process.argv.slice(2)
+const writes = args.includes("--write")
+if (writes && args.length > 1) {
+  console.error("--write needs a whole run")
+  process.exit(1)
+}
+const chosen = args.includes("--runtime") ? args[args.indexOf("--runtime") + 1] : undefined
+const passed = args.filter((arg, i) => !["--runtime", "--write"].includes(arg) && args[i - 1] !== "--runtime")
+
+const run = (command, args, cwd = root) => spawnSync(command, args, { cwd, stdio: "inherit" }).status === 0
+
+const bench = join(root, "bench")
+if (!existsSync(join(bench, "node_modules"))) {
+  console.log("Installing the peers into bench/node_modules: npm ci")
+  if (!run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], bench)) {
+    console.log("The peers could not be installed: they will be missing.")
+  }
+}
+
+// How long importing takes is measured with what users get from npm.
+const runtimes = (chosen === undefined ? ["node", "deno", "bun"] : [chosen]).flatMap((name) => {
+  const found = findRuntime(name)
+  if (found === undefined) console.log(leftOut(name))
+  return found === undefined ? [] : [found]
+})
+if (runtimes.length === 0) process.exit(1)
+if (!run(process.execPath, [...(process.versions.deno ? ["run", "-A"] : []), join(root, "scripts", "build.mjs")])) {
+  process.exit(1)
+}
+
+const build = join(bench, ".build")
+mkdirSync(build, { recursive: true })
+const files = []
+for (const { command, name, program, title } of runtimes) {
+  const file = join(build, `${name}.json`)
+  console.log(`\n${title}: this takes ${args.includes("--quick") ? "a minute" : "some minutes"}`)
+  if (run(command, [...program, join(bench, "main.ts"), ...passed, "--json", file])) files.push(file)
+  else process.exitCode = 1
+}
+
+if (writes && process.exitCode === undefined) {
+  const { command, program } = runtimes[0]
+  const written = run(command, [...program, join(bench, "report.ts"), ...files])
+  const deno = findRuntime("deno")
+  if (written && deno !== undefined) {
+    run(deno.command, [
+      "fmt",
+      "--quiet",
+      "--config",
+      "deno.json",
+      "README.md",
+      "bench/results.md",
+      "bench/results.json"
+    ])
+  }
+  if (!written) process.exitCode = 1
+}

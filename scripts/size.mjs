@@ -1,0 +1,58 @@
+// What Callisto weighs in a program that imports its modules by subpath, minified and compressed, beyond the same program of Effect and
+// Schema: node scripts/size.mjs
+import { build } from "esbuild"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import process from "node:process"
+import { pathToFileURL } from "node:url"
+import { gzipSync } from "node:zlib"
+import { root } from "./runtimes.mjs"
+
+const folder = join(root, "bench", "size")
+
+/** The public name means the sources. */
+const sources = {
+  name: "sources",
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^@callisto\/rpc\// }, ({ path }) => ({
+      path: join(root, "src", `${path.slice("@callisto/rpc/".length)}.ts`),
+      sideEffects: false
+    }))
+  }
+}
+
+const weigh = async (program) => {
+  const { outputFiles } = await build({
+    entryPoints: [join(folder, program)],
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2024",
+    write: false,
+    plugins: [sources]
+  })
+  return gzipSync(outputFiles[0].contents, { level: 9 }).length
+}
+
+const inWords = (bytes) => `${bytes.toLocaleString("en-US")} bytes`
+
+/** The weights as lines, and those that are above their budget. */
+export const measureSize = async () => {
+  const budgets = JSON.parse(readFileSync(join(folder, "budget.json"), "utf8"))
+  const base = await weigh("effect.ts")
+  const lines = [`effect.ts: ${inWords(base)}`]
+  const problems = []
+  for (const [program, budget] of Object.entries(budgets)) {
+    const weight = await weigh(program) - base
+    const line = `${program}: ${inWords(weight)} more, its budget is ${inWords(budget)}`
+    lines.push(line)
+    if (weight > budget) problems.push(`${line} (bench/size/budget.json)`)
+  }
+  return { lines, problems }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const { lines, problems } = await measureSize()
+  console.log(lines.join("\n"))
+  process.exit(problems.length > 0 ? 1 : 0)
+}
