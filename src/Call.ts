@@ -1289,6 +1289,10 @@ const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
 const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     if (pending.outcome !== undefined) return Effect.void
+    // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
+    if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
+      return Effect.sync(() => release(pending.call))
+    }
     return Effect.andThen(
       Effect.ignore(requestCancel(pending, cancelTimeout, fiber)),
       Effect.ignore(awaitOutcome(pending))
@@ -1437,11 +1441,10 @@ const beginScoped = (
     if (operation?.interface !== iface) return noSuchMethod(iface, method)
     const { pipes = [] } = operation
     if (pipes.length !== 1 || pipes[0]!.isIn !== isIn) return needsOnePipe(operation, isIn)
-    return Effect.acquireRelease(
-      beginCall(new CallImpl(binding as Binding<Interface.Any>, undefined), method, input),
-      (pending) => abandon(pending, undefined),
-      { interruptible: true }
-    )
+    const call = new CallImpl(binding as Binding<Interface.Any>, undefined)
+    const end = Effect.suspend(() => call.current === undefined ? Effect.void : abandon(call.current, undefined))
+    // First the finalizer: an interruption may come just when the call was begun.
+    return Effect.andThen(Effect.addFinalizer(() => end), beginCall(call, method, input))
   })
 
 const needsOnePipe = ({ interface: { name }, name: method, pipes }: Operation, isIn: boolean) =>

@@ -17,6 +17,7 @@ import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Pull from "effect/Pull"
+import type { SchedulerDispatcher } from "effect/Scheduler"
 import type * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -145,6 +146,8 @@ export class Buffer {
   private size = 0
   /** No more is pushed. */
   ended = false
+  /** Nobody pulls any more: what is pushed still is dropped. */
+  abandoned = false
   /** Told when there is something to take, or the end. */
   private readonly readers = new Waiting()
   /** Told when there is room. */
@@ -162,8 +165,13 @@ export class Buffer {
     return this.chunks.length === 0
   }
 
+  /** Whether a reader need not wait. */
+  get isReadable(): boolean {
+    return this.chunks.length > 0 || this.ended || this.abandoned
+  }
+
   put(chunk: AnyChunk): void {
-    if (chunk.length === 0) return
+    if (chunk.length === 0 || this.abandoned) return
     this.chunks.push(chunk)
     this.size += chunk.length
     this.tellReaders()
@@ -194,59 +202,63 @@ export class Buffer {
     return chunks
   }
 
-  /** Forgets what is held: nobody pulls any more. */
+  /** Forgets what is held. */
   clear(): void {
     if (this.chunks.length > 0) this.takeAll()
   }
 
-  onReadable(reader: () => void): () => void {
-    return this.readers.add(reader)
+  abandon(): void {
+    this.abandoned = true
+    this.clear()
+    this.tellReaders()
   }
 
-  onRoom(writer: () => void): () => void {
-    return this.writers.add(writer)
+  onReadable(fiber: Fiber.Fiber<unknown, unknown>, reader: () => void): () => void {
+    return this.readers.add(fiber, reader)
   }
 
-  tellReaders(): void {
-    this.readers.tellSoon()
+  onRoom(fiber: Fiber.Fiber<unknown, unknown>, writer: () => void): () => void {
+    return this.writers.add(fiber, writer)
   }
 
-  tellWriters(): void {
-    this.writers.tellSoon()
+  private tellReaders(): void {
+    this.readers.tellSoon(() => this.isReadable)
   }
 
   private taken(size: number): void {
     this.size -= size
-    if (this.hasRoom) this.tellWriters()
+    this.writers.tellSoon(() => this.hasRoom)
   }
 }
 
-declare const queueMicrotask: (task: () => void) => void
-
-/** Those who wait for the other end. They are told once for all that it does in one go. */
+/** Those who wait for the other end. */
 class Waiting {
   private readonly those = new Set<() => void>()
+  private dispatcher: SchedulerDispatcher | undefined
   private isScheduled = false
 
-  add(one: () => void): () => void {
+  add({ currentDispatcher }: Fiber.Fiber<unknown, unknown>, one: () => void): () => void {
+    this.dispatcher = currentDispatcher
     this.those.add(one)
     return () => this.those.delete(one)
   }
 
-  tellSoon(): void {
+  /**
+   * Tells one after another, in the order in which they came, as long as there is something to tell. Not at once: what the other end
+   * does in one go costs one turn of theirs.
+   */
+  tellSoon(holds: () => boolean): void {
     if (this.isScheduled || this.those.size === 0) return
     this.isScheduled = true
-    queueMicrotask(() => {
+    this.dispatcher!.scheduleTask(() => {
       this.isScheduled = false
-      tell(this.those)
-    })
+      for (const one of [...this.those]) {
+        if (!holds()) return
+        // It may have been forgotten meanwhile.
+        if (this.those.delete(one)) one()
+      }
+    }, 0)
   }
-}
-
-const tell = (those: Set<() => void>): void => {
-  const told = [...those]
-  those.clear()
-  for (const one of told) one()
 }
 
 /**
@@ -283,17 +295,12 @@ export class End {
     return this.ends.current === this ? undefined : new WrongPipeOrder({ pipe: this.name })
   }
 
-  /** The one place where an end changes its state. */
-  move(event: "end" | "fail"): void {
+  /** The one place where an end changes its state. Gives whether it did. */
+  move(event: "end" | "fail"): boolean {
     const next = this.row.next[event]
-    if (next === undefined) return
+    if (next === undefined) return false
     this.state = next
-    if (event === "fail") {
-      this.buffer.clear()
-      if (this.pushes) this.buffer.tellWriters()
-      else this.buffer.tellReaders()
-    }
-    this.ends.moved()
+    return true
   }
 
   pipe(): any {
@@ -315,10 +322,15 @@ export class Ends {
   failure: unknown = undefined
   /** Runs when all pipes are through. */
   onThrough: (() => void) | undefined = undefined
+  private readonly isClient: boolean
   private readonly drivers = new Set<Fiber.Fiber<unknown, unknown>>()
   private readonly watchers = new Set<() => void>()
+  /** Those who wait for the call. */
+  private readonly waiting = new Map<Fiber.Fiber<unknown, unknown>, () => void>()
+  private forgetDriver = (): void => {}
 
   constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<Buffer> = makeBuffers(pipes)) {
+    this.isClient = client
     this.buffers = buffers
     this.list = pipes.map(({ isIn, name }, index) => new End(name, this, buffers[index]!, isIn === client))
     this.current = this.list[0]
@@ -331,8 +343,14 @@ export class Ends {
   fail(failure: unknown): void {
     if (this.current === undefined) return
     this.failure = failure
-    for (const end of this.list) end.move("fail")
-    tell(this.watchers)
+    const failed = this.list.filter((end) => end.move("fail"))
+    this.moved()
+    // Whoever waited goes on at once, and finds all of them failed.
+    for (const { buffer, pushes } of failed) {
+      if (pushes) buffer.clear()
+      else buffer.abandon()
+    }
+    for (const watcher of [...this.watchers]) if (this.watchers.delete(watcher)) watcher()
   }
 
   onFailure(watcher: () => void): () => void {
@@ -346,28 +364,38 @@ export class Ends {
     if (before !== undefined && this.current === undefined) this.onThrough?.()
   }
 
-  /** Notes who uses the pipes, or may yet do so. */
+  /** Notes who uses the pipes, or may yet do so. Nobody asks that of the server. */
   drive(fiber: Fiber.Fiber<unknown, unknown>): void {
-    if (this.drivers.has(fiber)) return
+    if (!this.isClient || this.drivers.has(fiber)) return
     for (const driver of this.drivers) if (hasEnded(driver)) this.drivers.delete(driver)
     this.drivers.add(fiber)
   }
 
-  /** Tells when the pipes are not through, and none of the drivers but the one who waits can go on. */
+  /** Tells when the pipes are not through, and none of the drivers can go on: they have ended, or wait themselves. */
   whenUndriven(waiting: Fiber.Fiber<unknown, unknown>, then: (error: PipeDisciplineError) => void): () => void {
-    let forget = () => {}
-    const check = () => {
+    this.waiting.set(waiting, () => then(new PipeDisciplineError({ pipe: this.current!.name })))
+    this.checkDriven()
+    return () => {
+      this.waiting.delete(waiting)
+      this.checkDriven()
+    }
+  }
+
+  private checkDriven(): void {
+    this.forgetDriver()
+    this.forgetDriver = () => {}
+    for (const [fiber, refuse] of this.waiting) {
       if (this.current === undefined) return
       for (const driver of this.drivers) {
-        if (driver === waiting || hasEnded(driver)) continue
+        if (this.waiting.has(driver) || hasEnded(driver)) continue
         // Only while somebody waits: a fiber that drives many calls, one after another, would keep all of them.
-        forget = driver.addObserver(check)
+        this.forgetDriver = driver.addObserver(() => this.checkDriven())
         return
       }
-      then(new PipeDisciplineError({ pipe: this.current.name }))
+      // Whoever is refused goes on, and may drive them again.
+      this.waiting.delete(fiber)
+      refuse()
     }
-    check()
-    return () => forget()
   }
 }
 
@@ -399,7 +427,7 @@ const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknow
  * The chunk belongs to the other side then: do not change it any more. Interrupting a push that waits for room pushes nothing.
  *
  * Fails with `PipeClosed` when the pipe was ended, with `WrongPipeOrder` when it is another pipe's turn, and with the failure of the
- * call when that ends first.
+ * call when that ends first. Dies with a `TypeError` for what is no chunk.
  *
  * Windows: the `push` function of an asynchronous pipe; the `RpcSendComplete` that tells of room.
  *
@@ -445,28 +473,35 @@ export const push: {
       end.ends.drive(fiber)
       const refused = end.refusal()
       if (refused !== undefined) return Effect.fail(refused as E)
+      if (!isChunk(chunk, end.buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
       if (!end.buffer.hasRoom) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
       end.buffer.put(chunk as AnyChunk)
       return Effect.void
     })
 )
 
-const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> =>
-  Effect.callback((resume) => {
-    let forget = () => {}
-    const tryAgain = () => {
-      const refused = end.refusal()
-      if (refused !== undefined) return resume(Effect.fail(refused))
-      if (!end.buffer.hasRoom) {
-        forget = end.buffer.onRoom(tryAgain)
-        return
-      }
-      end.buffer.put(chunk)
-      resume(Effect.void)
-    }
-    tryAgain()
-    return Effect.sync(() => forget())
+const isChunk = (chunk: unknown, { isBytes }: Buffer): chunk is AnyChunk =>
+  isBytes ? chunk instanceof Uint8Array : Array.isArray(chunk)
+
+const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
+  const { buffer } = end
+  const room: Effect.Effect<void> = Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (buffer.hasRoom) return resume(Effect.void)
+      const forget = buffer.onRoom(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
+  // Pushed when the fiber goes on: if it is interrupted instead, nothing is pushed.
+  const push: Effect.Effect<void, unknown> = Effect.suspend(() => {
+    const refused = end.refusal()
+    if (refused !== undefined) return Effect.fail(refused)
+    if (!buffer.hasRoom) return Effect.andThen(room, push)
+    buffer.put(chunk)
+    return Effect.void
   })
+  return push
+}
 
 /**
  * Ends the pipe: the reader pulls what was pushed, and then the end.
@@ -515,8 +550,9 @@ export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClose
     end.ends.drive(fiber)
     const refused = end.refusal()
     if (refused !== undefined) return Effect.fail(refused as E)
-    end.buffer.end()
     end.move("end")
+    end.ends.moved()
+    end.buffer.end()
     return Effect.void
   })
 
@@ -673,19 +709,21 @@ const pullWith = <A>(
     if (!buffer.isEmpty) return Effect.succeed(take(buffer))
     if (!buffer.ended) return Effect.andThen(readable(end), pull)
     end.move("end")
+    ends.moved()
     return Effect.succeed(atEnd(buffer))
   })
   return pull
 }
 
 /** Waits until something is held, or until nothing will be. */
-const readable = (end: End): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    const { buffer } = end
-    if (!buffer.isEmpty || buffer.ended || end.refusal() !== undefined) return resume(Effect.void)
-    const forget = buffer.onReadable(() => resume(Effect.void))
-    return Effect.sync(forget)
-  })
+const readable = ({ buffer }: End): Effect.Effect<void> =>
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (buffer.isReadable) return resume(Effect.void)
+      const forget = buffer.onReadable(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
 
 /**
  * The pipe as a stream: of `Uint8Array`s for a pipe of bytes, else of single elements.

@@ -290,6 +290,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
       return this.endWithHandles(outcome, exit)
     }
     this.leave(outcome, exit)
+    this.failPipes()
     return client?.reply(outcome)
   }
 
@@ -299,7 +300,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.reason = reason
     this.watch?.cancel(reason)
     this.leave(undefined)
+    // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
     this.interrupt()
+    this.failPipes()
     if (this.holding !== undefined) {
       this.holding.answered(nobody)
       this.releaseHandles()
@@ -387,6 +390,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     if (this.fiber === undefined) this.dispatch.host.remove(this)
     if (this.watch !== undefined) this.watch.end(outcome, exit)
     this.wakeUnsafe(undefined)
+  }
+
+  private failPipes(): void {
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
   }
 
@@ -409,6 +415,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     const problem = outcome._tag === "Success" ? this.refuseHandles(outcome.value) : undefined
     const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
     this.leave(sent, exit)
+    this.failPipes()
     const refused = client?.reply(sent) ?? problem
     const isReceived = sent._tag === "Success" && refused === undefined && client !== undefined
     this.holding?.answered(isReceived ? this.received(sent.value) : nobody)
@@ -719,6 +726,11 @@ const pipeEnd = (self: ServerCall.Any, name: string, isIn: boolean): unknown => 
  * **Details**
  *
  * Throws a `TypeError` where the method has no such pipe.
+ *
+ * **Gotchas**
+ *
+ * A client elsewhere that is slowed down by a full pipe is not heard: a routine that stops pulling learns of a cancel or a lost
+ * connection when it pulls again. `maximumAge` of the server ends one that never does.
  *
  * **Example** (A routine that adds up what the client sends)
  *

@@ -1,10 +1,14 @@
 /** Pipes in one process. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Queue, Schema } from "effect"
-import { Binding, Pipe, Server, type ServerCall } from "../mod.ts"
+import { Deferred, Effect, Fiber, Queue, Schema, Stream } from "effect"
+import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../mod.ts"
 import { hold, makeInterface, makeManager, numbersOf, suspends, testPipes } from "./pipes.ts"
 
-const IPipes = makeInterface({ int: Schema.Int, text: Schema.String })
+const IPipes = makeInterface({
+  int: Schema.Int,
+  text: Schema.String,
+  point: Schema.Struct({ x: Schema.Int, y: Schema.Int })
+})
 
 const world = Effect.gen(function* () {
   const held = yield* Queue.unbounded<ServerCall.Of<typeof IPipes, "Held">>()
@@ -54,4 +58,105 @@ describe("a pipe in one process", () => {
       yield* Pipe.end(client.numbers)
       assert.strictEqual(yield* numbersOf(there.numbers), 1 + 63 * 2)
     }))
+
+  it.effect("sends nothing when a push is interrupted just when there is room", () =>
+    Effect.gen(function* () {
+      const { client, there } = yield* hold(world)
+      yield* Effect.forEach(Array.from({ length: 64 }), () => Pipe.push(client.numbers, [1]))
+      const second: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
+      // The first to be told that there is room takes none, and interrupts the second before that is told.
+      yield* suspends(
+        Effect.andThen(
+          Pipe.push(client.numbers, [2]),
+          Effect.sync(() => second.fiber!.interruptUnsafe())
+        )
+      )
+      second.fiber = yield* suspends(Pipe.push(client.numbers, [1000]))
+      yield* Pipe.pull(there.numbers)
+      yield* Pipe.pull(there.numbers)
+      yield* Fiber.await(second.fiber)
+      yield* Pipe.end(client.numbers)
+      assert.strictEqual(yield* numbersOf(there.numbers), 62 + 2)
+    }))
+
+  it.effect("lets writers that wait take turns", () =>
+    Effect.gen(function* () {
+      const { client, there } = yield* hold(world)
+      const write = (n: number) => Effect.forever(Pipe.push(client.numbers, [n]), { disableYield: true })
+      const writers = [yield* suspends(write(1)), yield* suspends(write(2))]
+      const seen = new Set<number>()
+      for (let i = 0; i < 70; i++) for (const n of yield* Pipe.pull(there.numbers)) seen.add(n)
+      assert.deepStrictEqual([...seen], [1, 2])
+      yield* Fiber.interruptAll(writers)
+    }))
+
+  it.effect("has failed wholly when those who wait at it are told", () =>
+    Effect.gen(function* () {
+      const { client, pending } = yield* hold(world)
+      const pushing = yield* suspends(
+        Effect.andThen(
+          Effect.exit(Effect.forever(Pipe.push(client.numbers, [1]), { disableYield: true })),
+          Effect.flip(Pipe.pull(client.echo))
+        )
+      )
+      yield* Call.cancel(pending)
+      assert.strictEqual((yield* Fiber.join(pushing))._tag, "CallCancelled")
+    }))
+
+  it.effect("leaves nothing with a fiber that outlives its call", () =>
+    Effect.gen(function* () {
+      const { binding } = yield* world
+      const observers = yield* Effect.withFiber((fiber) => {
+        const counted = { count: 0 }
+        const { addObserver } = fiber
+        Object.assign(fiber, {
+          addObserver: (observer: never) => {
+            counted.count++
+            const forget = addObserver.call(fiber, observer)
+            return () => {
+              counted.count--
+              forget()
+            }
+          }
+        })
+        return Effect.succeed(counted)
+      })
+      yield* Stream.run(Stream.make(1, 2), Call.sink(binding, "Sum"))
+      yield* Stream.runDrain(Call.stream(binding, "Count", { to: 3 }))
+      yield* Call.stream(binding, "Count", { to: 1_000_000 }).pipe(Stream.take(3), Stream.runDrain)
+      assert.strictEqual(observers.count, 0)
+    }))
+
+  it.effect("that is left before its end, of an object that can't be cancelled, ends its call all the same", () =>
+    Effect.gen(function* () {
+      const interrupted = yield* Deferred.make<void>()
+      const endless = Stream.iterate(1, (n) => n + 1)
+      const manager = Manager.make(INumbers, {
+        Count: (_, call) =>
+          Effect.onInterrupt(
+            Stream.run(endless, Pipe.toSink(ServerCall.outPipe(call, "numbers"))),
+            () => Deferred.succeed(interrupted, undefined)
+          ),
+        Sum: (_, call) => numbersOf(ServerCall.inPipe(call, "numbers"))
+      }, { cancellation: "disabled" })
+      const server = yield* Server.make([manager], { grace: 0 })
+      const binding = yield* Binding.local(server, INumbers)
+      assert.deepStrictEqual(
+        yield* Call.stream(binding, "Count").pipe(Stream.take(2), Stream.runCollect),
+        [1, 2]
+      )
+      yield* Deferred.await(interrupted)
+      const failing = Stream.concat(Stream.make(1), Stream.fail("broken" as const))
+      assert.strictEqual(yield* Effect.flip(Stream.run(failing, Call.sink(binding, "Sum"))), "broken")
+      assert.deepStrictEqual(yield* Server.calls(server), [])
+    }))
+})
+
+const INumbers = Interface.make("INumbers", {
+  uuid: "5d0c2a4e-1f3b-4d7a-9c58-2e6b7f8a9b02",
+  version: [1, 0],
+  methods: {
+    Count: Interface.method({ outPipe: { numbers: Schema.Int } }),
+    Sum: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int })
+  }
 })

@@ -19,7 +19,18 @@ import {
 } from "effect"
 import { TestClock } from "effect/testing"
 import process from "node:process"
-import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status, Synchronize } from "../mod.ts"
+import {
+  Binding,
+  Call,
+  ContextHandle,
+  Interface,
+  Manager,
+  Pipe,
+  Server,
+  ServerCall,
+  Status,
+  Synchronize
+} from "../mod.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 
@@ -37,7 +48,10 @@ const IWork = Interface.make("IWork", {
     Slow: Interface.method({ in: Schema.Int, out: Schema.Int }),
     Open: Interface.method({ out: { box: Box } }),
     Use: Interface.method({ in: { box: Box } }),
-    Close: Interface.method({ in: { box: Box }, out: { box: ContextHandle.nullable(Box) } })
+    Close: Interface.method({ in: { box: Box }, out: { box: ContextHandle.nullable(Box) } }),
+    Sum: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }),
+    Count: Interface.method({ in: Schema.Int, outPipe: { numbers: Schema.Int } }),
+    Piped: Interface.method({ inPipe: { there: Schema.Int }, outPipe: { back: Schema.Int } })
   }
 })
 
@@ -63,7 +77,10 @@ const makeWorld = (options?: Server.Options & Binding.LocalOptions) =>
         throw new Error("a defect, as expected")
       },
       Kept: Manager.handOff((_, call) => Queue.offer(kept, call)),
-      Slow: (millis) => Effect.delay(Effect.succeed(millis), millis)
+      Slow: (millis) => Effect.delay(Effect.succeed(millis), millis),
+      Sum: (_, call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "numbers")), () => 0, (a, b) => a + b),
+      Count: (to, call) => Stream.run(Stream.range(1, to), Pipe.toSink(ServerCall.outPipe(call, "numbers"))),
+      Piped: () => Effect.never
     }, { cancellation: { Cooperative: "cooperative" } })
     const server = yield* Server.make([manager], { grace: 0, ...options })
     const binding = yield* Binding.local(server, IWork, options)
@@ -287,6 +304,43 @@ describe("nothing is left", () => {
         }
         yield* Effect.scoped(Effect.flatMap(Call.make(binding), (call) => Call.begin(call, "Kept")))
         yield* Fiber.interrupt(worker)
+      })
+    ))
+
+  it.effect("after streams and sinks that ended, failed, were stopped and were interrupted", () =>
+    leavesNothing(({ binding }) =>
+      Effect.gen(function* () {
+        assert.strictEqual(yield* Stream.run(Stream.range(1, 10), Call.sink(binding, "Sum")), 55)
+        assert.strictEqual(yield* Stream.runCount(Call.stream(binding, "Count", 10_000)), 10_000)
+        yield* Effect.flip(Stream.run(Stream.fail("broken"), Call.sink(binding, "Sum")))
+        yield* Call.stream(binding, "Count", 1_000_000).pipe(Stream.take(3), Stream.runDrain)
+        for (const endless of [Stream.never, Stream.iterate(1, (n) => n + 1)]) {
+          const running = yield* Effect.forkChild(Stream.run(endless, Call.sink(binding, "Sum")), {
+            startImmediately: true
+          })
+          yield* Effect.yieldNow
+          yield* Fiber.interrupt(running)
+        }
+      })
+    ))
+
+  it.effect("after calls that were given up while both sides waited at their pipes", () =>
+    leavesNothing(({ binding }) =>
+      Effect.gen(function* () {
+        for (const deed of ["release", "cancel", "patient"] as const) {
+          const scope = yield* Scope.make()
+          const call = yield* Scope.provide(Call.make(binding), scope)
+          const pending = yield* Call.begin(call, "Piped")
+          const pushing = Effect.forever(Pipe.push(Call.inPipe(pending, "there"), [1]), { disableYield: true })
+          const waiting = yield* Effect.forEach(
+            [Effect.flip(pushing), Effect.flip(Call.join(pending)), Effect.flip(Call.wait(pending))],
+            (wait) => Effect.forkChild(wait, { startImmediately: true })
+          )
+          yield* Effect.yieldNow
+          if (deed !== "release") yield* Call.cancel(pending, { timeout: deed === "cancel" ? 0 : "1 hour" })
+          yield* Scope.close(scope, Exit.void)
+          yield* Fiber.awaitAll(waiting)
+        }
       })
     ))
 

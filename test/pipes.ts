@@ -10,13 +10,14 @@ export class Full extends Schema.TaggedError<Full>()("Full", {
   at: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(0)))
 }) {}
 
-/** The types of integers and texts, which decide how the interface travels. */
+/** The types, which decide how the interface travels. */
 export interface Types {
   readonly int: Schema.Codec<number>
   readonly text: Schema.Codec<string>
+  readonly point: Schema.Codec<{ readonly x: number; readonly y: number }>
 }
 
-export const makeInterface = ({ int, text }: Types) =>
+export const makeInterface = ({ int, point, text }: Types) =>
   Interface.make("IPipes", {
     uuid: "5d0c2a4e-1f3b-4d7a-9c58-2e6b7f8a9b01",
     version: [1, 0],
@@ -31,7 +32,7 @@ export const makeInterface = ({ int, text }: Types) =>
       }),
       Load: Interface.method({ in: { size: int }, outPipe: { content: Pipe.bytes } }),
       Double: Interface.method({ inPipe: { numbers: int }, outPipe: { numbers: int } }),
-      Several: Interface.method({ inPipe: { first: int, second: text }, outPipe: { third: int, fourth: text } }),
+      Several: Interface.method({ inPipe: { first: int, second: point }, outPipe: { third: int, fourth: point } }),
       Held: Interface.method({ inPipe: { numbers: int }, outPipe: { echo: int }, out: { result: int } }),
       Push: Interface.method({ inPipe: { a: int }, outPipe: { b: int } })
     }
@@ -80,9 +81,9 @@ export const makeManager = (iface: IPipes, held: Queue.Queue<HeldCall>) =>
     Several: (_, call) =>
       Effect.gen(function* () {
         const sum = yield* numbersOf(ServerCall.inPipe(call, "first"))
-        const words = yield* Stream.runCollect(Pipe.toStream(ServerCall.inPipe(call, "second")))
+        const points = yield* Stream.runCollect(Pipe.toStream(ServerCall.inPipe(call, "second")))
         yield* Stream.run(Stream.make(sum), Pipe.toSink(ServerCall.outPipe(call, "third")))
-        yield* Stream.run(Stream.fromIterable(words), Pipe.toSink(ServerCall.outPipe(call, "fourth")))
+        yield* Stream.run(Stream.fromIterable(points), Pipe.toSink(ServerCall.outPipe(call, "fourth")))
       }),
     Held: Manager.handOff((_, call) => Queue.offer(held, call)),
     Push: (_, call) => Pipe.push(ServerCall.outPipe(call, "b"), [1])
@@ -168,9 +169,10 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           const { binding } = yield* world
           const pending = yield* Call.begin(yield* Call.make(binding), "Several")
           yield* Stream.run(Stream.make(1, 2, 3), Pipe.toSink(Call.inPipe(pending, "first")))
-          yield* Stream.run(Stream.make("a", "b"), Pipe.toSink(Call.inPipe(pending, "second")))
+          const points = [{ x: 1, y: 2 }, { x: 3, y: 4 }]
+          yield* Stream.run(Stream.fromIterable(points), Pipe.toSink(Call.inPipe(pending, "second")))
           assert.deepStrictEqual(yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "third"))), [6])
-          assert.deepStrictEqual(yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "fourth"))), ["a", "b"])
+          assert.deepStrictEqual(yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "fourth"))), points)
           yield* Call.join(pending)
         }))
 
@@ -183,6 +185,30 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           const last = yield* suspends(Pipe.pull(there.numbers))
           yield* Pipe.end(client.numbers)
           assert.deepStrictEqual(yield* Fiber.join(last), [])
+        }))
+
+      it.effect("refuses what is no chunk", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const storing = yield* Call.begin(yield* Call.make(binding), "Store", { name: "a" })
+          for (const chunk of ["text", [1], new ArrayBuffer(3), undefined]) {
+            const exit = yield* Effect.exit(Pipe.push(Call.inPipe(storing, "content"), chunk as never))
+            assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+          }
+          yield* Pipe.end(Call.inPipe(storing, "content"))
+          assert.deepStrictEqual(yield* Call.join(storing), { size: 0 })
+        }))
+
+      it.effect("may be streamed again, with the same stream or sink, and at the same time", () =>
+        Effect.gen(function* () {
+          const { binding } = yield* world
+          const counting = Stream.runCollect(Call.stream(binding, "Count", { to: 3 }))
+          const summing = Stream.run(Stream.make(1, 2), Call.sink(binding, "Sum"))
+          assert.deepStrictEqual(yield* Effect.all([counting, counting], { concurrency: 2 }), [[1, 2, 3], [1, 2, 3]])
+          assert.deepStrictEqual(yield* Effect.all([summing, summing], { concurrency: 2 }), [{ sum: 3 }, { sum: 3 }])
+          const some = Call.stream(binding, "Count", { to: 1_000_000 }).pipe(Stream.take(2), Stream.runCollect)
+          assert.deepStrictEqual(yield* some, [1, 2])
+          assert.deepStrictEqual(yield* some, [1, 2])
         }))
 
       it.effect("refuses a maximum that is none", () =>
@@ -210,7 +236,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           const second = Call.inPipe(pending, "second")
           const third = Call.outPipe(pending, "third")
           const fourth = Call.outPipe(pending, "fourth")
-          assert.strictEqual(yield* tag(Pipe.push(second, ["a"])), "WrongPipeOrder")
+          assert.strictEqual(yield* tag(Pipe.push(second, [{ x: 1, y: 2 }])), "WrongPipeOrder")
           assert.strictEqual(yield* tag(Pipe.end(second)), "WrongPipeOrder")
           assert.strictEqual(yield* tag(Pipe.pull(third)), "WrongPipeOrder")
           yield* Pipe.end(Call.inPipe(pending, "first"))
@@ -346,6 +372,18 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           yield* Pipe.end(client.numbers)
         }))
 
+      it.effect("fails one of those who join, where all who drove the pipes have joined", () =>
+        Effect.gen(function* () {
+          const { client, pending } = yield* hold(world)
+          const drive = Effect.andThen(Pipe.push(client.numbers, [1]), Call.join(pending))
+          const other = yield* Effect.forkChild(Effect.flip(drive), { startImmediately: true })
+          yield* Effect.yieldNow
+          assert.isUndefined(other.pollUnsafe())
+          assert.strictEqual(yield* tag(Call.join(pending)), "PipeDisciplineError")
+          assert.strictEqual((yield* Fiber.join(other))._tag, "PipeDisciplineError")
+          yield* Pipe.end(client.numbers)
+        }))
+
       it.effect("does not let invoke call a method with pipes", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
@@ -431,6 +469,31 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
         client: "InvalidAsyncHandle",
         server: "InvalidAsyncHandle"
       })
+
+      for (const deed of ["a cancel", "the release of the call object"]) {
+        it.effect(`${deed} interrupts the work at a pipe of the server, and does not fail it`, () =>
+          Effect.gen(function* () {
+            for (const end of ["pull", "push", "sink"]) {
+              const { client, pending, release, serverCall, there } = yield* hold(world)
+              if (end !== "pull") {
+                yield* Pipe.end(client.numbers)
+                yield* Pipe.pull(there.numbers)
+              }
+              const work: Effect.Effect<unknown, Status.PipeError | ServerCall.PipeFailure> = end === "pull"
+                ? Pipe.pull(there.numbers)
+                : end === "push"
+                ? Effect.forever(Pipe.push(there.echo, [1]))
+                : Stream.run(Stream.make(1).pipe(Stream.concat(Stream.never)), Pipe.toSink(there.echo))
+              const exits = yield* Queue.unbounded<Exit.Exit<unknown, unknown>>()
+              yield* suspends(Effect.ignore(ServerCall.run(
+                serverCall,
+                Effect.as(Effect.onExit(work, (exit) => Queue.offer(exits, exit)), { result: 1 })
+              )))
+              yield* deed === "a cancel" ? Call.cancel(pending) : release
+              assert.isTrue(Exit.hasInterrupts(yield* Queue.take(exits)))
+            }
+          }))
+      }
 
       it.effect("a cancelled call may be completed by its manager, though its pipes are not through", () =>
         Effect.gen(function* () {

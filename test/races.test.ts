@@ -2,9 +2,9 @@
  * Moments at which two things happen at once. Each test makes the unlucky order happen.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Queue, Schema, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Queue, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Binding, Call, Interface, Manager, Server, ServerCall, Synchronize, TestKit } from "../mod.ts"
+import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Synchronize, TestKit } from "../mod.ts"
 
 const IRace = Interface.make("IRace", {
   uuid: "c0ffee00-1f1d-4e6a-9a55-2f4b8f7e0b21",
@@ -274,6 +274,126 @@ describe("several who wait", () => {
       yield* ServerCall.complete(yield* Queue.take(kept), 9)
       yield* Fiber.await(joins[0]!)
       assert.strictEqual(yield* Call.finish(pending), 9)
+    }))
+})
+
+describe("pipes", () => {
+  const IFlow = Interface.make("IFlow", {
+    uuid: "c0ffee00-1f1d-4e6a-9a55-2f4b8f7e0b22",
+    version: [1, 0],
+    methods: {
+      In: Interface.method({ inPipe: { numbers: Schema.Int }, out: Schema.Int }),
+      Out: Interface.method({ outPipe: { numbers: Schema.Int }, out: Schema.Int })
+    }
+  })
+
+  type In = ServerCall.Of<typeof IFlow, "In">
+  type Out = ServerCall.Of<typeof IFlow, "Out">
+
+  const setUp = Effect.gen(function* () {
+    const routine: {
+      in: (call: In) => Effect.Effect<number, ServerCall.Failure<(typeof IFlow)["methods"]["In"]>>
+      out: (call: Out) => Effect.Effect<number, ServerCall.Failure<(typeof IFlow)["methods"]["Out"]>>
+    } = {
+      in: (call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "numbers")), () => 0, (a, b) => a + b),
+      out: () => Effect.never
+    }
+    const manager = Manager.make(IFlow, { In: (_, call) => routine.in(call), Out: (_, call) => routine.out(call) })
+    const server = yield* Server.make([manager], { grace: 0 })
+    return { binding: yield* Binding.local(server, IFlow), routine, server }
+  })
+
+  it.effect("a stream or a sink that is interrupted just as its call begins leaves no call", () =>
+    Effect.gen(function* () {
+      const { binding, routine, server } = yield* setUp
+      const client: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
+      const interrupting = Effect.suspend(() => {
+        client.fiber!.interruptUnsafe()
+        return Effect.never
+      })
+      routine.in = () => interrupting
+      routine.out = () => interrupting
+      for (
+        const run of [Stream.run(Stream.never, Call.sink(binding, "In")), Stream.runDrain(Call.stream(binding, "Out"))]
+      ) {
+        const go = yield* Deferred.make<void>()
+        client.fiber = yield* Effect.forkChild(Effect.andThen(Deferred.await(go), run), { startImmediately: true })
+        yield* Deferred.succeed(go, undefined)
+        yield* Fiber.await(client.fiber)
+        assert.deepStrictEqual(yield* Server.calls(server), [])
+      }
+    }))
+
+  it.effect("a routine that answers while the last chunk is being pushed ends the call once the pipe is ended", () =>
+    Effect.gen(function* () {
+      const { binding, routine } = yield* setUp
+      routine.in = (call) =>
+        Effect.gen(function* () {
+          const numbers = ServerCall.inPipe(call, "numbers")
+          let sum = 0
+          // It goes on inside the push and inside the end, before these return.
+          for (let chunk = yield* Pipe.pull(numbers); chunk.length > 0; chunk = yield* Pipe.pull(numbers)) {
+            sum += chunk[0]!
+          }
+          return sum
+        })
+      const pending = yield* Call.begin(yield* Call.make(binding), "In")
+      const numbers = Call.inPipe(pending, "numbers")
+      for (const n of [1, 2, 3]) yield* Pipe.push(numbers, [n])
+      yield* Pipe.end(numbers)
+      assert.strictEqual(yield* Call.join(pending), 6)
+    }))
+
+  it.effect("a routine that cancels its own call when it has made room reads nothing after that", () =>
+    Effect.gen(function* () {
+      const { binding, routine } = yield* setUp
+      const read = yield* Deferred.make<string>()
+      const go = yield* Deferred.make<void>()
+      const held: { pending?: Call.Pending<typeof IFlow, "In"> } = {}
+      routine.in = (call) =>
+        Effect.gen(function* () {
+          const numbers = ServerCall.inPipe(call, "numbers")
+          yield* Deferred.await(go)
+          yield* Pipe.pull(numbers)
+          yield* Effect.orDie(Call.cancel(held.pending!))
+          return 1
+        }).pipe(Effect.onExit(({ _tag }) => Deferred.succeed(read, _tag)))
+      const pending = held.pending = yield* Call.begin(yield* Call.make(binding), "In")
+      const numbers = Call.inPipe(pending, "numbers")
+      const pushing = yield* Effect.forkChild(
+        Effect.flip(Effect.forever(Pipe.push(numbers, [1]), { disableYield: true })),
+        {
+          startImmediately: true
+        }
+      )
+      yield* Deferred.succeed(go, undefined)
+      assert.strictEqual((yield* Fiber.join(pushing))._tag, "CallCancelled")
+      assert.strictEqual((yield* Effect.flip(Call.join(pending)))._tag, "CallCancelled")
+      assert.strictEqual(yield* Deferred.await(read), "Failure")
+    }))
+
+  it.effect("one who is interrupted while it pulls leaves the chunk to the next", () =>
+    Effect.gen(function* () {
+      const { binding, routine } = yield* setUp
+      routine.out = (call) =>
+        Effect.as(Stream.run(Stream.make(1, 2, 3), Pipe.toSink(ServerCall.outPipe(call, "numbers"))), 7)
+      const started = yield* Deferred.make<void>()
+      const { out } = routine
+      routine.out = (call) => Effect.andThen(Deferred.await(started), out(call))
+      const pending = yield* Call.begin(yield* Call.make(binding), "Out")
+      const numbers = Call.outPipe(pending, "numbers")
+      const pulling = yield* Effect.forEach([1, 2], () =>
+        Effect.forkChild(Pipe.pull(numbers), { startImmediately: true }))
+      const watching = Effect.flatMap(Fiber.await(pulling[0]!), () =>
+        Fiber.interrupt(pulling[1]!))
+      yield* Effect.forkChild(watching, { startImmediately: true })
+      yield* Deferred.succeed(started, undefined)
+      const first = yield* Fiber.await(pulling[0]!)
+      const second = yield* Fiber.await(pulling[1]!)
+      const rest = yield* Stream.runCollect(Pipe.toStream(numbers))
+      const taken = [first, second].flatMap((exit) => exit._tag === "Success" ? exit.value : [])
+      assert.deepStrictEqual([...taken, ...rest], [1, 2, 3])
+      assert.strictEqual(yield* Call.join(pending), 7)
     }))
 })
 

@@ -25,6 +25,7 @@ import {
   cancelled,
   contextMismatch,
   type EndpointNotRegistered,
+  PipeDisciplineError,
   pipeErrorOf,
   RpcFault,
   RpcTransportError,
@@ -77,8 +78,8 @@ export interface Association {
  * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
  * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
  * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.
- * - `callTimeout`: how long a call may take, from `begin` on; by default forever. Then it is cancelled abortively. Windows:
- *   `RPC_C_OPT_CALL_TIMEOUT`.
+ * - `callTimeout`: how long a call may take; by default forever. Then it is cancelled abortively. A `begin` that waits so long
+ *   for a connection or for room to send fails with 1722. Windows: `RPC_C_OPT_CALL_TIMEOUT`.
  * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
  *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
  * - `endpointMapper`: the string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by
@@ -137,6 +138,8 @@ class SentCall implements Binding.Remote {
   mayHaveRun = false
   /** The response of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  /** Its request, where that is sent part by part. */
+  request: OutgoingStub | undefined = undefined
   /** Sends what is pushed into its in pipes, until they are through. */
   sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** What has arrived for its out pipes, and behind them. */
@@ -171,10 +174,12 @@ class SentCall implements Binding.Remote {
 
   /** Gives whether some of the request was still to be sent. */
   stopSending(): boolean {
-    const { sending } = this
+    const { request, sending } = this
+    if (request === undefined || request.isWhole) return false
+    request.isCut = true
     this.sending = undefined
     sending?.interruptUnsafe()
-    return sending !== undefined
+    return true
   }
 
   cancel(): void {
@@ -383,6 +388,7 @@ class ClientConnection {
     sent.begin = this.outbox.sentUnsafe()
     const problem = stub.send(write, outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
+    sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
     this.calls.set(sent.callId, sent)
@@ -399,14 +405,17 @@ class ClientConnection {
 
   /** What goes through a pipe can't be written or read: the call is over, and the server is told. */
   private spoil(sent: SentCall, { status }: Problem): void {
-    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
     this.giveUp(sent)
+    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
   }
 
   sendCancel(sent: SentCall): void {
     if (this.ended || sent.cancelled) return
     sent.cancelled = true
-    if (sent.stopSending()) this.retired = true
+    if (sent.stopSending()) {
+      this.retired = true
+      this.association.changed()
+    }
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
     this.flush()
   }
@@ -507,9 +516,10 @@ class ClientConnection {
     const isFirst = (flags & Pdu.flags.firstFrag) !== 0
     if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
     const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
     const problem = arriving.push(stub)
-    // After a cancel nobody pulls any more.
-    if (sent.call.pipes!.failure !== undefined) arriving.clear()
+    // Whoever pulls may have given the call up.
+    if (this.calls.get(sent.callId) !== sent) return undefined
     const { bytes, position } = arriving.rest
     if (problem !== undefined) {
       this.spoil(sent, problem)
@@ -517,7 +527,10 @@ class ClientConnection {
       return `out parameters of more than ${this.association.maximumResponse} bytes`
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
       const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
-      this.complete(sent, "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value)
+      const outcome: Outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
+      // After a cancel the request ends in the middle, and the manager may answer all the same.
+      const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
+      this.complete(sent, isEarly ? Exit.fail(new PipeDisciplineError({ pipe: "of the call" })) : outcome)
     }
     return undefined
   }
@@ -608,6 +621,7 @@ class ClientConnection {
     const { answered } = this.proposals.get(callId)!
     this.proposals.delete(callId)
     Deferred.doneUnsafe(answered, exit)
+    this.association.changed()
   }
 
   /** The connection is over, and the calls on it are lost. What was sent may leave still, or else it stays. */
@@ -659,7 +673,8 @@ class ClientConnection {
   }
 
   private closeIdle(): void {
-    if (!this.used && this.isFree && this.association.usable > (this.forPipes ? 0 : 1)) this.association.close(this)
+    const { kept, usable } = this.association
+    if (!this.used && this.isFree && (this.forPipes ? kept : usable) > 1) this.association.close(this)
     this.used = false
   }
 
@@ -992,6 +1007,13 @@ class AssociationImpl implements Association {
     return usable
   }
 
+  /** Those that keep the association alive. */
+  get kept(): number {
+    let kept = 0
+    for (const { retired } of this.connections) if (!retired) kept++
+    return kept
+  }
+
   /** Waits for room, agrees on one more interface, makes one more connection, or waits until one is free. */
   private progress(bound: Bound): Effect.Effect<void, Failure> {
     for (const connection of this.connections) {
@@ -1020,16 +1042,17 @@ class AssociationImpl implements Association {
       if (count >= this.maximumPiped) {
         return Effect.andThen(Deferred.await(this.change ??= Deferred.makeUnsafe<void>()), attempt)
       }
-      this.connecting++
-      const connected = Effect.ensuring(
-        this.connect(bound, true),
+      return Effect.andThen(connect, attempt)
+    })
+    const connect = Effect.acquireUseRelease(
+      Effect.sync(() => this.connecting++),
+      () => this.connect(bound, true),
+      () =>
         Effect.sync(() => {
           this.connecting--
           this.changed()
         })
-      )
-      return Effect.andThen(connected, attempt)
-    })
+    )
     return attempt
   }
 
@@ -1300,7 +1323,10 @@ class Channel implements Binding.Channel {
     }
     const { association, bound } = this
     const sent = call.pipes === undefined ? association.whenReady(bound, send) : association.whenAlone(bound, send)
-    return Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
+    const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
+    const { callTimeout } = association
+    if (callTimeout === undefined) return begun
+    return Effect.timeoutOrElse(begun, { duration: callTimeout, orElse: () => Effect.fail(notSentInTime()) })
   }
 
   /** Ends the calls of the binding. */
@@ -1309,6 +1335,8 @@ class Channel implements Binding.Channel {
     this.association.endCallsOf(this)
   }
 }
+
+const notSentInTime = (): RpcTransportError => transportError(1722, "the call timeout is over, and nothing was sent")
 
 const bindingClosed = (): RpcTransportError => transportError(1722, "the binding was closed with its scope")
 

@@ -34,6 +34,7 @@ import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import {
   type Arguments,
+  type ArgumentsBeforePipes,
   binary,
   carries,
   type MethodCodec,
@@ -166,9 +167,19 @@ interface Group {
 
 /** A request of which no more than pipes is to come. Without pipes it was refused, and the rest is of no use. */
 interface Arriving {
-  readonly callId: number
+  readonly first: Pdu.Request
   readonly call: IncomingCall | undefined
   readonly pipes: IncomingPipes | undefined
+}
+
+/** How to read the arguments of a request before all of it has arrived. */
+interface Early {
+  /** Nothing reads those of a request that is refused. */
+  readonly codec: MethodCodec | undefined
+  /** How much of the stub they take at least. */
+  size: number
+  /** How often it was looked whether they are there. */
+  looks: number
 }
 
 /** One call of a connection, from its request to its reply. */
@@ -198,10 +209,10 @@ class IncomingCall implements Client {
     this.callId = request.callId
     this.contextId = request.contextId
     this.codec = codec
-    this.maybe = dispatch.operation.method.maybe || (request.flags & Pdu.flags.maybe) !== 0
+    const { method, pipes } = dispatch.operation
+    this.maybe = method.maybe || pipes === undefined && (request.flags & Pdu.flags.maybe) !== 0
     this.serverCall = new ServerCallImpl(dispatch, this, connection, request.object)
     this.serverCall.cancelledEarly = cancelled
-    const { pipes } = dispatch.operation
     if (pipes !== undefined) this.serverCall.pipes = new Ends(pipes, false)
   }
 
@@ -218,7 +229,9 @@ class IncomingCall implements Client {
   }
 
   stopSending(): void {
-    this.sending?.interruptUnsafe()
+    if (this.sending === undefined) return
+    this.response!.isCut = true
+    this.sending.interruptUnsafe()
     this.sending = undefined
   }
 
@@ -265,6 +278,9 @@ const hasInPipes = (pipes: Operation["pipes"]): boolean => pipes !== undefined &
 
 const tooShort: Problem = { problem: "the stub ends before the arguments do", status: status.badStubData }
 
+const argumentsOrProblem = (read: Read<ArgumentsBeforePipes> | number): Read<ArgumentsBeforePipes> =>
+  typeof read === "number" ? tooShort : read
+
 /** What a PDU does to its connection. */
 type Verdict = "go on" | "close"
 
@@ -296,8 +312,8 @@ class ServerConnection implements Origin {
   /** The request of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Request> | undefined = undefined
   openCancelled = false
-  /** For an open request whose method has in pipes: when it is next looked whether the arguments are there. */
-  early: { readonly codec: MethodCodec; size: number } | undefined = undefined
+  /** For an open request that need not wait for its last fragment. */
+  early: Early | undefined = undefined
   /** The request whose call was dispatched or refused already, while the rest of its pipes arrives. */
   arriving: Arriving | undefined = undefined
   /** When something last happened on it, where there is a limit on silence. */
@@ -322,7 +338,7 @@ class ServerConnection implements Origin {
       if (pdu._tag === "Bind" && !this.refused) return this.bind(pdu)
       return this.refused ? this.protocolError(pdu.callId, true) : this.refuseBind(pdu.callId, 4)
     }
-    const isLater = pdu.callId === this.open?.first.callId && (pdu.flags & Pdu.flags.firstFrag) === 0
+    const isLater = pdu.callId === this.openRequest?.callId && (pdu.flags & Pdu.flags.firstFrag) === 0
     switch (pdu._tag) {
       case "Bind":
         return this.refuseBind(pdu.callId, 0)
@@ -471,13 +487,18 @@ class ServerConnection implements Origin {
 
   // --- requests
 
+  /** The first fragment of the request that has not ended. */
+  private get openRequest(): Pdu.Request | undefined {
+    return (this.open ?? this.arriving)?.first
+  }
+
   private request(fragment: Pdu.Request): Verdict {
     const { callId } = fragment
     const isFirst = (fragment.flags & Pdu.flags.firstFrag) !== 0
     if (fragment.authTrailer !== undefined) return this.fault(callId, 0, status.accessDenied, false, "close")
     const header = fragment.object === undefined ? 24 : 40
     if (header + fragment.stub.length > this.largest) return this.protocolError(callId, false)
-    const openId = this.open?.first.callId ?? this.arriving?.callId
+    const openId = this.openRequest?.callId
     if (isFirst) {
       if (openId !== undefined) return this.protocolError(this.multiplexed ? callId : openId, false)
       if (!this.multiplexed && this.isAwaited) return this.protocolError(callId, false)
@@ -489,10 +510,14 @@ class ServerConnection implements Origin {
       return this.protocolError(callId, false)
     }
     if (this.arriving !== undefined) return this.arrive(this.arriving, fragment)
-    const added = Pdu.assemble(this.open, fragment, this.endpoint.limits.request)
+    if (isFirst) this.early = this.lookEarly(fragment)
+    const added = this.early === undefined
+      ? Pdu.assemble(this.open, fragment, this.endpoint.limits.request)
+      // What is announced, and what comes behind the arguments, flows through pipes.
+      : Pdu.assemble(this.open, { ...fragment, allocHint: 0 }, this.endpoint.limits.request + this.largest)
     if (added._tag === "PduError") {
       if (added.reason === "MessageTooLarge") {
-        return this.fault(openId ?? callId, 0, status.accessDenied, false, "close")
+        return this.tooLarge(openId ?? callId)
       }
       return this.protocolError(openId ?? callId, added.reason === "FragmentMismatch")
     }
@@ -506,38 +531,48 @@ class ServerConnection implements Origin {
 
   // --- requests with pipes
 
-  /** A call with in pipes runs as soon as its arguments are there. */
+  /** A call with in pipes runs as soon as its arguments are there, and what nobody offers is refused at once. */
   private dispatchEarly({ buffer, first, size }: Pdu.Assembly<Pdu.Request>): Verdict {
-    if ((first.flags & Pdu.flags.firstFrag) !== 0 && size === first.stub.length) this.early = this.earlyCodec(first)
-    if (this.early === undefined || size < this.early.size) return "go on"
+    const { early } = this
+    if (early === undefined || size < early.size) return "go on"
     const stub = buffer.subarray(0, size)
-    if (this.early.codec.readArgumentsBeforePipes(stub, first.littleEndian) === undefined) {
+    const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian)
+    if (typeof read === "number") {
+      if (read > this.endpoint.limits.request) return this.tooLarge(first.callId)
       // Arguments of many fragments are not read again with each of them.
-      if (size > 0x40000) this.early.size = 2 * size
+      early.size = ++early.looks < 64 ? read : Math.min(Math.max(read, 2 * size), this.endpoint.limits.request)
       return "go on"
     }
     this.open = undefined
     const verdict = this.dispatch({ ...first, stub })
-    this.arriving ??= { callId: first.callId, call: undefined, pipes: undefined }
+    this.arriving ??= { first, call: undefined, pipes: undefined }
     return verdict
   }
 
-  /** How to read the arguments of a method that has in pipes. */
-  private earlyCodec({ contextId, opnum }: Pdu.Request): { readonly codec: MethodCodec; size: number } | undefined {
+  /** Whether a request that begins can be dispatched, or refused, before it has ended. */
+  private lookEarly({ contextId, flags, object, opnum, stub }: Pdu.Request): Early | undefined {
+    if ((flags & Pdu.flags.lastFrag) !== 0 && stub.length <= this.endpoint.limits.request) return undefined
     const context = this.contexts.get(contextId)
-    if (context === undefined) return undefined
-    const operations: ReadonlyArray<Operation> = Object.values(context.interface.operations)
-    const operation = operations.find((operation) => operation.opnum === opnum)
-    return operation !== undefined && hasInPipes(operation.pipes)
-      ? { codec: context.syntax.codec(operation.method)!, size: 0 }
+    const registration = context && Server.resolve(context.server, context.interface, object)
+    const operation = registration?.byOpnum.get(opnum)?.operation
+    if (operation === undefined) return { codec: undefined, size: 0, looks: 0 }
+    return hasInPipes(operation.pipes)
+      ? { codec: context!.syntax.codec(operation.method)!, size: 0, looks: 0 }
       : undefined
   }
 
+  private tooLarge(callId: number): Verdict {
+    return this.fault(callId, 0, status.accessDenied, false, "close")
+  }
+
   /** The next fragment of a request whose call was dispatched already. */
-  private arrive({ call, pipes }: Arriving, { flags, stub }: Pdu.Request): Verdict {
+  private arrive({ call, first, pipes }: Arriving, { callId, flags, littleEndian, stub }: Pdu.Request): Verdict {
+    if (littleEndian !== first.littleEndian) return this.protocolError(callId, call === undefined)
     const isLast = (flags & Pdu.flags.lastFrag) !== 0
     if (isLast) this.arriving = undefined
-    if (call === undefined || pipes === undefined || !call.serverCall.isOpen) return "go on"
+    // What comes behind the pipes means nothing, and what comes behind the call's end neither.
+    if (call === undefined || pipes === undefined || pipes.isThrough) return "go on"
+    if (call.serverCall.pipes!.current === undefined) return "go on"
     const problem = pipes.push(stub)
     if (problem !== undefined) Server.end(call.serverCall, new RpcFault({ code: problem.status }))
     else if (isLast && !pipes.isThrough) Server.end(call.serverCall, new RpcFault({ code: status.badStubData }))
@@ -546,8 +581,7 @@ class ServerConnection implements Origin {
 
   /** Whether what arrives for a pipe finds room there. */
   get hasRoom(): boolean {
-    const { arriving } = this
-    return arriving?.pipes === undefined || !arriving.call!.serverCall.isOpen || arriving.pipes.hasRoom
+    return this.arriving?.pipes?.hasRoom !== false
   }
 
   readonly room: Effect.Effect<void> = Effect.suspend(() =>
@@ -610,9 +644,10 @@ class ServerConnection implements Origin {
     const codec = context.syntax.codec(dispatch.operation.method)!
     const { pipes } = dispatch.operation
     const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
-      ? codec.readArgumentsBeforePipes(request.stub, request.littleEndian) ?? tooShort
+      ? argumentsOrProblem(codec.readArgumentsBeforePipes(request.stub, request.littleEndian))
       : codec.readArguments(request.stub, request.littleEndian)
     if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")
+    if (read.value.size !== undefined && read.value.size > limits.request) return this.tooLarge(callId)
 
     const call = new IncomingCall(this, request, codec, dispatch, this.openCancelled)
     this.endpoint.callsIn++
@@ -626,8 +661,10 @@ class ServerConnection implements Origin {
 
   /** `start`: where in the stub the in pipes begin. */
   private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
+    // The server may have refused it, because it has too many calls.
+    if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
     const pipes = new IncomingPipes(call.piped(true), request.littleEndian, start)
-    this.arriving = { callId: request.callId, call, pipes }
+    this.arriving = { first: request, call, pipes }
     this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
   }
 
@@ -688,7 +725,12 @@ class ServerConnection implements Origin {
     const { callId, codec, contextId } = call
     if (outcome._tag === "Success") {
       if (call.response !== undefined) {
-        call.response.send((writer) => codec.writeResults(writer, outcome.value), true)
+        const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), true)
+        if (problem !== undefined) {
+          // They could be written before, but a getter may give something else each time.
+          this.sendFault(call, statusOf(problem.status), false)
+          return badResults(call, problem)
+        }
         if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
       }

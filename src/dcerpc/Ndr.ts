@@ -15,6 +15,7 @@ import type { Parameters } from "../Interface.ts"
 import {
   annotationOf,
   compile,
+  compileElement,
   formatPath,
   type Program,
   type Representation,
@@ -665,6 +666,8 @@ export interface NdrError {
   readonly message: string
   /** Whether the stub ended before the value did, so that more of it may help. */
   readonly truncated: boolean
+  /** @internal How many bytes a stub that ended too early has at least. */
+  readonly needed?: number
 }
 
 /**
@@ -838,15 +841,17 @@ export interface ElementsCodec {
 }
 
 /**
- * The codec of a pipe's elements, or `undefined` for a schema that has no NDR form.
+ * The codec of the elements of a pipe of that name, or `undefined` for a schema that has no NDR form. Throws a `TypeError` for one that has, but does not
+ * flow through pipes: elements hold no pointers, strings, and conformant or varying arrays.
  *
  * @internal
  */
-export const elementsCodecOf = (element: Parameters): ElementsCodec | undefined => {
+export const elementsCodecOf = (element: Parameters, pipe: string): ElementsCodec | undefined => {
   // As the one parameter, so that a structure is aligned as a whole.
   const parameter = Schema.Struct({ element })
-  const program = compile(parameter.ast)
+  const program = compileElement(parameter.ast, pipe)
   if (program === undefined) return undefined
+  const { minimum } = program
   const toWire = program.transforms ? Schema.encodeUnknownSync(parameter) : undefined
   const fromWire = program.transforms ? Schema.decodeUnknownSync(parameter) : undefined
   return {
@@ -865,11 +870,10 @@ export const elementsCodecOf = (element: Parameters): ElementsCodec | undefined 
     decode: (reader, count) => {
       const elements: Array<unknown> = []
       const decoder = new Decoder(reader)
+      const { length } = reader.bytes
       try {
-        while (elements.length < count) {
+        while (elements.length < count && length - reader.position >= minimum) {
           const wire = program.read(decoder)
-          // Elements of no size would let four bytes announce any number of them.
-          if (decoder.position === reader.position) throw new Refusal(statuses.badStubData, "an element has no size")
           const value = fromWire === undefined ? wire : fromWire(wire)
           elements.push((value as { readonly element: unknown }).element)
           reader.position = decoder.position
@@ -903,16 +907,17 @@ const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown
   }
 }
 
-const ndrError = (status: NdrError["status"], path: string, problem: string, truncated = false): NdrError => ({
+const ndrError = (status: NdrError["status"], path: string, problem: string, needed?: number): NdrError => ({
   _tag: "NdrError",
   status,
   path,
-  truncated,
+  truncated: needed !== undefined,
+  ...(needed === undefined ? {} : { needed }),
   message: `${path === "" ? "" : `${path}: `}${problem} (${status})`
 })
 
 const refused = (error: unknown): Result.Result<never, NdrError> => {
   if (!(error instanceof Refusal)) throw error
   const path = formatPath(error.path.toReversed())
-  return Result.fail(ndrError(error.status, path, error.problem, error instanceof Truncated))
+  return Result.fail(ndrError(error.status, path, error.problem, error instanceof Truncated ? error.needed : undefined))
 }

@@ -80,9 +80,10 @@ export interface MethodCodec {
   readonly writeAbort?: (writer: Writer, abort: Abort.Any, error: Abort.Error) => Problem | undefined
   readonly readResults: (stub: Uint8Array, littleEndian: boolean, start?: number) => Read<Outcome>
   /**
-   * Reads arguments that in pipes follow, from what has arrived of the stub. Gives `undefined` when that may not be all of them.
+   * Reads arguments that in pipes follow, from what has arrived of the stub. Where that may not be all of them it gives how many bytes
+   * they take at least.
    */
-  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | undefined
+  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | number
   /** @internal The pipes of the method, in their order. */
   readonly pipes: ReadonlyArray<PipeCodec>
 }
@@ -93,8 +94,8 @@ export interface MethodCodec {
  * @internal
  */
 export interface PipeCodec {
-  /** Writes a chunk that is not empty. */
-  readonly write: (output: PipeOutput, chunk: AnyChunk) => Problem | undefined
+  /** Writes a chunk that is not empty. Where there is `refer` it gets the bytes that need not be copied, if they are many. */
+  readonly write: (writer: Writer, chunk: AnyChunk, refer?: (bytes: Uint8Array) => void) => Problem | undefined
   /** Writes the empty chunk, which ends the pipe. */
   readonly end: (writer: Writer) => void
   /**
@@ -103,17 +104,6 @@ export interface PipeCodec {
    * an abort stands in place of the rest of all pipes.
    */
   readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end" | "broken"
-}
-
-/**
- * Where chunks are written.
- *
- * @internal
- */
-export interface PipeOutput {
-  readonly writer: Writer
-  /** Writes bytes, which nobody changes any more. Many of them are not copied. */
-  writeBytes(bytes: Uint8Array): void
 }
 
 /**
@@ -172,8 +162,8 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
   const input = Ndr.codecOf(method.in)
   const output = Ndr.codecOf(method.out)
   const pipes: Array<PipeCodec> = []
-  for (const { element } of pipesOf(method) ?? []) {
-    const codec = makeNdrPipe(element)
+  for (const { element, name } of pipesOf(method) ?? []) {
+    const codec = makeNdrPipe(element, name)
     if (codec === undefined) return undefined
     pipes.push(codec)
   }
@@ -184,7 +174,7 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
     if (Result.isSuccess(decoded)) {
       return { value: { input: decoded.success, parent: undefined, size: reader.position } }
     }
-    return decoded.failure.truncated ? undefined : ndrProblem(decoded.failure)
+    return decoded.failure.needed ?? ndrProblem(decoded.failure)
   }
   return {
     writeArguments: (writer, value) => writeNdr(input.encode(writer, value)),
@@ -212,16 +202,15 @@ const writeNdr = (written: Result.Result<void, Ndr.NdrError>): Problem | undefin
   Result.isFailure(written) ? ndrProblem(written.failure) : undefined
 
 /** A chunk is a count and so many elements; the count 0 ends the pipe. */
-const makeNdrPipe = (element: Element): PipeCodec | undefined => {
-  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element)
+const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
+  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element, name)
   if (elements === undefined && !isBytes(element)) return undefined
   return {
-    write: (output, chunk) => {
-      const { writer } = output
-      let problem: Problem | undefined
+    write: (writer, chunk, refer) => {
       writeCount(writer, chunk.length)
-      if (elements === undefined) output.writeBytes(chunk as Uint8Array)
-      else problem = writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
+      const problem = elements === undefined
+        ? writeBytes(writer, chunk as Uint8Array, refer)
+        : writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
       // What follows is a count, so that its padding can leave with the chunk.
       writer.align(4)
       return problem
@@ -247,6 +236,16 @@ const writeCount = (writer: Writer, count: number): void => {
   writer.ensure(4)
   writer.view.setUint32(writer.position, count, writer.littleEndian)
   writer.position += 4
+}
+
+// From here on bytes are worth fragments of their own.
+const worthReferring = 4096
+
+const writeBytes = (writer: Writer, bytes: Uint8Array, refer?: (bytes: Uint8Array) => void): undefined => {
+  if (refer !== undefined && bytes.length >= worthReferring) return void refer(bytes)
+  writer.ensure(bytes.length)
+  writer.bytes.set(bytes, writer.position)
+  writer.position += bytes.length
 }
 
 const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
@@ -377,8 +376,8 @@ const makeBinaryCodec = (method: Method.Any): MethodCodec => {
     },
     readArguments,
     readArgumentsBeforePipes: (stub, littleEndian) => {
-      const size = stub.length < 4 ? undefined : 4 + readLength(stub, 0)
-      if (size === undefined || size > stub.length) return undefined
+      const size = stub.length < 4 ? 4 : 4 + readLength(stub, 0)
+      if (size > stub.length) return size
       const read = readArguments(stub.subarray(4, size), littleEndian)
       return "problem" in read ? read : { value: { ...read.value, size } }
     },
@@ -426,11 +425,9 @@ const readOutLength = (input: PipeInput): "count" | "more" | "end" | "broken" =>
 const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): PipeCodec => {
   if (isBytes(element)) {
     return {
-      write: (output, chunk) => {
-        const { writer } = output
+      write: (writer, chunk, refer) => {
         fillLength(writer, leaveLength(writer), chunk.length)
-        output.writeBytes(chunk as Uint8Array)
-        return undefined
+        return writeBytes(writer, chunk as Uint8Array, refer)
       },
       end: (writer) => fillLength(writer, leaveLength(writer), 0),
       read: (input) => input.remaining === 0 ? readLengthOf(input) : readBytes(input)
@@ -453,7 +450,7 @@ const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): P
     return write(writer, chunk.slice(0, half)) ?? write(writer, chunk.slice(half))
   }
   return {
-    write: ({ writer }, chunk) => write(writer, chunk),
+    write,
     end: (writer) => fillLength(writer, leaveLength(writer), 0),
     read: (input) => {
       const { bytes, position, remaining } = input

@@ -5,6 +5,7 @@ import process from "node:process"
 import { Interface } from "../../mod.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
 
@@ -761,6 +762,39 @@ describe("codecs", () => {
     assert.throws(() => Ndr.codecOf(Ndr.union(Ndr.enum16({ A: 1 }), { B: Ndr.Uint8 })), TypeError, /"B"/)
     for (const bound of [-1, 0.5, 2 ** 32]) assert.throws(() => Ndr.fixed(Ndr.Uint8, bound), TypeError)
     assert.throws(() => Ndr.varyingWString(0), TypeError)
+  })
+
+  it("refuse pipes of what does not flow through them", () => {
+    const refuse = (message: RegExp, element: Interface.Parameters) => {
+      const method = Interface.method({ inPipe: { items: element as never } })
+      assert.throws(() => ndr20.codec(method), TypeError, message)
+    }
+    const what = "pointers, strings, and conformant or varying arrays do not flow through pipes"
+    const { Uint8 } = Ndr
+    const elements = [
+      Ndr.WString,
+      Ndr.varyingString(3),
+      Ndr.Bytes,
+      Ndr.conformant(Uint8),
+      Ndr.varying(Uint8, 3),
+      Ndr.conformantVarying(Uint8),
+      Ndr.sizedVarying(Uint8),
+      Ndr.ref(Uint8),
+      Ndr.unique(Uint8),
+      Ndr.full(Uint8)
+    ]
+    for (const element of elements) {
+      refuse(new RegExp(`NDR, items: ${what}`), element)
+      refuse(new RegExp(`NDR, items.last: ${what}`), Ndr.struct({ first: Uint8, last: element }))
+      refuse(new RegExp(`NDR, items.pair.2: ${what}`), Ndr.struct({ pair: Ndr.union(Uint8, { 1: Uint8, 2: element }) }))
+    }
+    const fixed = Ndr.struct({ tag: Ndr.Uint16, name: Ndr.fixedBytes(3), at: Ndr.fixed(Ndr.Double, 2), id: Ndr.Uuid })
+    for (const element of [Uint8, fixed, Ndr.union(Uint8, { 1: fixed }), Ndr.enum16([1, 2])]) {
+      assert.isDefined(ndr20.codec(Interface.method({ outPipe: { items: element as never } })))
+    }
+    // Without a form, as any other schema.
+    assert.isUndefined(ndr20.codec(Interface.method({ outPipe: { items: Schema.Struct({}) } })))
+    assert.isUndefined(ndr20.codec(Interface.method({ outPipe: { items: Schema.String } })))
   })
 
   it("apply the transformations and checks of their schemas", () => {

@@ -10,9 +10,15 @@ import * as Transport from "../../src/dcerpc/Transport.ts"
 import { Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { Full, makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
 
+const plain: Types = {
+  int: Schema.Int,
+  text: Schema.String,
+  point: Schema.Struct({ x: Schema.Int, y: Schema.Int })
+}
+
 const syntaxes: { readonly [name: string]: Types } = {
-  "in Callisto's own syntax": { int: Schema.Int, text: Schema.String },
-  "in NDR": { int: Ndr.Int32, text: Ndr.WString }
+  "in Callisto's own syntax": plain,
+  "in NDR": { int: Ndr.Int32, text: Ndr.WString, point: Ndr.struct({ x: Ndr.Int16, y: Ndr.Int32 }) }
 }
 
 for (const [name, types] of Object.entries(syntaxes)) {
@@ -77,7 +83,7 @@ describe("Large chunks of bytes", () => {
 })
 
 describe("in Callisto's own syntax, out pipes that are broken off", () => {
-  const { methods: { Count } } = makeInterface({ int: Schema.Int, text: Schema.String })
+  const { methods: { Count } } = makeInterface(plain)
   const codec = TransferSyntax.binary.codec(Count)!
   const abort = () => {
     const writer = new Pdu.Writer()
@@ -101,7 +107,7 @@ describe("in Callisto's own syntax, out pipes that are broken off", () => {
   })
 
   it("are no in pipes", () => {
-    const { methods: { Sum } } = makeInterface({ int: Schema.Int, text: Schema.String })
+    const { methods: { Sum } } = makeInterface(plain)
     const input = { bytes: abort(), position: 0, littleEndian: true, remaining: 0 }
     assert.strictEqual(TransferSyntax.binary.codec(Sum)!.pipes[0]!.read(input), "count")
   })

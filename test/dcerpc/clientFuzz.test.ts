@@ -3,10 +3,10 @@
  * typed outcome, the client sends nothing but PDUs, another binding does not notice, and nothing is left.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Layer, Logger, Metric, Result, Schema } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import process from "node:process"
-import { type Binding, Call, Interface, Manager, Server } from "../../mod.ts"
+import { type Binding, Call, Interface, Manager, Pipe, Server } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
@@ -24,19 +24,26 @@ class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 const uuid = "8f1c2d3e-4a5b-4c6d-8e7f-0a1b2c3d4e60"
 const aborts = [Interface.abort(77, Refused)] as const
 
-const makeInterface = (text: Schema.Codec<string>) =>
+const makeInterface = (text: Schema.Codec<string>, number: Schema.Codec<number>) =>
   Interface.make("IText", {
     uuid,
     version: [1, 0],
     methods: {
       Echo: Interface.method({ in: text, out: text, aborts }),
-      Again: Interface.method({ in: text, out: text, aborts, idempotent: true })
+      Again: Interface.method({ in: text, out: text, aborts, idempotent: true }),
+      Flow: Interface.method({
+        in: text,
+        inPipe: { there: Pipe.bytes },
+        outPipe: { back: number, more: Pipe.bytes },
+        out: text,
+        aborts
+      })
     }
   })
 
 /** In our own transfer syntax, and in NDR. */
-const IPlain = makeInterface(Schema.String)
-const INdr = makeInterface(Ndr.WString)
+const IPlain = makeInterface(Schema.String, Schema.Int)
+const INdr = makeInterface(Ndr.WString, Ndr.Uint16)
 
 // ----------------------------------------------------------------------------
 // what servers answer
@@ -128,7 +135,15 @@ class Peer {
     const syntax = this.ndr ? ndr20 : binary
     return written(littleEndian, (writer) => {
       Pdu.beginResponse(writer, { callId, contextId, cancelCount: 0 })
-      syntax.codec(method)!.writeResults(writer, text)
+      const { pipes, writeResults } = syntax.codec(method)!
+      for (const pipe of pipes.slice(1)) {
+        for (let chunks = below(random, 4); chunks > 0; chunks--) {
+          const length = 1 + below(random, 100)
+          pipe.write(writer, pipe === pipes[1] ? new Array(length).fill(1) : new Uint8Array(length))
+        }
+        pipe.end(writer)
+      }
+      writeResults(writer, text)
       Pdu.endMessage(writer, pick(random, [60, 5840]))
     })
   }
@@ -193,23 +208,35 @@ describe("servers whose answers are damaged", () => {
         }
       })
 
+      /** Drives the pipes of a call to their end, or until they fail. */
+      const drive = (pending: Call.Pending<typeof IPlain, "Flow">) =>
+        Effect.forkDetach(Effect.exit(Effect.gen(function* () {
+          const there = Call.inPipe(pending, "there")
+          for (let i = below(random, 4); i > 0; i--) yield* Pipe.push(there, new Uint8Array(below(random, 20_000)))
+          yield* Pipe.end(there)
+          yield* Stream.runDrain(Pipe.toStream(Call.outPipe(pending, "back")))
+          yield* Stream.runDrain(Pipe.toStream(Call.outPipe(pending, "more")))
+        })))
+
       /** One call, which must end with what the interface declares or the library documents. */
       const converse = (store: Binding.Binding<typeof IPlain>) =>
         Effect.gen(function* () {
           const call = yield* Call.make(store)
           for (let times = 1 + below(random, 6); times > 0; times--) {
-            const method = chance(random, 0.5) ? "Echo" : "Again"
+            const method = pick(random, ["Echo", "Echo", "Again", "Again", "Flow"])
             const begun = yield* Effect.exit(Call.begin(call, method as "Echo", text(random)))
             if (Exit.isFailure(begun)) {
               see(outcomeOf(begun))
               continue
             }
             if (chance(random, 0.05)) return
+            const driving = method === "Flow" ? yield* drive(begun.value as never) : undefined
             if (chance(random, 0.2)) yield* Effect.ignore(Call.cancel(begun.value, { timeout: pick(random, [0, 50]) }))
             const exit = yield* Effect.exit(Call.join(begun.value))
             see(outcomeOf(exit))
             if (Exit.isSuccess(exit) && typeof exit.value !== "string") problems.push("a result of another type")
             const again = yield* Effect.exit(Call.finish(begun.value))
+            if (driving !== undefined) see(`drove, ${outcomeOf(yield* Fiber.join(driving))}`)
             if (outcomeOf(again) !== "CallComplete") problems.push(`a call that ended ended again: ${outcomeOf(again)}`)
           }
         }).pipe(Effect.scoped)
@@ -252,7 +279,7 @@ describe("servers whose answers are damaged", () => {
 
       // Somebody else's server, on the same transport.
       const echo = (text: string) => Effect.succeed(text)
-      const server = yield* Server.make([Manager.make(IPlain, { Echo: echo, Again: echo })])
+      const server = yield* Server.make([Manager.make(IPlain, { Echo: echo, Again: echo, Flow: () => Effect.never })])
       yield* Endpoint.serve(server, "ncacn_memory:[sound]")
       const sound = yield* Association.bind(IPlain, "ncacn_memory:[sound]")
 
@@ -280,6 +307,9 @@ describe("servers whose answers are damaged", () => {
         "bind RpcTransportError",
         "bind UnknownInterface",
         "heard CoCancel",
+        "drove, replied",
+        "drove, RpcFault",
+        "drove, RpcTransportError",
         "heard Orphaned"
       ]
       assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])

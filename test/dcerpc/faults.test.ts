@@ -3,13 +3,13 @@
  * to have executed never did, each context handle is run down once, and nothing is left.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Duration, Effect, Exit, Layer, Logger, Metric, Option, Schema, Scope } from "effect"
+import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, Option, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import process from "node:process"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { Call, ContextHandle, Interface, Manager, Server, ServerCall } from "../../mod.ts"
+import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime } from "./faults.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
 import { fibersActive, inVirtualTime } from "./virtualTime.ts"
@@ -40,7 +40,14 @@ const IWork = Interface.make("IWork", {
       out: Schema.Int,
       idempotent: true
     }),
-    Close: Interface.method({ in: { box: Box, id: Schema.Int }, out: { box: ContextHandle.nullable(Box) } })
+    Close: Interface.method({ in: { box: Box, id: Schema.Int }, out: { box: ContextHandle.nullable(Box) } }),
+    Upload: Interface.method({ ...numbered, inPipe: { there: Pipe.bytes } }),
+    Download: Interface.method({
+      in: { id: Schema.Int, size: Schema.Int },
+      outPipe: { back: Pipe.bytes },
+      out: Schema.Int
+    }),
+    Echo: Interface.method({ ...numbered, inPipe: { there: Pipe.bytes }, outPipe: { back: Pipe.bytes } })
   }
 })
 
@@ -82,6 +89,12 @@ interface Box {
 
 const handleMethods = ["Use", "Peek", "Close"]
 
+/** How many bytes went through a pipe. */
+interface Flow {
+  written: number
+  read: number
+}
+
 /** What became of the calls of a schedule, by their numbers. */
 class Records {
   readonly ran = new Map<number, number>()
@@ -91,6 +104,10 @@ class Records {
   readonly boxes: Array<Box> = []
   readonly denied = new Set<number>()
   readonly idempotent = new Set<number>()
+  /** What was written into and read from pipes, which carry consecutive numbers. */
+  readonly flows = new Map<string, Flow>()
+  /** How many routines with pipes have not ended. */
+  piping = 0
   calls = 0
   readonly timed: boolean
 
@@ -104,6 +121,12 @@ class Records {
 
   complete(id: number): void {
     this.completed.set(id, (this.completed.get(id) ?? 0) + 1)
+  }
+
+  flow(name: string): Flow {
+    const flow = this.flows.get(name) ?? { written: 0, read: 0 }
+    this.flows.set(name, flow)
+    return flow
   }
 
   /** How a call ended, or how its begin failed. */
@@ -140,7 +163,43 @@ class Records {
   }
 }
 
+const consecutive = Uint8Array.from({ length: 0x10000 }, (_, i) => i)
+
+/** Writes consecutive numbers into a pipe, in chunks of any size, and ends it. */
+const write = <E>(pipe: Pipe.Writer<Uint8Array, E>, size: number, random: Random, flow: Flow) =>
+  Effect.gen(function* () {
+    while (flow.written < size) {
+      const length = Math.min(size - flow.written, 1 + below(random, pick(random, [10, 2000, 30_000])))
+      const from = flow.written & 0xff
+      flow.written += length
+      yield* Pipe.push(pipe, consecutive.subarray(from, from + length))
+      if (chance(random, 0.05)) yield* Effect.sleep(below(random, 20))
+    }
+    yield* Pipe.end(pipe)
+  })
+
+/** Reads a pipe to its end. What was read has to be what was written, as far as it goes. */
+const read = <E>(pipe: Pipe.Reader<Uint8Array, E>, random: Random, flow: Flow, records: Records) =>
+  Effect.gen(function* () {
+    while (true) {
+      const chunk = yield* Pipe.pull(pipe, 1 + below(random, 20_000))
+      if (chunk.length === 0) return flow.read
+      for (let i = 0; i < chunk.length; i++) {
+        if (chunk[i] !== (flow.read++ & 0xff)) records.problems.push(`byte ${flow.read - 1} of a pipe is ${chunk[i]}`)
+      }
+      if (flow.read > flow.written) records.problems.push("more was read from a pipe than written")
+      if (chance(random, 0.05)) yield* Effect.sleep(below(random, 20))
+    }
+  })
+
 const makeManager = (records: Records, scope: Scope.Scope) => {
+  /** A routine with pipes, whose work a seed decides. */
+  const piping = <A, E>(id: number, work: (random: Random) => Effect.Effect<A, E>) =>
+    Effect.suspend(() => {
+      records.run(id)
+      records.piping++
+      return Effect.ensuring(work(makeRandom(id)), Effect.sync(() => records.piping--))
+    })
   const ran = (id: number) => Effect.sync(() => records.run(id))
   const answer = ({ id }: { readonly id: number }) => Effect.as(ran(id), id)
   const boxes = ContextHandle.states<Box>()(Box)
@@ -188,7 +247,21 @@ const makeManager = (records: Records, scope: Scope.Scope) => {
     ),
     Again: answer,
     Large: ({ bytes, id }) => Effect.as(ran(id), bytes),
-    Tell: ({ id }) => ran(id)
+    Tell: ({ id }) => ran(id),
+    Upload: ({ id }, call) =>
+      piping(id, (random) => read(ServerCall.inPipe(call, "there"), random, records.flow(`there ${id}`), records)),
+    Download: ({ id, size }, call) =>
+      piping(
+        id,
+        (random) => Effect.as(write(ServerCall.outPipe(call, "back"), size, random, records.flow(`back ${id}`)), size)
+      ),
+    Echo: ({ id }, call) =>
+      piping(id, (random) =>
+        Effect.gen(function* () {
+          const size = yield* read(ServerCall.inPipe(call, "there"), random, records.flow(`there ${id}`), records)
+          yield* write(ServerCall.outPipe(call, "back"), size, random, records.flow(`back ${id}`))
+          return size
+        }))
   }, { cancellation: { Deaf: "cooperative" } })
 }
 
@@ -218,20 +291,16 @@ const bind = (random: Random, timed: boolean) =>
     ...(chance(random, 0.3) ? { maximumQueued: 1000 } : {})
   })
 
-/** Where there may be no keep-alive, nothing else ends the wait for room on a connection that is silent. */
-const patienceOf = ({ timed }: Records) => timed ? 30_000 : Infinity
-
 const oneShot = (store: Store, random: Random, id: number, records: Records) =>
   Effect.gen(function* () {
     if (chance(random, 0.1)) {
-      const tell = Effect.timeoutOption(Call.invoke(store, "Tell", { id }), patienceOf(records))
-      const told = yield* Effect.exit(Effect.map(tell, Option.getOrUndefined))
+      const told = yield* Effect.exit(Call.invoke(store, "Tell", { id }))
       return records.end(id, told, { name: "Tell", expected: undefined, cancels: false })
     }
     const work = makeWork(random, id, records)
     const cancelTimeout = pick(random, [0, 10, 100])
     const invoke = Call.invoke(store, work.name, work.input, { cancelTimeout })
-    const patience = chance(random, 0.3) ? 1 + below(random, 100) : patienceOf(records)
+    const patience = chance(random, 0.3) ? 1 + below(random, 100) : Infinity
     const exit = yield* Effect.exit(Effect.timeoutOption(invoke, patience))
     if (exit._tag === "Failure") return records.end(id, exit, work)
     if (Option.isSome(exit.value)) records.end(id, Exit.succeed(exit.value.value), work)
@@ -247,7 +316,7 @@ const callObject = (store: Store, random: Random, nextId: () => number, records:
       const id = nextId()
       const work = makeWork(random, id, records)
       const begin = Call.begin(call, work.name, work.input)
-      const patience = chance(random, 0.1) ? below(random, 20) : patienceOf(records)
+      const patience = chance(random, 0.1) ? below(random, 20) : Infinity
       const begun = yield* Effect.exit(Effect.timeoutOption(begin, patience))
       if (begun._tag === "Failure") {
         records.end(id, begun, work)
@@ -333,6 +402,58 @@ const session = (store: Store, random: Random, nextId: () => number, records: Re
     }
   })
 
+/** A call with pipes, which somebody drives while somebody else waits for it, cancels it or forgets it. */
+const pipedCall = (store: Store, random: Random, id: number, records: Records) =>
+  Effect.gen(function* () {
+    const call = yield* Call.make(store)
+    const name = pick(random, ["Upload", "Download", "Echo"] as const)
+    const size = below(random, pick(random, [100, 10_000, 100_000]))
+    const work: Work = { name, expected: size, cancels: true }
+    // The types are those of one of them.
+    const begin = Call.begin(call, name as "Echo", { id, size } as { readonly id: number })
+    const begun = yield* Effect.exit(
+      chance(random, 0.1) ? Effect.timeoutOption(begin, below(random, 20)) : Effect.asSome(begin)
+    )
+    if (begun._tag === "Failure" || Option.isNone(begun.value)) {
+      if (begun._tag === "Failure") records.end(id, begun, work)
+      assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+      return undefined
+    }
+    const pending = begun.value.value
+    yield* Call.onComplete(pending, Effect.sync(() => records.complete(id)))
+    const flows = { there: records.flow(`there ${id}`), back: records.flow(`back ${id}`) }
+    const pushed = Effect.suspend(() => write(Call.inPipe(pending, "there"), size, random, flows.there))
+    const pulled = Effect.suspend(() => read(Call.outPipe(pending, "back"), random, flows.back, records))
+    const driving = yield* Effect.forkDetach(
+      Effect.exit(Effect.andThen(name === "Download" ? Effect.void : pushed, name === "Upload" ? Effect.void : pulled))
+    )
+    const deed = pick(random, ["join", "join", "join", "cancel", "patient", "timed", "abandon", "release"] as const)
+    if (deed !== "join") yield* Effect.sleep(below(random, 100))
+    if (deed === "abandon") yield* Fiber.interrupt(driving)
+    // Released with its scope, which closes when this fiber goes on.
+    if (deed === "release") return driving
+    const cancel = (timeout: number) => Effect.ignore(Call.cancel(pending, { timeout }))
+    if (deed === "cancel" || deed === "abandon") yield* cancel(0)
+    if (deed === "patient") yield* cancel(Infinity)
+    if (deed === "timed") yield* cancel(50)
+    const exit = yield* Effect.exit(Call.join(pending))
+    records.end(id, exit, work)
+    yield* Effect.yieldNow
+    if (records.completed.get(id) !== 1) {
+      records.problems.push(`call ${id} (${name}, ${deed}) completed ${records.completed.get(id) ?? 0} times`)
+    }
+    // A cancelled call may be answered all the same, but not through its pipes.
+    if (exit._tag === "Success" && deed === "join") {
+      const arrived = [...name === "Download" ? [] : [flows.there], ...name === "Upload" ? [] : [flows.back]]
+      for (const { read } of arrived) if (read !== size) records.problems.push(`${read} of ${size} bytes arrived`)
+    }
+    return driving
+  }).pipe(
+    Effect.scoped,
+    // However the call has ended, nobody waits at a pipe any more.
+    Effect.flatMap((driving) => driving === undefined ? Effect.void : Fiber.await(driving))
+  )
+
 const schedule = (seed: number) =>
   Effect.gen(function* () {
     const random = makeRandom(seed)
@@ -373,6 +494,8 @@ const schedule = (seed: number) =>
       const objects = 1 + below(random, 3)
       const shots = below(random, 4)
       const sessions = below(random, 3)
+      // A silent connection for pipes is not asked for a sign of life: the call timeout ends its call.
+      const piped = records.timed ? below(random, 2) : 0
       const restart = Effect.sleep(below(random, 200)).pipe(Effect.andThen(stop), Effect.andThen(serve))
       yield* Effect.all([
         chance(random, 0.2) ? restart : Effect.void,
@@ -382,6 +505,11 @@ const schedule = (seed: number) =>
           Effect.andThen(
             Effect.sleep(below(random, 100)),
             Effect.suspend(() => oneShot(store, random, nextId(), records))
+          )),
+        ...Array.from({ length: piped }, () =>
+          Effect.andThen(
+            Effect.sleep(below(random, 100)),
+            Effect.suspend(() => pipedCall(store, random, nextId(), records))
           ))
       ], { concurrency: "unbounded", discard: true })
     }).pipe(Effect.provideService(Transport.Transport, transport), Effect.scoped)
@@ -391,6 +519,7 @@ const schedule = (seed: number) =>
     const left = {
       calls: (yield* Server.calls(server)).length,
       table: Server.toImpl(server).count,
+      piping: records.piping,
       handles: Server.toImpl(server).handles.size,
       endpoints: endpoints.map((endpoint) => {
         const { connections, groups } = endpoint as unknown as Record<"connections" | "groups", { size: number }>
@@ -398,7 +527,7 @@ const schedule = (seed: number) =>
       })
     }
     yield* Scope.close(scope, Exit.void)
-    assert.deepStrictEqual(left, { calls: 0, table: 0, handles: 0, endpoints: endpoints.map(() => [0, 0]) })
+    assert.deepStrictEqual(left, { calls: 0, table: 0, piping: 0, handles: 0, endpoints: endpoints.map(() => [0, 0]) })
     assert.deepStrictEqual(records.problems, [])
     for (const denied of records.denied) assert.isFalse(records.ran.has(denied), `call ${denied} did run`)
     for (const { id, ends } of records.boxes) assert.strictEqual(ends, 1, `how often box ${id} was run down`)

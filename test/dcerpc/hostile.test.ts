@@ -2,10 +2,10 @@
  * Peers that mean harm, against the endpoint: each answer is the documented one, memory stays bounded, and nobody else notices.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Layer, Logger, Queue } from "effect"
+import { Cause, Effect, Layer, Logger, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import process from "node:process"
-import { Server, ServerCall } from "../../mod.ts"
+import { Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
@@ -28,8 +28,10 @@ import {
   fault,
   features,
   first,
+  flow,
   IDouble,
   IEcho,
+  IFlow,
   IPlain,
   last,
   makeWorld,
@@ -265,9 +267,9 @@ describe("what never ends", () => {
 const trailer: Pdu.AuthTrailer = { authType: 10, authLevel: 5, authContextId: 0, authValue: new Uint8Array(16) }
 
 const binds = (littleEndian: boolean) => [
-  () => bind({ littleEndian }),
-  () => bind({ littleEndian, flags: 0 }),
-  () => bind({ littleEndian, contextElements: [element(0, IEcho), element(1, IEcho, features(3))] }),
+  () => bind({ littleEndian, contextElements: [element(0, IEcho), element(3, IFlow)] }),
+  () => bind({ littleEndian, flags: 0, contextElements: [element(0, IEcho), element(3, IFlow)] }),
+  () => bind({ littleEndian, contextElements: [element(0, IEcho), element(3, IFlow), element(1, IEcho, features(3))] }),
   () =>
     bind({
       littleEndian,
@@ -279,6 +281,10 @@ const binds = (littleEndian: boolean) => [
   () => bind({ littleEndian, contextElements: [] }),
   () => bind({ littleEndian, authTrailer: trailer })
 ]
+
+/** The arguments and the pipe of `Sum`. */
+const pipeStub = (littleEndian: boolean, count: number): Uint8Array =>
+  concat(...[1, count, ...Array.from({ length: count }, (_, i) => i), 0].map((value) => u32(value, littleEndian)))
 
 /** What may follow a bind: each is one thing that a client says, in as many PDUs as that takes. */
 const turns = (littleEndian: boolean, callId: number): ReadonlyArray<() => ReadonlyArray<Uint8Array>> => {
@@ -300,6 +306,21 @@ const turns = (littleEndian: boolean, callId: number): ReadonlyArray<() => Reado
     () => of({ opnum: opnum.count, stub: concat(u32(1, littleEndian), u32(0, littleEndian)) }),
     () => of({ opnum: 99 }),
     () => of({ contextId: 1, stub: new Uint8Array(12) }),
+    () => of({ contextId: 3, opnum: flow.sum, stub: pipeStub(littleEndian, 4) }),
+    () => of({ contextId: 3, opnum: flow.sum, stub: pipeStub(littleEndian, 30), limit: 60 }),
+    () => of({ contextId: 3, opnum: flow.count, stub: u32(700, littleEndian) }),
+    () => of({ contextId: 3, opnum: flow.hold, stub: u32(0, littleEndian) }),
+    () => [
+      first({ littleEndian, callId, contextId: 3, opnum: flow.abort }),
+      orphaned(callId),
+      last({ littleEndian, callId })
+    ],
+    () => [
+      first({ littleEndian, callId, contextId: 3, opnum: flow.hold }),
+      coCancel(callId),
+      last({ littleEndian, callId })
+    ],
+    () => of({ contextId: 3, opnum: flow.early, stub: pipeStub(littleEndian, 30), limit: 60 }),
     () => of({ contextId: 2 }),
     () => of({ flags: Pdu.flags.pendingCancel }),
     () => of({ authTrailer: trailer }),
@@ -367,6 +388,15 @@ describe("conversations that were damaged", () => {
         while (random() < 0.7 && (yield* Queue.size(world.kept)) > 0) {
           yield* Effect.ignore(ServerCall.complete(yield* Queue.take(world.kept), { value: 1 }))
         }
+        while (random() < 0.7 && (yield* Queue.size(world.held)) > 0) {
+          const call = yield* Queue.take(world.held)
+          if (random() < 0.5) {
+            const pulling = Stream.runDrain(Pipe.toStream(ServerCall.inPipe(call, "there")))
+            yield* Effect.ignore(Effect.timeoutOption(pulling, 0))
+            yield* Effect.ignore(Pipe.end(ServerCall.outPipe(call, "back")))
+          }
+          yield* Effect.ignore(ServerCall.complete(call, { value: 1 }))
+        }
         if (random() < 0.1) yield* TestClock.adjust(pick(random, ["1 second", "1 minute"]))
         yield* fewYields
         for (const answer of yield* client.ask()) {
@@ -377,8 +407,10 @@ describe("conversations that were damaged", () => {
           else see(answer._tag)
         }
         if (client.state.closed) see("closed")
-        for (const { calls, contexts, open } of world.tables.connections) {
-          if (calls.size > 2 || contexts.size > 3 || (open?.buffer.length ?? 0) > 2000) problems.push("beyond a limit")
+        for (const { calls, contexts, early, open } of world.tables.connections) {
+          // The last fragment of arguments that pipes follow may have some of those.
+          const limit = early === undefined ? 2000 : 2000 + 5840
+          if (calls.size > 2 || contexts.size > 3 || (open?.buffer.length ?? 0) > limit) problems.push("beyond a limit")
         }
         return said.length
       })
@@ -417,7 +449,9 @@ describe("conversations that were damaged", () => {
         `fault ${status.unknownInterface.toString(16)} 32`,
         `fault ${status.protocolError.toString(16)} 0`,
         `fault ${status.protocolError.toString(16)} 32`,
-        `fault ${status.tooBusy.toString(16)} 32`
+        `fault ${status.tooBusy.toString(16)} 32`,
+        // A pipe that was not drained.
+        "fault 1c000017 0"
       ]
       assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
       console.log(`endpoint fuzz: ${pdus} PDUs, seed ${seed} (set CALLISTO_SEED to repeat them)`)

@@ -1,8 +1,8 @@
 /** A server with an endpoint in memory, and clients that speak to it in PDUs. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Option, Queue, Schema, Scope } from "effect"
+import { Effect, Exit, Option, Queue, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Interface, Manager, Server, ServerCall } from "../../mod.ts"
+import { Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
@@ -84,6 +84,59 @@ export const IThing = Interface.make("IThing", {
   version: [1, 0],
   methods: { Touch: Interface.method({}) }
 })
+
+/** The types of what flows, which decide how it travels. */
+interface Flow {
+  readonly number: Schema.Codec<number>
+  readonly small: Schema.Codec<number>
+  readonly text: Schema.Codec<string>
+  readonly large: Schema.Codec<Uint8Array>
+  readonly point: Schema.Codec<{ readonly x: number; readonly y: number }>
+}
+
+const makeFlow = (uuid: string, { large, number, point, small, text }: Flow) =>
+  Interface.make("IFlow", {
+    uuid,
+    version: [1, 0],
+    methods: {
+      Sum: Interface.method({ in: { start: number }, inPipe: { numbers: number }, out: { value: number } }),
+      Count: Interface.method({ in: { to: number }, outPipe: { numbers: small }, out: { value: number } }),
+      Several: Interface.method({
+        in: { name: text },
+        inPipe: { first: small, second: point, third: Pipe.bytes },
+        outPipe: { fourth: small, fifth: point, sixth: Pipe.bytes },
+        out: { name: text }
+      }),
+      Hold: Interface.method({ inPipe: { there: Pipe.bytes }, outPipe: { back: Pipe.bytes }, out: { value: number } }),
+      Abort: Interface.method({ inPipe: { numbers: number }, aborts: [Interface.abort(5001, Unwilling)] }),
+      Early: Interface.method({ inPipe: { numbers: number } }),
+      Order: Interface.method({ inPipe: { numbers: number }, outPipe: { back: number } }),
+      Spoil: Interface.method({ outPipe: { numbers: number }, out: { value: number } }),
+      Slow: Interface.method({ inPipe: { large } })
+    }
+  })
+
+/** Methods with pipes, in NDR. */
+export const IFlow = makeFlow("4b0e7d2c-9f61-4c3a-8e15-7a2d6c9b5e04", {
+  number: Ndr.Uint32,
+  small: Ndr.Uint16,
+  text: Ndr.WString,
+  large: Ndr.fixedBytes(20_000),
+  point: Ndr.struct({ x: Ndr.Uint8, y: Ndr.Uint32 })
+})
+
+/** The same in Callisto's own syntax. */
+export const IPlainFlow: typeof IFlow = makeFlow("4b0e7d2c-9f61-4c3a-8e15-7a2d6c9b5e05", {
+  number: Schema.Int,
+  small: Schema.Int,
+  text: Schema.String,
+  large: Schema.Uint8Array,
+  point: Schema.Struct({ x: Schema.Int, y: Schema.Int })
+})
+
+export const flow = { sum: 0, count: 1, several: 2, hold: 3, abort: 4, early: 5, order: 6, spoil: 7, slow: 8 }
+
+export type Held = ServerCall.Of<typeof IFlow, "Hold">
 
 export type Kept = ServerCall.Of<typeof IEcho, "Keep">
 
@@ -297,6 +350,8 @@ export interface Tables {
     readonly contexts: ReadonlyMap<number, unknown>
     /** The request of which not all fragments have arrived. */
     readonly open: { readonly buffer: Uint8Array } | undefined
+    /** Set where it need not end before it is dispatched or refused. */
+    readonly early: unknown
     readonly outbox: Transport.Outbox
   }>
   readonly groups: ReadonlyMap<number, unknown>
@@ -352,6 +407,63 @@ export interface WorldOptions extends Endpoint.Options {
   readonly cancellation?: ServerCall.Cancellation
 }
 
+const { inPipe, outPipe } = ServerCall
+
+const sumOf = (numbers: Pipe.Reader<ReadonlyArray<number>, ServerCall.PipeFailure>) =>
+  Stream.runFold(Pipe.toStream(numbers), () => 0, (a, b) => a + b)
+
+const makeFlowManager = (
+  iface: typeof IFlow,
+  cancellation: ServerCall.Cancellation,
+  held: Queue.Queue<Held>,
+  started: Queue.Queue<string>,
+  interrupted: Queue.Queue<string>
+) =>
+  Manager.make(iface, {
+    Sum: ({ start }, call) => Effect.map(sumOf(inPipe(call, "numbers")), (sum) => ({ value: start + sum })),
+    Count: ({ to }, call) =>
+      Effect.gen(function* () {
+        const numbers = outPipe(call, "numbers")
+        const all = Array.from({ length: Math.min(to, 0xffff) }, (_, i) => i + 1)
+        yield* Pipe.push(numbers, all.slice(0, 3))
+        yield* Pipe.push(numbers, all.slice(3))
+        yield* Pipe.end(numbers)
+        return { value: to }
+      }),
+    Several: ({ name }, call) =>
+      Effect.gen(function* () {
+        yield* Queue.offer(started, name)
+        const first = yield* Stream.runCollect(Pipe.toStream(inPipe(call, "first")))
+        const second = yield* Stream.runCollect(Pipe.toStream(inPipe(call, "second")))
+        const third = yield* Stream.runCollect(Pipe.toStream(inPipe(call, "third")))
+        yield* Stream.run(Stream.fromIterable(first), Pipe.toSink(outPipe(call, "fourth")))
+        yield* Stream.run(Stream.fromIterable(second), Pipe.toSink(outPipe(call, "fifth")))
+        yield* Stream.run(Stream.make(concat(...third)), Pipe.toSink(outPipe(call, "sixth")))
+        return { name }
+      }),
+    Hold: Manager.handOff((_, call) => Queue.offer(held, call)),
+    Abort: (_, call) =>
+      Effect.andThen(Pipe.pull(inPipe(call, "numbers")), Effect.fail(new Unwilling())).pipe(
+        Effect.onInterrupt(() => Queue.offer(interrupted, "Abort"))
+      ),
+    Early: () => Effect.void,
+    Order: (_, call) => Pipe.push(outPipe(call, "back"), [1]),
+    Slow: (_, call) => Effect.andThen(Queue.take(started), Stream.runDrain(Pipe.toStream(inPipe(call, "large")))),
+    Spoil: (_, call) =>
+      Effect.gen(function* () {
+        const numbers = outPipe(call, "numbers")
+        yield* Pipe.push(numbers, new Array(40_000).fill(1))
+        yield* Pipe.end(numbers)
+        let reads = 0
+        return {
+          get value() {
+            if (reads++ > 0) throw new Error("as expected")
+            return 1
+          }
+        }
+      })
+  }, { cancellation })
+
 const throwing = {
   get value(): number {
     throw new Error("as expected")
@@ -362,7 +474,9 @@ export const makeWorld = Effect.fnUntraced(
   function* ({ cancellation = "interrupt", server: serverOptions, ...options }: WorldOptions = {}) {
     const kept = yield* Queue.unbounded<Kept>()
     const told = yield* Queue.unbounded<number>()
-    const interrupted = yield* Queue.unbounded<"Never">()
+    const interrupted = yield* Queue.unbounded<string>()
+    const held = yield* Queue.unbounded<Held>()
+    const started = yield* Queue.unbounded<string>()
     const peers: Array<string> = []
     const echo = Manager.make(IEcho, {
       AddOne: ({ value }, call) => {
@@ -392,9 +506,10 @@ export const makeWorld = Effect.fnUntraced(
       Length: ({ length }) => Effect.succeed(length),
       Refuse: (_, call) => Effect.andThen(ServerCall.awaitCancel(call), Effect.fail(new Refused({ why: "asked to" })))
     }, { cancellation: "cooperative" })
+    const flows = [IFlow, IPlainFlow].map((iface) => makeFlowManager(iface, cancellation, held, started, interrupted))
     const scope = yield* Scope.fork(yield* Effect.scope)
     const server = yield* Scope.provide(
-      Server.make([echo, double, forObject, thing, plain], { grace: 0, ...serverOptions }),
+      Server.make([echo, double, forObject, thing, plain, ...flows], { grace: 0, ...serverOptions }),
       scope
     )
     const endpointScope = yield* Scope.fork(scope)
@@ -402,6 +517,8 @@ export const makeWorld = Effect.fnUntraced(
     yield* Scope.provide(Endpoint.listen(endpoint, name), endpointScope)
     return {
       kept,
+      held,
+      started,
       told,
       interrupted,
       peers,

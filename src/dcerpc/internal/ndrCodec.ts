@@ -118,6 +118,8 @@ export const representationOf = (ast: SchemaAST.AST): Representation | undefined
 export interface Program {
   readonly write: (to: Encoder, value: unknown) => void
   readonly read: (from: Decoder) => unknown
+  /** The least number of bytes that a value takes. */
+  readonly minimum: number
   /** Whether values go through the schema too, because it transforms them or has checks of its own. */
   readonly transforms: boolean
 }
@@ -129,14 +131,20 @@ const noForm = Symbol("no NDR form")
  * Compiles the parameters of one direction of a method; `undefined` where the schema has no NDR form. Throws a
  * `TypeError` for a definition that NDR does not have.
  */
-export const compile = (ast: SchemaAST.AST): Program | undefined => {
-  const compiler = new Compiler()
+export const compile = (ast: SchemaAST.AST): Program | undefined => compileWith(new Compiler(false), ast)
+
+/** Compiles what flows through a pipe of that name, as the one field of a structure. */
+export const compileElement = (ast: SchemaAST.AST, pipe: string): Program | undefined =>
+  compileWith(new Compiler(true), ast, pipe)
+
+const compileWith = (compiler: Compiler, ast: SchemaAST.AST, pipe?: string): Program | undefined => {
   try {
     return compiler.program(ast)
   } catch (error) {
     if (error === noForm) return undefined
     if (error instanceof TypeError) {
-      error.message = `NDR, ${formatPath(compiler.path) || "as a whole"}: ${error.message}`
+      const path = pipe === undefined ? compiler.path : [pipe, ...compiler.path.slice(1)]
+      error.message = `NDR, ${formatPath(path) || "as a whole"}: ${error.message}`
     }
     throw error
   }
@@ -148,6 +156,21 @@ export const formatPath = (path: ReadonlyArray<string | number>): string =>
 
 const refuseDefinition = (problem: string): never => {
   throw new TypeError(problem)
+}
+
+/** Whether it travels without counts and without anything that follows it. */
+const isForPipes = (representation: Representation): boolean => {
+  switch (representation._tag) {
+    case "Array":
+    case "Bytes":
+      return !representation.shape.conformant && !representation.shape.varying
+    case "String":
+    case "SizedArray":
+    case "Pointer":
+      return false
+    default:
+      return true
+  }
 }
 
 /** What a reference pointer that takes no place points to. */
@@ -188,23 +211,31 @@ class Compiler {
   // derived fields find what they are derived from.
   private readonly targets: Array<() => void> = []
   private readonly derivations: Array<() => void> = []
+  private readonly inPipe: boolean
+
+  constructor(inPipe: boolean) {
+    this.inPipe = inPipe
+  }
 
   program(ast: SchemaAST.AST): Program {
-    const { write, read } = this.parameters(ast)
+    const { minimum, read, write } = this.parameters(ast)
+    // Elements of no size would let four bytes announce any number of them.
+    if (this.inPipe && minimum === 0) throw noForm
     for (let i = 0; i < this.targets.length; i++) this.targets[i]!()
     for (const derive of this.derivations) derive()
     if (this.transforms && this.shares) {
       return refuseDefinition("full pointers can't be among schemas that transform or check, which copy the objects")
     }
-    return { write, read, transforms: this.transforms }
+    return { write, read, minimum, transforms: this.transforms }
   }
 
-  private parameters(ast: SchemaAST.AST): Pick<Program, "write" | "read"> {
+  private parameters(ast: SchemaAST.AST): Omit<Program, "transforms"> {
     const inner = this.encodedSide(ast)
-    if (inner._tag === "Void") return { write: () => {}, read: () => undefined }
+    if (inner._tag === "Void") return { minimum: 0, write: () => {}, read: () => undefined }
     if (inner._tag === "Objects" && annotationIn(inner) === undefined) return this.fields(inner, true)
     const node = this.parameter(inner)
     return {
+      minimum: node.minimum,
       write: (to, value) => to.construct(node, value),
       read: (from) => {
         const box = { value: undefined }
@@ -237,7 +268,8 @@ class Compiler {
   /** A parameter: a reference pointer takes no place there. */
   private parameter(ast: SchemaAST.AST): Node {
     const annotation = annotationIn(ast)
-    if (annotation?.representation._tag !== "Pointer" || annotation.representation.kind !== "ref") {
+    // No parameter, and so no reference pointer that takes no place, is an element of a pipe.
+    if (this.inPipe || annotation?.representation._tag !== "Pointer" || annotation.representation.kind !== "ref") {
       return this.complete(this.node(ast))
     }
     if ((ast.checks?.length ?? 0) > annotation.checks) this.transforms = true
@@ -274,6 +306,9 @@ class Compiler {
   }
 
   private representation(representation: Representation, ast: SchemaAST.AST): Partial<Node> {
+    if (this.inPipe && !isForPipes(representation)) {
+      refuseDefinition("pointers, strings, and conformant or varying arrays do not flow through pipes")
+    }
     switch (representation._tag) {
       case "Scalar":
         return scalarNode(representation.scalar)
@@ -314,12 +349,12 @@ class Compiler {
   }
 
   private struct(ast: SchemaAST.Objects): Partial<Node> {
-    const { all, align, write, read } = this.fields(ast, false)
+    const { all, align, minimum, write, read } = this.fields(ast, false)
     const last = all[all.length - 1]
     const maxCount = last?.node.maxCount
     return {
       align,
-      minimum: all.reduce((sum, { node }) => sum + node.minimum, 0),
+      minimum,
       pointers: all.some(({ node }) => node.pointers),
       maxCount: maxCount && ((value) => {
         const values = object(value)
@@ -369,6 +404,7 @@ class Compiler {
     return {
       all: fields,
       align: fields.reduce((most, { node }) => Math.max(most, node.align), 1),
+      minimum: fields.reduce((sum, { node }) => sum + node.minimum, 0),
       write: fieldsWriter(fields, top),
       read: fieldsReader(fields, top)
     }
@@ -528,6 +564,7 @@ interface Derived {
 interface Fields {
   readonly all: ReadonlyArray<Field>
   readonly align: number
+  readonly minimum: number
   readonly write: (to: Encoder, value: unknown) => void
   readonly read: (from: Decoder) => unknown
 }

@@ -32,8 +32,12 @@ export class Refusal {
 
 /** Thrown where the stub ends before the value does: with more of it the value may be read. */
 export class Truncated extends Refusal {
-  constructor() {
+  /** How many bytes the stub has at least. */
+  readonly needed: number
+
+  constructor(needed: number) {
     super(status.badStubData, "the stub ends before the value does")
+    this.needed = needed
   }
 }
 
@@ -345,14 +349,14 @@ export class Decoder {
   /** The position of the next `size` bytes, aligned to `size`. */
   slot(size: number): number {
     const at = (this.position + size - 1) & -size
-    if (at + size > this.end) this.truncated()
+    if (at + size > this.end) throw new Truncated(at + size)
     this.position = at + size
     return at
   }
 
   /** Refuses a number of elements for which the bytes left can't suffice. */
   require(count: number, size: number): void {
-    if (count * size > this.end - this.position) this.truncated()
+    if (count * size > this.end - this.position) throw new Truncated(this.position + count * size)
   }
 
   uint32(): number {
@@ -423,10 +427,6 @@ export class Decoder {
     link.actualCount = this.actualCount
     link.discriminant = this.discriminant
     verify(link)
-  }
-
-  truncated(): never {
-    throw new Truncated()
   }
 
   private settle(shared: Shared, value: unknown): void {

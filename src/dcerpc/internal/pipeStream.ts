@@ -4,21 +4,18 @@
 import * as Effect from "effect/Effect"
 import type { Buffer } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
-import type { PipeCodec, PipeInput, PipeOutput, Problem } from "../TransferSyntax.ts"
+import type { PipeCodec, PipeInput, Problem } from "../TransferSyntax.ts"
 
 // ----------------------------------------------------------------------------
 // sending
 // ----------------------------------------------------------------------------
 
-// From here on bytes are worth fragments of their own, in which they need not be copied.
-const worthReferring = 4096
-
 // Sockets give 64 KiB at a time, and the receiver puts together what is cut there: of smaller fragments that is less.
-const largestReferring = 12288
+const largestReferring = 12_288
 
 /** The message of a call with pipes, as it is sent. */
-export class OutgoingStub implements PipeOutput {
-  readonly writer: Pdu.Writer
+export class OutgoingStub {
+  private readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
   private readonly begin: () => void
   /** Sends what the writer has, and then those bytes. */
@@ -27,6 +24,10 @@ export class OutgoingStub implements PipeOutput {
   /** How much of the stub is in front of the present fragment. */
   private size = 0
   private isFirst = true
+  /** Its last part was sent. */
+  isWhole = false
+  /** Nothing more flows through its pipes. */
+  isCut = false
 
   constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: (following: Uint8Array) => void) {
     this.writer = writer
@@ -44,15 +45,9 @@ export class OutgoingStub implements PipeOutput {
     return problem
   }
 
-  /** Writes bytes, which belong to the stub from now on. */
-  writeBytes({ buffer, byteLength, byteOffset }: Uint8Array): void {
+  /** Sends what was written, and behind it bytes, which are not copied and which nobody changes any more. */
+  readonly refer = ({ buffer, byteLength, byteOffset }: Uint8Array): void => {
     const { writer } = this
-    if (byteLength < worthReferring) {
-      writer.ensure(byteLength)
-      writer.bytes.set(new Uint8Array(buffer, byteOffset, byteLength), writer.position)
-      writer.position += byteLength
-      return
-    }
     for (let at = 0; at < byteLength;) {
       const room = Math.min(this.maxFragment, largestReferring) - (writer.position - writer.message)
       const part = new Uint8Array(buffer, byteOffset + at, Math.max(0, Math.min(room, byteLength - at)))
@@ -79,6 +74,7 @@ export class OutgoingStub implements PipeOutput {
     if (following.length > 0) Pdu.endFragment(writer, part, following.length)
     else Pdu.endMessage(writer, this.maxFragment, undefined, part)
     this.isFirst = false
+    this.isWhole = isLast
     this.flush(following)
   }
 }
@@ -104,40 +100,50 @@ export const sendPipes = <E>(
       let ended = false
       while (!ended) {
         yield* readable(buffer)
+        yield* room
         const chunks = buffer.takeAll()
-        // Taking may have let the writer push more.
+        // Taking may have let the writer push more, or end the call.
+        if (stub.isCut) return undefined
         ended = buffer.ended && buffer.isEmpty
         const problem = stub.send((writer) => {
           for (const chunk of chunks) {
-            const problem = codec.write(stub, chunk)
+            const problem = codec.write(writer, chunk, stub.refer)
             if (problem !== undefined) return problem
           }
           if (ended) codec.end(writer)
           return undefined
         }, endsMessage && ended && index === pipes.length - 1)
         if (problem !== undefined) return problem
-        yield* room
       }
     }
     return undefined
   })
 
 const readable = (buffer: Buffer): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    if (!buffer.isEmpty || buffer.ended) return resume(Effect.void)
-    const forget = buffer.onReadable(() => resume(Effect.void))
-    return Effect.sync(forget)
-  })
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (buffer.isReadable) return resume(Effect.void)
+      const forget = buffer.onReadable(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
 
 // ----------------------------------------------------------------------------
 // receiving
 // ----------------------------------------------------------------------------
+
+/** So much of the stub, and one chunk, is held for a reader who does not keep up, whatever its elements take there. */
+const maximumHeld = 0x40000
 
 /** The pipes of a message, as it arrives. */
 export class IncomingPipes {
   private readonly pipes: ReadonlyArray<Piped>
   private readonly input: PipeInput
   private index = 0
+  /** How much of the stub was read since the present pipe was empty. */
+  private held = 0
+  /** How many bytes behind the input are free for what follows. */
+  private free = 0
 
   /** `offset`: how much of the stub was in front of the pipes. */
   constructor(pipes: ReadonlyArray<Piped>, littleEndian: boolean, offset: number) {
@@ -152,20 +158,19 @@ export class IncomingPipes {
 
   /** Whether the reader of the present pipe keeps up. */
   get hasRoom(): boolean {
-    return this.isThrough || this.pipes[this.index]!.buffer.hasRoom
+    if (this.isThrough) return true
+    const { buffer } = this.pipes[this.index]!
+    return buffer.isEmpty || buffer.hasRoom && this.held < maximumHeld
   }
 
   /** Waits until the reader of the present pipe has made room. */
-  readonly room: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.hasRoom) return resume(Effect.void)
-    const forget = this.pipes[this.index]!.buffer.onRoom(() => resume(Effect.void))
-    return Effect.sync(forget)
-  })
-
-  /** Forgets what nobody pulls any more. */
-  clear(): void {
-    for (const { buffer } of this.pipes) buffer.clear()
-  }
+  readonly room: Effect.Effect<void> = Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (this.hasRoom) return resume(Effect.void)
+      const forget = this.pipes[this.index]!.buffer.onRoom(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
 
   /** What follows the pipes in the stub: the input from its position on. */
   get rest(): PipeInput {
@@ -177,8 +182,11 @@ export class IncomingPipes {
     this.append(bytes)
     while (!this.isThrough) {
       const { buffer, codec } = this.pipes[this.index]!
+      const { position } = this.input
       const read = codec.read(this.input)
       if (read === "more") return undefined
+      if (buffer.isEmpty) this.held = 0
+      this.held += this.input.position - position
       if (read === "broken") {
         this.index = this.pipes.length
       } else if (read === "end") {
@@ -201,10 +209,20 @@ export class IncomingPipes {
     // What was read is not looked at again: whatever is in front of the bytes can stand for it.
     if (input.position === left.length && left.length <= bytes.byteOffset) {
       input.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset - left.length, left.length + bytes.length)
+      this.free = 0
       return
     }
-    input.bytes = new Uint8Array(left.length + bytes.length)
-    input.bytes.set(left)
+    const size = left.length + bytes.length
+    if (bytes.length > this.free) {
+      // Something large in many small fragments is not copied with each of them.
+      const larger = new Uint8Array(left.length > bytes.length ? 2 * size : size)
+      larger.set(left)
+      input.bytes = larger.subarray(0, size)
+      this.free = larger.length - size
+    } else {
+      input.bytes = new Uint8Array(left.buffer, left.byteOffset, size)
+      this.free -= bytes.length
+    }
     input.bytes.set(bytes, left.length)
   }
 }
