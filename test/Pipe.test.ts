@@ -85,7 +85,10 @@ describe("a pipe in one process", () => {
       const write = (n: number) => Effect.forever(Pipe.push(client.numbers, [n]), { disableYield: true })
       const writers = [yield* suspends(write(1)), yield* suspends(write(2))]
       const seen = new Set<number>()
-      for (let i = 0; i < 70; i++) for (const n of yield* Pipe.pull(there.numbers)) seen.add(n)
+      for (let i = 0; i < 140; i++) {
+        for (const n of yield* Pipe.pull(there.numbers)) seen.add(n)
+        yield* Effect.yieldNow
+      }
       assert.deepStrictEqual([...seen], [1, 2])
       yield* Fiber.interruptAll(writers)
     }))
@@ -106,6 +109,8 @@ describe("a pipe in one process", () => {
   it.effect("leaves nothing with a fiber that outlives its call", () =>
     Effect.gen(function* () {
       const { binding } = yield* world
+      // Whoever runs the test observes it from here on.
+      yield* Effect.yieldNow
       const observers = yield* Effect.withFiber((fiber) => {
         const counted = { count: 0 }
         const { addObserver } = fiber

@@ -94,8 +94,8 @@ export interface MethodCodec {
  * @internal
  */
 export interface PipeCodec {
-  /** Writes a chunk that is not empty. Where there is `refer` it gets the bytes that need not be copied, if they are many. */
-  readonly write: (writer: Writer, chunk: AnyChunk, refer?: (bytes: Uint8Array) => void) => Problem | undefined
+  /** Writes a chunk that is not empty. */
+  readonly write: (output: PipeOutput, chunk: AnyChunk) => Problem | undefined
   /** Writes the empty chunk, which ends the pipe. */
   readonly end: (writer: Writer) => void
   /**
@@ -104,6 +104,17 @@ export interface PipeCodec {
    * an abort stands in place of the rest of all pipes.
    */
   readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end" | "broken"
+}
+
+/**
+ * Where chunks are written.
+ *
+ * @internal
+ */
+export interface PipeOutput {
+  readonly writer: Writer
+  /** Writes bytes, which nobody changes any more. Many of them are not copied. */
+  writeBytes(bytes: Uint8Array): void
 }
 
 /**
@@ -206,11 +217,12 @@ const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
   const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element, name)
   if (elements === undefined && !isBytes(element)) return undefined
   return {
-    write: (writer, chunk, refer) => {
+    write: (output, chunk) => {
+      const { writer } = output
+      let problem: Problem | undefined
       writeCount(writer, chunk.length)
-      const problem = elements === undefined
-        ? writeBytes(writer, chunk as Uint8Array, refer)
-        : writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
+      if (elements === undefined) output.writeBytes(chunk as Uint8Array)
+      else problem = writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
       // What follows is a count, so that its padding can leave with the chunk.
       writer.align(4)
       return problem
@@ -236,16 +248,6 @@ const writeCount = (writer: Writer, count: number): void => {
   writer.ensure(4)
   writer.view.setUint32(writer.position, count, writer.littleEndian)
   writer.position += 4
-}
-
-// From here on bytes are worth fragments of their own.
-const worthReferring = 4096
-
-const writeBytes = (writer: Writer, bytes: Uint8Array, refer?: (bytes: Uint8Array) => void): undefined => {
-  if (refer !== undefined && bytes.length >= worthReferring) return void refer(bytes)
-  writer.ensure(bytes.length)
-  writer.bytes.set(bytes, writer.position)
-  writer.position += bytes.length
 }
 
 const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
@@ -425,9 +427,11 @@ const readOutLength = (input: PipeInput): "count" | "more" | "end" | "broken" =>
 const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): PipeCodec => {
   if (isBytes(element)) {
     return {
-      write: (writer, chunk, refer) => {
+      write: (output, chunk) => {
+        const { writer } = output
         fillLength(writer, leaveLength(writer), chunk.length)
-        return writeBytes(writer, chunk as Uint8Array, refer)
+        output.writeBytes(chunk as Uint8Array)
+        return undefined
       },
       end: (writer) => fillLength(writer, leaveLength(writer), 0),
       read: (input) => input.remaining === 0 ? readLengthOf(input) : readBytes(input)
@@ -450,7 +454,7 @@ const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): P
     return write(writer, chunk.slice(0, half)) ?? write(writer, chunk.slice(half))
   }
   return {
-    write,
+    write: ({ writer }, chunk) => write(writer, chunk),
     end: (writer) => fillLength(writer, leaveLength(writer), 0),
     read: (input) => {
       const { bytes, position, remaining } = input

@@ -16,7 +16,7 @@ import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 import { cut, damaged } from "./damage.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
-import { concat } from "./rawClient.ts"
+import { concat, writeChunk } from "./rawClient.ts"
 import { fibersActive, inVirtualTime } from "./virtualTime.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
@@ -139,7 +139,7 @@ class Peer {
       for (const pipe of pipes.slice(1)) {
         for (let chunks = below(random, 4); chunks > 0; chunks--) {
           const length = 1 + below(random, 100)
-          pipe.write(writer, pipe === pipes[1] ? new Array(length).fill(1) : new Uint8Array(length))
+          writeChunk(writer, pipe, pipe === pipes[1] ? new Array(length).fill(1) : new Uint8Array(length))
         }
         pipe.end(writer)
       }

@@ -8,7 +8,7 @@ import { Call, Pipe } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary, ndr20, type TransferSyntax } from "../../src/dcerpc/TransferSyntax.ts"
-import { concat, IFlow, IPlainFlow, u32 } from "./rawClient.ts"
+import { concat, IFlow, IPlainFlow, u32, writeChunk } from "./rawClient.ts"
 import {
   address,
   failure,
@@ -193,7 +193,7 @@ const severalStub = (syntax: TransferSyntax, littleEndian: boolean): Uint8Array 
   Pdu.beginResponse(writer, { callId: 1, contextId: 0, cancelCount: 0 })
   const chunks = [[[1, 2, 3], [4]], [[{ x: 5, y: 6 }], [{ x: 7, y: 8 }]], [Uint8Array.of(9, 10, 11), Uint8Array.of(12)]]
   for (const [i, pipe] of chunks.entries()) {
-    for (const chunk of pipe) assert.isUndefined(codec.pipes[3 + i]!.write(writer, chunk))
+    for (const chunk of pipe) writeChunk(writer, codec.pipes[3 + i]!, chunk)
     codec.pipes[3 + i]!.end(writer)
   }
   assert.isUndefined(codec.writeResults(writer, { name: "name" }))
@@ -429,6 +429,7 @@ describe("an in pipe that is not through", () => {
       const { callId } = yield* peer.take("Request")
       const numbers = Call.inPipe(pending, "numbers")
       yield* Pipe.push(numbers, ["no number"] as never)
+      yield* settle
       assert.deepStrictEqual(yield* failure(Pipe.push(numbers, [1])), ["RpcFault", undefined])
       assert.deepStrictEqual(yield* failure(Call.join(pending)), ["RpcFault", undefined])
       assert.strictEqual((yield* peer.take("Orphaned")).callId, callId)
@@ -539,6 +540,7 @@ describe("the connections of calls with pipes", () => {
       const [cancelled, other] = yield* begin("Sum", { start: 5 })
       yield* other.take("Request")
       yield* Pipe.push(Call.inPipe(cancelled, "numbers"), [1])
+      yield* settle
       yield* Call.cancel(cancelled)
       yield* other.take("Request")
       yield* other.take("CoCancel")

@@ -40,7 +40,8 @@ import {
   type Tables,
   u32,
   wire,
-  type World
+  type World,
+  writeChunk
 } from "./rawClient.ts"
 
 const { firstFrag, lastFrag } = Pdu.flags
@@ -184,7 +185,7 @@ const severalStub = (syntax: TransferSyntax, littleEndian: boolean): Uint8Array 
     [Uint8Array.of(10, 11, 12), Uint8Array.of(13, 14)]
   ]
   for (const [i, pipe] of chunks.entries()) {
-    for (const chunk of pipe) assert.isUndefined(codec.pipes[i]!.write(writer, chunk))
+    for (const chunk of pipe) writeChunk(writer, codec.pipes[i]!, chunk)
     codec.pipes[i]!.end(writer)
   }
   const stub = writer.bytes.slice(writer.stub, writer.position)
@@ -659,7 +660,7 @@ describe("a slow", () => {
           const writer = new Pdu.Writer()
           Pdu.beginRequest(writer, { callId: 2, contextId, opnum: flow.slow })
           codec.writeArguments(writer, undefined, undefined)
-          for (let i = 0; i < 100; i++) codec.pipes[0]!.write(writer, new Array(5).fill(new Uint8Array(20_000)))
+          for (let i = 0; i < 100; i++) writeChunk(writer, codec.pipes[0]!, new Array(5).fill(new Uint8Array(20_000)))
           codec.pipes[0]!.end(writer)
           const fields = {
             contextId,

@@ -3,10 +3,12 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Option, Queue, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
+import type { AnyChunk } from "../../src/Pipe.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { parse } from "../../src/dcerpc/StringBinding.ts"
+import type { PipeCodec } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 
 // ----------------------------------------------------------------------------
@@ -251,6 +253,16 @@ export const last = (fields: RequestFields = {}): Uint8Array => request({ exactF
 export const coCancel = (callId = 2): Uint8Array => encoded(true, (writer) => Pdu.encodeCoCancel(writer, { callId }))
 
 export const orphaned = (callId = 2): Uint8Array => encoded(true, (writer) => Pdu.encodeOrphaned(writer, { callId }))
+
+/** Writes a chunk into the stub of the message that was begun. */
+export const writeChunk = (writer: Pdu.Writer, pipe: PipeCodec, chunk: AnyChunk): void => {
+  const writeBytes = (bytes: Uint8Array) => {
+    writer.ensure(bytes.length)
+    writer.bytes.set(bytes, writer.position)
+    writer.position += bytes.length
+  }
+  assert.isUndefined(pipe.write({ writer, writeBytes }, chunk))
+}
 
 /** A PDU of any type, of nothing but a header. */
 export const bare = (ptype: number, callId = 2): Uint8Array => patched(coCancel(callId), { 2: [ptype] })

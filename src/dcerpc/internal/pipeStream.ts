@@ -4,18 +4,21 @@
 import * as Effect from "effect/Effect"
 import type { Buffer } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
-import type { PipeCodec, PipeInput, Problem } from "../TransferSyntax.ts"
+import type { PipeCodec, PipeInput, PipeOutput, Problem } from "../TransferSyntax.ts"
 
 // ----------------------------------------------------------------------------
 // sending
 // ----------------------------------------------------------------------------
 
+// From here on bytes are worth fragments of their own, in which they need not be copied.
+const worthReferring = 4096
+
 // Sockets give 64 KiB at a time, and the receiver puts together what is cut there: of smaller fragments that is less.
-const largestReferring = 12_288
+const largestReferring = 12288
 
 /** The message of a call with pipes, as it is sent. */
-export class OutgoingStub {
-  private readonly writer: Pdu.Writer
+export class OutgoingStub implements PipeOutput {
+  readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
   private readonly begin: () => void
   /** Sends what the writer has, and then those bytes. */
@@ -45,9 +48,15 @@ export class OutgoingStub {
     return problem
   }
 
-  /** Sends what was written, and behind it bytes, which are not copied and which nobody changes any more. */
-  readonly refer = ({ buffer, byteLength, byteOffset }: Uint8Array): void => {
+  /** Writes bytes, which belong to the stub from now on. */
+  writeBytes({ buffer, byteLength, byteOffset }: Uint8Array): void {
     const { writer } = this
+    if (byteLength < worthReferring) {
+      writer.ensure(byteLength)
+      writer.bytes.set(new Uint8Array(buffer, byteOffset, byteLength), writer.position)
+      writer.position += byteLength
+      return
+    }
     for (let at = 0; at < byteLength;) {
       const room = Math.min(this.maxFragment, largestReferring) - (writer.position - writer.message)
       const part = new Uint8Array(buffer, byteOffset + at, Math.max(0, Math.min(room, byteLength - at)))
@@ -107,7 +116,7 @@ export const sendPipes = <E>(
         ended = buffer.ended && buffer.isEmpty
         const problem = stub.send((writer) => {
           for (const chunk of chunks) {
-            const problem = codec.write(writer, chunk, stub.refer)
+            const problem = codec.write(stub, chunk)
             if (problem !== undefined) return problem
           }
           if (ended) codec.end(writer)
@@ -120,13 +129,11 @@ export const sendPipes = <E>(
   })
 
 const readable = (buffer: Buffer): Effect.Effect<void> =>
-  Effect.withFiber((fiber) =>
-    Effect.callback((resume) => {
-      if (buffer.isReadable) return resume(Effect.void)
-      const forget = buffer.onReadable(fiber, () => resume(Effect.void))
-      return Effect.sync(forget)
-    })
-  )
+  Effect.callback((resume) => {
+    if (buffer.isReadable) return resume(Effect.void)
+    const forget = buffer.onReadable(() => resume(Effect.void))
+    return Effect.sync(forget)
+  })
 
 // ----------------------------------------------------------------------------
 // receiving
@@ -164,13 +171,11 @@ export class IncomingPipes {
   }
 
   /** Waits until the reader of the present pipe has made room. */
-  readonly room: Effect.Effect<void> = Effect.withFiber((fiber) =>
-    Effect.callback((resume) => {
-      if (this.hasRoom) return resume(Effect.void)
-      const forget = this.pipes[this.index]!.buffer.onRoom(fiber, () => resume(Effect.void))
-      return Effect.sync(forget)
-    })
-  )
+  readonly room: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.hasRoom) return resume(Effect.void)
+    const forget = this.pipes[this.index]!.buffer.onRoom(() => resume(Effect.void))
+    return Effect.sync(forget)
+  })
 
   /** What follows the pipes in the stub: the input from its position on. */
   get rest(): PipeInput {
