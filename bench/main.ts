@@ -1,7 +1,8 @@
-// Measures on the runtime that runs it: calls and pipes in one process, and over TCP, beside peers and what the runtime itself needs.
+// Measures on the runtime that runs it: calls and pipes in one process, and over TCP, beside peers and what the runtime itself needs;
+// and much of everything.
 // `npm run bench` runs it on each runtime.
 //
-//   node bench/main.ts [--only local|network] [--quick] [--json FILE]
+//   node bench/main.ts [--only local|network|scale] [--quick] [--json FILE]
 //
 // --quick measures next to nothing: it shows that everything runs.
 import { Effect } from "effect"
@@ -10,6 +11,7 @@ import process from "node:process"
 import { type Effort as Local, measureLocal } from "./local.ts"
 import { markdown, runtime, verdict } from "./measure.ts"
 import { type Effort as Network, measureNetwork } from "./network.ts"
+import { type Effort as Scale, measureScale } from "./scale.ts"
 import { targetsOf } from "./targets.ts"
 
 const args = process.argv.slice(2)
@@ -18,8 +20,8 @@ const quick = args.includes("--quick")
 const json = valueOf("--json")
 const only = valueOf("--only")
 
-if (only !== undefined && only !== "local" && only !== "network") {
-  console.error("--only local, or --only network")
+if (only !== undefined && !["local", "network", "scale"].includes(only)) {
+  console.error("--only local, --only network, or --only scale")
   process.exit(1)
 }
 
@@ -61,9 +63,14 @@ const network: Network = quick
     memoryRounds: 3
   }
 
+const scale: Scale = quick ? { rounds: 1, part: 0.01 } : { rounds: 3, part: 1 }
+
+const measures = (what: string) => only === undefined || only === what
+
 const tables = [
-  ...(only === "network" ? [] : await Effect.runPromise(measureLocal(local))),
-  ...(only === "local" ? [] : await Effect.runPromise(measureNetwork(network)))
+  ...(measures("local") ? await Effect.runPromise(measureLocal(local)) : []),
+  ...(measures("network") ? await Effect.runPromise(measureNetwork(network)) : []),
+  ...(measures("scale") ? [await Effect.runPromise(measureScale(scale))] : [])
 ]
 const targets = targetsOf(tables)
 

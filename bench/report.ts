@@ -130,10 +130,10 @@ const withoutSpans = (run: Run): string => {
   const off = tableOf(run, "overhead")?.rows.at(-1)?.ratio
   if (off === undefined) return ""
   const percent = (ratio: number) => (100 * (1 - ratio)).toFixed(1)
-  return `Spans and metrics that are off cost ${percent(off.median)} % (${percent(off.max)} to ${
-    percent(off.min)
-  } % from one third of
-the processes to another) against a copy of the library without them.`
+  const [low, high] = [percent(off.max), percent(off.min)]
+  return `Spans and metrics that are off cost ${
+    percent(off.median)
+  } % (${low} to ${high} % from one third of the processes to another).`
 }
 
 const imports = (run: Run): string => {
@@ -143,6 +143,22 @@ const imports = (run: Run): string => {
   return `Importing the core takes ${core} ms behind the ${effect} ms of effect, the network ${dcerpc} ms and the sockets ${node} ms more.`
 }
 
+/** How much there was of everything, and what it took; nothing where that was not measured. */
+const scale = (run: Run): string => {
+  const rows = tableOf(run, "scale")?.rows ?? []
+  const [connections, calls, methods, mebibytes] = ["10,000 conn", "100,000 pend", "1,000 meth", "64 MiB"].map((much) =>
+    rows.find(({ name }) => name.includes(much))?.value.median
+  )
+  if (connections === undefined || calls === undefined || methods === undefined || mebibytes === undefined) return ""
+  return `10,000 connections to one server take ${
+    significant(connections)
+  } µs each, 100,000 pending calls over 100 connections ${
+    significant(calls)
+  } µs each to begin and to cancel, 1,000 methods of an interface ${
+    significant(methods)
+  } µs each, and a call with 64 MiB of arguments ${significant(mebibytes / 1000)} ms a MiB.`
+}
+
 const passage = (run: Run): string =>
   [
     `![Calls a second, latency, pipes and memory of Callisto and its peers](bench/chart.svg)`,
@@ -150,7 +166,7 @@ const passage = (run: Run): string =>
 also [as JSON](bench/results.json).`,
     local(run),
     network(run),
-    [withoutSpans(run), imports(run)].filter((sentence) => sentence !== "").join(" ")
+    [withoutSpans(run), imports(run), scale(run)].filter((sentence) => sentence !== "").join(" ")
   ].join("\n\n")
 
 const [begin, end] = ["<!-- figures of npm run bench -->", "<!-- end of the figures -->"]

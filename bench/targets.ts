@@ -65,6 +65,10 @@ export const targetsOf = (tables: ReadonlyArray<Table>): ReadonlyArray<Target> =
   ...pipeTargets(tables, "in"),
   ...pipeTargets(tables, "out"),
   ...ours(tables, "cancels").map(({ name, ratio }) => atMost(`${name}, against effect/rpc`, 1, ratio!)),
+  // Chance is allowed half as much again.
+  ...rowsOf(tables, "scale").flatMap(({ name, ratio, reference }) =>
+    ratio === undefined ? [] : [atMost(`${name}, against ${reference}`, 1.5, ratio)]
+  ),
   ...ours(tables, "memory").map(({ name, value }) =>
     atMost(`${name}: client's heap beyond the fiber`, 1024, value, " bytes")
   )

@@ -1,6 +1,6 @@
 // Measures on Node, Deno and Bun beside peers, which are installed into bench/ when they are missing:
 //
-//   node scripts/bench.mjs [--runtime node|deno|bun] [--only local|network] [--quick] [--write]
+//   node scripts/bench.mjs [--runtime node|deno|bun] [--only local|network|scale] [--quick] [--write]
 //
 // --quick measures next to nothing: it shows that everything runs. --write, of a whole run, makes of the figures bench/results.md,
 // bench/results.json, bench/chart.svg and the tables of the README.

@@ -139,7 +139,7 @@ const makeClient = ({ Client, credentials }: Grpc, port: number): Effect.Effect<
         { "grpc.use_local_subchannel_pool": 1 }
       )
       client.waitForReady(
-        Date.now() + 5000,
+        Date.now() + 30_000,
         (error) => resume(error instanceof Error ? Effect.fail(error) : Effect.succeed(client))
       )
     }),
