@@ -177,7 +177,7 @@ export class Incoming {
   }
 
   readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError> = this.#read(() => {
-    const chunks = MutableList.takeAll(this.#chunks) as unknown as NonEmptyReadonlyArray<Uint8Array>
+    const chunks = MutableList.takeAll(this.#chunks) as [Uint8Array, ...Array<Uint8Array>]
     const { size } = this
     this.size = 0
     this.#taken(size)

@@ -4,7 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Logger, Result, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Binding, Call, Interface, Manager, Server, ServerCall, type Status } from "../../mod.ts"
+import { Binding, Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
@@ -147,7 +147,7 @@ const map = (
   )
 
 const fault = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.map(Effect.flip(effect), (error) => [error._tag, (error as unknown as Status.RpcFault).code])
+  Effect.map(Effect.flip(effect), (error) => [error._tag, "code" in error ? error.code : undefined])
 
 // 6 on the way.
 const contextMismatch = ["RpcFault", 0x1c00001a]

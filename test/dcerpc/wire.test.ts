@@ -131,7 +131,7 @@ describe("calls over the wire", () => {
     Effect.gen(function* () {
       const { store } = yield* setUp()
       const call = yield* Call.make(store)
-      const error = yield* Effect.flip(Call.begin(call, "Get", { key: 5 as unknown as string, at: noDate }))
+      const error = yield* Effect.flip(Call.begin(call, "Get", { key: 5 as never, at: noDate }))
       assert.strictEqual(error._tag, "BadStubData")
       assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
       assert.deepStrictEqual(yield* Call.invoke(store, "Get", { key: "a", at: noDate }), { value: "A" })
