@@ -17,6 +17,7 @@ import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Pull from "effect/Pull"
+import type { SchedulerDispatcher } from "effect/Scheduler"
 import type * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -131,6 +132,9 @@ export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
 const maximumChunks = 64
 const maximumSize = 262144
 
+// So many bytes or elements are worth waking those who wait for them at once.
+const worthWaking = 4096
+
 const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
 
@@ -148,9 +152,9 @@ export class Buffer {
   /** Nobody pulls any more: what is pushed still is dropped. */
   abandoned = false
   /** Told when there is something to take, or the end. */
-  private readonly readers = new Set<() => void>()
+  private readonly readers = new Waiting()
   /** Told when there is room. */
-  private readonly writers = new Set<() => void>()
+  private readonly writers = new Waiting()
 
   constructor(isBytes: boolean) {
     this.isBytes = isBytes
@@ -212,32 +216,58 @@ export class Buffer {
     this.tellReaders()
   }
 
-  onReadable(reader: () => void): () => void {
-    this.readers.add(reader)
-    return () => this.readers.delete(reader)
+  onReadable(fiber: Fiber.Fiber<unknown, unknown>, reader: () => void): () => void {
+    return this.readers.add(fiber, reader)
   }
 
-  onRoom(writer: () => void): () => void {
-    this.writers.add(writer)
-    return () => this.writers.delete(writer)
+  onRoom(fiber: Fiber.Fiber<unknown, unknown>, writer: () => void): () => void {
+    return this.writers.add(fiber, writer)
   }
 
   private tellReaders(): void {
-    if (this.readers.size > 0) tell(this.readers, () => this.isReadable)
+    this.readers.tell(() => this.isReadable, this.size >= worthWaking)
   }
 
   private taken(size: number): void {
     this.size -= size
-    if (this.writers.size > 0) tell(this.writers, () => this.hasRoom)
+    this.writers.tell(() => this.hasRoom, size >= worthWaking)
   }
 }
 
-/** Tells one after another, in the order in which they came, as long as there is something to tell. */
-const tell = (those: Set<() => void>, holds: () => boolean): void => {
-  for (const one of [...those]) {
-    if (!holds()) return
-    // It may have been forgotten meanwhile.
-    if (those.delete(one)) one()
+/** Those who wait for the other end. */
+class Waiting {
+  private readonly those = new Set<() => void>()
+  private dispatcher: SchedulerDispatcher | undefined
+  private isScheduled = false
+
+  add({ currentDispatcher }: Fiber.Fiber<unknown, unknown>, one: () => void): () => void {
+    this.dispatcher = currentDispatcher
+    this.those.add(one)
+    return () => this.those.delete(one)
+  }
+
+  /**
+   * Tells one after another, in the order in which they came, as long as there is something to tell. If it isn't much, not at once:
+   * small chunks that are pushed or pulled in one go cost one turn. That is a task of the scheduler, so that two ends that never stop
+   * leave time for others.
+   */
+  tell(holds: () => boolean, atOnce: boolean): void {
+    if (this.those.size === 0) return
+    if (atOnce) return this.tellAll(holds)
+    if (this.isScheduled) return
+    this.isScheduled = true
+    this.dispatcher!.scheduleTask(() => {
+      this.isScheduled = false
+      this.tellAll(holds)
+    }, 0)
+  }
+
+  private tellAll(holds: () => boolean): void {
+    for (const one of [...this.those]) {
+      if (!holds()) return
+      // It may have been forgotten meanwhile.
+      if (this.those.delete(one)) one()
+    }
   }
 }
 
@@ -330,7 +360,7 @@ export class Ends {
       if (pushes) buffer.clear()
       else buffer.abandon()
     }
-    tell(this.watchers, () => true)
+    for (const watcher of [...this.watchers]) if (this.watchers.delete(watcher)) watcher()
   }
 
   onFailure(watcher: () => void): () => void {
@@ -465,11 +495,13 @@ const isChunk = (chunk: unknown, { isBytes }: Buffer): chunk is AnyChunk =>
 
 const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
   const { buffer } = end
-  const room: Effect.Effect<void> = Effect.callback((resume) => {
-    if (buffer.hasRoom) return resume(Effect.void)
-    const forget = buffer.onRoom(() => resume(Effect.void))
-    return Effect.sync(forget)
-  })
+  const room: Effect.Effect<void> = Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (buffer.hasRoom) return resume(Effect.void)
+      const forget = buffer.onRoom(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
   // Pushed when the fiber goes on: if it is interrupted instead, nothing is pushed.
   const push: Effect.Effect<void, unknown> = Effect.suspend(() => {
     const refused = end.refusal()
@@ -695,11 +727,13 @@ const pullWith = <A>(
 
 /** Waits until something is held, or until nothing will be. */
 const readable = ({ buffer }: End): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    if (buffer.isReadable) return resume(Effect.void)
-    const forget = buffer.onReadable(() => resume(Effect.void))
-    return Effect.sync(forget)
-  })
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (buffer.isReadable) return resume(Effect.void)
+      const forget = buffer.onReadable(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
 
 /**
  * The pipe as a stream: of `Uint8Array`s for a pipe of bytes, else of single elements.

@@ -93,6 +93,16 @@ describe("a pipe in one process", () => {
       yield* Fiber.interruptAll(writers)
     }))
 
+  it.live("leaves time for others while both sides never stop", () =>
+    Effect.gen(function* () {
+      const { client, there } = yield* hold(world)
+      const endless = [Pipe.push(client.numbers, [1]), Pipe.pull(there.numbers)]
+      const both = yield* Effect.forEach(endless, (turn) =>
+        Effect.forkChild(Effect.forever(turn, { disableYield: true })))
+      yield* Effect.sleep(1)
+      yield* Fiber.interruptAll(both)
+    }))
+
   it.effect("has failed wholly when those who wait at it are told", () =>
     Effect.gen(function* () {
       const { client, pending } = yield* hold(world)

@@ -129,11 +129,13 @@ export const sendPipes = <E>(
   })
 
 const readable = (buffer: Buffer): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    if (buffer.isReadable) return resume(Effect.void)
-    const forget = buffer.onReadable(() => resume(Effect.void))
-    return Effect.sync(forget)
-  })
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (buffer.isReadable) return resume(Effect.void)
+      const forget = buffer.onReadable(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
 
 // ----------------------------------------------------------------------------
 // receiving
@@ -171,11 +173,13 @@ export class IncomingPipes {
   }
 
   /** Waits until the reader of the present pipe has made room. */
-  readonly room: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.hasRoom) return resume(Effect.void)
-    const forget = this.pipes[this.index]!.buffer.onRoom(() => resume(Effect.void))
-    return Effect.sync(forget)
-  })
+  readonly room: Effect.Effect<void> = Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      if (this.hasRoom) return resume(Effect.void)
+      const forget = this.pipes[this.index]!.buffer.onRoom(fiber, () => resume(Effect.void))
+      return Effect.sync(forget)
+    })
+  )
 
   /** What follows the pipes in the stub: the input from its position on. */
   get rest(): PipeInput {
