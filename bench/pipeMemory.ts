@@ -2,7 +2,7 @@
 // 50 ms at the memory of both: it may grow by 64 MiB at most after the first 64 MiB went through. Then the same with a slow reader,
 // for whom the writer has to wait. Not among the tests, because it takes too long and wants the machine for itself.
 //
-//   node bench/pipeMemory.ts [--quick]
+//   npm run memory [-- --quick]
 //
 // --quick sends a quarter.
 import { Effect, Schema, Stream } from "effect"
@@ -68,14 +68,17 @@ class Watch {
 const watch = new Watch()
 const looking = Effect.forever(Effect.andThen(Effect.sync(() => watch.look()), Effect.sleep("50 millis")))
 
-/** Fresh chunks, until there are enough of them or the time is over. */
+// The same chunk again and again: what a program makes afresh waits for the collector of its runtime, whatever it is written to.
+const chunk = new Uint8Array(chunkSize)
+
+/** Chunks, until there are enough of them or the time is over. */
 const chunks = (slow: boolean): Stream.Stream<Uint8Array> => {
   const end = slow ? Date.now() + slowMillis : Infinity
   return Stream.unfold(0, (sent: number) =>
     Effect.sync(() => {
       if (slow ? Date.now() > end : sent >= total) return undefined
       watch.moved += chunkSize
-      return [new Uint8Array(chunkSize), sent + chunkSize] as const
+      return [chunk, sent + chunkSize] as const
     }))
 }
 

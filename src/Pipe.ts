@@ -132,8 +132,9 @@ export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
 const maximumChunks = 64
 const maximumSize = 262144
 
-// So many bytes or elements are worth waking those who wait for them at once.
-const worthWaking = 4096
+// So many bytes or elements are worth waking those who wait for them at once. It is what a socket gives at a time: its fragments
+// wake a reader once, and not one by one.
+const worthWaking = 65536
 
 const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
