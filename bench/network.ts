@@ -28,11 +28,14 @@ const titles: { readonly [N in Name]: string } = {
   copy: "raw copy over node:net",
   ndr: "Callisto, NDR",
   schemas: "Callisto, ordinary schemas",
+  ndrTraced: "Callisto, NDR, tracing on",
+  schemasTraced: "Callisto, ordinary schemas, tracing on",
   json: "effect/rpc, JSON",
   binary: "effect/rpc, binary",
   traced: "effect/rpc, JSON, tracing on",
   capnweb: "Cap'n Web",
   birpc: "birpc",
+  byHand: "JSON by hand",
   grpc: "grpc-js"
 }
 
@@ -73,9 +76,12 @@ const rates: ReadonlyArray<Workload> = [
   { id: "rate256large", title: "256 in flight, 1 KiB there and back", large: true, inFlight: 256, reference: "binary" }
 ]
 
-const callers = names.filter((name) => name !== "copy")
-const libraries = callers.filter((name) => name !== "raw")
-const untraced = libraries.filter((name) => name !== "traced")
+/** With a tracer, and those that they are compared with. */
+const tracedOf: { readonly [N in Name]?: Name } = { ndrTraced: "ndr", schemasTraced: "schemas", traced: "json" }
+const traced = names.filter((name) => tracedOf[name] !== undefined)
+
+const untraced = names.filter((name) => name !== "copy" && name !== "raw" && !traced.includes(name))
+const callers: ReadonlyArray<Name> = ["raw", ...untraced]
 const streamers: ReadonlyArray<Name> = ["copy", ...untraced]
 
 export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Table>> =>
@@ -84,7 +90,7 @@ export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
     const turnsOf = <A>(among: ReadonlyArray<Name>, task: Task, reference: Name): ReadonlyArray<Turn<A>> =>
       among.map((name) => ({
         name: titles[name],
-        reference: name === reference ? undefined : titles[reference],
+        reference: name === reference ? undefined : titles[tracedOf[name] ?? reference],
         perform: ask(name, task) as Turn<A>["perform"]
       }))
     const tables: Array<Table> = []
@@ -104,8 +110,9 @@ export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
 
     // Many at once.
     for (const { id, inFlight, large, reference, title } of rates) {
+      const among = id === "rate64" ? [...callers, ...traced] : callers
       const turns = (millis: number) =>
-        turnsOf<number>(callers, { task: "rate", options: { large, inFlight, millis } }, reference)
+        turnsOf<number>(among, { task: "rate", options: { large, inFlight, millis } }, reference)
       const { missing, outcomes } = yield* takeTurns(turns(effort.millis), effort.rounds, turns(effort.warmUpMillis))
       tables.push({ id, title, unit: "calls a second", rows: compare(outcomes, (rate) => rate), missing })
     }
@@ -126,7 +133,7 @@ export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
     // Cancellation.
     const cancelling = (name: Name, how: string): Turn<number> => ({
       name: `${titles[name]}, ${how}`,
-      reference: name === "binary" ? undefined : `${titles.binary}, interrupted`,
+      reference: name === "byHand" ? undefined : `${titles.byHand}, interrupted`,
       perform: ask(name, { task: "cancels", how, options: { count: effort.cancels } }) as Turn<number>["perform"]
     })
     const cancels = yield* takeTurns([
@@ -145,12 +152,12 @@ export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
 
     // Memory.
     if (gc === undefined || !runtime.startsWith("Node")) return tables
-    const holding = (name: Name, how: string): Turn<number> => ({
+    const holding = (of: "client" | "server", name: Name, how: string): Turn<number> => ({
       name: `${titles[name]}, ${how}`,
-      perform: ask(name, { task: "memory", how, options: { count: effort.pending } }) as Turn<number>["perform"]
+      perform: ask(name, { task: "memory", of, how, options: { count: effort.pending } }) as Turn<number>["perform"]
     })
     const memory = yield* takeTurns(
-      [...untraced.map((name) => holding(name, "in one shot")), holding("ndr", "on a call object")],
+      [...untraced.map((name) => holding("client", name, "in one shot")), holding("client", "ndr", "on a call object")],
       effort.memoryRounds,
       []
     )
@@ -160,6 +167,18 @@ export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
       unit: "bytes",
       rows: compare(memory.outcomes, (bytes) => bytes),
       missing: memory.missing
+    })
+    const serverMemory = yield* takeTurns(
+      (["ndr", "schemas", "json", "binary"] as const).map((name) => holding("server", name, "in one shot")),
+      effort.memoryRounds,
+      []
+    )
+    tables.push({
+      id: "server memory",
+      title: "server's heap of a pending call, with the fiber of its routine",
+      unit: "bytes",
+      rows: compare(serverMemory.outcomes, (bytes) => bytes),
+      missing: serverMemory.missing
     })
     return tables
   }).pipe(Effect.scoped)

@@ -105,9 +105,9 @@ const contenders = [
   "Callisto, ordinary schemas",
   "effect/rpc, JSON",
   "effect/rpc, binary",
-  "effect/rpc, JSON, tracing on",
   "Cap'n Web",
   "birpc",
+  "JSON by hand",
   "grpc-js"
 ]
 
@@ -136,6 +136,19 @@ const withoutSpans = (run: Run): string => {
   } % (${low} to ${high} % from one third of the processes to another).`
 }
 
+const percentOf = (ratio: number): string => `${Math.round(100 * ratio)} %`
+
+const withSpans = (run: Run): string => {
+  const kept = ["Callisto, NDR", "Callisto, ordinary schemas", "effect/rpc, JSON"].map((name) =>
+    rowOf(run, "rate64", `${name}, tracing on`)?.ratio?.median
+  )
+  const [ndr, schemas, rpc] = kept
+  if (ndr === undefined || schemas === undefined || rpc === undefined) return ""
+  return `With a tracer on both sides ${percentOf(ndr)} of the calls a second are left in NDR and ${
+    percentOf(schemas)
+  } with ordinary schemas (64 in flight, over TCP); of effect/rpc's, ${percentOf(rpc)}.`
+}
+
 const imports = (run: Run): string => {
   const rows = tableOf(run, "imports")?.rows
   if (rows === undefined) return ""
@@ -159,6 +172,35 @@ const scale = (run: Run): string => {
   } µs each, and a call with 64 MiB of arguments ${significant(mebibytes / 1000)} ms a MiB.`
 }
 
+const kilobytes = (bytes: number): string => (bytes / 1000).toFixed(1)
+
+/** Bytes of the programs in bench/size. */
+const weights: { readonly [program: string]: number } = JSON.parse(read(at(".build/weights.json")))
+
+const weight = `Minified and compressed, the core adds ${
+  kilobytes(weights["core.ts"]!)
+} KB to a program of Effect and Schema, a network client with NDR ${kilobytes(weights["network.ts"]!)} KB.`
+
+const weightTargets: ReadonlyArray<Target> =
+  ([["core.ts", "the core", 8], ["network.ts", "a network client with NDR", 20]] as const)
+    .map(([program, name, wanted]) => ({
+      name: `weight of ${name}`,
+      wanted: `at most ${wanted} KB`,
+      measured: `${kilobytes(weights[program]!)} KB`,
+      met: weights[program]! <= wanted * 1000
+    }))
+
+/** What we want and do not have. */
+const missed = (run: Run): string => {
+  const targets = [...run.targets, ...weightTargets].filter(({ met }) => met === false)
+  if (targets.length === 0) return ""
+  return [
+    "What we aim at and have not reached:",
+    "",
+    ...targets.map(({ measured, name, wanted }) => `- ${name}: ${measured}, wanted ${wanted}`)
+  ].join("\n")
+}
+
 const passage = (run: Run): string =>
   [
     `![Calls a second, latency, pipes and memory of Callisto and its peers](bench/chart.svg)`,
@@ -166,8 +208,11 @@ const passage = (run: Run): string =>
 also [as JSON](bench/results.json).`,
     local(run),
     network(run),
-    [withoutSpans(run), imports(run), scale(run)].filter((sentence) => sentence !== "").join(" ")
-  ].join("\n\n")
+    [withoutSpans(run), withSpans(run), imports(run), weight, scale(run)].filter((sentence) => sentence !== "").join(
+      " "
+    ),
+    missed(run)
+  ].filter((paragraph) => paragraph !== "").join("\n\n")
 
 const [begin, end] = ["<!-- figures of npm run bench -->", "<!-- end of the figures -->"]
 
@@ -194,6 +239,7 @@ server in processes of their own, and one connection (pipes of Callisto have ano
   client alone.
 - **Cap'n Web**, **birpc**: a message a line over TCP, JSON; those of one turn are written at once. Bytes travel in base64.
 - **grpc-js**: four bytes for a number, bytes as they are; no protobuf.
+- **JSON by hand**: sixty lines, JSON, a message a line and one that cancels; no checks, no errors, no limits.
 - **raw**: bytes with a length in front go to the server and back; or in one direction. Nobody asks which call they belong to.
 
 ${

@@ -23,6 +23,53 @@ const atMost = (name: string, wanted: number, { median }: Spread, unit = ""): Ta
   met: median <= wanted
 })
 
+/** How the medians of two rows compare. */
+const beside = (tables: ReadonlyArray<Table>, id: string, name: string, other: string): Spread | undefined => {
+  const [row, reference] = [name, other].map((wanted) => rowsOf(tables, id).find(({ name }) => name === wanted))
+  return row === undefined || reference === undefined
+    ? undefined
+    : { ...row.value, median: row.value.median / reference.value.median }
+}
+
+/** The targets that could be measured. */
+const known = (targets: ReadonlyArray<Target | undefined>): ReadonlyArray<Target> =>
+  targets.filter((target) => target !== undefined)
+
+const atLeastBeside = (tables: ReadonlyArray<Table>, id: string, name: string, other: string, wanted: number) => {
+  const ratio = beside(tables, id, name, other)
+  const what = rateNames[id]
+  return ratio && atLeast(`${name}${what === undefined ? "" : `, ${what}`}, against ${other}`, wanted, ratio)
+}
+
+const rateNames: { readonly [id: string]: string | undefined } = {
+  rate64: "64 in flight",
+  rate64large: "64 in flight, 1 KiB"
+}
+
+const [ndr, schemas] = ["Callisto, NDR", "Callisto, ordinary schemas"] as const
+const rawEcho = "raw echo over node:net"
+
+const localTargets = (tables: ReadonlyArray<Table>): ReadonlyArray<Target> =>
+  known([
+    ...["invoke, succeed", "begin and join, succeed"].flatMap((name) => [
+      atLeastBeside(tables, "local calls", name, "Cap'n Web, invoke", 1),
+      atLeastBeside(tables, "local calls", name, "fork and join, succeed", 0.4)
+    ])
+  ])
+
+const rateTargets = (tables: ReadonlyArray<Table>): ReadonlyArray<Target> =>
+  known([
+    atLeastBeside(tables, "rate64", ndr, "effect/rpc, JSON", 3.5),
+    atLeastBeside(tables, "rate64", ndr, "Cap'n Web", 2),
+    atLeastBeside(tables, "rate64", ndr, rawEcho, 0.25),
+    atLeastBeside(tables, "rate64", schemas, "effect/rpc, JSON", 2),
+    atLeastBeside(tables, "rate64large", ndr, rawEcho, 0.2),
+    atLeastBeside(tables, "rate64large", schemas, rawEcho, 0.2),
+    atLeastBeside(tables, "rate64large", schemas, "effect/rpc, binary", 2),
+    atLeastBeside(tables, "rate64", `${ndr}, tracing on`, ndr, 0.5),
+    atLeastBeside(tables, "rate64", `${schemas}, tracing on`, schemas, 0.5)
+  ])
+
 const pipeTargets = (tables: ReadonlyArray<Table>, direction: string): ReadonlyArray<Target> => {
   const rows = rowsOf(tables, `pipe ${direction}`)
   const rpc = rows.filter(({ name }) => name.startsWith("effect/rpc")).map(({ value }) => value.median)
@@ -58,18 +105,24 @@ export const targetsOf = (tables: ReadonlyArray<Table>): ReadonlyArray<Target> =
   ...rowsOf(tables, "imports").slice(1, 2).map(({ value }) =>
     atMost("importing the core, after effect", 15, value, " ms")
   ),
-  ...ours(tables, "rate64").map(({ name, ratio }) => atLeast(`${name}, 64 in flight, against effect/rpc`, 2, ratio!)),
+  ...localTargets(tables),
+  ...rateTargets(tables),
   ...ours(tables, "latency median").map(({ name, ratio }) =>
-    atMost(`${name}, one call at a time, against the raw echo`, 1.2, ratio!)
+    atMost(`${name}, one call at a time, against the raw echo`, 1.15, ratio!)
   ),
   ...pipeTargets(tables, "in"),
   ...pipeTargets(tables, "out"),
-  ...ours(tables, "cancels").map(({ name, ratio }) => atMost(`${name}, against effect/rpc`, 1, ratio!)),
+  ...ours(tables, "cancels").map(({ name, ratio }) =>
+    atMost(`1,000 cancels, ${name}, against JSON by hand`, 1.5, ratio!)
+  ),
   // Chance is allowed half as much again.
   ...rowsOf(tables, "scale").flatMap(({ name, ratio, reference }) =>
     ratio === undefined ? [] : [atMost(`${name}, against ${reference}`, 1.5, ratio)]
   ),
   ...ours(tables, "memory").map(({ name, value }) =>
     atMost(`${name}: client's heap beyond the fiber`, 1024, value, " bytes")
+  ),
+  ...ours(tables, "server memory").map(({ name, value }) =>
+    atMost(`${name}: server's heap of a pending call`, 1536, value, " bytes")
   )
 ]

@@ -5,7 +5,7 @@
 // --quick measures next to nothing: it shows that everything runs. --write, of a whole run, makes of the figures bench/results.md,
 // bench/results.json, bench/chart.svg and the tables of the README.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync } from "node:fs"
+import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
 import { findRuntime, leftOut, requireDependencies, root } from "./runtimes.mjs"
@@ -53,6 +53,8 @@ for (const { command, name, program, title } of runtimes) {
 }
 
 if (writes && process.exitCode === undefined) {
+  const { measureSize } = await import("./size.mjs")
+  writeFileSync(join(build, "weights.json"), JSON.stringify((await measureSize()).weights))
   const { command, program } = runtimes[0]
   const written = run(command, [...program, join(bench, "report.ts"), ...files])
   const deno = findRuntime("deno")

@@ -36,19 +36,20 @@ const weigh = async (program) => {
 
 const inWords = (bytes) => `${bytes.toLocaleString("en-US")} bytes`
 
-/** The weights as lines, and those that are above their budget. */
+/** The weights in bytes and as lines, and those that are above their budget. */
 export const measureSize = async () => {
   const budgets = JSON.parse(readFileSync(join(folder, "budget.json"), "utf8"))
   const base = await weigh("effect.ts")
   const lines = [`effect.ts: ${inWords(base)}`]
   const problems = []
+  const weights = {}
   for (const [program, budget] of Object.entries(budgets)) {
-    const weight = await weigh(program) - base
+    const weight = weights[program] = await weigh(program) - base
     const line = `${program}: ${inWords(weight)} more, its budget is ${inWords(budget)}`
     lines.push(line)
     if (weight > budget) problems.push(`${line} (bench/size/budget.json)`)
   }
-  return { lines, problems }
+  return { weights, lines, problems }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {

@@ -233,38 +233,47 @@ export interface Metrics {
   readonly completed: (outcome: Kind | "abandoned", millis: number) => void
 }
 
-const begun = Metric.counter("callisto_calls_begun", { description: "Calls begun", incremental: true })
-const inProgress = Metric.gauge("callisto_calls_in_progress", { description: "Calls in progress" })
-const completed = Metric.counter("callisto_calls_completed", {
-  description: "Calls ended, by outcome",
-  incremental: true
-})
-const duration = Metric.histogram("callisto_call_duration", {
-  description: "Time from begin to the end of a call, in milliseconds",
-  boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 })
-})
+// Made for their attributes: what gives attributes to a metric later makes its key anew with each update.
+type Attributes = Readonly<Record<string, string>>
+
+const begunOf = (attributes: Attributes): Metric.Counter<number> =>
+  Metric.counter("callisto_calls_begun", { description: "Calls begun", incremental: true, attributes })
+
+const inProgressOf = (attributes: Attributes): Metric.Gauge<number> =>
+  Metric.gauge("callisto_calls_in_progress", { description: "Calls in progress", attributes })
+
+const completedOf = (attributes: Attributes): Metric.Counter<number> =>
+  Metric.counter("callisto_calls_completed", { description: "Calls ended, by outcome", incremental: true, attributes })
+
+const durationOf = (attributes: Attributes): Metric.Histogram<number> =>
+  Metric.histogram("callisto_call_duration", {
+    description: "Time from begin to the end of a call, in milliseconds",
+    boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 }),
+    attributes
+  })
 
 /** @internal */
 export const metrics = (context: Context.Context<never>, side: "client" | "server"): Metrics | undefined => {
   if (!Context.get(context, enabled)) return undefined
-  const attributes = { side }
-  const begunHere = Metric.withAttributes(begun, attributes)
-  const inProgressHere = Metric.withAttributes(inProgress, attributes)
-  const durationHere = Metric.withAttributes(duration, attributes)
-  const completedHere = new Map(
-    (["replied", "aborted", "cancelled", "lost", "abandoned"] as const).map((outcome) =>
-      [outcome as string, Metric.withAttributes(completed, { side, outcome })] as const
-    )
-  )
+  const begun = begunOf({ side })
+  const inProgress = inProgressOf({ side })
+  const duration = durationOf({ side })
+  const completed = {
+    replied: completedOf({ side, outcome: "replied" }),
+    aborted: completedOf({ side, outcome: "aborted" }),
+    cancelled: completedOf({ side, outcome: "cancelled" }),
+    lost: completedOf({ side, outcome: "lost" }),
+    abandoned: completedOf({ side, outcome: "abandoned" })
+  }
   return {
     begun: () => {
-      begunHere.updateUnsafe(1, context)
-      inProgressHere.modifyUnsafe(1, context)
+      begun.updateUnsafe(1, context)
+      inProgress.modifyUnsafe(1, context)
     },
     completed: (outcome, millis) => {
-      inProgressHere.modifyUnsafe(-1, context)
-      completedHere.get(outcome)?.updateUnsafe(1, context)
-      durationHere.updateUnsafe(millis, context)
+      inProgress.modifyUnsafe(-1, context)
+      completed[outcome].updateUnsafe(1, context)
+      duration.updateUnsafe(millis, context)
     }
   }
 }

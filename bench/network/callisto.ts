@@ -1,5 +1,5 @@
 // This library: an interface with an NDR form, and one that is described with ordinary schemas.
-import { Effect, Schema, Scope, Stream } from "effect"
+import { Effect, Schema, Scope, Stream, Tracer } from "effect"
 import { type Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { Association, Endpoint, Ndr } from "../../src/dcerpc.ts"
 import * as NodeTransport from "../../src/node.ts"
@@ -24,6 +24,7 @@ const makeInterface = (uuid: string, int: Schema.Int, bytes: Schema.Uint8Array) 
       Wait: Interface.method({}),
       Started: Interface.method({ in: int }),
       Ended: Interface.method({ in: int }),
+      Heap: Interface.method({ out: int }),
       Store: Interface.method({ inPipe: { content: Pipe.bytes }, out: int }),
       Load: Interface.method({ in: int, outPipe: { content: Pipe.bytes } })
     }
@@ -53,6 +54,7 @@ const clientOf = (binding: Binding.Binding<Measured>) => {
     )
     return {
       ...client,
+      serverHeap: Call.invoke(binding, "Heap"),
       pipes: {
         in: timePipe((bytes) => Stream.run(chunksOf(bytes), Call.sink(binding, "Store"))),
         out: timePipe((bytes) => sizeOf(Call.stream(binding, "Load", bytes)))
@@ -96,3 +98,18 @@ export const ndr = makeContender(makeInterface("3c1c8e5e-6c0b-4d5e-9a7e-0f5e2f7d
 export const schemas = makeContender(
   makeInterface("3c1c8e5e-6c0b-4d5e-9a7e-0f5e2f7d9a02", Schema.Int, Schema.Uint8Array)
 )
+
+const tracer = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
+
+/** The same with a tracer on both sides. */
+const traced = ({ connect, serve }: Contender): Contender => ({
+  serve: Effect.withTracer(serve, tracer),
+  connect: (port) =>
+    Effect.map(Effect.withTracer(connect(port), tracer), ({ rate }) => ({
+      rate: (options) => Effect.withTracer(rate!(options), tracer)
+    }))
+})
+
+export const ndrTraced: Contender = traced(ndr)
+
+export const schemasTraced: Contender = traced(schemas)

@@ -17,6 +17,7 @@ const group = RpcGroup.make(
   Rpc.make("Wait"),
   Rpc.make("Started", { payload: Schema.Int }),
   Rpc.make("Ended", { payload: Schema.Int }),
+  Rpc.make("Heap", { success: Schema.Int }),
   Rpc.make("Load", { payload: Schema.Int, success: Schema.Uint8Array, stream: true })
 )
 
@@ -55,6 +56,7 @@ const makeContender = (
           Started: (count) => client("Started", count),
           Ended: (count) => client("Ended", count)
         }),
+        serverHeap: client("Heap", undefined),
         // Streams go from the server to the client alone.
         pipes: { out: timePipe((bytes) => sizeOf(client("Load", bytes))) }
       }

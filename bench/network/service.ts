@@ -28,6 +28,8 @@ export interface Client {
   readonly cancels?: { readonly [how: string]: (options: { readonly count: number }) => Effect.Effect<number, unknown> }
   /** Whether calls are awaited as promises, by no fiber. */
   readonly isPromised?: boolean
+  /** The heap of the server, in bytes. */
+  readonly serverHeap?: Effect.Effect<number, unknown>
   /** Leaves so many calls pending. */
   readonly leavePending?: { readonly [how: string]: (held: Array<unknown>) => Effect.Effect<void, unknown> }
 }
@@ -98,7 +100,8 @@ export const routines = {
   /** Returns when so many waits have started since the server did. */
   Started: (count: number): Effect.Effect<void> => started.reach(count),
   /** Returns when so many waits have ended since the server started. */
-  Ended: (count: number): Effect.Effect<void> => ended.reach(count)
+  Ended: (count: number): Effect.Effect<void> => ended.reach(count),
+  Heap: (): Effect.Effect<number> => Effect.sync(heap)
 }
 
 // ----------------------------------------------------------------------------
@@ -119,7 +122,7 @@ let begun = 0
 
 /** Milliseconds until `cancel` and then the server are through with the waits that `begin` begins. */
 export const timeCancels = <A>(
-  service: Service,
+  service: Pick<Service, "Started" | "Ended">,
   begin: (count: number) => Effect.Effect<A, unknown>,
   cancel: (calls: A) => Effect.Effect<unknown, unknown>
 ) =>
@@ -230,15 +233,18 @@ const heap = (): number => {
   return process.memoryUsage().heapUsed
 }
 
+const ownHeap = Effect.sync(heap)
+
 const bytesEach = (
   count: number,
+  heap: Effect.Effect<number, unknown>,
   fill: (held: Array<unknown>) => Effect.Effect<void, unknown>
 ): Effect.Effect<number, unknown> =>
   Effect.gen(function* () {
     const held = new Array<unknown>(count).fill(undefined)
-    const before = heap()
+    const before = yield* heap
     yield* fill(held)
-    return (heap() - before) / held.length
+    return ((yield* heap) - before) / held.length
   })
 
 /** The heap of a call that is pending, without that of a fiber that waits for a `Deferred` and the `Deferred`. A promise has none. */
@@ -249,11 +255,25 @@ export const bytesPending = (
 ): Effect.Effect<number, unknown> =>
   Effect.gen(function* () {
     if (gc === undefined) return yield* Effect.fail(new Error("the heap can't be measured here"))
-    const waiting = yield* bytesEach(count, (held) =>
+    const waiting = yield* bytesEach(count, ownHeap, (held) =>
       Effect.sync(() => {
         for (let i = 0; i < held.length; i++) held[i] = Effect.runFork(Deferred.await(Deferred.makeUnsafe()))
       }))
     const client = yield* connect
-    const pending = yield* bytesEach(count, client.leavePending![how]!)
+    const pending = yield* bytesEach(count, ownHeap, client.leavePending![how]!)
     return client.isPromised ? pending : pending - waiting
   }).pipe(Effect.scoped)
+
+/** The server's heap of a call that is pending, with the fiber of its routine. */
+export const serverBytesPending = (
+  count: number,
+  connect: Effect.Effect<Client, unknown, Scope.Scope>,
+  how: string
+): Effect.Effect<number, unknown> =>
+  Effect.flatMap(
+    connect,
+    ({ leavePending, serverHeap }) =>
+      serverHeap === undefined
+        ? Effect.fail(new Error("does not tell its heap"))
+        : bytesEach(count, serverHeap, leavePending![how]!)
+  ).pipe(Effect.scoped)

@@ -8,23 +8,35 @@ import process from "node:process"
 import { createInterface } from "node:readline"
 import type { Missing } from "../processes.ts"
 import { birpc } from "./birpc.ts"
+import { byHand } from "./byHand.ts"
 import * as Callisto from "./callisto.ts"
 import { capnweb } from "./capnweb.ts"
 import * as EffectRpc from "./effectRpc.ts"
 import { grpc } from "./grpc.ts"
 import { copy, raw } from "./raw.ts"
-import { bytesPending, type Client, type Contender, type Direction, type Latency, type RateOptions } from "./service.ts"
+import {
+  bytesPending,
+  type Client,
+  type Contender,
+  type Direction,
+  type Latency,
+  type RateOptions,
+  serverBytesPending
+} from "./service.ts"
 
 const contenders = {
   raw,
   copy,
   ndr: Callisto.ndr,
   schemas: Callisto.schemas,
+  ndrTraced: Callisto.ndrTraced,
+  schemasTraced: Callisto.schemasTraced,
   json: EffectRpc.json,
   binary: EffectRpc.binary,
   traced: EffectRpc.traced,
   capnweb,
   birpc,
+  byHand,
   grpc
 } satisfies Record<string, Contender>
 
@@ -36,7 +48,12 @@ export type Task =
   | { readonly task: "latency"; readonly options: { readonly millis: number } }
   | { readonly task: "pipe"; readonly direction: Direction; readonly options: { readonly bytes: number } }
   | { readonly task: "cancels"; readonly how: string; readonly options: { readonly count: number } }
-  | { readonly task: "memory"; readonly how: string; readonly options: { readonly count: number } }
+  | {
+    readonly task: "memory"
+    readonly of: "client" | "server"
+    readonly how: string
+    readonly options: { readonly count: number }
+  }
 
 /** The port of a server; what a client has measured; or why there is neither. */
 export type Answer = { readonly value: number | Latency } | Missing
@@ -94,7 +111,7 @@ const perform = (
     case "memory":
       return client.leavePending?.[task.how] === undefined
         ? hasNone("calls")
-        : bytesPending(task.options.count, connect, task.how)
+        : (task.of === "client" ? bytesPending : serverBytesPending)(task.options.count, connect, task.how)
   }
 }
 
