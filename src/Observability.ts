@@ -86,7 +86,7 @@ export class Watch {
     this.operation = operation
     this.clock = clock
     this.metrics = metrics
-    this.begunAt = clock.currentTimeMillisUnsafe()
+    this.begunAt = metrics === undefined ? 0 : clock.currentTimeMillisUnsafe()
     this.span = tracer === undefined ? undefined : makeSpan(tracer, clock, operation, kind, parent)
     metrics?.begun()
   }

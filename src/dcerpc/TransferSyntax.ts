@@ -488,8 +488,15 @@ const readLength = (bytes: Uint8Array, at: number): number =>
 // the trace context
 // ----------------------------------------------------------------------------
 
+/** The value of a hexadecimal digit; of what is none, anything. */
+const digitAt = (hex: string, i: number): number => {
+  const code = hex.charCodeAt(i)
+  return (code & 15) + 9 * (code >> 6)
+}
+
 const writeHex = (writer: Writer, hex: string, size: number): void => {
-  for (let i = 0; i < size; i++) writer.bytes[writer.position++] = parseInt(hex.substring(2 * i, 2 * i + 2), 16) || 0
+  const { bytes } = writer
+  for (let i = 0; i < 2 * size; i += 2) bytes[writer.position++] = digitAt(hex, i) << 4 | digitAt(hex, i + 1)
 }
 
 const writeTrace = (writer: Writer, { sampled, spanId, traceId }: Tracer.AnySpan): void => {
@@ -499,12 +506,18 @@ const writeTrace = (writer: Writer, { sampled, spanId, traceId }: Tracer.AnySpan
   writer.bytes[writer.position++] = sampled ? 1 : 0
 }
 
-const readHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
+const hexOf = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
+
+const readHex = (bytes: Uint8Array, start: number, end: number): string => {
+  let hex = ""
+  for (let i = start; i < end; i++) hex += hexOf[bytes[i]!]!
+  return hex
+}
 
 const readTrace = (stub: Uint8Array): Tracer.ExternalSpan =>
   Tracer.externalSpan({
-    traceId: readHex(stub.subarray(1, 17)),
-    spanId: readHex(stub.subarray(17, 25)),
+    traceId: readHex(stub, 1, 17),
+    spanId: readHex(stub, 17, 25),
     sampled: stub[25] === 1
   })
 
