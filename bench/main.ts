@@ -48,6 +48,7 @@ const network: Network = quick
     latencyMillis: 10,
     bytes: 1 << 20,
     cancels: 1000,
+    cancelRounds: 2,
     pending: 1000,
     memoryRounds: 1
   }
@@ -59,6 +60,7 @@ const network: Network = quick
     latencyMillis: 100,
     bytes: 32 << 20,
     cancels: 1000,
+    cancelRounds: 40,
     pending: 50_000,
     memoryRounds: 3
   }

@@ -18,6 +18,8 @@ export interface Effort {
   readonly bytes: number
   /** How many calls are cancelled. */
   readonly cancels: number
+  /** A storm of cancels takes some milliseconds, and what it runs through is warm only after many. */
+  readonly cancelRounds: number
   /** How many calls are left pending. */
   readonly pending: number
   readonly memoryRounds: number
@@ -141,7 +143,7 @@ export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
       cancelling("ndr", "cancelled, replies awaited"),
       cancelling("schemas", "cancelled, replies awaited"),
       cancelling("grpc", "cancelled")
-    ], effort.rounds)
+    ], effort.cancelRounds)
     tables.push({
       id: "cancels",
       title: "1,000 pending calls cancelled, until both sides are through",
