@@ -466,7 +466,7 @@ export const makeOutbox = (
       scheduled = false
       if (stopped) return stop(closed(1000))
       const size = Math.min(sent - handed, handedAtOnce)
-      const batch = takeFirst(chunks, size)
+      const batch = mergeAdjacent(takeFirst(chunks, size))
       if (!isNonEmpty(batch)) return
       handed += size
       const written = (exit: Exit.Exit<void, Socket.SocketError>) => {
@@ -534,6 +534,23 @@ const takeFirst = (chunks: Array<Uint8Array>, size: number): Array<Uint8Array> =
     chunks[0] = cut.subarray(rest)
   }
   return taken
+}
+
+/** Those that stand one behind the other in memory as one: what one writer has written needs no copy. */
+const mergeAdjacent = (chunks: ReadonlyArray<Uint8Array>): Array<Uint8Array> => {
+  const merged: Array<Uint8Array> = []
+  for (let i = 0; i < chunks.length;) {
+    const first = chunks[i]!
+    const { buffer, byteOffset } = first
+    let end = byteOffset + first.length
+    let next = i + 1
+    for (; next < chunks.length && chunks[next]!.buffer === buffer && chunks[next]!.byteOffset === end; next++) {
+      end += chunks[next]!.length
+    }
+    merged.push(next === i + 1 ? first : new Uint8Array(buffer, byteOffset, end - byteOffset))
+    i = next
+  }
+  return merged
 }
 
 // ----------------------------------------------------------------------------

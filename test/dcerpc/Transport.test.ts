@@ -718,6 +718,18 @@ describe("an outbox", () => {
       assert.strictEqual(outbox.queuedUnsafe(), 0)
     }))
 
+  it.effect("writes as one chunk what stands one behind the other in memory", () =>
+    Effect.gen(function* () {
+      const { batches, socket } = makeRecorder()
+      const outbox = yield* Transport.makeOutbox(socket)
+      const bytes = text("abcdef")
+      for (const [from, to] of [[0, 2], [2, 3], [4, 5], [5, 6], [3, 4]]) outbox.sendUnsafe(bytes.subarray(from, to))
+      // What follows in another buffer does not.
+      outbox.sendUnsafe(text("xy____").subarray(4, 6))
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(batches, ["abc|ef|d|__"])
+    }))
+
   it.effect("hands over 256 KiB at once, and cuts what is larger", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
