@@ -25,6 +25,7 @@ const contenders: ReadonlyArray<readonly [title: string, name: RegExp]> = [
   ["effect/rpc, binary", /^effect\/rpc, binary(, in one shot|, interrupted)?$/],
   ["Cap'n Web", /^Cap'n Web/],
   ["birpc", /^birpc/],
+  ["JSON by hand", /^JSON by hand/],
   ["grpc-js", /^grpc-js/]
 ]
 
