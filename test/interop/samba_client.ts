@@ -57,7 +57,7 @@ const program = Effect.gen(function* () {
       Stream.runCollect(EndpointMapper.lookup(mapper, filter)),
       (entries) => entries.map(({ annotation, tower }) => `${annotation} ${Tower.print(tower)}`)
     )
-  const page = (entry_handle: { readonly attributes: number; readonly uuid: string }, max_ents: number) =>
+  const page = (entry_handle: Interface.Method.In<EndpointMapper.Methods["ept_lookup"]>["entry_handle"], max_ents: number) =>
     Call.invoke(mapper, "ept_lookup", {
       inquiry_type: 0,
       object: null,
@@ -66,7 +66,7 @@ const program = Effect.gen(function* () {
       entry_handle,
       max_ents
     })
-  const nil = { attributes: 0, uuid: "00000000-0000-0000-0000-000000000000" }
+  type LookupHandle = Interface.Method.In<EndpointMapper.Methods["ept_lookup"]>["entry_handle"]
 
   yield* test(
     "lists the endpoints",
