@@ -331,7 +331,7 @@ const briefly = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<void> =>
 const free = (mapper: Mapper, entry_handle: HandleOrNull["Type"]): Effect.Effect<void> =>
   entry_handle === null ? Effect.void : Effect.andThen(
     briefly(Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle })),
-    // Also where the mapper does not answer, so that it keeps no connection open.
+    // A mapper that does not answer has not given null for it, and Samba gives the handle back: it would keep a connection open.
     ContextHandle.destroy(entry_handle)
   )
 

@@ -954,6 +954,21 @@ describe("lookup", () => {
       assert.deepStrictEqual([entries.length, given, freed], [6, [freed[0]!, freed[0]!], [freed[0]!]])
     }))
 
+  it.effect("that ends early forgets the handle of a mapper that gives it back, as Samba does", () =>
+    Effect.gen(function* () {
+      const given: Array<LookupHandle> = []
+      const mapper = yield* fake({
+        ept_lookup: ({ entry_handle }, call) =>
+          Effect.map(going(call, entry_handle), (entry_handle) => {
+            given.push(entry_handle)
+            return { entry_handle, entries: { size: 100, elements: four }, status: ok }
+          }),
+        ept_lookup_handle_free: ({ entry_handle }) => Effect.succeed({ entry_handle, status: ok })
+      })
+      yield* EndpointMapper.lookup(mapper).pipe(Stream.take(1), Stream.runDrain)
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: given[0]! })), ["NullContext", undefined])
+    }))
+
   it.effect("fails where the mapper does not know the lookup any more", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({
