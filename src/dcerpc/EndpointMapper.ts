@@ -500,11 +500,14 @@ export const map = (
     max_towers: towersAsked
   }
   return Effect.gen(function* () {
-    const found = yield* Call.invoke(mapper, "ept_map", inquiry).pipe(Effect.catchTags({
-      NullContext: Effect.die,
-      // There was no handle that the mapper might not know.
-      ContextMismatch: () => Effect.fail(new RpcFault({ code: contextMismatch }))
-    }))
+    const found = yield* Call.invoke(mapper, "ept_map", inquiry).pipe(
+      // There was no handle that either side might not know.
+      Effect.mapError((error) =>
+        error._tag === "ContextMismatch" || error._tag === "NullContext"
+          ? new RpcFault({ code: contextMismatch })
+          : error
+      )
+    )
     yield* free(mapper, found.entry_handle)
     if (found.status !== status.ok && found.status !== status.notRegistered) {
       return yield* new RpcFault({ code: found.status })
