@@ -176,7 +176,8 @@ def is_refused_with_a_handle_that_is_not_its_own():
     rpc, other = bound(), bound()
     handle = lookup(rpc, epm.ept_lookup_handle_t(), 1)["entry_handle"]
     uuid = handle["context_handle_uuid"]
-    for forged in [handle_of(b"\x11" * 16), handle_of(uuid, 1), handle_of(b"\0" * 16, 1), handle_of(uuid[:15] + b"\0")]:
+    near = uuid[:15] + bytes([uuid[15] ^ 1])
+    for forged in [handle_of(b"\x11" * 16), handle_of(near), handle_of(uuid, 1), handle_of(b"\0" * 16, 1)]:
         not_known(lambda: lookup(rpc, forged, 1))
         not_known(lambda: free(rpc, forged))
     not_known(lambda: free(rpc, epm.ept_lookup_handle_t()))
