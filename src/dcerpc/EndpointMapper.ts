@@ -10,6 +10,7 @@
  */
 import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
@@ -506,9 +507,9 @@ export const map = (
         error._tag === "ContextMismatch" || error._tag === "NullContext"
           ? new RpcFault({ code: contextMismatch })
           : error
-      )
+      ),
+      Effect.onExit((exit) => Exit.isSuccess(exit) ? free(mapper, exit.value.entry_handle) : Effect.void)
     )
-    yield* free(mapper, found.entry_handle)
     if (found.status !== status.ok && found.status !== status.notRegistered) {
       return yield* new RpcFault({ code: found.status })
     }

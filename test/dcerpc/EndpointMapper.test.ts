@@ -1135,6 +1135,25 @@ describe("map", () => {
       assert.strictEqual(new Set(freed).size, 3)
     }))
 
+  it.effect("that is interrupted while it frees the handle forgets it", () =>
+    Effect.gen(function* () {
+      let kept: LookupHandle = null
+      const mapper = yield* fake({
+        ept_map: ({ max_towers }, call) =>
+          Effect.map(going(call), (entry_handle) => {
+            kept = entry_handle
+            return { entry_handle, towers: { size: max_towers, elements: [] }, status: ok }
+          }),
+        ept_lookup_handle_free: () => Effect.never
+      })
+      const mapping = yield* Effect.forkChild(EndpointMapper.map(mapper, IDesk), { startImmediately: true })
+      assert.isNotNull(kept)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(mapping))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: kept })), ["NullContext", undefined])
+    }))
+
   it.effect("fails where a mapper says that it does not know a handle, though it got none", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({ ept_map: () => Effect.fail(new Status.RpcFault({ code: 6 })) })
