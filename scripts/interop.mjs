@@ -265,7 +265,7 @@ const mapperOn = async (runtime) => {
     `impacket and the endpoint mapper on ${runtime.title}`,
     proxy.conversations,
     ["bind", "request"],
-    ["bindAck", "response"],
+    ["bindAck", "response", "fault"],
     localTowers
   )
   proxy.close()

@@ -18,7 +18,7 @@ import { TestClock } from "effect/testing"
 import { spawn } from "node:child_process"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
-import { Binding, type Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
+import { Binding, ContextHandle, type Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { barStart, Latency, showMillis } from "../src/cli/Latency.ts"
 import { run } from "../src/cli/Program.ts"
 import { harmless } from "../src/cli/Screen.ts"
@@ -182,15 +182,18 @@ describe("callisto dump", () => {
   /** A mapper that always has these entries, and them again and again if it is endless, after a pause. */
   const mapperWith = (elements: ReadonlyArray<WireEntry>, endless = false, pause: Duration.Input = 0) => {
     const refuse = () => Effect.fail(new Status.RpcFault({ code: 5 }))
-    const uuid = `00000000-0000-0000-0000-00000000000${endless ? 1 : 0}`
+    const lookups = ContextHandle.states<void>()(ContextHandle.make("ept_lookup_handle_t"))
     return Manager.make(EndpointMapper.IEndpointMapper, {
       ept_insert: refuse,
       ept_delete: refuse,
-      ept_lookup: ({ entry_handle, max_ents }) =>
-        Effect.delay(
-          Effect.succeed({ entry_handle: { attributes: 0, uuid }, entries: { size: max_ents, elements }, status: 0 }),
-          entry_handle.uuid === uuid ? pause : 0
-        ),
+      ept_lookup: Effect.fnUntraced(function* ({ entry_handle, max_ents }, call) {
+        if (entry_handle !== null) yield* Effect.sleep(pause)
+        return {
+          entry_handle: endless ? entry_handle ?? (yield* lookups.open(call, Effect.void)) : null,
+          entries: { size: max_ents, elements },
+          status: 0
+        }
+      }),
       ept_map: refuse,
       ept_lookup_handle_free: refuse,
       ept_inq_object: refuse,

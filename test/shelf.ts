@@ -1,6 +1,6 @@
 /** A server of boxes, which are context handles: for tests of them in one process and, as NDR, over the wire. */
 import { Effect, Exit, Queue } from "effect"
-import { ContextHandle, Interface, Manager, type ServerCall, type Status } from "../mod.ts"
+import { ContextHandle, Interface, Manager, Pipe, type ServerCall, type Status } from "../mod.ts"
 import * as Ndr from "../src/dcerpc/Ndr.ts"
 import { Denied } from "./fixtures.ts"
 
@@ -26,7 +26,9 @@ const methods = {
   }),
   Pass: Interface.method({ in: { box: Box }, out: { box: Box } }),
   Spill: Interface.method({ in: { jar: Jar } }),
-  Forget: Interface.method({ in: text })
+  Forget: Interface.method({ in: text }),
+  /** Its calls have connections of their own. */
+  Pour: Interface.method({ inPipe: { drops: Pipe.bytes } })
 }
 
 export const IShelf = Interface.make("IShelf", {
@@ -55,7 +57,13 @@ export const makeShelf = Effect.gen(function* () {
   /** What became of the boxes, in order: `closed` by a method, or `run down`. */
   const ends: Array<string> = []
   const ran: Array<string> = []
-  const test: { work: Work; open: Effect.Effect<unknown, Denied>; close: Effect.Effect<void>; out: unknown } = {
+  const test: {
+    work: Work
+    open: Effect.Effect<unknown, Denied>
+    close: Effect.Effect<void>
+    out: unknown
+    pour: Effect.Effect<void>
+  } = {
     /** What a routine does with its box. */
     work: (_, box, text) => Effect.succeed(`${text} in ${box}`),
     /** What opening does when the box is there. */
@@ -63,7 +71,9 @@ export const makeShelf = Effect.gen(function* () {
     /** What the finalizer of a box does first. */
     close: Effect.void,
     /** What `Pass` gives instead of its box. */
-    out: undefined
+    out: undefined,
+    /** What `Pour` does, although it is cancelled. */
+    pour: Effect.void
   }
   const box = (name: string) =>
     Effect.acquireRelease(
@@ -108,7 +118,8 @@ export const makeShelf = Effect.gen(function* () {
     Toggle: ({ box }, call) => box === null ? open(call, "toggled") : close(box, call),
     Pass: ({ box }, call) => Effect.as(boxes.get(call, box), { box: (test.out ?? box) as typeof box }),
     Spill: ({ jar }, call) => Effect.asVoid(jars.get(call, jar)),
-    Forget: ({ text }, call) => Effect.asVoid(open(call, text))
+    Forget: ({ text }, call) => Effect.asVoid(open(call, text)),
+    Pour: () => Effect.uninterruptible(Effect.suspend(() => test.pour))
   })
   const other = Manager.make(IOther, { Use: use, Open: ({ text }, call) => open(call, text) })
   return { boxes, ends, held, manager, other, ran, test }

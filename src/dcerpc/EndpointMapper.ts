@@ -10,6 +10,7 @@
  */
 import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
@@ -18,6 +19,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Binding from "../Binding.ts"
 import * as Call from "../Call.ts"
+import * as ContextHandle from "../ContextHandle.ts"
 import * as Interface from "../Interface.ts"
 import * as Manager from "../Manager.ts"
 import * as Server from "../Server.ts"
@@ -25,6 +27,7 @@ import * as ServerCall from "../ServerCall.ts"
 import {
   type BadStubData,
   type CallCancelled,
+  type ContextMismatch,
   EndpointNotRegistered,
   RpcFault,
   type RpcTransportError
@@ -71,9 +74,13 @@ type InterfaceId = Schema.Struct<{
 
 const InterfaceId: InterfaceId = Ndr.struct({ uuid: Ndr.Uuid, major: Ndr.Uint16, minor: Ndr.Uint16 })
 
-type Handle = Schema.Struct<{ readonly attributes: Schema.Int; readonly uuid: Schema.String }>
+type Handle = ContextHandle.Type<"ept_lookup_handle_t">
 
-const Handle: Handle = Ndr.struct({ attributes: Ndr.Uint32, uuid: Ndr.Uuid })
+const Handle: Handle = ContextHandle.make("ept_lookup_handle_t")
+
+type HandleOrNull = ContextHandle.Nullable<"ept_lookup_handle_t">
+
+const HandleOrNull: HandleOrNull = ContextHandle.nullable(Handle)
 
 /**
  * The methods of the endpoint mapper, in the order of their opnums. All of them answer with a `status`: 0, 1751
@@ -99,18 +106,18 @@ export type Methods = {
     Schema.Struct<{ readonly status: Schema.Int }>,
     never
   >
-  /** The next `max_ents` entries that match. `entry_handle` is where to go on; the nil handle begins and ends. */
+  /** The next `max_ents` entries that match. `entry_handle` is the lookup that goes on; null begins one, and is its end. */
   readonly ept_lookup: Interface.Method<
     Schema.Struct<{
       readonly inquiry_type: Schema.Int
       readonly object: Schema.NullOr<Schema.String>
       readonly interface_id: Schema.NullOr<InterfaceId>
       readonly vers_option: Schema.Int
-      readonly entry_handle: Handle
+      readonly entry_handle: HandleOrNull
       readonly max_ents: Schema.Int
     }>,
     Schema.Struct<{
-      readonly entry_handle: Handle
+      readonly entry_handle: HandleOrNull
       readonly num_ents: Ndr.Derived
       readonly entries: Ndr.SizedArray<WireEntry>
       readonly status: Schema.Int
@@ -122,11 +129,11 @@ export type Methods = {
     Schema.Struct<{
       readonly object: Schema.NullOr<Schema.String>
       readonly map_tower: Schema.NullOr<TowerBytes>
-      readonly entry_handle: Handle
+      readonly entry_handle: HandleOrNull
       readonly max_towers: Schema.Int
     }>,
     Schema.Struct<{
-      readonly entry_handle: Handle
+      readonly entry_handle: HandleOrNull
       readonly num_towers: Ndr.Derived
       readonly towers: Ndr.SizedArray<Schema.NullOr<TowerBytes>>
       readonly status: Schema.Int
@@ -136,7 +143,7 @@ export type Methods = {
   /** Ends a lookup before its end. */
   readonly ept_lookup_handle_free: Interface.Method<
     Schema.Struct<{ readonly entry_handle: Handle }>,
-    Schema.Struct<{ readonly entry_handle: Handle; readonly status: Schema.Int }>,
+    Schema.Struct<{ readonly entry_handle: HandleOrNull; readonly status: Schema.Int }>,
     never
   >
   /** The UUID of the mapper itself. */
@@ -186,11 +193,11 @@ export const IEndpointMapper: Interface.Interface<"epmapper", Methods> = Interfa
         object: Ndr.full(Ndr.Uuid),
         interface_id: Ndr.full(InterfaceId),
         vers_option: Ndr.Uint32,
-        entry_handle: Handle,
+        entry_handle: HandleOrNull,
         max_ents: Ndr.Uint32
       },
       out: {
-        entry_handle: Handle,
+        entry_handle: HandleOrNull,
         num_ents: Ndr.lengthIs("entries"),
         entries: Ndr.sizedVarying(WireEntry),
         status: Ndr.Uint32
@@ -200,11 +207,11 @@ export const IEndpointMapper: Interface.Interface<"epmapper", Methods> = Interfa
       in: {
         object: Ndr.full(Ndr.Uuid),
         map_tower: Ndr.full(TowerBytes),
-        entry_handle: Handle,
+        entry_handle: HandleOrNull,
         max_towers: Ndr.Uint32
       },
       out: {
-        entry_handle: Handle,
+        entry_handle: HandleOrNull,
         num_towers: Ndr.lengthIs("towers"),
         towers: Ndr.sizedVarying(Ndr.full(TowerBytes)),
         status: Ndr.Uint32
@@ -212,7 +219,7 @@ export const IEndpointMapper: Interface.Interface<"epmapper", Methods> = Interfa
     }),
     ept_lookup_handle_free: Interface.method({
       in: { entry_handle: Handle },
-      out: { entry_handle: Handle, status: Ndr.Uint32 }
+      out: { entry_handle: HandleOrNull, status: Ndr.Uint32 }
     }),
     ept_inq_object: Interface.method({ out: { ept_object: Ndr.Uuid, status: Ndr.Uint32 } }),
     ept_mgmt_delete: Interface.method({
@@ -231,7 +238,6 @@ export const IEndpointMapper: Interface.Interface<"epmapper", Methods> = Interfa
 export type Mapper = Binding.Binding<typeof IEndpointMapper>
 
 const nilUuid = "00000000-0000-0000-0000-000000000000"
-const nilHandle = { attributes: 0, uuid: nilUuid }
 
 const status = {
   ok: 0,
@@ -323,8 +329,12 @@ const towersAsked = 16
 const briefly = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<void> =>
   effect.pipe(Effect.interruptible, Effect.timeoutOption("1 second"), Effect.ignore)
 
-const free = (mapper: Mapper, entry_handle: Handle["Type"]): Effect.Effect<void> =>
-  entry_handle.uuid === nilUuid ? Effect.void : briefly(Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle }))
+const free = (mapper: Mapper, entry_handle: HandleOrNull["Type"]): Effect.Effect<void> =>
+  entry_handle === null ? Effect.void : Effect.andThen(
+    briefly(Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle })),
+    // A mapper that does not answer has not given null for it, and Samba gives the handle back: it would keep a connection open.
+    ContextHandle.destroy(entry_handle)
+  )
 
 /**
  * Lists what is registered with a mapper.
@@ -333,6 +343,9 @@ const free = (mapper: Mapper, entry_handle: Handle["Type"]): Effect.Effect<void>
  *
  * The stream asks for the entries page by page; one that ends early tells the mapper so. An entry whose tower is malformed is left out,
  * with a warning in the log.
+ *
+ * Fails with `ContextMismatch` where the mapper does not know the lookup any more, because it has started again or the connection was
+ * lost between two pages: then the stream can be run again from the beginning.
  *
  * Windows: `RpcMgmtEpEltInqBegin`, `RpcMgmtEpEltInqNext` and `RpcMgmtEpEltInqDone`.
  *
@@ -368,7 +381,7 @@ const free = (mapper: Mapper, entry_handle: Handle["Type"]): Effect.Effect<void>
  * @category clients
  * @since 0.1.0
  */
-export const lookup = (mapper: Mapper, filter: Filter = {}): Stream.Stream<Entry, Failure> => {
+export const lookup = (mapper: Mapper, filter: Filter = {}): Stream.Stream<Entry, ContextMismatch | Failure> => {
   const { interface: iface, object } = filter
   const inquiry = {
     inquiry_type: (iface === undefined ? 0 : byInterface) + (object === undefined ? 0 : byObject),
@@ -378,11 +391,14 @@ export const lookup = (mapper: Mapper, filter: Filter = {}): Stream.Stream<Entry
     max_ents: pageSize
   }
   return Stream.unwrap(Effect.gen(function* () {
-    let handle: Handle["Type"] = nilHandle
+    let handle: HandleOrNull["Type"] = null
     yield* Effect.addFinalizer(() => free(mapper, handle))
-    return Stream.paginate<void, Entry, Failure>(undefined, () =>
+    return Stream.paginate<void, Entry, ContextMismatch | Failure>(undefined, () =>
       Effect.gen(function* () {
-        const page = yield* Call.invoke(mapper, "ept_lookup", { ...inquiry, entry_handle: handle })
+        const page = yield* Call.invoke(mapper, "ept_lookup", { ...inquiry, entry_handle: handle }).pipe(
+          // It may be null, and is destroyed at the end alone.
+          Effect.catchTag("NullContext", Effect.die)
+        )
         handle = page.entry_handle
         if (page.status !== status.ok && page.status !== status.notRegistered) {
           return yield* new RpcFault({ code: page.status })
@@ -390,7 +406,7 @@ export const lookup = (mapper: Mapper, filter: Filter = {}): Stream.Stream<Entry
         const { elements } = page.entries
         const entries = yield* Effect.forEach(elements, readEntry)
         // A page without entries would be followed by others.
-        const isLast = page.status !== status.ok || handle.uuid === nilUuid || elements.length === 0
+        const isLast = page.status !== status.ok || handle === null || elements.length === 0
         return [entries.filter((entry) => entry !== undefined), isLast ? Option.none() : Option.some(undefined)]
       }))
   }))
@@ -481,12 +497,19 @@ export const map = (
   const inquiry = {
     object: object ?? null,
     map_tower: { tower_octet_string: Tower.encode(wanted) },
-    entry_handle: nilHandle,
+    entry_handle: null,
     max_towers: towersAsked
   }
   return Effect.gen(function* () {
-    const found = yield* Call.invoke(mapper, "ept_map", inquiry)
-    yield* free(mapper, found.entry_handle)
+    const found = yield* Call.invoke(mapper, "ept_map", inquiry).pipe(
+      // There was no handle that either side might not know.
+      Effect.mapError((error) =>
+        error._tag === "ContextMismatch" || error._tag === "NullContext"
+          ? new RpcFault({ code: contextMismatch })
+          : error
+      ),
+      Effect.onExit((exit) => Exit.isSuccess(exit) ? free(mapper, exit.value.entry_handle) : Effect.void)
+    )
     if (found.status !== status.ok && found.status !== status.notRegistered) {
       return yield* new RpcFault({ code: found.status })
     }
@@ -580,22 +603,20 @@ export const mapperOf = ({ address, protocol }: StringBinding.StringBinding): St
  * The limits of a mapper.
  *
  * - `maximumEntries`: registrations; by default 10,000. More are refused with 1752.
- * - `maximumLookups`: lookups that are in between two pages; by default 1,000. One more ends the one that has rested longest: its next
- *   page is refused as that of a handle which is not known.
- *
- * A tower may have 1,024 bytes; one page of a lookup has at most 500 entries, however many are asked for.
+ * A tower may have 1,024 bytes; one page of a lookup has at most 500 entries, however many are asked for. A client has at most 100
+ * lookups between two pages: one more runs its oldest down, whose next page is refused with `ContextMismatch`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
   readonly maximumEntries?: number
-  readonly maximumLookups?: number
 }
 
 const annotationPattern = /^[^\0\u0100-\uffff]{0,63}$/
 const maximumTower = 1024
 const maximumPage = 500
+const maximumLookups = 100
 const accessDenied = 5
 const contextMismatch = 6
 
@@ -612,14 +633,15 @@ interface Registration {
   annotation: string
 }
 
+/** What is behind a handle. What is looked for comes anew with each call. */
 interface Lookup {
-  readonly peer: string
+  readonly method: "ept_lookup" | "ept_map"
   /** The number of the last registration that it gave. */
-  readonly after: number
+  after: number
 }
 
 interface Page {
-  readonly entry_handle: Handle["Type"]
+  readonly entry_handle: HandleOrNull["Type"]
   readonly found: ReadonlyArray<Registration>
   readonly status: number
 }
@@ -670,14 +692,11 @@ const withoutEndpoint = (tower: Tower.Tower): Tower.Tower => ({
 
 class Registry {
   private readonly entries = new Map<string, Registration>()
-  private readonly lookups = new Map<string, Lookup>()
   private readonly maximumEntries: number
-  private readonly maximumLookups: number
   private last = 0
 
-  constructor({ maximumEntries = 10_000, maximumLookups = 1000 }: Options) {
+  constructor({ maximumEntries = 10_000 }: Options) {
     this.maximumEntries = maximumEntries
-    this.maximumLookups = maximumLookups
   }
 
   insert(entries: ReadonlyArray<WireEntry["Type"]>, replace: boolean): number {
@@ -766,45 +785,20 @@ class Registry {
     return (entry) => entry.object === nilUuid && reaches(entry)
   }
 
-  /** The next page of a lookup. A new one gets the name; `undefined` for a handle that this client does not have. */
-  page(
-    peer: string,
-    { uuid }: Handle["Type"],
-    name: string,
+  /** The entries that follow, and whether there are more behind them. */
+  next(
+    after: number,
     max: number,
     matches: (entry: Registration) => boolean
-  ): Page | undefined {
-    const lookup = uuid === nilUuid ? { peer, after: 0 } : this.take(peer, uuid)
-    if (lookup === undefined) return undefined
+  ): { readonly found: ReadonlyArray<Registration>; readonly more: boolean } {
     const size = Math.min(max, maximumPage)
     const found: Array<Registration> = []
-    let more = false
     for (const entry of this.entries.values()) {
-      if (entry.number <= lookup.after || !matches(entry)) continue
-      more = found.length === size
-      if (more) break
+      if (entry.number <= after || !matches(entry)) continue
+      if (found.length === size) return { found, more: true }
       found.push(entry)
     }
-    if (!more) {
-      return { entry_handle: nilHandle, found, status: found.length === 0 ? status.notRegistered : status.ok }
-    }
-    const handle = uuid === nilUuid ? name : uuid
-    this.lookups.set(handle, { peer, after: found.at(-1)?.number ?? lookup.after })
-    if (this.lookups.size > this.maximumLookups) {
-      for (const oldest of this.lookups.keys()) {
-        this.lookups.delete(oldest)
-        break
-      }
-    }
-    return { entry_handle: { attributes: 0, uuid: handle }, found, status: status.ok }
-  }
-
-  /** Takes a lookup out of those that rest. */
-  take(peer: string, uuid: string): Lookup | undefined {
-    const lookup = this.lookups.get(uuid.toLowerCase())
-    if (lookup?.peer !== peer) return undefined
-    this.lookups.delete(uuid.toLowerCase())
-    return lookup
+    return { found, more: false }
   }
 }
 
@@ -837,24 +831,34 @@ export const makeManager = (
           ? Effect.succeed({ status: change() })
           : Effect.fail(new RpcFault({ code: accessDenied }))
       )
-    const page = (
+    const lookups = ContextHandle.states<Lookup>()(Handle)
+    const page = Effect.fnUntraced(function* (
       call: ServerCall.ServerCall.Any,
-      handle: Handle["Type"],
+      method: Lookup["method"],
+      handle: HandleOrNull["Type"],
       max: number,
       matches: ((entry: Registration) => boolean) | undefined
-    ): Effect.Effect<Page, RpcFault> =>
-      matches === undefined
-        ? Effect.succeed({ entry_handle: nilHandle, found: [], status: status.cannotPerform })
-        : Effect.flatMap(randomUuid, (name) => {
-          const next = registry.page(ServerCall.peer(call), handle, name, max, matches)
-          return next === undefined ? Effect.fail(new RpcFault({ code: contextMismatch })) : Effect.succeed(next)
-        })
+    ): Effect.fn.Return<Page, RpcFault> {
+      const lookup = handle === null ? { method, after: 0 } : yield* lookups.get(call, handle)
+      if (lookup.method !== method) return yield* new RpcFault({ code: contextMismatch })
+      if (matches === undefined) return { entry_handle: handle, found: [], status: status.cannotPerform }
+      const { found, more } = registry.next(lookup.after, max, matches)
+      lookup.after = found.at(-1)?.number ?? lookup.after
+      if (!more) {
+        const entry_handle = handle === null ? null : yield* lookups.close(call, handle)
+        return { entry_handle, found, status: found.length === 0 ? status.notRegistered : status.ok }
+      }
+      if (handle !== null) return { entry_handle: handle, found, status: status.ok }
+      const { handles } = (call as ServerCall.ServerCallImpl).origin
+      handles.keepLatest(lookups, maximumLookups - 1)
+      return { entry_handle: yield* lookups.open(call, Effect.succeed(lookup)), found, status: status.ok }
+    })
     return Manager.make(IEndpointMapper, {
       ept_insert: ({ entries, replace }, call) => localOnly(call, () => registry.insert(entries, replace !== 0)),
       ept_delete: ({ entries }, call) => localOnly(call, () => registry.delete(entries)),
       ept_lookup: (inquiry, call) =>
         Effect.map(
-          page(call, inquiry.entry_handle, inquiry.max_ents, registry.inquire(inquiry)),
+          page(call, "ept_lookup", inquiry.entry_handle, inquiry.max_ents, registry.inquire(inquiry)),
           ({ entry_handle, found, status }) => ({
             entry_handle,
             entries: {
@@ -870,7 +874,7 @@ export const makeManager = (
         ),
       ept_map: (inquiry, call) =>
         Effect.map(
-          page(call, inquiry.entry_handle, inquiry.max_towers, registry.route(inquiry)),
+          page(call, "ept_map", inquiry.entry_handle, inquiry.max_towers, registry.route(inquiry)),
           ({ entry_handle, found, status }) => ({
             entry_handle,
             towers: { size: inquiry.max_towers, elements: found.map(({ bytes }) => ({ tower_octet_string: bytes })) },
@@ -878,11 +882,7 @@ export const makeManager = (
           })
         ),
       ept_lookup_handle_free: ({ entry_handle }, call) =>
-        Effect.suspend(() =>
-          registry.take(ServerCall.peer(call), entry_handle.uuid) === undefined
-            ? Effect.fail(new RpcFault({ code: contextMismatch }))
-            : Effect.succeed({ entry_handle: nilHandle, status: status.ok })
-        ),
+        Effect.map(lookups.close(call, entry_handle), (entry_handle) => ({ entry_handle, status: status.ok })),
       ept_inq_object: () => Effect.succeed({ ept_object, status: status.ok }),
       ept_mgmt_delete: ({ object, object_speced, tower }, call) =>
         localOnly(

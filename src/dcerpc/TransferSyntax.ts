@@ -113,8 +113,8 @@ export interface PipeCodec {
  */
 export interface PipeOutput {
   readonly writer: Writer
-  /** Writes bytes, which nobody changes any more. Many of them are not copied. */
-  writeBytes(bytes: Uint8Array): void
+  /** Writes bytes, which nobody changes any more. Many of them are not copied, but for the last that are less than a unit. */
+  writeBytes(bytes: Uint8Array, unit: number): void
 }
 
 /**
@@ -179,6 +179,7 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
     pipes.push(codec)
   }
   if (input === undefined || output === undefined) return undefined
+  const takesPipe = Object.keys(method.inPipe).length > 0
   const readArguments: MethodCodec["readArgumentsBeforePipes"] = (stub, littleEndian) => {
     const reader = Ndr.makeReader(stub, { littleEndian, owned: true })
     const decoded = input.decode(reader)
@@ -188,7 +189,12 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
     return decoded.failure.needed ?? ndrProblem(decoded.failure)
   }
   return {
-    writeArguments: (writer, value) => writeNdr(input.encode(writer, value)),
+    writeArguments: (writer, value) => {
+      const problem = writeNdr(input.encode(writer, value))
+      // As with a chunk, see below.
+      if (takesPipe) writer.align(4)
+      return problem
+    },
     readArguments: (stub, littleEndian) => {
       const decoded = input.decode(Ndr.makeReader(stub, { littleEndian, owned: true }))
       return Result.isFailure(decoded)
@@ -221,7 +227,7 @@ const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
       const { writer } = output
       let problem: Problem | undefined
       writeCount(writer, chunk.length)
-      if (elements === undefined) output.writeBytes(chunk as Uint8Array)
+      if (elements === undefined) output.writeBytes(chunk as Uint8Array, 4)
       else problem = writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
       // What follows is a count, so that its padding can leave with the chunk.
       writer.align(4)
@@ -430,7 +436,7 @@ const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): P
       write: (output, chunk) => {
         const { writer } = output
         fillLength(writer, leaveLength(writer), chunk.length)
-        output.writeBytes(chunk as Uint8Array)
+        output.writeBytes(chunk as Uint8Array, 1)
         return undefined
       },
       end: (writer) => fillLength(writer, leaveLength(writer), 0),

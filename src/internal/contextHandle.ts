@@ -186,7 +186,7 @@ interface Row {
   readonly next: {
     /** A method closes it. */
     readonly close?: State
-    /** Its association is gone, the server stops, or nobody has received it. */
+    /** Its association is gone or has too many, the server stops, or nobody has received it. */
     readonly lose?: State
     /** Its outstanding calls have ended. */
     readonly idle?: State
@@ -464,6 +464,12 @@ export class Handles {
       found.set(entry, shared && found.get(entry) !== false)
     }
     return found
+  }
+
+  /** Of the handles to the states of one owner so many stay, the latest: older ones are run down. */
+  keepLatest(owner: unknown, count: number): void {
+    const owned = [...this.open.values()].filter((entry) => entry.owner === owner)
+    for (const entry of owned.slice(0, Math.max(0, owned.length - count))) entry.lose()
   }
 
   /** The association is gone. */

@@ -4,7 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Logger, Result, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Binding, Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
+import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
@@ -14,11 +14,10 @@ import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
 import * as Tower from "../../src/dcerpc/Tower.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
+import { Handle } from "../../src/internal/contextHandle.ts"
 import * as NodeTransport from "../../src/node.ts"
 
 const { IEndpointMapper } = EndpointMapper
-
-type Failure = EndpointMapper.Failure
 
 type Out<K extends keyof EndpointMapper.Methods> = Interface.Method.Out<EndpointMapper.Methods[K]>
 
@@ -34,7 +33,11 @@ const uuids = {
 const kitchen = "11111111-2222-4333-8444-555555555555"
 const cellar = "99999999-2222-4333-8444-555555555555"
 const nil = "00000000-0000-0000-0000-000000000000"
-const nilHandle = { attributes: 0, uuid: nil }
+
+const LookupHandle = ContextHandle.make("ept_lookup_handle_t")
+type LookupHandle = ContextHandle.ContextHandle<"ept_lookup_handle_t"> | null
+/** A handle that nobody has given. */
+const forged = new Handle("ept_lookup_handle_t", kitchen) as LookupHandle
 
 const ok = 0
 const invalidEntry = 1751
@@ -111,7 +114,7 @@ const inquiry = {
   object: null,
   interface_id: null,
   vers_option: 0,
-  entry_handle: nilHandle,
+  entry_handle: null,
   max_ents: 500
 }
 
@@ -133,24 +136,26 @@ const found = (mapper: EndpointMapper.Mapper, options: Parameters<typeof page>[1
 const map = (
   mapper: EndpointMapper.Mapper,
   tower: { readonly tower_octet_string: Uint8Array } | null,
-  options: { readonly object?: string; readonly max_towers?: number; readonly entry_handle?: typeof nilHandle } = {}
+  options: { readonly object?: string; readonly max_towers?: number; readonly entry_handle?: LookupHandle } = {}
 ) =>
   Effect.map(
     Call.invoke(mapper, "ept_map", {
       object: null,
       map_tower: tower,
-      entry_handle: nilHandle,
+      entry_handle: null,
       max_towers: 500,
       ...options
     }),
     ({ entry_handle, status, towers }) => ({ found: towers.elements.map(whereOf), status, handle: entry_handle })
   )
 
+const free = (mapper: EndpointMapper.Mapper, entry_handle: LookupHandle) =>
+  Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle: entry_handle! })
+
 const fault = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.flip(effect), (error) => [error._tag, "code" in error ? error.code : undefined])
 
-// 6 on the way.
-const contextMismatch = ["RpcFault", 0x1c00001a]
+const contextMismatch = ["ContextMismatch", undefined]
 const accessDenied = ["RpcFault", 5]
 
 // ----------------------------------------------------------------------------
@@ -204,7 +209,10 @@ describe("the interface of the endpoint mapper", () => {
     const { entries, entry_handle, status } = Exit.getSuccess(
       (read as { readonly value: Exit.Exit<Out<"ept_lookup">> }).value
     ).pipe((value) => (value as { readonly value: Out<"ept_lookup"> }).value)
-    assert.deepStrictEqual([status, entry_handle.uuid], [0, "9589a127-a8d0-4a9d-866b-cd09ef394e0b"])
+    assert.deepStrictEqual(
+      [status, entry_handle],
+      [0, new Handle("ept_lookup_handle_t", "9589a127-a8d0-4a9d-866b-cd09ef394e0b") as never]
+    )
     assert.deepStrictEqual(
       entries.elements.map(({ annotation, object, tower }) => [annotation, object, whereOf(tower)]),
       [["eventlog", nil, "ncacn_np:[\\pipe\\eventlog]"], ["ntsvcs", nil, "ncacn_np:[\\pipe\\ntsvcs]"]]
@@ -231,7 +239,7 @@ describe("the interface of the endpoint mapper", () => {
     assert.strictEqual(
       stubOf("ept_map", (codec, writer) =>
         codec.writeResults(writer, {
-          entry_handle: nilHandle,
+          entry_handle: null,
           towers: { size: 4, elements: [{ tower_octet_string: Uint8Array.of(1, 2, 3) }] },
           status: 0
         })),
@@ -282,7 +290,7 @@ describe("ept_lookup", () => {
         found: [first, second, third, fourth],
         size: 500,
         status: ok,
-        handle: nilHandle
+        handle: null
       })
       assert.deepStrictEqual(yield* found(mapper, { object: cellar, interface_id, vers_option: 99 }), [
         first,
@@ -301,7 +309,7 @@ describe("ept_lookup", () => {
         found: [],
         size: 500,
         status: nothing,
-        handle: nilHandle
+        handle: null
       })
     })
   )
@@ -358,19 +366,20 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "goes on with the handle, page by page, until the handle is nil",
+    "goes on with the handle, page by page, until the handle is null",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
       const one = yield* page(mapper, { max_ents: 1 })
       assert.deepStrictEqual([one.found, one.size, one.status], [[first], 1, ok])
-      assert.notStrictEqual(one.handle.uuid, nil)
+      assert.isNotNull(one.handle)
       const two = yield* page(mapper, { max_ents: 2, entry_handle: one.handle })
-      assert.deepStrictEqual([two.found, two.status, two.handle], [[second, third], ok, one.handle])
+      assert.deepStrictEqual([two.found, two.status], [[second, third], ok])
+      assert.strictEqual(two.handle, one.handle)
       const three = yield* page(mapper, { max_ents: 1, entry_handle: two.handle })
-      assert.deepStrictEqual([three.found, three.status, three.handle], [[fourth], ok, nilHandle])
+      assert.deepStrictEqual([three.found, three.status, three.handle], [[fourth], ok, null])
       // Exactly as many as there are: that is the end too.
-      assert.deepStrictEqual((yield* page(mapper, { max_ents: 4 })).handle, nilHandle)
+      assert.deepStrictEqual((yield* page(mapper, { max_ents: 4 })).handle, null)
     })
   )
 
@@ -389,7 +398,7 @@ describe("ept_lookup", () => {
         found: [],
         size: 500,
         status: nothing,
-        handle: nilHandle
+        handle: null
       })
     })
   )
@@ -416,22 +425,18 @@ describe("ept_lookup", () => {
       const other = yield* Association.bind(IEndpointMapper, where)
       yield* insert(mapper, four)
       const { handle } = yield* page(mapper, { max_ents: 1 })
-      const freed = (mapper: EndpointMapper.Mapper, entry_handle: typeof nilHandle) =>
-        Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle })
       // Another client's.
       assert.deepStrictEqual(yield* fault(page(other, { entry_handle: handle })), contextMismatch)
-      assert.deepStrictEqual(yield* fault(freed(other, handle)), contextMismatch)
+      assert.deepStrictEqual(yield* fault(free(other, handle)), contextMismatch)
       // Nobody's.
-      assert.deepStrictEqual(
-        yield* fault(page(mapper, { entry_handle: { attributes: 0, uuid: kitchen } })),
-        contextMismatch
-      )
-      assert.deepStrictEqual(yield* fault(freed(mapper, nilHandle)), contextMismatch)
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: forged })), contextMismatch)
+      assert.deepStrictEqual(yield* fault(free(mapper, forged)), contextMismatch)
+      assert.deepStrictEqual(yield* fault(free(mapper, null)), ["NullContext", undefined])
       // It was touched by none of that.
       assert.deepStrictEqual(yield* found(mapper, { entry_handle: handle, max_ents: 1 }), [second])
-      assert.deepStrictEqual(yield* freed(mapper, handle), { entry_handle: nilHandle, status: ok })
+      assert.deepStrictEqual(yield* free(mapper, handle), { entry_handle: null, status: ok })
       assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: handle })), contextMismatch)
-      assert.deepStrictEqual(yield* fault(freed(mapper, handle)), contextMismatch)
+      assert.deepStrictEqual(yield* fault(free(mapper, handle)), contextMismatch)
       const last = yield* page(mapper, { max_ents: 3 })
       yield* page(mapper, { entry_handle: last.handle })
       assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: last.handle })), contextMismatch)
@@ -439,17 +444,56 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "ends the lookup that has rested longest where there are too many",
+    "refuses the handle of a client that has gone, and knows that of one that has bound again",
     Effect.gen(function* () {
-      const mapper = yield* serveMapper({ maximumLookups: 2 })
+      const mapper = yield* serveMapper()
       yield* insert(mapper, four)
-      const begin = Effect.map(page(mapper, { max_ents: 1 }), ({ handle }) => handle)
-      const [a, b] = [yield* begin, yield* begin]
-      yield* page(mapper, { entry_handle: a, max_ents: 1 })
-      const c = yield* begin
-      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: b })), contextMismatch)
-      assert.deepStrictEqual(yield* found(mapper, { entry_handle: a }), [third, fourth])
-      assert.deepStrictEqual(yield* found(mapper, { entry_handle: c }), [second, third, fourth])
+      const begin = (mapper: EndpointMapper.Mapper) => Effect.map(page(mapper, { max_ents: 1 }), ({ handle }) => handle)
+      const gone = yield* Effect.scoped(Effect.flatMap(Association.bind(IEndpointMapper, where), begin))
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: gone })), contextMismatch)
+      const association = yield* Association.make(where)
+      const handle = yield* Effect.scoped(Effect.flatMap(Association.bind(IEndpointMapper, association), begin))
+      const again = yield* Association.bind(IEndpointMapper, association)
+      assert.deepStrictEqual(yield* found(again, { entry_handle: handle }), [second, third, fourth])
+    })
+  )
+
+  wire(
+    "keeps the handle where a page of it makes no sense",
+    Effect.gen(function* () {
+      const mapper = yield* serveMapper()
+      yield* insert(mapper, four)
+      const { handle } = yield* page(mapper, { max_ents: 1 })
+      assert.deepStrictEqual(yield* page(mapper, { entry_handle: handle, inquiry_type: 4 }), {
+        found: [],
+        size: 500,
+        status: cannotPerform,
+        handle
+      })
+      assert.deepStrictEqual(yield* found(mapper, { entry_handle: handle }), [second, third, fourth])
+    })
+  )
+
+  wire(
+    "runs the oldest lookup of a client down where it has more than 100, and none of another client",
+    Effect.gen(function* () {
+      const mapper = yield* serveMapper()
+      const other = yield* Association.bind(IEndpointMapper, where)
+      yield* insert(mapper, four)
+      const begin = (mapper: EndpointMapper.Mapper) => Effect.map(page(mapper, { max_ents: 1 }), ({ handle }) => handle)
+      const others = yield* begin(other)
+      const handles = yield* Effect.replicateEffect(begin(mapper), 100)
+      // The oldest is the one that has begun first, wherever it is.
+      yield* page(mapper, { entry_handle: handles[0]!, max_ents: 1 })
+      const last = yield* begin(mapper)
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: handles[0]! })), contextMismatch)
+      assert.deepStrictEqual(yield* found(mapper, { entry_handle: handles[1]! }), [second, third, fourth])
+      assert.deepStrictEqual(yield* found(mapper, { entry_handle: last }), [second, third, fourth])
+      assert.deepStrictEqual(yield* found(other, { entry_handle: others }), [second, third, fourth])
+      // One has ended and made room.
+      yield* begin(mapper)
+      yield* begin(mapper)
+      assert.deepStrictEqual(yield* found(mapper, { entry_handle: handles[2]! }), [second, third, fourth])
     })
   )
 })
@@ -474,17 +518,17 @@ describe("ept_map", () => {
       assert.deepStrictEqual(yield* map(mapper, asked([1, 0])), {
         found: ["ncacn_ip_tcp:10.0.0.1[1]", "ncacn_ip_tcp:[2]"],
         status: ok,
-        handle: nilHandle
+        handle: null
       })
       assert.deepStrictEqual(yield* where([1, 1], "ncacn_ip_tcp:192.168.0.1[99]"), ["ncacn_ip_tcp:[2]"])
       assert.deepStrictEqual(yield* where([2, 0]), ["ncacn_ip_tcp:[3]"])
       assert.deepStrictEqual(yield* where([1, 0], "ncalrpc:"), ["ncalrpc:[clock]"])
       assert.deepStrictEqual(yield* where([1, 0], "ncacn_ip_tcp:", binary.id), ["ncacn_ip_tcp:[4]"])
-      assert.deepStrictEqual(yield* map(mapper, asked([1, 3])), { found: [], status: nothing, handle: nilHandle })
+      assert.deepStrictEqual(yield* map(mapper, asked([1, 3])), { found: [], status: nothing, handle: null })
       assert.deepStrictEqual(yield* map(mapper, asked([2, 0], "ncalrpc:")), {
         found: [],
         status: nothing,
-        handle: nilHandle
+        handle: null
       })
     })
   )
@@ -516,10 +560,21 @@ describe("ept_map", () => {
       assert.deepStrictEqual(yield* map(mapper, asked([1, 0]), { entry_handle: one.handle }), {
         found: ["ncacn_ip_tcp:[3]"],
         status: ok,
-        handle: nilHandle
+        handle: null
       })
       assert.deepStrictEqual(yield* fault(map(mapper, asked([1, 0]), { entry_handle: one.handle })), contextMismatch)
-      const refused = { found: [], status: cannotPerform, handle: nilHandle }
+      // Each method goes on with what it has begun itself.
+      const towers = yield* map(mapper, asked([1, 0]), { max_towers: 2 })
+      const entries = yield* page(mapper, { max_ents: 2 })
+      assert.deepStrictEqual(
+        yield* fault(map(mapper, asked([1, 0]), { entry_handle: entries.handle })),
+        contextMismatch
+      )
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: towers.handle })), contextMismatch)
+      assert.deepStrictEqual(yield* found(mapper, { entry_handle: entries.handle }), ["ncacn_ip_tcp:[3]"])
+      assert.deepStrictEqual(yield* free(mapper, towers.handle), { entry_handle: null, status: ok })
+      assert.deepStrictEqual(yield* fault(map(mapper, asked([1, 0]), { entry_handle: towers.handle })), contextMismatch)
+      const refused = { found: [], status: cannotPerform, handle: null }
       assert.deepStrictEqual(yield* map(mapper, null), refused)
       assert.deepStrictEqual(yield* map(mapper, { tower_octet_string: Uint8Array.of(1, 2, 3) }), refused)
       const tower = asked([1, 0]).tower_octet_string
@@ -738,7 +793,10 @@ describe("a change of what is registered", () => {
         const exits = yield* Effect.provide(change, from(peer))
         const listed = exits.pop()
         for (const exit of exits) {
-          assert.deepStrictEqual(yield* fault(Effect.suspend<unknown, Failure, never>(() => exit)), accessDenied)
+          assert.deepStrictEqual(
+            yield* fault(Effect.suspend<unknown, { readonly _tag: string }, never>(() => exit)),
+            accessDenied
+          )
         }
         assert.deepStrictEqual(listed, Exit.succeed(nothing))
       }))
@@ -748,6 +806,19 @@ describe("a change of what is registered", () => {
 // ----------------------------------------------------------------------------
 // clients
 // ----------------------------------------------------------------------------
+
+const lookups = ContextHandle.states<void>()(LookupHandle)
+
+/** Opens a lookup, or goes on with it. */
+const going = (call: ServerCall.ServerCall.Any, handle: LookupHandle = null) =>
+  handle === null ? lookups.open(call, Effect.void) : Effect.succeed(handle)
+
+const freeing =
+  (freed: Array<LookupHandle>): Manager.Plain<EndpointMapper.Methods["ept_lookup_handle_free"], never> =>
+  ({ entry_handle }, call) => {
+    freed.push(entry_handle)
+    return Effect.map(lookups.close(call, entry_handle), (entry_handle) => ({ entry_handle, status: ok }))
+  }
 
 /** A mapper whose answers the test writes. */
 const fake = (
@@ -839,7 +910,7 @@ describe("lookup", () => {
   wire(
     "goes through all pages",
     Effect.gen(function* () {
-      const mapper = yield* serveMapper({ maximumLookups: 1 })
+      const mapper = yield* serveMapper()
       const many = Array.from({ length: 350 }, (_, i) => entry(IDesk, `ncacn_ip_tcp:[${i + 1}]`))
       yield* insert(mapper, many)
       const entries = yield* Stream.runCollect(EndpointMapper.lookup(mapper))
@@ -847,26 +918,78 @@ describe("lookup", () => {
     })
   )
 
+  it.effect("leaves nothing open in the mapper, also where it is interrupted in the middle", () =>
+    Effect.gen(function* () {
+      const server = yield* Server.make([yield* EndpointMapper.makeManager()], { grace: 0 })
+      const mapper = yield* Binding.local(server, IEndpointMapper)
+      yield* insert(mapper, Array.from({ length: 150 }, (_, i) => entry(IDesk, `ncacn_ip_tcp:[${i + 1}]`)))
+      const open = Server.toImpl(server).handles
+      const fiber = yield* EndpointMapper.lookup(mapper).pipe(
+        Stream.runForEach(() => Effect.never),
+        Effect.forkChild({ startImmediately: true })
+      )
+      assert.strictEqual(open.size, 1)
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(open.size, 0)
+      assert.strictEqual((yield* Stream.runCollect(EndpointMapper.lookup(mapper))).length, 150)
+      assert.strictEqual(open.size, 0)
+      // More towers than a client asks for.
+      assert.strictEqual((yield* EndpointMapper.map(mapper, IDesk)).length, 16)
+      assert.strictEqual(open.size, 0)
+    }))
+
   it.effect("that ends early tells the mapper so", () =>
     Effect.gen(function* () {
-      const handle = { attributes: 0, uuid: kitchen }
-      const freed: Array<string> = []
+      const given: Array<LookupHandle> = []
+      const freed: Array<LookupHandle> = []
       const mapper = yield* fake({
-        ept_lookup: () => Effect.succeed({ entry_handle: handle, entries: { size: 100, elements: four }, status: ok }),
-        ept_lookup_handle_free: ({ entry_handle }) => {
-          freed.push(entry_handle.uuid)
-          return Effect.succeed({ entry_handle: nilHandle, status: ok })
-        }
+        ept_lookup: ({ entry_handle }, call) =>
+          Effect.map(going(call, entry_handle), (entry_handle) => {
+            given.push(entry_handle)
+            return { entry_handle, entries: { size: 100, elements: four }, status: ok }
+          }),
+        ept_lookup_handle_free: freeing(freed)
       })
       const entries = yield* EndpointMapper.lookup(mapper).pipe(Stream.take(6), Stream.runCollect)
-      assert.deepStrictEqual([entries.length, freed], [6, [kitchen]])
+      assert.deepStrictEqual([entries.length, given, freed], [6, [freed[0]!, freed[0]!], [freed[0]!]])
+    }))
+
+  it.effect("that ends early forgets the handle of a mapper that gives it back, as Samba does", () =>
+    Effect.gen(function* () {
+      const given: Array<LookupHandle> = []
+      const mapper = yield* fake({
+        ept_lookup: ({ entry_handle }, call) =>
+          Effect.map(going(call, entry_handle), (entry_handle) => {
+            given.push(entry_handle)
+            return { entry_handle, entries: { size: 100, elements: four }, status: ok }
+          }),
+        ept_lookup_handle_free: ({ entry_handle }) => Effect.succeed({ entry_handle, status: ok })
+      })
+      yield* EndpointMapper.lookup(mapper).pipe(Stream.take(1), Stream.runDrain)
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: given[0]! })), ["NullContext", undefined])
+    }))
+
+  it.effect("fails where the mapper does not know the lookup any more", () =>
+    Effect.gen(function* () {
+      const mapper = yield* fake({
+        ept_lookup: ({ entry_handle }, call) =>
+          entry_handle === null
+            ? Effect.map(going(call), (entry_handle) => ({
+              entry_handle,
+              entries: { size: 100, elements: four },
+              status: ok
+            }))
+            : Effect.fail(new Status.RpcFault({ code: 6 })),
+        ept_lookup_handle_free: freeing([])
+      })
+      assert.deepStrictEqual(yield* fault(Stream.runCollect(EndpointMapper.lookup(mapper))), contextMismatch)
     }))
 
   it.effect("takes what comes with the status that there is no more, as Samba has it", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({
         ept_lookup: () =>
-          Effect.succeed({ entry_handle: nilHandle, entries: { size: 100, elements: four }, status: nothing })
+          Effect.succeed({ entry_handle: null, entries: { size: 100, elements: four }, status: nothing })
       })
       assert.strictEqual((yield* Stream.runCollect(EndpointMapper.lookup(mapper))).length, 4)
     }))
@@ -874,13 +997,13 @@ describe("lookup", () => {
   it.effect("ends where a mapper gives pages without entries and no end", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({
-        ept_lookup: () =>
-          Effect.succeed({
-            entry_handle: { attributes: 0, uuid: kitchen },
+        ept_lookup: (_, call) =>
+          Effect.map(going(call), (entry_handle) => ({
+            entry_handle,
             entries: { size: 100, elements: [] },
             status: ok
-          }),
-        ept_lookup_handle_free: () => Effect.succeed({ entry_handle: nilHandle, status: ok })
+          })),
+        ept_lookup_handle_free: freeing([])
       })
       assert.deepStrictEqual(yield* Stream.runCollect(EndpointMapper.lookup(mapper)), [])
     }))
@@ -895,7 +1018,7 @@ describe("lookup", () => {
         { ...four[2]!, tower: { tower_octet_string: Uint8Array.of(9, 9) }, annotation: "two" }
       ]
       const mapper = yield* fake({
-        ept_lookup: () => Effect.succeed({ entry_handle: nilHandle, entries: { size: 100, elements }, status: ok })
+        ept_lookup: () => Effect.succeed({ entry_handle: null, entries: { size: 100, elements }, status: ok })
       })
       const entries = yield* Stream.runCollect(EndpointMapper.lookup(mapper)).pipe(
         Effect.provide(Logger.layer([logger]))
@@ -910,7 +1033,7 @@ describe("lookup", () => {
     Effect.gen(function* () {
       const mapper = yield* fake({
         ept_lookup: () =>
-          Effect.succeed({ entry_handle: nilHandle, entries: { size: 100, elements: [] }, status: cannotPerform })
+          Effect.succeed({ entry_handle: null, entries: { size: 100, elements: [] }, status: cannotPerform })
       })
       assert.deepStrictEqual(yield* fault(Stream.runCollect(EndpointMapper.lookup(mapper))), [
         "RpcFault",
@@ -918,11 +1041,15 @@ describe("lookup", () => {
       ])
     }))
 
-  it.effect("that is interrupted waits a second at most for a mapper that answers no more", () =>
+  it.effect("that ends early waits a second at most for a mapper that answers no more", () =>
     Effect.gen(function* () {
-      const handle = { attributes: 0, uuid: kitchen }
+      let kept: LookupHandle = null
       const mapper = yield* fake({
-        ept_lookup: () => Effect.succeed({ entry_handle: handle, entries: { size: 100, elements: four }, status: ok }),
+        ept_lookup: (_, call) =>
+          Effect.map(going(call), (entry_handle) => {
+            kept = entry_handle
+            return { entry_handle, entries: { size: 100, elements: four }, status: ok }
+          }),
         ept_lookup_handle_free: () => Effect.never
       })
       const fiber = yield* EndpointMapper.lookup(mapper).pipe(Stream.take(1), Stream.runCollect, Effect.forkChild)
@@ -930,6 +1057,8 @@ describe("lookup", () => {
       assert.isUndefined(fiber.pollUnsafe())
       yield* TestClock.adjust("1 millis")
       assert.strictEqual((yield* Fiber.join(fiber)).length, 1)
+      // The client has forgotten the handle, so that no connection is kept for it.
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: kept })), ["NullContext", undefined])
     }))
 })
 
@@ -977,12 +1106,12 @@ describe("map", () => {
 
   it.effect("leaves out towers that lead nowhere, and frees the handle of a mapper that has more", () =>
     Effect.gen(function* () {
-      const freed: Array<string> = []
+      const freed: Array<LookupHandle> = []
       let status = ok
       const mapper = yield* fake({
-        ept_map: ({ max_towers }) =>
-          Effect.succeed({
-            entry_handle: { attributes: 0, uuid: kitchen },
+        ept_map: ({ max_towers }, call) =>
+          Effect.map(going(call), (entry_handle) => ({
+            entry_handle,
             towers: {
               size: max_towers,
               elements: [
@@ -994,18 +1123,41 @@ describe("map", () => {
               ]
             },
             status
-          }),
-        ept_lookup_handle_free: ({ entry_handle }) => {
-          freed.push(entry_handle.uuid)
-          return Effect.succeed({ entry_handle: nilHandle, status: ok })
-        }
+          })),
+        ept_lookup_handle_free: freeing(freed)
       })
       assert.deepStrictEqual(yield* EndpointMapper.map(mapper, IDesk), [parsed("ncacn_ip_tcp:[7]")])
-      assert.deepStrictEqual(freed, [kitchen])
+      assert.strictEqual(freed.length, 1)
       status = nothing
       assert.strictEqual((yield* Effect.flip(EndpointMapper.map(mapper, IDesk)))._tag, "EndpointNotRegistered")
       status = cannotPerform
       assert.deepStrictEqual(yield* fault(EndpointMapper.map(mapper, IDesk)), ["RpcFault", cannotPerform])
+      assert.strictEqual(new Set(freed).size, 3)
+    }))
+
+  it.effect("that is interrupted while it frees the handle forgets it", () =>
+    Effect.gen(function* () {
+      let kept: LookupHandle = null
+      const mapper = yield* fake({
+        ept_map: ({ max_towers }, call) =>
+          Effect.map(going(call), (entry_handle) => {
+            kept = entry_handle
+            return { entry_handle, towers: { size: max_towers, elements: [] }, status: ok }
+          }),
+        ept_lookup_handle_free: () => Effect.never
+      })
+      const mapping = yield* Effect.forkChild(EndpointMapper.map(mapper, IDesk), { startImmediately: true })
+      assert.isNotNull(kept)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(mapping))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: kept })), ["NullContext", undefined])
+    }))
+
+  it.effect("fails where a mapper says that it does not know a handle, though it got none", () =>
+    Effect.gen(function* () {
+      const mapper = yield* fake({ ept_map: () => Effect.fail(new Status.RpcFault({ code: 6 })) })
+      assert.deepStrictEqual(yield* fault(EndpointMapper.map(mapper, IDesk)), ["RpcFault", 6])
     }))
 })
 

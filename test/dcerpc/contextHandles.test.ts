@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Logger, Option, Queue, Result, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../../mod.ts"
+import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall, Status } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
@@ -662,6 +662,33 @@ describe("while a handle is open", () => {
     })
   )
 })
+
+edited(
+  "an orphan does not cost the handle where the other connection of its group takes no calls any more either",
+  [losingOnOrphan],
+  Effect.gen(function* () {
+    const { ends, open, served, shelf, test, use } = yield* setUp()
+    const poured = yield* Deferred.make<void>()
+    yield* Effect.addFinalizer(() => Deferred.succeed(poured, undefined))
+    test.pour = Deferred.await(poured)
+    const box = yield* open("box")
+    const pouring = yield* Call.begin(yield* Call.make(shelf), "Pour")
+    yield* Pipe.push(Call.inPipe(pouring, "drops"), Uint8Array.of(1))
+    yield* settle
+    assert.deepStrictEqual([served().connections.size, served().groups.size], [2, 1])
+    // A request that ends in the middle is not continued by another: its connection is over with the call.
+    yield* Call.cancel(pouring, { timeout: Infinity })
+    test.work = () => Effect.never
+    yield* Effect.scoped(Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Use", { box, text: "orphan" })))
+    yield* settle
+    assert.strictEqual(served().connections.size, 2)
+    yield* Deferred.succeed(poured, undefined)
+    yield* settle
+    assert.deepStrictEqual([served().connections.size, ends], [1, []])
+    test.work = (_, box) => Effect.succeed(box)
+    assert.strictEqual(yield* use(box), "box")
+  })
+)
 
 edited(
   "without an open handle an orphan costs the connection",

@@ -34,14 +34,14 @@ const acceptedIn = (syntax: TransferSyntax) => ({ result: 0, reason: 0, transfer
 const setUp = (
   options: Association.Options = {},
   syntax: TransferSyntax = ndr20,
-  features: Pdu.ContextResult = noFeatures
+  features: Pdu.ContextResult = noFeatures,
+  size = syntax.maxFragment
 ) =>
   Effect.gen(function* () {
     const accept = yield* listen
     const acceptBound = Effect.gen(function* () {
       const peer = yield* accept
       const { callId } = yield* peer.take("Bind")
-      const size = syntax.maxFragment
       yield* peer.ack({
         callId,
         flags: mpx,
@@ -156,6 +156,42 @@ describe("a request with pipes", () => {
         "02000000 01 000000 02000000 03 000000 04000000  00000000" +
         "03000000 0a0b0c 00  02000000 0d0e 0000  00000000"
       assert.strictEqual(hex((yield* requestOf(peer)).stub), hex(bytesOf(expected)))
+    })
+  )
+
+  wire(
+    "is cut at multiples of 8 within what is pushed, and at multiples of 4 behind it",
+    Effect.gen(function* () {
+      // A server that receives fragments of an odd size.
+      const { begin } = yield* setUp({}, ndr20, noFeatures, 4283)
+      const sizes = [4096, 4097, 5000, 5840, 12_287, 1, 20_001, 70_003]
+      const [calling, peer] = yield* begin("Several", { name: "ab" })
+      yield* Pipe.end(Call.inPipe(calling, "first"))
+      yield* Pipe.end(Call.inPipe(calling, "second"))
+      const third = Call.inPipe(calling, "third")
+      const stubs: Array<Uint8Array> = []
+      /** The stubs of the fragments up to an offset in the whole. */
+      const takeUntil = (end: number) =>
+        Effect.gen(function* () {
+          const from = stubs.length
+          while (concat(...stubs).length < end) stubs.push((yield* peer.take("Request")).stub)
+          assert.strictEqual(concat(...stubs).length, end)
+          return stubs.slice(from).map(({ length }) => length)
+        })
+      // A count, an offset and a length, three characters and padding; and then the ends of two pipes.
+      let end = 12 + 6 + 2
+      assert.deepStrictEqual(yield* takeUntil(end), [end])
+      end += 4 + 4
+      yield* takeUntil(end)
+      for (const size of sizes) {
+        yield* Pipe.push(third, Uint8Array.from({ length: size }, (_, i) => i))
+        end += 4 + (size + 3 & ~3)
+        const lengths = yield* takeUntil(end)
+        const behind = size % 4 === 0 || size < 4096 ? 1 : 2
+        for (const length of lengths.slice(0, -behind)) assert.strictEqual(length % 8, 0)
+        for (const length of lengths.slice(-behind)) assert.strictEqual(length % 4, 0)
+      }
+      yield* Pipe.end(third)
     })
   )
 

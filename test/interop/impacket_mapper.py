@@ -16,6 +16,16 @@ class DCERPCSessionError(DCERPCException):
     pass
 
 
+# impacket lacks the method that ends a lookup.
+class ept_lookup_handle_free(NDRCALL):
+    opnum = 4
+    structure = (("entry_handle", epm.ept_lookup_handle_t),)
+
+
+class ept_lookup_handle_freeResponse(NDRCALL):
+    structure = (("entry_handle", epm.ept_lookup_handle_t), ("status", DWORD))
+
+
 class AddOne(NDRCALL):
     opnum = 0
     structure = (("value", DWORD),)
@@ -109,6 +119,74 @@ def goes_from_page_to_page():
     same(entries, everything)
 
 
+class InSmallPages:
+    """A connection on which hept_lookup asks for SIZE entries at a time; it knows which handles were sent."""
+
+    def __init__(self, size):
+        self.rpc, self.size, self.sent = connect(), size, []
+
+    def bind(self, interface):
+        return self.rpc.bind(interface)
+
+    def request(self, request):
+        request["max_ents"] = self.size
+        self.sent.append(request["entry_handle"]["context_handle_uuid"])
+        return self.rpc.request(request)
+
+
+def has_its_own_lookup_paged():
+    dce = InSmallPages(1)
+    same([show(entry) for entry in epm.hept_lookup(host, dce=dce)], everything)
+    same(len(dce.sent), 3)
+    same((dce.sent[0], dce.sent[1] != dce.sent[0], dce.sent[2]), (b"\0" * 16, True, dce.sent[1]))
+
+
+def free(rpc, handle):
+    request = ept_lookup_handle_free()
+    request["entry_handle"] = handle
+    return rpc.request(request)
+
+
+def handle_of(uuid, attributes=0):
+    handle = epm.ept_lookup_handle_t()
+    handle["context_handle_attributes"], handle["context_handle_uuid"] = attributes, uuid
+    return handle
+
+
+def not_known(action):
+    try:
+        action()
+    except DCERPCException as error:
+        # impacket names the fault 0x1C00001A, and drops its number.
+        same("nca_s_fault_context_mismatch" in str(error), True)
+    else:
+        raise AssertionError("it was not refused")
+
+
+def ends_a_lookup_before_its_end():
+    rpc = bound()
+    handle = lookup(rpc, epm.ept_lookup_handle_t(), 1)["entry_handle"]
+    reply = free(rpc, handle)
+    same((reply["entry_handle"].isNull(), reply["status"]), (True, 0))
+    not_known(lambda: lookup(rpc, handle, 1))
+    not_known(lambda: free(rpc, handle))
+
+
+def is_refused_with_a_handle_that_is_not_its_own():
+    rpc, other = bound(), bound()
+    handle = lookup(rpc, epm.ept_lookup_handle_t(), 1)["entry_handle"]
+    uuid = handle["context_handle_uuid"]
+    near = uuid[:15] + bytes([uuid[15] ^ 1])
+    for forged in [handle_of(b"\x11" * 16), handle_of(near), handle_of(uuid, 1), handle_of(b"\0" * 16, 1)]:
+        not_known(lambda: lookup(rpc, forged, 1))
+        not_known(lambda: free(rpc, forged))
+    not_known(lambda: free(rpc, epm.ept_lookup_handle_t()))
+    not_known(lambda: lookup(other, handle, 1))
+    not_known(lambda: free(other, handle))
+    # It was touched by none of that.
+    same(found_in(lookup(rpc, handle, 500)), everything[1:])
+
+
 def finds_a_server_and_calls_it():
     binding = epm.hept_map(host, RPCECHO, protocol="ncacn_ip_tcp", dce=connect())
     rpc = connect(binding)
@@ -130,6 +208,9 @@ tests = [
     lists_the_endpoints,
     lists_those_of_an_interface,
     goes_from_page_to_page,
+    has_its_own_lookup_paged,
+    ends_a_lookup_before_its_end,
+    is_refused_with_a_handle_that_is_not_its_own,
     finds_a_server_and_calls_it,
     finds_nobody,
 ]

@@ -4,10 +4,13 @@
  */
 import { deepStrictEqual, match, ok } from "node:assert/strict"
 import process from "node:process"
-import { Call, Interface } from "@callisto/rpc"
+import { Call, type ContextHandle, Interface } from "@callisto/rpc"
 import { Association, EndpointMapper, Ndr, Tower } from "@callisto/rpc/dcerpc"
 import * as NodeTransport from "@callisto/rpc/node"
-import { Cause, Effect, Stream } from "effect"
+import { Cause, Effect, Result, Stream } from "effect"
+
+type Page = Interface.Method.Out<EndpointMapper.Methods["ept_lookup"]>
+type LookupHandle = ContextHandle.ContextHandle<"ept_lookup_handle_t"> | null
 
 const [, , mapperAt, socket] = process.argv
 const host = "ncacn_ip_tcp:127.0.0.1"
@@ -57,8 +60,8 @@ const program = Effect.gen(function* () {
       Stream.runCollect(EndpointMapper.lookup(mapper, filter)),
       (entries) => entries.map(({ annotation, tower }) => `${annotation} ${Tower.print(tower)}`)
     )
-  const page = (entry_handle: { readonly attributes: number; readonly uuid: string }, max_ents: number) =>
-    Call.invoke(mapper, "ept_lookup", {
+  const page = (entry_handle: LookupHandle, max_ents: number, by = mapper) =>
+    Call.invoke(by, "ept_lookup", {
       inquiry_type: 0,
       object: null,
       interface_id: null,
@@ -66,7 +69,8 @@ const program = Effect.gen(function* () {
       entry_handle,
       max_ents
     })
-  const nil = { attributes: 0, uuid: "00000000-0000-0000-0000-000000000000" }
+  const free = (entry_handle: LookupHandle) =>
+    Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle: entry_handle! })
 
   yield* test(
     "lists the endpoints",
@@ -94,28 +98,61 @@ const program = Effect.gen(function* () {
     })
   )
   yield* test(
-    "goes from page to page",
+    "goes from page to page with Samba's context handle, which stays the same until it is null",
     Effect.gen(function* () {
       const all = yield* listed()
       const paged: Array<string> = []
-      let handle = nil
+      const handles: Array<LookupHandle> = []
+      let handle: LookupHandle = null
       do {
-        const { entries, entry_handle } = yield* page(handle, 4)
-        deepStrictEqual(entries.size, 4)
-        paged.push(...entries.elements.map(({ annotation }) => annotation))
-        handle = entry_handle
-      } while (handle.uuid !== nil.uuid)
+        const next: Page = yield* page(handle, 4)
+        deepStrictEqual(next.entries.size, 4)
+        paged.push(...next.entries.elements.map(({ annotation }) => annotation))
+        handle = next.entry_handle
+        handles.push(handle)
+      } while (handle !== null)
       deepStrictEqual(paged, all.map((line) => line.slice(0, line.indexOf(" "))))
+      ok(handles.length > 3, `there are ${handles.length} pages`)
+      deepStrictEqual(new Set(handles.slice(0, -1)).size, 1)
     })
   )
   yield* test(
-    "ends a lookup early",
+    "has two lookups at a time",
     Effect.gen(function* () {
-      const { entry_handle } = yield* page(nil, 1)
-      deepStrictEqual((yield* Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle })).status, 0)
-      const error = yield* Effect.flip(page(entry_handle, 1))
-      deepStrictEqual("code" in error && error.code, 0x1c00001a)
+      const names = ({ entries }: Page) =>
+        entries.elements.map(({ annotation, tower }) =>
+          `${annotation} ${Tower.print(Result.getOrThrow(Tower.decode(tower!.tower_octet_string)))}`
+        )
+      const all = yield* listed()
+      const [one, two] = [yield* page(null, 1), yield* page(null, 2)]
+      ok(one.entry_handle !== two.entry_handle)
+      deepStrictEqual(names(yield* page(one.entry_handle, 2)), all.slice(1, 3))
+      deepStrictEqual(names(yield* page(two.entry_handle, 3)), all.slice(2, 5))
+      yield* free(one.entry_handle)
+      deepStrictEqual(names(yield* page(two.entry_handle, 1)), all.slice(5, 6))
+      yield* free(two.entry_handle)
     })
+  )
+  yield* test(
+    "ends a lookup before its end, whose handle Samba does not know any more",
+    Effect.gen(function* () {
+      const { entry_handle } = yield* page(null, 1)
+      deepStrictEqual((yield* page(entry_handle, 1)).entry_handle, entry_handle)
+      // Samba gives the handle back where others give null.
+      deepStrictEqual((yield* free(entry_handle)).status, 0)
+      deepStrictEqual((yield* Effect.flip(page(entry_handle, 1)))._tag, "ContextMismatch")
+      deepStrictEqual((yield* Effect.flip(free(entry_handle)))._tag, "ContextMismatch")
+    })
+  )
+  yield* test(
+    "is told that Samba does not know the handle of another client",
+    Effect.gen(function* () {
+      const other = yield* Association.bind(EndpointMapper.IEndpointMapper, mapperAt!)
+      const { entry_handle } = yield* page(null, 1)
+      deepStrictEqual((yield* Effect.flip(page(entry_handle, 1, other)))._tag, "ContextMismatch")
+      deepStrictEqual((yield* page(entry_handle, 1)).entries.elements.length, 1)
+      yield* free(entry_handle)
+    }).pipe(Effect.scoped)
   )
   yield* test("reaches a service by its interface alone", invokeService())
   yield* test("reaches it through the endpoint mapper that is named", invokeService(mapperAt))

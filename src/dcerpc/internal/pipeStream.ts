@@ -16,7 +16,12 @@ const worthReferring = 4096
 // Sockets give 64 KiB at a time, and the receiver puts together what is cut there: of smaller fragments that is less.
 const largestReferring = 12288
 
-/** The message of a call with pipes, as it is sent. */
+/**
+ * The message of a call with pipes, as it is sent.
+ *
+ * The standard wants the stub of each fragment but the last to be a multiple of 8. What is pushed leaves at once, though, and in NDR what
+ * follows it has its place at the next multiple of 4: there the fragment ends where that is the end of what was pushed.
+ */
 export class OutgoingStub implements PipeOutput {
   readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
@@ -49,21 +54,28 @@ export class OutgoingStub implements PipeOutput {
   }
 
   /** Writes bytes, which belong to the stub from now on. */
-  writeBytes({ buffer, byteLength, byteOffset }: Uint8Array): void {
+  writeBytes({ buffer, byteLength, byteOffset }: Uint8Array, unit: number): void {
     const { writer } = this
-    if (byteLength < worthReferring) {
-      writer.ensure(byteLength)
-      writer.bytes.set(new Uint8Array(buffer, byteOffset, byteLength), writer.position)
-      writer.position += byteLength
-      return
-    }
-    for (let at = 0; at < byteLength;) {
-      const room = Math.min(this.maxFragment, largestReferring) - (writer.position - writer.message)
-      const part = new Uint8Array(buffer, byteOffset + at, Math.max(0, Math.min(room, byteLength - at)))
+    // What does not fill a unit leaves with the padding that follows.
+    const referred = byteLength < worthReferring ? 0 : byteLength - byteLength % unit
+    for (let at = 0; at < referred;) {
+      const part = new Uint8Array(buffer, byteOffset + at, Math.min(this.room(), referred - at))
       this.endFragment(part, false)
       this.beginFragment()
       at += part.length
     }
+    const copied = byteLength - referred
+    if (copied === 0) return
+    writer.ensure(copied)
+    writer.bytes.set(new Uint8Array(buffer, byteOffset + referred, copied), writer.position)
+    writer.position += copied
+  }
+
+  /** How many bytes fill the present fragment, whose stub is a multiple of 8 then. */
+  private room(): number {
+    const { writer } = this
+    const room = Math.min(this.maxFragment, largestReferring) - (writer.position - writer.message)
+    return Math.max(0, room - (writer.position - writer.stub - (this.size & 7) + room & 7))
   }
 
   private beginFragment(): void {
