@@ -271,7 +271,7 @@ class Undispatched implements Remote {
 class LocalChannel implements Channel, Origin {
   readonly caller = localCaller
   readonly peer = "local"
-  readonly handles = new Handles()
+  readonly handles = new Handles(Infinity)
   readonly server: Server.ServerImpl
   readonly callObjects: boolean
   readonly dispatches: { readonly [name: string]: Dispatch | undefined }

@@ -213,8 +213,9 @@ export interface States<in out Name extends string, in out State> {
    * handle, and an interruption where it is run down. A handle that the client does not receive, because the call fails
    * or gives it not, or because its reply can't be sent, is run down at once.
    *
-   * Fails as `acquire` does, and with `RpcFault` 1725 (`RPC_S_NO_CALL_ACTIVE`) when the call has ended already: then
-   * nobody would receive the handle.
+   * Fails as `acquire` does; with `RpcFault` 1725 (`RPC_S_NO_CALL_ACTIVE`) when the call has ended already: then nobody
+   * would receive the handle; and with `RpcFault` 1130 (`RPC_S_SERVER_OUT_OF_MEMORY`), before anything is made, when
+   * the client has as many handles open as its endpoint allows (`maximumHandles`).
    */
   readonly open: <E, R>(
     call: ServerCall.Any,
@@ -243,6 +244,8 @@ const mismatch = Effect.suspend(() => Effect.fail(new RpcFault({ code: 6 })))
 
 const noCallActive = Effect.suspend(() => Effect.fail(new RpcFault({ code: 1725 })))
 
+const tooMany = Effect.suspend(() => Effect.fail(new RpcFault({ code: 1130 })))
+
 class StatesImpl<Name extends string, State> implements States<Name, State> {
   readonly type: string
 
@@ -258,6 +261,7 @@ class StatesImpl<Name extends string, State> implements States<Name, State> {
       Effect.suspend(() => {
         const call = impl(self)
         if (!call.isOpen) return noCallActive
+        if (call.origin.handles.isFull) return tooMany
         const scope = Scope.makeUnsafe()
         return Effect.flatMap(
           Effect.exit(restore(Scope.provide(acquire, scope))),

@@ -56,6 +56,7 @@ import * as Transport from "./Transport.ts"
  * - `maximumContexts`: presentation contexts of a connection; by default 64.
  * - `maximumCalls`: calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute.
  * - `maximumTotalCalls`: calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute.
+ * - `maximumHandles`: context handles that one client has open; by default 10,000. `open` of one more fails with 1130.
  * - `maximumRequest`: bytes of one request; by default 4 MiB.
  * - `maximumQueued`: bytes that wait for a client that reads slowly; by default 16 MiB. Beyond them its connection is closed.
  * - `bindTimeout`: how long a connection may take to bind; by default 10 seconds.
@@ -71,6 +72,7 @@ export interface Options {
   readonly maximumContexts?: number
   readonly maximumCalls?: number
   readonly maximumTotalCalls?: number
+  readonly maximumHandles?: number
   readonly maximumRequest?: number
   readonly maximumQueued?: number
   readonly bindTimeout?: Duration.Input
@@ -97,6 +99,7 @@ interface Limits {
   readonly contexts: number
   readonly calls: number
   readonly totalCalls: number
+  readonly handles: number
   readonly request: number
   readonly queued: number
   readonly bindTimeout: number
@@ -299,7 +302,7 @@ class ServerConnection implements Origin {
   readonly calls = new Map<number, IncomingCall>()
   group: Group | undefined = undefined
   /** Those of its group, also when it has left the group. */
-  handles = new Handles()
+  handles: Handles
   /** The replies that carry new context handles, with where each ends in what was sent. */
   readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
   /** Its bind was refused: only what came with it is answered. */
@@ -328,6 +331,7 @@ class ServerConnection implements Origin {
     this.peer = peer
     this.local = local
     this.outbox = outbox
+    this.handles = new Handles(endpoint.limits.handles)
     this.touch()
   }
 
@@ -910,7 +914,7 @@ class EndpointImpl implements Endpoint {
       return known
     }
     while (this.groups.has(this.nextGroup)) this.nextGroup = this.nextGroup % 0xffffffff + 1
-    const group: Group = { id: this.nextGroup, handles: new Handles(), connections: 1 }
+    const group: Group = { id: this.nextGroup, handles: new Handles(this.limits.handles), connections: 1 }
     this.groups.set(group.id, group)
     this.nextGroup = this.nextGroup % 0xffffffff + 1
     return group
@@ -1046,6 +1050,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       contexts: options.maximumContexts ?? 64,
       calls: options.maximumCalls ?? 1024,
       totalCalls: options.maximumTotalCalls ?? 0x10000,
+      handles: options.maximumHandles ?? 10_000,
       request: options.maximumRequest ?? 0x400000,
       queued: options.maximumQueued ?? 0x1000000,
       bindTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.bindTimeout ?? "10 seconds")),

@@ -439,6 +439,15 @@ export class Entry {
 /** The open handles of one association. */
 export class Handles {
   readonly open: Map<string, Entry> = new Map()
+  private readonly limit: number
+
+  constructor(limit: number) {
+    this.limit = limit
+  }
+
+  get isFull(): boolean {
+    return this.open.size >= this.limit
+  }
 
   /** The handle of a type that a call to an interface may carry. */
   find(value: unknown, { uuid, version }: Identity, type: string): Entry | undefined {

@@ -208,6 +208,23 @@ describe("a handle over the wire", () => {
   )
 
   wire(
+    "is refused to a client that has as many as it may, and to no other",
+    Effect.gen(function* () {
+      const { ends, open, shelf } = yield* setUp({ maximumHandles: 2 })
+      const first = yield* open("first")
+      yield* open("second")
+      const refused = yield* Effect.flip(open("third"))
+      assert.deepStrictEqual([refused._tag, refused.message.includes("1130")], ["RpcFault", true])
+      const other = yield* Association.bind(IShelf, name)
+      yield* Call.invoke(other, "Open", { text: "other" })
+      yield* Call.invoke(shelf, "Close", { box: first })
+      yield* open("third")
+      // What was refused was not made.
+      assert.deepStrictEqual(ends, ["closed first"])
+    })
+  )
+
+  wire(
     "that is null, or was destroyed, is refused before anything is sent",
     Effect.gen(function* () {
       const { ends, leave, open, shelf, use } = yield* setUp()
