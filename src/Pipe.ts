@@ -356,7 +356,7 @@ export class Ends {
     this.failure = failure
     const failed = this.list.filter((end) => end.move("fail"))
     this.moved()
-    // Whoever waited goes on at once, and finds all of them failed.
+    // Whoever waited finds all of them failed.
     for (const { buffer, pushes } of failed) {
       if (pushes) buffer.clear()
       else buffer.abandon()
