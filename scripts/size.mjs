@@ -1,5 +1,5 @@
 // What Callisto weighs in a program that imports its modules by subpath, minified and compressed, beyond the same program of Effect and
-// Schema: node scripts/size.mjs
+// Schema: node scripts/size.mjs. What the program loads on demand is not counted.
 import { build } from "esbuild"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -22,16 +22,33 @@ const sources = {
 }
 
 const weigh = async (program) => {
-  const { outputFiles } = await build({
+  const { metafile: { outputs }, outputFiles } = await build({
     entryPoints: [join(folder, program)],
     bundle: true,
     minify: true,
     format: "esm",
     target: "es2024",
+    splitting: true,
+    absWorkingDir: root,
+    outdir: root,
     write: false,
+    metafile: true,
     plugins: [sources]
   })
-  return gzipSync(outputFiles[0].contents, { level: 9 }).length
+  const [entry] = Object.keys(outputs).filter((file) => outputs[file].entryPoint?.endsWith(program))
+  const weights = Array.from(loadedWith(entry, outputs), (file) => {
+    const { contents } = outputFiles.find(({ path }) => path === join(root, file))
+    return gzipSync(contents, { level: 9 }).length
+  })
+  return weights.reduce((sum, weight) => sum + weight, 0)
+}
+
+/** A file and what it imports, other than on demand. */
+const loadedWith = (file, outputs, found = new Set()) => {
+  if (found.has(file)) return found
+  found.add(file)
+  for (const { kind, path } of outputs[file].imports) if (kind === "import-statement") loadedWith(path, outputs, found)
+  return found
 }
 
 const inWords = (bytes) => `${bytes.toLocaleString("en-US")} bytes`

@@ -1472,6 +1472,7 @@ export const bind: {
   Effect.gen(function* () {
     const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
     const bound = association.bound(iface)
+    yield* bound.syntax.load
     yield* association.whenReady(bound, () => Exit.void)
     const channel = new Channel(association, bound, options.object ?? association.object)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
