@@ -1,23 +1,28 @@
 // What Callisto weighs in a program that imports its modules by subpath, minified and compressed, beyond the same program of Effect and
 // Schema: node scripts/size.mjs. What the program loads on demand is not counted.
-import { build } from "esbuild"
+import { build, transform } from "esbuild"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
 import { pathToFileURL } from "node:url"
 import { gzipSync } from "node:zlib"
+import { markPure } from "./pure.mjs"
 import { root } from "./runtimes.mjs"
 
 const folder = join(root, "bench", "size")
 
-/** The public name means the sources. */
+/** The public name means the sources, which are marked as the build marks them. */
 const sources = {
   name: "sources",
-  setup: ({ onResolve }) => {
+  setup: ({ onLoad, onResolve }) => {
     onResolve({ filter: /^@callisto\/rpc\// }, ({ path }) => ({
       path: join(root, "src", `${path.slice("@callisto/rpc/".length)}.ts`),
       sideEffects: false
     }))
+    onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
+      const { code } = await transform(readFileSync(path, "utf8"), { loader: "ts", target: "es2024" })
+      return { contents: markPure(code) }
+    })
   }
 }
 
