@@ -14,9 +14,12 @@ const { status } = spawnSync(process.execPath, [local("typescript", "bin", "tsc"
   cwd: root,
   stdio: "inherit"
 })
+const { sideEffects } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+const isLoadedForItself = (file) => sideEffects.some((name) => join(root, name) === file)
+
 for (const name of status === 0 ? readdirSync(dist, { recursive: true }) : []) {
-  if (!name.endsWith(".js")) continue
   const file = join(dist, name)
+  if (!name.endsWith(".js") || isLoadedForItself(file)) continue
   writeFileSync(file, markPure(readFileSync(file, "utf8")))
 }
 process.exit(status ?? 1)
