@@ -12,8 +12,9 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { type Abort, type Interface, type Method, pipesOf } from "../Interface.ts"
 import { type Element, isBytes } from "../Pipe.ts"
-import { RpcTransportError } from "../Status.ts"
+import type { RpcTransportError } from "../Status.ts"
 import { type MethodCodec, type PipeCodec, type Problem, readBytes, readCount } from "./internal/methodCodec.ts"
+import { onDemand } from "./internal/onDemand.ts"
 import * as Ndr from "./Ndr.ts"
 import { ndr20 as ndr20Id, type SyntaxId, type Writer } from "./Pdu.ts"
 
@@ -171,7 +172,7 @@ const writeCount = (writer: Writer, count: number): void => {
 export const binary: TransferSyntax = {
   id: { uuid: "b6a1f1c0-7c1e-4f4c-9d51-7d6a3e0f2a95", major: 1, minor: 0 },
   maxFragment: 65528,
-  load: Effect.suspend(() => makeBinaryCodec === undefined ? loadBinaryCodec : Effect.void),
+  load: Effect.suspend(() => loadBinaryCodec),
   codec: (method) => {
     const known = binaryCodecs.get(method)
     if (known !== undefined) return known
@@ -184,16 +185,14 @@ export const binary: TransferSyntax = {
   }
 }
 
-// It is large, and nothing that speaks NDR alone should carry it.
 let makeBinaryCodec: ((method: Method.Any) => MethodCodec) | undefined
 
-const loadBinaryCodec: Effect.Effect<void, RpcTransportError> = Effect.tryPromise({
-  try: () => import("./internal/binaryCodec.ts"),
-  catch: (error) =>
-    new RpcTransportError({ status: 1722, detail: `the codec of Callisto's transfer syntax can't be loaded: ${error}` })
-}).pipe(Effect.map((module) => {
-  makeBinaryCodec = module.makeBinaryCodec
-}))
+const loadBinaryCodec: Effect.Effect<void, RpcTransportError> = Effect.map(
+  onDemand("the codec of Callisto's transfer syntax", () => import("./internal/binaryCodec.ts")),
+  (part) => {
+    makeBinaryCodec = part.makeBinaryCodec
+  }
+)
 
 const binaryCodecs = new WeakMap<Method.Any, MethodCodec>()
 
