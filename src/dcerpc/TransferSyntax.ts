@@ -34,9 +34,9 @@ export interface TransferSyntax {
   readonly id: SyntaxId
   /** The largest fragment that both peers use where they have chosen this syntax. */
   readonly maxFragment: number
-  /** Loads what the codecs need, once for all; fails with 1722 where that can't be had. Clients and servers run it before they bind. */
+  /** Loads what the codecs need, once; fails with 1722 where that can't be done. A client runs it before it binds. */
   readonly load: Effect.Effect<void, RpcTransportError>
-  /** The codec of a method, when they are loaded; `undefined` where its parameters have no form in this syntax. */
+  /** The codec of a method, after `load`; `undefined` where its parameters have no form in this syntax. */
   readonly codec: (method: Method.Any) => MethodCodec | undefined
 }
 
@@ -150,6 +150,15 @@ const writeCount = (writer: Writer, count: number): void => {
 // Callisto's own
 // ----------------------------------------------------------------------------
 
+let makeBinaryCodec: ((method: Method.Any) => MethodCodec) | undefined
+
+const loadBinaryCodec: Effect.Effect<void, RpcTransportError> = Effect.map(
+  onDemand("the codec of Callisto's transfer syntax", () => import("./internal/binaryCodec.ts")),
+  (part) => {
+    makeBinaryCodec = part.makeBinaryCodec
+  }
+)
+
 /**
  * Callisto's own transfer syntax: Effect's binary schema codec, for interfaces that are described with any schemas.
  *
@@ -172,7 +181,7 @@ const writeCount = (writer: Writer, count: number): void => {
 export const binary: TransferSyntax = {
   id: { uuid: "b6a1f1c0-7c1e-4f4c-9d51-7d6a3e0f2a95", major: 1, minor: 0 },
   maxFragment: 65528,
-  load: Effect.suspend(() => loadBinaryCodec),
+  load: loadBinaryCodec,
   codec: (method) => {
     const known = binaryCodecs.get(method)
     if (known !== undefined) return known
@@ -184,15 +193,6 @@ export const binary: TransferSyntax = {
     return codec
   }
 }
-
-let makeBinaryCodec: ((method: Method.Any) => MethodCodec) | undefined
-
-const loadBinaryCodec: Effect.Effect<void, RpcTransportError> = Effect.map(
-  onDemand("the codec of Callisto's transfer syntax", () => import("./internal/binaryCodec.ts")),
-  (part) => {
-    makeBinaryCodec = part.makeBinaryCodec
-  }
-)
 
 const binaryCodecs = new WeakMap<Method.Any, MethodCodec>()
 
