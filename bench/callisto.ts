@@ -101,7 +101,7 @@ const tracer = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) }
 export const makeObserved = Effect.fnUntraced(function* (library: Library, reference: string) {
   const off = yield* makeLoops(library)
   const traced = yield* Effect.withTracer(makeLoops(library), tracer)
-  const counted = yield* Effect.provideService(makeLoops(library), library.Observability.enabled, true)
+  const counted = yield* Effect.provide(makeLoops(library), library.Observability.layer)
   const contenders: ReadonlyArray<Contender> = [
     { name: reference, loop: off.invoke("Succeed") },
     {

@@ -1,37 +1,59 @@
 // What Callisto weighs in a program that imports its modules by subpath, minified and compressed, beyond the same program of Effect and
-// Schema: node scripts/size.mjs
-import { build } from "esbuild"
+// Schema: node scripts/size.mjs. What the program loads on demand is not counted.
+import { build, transform } from "esbuild"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
 import { pathToFileURL } from "node:url"
 import { gzipSync } from "node:zlib"
+import { markPure } from "./pure.mjs"
 import { root } from "./runtimes.mjs"
 
 const folder = join(root, "bench", "size")
 
-/** The public name means the sources. */
+/** The public name means the sources, which are marked as the build marks them. */
 const sources = {
   name: "sources",
-  setup: ({ onResolve }) => {
+  setup: ({ onLoad, onResolve }) => {
     onResolve({ filter: /^@callisto\/rpc\// }, ({ path }) => ({
       path: join(root, "src", `${path.slice("@callisto/rpc/".length)}.ts`),
       sideEffects: false
     }))
+    onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
+      const { code } = await transform(readFileSync(path, "utf8"), { loader: "ts", target: "es2024" })
+      return { contents: markPure(code) }
+    })
   }
 }
 
 const weigh = async (program) => {
-  const { outputFiles } = await build({
+  const { metafile: { outputs }, outputFiles } = await build({
     entryPoints: [join(folder, program)],
     bundle: true,
     minify: true,
     format: "esm",
     target: "es2024",
+    splitting: true,
+    absWorkingDir: root,
+    outdir: root,
     write: false,
+    metafile: true,
     plugins: [sources]
   })
-  return gzipSync(outputFiles[0].contents, { level: 9 }).length
+  const [entry] = Object.keys(outputs).filter((file) => outputs[file].entryPoint?.endsWith(program))
+  const weights = Array.from(loadedWith(entry, outputs), (file) => {
+    const { contents } = outputFiles.find(({ path }) => path === join(root, file))
+    return gzipSync(contents, { level: 9 }).length
+  })
+  return weights.reduce((sum, weight) => sum + weight, 0)
+}
+
+/** A file and what it imports, other than on demand. */
+const loadedWith = (file, outputs, found = new Set()) => {
+  if (found.has(file)) return found
+  found.add(file)
+  for (const { kind, path } of outputs[file].imports) if (kind === "import-statement") loadedWith(path, outputs, found)
+  return found
 }
 
 const inWords = (bytes) => `${bytes.toLocaleString("en-US")} bytes`

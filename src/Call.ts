@@ -10,7 +10,6 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -203,7 +202,8 @@ class CallImpl<I extends Interface.Any> implements Call<I> {
   readonly scope: Scope.Scope | undefined
   state: State = State.idle
   current: PendingImpl | undefined = undefined
-  watchers: Set<Queue.Queue<CallState, Cause.Done | InvalidAsyncHandle>> | undefined = undefined
+  /** What is told of each change of its state. */
+  watchers: Set<() => void> | undefined = undefined
 
   constructor(binding: Binding<I>, scope: Scope.Scope | undefined) {
     this.binding = binding
@@ -286,12 +286,7 @@ const move = (call: CallImpl<any>, event: keyof ClientRow["next"]): boolean => {
   const next = clientTable[call.state].next[event]
   if (next === undefined) return false
   call.state = next
-  if (call.watchers !== undefined) {
-    for (const queue of call.watchers) {
-      if (next === State.released) Queue.endUnsafe(queue)
-      else Queue.offerUnsafe(queue, look(call))
-    }
-  }
+  if (call.watchers !== undefined) { for (const notice of call.watchers) notice() }
   return true
 }
 
@@ -1043,11 +1038,15 @@ export const states = (self: Call.Any): Stream.Stream<CallState, InvalidAsyncHan
       const call = callImpl(self)
       if (call.state === State.released) return Queue.fail(queue, new InvalidAsyncHandle({ handle: "call object" }))
       const watchers = call.watchers ??= new Set()
-      watchers.add(queue)
-      Queue.offerUnsafe(queue, look(call))
+      const notice = () => {
+        if (call.state === State.released) Queue.endUnsafe(queue)
+        else Queue.offerUnsafe(queue, look(call))
+      }
+      watchers.add(notice)
+      notice()
       return Effect.addFinalizer(() =>
         Effect.sync(() => {
-          watchers.delete(queue)
+          watchers.delete(notice)
           if (watchers.size === 0) call.watchers = undefined
         })
       )

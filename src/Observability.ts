@@ -2,7 +2,7 @@
  * Spans and metrics of calls.
  *
  * A client call has a span when the calling fiber has a tracer of its own; a server call, when the fiber that made the
- * server had one. Metrics count the calls of servers and bindings that were made with {@link enabled} set.
+ * server had one. Metrics count the calls of servers and bindings that were made with {@link layer}.
  *
  * @since 0.1.0
  */
@@ -156,34 +156,66 @@ const makeSpan = (
 // metrics
 // ----------------------------------------------------------------------------
 
-/**
- * Whether calls are counted; by default they are not. It is read when a server is made and when a binding is made.
- *
- * **Example** (Counting the calls of one server)
- *
- * ```ts
- * import { Interface, Manager, Observability, Server } from "@callisto/rpc"
- * import { Effect, Schema } from "effect"
- *
- * const Sums = Interface.make("Sums", {
- *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
- *   version: [1, 0],
- *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
- * })
- * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
- *
- * const server = Server.make([manager]).pipe(Effect.provideService(Observability.enabled, true))
- * ```
- *
- * @category metrics
- * @since 0.1.0
- */
-export const enabled: Context.Reference<boolean> = Context.Reference<boolean>("@callisto/rpc/Observability/enabled", {
-  defaultValue: () => false
-})
+/** @internal */
+export interface Metrics {
+  readonly begun: () => void
+  readonly completed: (outcome: Kind | "abandoned", millis: number) => void
+}
+
+/** Makes what counts the calls of one side. Only programs that switch it on contain it. */
+const counting: Context.Reference<typeof count | undefined> = Context.Reference<typeof count | undefined>(
+  "@callisto/rpc/Observability/counting",
+  { defaultValue: () => undefined }
+)
+
+/** @internal */
+export const metrics = (context: Context.Context<never>, side: "client" | "server"): Metrics | undefined =>
+  Context.get(context, counting)?.(context, side)
+
+// Made for their attributes: what gives attributes to a metric later makes its key anew with each update.
+const count = (context: Context.Context<never>, side: "client" | "server"): Metrics => {
+  const begun = Metric.counter("callisto_calls_begun", {
+    description: "Calls begun",
+    incremental: true,
+    attributes: { side }
+  })
+  const inProgress = Metric.gauge("callisto_calls_in_progress", {
+    description: "Calls in progress",
+    attributes: { side }
+  })
+  const duration = Metric.histogram("callisto_call_duration", {
+    description: "Time from begin to the end of a call, in milliseconds",
+    boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 }),
+    attributes: { side }
+  })
+  const completedWith = (outcome: Kind | "abandoned") =>
+    Metric.counter("callisto_calls_completed", {
+      description: "Calls ended, by outcome",
+      incremental: true,
+      attributes: { side, outcome }
+    })
+  const completed = {
+    replied: completedWith("replied"),
+    aborted: completedWith("aborted"),
+    cancelled: completedWith("cancelled"),
+    lost: completedWith("lost"),
+    abandoned: completedWith("abandoned")
+  }
+  return {
+    begun: () => {
+      begun.updateUnsafe(1, context)
+      inProgress.modifyUnsafe(1, context)
+    },
+    completed: (outcome, millis) => {
+      inProgress.modifyUnsafe(-1, context)
+      completed[outcome].updateUnsafe(1, context)
+      duration.updateUnsafe(millis, context)
+    }
+  }
+}
 
 /**
- * Switches metrics on for the servers and bindings that are made with it.
+ * Switches metrics on for the servers and bindings that are made with it; without it no calls are counted.
  *
  * **Details**
  *
@@ -221,59 +253,4 @@ export const enabled: Context.Reference<boolean> = Context.Reference<boolean>("@
  * @category metrics
  * @since 0.1.0
  */
-export const layer: Layer.Layer<never> = Layer.succeed(enabled, true)
-
-/**
- * Counts calls of one side.
- *
- * @internal
- */
-export interface Metrics {
-  readonly begun: () => void
-  readonly completed: (outcome: Kind | "abandoned", millis: number) => void
-}
-
-// Made for their attributes: what gives attributes to a metric later makes its key anew with each update.
-type Attributes = Readonly<Record<string, string>>
-
-const begunOf = (attributes: Attributes): Metric.Counter<number> =>
-  Metric.counter("callisto_calls_begun", { description: "Calls begun", incremental: true, attributes })
-
-const inProgressOf = (attributes: Attributes): Metric.Gauge<number> =>
-  Metric.gauge("callisto_calls_in_progress", { description: "Calls in progress", attributes })
-
-const completedOf = (attributes: Attributes): Metric.Counter<number> =>
-  Metric.counter("callisto_calls_completed", { description: "Calls ended, by outcome", incremental: true, attributes })
-
-const durationOf = (attributes: Attributes): Metric.Histogram<number> =>
-  Metric.histogram("callisto_call_duration", {
-    description: "Time from begin to the end of a call, in milliseconds",
-    boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 }),
-    attributes
-  })
-
-/** @internal */
-export const metrics = (context: Context.Context<never>, side: "client" | "server"): Metrics | undefined => {
-  if (!Context.get(context, enabled)) return undefined
-  const begun = begunOf({ side })
-  const inProgress = inProgressOf({ side })
-  const duration = durationOf({ side })
-  const completed = {
-    replied: completedOf({ side, outcome: "replied" }),
-    aborted: completedOf({ side, outcome: "aborted" }),
-    cancelled: completedOf({ side, outcome: "cancelled" }),
-    lost: completedOf({ side, outcome: "lost" }),
-    abandoned: completedOf({ side, outcome: "abandoned" })
-  }
-  return {
-    begun: () => {
-      begun.updateUnsafe(1, context)
-      inProgress.modifyUnsafe(1, context)
-    },
-    completed: (outcome, millis) => {
-      inProgress.modifyUnsafe(-1, context)
-      completed[outcome].updateUnsafe(1, context)
-      duration.updateUnsafe(millis, context)
-    }
-  }
-}
+export const layer: Layer.Layer<never> = Layer.succeed(counting, count)

@@ -107,7 +107,8 @@ export class ServerImpl implements Server, Host {
     this.context = Context.add(context, Scope.Scope, this.scope)
     this.clock = Context.get(context, Clock.Clock)
     this.metrics = Observability.metrics(context, "server")
-    this.tracer = Context.getOrUndefined(context, Tracer.Tracer)
+    // By the name of its key: the key itself brings a default, Effect's own tracer, into every program.
+    this.tracer = context.mapUnsafe.get(Tracer.TracerKey)
     this.maximumCalls = options.maximumCalls ?? Infinity
     this.maximumAge = options.maximumAge === undefined
       ? Infinity

@@ -235,8 +235,21 @@ const namedRpcStatus = (number: number): Code => code(number, rpcStatusNames.get
 // refusals
 // ----------------------------------------------------------------------------
 
-const CallPendingBase: Schema.Class<CallPending, Schema.TaggedStruct<"CallPending", {}>, Cause.YieldableError> = Schema
-  .TaggedError<CallPending>("@callisto/rpc/CallPending")("CallPending", {})
+/** A class of errors, whose tag identifies its schema too. */
+const tagged = <Self, const Tag extends string, const Fields extends Schema.Struct.Fields>(
+  tag: Tag,
+  fields: Fields
+): Schema.Class<Self, Schema.TaggedStruct<Tag, Fields>, Cause.YieldableError> =>
+  Schema.TaggedError<Self>(`@callisto/rpc/${tag}`)(tag, fields) as Schema.Class<
+    Self,
+    Schema.TaggedStruct<Tag, Fields>,
+    Cause.YieldableError
+  >
+
+const CallPendingBase: Schema.Class<CallPending, Schema.TaggedStruct<"CallPending", {}>, Cause.YieldableError> = tagged(
+  "CallPending",
+  {}
+)
 
 /**
  * Refuses a `begin` on a call object that carries a call already, and a `finish` of a call that is not complete. The
@@ -259,7 +272,7 @@ export class CallPending extends CallPendingBase {
 }
 
 const CallCompleteBase: Schema.Class<CallComplete, Schema.TaggedStruct<"CallComplete", {}>, Cause.YieldableError> =
-  Schema.TaggedError<CallComplete>("@callisto/rpc/CallComplete")("CallComplete", {})
+  tagged("CallComplete", {})
 
 /**
  * Refuses an operation on a call that is over: already finished (its evidence is stale), or, for `cancel`, already
@@ -288,7 +301,7 @@ const InvalidAsyncHandleBase: Schema.Class<
     { readonly handle: Schema.Literals<readonly ["call object", "server call"]> }
   >,
   Cause.YieldableError
-> = Schema.TaggedError<InvalidAsyncHandle>("@callisto/rpc/InvalidAsyncHandle")("InvalidAsyncHandle", {
+> = tagged("InvalidAsyncHandle", {
   handle: Schema.Literals(["call object", "server call"])
 })
 
@@ -314,8 +327,10 @@ export class InvalidAsyncHandle extends InvalidAsyncHandleBase {
   }
 }
 
-const WaitTimeoutBase: Schema.Class<WaitTimeout, Schema.TaggedStruct<"WaitTimeout", {}>, Cause.YieldableError> = Schema
-  .TaggedError<WaitTimeout>("@callisto/rpc/WaitTimeout")("WaitTimeout", {})
+const WaitTimeoutBase: Schema.Class<WaitTimeout, Schema.TaggedStruct<"WaitTimeout", {}>, Cause.YieldableError> = tagged(
+  "WaitTimeout",
+  {}
+)
 
 /**
  * A wait ended by its timeout. What was waited for goes on as if nobody had waited.
@@ -340,7 +355,7 @@ const CancelDisabledBase: Schema.Class<
   CancelDisabled,
   Schema.TaggedStruct<"CancelDisabled", { readonly interface: Schema.String; readonly method: Schema.String }>,
   Cause.YieldableError
-> = Schema.TaggedError<CancelDisabled>("@callisto/rpc/CancelDisabled")("CancelDisabled", {
+> = tagged("CancelDisabled", {
   interface: Schema.String,
   method: Schema.String
 })
@@ -364,8 +379,7 @@ export class CancelDisabled extends CancelDisabledBase {
   }
 }
 
-const NoSyncBase: Schema.Class<NoSync, Schema.TaggedStruct<"NoSync", {}>, Cause.YieldableError> = Schema
-  .TaggedError<NoSync>("@callisto/rpc/NoSync")("NoSync", {})
+const NoSyncBase: Schema.Class<NoSync, Schema.TaggedStruct<"NoSync", {}>, Cause.YieldableError> = tagged("NoSync", {})
 
 /**
  * Refuses a wait on many when there is nothing to wait for.
@@ -398,7 +412,7 @@ const NoInterfaceBase: Schema.Class<
   NoInterface,
   Schema.TaggedStruct<"NoInterface", InterfaceFields>,
   Cause.YieldableError
-> = Schema.TaggedError<NoInterface>("@callisto/rpc/NoInterface")("NoInterface", interfaceFields)
+> = tagged("NoInterface", interfaceFields)
 
 /**
  * Refuses a binding to an interface that the server in this process does not offer in a compatible version, and a call
@@ -424,7 +438,7 @@ const UnknownInterfaceBase: Schema.Class<
   UnknownInterface,
   Schema.TaggedStruct<"UnknownInterface", InterfaceFields>,
   Cause.YieldableError
-> = Schema.TaggedError<UnknownInterface>("@callisto/rpc/UnknownInterface")("UnknownInterface", interfaceFields)
+> = tagged("UnknownInterface", interfaceFields)
 
 /**
  * Refuses a binding over the network to an interface that the server does not offer in a compatible version.
@@ -449,10 +463,7 @@ const EndpointNotRegisteredBase: Schema.Class<
   EndpointNotRegistered,
   Schema.TaggedStruct<"EndpointNotRegistered", InterfaceFields>,
   Cause.YieldableError
-> = Schema.TaggedError<EndpointNotRegistered>("@callisto/rpc/EndpointNotRegistered")(
-  "EndpointNotRegistered",
-  interfaceFields
-)
+> = tagged("EndpointNotRegistered", interfaceFields)
 
 /**
  * The endpoint mapper knows no server of the interface in a compatible version.
@@ -481,7 +492,7 @@ const CantCreateEndpointBase: Schema.Class<
     { readonly status: Schema.Literals<readonly [1703, 1720, 1740]>; readonly detail: Schema.String }
   >,
   Cause.YieldableError
-> = Schema.TaggedError<CantCreateEndpoint>("@callisto/rpc/CantCreateEndpoint")("CantCreateEndpoint", {
+> = tagged("CantCreateEndpoint", {
   status: Schema.Literals([1703, 1720, 1740]),
   detail: Schema.String
 })
@@ -514,7 +525,7 @@ const BadStubDataBase: Schema.Class<
   BadStubData,
   Schema.TaggedStruct<"BadStubData", { readonly detail: Schema.String }>,
   Cause.YieldableError
-> = Schema.TaggedError<BadStubData>("@callisto/rpc/BadStubData")("BadStubData", { detail: Schema.String })
+> = tagged("BadStubData", { detail: Schema.String })
 
 /**
  * Arguments that the method's schema or the transfer syntax refuses (fails `begin`), or out parameters that it refuses
@@ -540,7 +551,7 @@ const NullContextBase: Schema.Class<
   NullContext,
   Schema.TaggedStruct<"NullContext", { readonly parameter: Schema.String }>,
   Cause.YieldableError
-> = Schema.TaggedError<NullContext>("@callisto/rpc/NullContext")("NullContext", { parameter: Schema.String })
+> = tagged("NullContext", { parameter: Schema.String })
 
 /**
  * Refuses arguments (fails `begin`): a context handle is null where the method needs one, or the client has destroyed
@@ -574,7 +585,7 @@ const WrongPipeOrderBase: Schema.Class<
   WrongPipeOrder,
   Schema.TaggedStruct<"WrongPipeOrder", PipeFields>,
   Cause.YieldableError
-> = Schema.TaggedError<WrongPipeOrder>("@callisto/rpc/WrongPipeOrder")("WrongPipeOrder", pipeFields)
+> = tagged("WrongPipeOrder", pipeFields)
 
 /**
  * Refuses to push or pull a pipe whose turn it is not: the in pipes come first, in the order in which they are declared, then the
@@ -597,7 +608,7 @@ export class WrongPipeOrder extends WrongPipeOrderBase {
 }
 
 const PipeClosedBase: Schema.Class<PipeClosed, Schema.TaggedStruct<"PipeClosed", PipeFields>, Cause.YieldableError> =
-  Schema.TaggedError<PipeClosed>("@callisto/rpc/PipeClosed")("PipeClosed", pipeFields)
+  tagged("PipeClosed", pipeFields)
 
 /**
  * Refuses to push into a pipe that was ended.
@@ -619,7 +630,7 @@ export class PipeClosed extends PipeClosedBase {
 }
 
 const PipeEmptyBase: Schema.Class<PipeEmpty, Schema.TaggedStruct<"PipeEmpty", PipeFields>, Cause.YieldableError> =
-  Schema.TaggedError<PipeEmpty>("@callisto/rpc/PipeEmpty")("PipeEmpty", pipeFields)
+  tagged("PipeEmpty", pipeFields)
 
 /**
  * Refuses to pull from a pipe whose end was pulled.
@@ -644,7 +655,7 @@ const PipeDisciplineErrorBase: Schema.Class<
   PipeDisciplineError,
   Schema.TaggedStruct<"PipeDisciplineError", PipeFields>,
   Cause.YieldableError
-> = Schema.TaggedError<PipeDisciplineError>("@callisto/rpc/PipeDisciplineError")("PipeDisciplineError", pipeFields)
+> = tagged("PipeDisciplineError", pipeFields)
 
 /**
  * Refuses to end a call whose pipes are not all through: an in pipe that was not ended and drained, or an out pipe.
@@ -708,7 +719,7 @@ const CallCancelledBase: Schema.Class<
   CallCancelled,
   Schema.TaggedStruct<"CallCancelled", { readonly didNotExecute: DidNotExecute }>,
   Cause.YieldableError
-> = Schema.TaggedError<CallCancelled>("@callisto/rpc/CallCancelled")("CallCancelled", { didNotExecute })
+> = tagged("CallCancelled", { didNotExecute })
 
 /**
  * The call was cancelled. `didNotExecute` is true only where it is certain that the manager never ran; otherwise the
@@ -801,7 +812,7 @@ const RpcFaultBase: Schema.Class<
   RpcFault,
   Schema.TaggedStruct<"RpcFault", { readonly code: Schema.Int; readonly didNotExecute: DidNotExecute }>,
   Cause.YieldableError
-> = Schema.TaggedError<RpcFault>("@callisto/rpc/RpcFault")("RpcFault", { code: Schema.Int, didNotExecute })
+> = tagged("RpcFault", { code: Schema.Int, didNotExecute })
 
 /**
  * The server ended the call with an exception code that the method does not declare.
@@ -863,7 +874,7 @@ const ContextMismatchBase: Schema.Class<
   ContextMismatch,
   Schema.TaggedStruct<"ContextMismatch", { readonly didNotExecute: DidNotExecute }>,
   Cause.YieldableError
-> = Schema.TaggedError<ContextMismatch>("@callisto/rpc/ContextMismatch")("ContextMismatch", { didNotExecute })
+> = tagged("ContextMismatch", { didNotExecute })
 
 /**
  * The server does not know a context handle that the call carried: it was closed or run down, it belongs to another
@@ -899,7 +910,7 @@ const RpcTransportErrorBase: Schema.Class<
     { readonly status: Schema.Literals<readonly [1722, 1726, 1727]>; readonly detail: Schema.String }
   >,
   Cause.YieldableError
-> = Schema.TaggedError<RpcTransportError>("@callisto/rpc/RpcTransportError")("RpcTransportError", {
+> = tagged("RpcTransportError", {
   status: Schema.Literals([1722, 1726, 1727]),
   detail: Schema.String
 })
@@ -1015,8 +1026,7 @@ export type RpcError =
  */
 export const fromNumber = (number: number): Option.Option<RpcError> => {
   if (!Number.isInteger(number) || number <= 0 || number > 0xffffffff) return Option.none()
-  const known = errorsByNumber.get(number)
-  return Option.some(known === undefined ? new RpcFault({ code: number }) : known())
+  return Option.some(errorOf(number))
 }
 
 /**
@@ -1045,8 +1055,8 @@ export const toNumber = (error: RpcError): number => {
 const unnamedPipe = { pipe: "(not named)" }
 const unnamed = { interface: "(not named)", uuid: "no UUID given", detail: "known by its number alone" }
 
-const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
-  ([
+const errorOf = (number: number): RpcError => {
+  const errors: ReadonlyArray<readonly [Codes, () => RpcError]> = [
     [codes.CallPending, () => new CallPending()],
     [codes.CallComplete, () => new CallComplete()],
     [codes.CallCancelled, () => new CallCancelled()],
@@ -1062,17 +1072,21 @@ const errorsByNumber: ReadonlyMap<number, () => RpcError> = new Map(
     [codes.PipeClosed, () => new PipeClosed(unnamedPipe)],
     [codes.PipeDisciplineError, () => new PipeDisciplineError(unnamedPipe)],
     [codes.PipeEmpty, () => new PipeEmpty(unnamedPipe)],
-    ...([1703, 1720, 1740] as const).map((status) =>
-      [{ rpcStatus: namedRpcStatus(status) }, () => new CantCreateEndpoint({ status, detail: unnamed.detail })] as const
-    ),
     [codes.ContextMismatch, () => new ContextMismatch()],
-    [codes.NullContext, () => new NullContext({ parameter: "(not named)" })],
-    ...([1722, 1726, 1727] as const).map((status) =>
-      [{ rpcStatus: namedRpcStatus(status) }, () => new RpcTransportError({ status, detail: unnamed.detail })] as const
-    )
-  ] as ReadonlyArray<readonly [Codes, () => RpcError]>).flatMap(([codes, make]) =>
-    [codes.rpcStatus, codes.hresult, codes.fault].flatMap((code) =>
-      code === undefined ? [] : [[code.number, make] as const]
-    )
+    [codes.NullContext, () => new NullContext({ parameter: "(not named)" })]
+  ]
+  switch (number) {
+    case 1703:
+    case 1720:
+    case 1740:
+      return new CantCreateEndpoint({ status: number, detail: unnamed.detail })
+    case 1722:
+    case 1726:
+    case 1727:
+      return new RpcTransportError({ status: number, detail: unnamed.detail })
+  }
+  const known = errors.find(([{ fault, hresult, rpcStatus }]) =>
+    [fault, hresult, rpcStatus].some((code) => code?.number === number)
   )
-)
+  return known === undefined ? new RpcFault({ code: number }) : known[1]()
+}

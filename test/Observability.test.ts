@@ -289,7 +289,7 @@ describe("metrics", () => {
         const { server } = yield* Scope.provide(makeDesk(), scope)
         const desk = yield* Binding.local(server, Desk).pipe(
           Scope.provide(scope),
-          Effect.provideService(Observability.enabled, true)
+          Effect.provide(Observability.layer)
         )
         yield* Call.invoke(desk, "Answer", "a")
       }))

@@ -32,7 +32,7 @@ import {
   toHex,
   UnknownInterface
 } from "../Status.ts"
-import * as EndpointMapper from "./EndpointMapper.ts"
+import { onDemand } from "./internal/onDemand.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -1105,9 +1105,9 @@ class AssociationImpl implements Association {
   /** Connects and binds. */
   private connect(bound: Bound, forPipes: boolean): Effect.Effect<ClientConnection, Failure> {
     const { address, endpointMapper } = this
-    const connecting = !EndpointMapper.isAskedFor(address)
+    const connecting = !isLookedUp(address)
       ? this.connectTo(address, bound, forPipes)
-      : bound.interface === EndpointMapper.IEndpointMapper
+      : bound.interface.uuid === endpointMapperUuid
       ? this.connectTo(endpointMapper, bound, forPipes)
       : this.connectResolved(bound, forPipes)
     return Effect.timeoutOrElse(connecting, {
@@ -1134,10 +1134,10 @@ class AssociationImpl implements Association {
   private resolve(bound: Bound): Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Failure> {
     const { address, context, endpointMapper, object, transport } = this
     const asking = Effect.gen(function* () {
+      const { lookUp } = yield* endpointLookup
       const association = new AssociationImpl(endpointMapper, endpointMapper, transport, context, {})
       yield* Effect.addFinalizer(() => association.shut)
-      const mapper = yield* bind(EndpointMapper.IEndpointMapper, association)
-      return yield* EndpointMapper.map(mapper, bound.interface, {
+      return yield* lookUp((mapper) => bind(mapper, association), bound.interface, {
         protocol: address.protocol as "ncacn_ip_tcp" | "ncalrpc",
         ...(object === undefined ? {} : { object })
       })
@@ -1281,6 +1281,26 @@ class AssociationImpl implements Association {
 }
 
 // ----------------------------------------------------------------------------
+// endpoint mappers
+// ----------------------------------------------------------------------------
+
+const endpointMapperUuid = "e1af8308-5d1f-11c9-91a4-08002b14a0fa"
+
+const endpointLookup = onDemand("what asks endpoint mappers", () => import("./internal/endpointLookup.ts"))
+
+/** Whether a mapper is asked for the endpoint: the string binding has none, of a protocol sequence that mappers know. */
+const isLookedUp = ({ endpoint, protocol }: StringBinding.StringBinding): boolean =>
+  endpoint === undefined && (protocol === "ncacn_ip_tcp" || protocol === "ncalrpc")
+
+/** Where the mapper of a server's host listens. */
+const endpointMapperOf = ({ address, protocol }: StringBinding.StringBinding): StringBinding.StringBinding => ({
+  protocol,
+  address,
+  endpoint: protocol === "ncalrpc" ? "EPMAPPER" : "135",
+  options: {}
+})
+
+// ----------------------------------------------------------------------------
 // a binding
 // ----------------------------------------------------------------------------
 
@@ -1420,7 +1440,7 @@ export const make = (
       : yield* Effect.fromResult(StringBinding.parse(options.endpointMapper))
     const transport = yield* Transport.Transport
     const context = yield* Effect.context<never>()
-    const endpointMapper = EndpointMapper.isAskedFor(mapper) ? EndpointMapper.mapperOf(mapper) : mapper
+    const endpointMapper = isLookedUp(mapper) ? endpointMapperOf(mapper) : mapper
     const association = new AssociationImpl(address, endpointMapper, transport, context, options)
     yield* Effect.addFinalizer(() => association.shut)
     return association
@@ -1472,6 +1492,7 @@ export const bind: {
   Effect.gen(function* () {
     const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
     const bound = association.bound(iface)
+    yield* bound.syntax.load
     yield* association.whenReady(bound, () => Exit.void)
     const channel = new Channel(association, bound, options.object ?? association.object)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))

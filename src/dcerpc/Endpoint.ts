@@ -1045,6 +1045,7 @@ class EndpointImpl implements Endpoint {
  */
 export const make = (server: Server.Server, options: Options = {}): Effect.Effect<Endpoint, never, Scope.Scope> =>
   Effect.gen(function* () {
+    yield* Effect.orDie(binary.load)
     const endpoint = new EndpointImpl(Server.toImpl(server), {
       connections: options.maximumConnections ?? 10_000,
       contexts: options.maximumContexts ?? 64,

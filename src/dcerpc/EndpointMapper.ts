@@ -575,26 +575,6 @@ export const register = (
     if (inserted.status !== status.ok) return yield* new RpcFault({ code: inserted.status })
   })
 
-/**
- * Whether a server's endpoint is to be asked for: its string binding has none, of a protocol sequence that mappers know.
- *
- * @internal
- */
-export const isAskedFor = ({ endpoint, protocol }: StringBinding.StringBinding): boolean =>
-  endpoint === undefined && (protocol === "ncacn_ip_tcp" || protocol === "ncalrpc")
-
-/**
- * Where the mapper of a server's host listens.
- *
- * @internal
- */
-export const mapperOf = ({ address, protocol }: StringBinding.StringBinding): StringBinding.StringBinding => ({
-  protocol,
-  address,
-  endpoint: protocol === "ncalrpc" ? "EPMAPPER" : "135",
-  options: {}
-})
-
 // ----------------------------------------------------------------------------
 // the manager
 // ----------------------------------------------------------------------------

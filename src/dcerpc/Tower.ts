@@ -15,7 +15,6 @@
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
-import { ipFromString } from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Interface } from "../Interface.ts"
@@ -162,12 +161,8 @@ const readName = (bytes: Uint8Array): string => {
 const portBytes = (port: number): Uint8Array => Uint8Array.of(port >> 8, port)
 
 /** The four bytes of an IPv4 address; zeros for what has none. */
-const addressBytes = (address: string): Uint8Array => {
-  const ip = ipFromString(address)
-  return Result.isSuccess(ip) && ip.success._tag === "Ipv4Address"
-    ? Uint8Array.from(address.split("."), Number)
-    : new Uint8Array(4)
-}
+const addressBytes = (address: string): Uint8Array =>
+  StringBinding.isIpv4(address) ? Uint8Array.from(address.split("."), Number) : new Uint8Array(4)
 
 /**
  * Makes the tower of an interface at a string binding.

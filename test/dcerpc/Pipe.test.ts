@@ -1,5 +1,5 @@
 /** Pipes over the wire, in both transfer syntaxes. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Queue, Schema, Stream } from "effect"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
@@ -84,31 +84,32 @@ describe("Large chunks of bytes", () => {
 
 describe("in Callisto's own syntax, out pipes that are broken off", () => {
   const { methods: { Count } } = makeInterface(plain)
-  const codec = TransferSyntax.binary.codec(Count)!
+  beforeAll(() => Effect.runPromise(TransferSyntax.binary.load))
+  const codecOf = (method: Interface.Method.Any) => TransferSyntax.binary.codec(method)!
   const abort = () => {
     const writer = new Pdu.Writer()
-    assert.isUndefined(codec.writeAbort!(writer, Count.aborts[0]!, new Full({ at: 7 })))
+    assert.isUndefined(codecOf(Count).writeAbort!(writer, Count.aborts[0]!, new Full({ at: 7 })))
     return writer.bytes.slice(0, writer.position)
   }
 
   it("are followed by the abort with its fields", () => {
     const stub = abort()
     assert.deepStrictEqual(stub.slice(0, 9), Uint8Array.of(255, 255, 255, 255, 1, 39, 0, 0, 0))
-    assert.deepStrictEqual(codec.readResults(stub, true), { value: Exit.fail(new Full({ at: 7 })) })
+    assert.deepStrictEqual(codecOf(Count).readResults(stub, true), { value: Exit.fail(new Full({ at: 7 })) })
     const input = { bytes: stub, position: 0, littleEndian: true, remaining: 0 }
-    assert.strictEqual(codec.pipes[0]!.read(input), "broken")
+    assert.strictEqual(codecOf(Count).pipes[0]!.read(input), "broken")
     assert.strictEqual(input.position, 0)
   })
 
   it("are not followed by out parameters", () => {
     const stub = abort()
     stub[4] = 0
-    assert.deepStrictEqual(codec.readResults(stub, true), { problem: "the stub is no reply", status: 1783 })
+    assert.deepStrictEqual(codecOf(Count).readResults(stub, true), { problem: "the stub is no reply", status: 1783 })
   })
 
   it("are no in pipes", () => {
     const { methods: { Sum } } = makeInterface(plain)
     const input = { bytes: abort(), position: 0, littleEndian: true, remaining: 0 }
-    assert.strictEqual(TransferSyntax.binary.codec(Sum)!.pipes[0]!.read(input), "count")
+    assert.strictEqual(codecOf(Sum).pipes[0]!.read(input), "count")
   })
 })

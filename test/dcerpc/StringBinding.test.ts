@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
+import { ipFromString } from "effect/net/NetAddress"
 import fc from "fast-check"
 import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
 
@@ -106,6 +107,29 @@ describe("parse", () => {
       assert.include(error.message, `at position ${position}: `)
     })
   }
+
+  it("takes the numeric addresses that Effect takes", () => {
+    const pieces = [":", ":", "::", ".", "0", "1", "ff", "fe80", "12345", "g", "192.0.2.1", "255", "256", "01"]
+    const isHostName = (address: string) => /^[a-z0-9.]*[a-z][a-z0-9]*\.?$/.test(address)
+    let taken = 0
+    const isTaken = (address: string) => Result.isSuccess(StringBinding.parse(`ncacn_ip_tcp:${address}`))
+    const address = fc.oneof(
+      fc.array(fc.constantFrom(...pieces), { minLength: 1 }).map((all) => all.join("")),
+      fc.array(fc.constantFrom("0", "1", "ff", "fe80"), { minLength: 1, maxLength: 9 }).map((all) => all.join(":")),
+      fc.tuple(fc.ipV6(), fc.constantFrom(":", "::", "."), fc.ipV4()).map((all) => all.join("")),
+      fc.ipV4(),
+      fc.ipV6()
+    ).filter((address) => !isHostName(address))
+    fc.assert(
+      fc.property(address, (address) => {
+        const expected = Result.isSuccess(ipFromString(address))
+        assert.strictEqual(isTaken(address), expected, address)
+        if (expected) taken++
+      }),
+      { numRuns: 5000 }
+    )
+    assert.isAbove(taken, 500)
+  })
 
   it("answers any text, and never throws", () => {
     const pieces = ["ncacn_ip_tcp", "ncalrpc", uuid, "@", ":", "[", "]", ",", "=", "\\", "1", "a", "\0", "::1"]

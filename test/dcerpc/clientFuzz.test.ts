@@ -169,6 +169,7 @@ describe("servers whose answers are damaged", () => {
 
   it.effect(`harm no call but those of their connection, ${budget} PDUs, seed ${seed}`, () =>
     Effect.gen(function* () {
+      yield* binary.load
       const random = makeRandom(seed)
       const seen = new Map<string, number>()
       const see = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)

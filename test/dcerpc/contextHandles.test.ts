@@ -1,5 +1,5 @@
 /** Context handles over the wire: their bytes, the groups of connections that they belong to, and what a client keeps of them. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Logger, Option, Queue, Result, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall, Status } from "../../mod.ts"
@@ -74,14 +74,15 @@ describe("a handle in NDR", () => {
 })
 
 describe("a handle in Callisto's own syntax", () => {
-  const codec = binary.codec(Interface.method({ in: { box: ContextHandle.nullable(Box) } }))!
+  beforeAll(() => Effect.runPromise(binary.load))
+  const method = Interface.method({ in: { box: ContextHandle.nullable(Box) } })
   const written = (box: unknown): Uint8Array => {
     const writer = new Pdu.Writer()
-    assert.isUndefined(codec.writeArguments(writer, { box }, undefined))
+    assert.isUndefined(binary.codec(method)!.writeArguments(writer, { box }, undefined))
     return writer.take().slice()
   }
   const read = (stub: Uint8Array): unknown => {
-    const read = codec.readArguments(stub, true)
+    const read = binary.codec(method)!.readArguments(stub, true)
     return "problem" in read ? read : (read.value.input as { readonly box: unknown }).box
   }
 

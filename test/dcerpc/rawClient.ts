@@ -8,7 +8,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { parse } from "../../src/dcerpc/StringBinding.ts"
-import type { PipeCodec } from "../../src/dcerpc/TransferSyntax.ts"
+import type { PipeCodec } from "../../src/dcerpc/internal/methodCodec.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 
 // ----------------------------------------------------------------------------

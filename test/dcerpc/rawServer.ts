@@ -134,6 +134,8 @@ export const address = "ncacn_memory:[raw]"
 
 /** Listens, and gives the connections one after another. */
 export const listen = Effect.gen(function* () {
+  // Now, so that nothing that is begun later has to wait for it: that takes real time.
+  yield* binary.load
   const transport = yield* Transport.Transport
   const peers = yield* Queue.unbounded<Peer>()
   yield* transport.listen(Result.getOrThrow(StringBinding.parse(address)), (connection) =>

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { Buffer } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
-import type { PipeCodec, PipeInput, PipeOutput, Problem } from "../TransferSyntax.ts"
+import type { PipeCodec, PipeInput, PipeOutput, Problem } from "./methodCodec.ts"
 
 // ----------------------------------------------------------------------------
 // sending

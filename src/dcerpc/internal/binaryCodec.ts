@@ -1,0 +1,242 @@
+/**
+ * Methods in Callisto's own transfer syntax: Effect's binary schema codec, and what goes around its bytes. It is loaded by those
+ * who call or serve in this syntax.
+ */
+import * as SchemaBinary from "effect/encoding/SchemaBinary"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import * as Tracer from "effect/Tracer"
+import { type Abort, type Method, type Parameters, pipesOf } from "../../Interface.ts"
+import { type AnyChunk, type Element, isBytes } from "../../Pipe.ts"
+import { RpcFault } from "../../Status.ts"
+import type { Writer } from "../Pdu.ts"
+import {
+  type MethodCodec,
+  type PipeCodec,
+  type PipeInput,
+  type Problem,
+  type Read,
+  readBytes,
+  readCount
+} from "./methodCodec.ts"
+
+const hasTrace = 1
+const traceSize = 25
+const replied = 0
+const aborted = 1
+
+/** In place of the length of a chunk: no out pipe goes on, and an abort follows. */
+const brokenOff = 0xffffffff
+
+interface Both {
+  readonly write: (writer: Writer, value: unknown) => Problem | undefined
+  readonly read: (bytes: Uint8Array) => Read<unknown>
+}
+
+const makeBoth = (schema: Parameters): Both => {
+  // Nothing is nothing: most methods without parameters send not a byte for them.
+  if (schema.ast._tag === "Void") return { write: () => undefined, read: () => ({ value: undefined }) }
+  const codec = SchemaBinary.toCodec(schema)
+  const encode = Schema.encodeUnknownSync(codec)
+  const decode = Schema.decodeUnknownSync(codec)
+  return {
+    write: (writer, value) => {
+      try {
+        const bytes = encode(value)
+        writer.ensure(bytes.length)
+        writer.bytes.set(bytes, writer.position)
+        writer.position += bytes.length
+        return undefined
+      } catch (error) {
+        return problemOf(error)
+      }
+    },
+    read: (bytes) => {
+      try {
+        return { value: decode(bytes) }
+      } catch (error) {
+        return problemOf(error)
+      }
+    }
+  }
+}
+
+const badStubData = (problem: string): Problem => ({ problem, status: 1783 })
+
+const problemOf = (error: unknown): Problem => badStubData(error instanceof Error ? error.message : String(error))
+
+const writeByte = (writer: Writer, byte: number): void => {
+  writer.ensure(1)
+  writer.bytes[writer.position++] = byte
+}
+
+/** The codec of a method, which may have any schemas. */
+export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
+  const input = makeBoth(method.in)
+  const output = makeBoth(method.out)
+  const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error)]))
+  const pipes = (pipesOf(method) ?? []).map(({ element, isIn }) =>
+    makeBinaryPipe(element, isIn ? readChunkLength : readOutLength)
+  )
+  const hasInPipes = Object.keys(method.inPipe).length > 0
+  const hasOutPipes = Object.keys(method.outPipe).length > 0
+  const readArguments: MethodCodec["readArguments"] = (stub) => {
+    const traced = stub.length > 0 && (stub[0]! & hasTrace) !== 0
+    const start = traced ? 1 + traceSize : 1
+    if (stub.length < start) return badStubData("the stub is too short")
+    const read = input.read(stub.subarray(start))
+    return "problem" in read ? read : { value: { input: read.value, parent: traced ? readTrace(stub) : undefined } }
+  }
+  return {
+    writeArguments: (writer, value, parent) => {
+      const length = hasInPipes ? leaveLength(writer) : undefined
+      writeByte(writer, parent === undefined ? 0 : hasTrace)
+      if (parent !== undefined) writeTrace(writer, parent)
+      const problem = input.write(writer, value)
+      if (length !== undefined) fillLength(writer, length)
+      return problem
+    },
+    readArguments,
+    readArgumentsBeforePipes: (stub, littleEndian) => {
+      const size = stub.length < 4 ? 4 : 4 + readLength(stub, 0)
+      if (size > stub.length) return size
+      const read = readArguments(stub.subarray(4, size), littleEndian)
+      return "problem" in read ? read : { value: { ...read.value, size } }
+    },
+    pipes,
+    writeResults: (writer, out) => {
+      writeByte(writer, replied)
+      return output.write(writer, out)
+    },
+    writeAbort: (writer, { code }, error) => {
+      if (hasOutPipes) fillLength(writer, leaveLength(writer), brokenOff)
+      writeByte(writer, aborted)
+      writer.ensure(4)
+      writer.view.setUint32(writer.position, code, true)
+      writer.position += 4
+      return aborts.get(code)!.write(writer, error)
+    },
+    readResults: (whole, _, start = 0) => {
+      const isBroken = hasOutPipes && isBrokenOff(whole, start)
+      const stub = whole.subarray(isBroken ? start + 4 : start)
+      if (stub[0] === replied && !isBroken) {
+        const read = output.read(stub.subarray(1))
+        return "problem" in read ? read : { value: Exit.succeed(read.value) }
+      }
+      if (stub[0] !== aborted || stub.length < 5) return badStubData("the stub is no reply")
+      const code = new DataView(stub.buffer, stub.byteOffset).getUint32(1, true)
+      const read = aborts.get(code)?.read(stub.subarray(5))
+      // An abort that the client does not declare, or with fields that it does not know, is known by its code.
+      if (read === undefined || "problem" in read) return { value: Exit.fail(new RpcFault({ code })) }
+      return { value: Exit.fail(read.value as Abort.Error) }
+    }
+  }
+}
+
+/** The largest chunk of elements, in bytes: it is read when all of it is there. */
+const largestChunk = 0x400000
+
+const isBrokenOff = (bytes: Uint8Array, at: number): boolean =>
+  at + 4 <= bytes.length && readLength(bytes, at) === brokenOff
+
+const readChunkLength = (input: PipeInput): "count" | "more" | "end" => readCount(input, input.position, true)
+
+const readOutLength = (input: PipeInput): "count" | "more" | "end" | "broken" =>
+  isBrokenOff(input.bytes, input.position) ? "broken" : readChunkLength(input)
+
+const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): PipeCodec => {
+  if (isBytes(element)) {
+    return {
+      write: (output, chunk) => {
+        const { writer } = output
+        fillLength(writer, leaveLength(writer), chunk.length)
+        output.writeBytes(chunk as Uint8Array, 1)
+        return undefined
+      },
+      end: (writer) => fillLength(writer, leaveLength(writer), 0),
+      read: (input) => input.remaining === 0 ? readLengthOf(input) : readBytes(input)
+    }
+  }
+  const codec = makeBoth(Schema.Array(element as Parameters as never))
+  const write = (writer: Writer, chunk: AnyChunk): Problem | undefined => {
+    const length = leaveLength(writer)
+    const problem = codec.write(writer, chunk)
+    if (problem !== undefined) return problem
+    const size = writer.position - writer.stub - length - 4
+    if (size <= largestChunk) {
+      fillLength(writer, length)
+      return undefined
+    }
+    if (chunk.length === 1) return badStubData(`an element of a pipe takes ${size} bytes, the limit is ${largestChunk}`)
+    // In two halves.
+    writer.position = writer.stub + length
+    const half = chunk.length >>> 1
+    return write(writer, chunk.slice(0, half)) ?? write(writer, chunk.slice(half))
+  }
+  return {
+    write: ({ writer }, chunk) => write(writer, chunk),
+    end: (writer) => fillLength(writer, leaveLength(writer), 0),
+    read: (input) => {
+      const { bytes, position, remaining } = input
+      if (remaining === 0) return readLengthOf(input)
+      if (remaining > largestChunk) return badStubData(`a chunk of ${remaining} bytes, the limit is ${largestChunk}`)
+      if (bytes.length - position < remaining) return "more"
+      const read = codec.read(bytes.subarray(position, position + remaining))
+      if ("problem" in read) return read
+      input.position += remaining
+      input.remaining = 0
+      return read.value as ReadonlyArray<unknown>
+    }
+  }
+}
+
+/** Leaves room for a length, and gives where it is in the stub. */
+const leaveLength = (writer: Writer): number => {
+  writer.ensure(4)
+  writer.position += 4
+  return writer.position - writer.stub - 4
+}
+
+/** Fills in the length of what was written behind it. */
+const fillLength = (writer: Writer, at: number, length: number = writer.position - writer.stub - at - 4): void =>
+  writer.view.setUint32(writer.stub + at, length, true)
+
+const readLength = (bytes: Uint8Array, at: number): number =>
+  new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
+
+// ----------------------------------------------------------------------------
+// the trace context
+// ----------------------------------------------------------------------------
+
+/** The value of a hexadecimal digit; of what is none, anything. */
+const digitAt = (hex: string, i: number): number => {
+  const code = hex.charCodeAt(i)
+  return (code & 15) + 9 * (code >> 6)
+}
+
+const writeHex = (writer: Writer, hex: string, size: number): void => {
+  const { bytes } = writer
+  for (let i = 0; i < 2 * size; i += 2) bytes[writer.position++] = digitAt(hex, i) << 4 | digitAt(hex, i + 1)
+}
+
+const writeTrace = (writer: Writer, { sampled, spanId, traceId }: Tracer.AnySpan): void => {
+  writer.ensure(traceSize)
+  writeHex(writer, traceId, 16)
+  writeHex(writer, spanId, 8)
+  writer.bytes[writer.position++] = sampled ? 1 : 0
+}
+
+const hexOf = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
+
+const readHex = (bytes: Uint8Array, start: number, end: number): string => {
+  let hex = ""
+  for (let i = start; i < end; i++) hex += hexOf[bytes[i]!]!
+  return hex
+}
+
+const readTrace = (stub: Uint8Array): Tracer.ExternalSpan =>
+  Tracer.externalSpan({
+    traceId: readHex(stub, 1, 17),
+    spanId: readHex(stub, 17, 25),
+    sampled: stub[25] === 1
+  })

@@ -1,0 +1,143 @@
+/**
+ * What a transfer syntax does with a method: the models, and what the syntaxes have in common.
+ */
+import type * as Tracer from "effect/Tracer"
+import type { Abort } from "../../Interface.ts"
+import type { AnyChunk } from "../../Pipe.ts"
+import type { Outcome } from "../../ServerCall.ts"
+import type { Writer } from "../Pdu.ts"
+
+// ----------------------------------------------------------------------------
+// models
+// ----------------------------------------------------------------------------
+
+/**
+ * Why something can't be written or read: a sentence, and the Win32 status that a fault carries.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Problem {
+  readonly problem: string
+  readonly status: number
+}
+
+/**
+ * What was read, or why it can't be.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Read<A> = { readonly value: A } | Problem
+
+/**
+ * The stub of a request.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Arguments {
+  readonly input: unknown
+  /** The span of the client's call, where the syntax carries it. */
+  readonly parent: Tracer.ExternalSpan | undefined
+}
+
+/**
+ * The stub of a request as far as it is known, where pipes follow the arguments.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ArgumentsBeforePipes extends Arguments {
+  /** Where in the stub the pipes begin. */
+  readonly size: number
+}
+
+/**
+ * One method in a transfer syntax. The functions that write give what is wrong, or `undefined`; what they have written until
+ * then is to be discarded.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MethodCodec {
+  readonly writeArguments: (writer: Writer, input: unknown, parent: Tracer.AnySpan | undefined) => Problem | undefined
+  readonly readArguments: (stub: Uint8Array, littleEndian: boolean) => Read<Arguments>
+  readonly writeResults: (writer: Writer, out: unknown) => Problem | undefined
+  /** Writes a declared abort with its fields. Missing where only its code can travel, as a fault. */
+  readonly writeAbort?: (writer: Writer, abort: Abort.Any, error: Abort.Error) => Problem | undefined
+  readonly readResults: (stub: Uint8Array, littleEndian: boolean, start?: number) => Read<Outcome>
+  /**
+   * Reads arguments that in pipes follow, from what has arrived of the stub. Where that may not be all of them it gives how many bytes
+   * they take at least.
+   */
+  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | number
+  /** @internal The pipes of the method, in their order. */
+  readonly pipes: ReadonlyArray<PipeCodec>
+}
+
+/**
+ * A pipe in a transfer syntax.
+ *
+ * @internal
+ */
+export interface PipeCodec {
+  /** Writes a chunk that is not empty. */
+  readonly write: (output: PipeOutput, chunk: AnyChunk) => Problem | undefined
+  /** Writes the empty chunk, which ends the pipe. */
+  readonly end: (writer: Writer) => void
+  /**
+   * Reads one thing from the stub, a count or what elements there are, and leaves the input behind it. Gives what elements it
+   * read, `more` where that needs more bytes, `end` for the empty chunk, and `broken`, leaving the input in front of it, where
+   * an abort stands in place of the rest of all pipes.
+   */
+  readonly read: (input: PipeInput) => AnyChunk | Problem | "count" | "more" | "end" | "broken"
+}
+
+/**
+ * Where chunks are written.
+ *
+ * @internal
+ */
+export interface PipeOutput {
+  readonly writer: Writer
+  /** Writes bytes, which nobody changes any more. Many of them are not copied, but for the last that are less than a unit. */
+  writeBytes(bytes: Uint8Array, unit: number): void
+}
+
+/**
+ * The bytes of the stub that were not read yet.
+ *
+ * @internal
+ */
+export interface PipeInput {
+  /** They begin where alignment counts from, or at a multiple of 8 bytes from there. */
+  bytes: Uint8Array
+  position: number
+  readonly littleEndian: boolean
+  /** What is left of the current chunk: elements, or bytes. */
+  remaining: number
+}
+
+// ----------------------------------------------------------------------------
+// reading pipes
+// ----------------------------------------------------------------------------
+
+/** Reads how many elements or bytes follow. */
+export const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
+  const { bytes } = input
+  if (at + 4 > bytes.length) return "more"
+  input.remaining = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, littleEndian)
+  input.position = at + 4
+  return input.remaining === 0 ? "end" : "count"
+}
+
+/** Reads what there is of the bytes of a chunk. */
+export const readBytes = (input: PipeInput): Uint8Array | "more" => {
+  const { bytes, position, remaining } = input
+  const part = bytes.subarray(position, position + remaining)
+  if (part.length === 0) return "more"
+  input.position += part.length
+  input.remaining -= part.length
+  return part
+}

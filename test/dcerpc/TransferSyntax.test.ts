@@ -1,0 +1,63 @@
+import { afterEach, assert, beforeEach, describe, it, vi } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { IEcho } from "./rawServer.ts"
+
+const codecModule = "../../src/dcerpc/internal/binaryCodec.ts"
+
+/** The library as it is before the codec was needed. */
+const library = Effect.promise(async () => ({
+  Association: await import("../../src/dcerpc/Association.ts"),
+  Transport: await import("../../src/dcerpc/Transport.ts"),
+  ...await import("../../src/dcerpc/TransferSyntax.ts")
+}))
+
+const failToLoad = () => {
+  throw new Error("no such file")
+}
+
+describe("the codec of Callisto's own syntax", () => {
+  beforeEach(() => {
+    vi.resetModules()
+  })
+  afterEach(() => {
+    vi.doUnmock(codecModule)
+  })
+
+  it.effect("can't be used before it is loaded", () =>
+    Effect.gen(function* () {
+      const { binary } = yield* library
+      assert.throws(() => binary.codec(IEcho.methods.Echo), "`binary.load` has to run before")
+      yield* binary.load
+      assert.isDefined(binary.codec(IEcho.methods.Echo))
+    }))
+
+  it.effect("is asked for again where it could not be loaded", () =>
+    Effect.gen(function* () {
+      vi.doMock(codecModule, failToLoad)
+      const { binary } = yield* library
+      const { detail, status } = yield* Effect.flip(binary.load)
+      assert.strictEqual(status, 1722)
+      assert.include(detail, "the codec of Callisto's transfer syntax can't be loaded")
+      vi.doUnmock(codecModule)
+      yield* binary.load
+      assert.isDefined(binary.codec(IEcho.methods.Echo))
+    }))
+
+  it.effect("ends a bind that needs it where it can't be loaded", () =>
+    Effect.gen(function* () {
+      vi.doMock(codecModule, failToLoad)
+      const { Association, Transport } = yield* library
+      const binding = Effect.provide(Association.bind(IEcho, "ncacn_memory:[nowhere]"), Transport.memory)
+      const error = yield* Effect.flip(binding)
+      assert.strictEqual(error._tag, "RpcTransportError")
+      assert.include(error.message, "the codec of Callisto's transfer syntax can't be loaded")
+    }))
+
+  it.effect("is not waited for by who is interrupted", () =>
+    Effect.gen(function* () {
+      vi.doMock(codecModule, () => new Promise(() => {}))
+      const { binary } = yield* library
+      const loading = yield* Effect.forkChild(binary.load, { startImmediately: true })
+      yield* Fiber.interrupt(loading)
+    }))
+})
