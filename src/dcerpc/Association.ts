@@ -447,9 +447,11 @@ class ClientConnection {
     }
   }
 
+  /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
   private flush(following?: Uint8Array): void {
-    this.outbox.sendUnsafe(this.writer.take())
-    if (following !== undefined) this.outbox.sendUnsafe(following)
+    if (following === undefined) return this.outbox.sendUnsafe(this.writer.take())
+    this.outbox.sendPartUnsafe(this.writer.take())
+    this.outbox.sendPartUnsafe(following)
   }
 
   /** A call is off the connection: the next may use it, or nobody. */

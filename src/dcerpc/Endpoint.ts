@@ -830,14 +830,17 @@ class ServerConnection implements Origin {
     return this.protocolError(error.callId, error.reason !== "TooLarge")
   }
 
-  /** Sends what the writer has, and then those bytes. */
+  /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
   send(following?: Uint8Array): Verdict {
     const bytes = this.endpoint.writer.take()
     if (this.failed) return "close"
     // One message may be several fragments, each with its length.
     for (let at = 0; at < bytes.length; at += bytes[at + 8]! | bytes[at + 9]! << 8) this.endpoint.packetsOut++
-    this.outbox.sendUnsafe(bytes)
-    if (following !== undefined) this.outbox.sendUnsafe(following)
+    if (following === undefined) this.outbox.sendUnsafe(bytes)
+    else {
+      this.outbox.sendPartUnsafe(bytes)
+      this.outbox.sendPartUnsafe(following)
+    }
     if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.fail()
     return this.failed ? "close" : "go on"
   }

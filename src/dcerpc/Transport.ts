@@ -109,6 +109,9 @@ export const highWaterMark = 65536
 // How many bytes an outbox hands over at once. Of what is handed over nobody knows how much has left.
 const handedAtOnce = 0x40000
 
+// So many bytes are worth a system call of their own: the peer works on them while more of the same turn follow.
+const worthWriting = 16384
+
 /** @internal */
 export const closed = (code: number, closeReason?: string): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketCloseError({ code, closeReason }) })
@@ -383,8 +386,8 @@ export const handlers = <R>(
 // ----------------------------------------------------------------------------
 
 /**
- * Gathers what is written in one turn of the event loop and gives it to a connection at once, up to 256 KiB, so that
- * many small messages cost one system call.
+ * Gathers what is written in one turn of the event loop and gives it to a connection together, so that many small
+ * messages cost one system call.
  *
  * @category models
  * @since 0.1.0
@@ -392,8 +395,14 @@ export const handlers = <R>(
 export interface Outbox {
   /** The bytes that were sent here and for which the transport had no room yet: how far the peer is behind. */
   readonly queuedUnsafe: () => number
-  /** Queues bytes, in order. Never waits; the bytes are not changed any more. After a failure it does nothing. */
+  /**
+   * Queues bytes, in order. Never waits; the bytes are not changed any more. After a failure it does nothing.
+   *
+   * They leave at the end of the turn, and before when 16 KiB are queued: the peer begins with those.
+   */
   readonly sendUnsafe: (chunk: Uint8Array) => void
+  /** The same for a part of something large, of which up to 256 KiB leave together at the end of the turn. */
+  readonly sendPartUnsafe: (chunk: Uint8Array) => void
   /** Whether less than 64 KiB are queued, on a connection that can be written. */
   readonly hasRoomUnsafe: () => boolean
   /** Waits until less than 64 KiB are queued, and fails once the connection can't be written any more. */
@@ -454,16 +463,26 @@ export const makeOutbox = (
     let scheduled = false
     let writing: Fiber.Fiber<void, Socket.SocketError> | undefined
 
+    const queue = (chunk: Uint8Array) => {
+      sent += chunk.length
+      if (outstanding.room.error !== undefined || chunk.length === 0) return
+      outstanding.bytes += chunk.length
+      chunks.push(chunk)
+    }
+
     // The rest of the turn may add to what is written.
     const schedule = () => {
       if (scheduled || writing !== undefined || chunks.length === 0) return
       scheduled = true
-      queueMicrotask(write)
+      queueMicrotask(() => {
+        scheduled = false
+        write(false)
+      })
     }
 
     // Most writes end at once and need no fiber; one for each of the others costs less than one that waits for the next.
-    const write = () => {
-      scheduled = false
+    const write = (isSending: boolean) => {
+      if (writing !== undefined) return
       if (stopped) return stop(closed(1000))
       const size = Math.min(sent - handed, handedAtOnce)
       const batch = mergeAdjacent(takeFirst(chunks, size))
@@ -479,7 +498,11 @@ export const makeOutbox = (
         schedule()
       }
       const effect = writeAll(batch)
-      if (Exit.isExit(effect)) return written(effect as Exit.Exit<void, Socket.SocketError>)
+      if (Exit.isExit(effect)) {
+        const exit = effect as Exit.Exit<void, Socket.SocketError>
+        // Those who are told may send themselves, or close the connection: not in the middle of what another one sends.
+        return isSending ? queueMicrotask(() => written(exit)) : written(exit)
+      }
       writing = run(effect)
       writing.addObserver((exit) => {
         writing = undefined
@@ -504,10 +527,12 @@ export const makeOutbox = (
     return {
       queuedUnsafe: () => outstanding.bytes,
       sendUnsafe: (chunk) => {
-        sent += chunk.length
-        if (outstanding.room.error !== undefined || chunk.length === 0) return
-        outstanding.bytes += chunk.length
-        chunks.push(chunk)
+        queue(chunk)
+        if (sent - handed < worthWriting || stopped) schedule()
+        else write(true)
+      },
+      sendPartUnsafe: (chunk) => {
+        queue(chunk)
         schedule()
       },
       hasRoomUnsafe: () => outstanding.hasRoom,

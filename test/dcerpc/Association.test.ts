@@ -621,7 +621,7 @@ describe("when a connection is lost", () => {
     "the requests of one turn are told apart",
     Effect.gen(function* () {
       const { accept, begin, peer } = yield* setUp({ maximumQueued: 2_000_000 })
-      const calls = yield* Effect.forEach([large, large, large], (text) => begin(text))
+      const calls = yield* Effect.forEach(["small", larger, large], (text) => begin(text))
       yield* settle
       yield* peer.reset
       yield* (yield* accept).close

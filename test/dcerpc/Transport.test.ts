@@ -718,6 +718,59 @@ describe("an outbox", () => {
       assert.strictEqual(outbox.queuedUnsafe(), 0)
     }))
 
+  it.effect("writes at once when 16 KiB have come together, but for parts of something large", () =>
+    Effect.gen(function* () {
+      const { batches, room, socket } = makeRecorder()
+      const outbox = yield* Transport.makeOutbox(socket)
+      const sizes = () => batches.map((batch) => batch.split("|").map(({ length }) => length))
+      const send = (size: number) => outbox.sendUnsafe(text("a".repeat(size)))
+      const sendPart = (size: number) => outbox.sendPartUnsafe(text("a".repeat(size)))
+      sendPart(20_000)
+      sendPart(20_000)
+      assert.deepStrictEqual(sizes(), [])
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(sizes(), [[20_000, 20_000]])
+      room.shift()!(Effect.void)
+      yield* outbox.drained
+      send(10_000)
+      assert.deepStrictEqual(sizes().slice(1), [])
+      send(7000)
+      assert.deepStrictEqual(sizes().slice(1), [[10_000, 7000]])
+      // While that is written the rest waits.
+      send(17_000)
+      send(1)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(sizes().slice(2), [])
+      room.shift()!(Effect.void)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(sizes().slice(2), [[17_000, 1]])
+      assert.strictEqual(outbox.queuedUnsafe(), 17_001)
+    }))
+
+  it.effect("tells nobody in the middle of what another one sends", () =>
+    Effect.gen(function* () {
+      const told: Array<string> = []
+      let result: Effect.Effect<void, Socket.SocketError> = Effect.void
+      const socket = Socket.make({
+        reader: Effect.never,
+        writer: Effect.succeed({ writeAll: () => result, write: () => Effect.die("not used") })
+      })
+      const outbox = yield* Transport.makeOutbox(socket, () => told.push("failed"))
+      outbox.sendPartUnsafe(new Uint8Array(20_000))
+      const waiting = Effect.andThen(outbox.drained, Effect.sync(() => told.push("drained")))
+      yield* Effect.forkChild(waiting, { startImmediately: true })
+      outbox.sendUnsafe(new Uint8Array(1))
+      assert.strictEqual(outbox.handedUnsafe(), 20_001)
+      assert.deepStrictEqual(told, [])
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(told, ["drained"])
+      result = Effect.fail(new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) }))
+      outbox.sendUnsafe(new Uint8Array(17_000))
+      assert.deepStrictEqual(told, ["drained"])
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(told, ["drained", "failed"])
+    }))
+
   it.effect("writes as one chunk what stands one behind the other in memory", () =>
     Effect.gen(function* () {
       const { batches, socket } = makeRecorder()
