@@ -54,11 +54,12 @@ const network: Network = quick
   }
   : {
     rounds: 7,
-    millis: 300,
-    warmUpMillis: 500,
+    // A process that has rested needs some hundred milliseconds to be as fast as it was.
+    millis: 700,
+    warmUpMillis: 1500,
     latencyRounds: 20,
-    latencyMillis: 100,
-    bytes: 32 << 20,
+    latencyMillis: 300,
+    bytes: 128 << 20,
     cancels: 1000,
     cancelRounds: 40,
     pending: 50_000,
