@@ -217,12 +217,14 @@ export class Buffer {
     this.tellReaders()
   }
 
-  onReadable(fiber: Fiber.Fiber<unknown, unknown>, reader: () => void): () => void {
-    return this.readers.add(fiber, reader)
+  /** Waits until something is held, or until nothing will be. */
+  awaitReadable(): Effect.Effect<void> {
+    return this.readers.wait(() => this.isReadable)
   }
 
-  onRoom(fiber: Fiber.Fiber<unknown, unknown>, writer: () => void): () => void {
-    return this.writers.add(fiber, writer)
+  /** Waits for room, unless there is enough of it. */
+  awaitRoom(isEnough: () => boolean): Effect.Effect<void> {
+    return this.writers.wait(isEnough)
   }
 
   private tellReaders(): void {
@@ -241,10 +243,17 @@ class Waiting {
   private dispatcher: SchedulerDispatcher | undefined
   private isScheduled = false
 
-  add({ currentDispatcher }: Fiber.Fiber<unknown, unknown>, one: () => void): () => void {
-    this.dispatcher = currentDispatcher
-    this.those.add(one)
-    return () => this.those.delete(one)
+  /** Waits until it is told, unless there is nothing to wait for. */
+  wait(holds: () => boolean): Effect.Effect<void> {
+    return Effect.withFiber(({ currentDispatcher }) =>
+      Effect.callback((resume) => {
+        if (holds()) return resume(Effect.void)
+        const one = () => resume(Effect.void)
+        this.dispatcher = currentDispatcher
+        this.those.add(one)
+        return Effect.sync(() => this.those.delete(one))
+      })
+    )
   }
 
   /**
@@ -496,13 +505,7 @@ const isChunk = (chunk: unknown, { isBytes }: Buffer): chunk is AnyChunk =>
 
 const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
   const { buffer } = end
-  const room: Effect.Effect<void> = Effect.withFiber((fiber) =>
-    Effect.callback((resume) => {
-      if (buffer.hasRoom) return resume(Effect.void)
-      const forget = buffer.onRoom(fiber, () => resume(Effect.void))
-      return Effect.sync(forget)
-    })
-  )
+  const room = buffer.awaitRoom(() => buffer.hasRoom)
   // Pushed when the fiber goes on: if it is interrupted instead, nothing is pushed.
   const push: Effect.Effect<void, unknown> = Effect.suspend(() => {
     const refused = end.refusal()
@@ -718,23 +721,13 @@ const pullWith = <A>(
     const refused = end.refusal()
     if (refused !== undefined) return Effect.fail(refused)
     if (!buffer.isEmpty) return Effect.succeed(take(buffer))
-    if (!buffer.ended) return Effect.andThen(readable(end), pull)
+    if (!buffer.ended) return Effect.andThen(buffer.awaitReadable(), pull)
     end.move("end")
     ends.moved()
     return Effect.succeed(atEnd(buffer))
   })
   return pull
 }
-
-/** Waits until something is held, or until nothing will be. */
-const readable = ({ buffer }: End): Effect.Effect<void> =>
-  Effect.withFiber((fiber) =>
-    Effect.callback((resume) => {
-      if (buffer.isReadable) return resume(Effect.void)
-      const forget = buffer.onReadable(fiber, () => resume(Effect.void))
-      return Effect.sync(forget)
-    })
-  )
 
 /**
  * The pipe as a stream: of `Uint8Array`s for a pipe of bytes, else of single elements.

@@ -120,7 +120,7 @@ export const sendPipes = <E>(
     for (const [index, { buffer, codec }] of pipes.entries()) {
       let ended = false
       while (!ended) {
-        yield* readable(buffer)
+        yield* buffer.awaitReadable()
         yield* room
         const chunks = buffer.takeAll()
         // Taking may have let the writer push more, or end the call.
@@ -139,15 +139,6 @@ export const sendPipes = <E>(
     }
     return undefined
   })
-
-const readable = (buffer: Buffer): Effect.Effect<void> =>
-  Effect.withFiber((fiber) =>
-    Effect.callback((resume) => {
-      if (buffer.isReadable) return resume(Effect.void)
-      const forget = buffer.onReadable(fiber, () => resume(Effect.void))
-      return Effect.sync(forget)
-    })
-  )
 
 // ----------------------------------------------------------------------------
 // receiving
@@ -185,12 +176,8 @@ export class IncomingPipes {
   }
 
   /** Waits until the reader of the present pipe has made room. */
-  readonly room: Effect.Effect<void> = Effect.withFiber((fiber) =>
-    Effect.callback((resume) => {
-      if (this.hasRoom) return resume(Effect.void)
-      const forget = this.pipes[this.index]!.buffer.onRoom(fiber, () => resume(Effect.void))
-      return Effect.sync(forget)
-    })
+  readonly room: Effect.Effect<void> = Effect.suspend(() =>
+    this.hasRoom ? Effect.void : this.pipes[this.index]!.buffer.awaitRoom(() => this.hasRoom)
   )
 
   /** What follows the pipes in the stub: the input from its position on. */
