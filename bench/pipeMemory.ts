@@ -68,17 +68,17 @@ class Watch {
 const watch = new Watch()
 const looking = Effect.forever(Effect.andThen(Effect.sync(() => watch.look()), Effect.sleep("50 millis")))
 
-// The same chunk again and again: what a program makes afresh waits for the collector of its runtime, whatever it is written to.
-const chunk = new Uint8Array(chunkSize)
-
-/** Chunks, until there are enough of them or the time is over. */
+/**
+ * Fresh chunks, as a program has them that reads a file, until there are enough of them or the time is over. They wait for the collector of the
+ * runtime, also where they are written to a socket by hand: the writer's growth depends on it more than on the pipe.
+ */
 const chunks = (slow: boolean): Stream.Stream<Uint8Array> => {
   const end = slow ? Date.now() + slowMillis : Infinity
   return Stream.unfold(0, (sent: number) =>
     Effect.sync(() => {
       if (slow ? Date.now() > end : sent >= total) return undefined
       watch.moved += chunkSize
-      return [chunk, sent + chunkSize] as const
+      return [new Uint8Array(chunkSize), sent + chunkSize] as const
     }))
 }
 

@@ -583,6 +583,7 @@ export const register = (
  * The limits of a mapper.
  *
  * - `maximumEntries`: registrations; by default 10,000. More are refused with 1752.
+ *
  * A tower may have 1,024 bytes; one page of a lookup has at most 500 entries, however many are asked for. A client has at most 100
  * lookups between two pages: one more runs its oldest down, whose next page is refused with `ContextMismatch`.
  *
