@@ -132,9 +132,10 @@ export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
 const maximumChunks = 64
 const maximumSize = 262144
 
-// So many bytes or elements are worth waking those who wait for them at once. It is what a socket gives at a time: its fragments
-// wake a reader once, and not one by one.
-const worthWaking = 65536
+// As much at a time wakes those who wait at once, and not at the end of the turn; and after as much the writer leaves a turn to the event
+// loop, though there is room. Two ends that hardly wait would keep the loop for themselves, and the runtime frees what has flowed
+// through in its turns.
+const worthATurn = maximumSize
 
 const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
@@ -148,6 +149,8 @@ export class Buffer {
   readonly isBytes: boolean
   private chunks: Array<AnyChunk> = []
   private size = 0
+  /** How much was pushed since the writer left a turn. */
+  private sinceTurn = 0
   /** No more is pushed. */
   ended = false
   /** Nobody pulls any more: what is pushed still is dropped. */
@@ -165,6 +168,11 @@ export class Buffer {
     return this.chunks.length < maximumChunks && this.size < maximumSize
   }
 
+  /** Whether a writer need not wait. */
+  get isWritable(): boolean {
+    return this.hasRoom && this.sinceTurn < worthATurn
+  }
+
   get isEmpty(): boolean {
     return this.chunks.length === 0
   }
@@ -178,6 +186,7 @@ export class Buffer {
     if (chunk.length === 0 || this.abandoned) return
     this.chunks.push(chunk)
     this.size += chunk.length
+    this.sinceTurn += chunk.length
     this.tellReaders()
   }
 
@@ -222,18 +231,27 @@ export class Buffer {
     return this.readers.wait(() => this.isReadable)
   }
 
+  /** Waits for room, or else for a turn of the event loop. */
+  awaitWritable(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (!this.hasRoom) return this.awaitRoom(() => this.hasRoom)
+      this.sinceTurn = 0
+      return Effect.yieldNow
+    })
+  }
+
   /** Waits for room, unless there is enough of it. */
   awaitRoom(isEnough: () => boolean): Effect.Effect<void> {
     return this.writers.wait(isEnough)
   }
 
   private tellReaders(): void {
-    this.readers.tell(() => this.isReadable, this.size >= worthWaking)
+    this.readers.tell(() => this.isReadable, this.size >= worthATurn)
   }
 
   private taken(size: number): void {
     this.size -= size
-    this.writers.tell(() => this.hasRoom, size >= worthWaking)
+    this.writers.tell(() => this.hasRoom, size >= worthATurn)
   }
 }
 
@@ -444,7 +462,8 @@ const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknow
  *
  * **Details**
  *
- * The chunk belongs to the other side then: do not change it any more. Interrupting a push that waits for room pushes nothing.
+ * The chunk belongs to the other side then: do not change it any more. After every 262,144 bytes or elements a push also waits for a turn of
+ * the event loop, so that others go on. Interrupting a push that waits pushes nothing.
  *
  * Fails with `PipeClosed` when the pipe was ended, with `WrongPipeOrder` when it is another pipe's turn, and with the failure of the
  * call when that ends first. Dies with a `TypeError` for what is no chunk.
@@ -494,7 +513,7 @@ export const push: {
       const refused = end.refusal()
       if (refused !== undefined) return Effect.fail(refused as E)
       if (!isChunk(chunk, end.buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
-      if (!end.buffer.hasRoom) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
+      if (!end.buffer.isWritable) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
       end.buffer.put(chunk as AnyChunk)
       return Effect.void
     })
@@ -505,12 +524,11 @@ const isChunk = (chunk: unknown, { isBytes }: Buffer): chunk is AnyChunk =>
 
 const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
   const { buffer } = end
-  const room = buffer.awaitRoom(() => buffer.hasRoom)
   // Pushed when the fiber goes on: if it is interrupted instead, nothing is pushed.
   const push: Effect.Effect<void, unknown> = Effect.suspend(() => {
     const refused = end.refusal()
     if (refused !== undefined) return Effect.fail(refused)
-    if (!buffer.hasRoom) return Effect.andThen(room, push)
+    if (!buffer.isWritable) return Effect.andThen(buffer.awaitWritable(), push)
     buffer.put(chunk)
     return Effect.void
   })

@@ -103,6 +103,21 @@ describe("a pipe in one process", () => {
       yield* Fiber.interruptAll(both)
     }))
 
+  it.effect("leaves turns to others while the reader keeps up, and its chunks are large", () =>
+    Effect.gen(function* () {
+      const { client, there } = yield* hold(world)
+      let turns = 0
+      const turn = Effect.andThen(Effect.yieldNow, Effect.sync(() => turns++))
+      yield* Effect.forkChild(Effect.forever(turn, { disableYield: true }))
+      yield* Effect.forkChild(Effect.forever(Pipe.pull(there.numbers), { disableYield: true }))
+      yield* Effect.yieldNow
+      const chunk = Array.from({ length: 65536 }, () => 1)
+      const before = turns
+      for (let i = 0; i < 64; i++) yield* Pipe.push(client.numbers, chunk)
+      // One after as much as the pipe holds.
+      assert.isAtLeast(turns - before, 15)
+    }))
+
   it.effect("has failed wholly when those who wait at it are told", () =>
     Effect.gen(function* () {
       const { client, pending } = yield* hold(world)
