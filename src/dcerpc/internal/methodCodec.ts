@@ -135,9 +135,9 @@ export const readCount = (input: PipeInput, at: number, littleEndian: boolean): 
 /** Reads what there is of the bytes of a chunk. */
 export const readBytes = (input: PipeInput): Uint8Array | "more" => {
   const { bytes, position, remaining } = input
-  const part = bytes.subarray(position, position + remaining)
-  if (part.length === 0) return "more"
-  input.position += part.length
-  input.remaining -= part.length
-  return part
+  const size = Math.min(remaining, bytes.length - position)
+  if (size === 0) return "more"
+  input.position += size
+  input.remaining -= size
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + position, size)
 }

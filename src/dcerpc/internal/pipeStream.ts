@@ -212,25 +212,26 @@ export class IncomingPipes {
     const { input } = this
     // What was read is forgotten, up to a multiple of 8.
     const from = input.position & ~7
-    const left = input.bytes.subarray(from)
+    const left = input.bytes.length - from
     input.position -= from
     // What was read is not looked at again: whatever is in front of the bytes can stand for it.
-    if (input.position === left.length && left.length <= bytes.byteOffset) {
-      input.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset - left.length, left.length + bytes.length)
+    if (input.position === left && left <= bytes.byteOffset) {
+      input.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset - left, left + bytes.length)
       this.free = 0
       return
     }
-    const size = left.length + bytes.length
+    const size = left + bytes.length
+    const kept = input.bytes.subarray(from)
     if (bytes.length > this.free) {
       // Something large in many small fragments is not copied with each of them.
-      const larger = new Uint8Array(left.length > bytes.length ? 2 * size : size)
-      larger.set(left)
+      const larger = new Uint8Array(left > bytes.length ? 2 * size : size)
+      larger.set(kept)
       input.bytes = larger.subarray(0, size)
       this.free = larger.length - size
     } else {
-      input.bytes = new Uint8Array(left.buffer, left.byteOffset, size)
+      input.bytes = new Uint8Array(kept.buffer, kept.byteOffset, size)
       this.free -= bytes.length
     }
-    input.bytes.set(bytes, left.length)
+    input.bytes.set(bytes, left)
   }
 }
