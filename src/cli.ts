@@ -41,14 +41,23 @@ const writer = (method: "stdout" | "stderr") => {
   return () =>
     Sink.forEach((chunk: string | Uint8Array) =>
       Effect.callback<void, PlatformError>((resume) => {
-        stream.write(chunk, (error?: (Error & { readonly code?: string }) | null) => {
+        const written = (error?: (Error & { readonly code?: string }) | null) => {
           if (error === undefined || error === null) resume(Effect.void)
           else if (method === "stdout" && error.code === "EPIPE") {
             // Who read the results does not want more of them.
             endAs(sigpipe)()
             resume(Effect.void)
-          } else resume(Effect.fail(systemError({ _tag: "Unknown", module: "Stdio", method, cause: error })))
-        })
+          } else {
+            const description = error.message
+            resume(Effect.fail(systemError({ _tag: "Unknown", module: "Stdio", method, description, cause: error })))
+          }
+        }
+        try {
+          stream.write(chunk, written)
+        } catch (error) {
+          // Deno throws where the others call back.
+          written(error as Error)
+        }
       })
     )
 }

@@ -15,7 +15,8 @@ import {
 } from "effect"
 import { systemError } from "effect/PlatformError"
 import { TestClock } from "effect/testing"
-import { spawn } from "node:child_process"
+import { spawn, spawnSync, type StdioOptions } from "node:child_process"
+import { closeSync, existsSync, openSync } from "node:fs"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { Binding, ContextHandle, type Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
@@ -798,9 +799,10 @@ describe("latencies", () => {
 
 const program = fileURLToPath(new URL("../src/cli.ts", import.meta.url))
 
+const command = process.versions["deno"] ? ["run", "--allow-net", "--allow-env", program] : [program]
+
 /** Starts the entry point on this runtime. */
 const start = (...args: ReadonlyArray<string>) => {
-  const command = process.versions["deno"] ? ["run", "--allow-net", "--allow-env", program] : [program]
   const child = spawn(process.execPath, [...command, ...args], { stdio: ["ignore", "pipe", "pipe"] })
   const written = { stdout: "", stderr: "" }
   child.stdout.on("data", (data) => written.stdout += data)
@@ -814,6 +816,19 @@ const start = (...args: ReadonlyArray<string>) => {
       })
   )
   return { child, ended: Effect.promise(() => ended) }
+}
+
+const full = "/dev/full"
+
+/** Runs the entry point with an output to a device on which there is no room, where there is one. */
+const callistoTo = (output: "stdout" | "stderr", ...args: ReadonlyArray<string>) => {
+  const device = openSync(full, "w")
+  const stdio: StdioOptions = output === "stdout" ? ["ignore", device, "pipe"] : ["ignore", "pipe", device]
+  try {
+    return spawnSync(process.execPath, [...command, ...args], { stdio, encoding: "utf8", timeout: 15_000 })
+  } finally {
+    closeSync(device)
+  }
 }
 
 describe("callisto as a process", () => {
@@ -839,6 +854,21 @@ describe("callisto as a process", () => {
       assert.deepStrictEqual([code, stdout, JSON.parse(stderr).error.status.number], [3, "", 1722])
     })
   )
+
+  it.skipIf(!existsSync(full))("says of output that can't be written why, and ends with 70", () => {
+    for (const args of [["--help"], ["interfaces", "--help"]]) {
+      const { status, stderr } = callistoTo("stdout", ...args)
+      assert.strictEqual(status, 70)
+      assert.match(stderr, /^error: The output can't be written: .*No space left.*\ntry: .*\n$/i)
+    }
+  }, 20_000)
+
+  it.skipIf(!existsSync(full))("ends with the exit code of its failure also where that can't be written", () => {
+    for (const args of [["frobnicate"], []]) {
+      const { status, stdout } = callistoTo("stderr", ...args)
+      assert.deepStrictEqual([status, stdout], [2, ""])
+    }
+  }, 20_000)
 
   for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     overTcp(

@@ -15,7 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
-import type { PlatformError } from "effect/PlatformError"
+import { PlatformError } from "effect/PlatformError"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
@@ -133,19 +133,23 @@ export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, S
   const failed = (failure: Failure) => Effect.as(complain(failure, json), failure.exitCode)
   const failedInternally = (message: string, advice: string) =>
     failed({ _tag: "Failure", exitCode: exitCodes.internal, message, advice })
+  const cantWrite = ({ message }: PlatformError) =>
+    failedInternally(`The output can't be written: ${message}`, "Look at where it goes.")
   return Command.runWith(root, { version })(args).pipe(
     Effect.as<number>(exitCodes.ok),
     Effect.catchTags({
       ShowHelp: () => Effect.succeed(exitCodes.usage),
       Failure: failed,
-      PlatformError: ({ message }) =>
-        failedInternally(`The output can't be written: ${message}`, "Look at where it goes.")
+      PlatformError: cantWrite
     }),
-    Effect.catchCause((cause) =>
-      Cause.hasInterruptsOnly(cause)
-        ? Effect.interrupt
+    Effect.catchCause((cause) => {
+      if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
+      // A presenter of effect/cli can't fail.
+      const error = Cause.squash(cause)
+      return error instanceof PlatformError
+        ? cantWrite(error)
         : failedInternally(Cause.pretty(cause), "This is a mistake in callisto: please report it.")
-    ),
+    }),
     Effect.provide(Layer.mergeAll(environment, presenter(json), logger(json)))
   )
 }
@@ -188,9 +192,10 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
             advice: `${event.helpDoc.usage}, which ${event.commandPath.join(" ")} --help explains.`
           }, json)
         }
-        const output = event.reason === "Requested" ? "stdout" : "stderr"
-        return Effect.flatMap(capabilities(output), ({ canColor }) =>
-          writeLine(output, CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(event.helpDoc)))
+        const help = (output: "stdout" | "stderr") =>
+          Effect.flatMap(capabilities(output), ({ canColor }) =>
+            writeLine(output, CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(event.helpDoc)))
+        return event.reason === "Requested" ? help("stdout") : Effect.ignore(help("stderr"))
       }
       return {
         present: (event) =>
