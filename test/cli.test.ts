@@ -703,6 +703,24 @@ describe("the errors of callisto", () => {
       assert.strictEqual(yield* Effect.provide(run(["stats", "ncacn_memory:[nobody]"]), stdio), 3)
     })
   )
+
+  inMemory(
+    "are JSON where the command is missing, and however the flag is written",
+    Effect.gen(function* () {
+      for (const flag of ["--json", "--json=true", "--json=1", "--json=yes"]) {
+        for (const args of [[flag], ["stats", "nothing", flag]]) {
+          const { code, stderr, stdout } = yield* callisto(args)
+          assert.deepStrictEqual([code, stdout, JSON.parse(stderr).error.exitCode], [2, "", 2])
+        }
+      }
+      const { error } = JSON.parse((yield* callisto(["--json"])).stderr)
+      assert.deepStrictEqual(error, {
+        exitCode: 2,
+        message: "A command is missing.",
+        advice: "callisto <subcommand> [flags], which callisto --help explains."
+      })
+    })
+  )
 })
 
 describe("the colours of callisto", () => {

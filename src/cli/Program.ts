@@ -129,7 +129,7 @@ const root = Command.make("callisto").pipe(
  * too.
  */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, Stdio.Stdio | Transport> => {
-  const json = args.slice(0, [...args, "--"].indexOf("--")).some((arg) => arg === "--json" || arg === "--json=true")
+  const json = args.slice(0, [...args, "--"].indexOf("--")).some((arg) => /^--json(=(true|1|y|yes|on))?$/.test(arg))
   const failed = (failure: Failure) => Effect.as(complain(failure, json), failure.exitCode)
   const failedInternally = (message: string, advice: string) =>
     failed({ _tag: "Failure", exitCode: exitCodes.internal, message, advice })
@@ -179,23 +179,26 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
   Layer.effect(
     CliOutput.Presenter,
     Effect.map(Effect.context<Stdio.Stdio>(), (context): CliOutput.Presenter => {
+      type Misuse = CliOutput.Presenter.Help | CliOutput.Presenter.InvalidInvocation
+      const misused = (message: string, { commandPath, helpDoc }: Misuse) => {
+        const advice = `${helpDoc.usage}, which ${commandPath.join(" ")} --help explains.`
+        return complain({ _tag: "Failure", exitCode: exitCodes.usage, message, advice }, json)
+      }
       const present = (event: CliOutput.Presenter.Event) => {
         if (event._tag === "Version") return writeLine("stdout", event.version)
         if (event._tag === "InvalidInvocation") {
           const problems = event.errors.map(({ message }) =>
             message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ")
           )
-          return complain({
-            _tag: "Failure",
-            exitCode: exitCodes.usage,
-            message: `${problems.join(". ")}.`.replace(/([.?!])\.$/, "$1"),
-            advice: `${event.helpDoc.usage}, which ${event.commandPath.join(" ")} --help explains.`
-          }, json)
+          return misused(`${problems.join(". ")}.`.replace(/([.?!])\.$/, "$1"), event)
         }
         const help = (output: "stdout" | "stderr") =>
           Effect.flatMap(capabilities(output), ({ canColor }) =>
             writeLine(output, CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(event.helpDoc)))
-        return event.reason === "Requested" ? help("stdout") : Effect.ignore(help("stderr"))
+        if (event.reason === "Requested") {
+          return help("stdout")
+        }
+        return json ? misused("A command is missing.", event) : Effect.ignore(help("stderr"))
       }
       return {
         present: (event) =>
