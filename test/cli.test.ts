@@ -650,6 +650,7 @@ describe("the errors of callisto", () => {
         "localhost:8765": "ncacn_ip_tcp:localhost[8765]",
         "tcp://10.0.0.1:135": "ncacn_ip_tcp:10.0.0.1[135]",
         "[::1]:8765": "ncacn_ip_tcp:::1[8765]",
+        "ncacn_ip_tcp:10.0.0.1:135": "ncacn_ip_tcp:10.0.0.1[135]",
         "server": "ncacn_ip_tcp:server",
         "ncacn_ip_tcp:host[99999]": "ncacn_ip_tcp:127.0.0.1[8765]"
       }

@@ -87,7 +87,8 @@ const mapperAdvice = (binding: string): string => {
 
 /** What somebody may have meant who wrote no string binding. */
 const suggested = (text: string): string => {
-  const [, host, port] = /^(?:[a-z]+:\/\/)?([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?\/?$/.exec(text) ?? []
+  const [, host, port] =
+    /^(?:[a-z]+:\/\/|ncacn_ip_tcp:)?([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?\/?$/.exec(text) ?? []
   const binding = host === undefined
     ? undefined
     : `ncacn_ip_tcp:${host.replace(/^\[|\]$/g, "")}${port === undefined ? "" : `[${port}]`}`
