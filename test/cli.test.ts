@@ -763,7 +763,9 @@ describe("the help of callisto", () => {
       for (const command of ["dump", "interfaces", "stats", "ping"]) {
         assert.match(stdout, new RegExp(`^  ${command} `, "m"))
       }
-      for (const exitCode of [0, 1, 2, 3, 70, 130, 143]) assert.match(stdout, new RegExp(`\\b${exitCode} [a-zC-S]`))
+      for (const exitCode of [0, 1, 2, 3, 70, 130, 141, 143]) {
+        assert.match(stdout, new RegExp(`\\b${exitCode} [a-zC-S]`))
+      }
     })
   )
 

@@ -114,7 +114,7 @@ const root = Command.make("callisto").pipe(
   Results go to standard output, errors to standard error.
 
   Exit codes: 0 done; 1 the server refused or failed; 2 wrong usage; 3 the server could not be reached, gave no
-  answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 143 SIGTERM.`
+  answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM.`
   ),
   Command.withSubcommands([dumpCommand, interfacesCommand, statsCommand, pingCommand]),
   Command.withGlobalFlags([Json])
