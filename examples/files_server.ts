@@ -138,7 +138,10 @@ const acceptWebSockets = (endpoint: Endpoint.Endpoint, hostname: string, port: n
       return response
     }
     const server = yield* Effect.acquireRelease(
-      Effect.sync(() => Deno.serve({ hostname, port, onListen: () => {} }, accept)),
+      Effect.try({
+        try: () => Deno.serve({ hostname, port, onListen: () => {} }, accept),
+        catch: (error) => new Error(`no WebSockets at port ${port}: ${(error as Error).message}`)
+      }),
       (server) => Effect.sync(() => void server.shutdown())
     )
     return server.addr.port
