@@ -94,7 +94,8 @@ const program = Effect.gen(function* () {
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
 const interrupt = Effect.callback<never, Failed>((resume) => {
-  process.once("SIGINT", () => resume(Effect.fail(failed("cancelled"))))
+  const cancel = () => resume(Effect.fail(failed("cancelled")))
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, cancel)
 })
 
 const main = Effect.catch(Effect.raceFirst(program, interrupt), ({ message }) =>
