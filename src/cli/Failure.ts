@@ -51,6 +51,7 @@ const exitCodeOf = ({ _tag }: RpcError | StringBinding.StringBindingError): numb
 
 const adviceOn = (status: number, error: RpcError | StringBinding.StringBindingError, binding: string): string => {
   if (error._tag === "StringBindingError") return `Write ${quote(suggested(binding))}, for instance.`
+  if (error._tag === "RpcFault" && status === 1726) return "The server failed at this call: look into its log."
   switch (status) {
     case 5:
       return "The server wants to know who calls, and callisto does not authenticate. Ask its administrator."
