@@ -32,8 +32,20 @@ export const explain = (binding: string) => (error: RpcError | StringBinding.Str
     _tag: "Failure",
     exitCode: exitCodeOf(error),
     status: code.name === String(code.number) ? { number: code.number } : code,
-    message: error._tag === "RpcTransportError" ? `${error.detail}.` : error.message,
+    message: messageOf(error),
     advice: adviceOn(code.number, error, binding)
+  }
+}
+
+const messageOf = (error: RpcError | StringBinding.StringBindingError): string => {
+  switch (error._tag) {
+    case "RpcTransportError":
+      return `${error.detail}.`
+    case "CallCancelled":
+      // The tool cancels a call by itself for nothing else.
+      return "No answer came within 30 seconds, so the call was cancelled."
+    default:
+      return error.message
   }
 }
 
