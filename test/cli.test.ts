@@ -449,14 +449,16 @@ describe("callisto ping", () => {
       const shown = onScreen(tool.written.stderr)
       assert.deepStrictEqual(shown.slice(0, 3), [
         `${place}  3 of 3 rounds`,
-        "                   connect and bind                  call",
-        " 0.1 µs -  0.2 µs  ████████████████████████ 3"
+        "                   connect and bind              call",
+        " 0.1 µs -  0.2 µs  ████████████████████ 3"
       ])
       assert.deepStrictEqual(shown.slice(-3), [
-        "  10 ms -   20 ms                                    ████████████████████████ 2",
-        "  20 ms -   50 ms                                    ████████████ 1",
+        "  10 ms -   20 ms                                ████████████████████ 2",
+        "  20 ms -   50 ms                                ██████████ 1",
         ""
       ])
+      const widest = Math.max(...shown.map(({ length }) => length))
+      assert.isAtMost(widest - "3".length + "999999".length, 80)
     })
   )
 

@@ -129,7 +129,8 @@ const summarize = (binding: string, measured: Measured): Answer => {
 // the histogram
 // ----------------------------------------------------------------------------
 
-const barWidth = 24
+// So that numbers of six digits have room, too, in the 80 columns of a usual terminal.
+const barWidth = 20
 const parts = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 
 const bar = (count: number, most: number): string => {
