@@ -1,6 +1,6 @@
 /** A server of boxes, which are context handles: for tests of them in one process and, as NDR, over the wire. */
-import { Effect, Exit, Queue } from "effect"
-import { ContextHandle, Interface, Manager, Pipe, type ServerCall, type Status } from "../mod.ts"
+import { Effect, Exit, Queue, Stream } from "effect"
+import { ContextHandle, Interface, Manager, Pipe, ServerCall, type Status } from "../mod.ts"
 import * as Ndr from "../src/dcerpc/Ndr.ts"
 import { Denied } from "./fixtures.ts"
 
@@ -28,7 +28,9 @@ const methods = {
   Spill: Interface.method({ in: { jar: Jar } }),
   Forget: Interface.method({ in: text }),
   /** Its calls have connections of their own. */
-  Pour: Interface.method({ inPipe: { drops: Pipe.bytes } })
+  Pour: Interface.method({ inPipe: { drops: Pipe.bytes } }),
+  /** Opens a box behind its pipe, of more than flows to a client that does not read. */
+  Drain: Interface.method({ in: text, outPipe: { drops: Pipe.bytes }, out: { box: Box } })
 }
 
 export const IShelf = Interface.make("IShelf", {
@@ -119,7 +121,15 @@ export const makeShelf = Effect.gen(function* () {
     Pass: ({ box }, call) => Effect.as(boxes.get(call, box), { box: (test.out ?? box) as typeof box }),
     Spill: ({ jar }, call) => Effect.asVoid(jars.get(call, jar)),
     Forget: ({ text }, call) => Effect.asVoid(open(call, text)),
-    Pour: () => Effect.uninterruptible(Effect.suspend(() => test.pour))
+    Pour: () => Effect.uninterruptible(Effect.suspend(() => test.pour)),
+    Drain: ({ text }, call) =>
+      Stream.range(1, 3).pipe(
+        Stream.map(() => new Uint8Array(200_000)),
+        Stream.run(Pipe.toSink(ServerCall.outPipe(call, "drops"))),
+        // Where the connection is read on first, it hears of what follows although it can't send.
+        Effect.delay("1 milli"),
+        Effect.andThen(open(call, text))
+      )
   })
   const other = Manager.make(IOther, { Use: use, Open: ({ text }, call) => open(call, text) })
   return { boxes, ends, held, manager, other, ran, test }

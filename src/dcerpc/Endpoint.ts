@@ -238,6 +238,11 @@ class IncomingCall implements Client {
     this.sending = undefined
   }
 
+  /** Nobody receives its out parameters, if it has ended and they wait. */
+  dropResults(): void {
+    if (this.results !== undefined) this.serverCall.unsent()
+  }
+
   cancel(): void {
     this.cancels = Math.min(this.cancels + 1, 255)
     this.serverCall.cancel()
@@ -689,6 +694,7 @@ class ServerConnection implements Origin {
     if (call !== undefined) {
       this.calls.delete(callId)
       call.stopSending()
+      call.dropResults()
       call.serverCall.orphan()
       this.left()
     }
@@ -712,6 +718,7 @@ class ServerConnection implements Origin {
     call.stopSending()
     if (this.calls.get(call.callId) === call) this.calls.delete(call.callId)
     const refused = this.answer(call, outcome)
+    if (outcome._tag === "Failure" || refused !== undefined) call.dropResults()
     this.left()
     return refused
   }
@@ -866,6 +873,7 @@ class ServerConnection implements Origin {
     for (const call of [...this.calls.values()].reverse()) {
       this.calls.delete(call.callId)
       call.stopSending()
+      call.dropResults()
       call.serverCall.gone("Disconnected")
     }
     if (this.group !== undefined) this.endpoint.leave(this.group)

@@ -13,7 +13,19 @@ import { Handle } from "../../src/internal/contextHandle.ts"
 import { Denied } from "../fixtures.ts"
 import { Box, IOther, IShelf, makeShelf } from "../shelf.ts"
 import { editingBinds, losingOnOrphan, oneCallAtATime } from "./faults.ts"
-import { bind, brief, type Client, connect, element, fault, request, type RequestFields, settle } from "./rawClient.ts"
+import {
+  bind,
+  brief,
+  type Client,
+  coCancel,
+  connect,
+  element,
+  fault,
+  orphaned,
+  request,
+  type RequestFields,
+  settle
+} from "./rawClient.ts"
 
 const wire = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
   it.effect(name, () => Effect.provide(test, Transport.memory))
@@ -558,6 +570,32 @@ describe("a handle whose reply nobody receives is run down at once", () => {
       assert.deepStrictEqual([ends, left()], [["run down unseen", "run down seen"], 0])
     })
   )
+
+  for (
+    const [how, leave] of [
+      ["the client cancels", (client: Client) => client.write(coCancel(3))],
+      ["the client orphans the call", (client: Client) => client.write(orphaned(3))],
+      ["the connection is lost", (client: Client) => client.close]
+    ] as const
+  ) {
+    wire(
+      `where ${how} before the pipe is through behind which the reply waits`,
+      Effect.gen(function* () {
+        const { ends, left, server } = yield* setUp()
+        const { client, group } = yield* join()
+        yield* join(group)
+        client.state.reads = false
+        yield* ask(client, "Drain", { text: "unseen" }, { callId: 3 })
+        yield* TestClock.adjust("1 milli")
+        yield* settle
+        assert.deepStrictEqual([ends, left(), yield* Server.calls(server)], [[], 1, []])
+        yield* leave(client)
+        yield* settle
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual([ends, left()], [["run down unseen"], 0])
+      })
+    )
+  }
 
   wire(
     "where the reply reaches a client that has cancelled, only with the association",
