@@ -29,7 +29,9 @@ const methods = {
   Forget: Interface.method({ in: text }),
   /** Its calls have connections of their own. */
   Pour: Interface.method({ inPipe: { drops: Pipe.bytes } }),
-  /** Opens a box behind its pipe, of more than flows to a client that does not read. */
+  /** Opens a box behind its pipe. */
+  Fill: Interface.method({ inPipe: { drops: Pipe.bytes }, out: { box: Box } }),
+  /** The same, of more than flows to a client that does not read. */
   Drain: Interface.method({ in: text, outPipe: { drops: Pipe.bytes }, out: { box: Box } })
 }
 
@@ -122,6 +124,8 @@ export const makeShelf = Effect.gen(function* () {
     Spill: ({ jar }, call) => Effect.asVoid(jars.get(call, jar)),
     Forget: ({ text }, call) => Effect.asVoid(open(call, text)),
     Pour: () => Effect.uninterruptible(Effect.suspend(() => test.pour)),
+    Fill: (_, call) =>
+      Effect.andThen(Stream.runDrain(Pipe.toStream(ServerCall.inPipe(call, "drops"))), open(call, "filled")),
     Drain: ({ text }, call) =>
       Stream.range(1, 3).pipe(
         Stream.map(() => new Uint8Array(200_000)),

@@ -508,8 +508,7 @@ class ClientConnection {
     }
     const read = sent.codec.readResults(added.stub, added.littleEndian)
     const outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
-    const { handlesOut } = sent.call.operation
-    this.complete(sent, handlesOut === undefined ? outcome : this.association.handles.receive(this, sent, outcome))
+    this.complete(sent, outcome)
     return undefined
   }
 
@@ -567,11 +566,13 @@ class ClientConnection {
   }
 
   private complete(sent: SentCall, outcome: Outcome): void {
+    const { handlesOut } = sent.call.operation
+    const kept = handlesOut === undefined ? outcome : this.association.handles.receive(this, sent, outcome)
     this.calls.delete(sent.callId)
     // A request that ends in the middle is not continued by another.
     if (sent.stopSending()) this.retired = true
     this.released()
-    sent.call.reply(outcome)
+    sent.call.reply(kept)
   }
 
   // --- one more interface

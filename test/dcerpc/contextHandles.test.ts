@@ -720,6 +720,26 @@ describe("while a handle is open", () => {
 })
 
 edited(
+  "an orphan does not cost the handle that a call with pipes has opened either",
+  [losingOnOrphan],
+  Effect.gen(function* () {
+    const { ends, served, shelf, test, use } = yield* setUp()
+    const filling = yield* Call.begin(yield* Call.make(shelf), "Fill")
+    yield* Pipe.end(Call.inPipe(filling, "drops"))
+    const { box } = yield* Call.join(filling)
+    // The connection of the call is used no more.
+    yield* TestClock.adjust("20 seconds")
+    assert.strictEqual(served().connections.size, 1)
+    test.work = () => Effect.never
+    yield* Effect.scoped(Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Use", { box, text: "orphan" })))
+    yield* settle
+    assert.deepStrictEqual([served().connections.size, ends], [1, []])
+    test.work = (_, box) => Effect.succeed(box)
+    assert.strictEqual(yield* use(box), "filled")
+  })
+)
+
+edited(
   "an orphan does not cost the handle where the other connection of its group takes no calls any more either",
   [losingOnOrphan],
   Effect.gen(function* () {
