@@ -137,7 +137,8 @@ const maximumSize = 262144
 // through in its turns.
 const worthATurn = maximumSize
 
-const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
+/** @internal */
+export const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
 
 /**

@@ -386,7 +386,7 @@ class ClientConnection {
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
-    const problem = stub.send(write, outgoing.length === 0)
+    const problem = stub.send(write, () => outgoing.length === 0)
     if (problem !== undefined) return badInput(call.operation, problem)
     sent.request = stub
     sent.end = this.outbox.sentUnsafe()

@@ -289,6 +289,9 @@ const tooShort: Problem = { problem: "the stub ends before the arguments do", st
 const argumentsOrProblem = (read: Read<ArgumentsBeforePipes> | number): Read<ArgumentsBeforePipes> =>
   typeof read === "number" ? tooShort : read
 
+/** The out parameters, or an abort, end a response. */
+const isLast = (): boolean => true
+
 /** What a PDU does to its connection. */
 type Verdict = "go on" | "close"
 
@@ -736,7 +739,7 @@ class ServerConnection implements Origin {
     const { callId, codec, contextId } = call
     if (outcome._tag === "Success") {
       if (call.response !== undefined) {
-        const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), true)
+        const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), isLast)
         if (problem !== undefined) {
           // They could be written before, but a getter may give something else each time.
           this.sendFault(call, statusOf(problem.status), false)
@@ -777,7 +780,7 @@ class ServerConnection implements Origin {
     if (codec.writeAbort !== undefined) {
       const write = (writer: Pdu.Writer) => attempt(() => codec.writeAbort!(writer, abort, error!))
       if (call.response !== undefined) {
-        if (call.response.send(write, true) === undefined) return undefined
+        if (call.response.send(write, isLast) === undefined) return undefined
       } else {
         Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
         if (write(this.endpoint.writer) === undefined) return this.endReply()

@@ -82,6 +82,41 @@ describe("Large chunks of bytes", () => {
   }
 })
 
+describe("More than may wait for a client", () => {
+  const of = <E extends Pipe.Element>(name: string, element: E, chunk: Pipe.Chunk<E>) => {
+    const IFlood = Interface.make("IFlood", {
+      uuid: "5d0c2a4e-1f3b-4d7a-9c58-2e6b7f8a9b03",
+      version: [1, 0],
+      methods: { Flood: Interface.method({ outPipe: { out: element as Pipe.Element } }) }
+    })
+    const Flood = Manager.make(IFlood, {
+      Flood: (_, call) => {
+        const out = ServerCall.outPipe(call, "out")
+        return Effect.andThen(Pipe.push(out, chunk), Pipe.end(out))
+      }
+    })
+    it.effect(`reaches it when it is pushed at once, ${name}`, () =>
+      Effect.gen(function* () {
+        yield* Endpoint.serve(yield* Server.make([Flood]), "ncacn_memory:[flood]", { maximumQueued: 500_000 })
+        const flood = yield* Association.bind(IFlood, "ncacn_memory:[flood]")
+        const pending = yield* Call.begin(yield* Call.make(flood), "Flood")
+        const out = Call.outPipe(pending, "out")
+        let [pulled, last]: [number, unknown] = [0, undefined]
+        for (let some = yield* Pipe.pull(out); some.length > 0; some = yield* Pipe.pull(out)) {
+          pulled += some.length
+          last = some.at(-1)
+        }
+        assert.deepStrictEqual([pulled, last], [chunk.length, chunk.at(-1)])
+        yield* Call.join(pending)
+      }).pipe(Effect.provide(Transport.memory)))
+  }
+  of("as bytes", Pipe.bytes, new Uint8Array(3_000_000).fill(7))
+  of("in NDR", Ndr.Int32, Array.from({ length: 400_000 }, (_, i) => i))
+  of("as elements", Schema.String, Array.from({ length: 20_000 }, (_, i) => `${i}`.padStart(100)))
+  // The later ones are many times as large as those from which their size was guessed.
+  of("as elements that grow", Schema.String, Array.from({ length: 2000 }, (_, i) => `${i}`.padStart(i)))
+})
+
 describe("in Callisto's own syntax, out pipes that are broken off", () => {
   const { methods: { Count } } = makeInterface(plain)
   beforeAll(() => Effect.runPromise(TransferSyntax.binary.load))

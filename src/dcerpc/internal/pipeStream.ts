@@ -2,7 +2,7 @@
  * Pipes on the wire: chunks in the stub of a message that is sent and received part by part.
  */
 import * as Effect from "effect/Effect"
-import type { Buffer } from "../../Pipe.ts"
+import { type AnyChunk, type Buffer, part } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
 import type { PipeCodec, PipeInput, PipeOutput, Problem } from "./methodCodec.ts"
 
@@ -44,13 +44,18 @@ export class OutgoingStub implements PipeOutput {
     this.flush = flush
   }
 
-  /** Sends the next part of the stub. */
-  send(write: (writer: Pdu.Writer) => Problem | undefined, isLast: boolean): Problem | undefined {
+  /** Sends the next part of the stub. Whether it is the last is asked when it was written. */
+  send(write: (writer: Pdu.Writer) => Problem | undefined, isLast: () => boolean): Problem | undefined {
     this.beginFragment()
     const problem = write(this.writer)
     if (problem !== undefined) Pdu.discardMessage(this.writer)
-    else this.endFragment(noBytes, isLast)
+    else this.endFragment(noBytes, isLast())
     return problem
+  }
+
+  /** How much of the stub was written. */
+  get length(): number {
+    return (this.size & ~7) + this.writer.position - this.writer.stub
   }
 
   /** Writes bytes, which belong to the stub from now on. */
@@ -108,6 +113,14 @@ export interface Piped {
   readonly buffer: Buffer
 }
 
+// About so many bytes are sent before it is looked whether there is room for more.
+const worthALook = 0x40000
+
+// So many elements are written at a time: at first, when nobody knows how large they are, and at most; and about so many bytes of them.
+const firstElements = 16
+const maximumElements = 256
+const maximumBytes = 0x8000
+
 /** Sends what is pushed into the pipes, one pipe after another, as fast as there is room. Ends with the last pipe's end. */
 export const sendPipes = <E>(
   pipes: ReadonlyArray<Piped>,
@@ -119,21 +132,41 @@ export const sendPipes = <E>(
   Effect.gen(function* () {
     for (const [index, { buffer, codec }] of pipes.entries()) {
       let ended = false
+      let chunks: Array<AnyChunk> = []
+      let from = 0
+      let most = buffer.isBytes ? worthALook : firstElements
+      const write = (writer: Pdu.Writer): Problem | undefined => {
+        const start = stub.length
+        let sent = 0
+        while (sent < chunks.length && stub.length - start < worthALook) {
+          const chunk = chunks[sent]!
+          const count = Math.min(chunk.length - from, most)
+          const before = stub.length
+          const problem = codec.write(stub, count === chunk.length ? chunk : part(chunk, from, from + count))
+          if (problem !== undefined) return problem
+          from += count
+          if (from === chunk.length) {
+            from = 0
+            sent++
+          }
+          if (buffer.isBytes) continue
+          // Those that follow may be as large.
+          const fitting = Math.floor(count * maximumBytes / (stub.length - before))
+          most = Math.max(1, Math.min(fitting, 4 * most, maximumElements))
+        }
+        chunks.splice(0, sent)
+        ended = chunks.length === 0 && buffer.ended && buffer.isEmpty
+        if (ended) codec.end(writer)
+        return undefined
+      }
+      const isLast = endsMessage && index === pipes.length - 1
       while (!ended) {
-        yield* buffer.awaitReadable()
+        if (chunks.length === 0) yield* buffer.awaitReadable()
         yield* room
-        const chunks = buffer.takeAll()
+        if (chunks.length === 0) chunks = buffer.takeAll()
         // Taking may have let the writer push more, or end the call.
         if (stub.isCut) return undefined
-        ended = buffer.ended && buffer.isEmpty
-        const problem = stub.send((writer) => {
-          for (const chunk of chunks) {
-            const problem = codec.write(stub, chunk)
-            if (problem !== undefined) return problem
-          }
-          if (ended) codec.end(writer)
-          return undefined
-        }, endsMessage && ended && index === pipes.length - 1)
+        const problem = stub.send(write, () => isLast && ended)
         if (problem !== undefined) return problem
       }
     }
