@@ -261,11 +261,14 @@ class StatesImpl<Name extends string, State> implements States<Name, State> {
       Effect.suspend(() => {
         const call = impl(self)
         if (!call.isOpen) return noCallActive
-        if (call.origin.handles.isFull) return tooMany
+        const { handles } = call.origin
+        if (handles.isFull) return tooMany
+        handles.making++
         const scope = Scope.makeUnsafe()
         return Effect.flatMap(
           Effect.exit(restore(Scope.provide(acquire, scope))),
           (exit): Effect.Effect<ContextHandle<Name>, E | RpcFault> => {
+            handles.making--
             // While the state was made, the client may have gone.
             if (exit._tag === "Success" && call.isOpen) return Effect.succeed(this.register(call, exit.value, scope))
             return exit._tag === "Success"

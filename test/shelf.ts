@@ -63,6 +63,7 @@ export const makeShelf = Effect.gen(function* () {
   const ran: Array<string> = []
   const test: {
     work: Work
+    make: Effect.Effect<void>
     open: Effect.Effect<unknown, Denied>
     close: Effect.Effect<void>
     out: unknown
@@ -70,6 +71,8 @@ export const makeShelf = Effect.gen(function* () {
   } = {
     /** What a routine does with its box. */
     work: (_, box, text) => Effect.succeed(`${text} in ${box}`),
+    /** What making a box does first. */
+    make: Effect.void,
     /** What opening does when the box is there. */
     open: Effect.void,
     /** What the finalizer of a box does first. */
@@ -81,12 +84,13 @@ export const makeShelf = Effect.gen(function* () {
   }
   const box = (name: string) =>
     Effect.acquireRelease(
-      Effect.succeed(name),
+      Effect.as(Effect.suspend(() => test.make), name),
       (name, exit) =>
         Effect.andThen(
           Effect.suspend(() => test.close),
           Effect.sync(() => void ends.push(`${Exit.isSuccess(exit) ? "closed" : "run down"} ${name}`))
-        )
+        ),
+      { interruptible: true }
     )
   const boxes = ContextHandle.states<string>()(Box)
   const jars = ContextHandle.states<string>()(Jar)

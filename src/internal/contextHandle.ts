@@ -439,6 +439,8 @@ export class Entry {
 /** The open handles of one association. */
 export class Handles {
   readonly open: Map<string, Entry> = new Map()
+  /** How many are being made. */
+  making = 0
   private readonly limit: number
 
   constructor(limit: number) {
@@ -446,7 +448,7 @@ export class Handles {
   }
 
   get isFull(): boolean {
-    return this.open.size >= this.limit
+    return this.open.size + this.making >= this.limit
   }
 
   /** The handle of a type that a call to an interface may carry. */

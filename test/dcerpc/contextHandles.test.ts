@@ -238,6 +238,28 @@ describe("a handle over the wire", () => {
   )
 
   wire(
+    "is refused too while as many as it may have are being made",
+    Effect.gen(function* () {
+      const { ends, left, open, shelf, test } = yield* setUp({ maximumHandles: 2 })
+      // One that is never made does not count.
+      test.make = Effect.never
+      const cancelled = yield* Call.begin(yield* Call.make(shelf), "Open", { text: "never" })
+      yield* settle
+      yield* Call.cancel(cancelled)
+      yield* settle
+      const gate = yield* Deferred.make<void>()
+      test.make = Deferred.await(gate)
+      const opening = yield* Effect.forkChild(
+        Effect.forEach(["a", "b", "c"], (text) => Effect.result(open(text)), { concurrency: "unbounded" })
+      )
+      yield* settle
+      yield* Deferred.succeed(gate, undefined)
+      const opened = yield* Fiber.join(opening)
+      assert.deepStrictEqual([opened.map(Result.isSuccess), left(), ends], [[true, true, false], 2, []])
+    })
+  )
+
+  wire(
     "that is null, or was destroyed, is refused before anything is sent",
     Effect.gen(function* () {
       const { ends, leave, open, shelf, use } = yield* setUp()
