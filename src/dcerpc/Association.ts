@@ -845,6 +845,8 @@ class AssociationImpl implements Association {
   /** Connections for calls with pipes, and those of them that are being made. */
   readonly maximumPiped: number
   connecting = 0
+  /** Done when the connection that is being made, and begins a group, has come about or not. */
+  founding: Deferred.Deferred<void> | undefined = undefined
   readonly maximumQueued: number
   readonly maximumResponse: number
   readonly connectTimeout: Duration.Input
@@ -1113,9 +1115,26 @@ class AssociationImpl implements Association {
       : bound.interface.uuid === endpointMapperUuid
       ? this.connectTo(endpointMapper, bound, forPipes)
       : this.connectResolved(bound, forPipes)
-    return Effect.timeoutOrElse(connecting, {
+    return Effect.timeoutOrElse(this.inOneGroup(connecting), {
       duration: this.connectTimeout,
       orElse: () => Effect.fail(transportError(1722, "connecting took too long"))
+    })
+  }
+
+  /** Lets the connection that begins a group come about before any other: a context handle lives in one group. */
+  private inOneGroup<A, E>(connecting: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.suspend(() => {
+      if (this.groupId !== 0) return connecting
+      if (this.founding !== undefined) return Effect.andThen(Deferred.await(this.founding), this.inOneGroup(connecting))
+      return Effect.acquireUseRelease(
+        Effect.sync(() => this.founding = Deferred.makeUnsafe<void>()),
+        () => connecting,
+        (founded) =>
+          Effect.sync(() => {
+            this.founding = undefined
+            Deferred.doneUnsafe(founded, Exit.void)
+          })
+      )
     })
   }
 
@@ -1200,20 +1219,24 @@ class AssociationImpl implements Association {
   }
 
   private proposal(bound: Bound): Pdu.Fields<Pdu.Bind> {
-    // The group of connections that the server is about to close is not joined.
-    const group = [...this.connections].find(({ lingers, retired }) => !retired || lingers)?.groupId ?? 0
     const { interface: iface, syntax: { maxFragment: size } } = bound
     return {
       callId: this.nextCallId(),
       flags: Pdu.flags.concMpx,
       maxXmitFrag: size,
       maxRecvFrag: size,
-      assocGroupId: group,
+      assocGroupId: this.groupId,
       contextElements: [
         contextElement(bound),
         { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
       ]
     }
+  }
+
+  /** The group that a new connection joins; 0 where it begins one. */
+  private get groupId(): number {
+    // The group of connections that the server is about to close is not joined.
+    return [...this.connections].find(({ lingers, retired }) => !retired || lingers)?.groupId ?? 0
   }
 
   private agree(bound: Bound, answer: Pdu.Pdu | Pdu.PduError): Effect.Effect<Agreed, Failure> {

@@ -825,6 +825,32 @@ describe("a call with a handle whose connection is lost", () => {
     })
   )
 
+  wire(
+    "is followed by calls whose connections are in one group, though they are made at once",
+    Effect.gen(function* () {
+      const { open, served, shelf } = yield* setUp()
+      for (const connection of served().connections) connection.fail()
+      yield* settle
+      const pour = Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Pour"))
+      yield* Effect.all([pour, open("box"), pour], { concurrency: "unbounded" })
+      assert.strictEqual(served().groups.size, 1)
+    })
+  )
+
+  wire(
+    "lets another connection begin the group where the first does not come about",
+    Effect.gen(function* () {
+      const { served, shelf, stop, serve } = yield* setUp()
+      yield* stop
+      const pour = Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Pour"))
+      const refused = yield* Effect.all([pour, pour].map(Effect.flip), { concurrency: "unbounded" })
+      assert.deepStrictEqual(refused.map(({ _tag }) => _tag), ["RpcTransportError", "RpcTransportError"])
+      yield* serve
+      yield* Effect.all([pour, pour], { concurrency: "unbounded" })
+      assert.strictEqual(served().groups.size, 1)
+    })
+  )
+
   edited(
     "is sent again where its group lives on another connection",
     [oneCallAtATime],
