@@ -304,8 +304,8 @@ class ClientConnection {
   readonly forPipes: boolean
   /** No new call may use it: the server shuts down, a call was orphaned on it, or it can't be written. */
   retired: boolean
-  /** A call was orphaned on it, which cost the connection. */
-  orphaned = false
+  /** A call has cost it, which was orphaned, or whose request ends in the middle. */
+  spent = false
   ended = false
 
   constructor(
@@ -413,7 +413,7 @@ class ClientConnection {
     if (this.ended || sent.cancelled) return
     sent.cancelled = true
     if (sent.stopSending()) {
-      this.retired = true
+      this.retired = this.spent = true
       this.association.changed()
     }
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
@@ -425,14 +425,14 @@ class ClientConnection {
     if (this.ended || this.calls.get(sent.callId) !== sent) return true
     this.calls.delete(sent.callId)
     // Nothing waits behind what a call with pipes still receives: it ends with its connection.
-    if (sent.call.pipes !== undefined) this.retired = true
+    if (sent.call.pipes !== undefined) this.retired = this.spent = true
     sent.stopSending()
     // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
     const orphans = this.keepsOnOrphan || this.calls.size === 0
     if (orphans) {
       Pdu.encodeOrphaned(this.writer, { callId: sent.callId })
       this.flush()
-      if (!this.keepsOnOrphan) this.retired = this.orphaned = true
+      if (!this.keepsOnOrphan) this.retired = this.spent = true
     }
     this.released()
     return orphans
@@ -460,14 +460,15 @@ class ClientConnection {
     if (!this.multiplexed || this.forPipes) this.association.changed()
   }
 
-  /** Whether it carries calls no more, and yet keeps the context handles of its group alive until another one does. */
+  /** Whether it carries calls no more, and yet may keep the context handles of its group alive until another one does. */
   get lingers(): boolean {
-    return this.orphaned && this.association.handles.need(this)
+    return this.spent && this.association.handles.areIn(this.groupId)
   }
 
   /** Closes it when it is retired and has nothing left to do. */
   closeUnneeded(): void {
-    if (this.retired && this.calls.size === 0 && !this.lingers) this.association.close(this)
+    const { association, calls, lingers, retired } = this
+    if (retired && calls.size === 0 && !(lingers && association.handles.need(this))) association.close(this)
   }
 
   /** Gives a sentence when the server broke the protocol. */
@@ -570,7 +571,7 @@ class ClientConnection {
     const kept = handlesOut === undefined ? outcome : this.association.handles.receive(this, sent, outcome)
     this.calls.delete(sent.callId)
     // A request that ends in the middle is not continued by another.
-    if (sent.stopSending()) this.retired = true
+    if (sent.stopSending()) this.retired = this.spent = true
     this.released()
     sent.call.reply(kept)
   }
@@ -802,7 +803,7 @@ class HeldHandles {
 
   /** Whether handles would be run down if a connection were closed, because no other one of its group goes on. */
   need(connection: ClientConnection): boolean {
-    return this.areIn(connection.groupId) && !this.others(connection).some(({ retired }) => !retired)
+    return this.areIn(connection.groupId) && !this.others(connection).some(({ retired, spent }) => !retired || spent)
   }
 
   /** A connection is gone, and if it was the last one of its group its handles are too. */
@@ -811,7 +812,8 @@ class HeldHandles {
     for (const [uuid, { groupId }] of this.held) if (groupId === connection.groupId) this.held.delete(uuid)
   }
 
-  private areIn(groupId: number): boolean {
+  /** Whether handles live on a group of connections. */
+  areIn(groupId: number): boolean {
     for (const held of this.held.values()) if (held.groupId === groupId) return true
     return false
   }

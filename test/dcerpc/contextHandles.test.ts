@@ -741,6 +741,39 @@ describe("while a handle is open", () => {
   )
 })
 
+for (
+  const [how, end] of [
+    ["is cancelled", (pouring: Call.Pending.Any) => Call.cancel(pouring)],
+    ["is asked to stop", (pouring: Call.Pending.Any) => Call.cancel(pouring, { timeout: Infinity })],
+    ["is answered too early", () => Effect.void]
+  ] as const
+) {
+  wire(
+    `a call with pipes that ${how} does not cost the handle where its connection is the last of the group`,
+    Effect.gen(function* () {
+      const { ends, open, served, shelf, test, use } = yield* setUp()
+      const poured = yield* Deferred.make<void>()
+      yield* Effect.addFinalizer(() => Deferred.succeed(poured, undefined))
+      test.pour = Deferred.await(poured)
+      const box = yield* open("box")
+      const pouring = yield* Call.begin(yield* Call.make(shelf), "Pour")
+      yield* Pipe.push(Call.inPipe(pouring, "drops"), Uint8Array.of(1))
+      yield* settle
+      const [main] = served().connections
+      main!.fail()
+      yield* settle
+      yield* end(pouring)
+      yield* Deferred.succeed(poured, undefined)
+      yield* settle
+      assert.deepStrictEqual([served().connections.size, ends], [1, []])
+      assert.strictEqual(yield* use(box), "a in box")
+      yield* settle
+      // The new connection has joined the group, so the other one is not needed any more.
+      assert.deepStrictEqual([served().connections.size, served().groups.size], [1, 1])
+    })
+  )
+}
+
 edited(
   "an orphan does not cost the handle that a call with pipes has opened either",
   [losingOnOrphan],
@@ -779,7 +812,7 @@ edited(
     test.work = () => Effect.never
     yield* Effect.scoped(Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Use", { box, text: "orphan" })))
     yield* settle
-    assert.strictEqual(served().connections.size, 2)
+    assert.strictEqual(served().connections.size, 1)
     yield* Deferred.succeed(poured, undefined)
     yield* settle
     assert.deepStrictEqual([served().connections.size, ends], [1, []])
