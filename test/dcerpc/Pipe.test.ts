@@ -113,8 +113,28 @@ describe("More than may wait for a client", () => {
   of("as bytes", Pipe.bytes, new Uint8Array(3_000_000).fill(7))
   of("in NDR", Ndr.Int32, Array.from({ length: 400_000 }, (_, i) => i))
   of("as elements", Schema.String, Array.from({ length: 20_000 }, (_, i) => `${i}`.padStart(100)))
+  of("as elements that take no bytes", Schema.Null, new Array<null>(600_000).fill(null))
   // The later ones are many times as large as those from which their size was guessed.
   of("as elements that grow", Schema.String, Array.from({ length: 2000 }, (_, i) => `${i}`.padStart(i)))
+})
+
+describe("in Callisto's own syntax, a chunk of elements that take no bytes", () => {
+  beforeAll(() => Effect.runPromise(TransferSyntax.binary.load))
+  const method = Interface.method({ inPipe: { ticks: Schema.Null } })
+  const read = (...count: ReadonlyArray<number>) => {
+    const [pipe] = TransferSyntax.binary.codec(method)!.pipes
+    const bytes = Uint8Array.of(2 + count.length, 0, 0, 0, 1 + count.length, 32, ...count)
+    return pipe!.read({ bytes, position: 4, littleEndian: true, remaining: 2 + count.length })
+  }
+
+  it("has as many as are written at a time", () => {
+    assert.deepStrictEqual(read(0x80, 2), new Array(256).fill(null))
+  })
+
+  it("is refused with more of them, of which a few bytes would fill the memory", () => {
+    assert.deepStrictEqual(read(0x81, 2), { problem: "a chunk of 257 elements in 4 bytes", status: 1783 })
+    assert.deepStrictEqual(read(0x80, 0x80, 64), { problem: "a chunk of 1048576 elements in 5 bytes", status: 1783 })
+  })
 })
 
 describe("in Callisto's own syntax, out pipes that are broken off", () => {

@@ -11,6 +11,7 @@ import { type AnyChunk, type Element, isBytes } from "../../Pipe.ts"
 import { RpcFault } from "../../Status.ts"
 import type { Writer } from "../Pdu.ts"
 import {
+  maximumElements,
   type MethodCodec,
   type PipeCodec,
   type PipeInput,
@@ -183,9 +184,14 @@ const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): P
       if (bytes.length - position < remaining) return "more"
       const read = codec.read(bytes.subarray(position, position + remaining))
       if ("problem" in read) return read
+      const elements = read.value as ReadonlyArray<unknown>
+      // Some take no bytes: a few bytes would be any number of them.
+      if (elements.length > Math.max(remaining, maximumElements)) {
+        return badStubData(`a chunk of ${elements.length} elements in ${remaining} bytes`)
+      }
       input.position += remaining
       input.remaining = 0
-      return read.value as ReadonlyArray<unknown>
+      return elements
     }
   }
 }

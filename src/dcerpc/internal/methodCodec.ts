@@ -123,6 +123,9 @@ export interface PipeInput {
 // reading pipes
 // ----------------------------------------------------------------------------
 
+/** So many elements are written at a time at most: in more of them each takes a byte at least. */
+export const maximumElements = 256
+
 /** Reads how many elements or bytes follow. */
 export const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
   const { bytes } = input

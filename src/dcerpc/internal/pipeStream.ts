@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { type AnyChunk, type Buffer, part } from "../../Pipe.ts"
 import * as Pdu from "../Pdu.ts"
-import type { PipeCodec, PipeInput, PipeOutput, Problem } from "./methodCodec.ts"
+import { maximumElements, type PipeCodec, type PipeInput, type PipeOutput, type Problem } from "./methodCodec.ts"
 
 // ----------------------------------------------------------------------------
 // sending
@@ -116,9 +116,8 @@ export interface Piped {
 // About so many bytes are sent before it is looked whether there is room for more.
 const worthALook = 0x40000
 
-// So many elements are written at a time: at first, when nobody knows how large they are, and at most; and about so many bytes of them.
+// So many elements are written at a time at first, when nobody knows how large they are, and about so many bytes of them later.
 const firstElements = 16
-const maximumElements = 256
 const maximumBytes = 0x8000
 
 /** Sends what is pushed into the pipes, one pipe after another, as fast as there is room. Ends with the last pipe's end. */
