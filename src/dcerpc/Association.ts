@@ -398,7 +398,12 @@ class ClientConnection {
     sent.sending.addObserver((exit) => {
       if (sent.sending === undefined) return
       sent.sending = undefined
-      if (exit._tag === "Success" && exit.value !== undefined) this.spoil(sent, exit.value as Problem)
+      if (exit._tag === "Failure" || exit.value === undefined) return
+      const { problem } = exit.value as Problem
+      const { interface: { name }, name: method } = call.operation
+      // The fault has no room for it.
+      this.association.fork(Effect.logError(`What was pushed into a pipe of ${name}.${method} was refused: ${problem}`))
+      this.spoil(sent, exit.value as Problem)
     })
     return undefined
   }

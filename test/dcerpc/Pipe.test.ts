@@ -1,13 +1,13 @@
 /** Pipes over the wire, in both transfer syntaxes. */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Queue, Schema, Stream } from "effect"
+import { Effect, Exit, Layer, Logger, Queue, Schema, Stream } from "effect"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as TransferSyntax from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
-import { Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
+import { Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../../mod.ts"
 import { Full, makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
 
 const plain: Types = {
@@ -116,6 +116,23 @@ describe("More than may wait for a client", () => {
   of("as elements that take no bytes", Schema.Null, new Array<null>(600_000).fill(null))
   // The later ones are many times as large as those from which their size was guessed.
   of("as elements that grow", Schema.String, Array.from({ length: 2000 }, (_, i) => `${i}`.padStart(i)))
+})
+
+it.effect("what a client pushes and its schema refuses ends the call with 1783, and the log says what it was", () => {
+  const logged: Array<string> = []
+  const logger = Logger.make(({ message }) => void logged.push(String(message)))
+  return Effect.gen(function* () {
+    const IPipes = makeInterface(plain)
+    const held = yield* Queue.unbounded<ServerCall.Of<typeof IPipes, "Held">>()
+    yield* Endpoint.serve(yield* Server.make([makeManager(IPipes, held)], { grace: 0 }), "ncacn_memory:[pipes]")
+    const pipes = yield* Association.bind(IPipes, "ncacn_memory:[pipes]")
+    const pending = yield* Call.begin(yield* Call.make(pipes), "Sum")
+    yield* Pipe.push(Call.inPipe(pending, "numbers"), [1, 2.5])
+    assert.deepStrictEqual(yield* Effect.flip(Call.join(pending)), new Status.RpcFault({ code: 1783 }))
+    assert.deepStrictEqual(logged.map((text) => text.split("\n")[0]), [
+      "What was pushed into a pipe of IPipes.Sum was refused: Expected an integer"
+    ])
+  }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([logger]))))
 })
 
 describe("in Callisto's own syntax, a chunk of elements that take no bytes", () => {
