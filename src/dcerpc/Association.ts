@@ -1131,7 +1131,14 @@ class AssociationImpl implements Association {
   /** Lets the connection that begins a group come about before any other: a context handle lives in one group. */
   private inOneGroup<A, E>(connecting: Effect.Effect<A, E>): Effect.Effect<A, E> {
     return Effect.suspend(() => {
-      if (this.groupId !== 0) return connecting
+      const { groupId } = this
+      // Once more, where the server has turned out not to know the group.
+      if (groupId !== 0) {
+        return Effect.catch(
+          connecting,
+          (failure) => this.groupId === groupId ? Effect.fail(failure) : this.inOneGroup(connecting)
+        )
+      }
       if (this.founding !== undefined) return Effect.andThen(Deferred.await(this.founding), this.inOneGroup(connecting))
       return Effect.acquireUseRelease(
         Effect.sync(() => this.founding = Deferred.makeUnsafe<void>()),
@@ -1187,11 +1194,13 @@ class AssociationImpl implements Association {
     bound: Bound,
     forPipes: boolean
   ): Effect.Effect<ClientConnection, Failure> {
-    const scope = Scope.forkUnsafe(this.scope)
-    return Effect.onExit(
-      Scope.provide(this.establish(scope, address, bound, forPipes), scope),
-      (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
-    )
+    return Effect.suspend(() => {
+      const scope = Scope.forkUnsafe(this.scope)
+      return Effect.onExit(
+        Scope.provide(this.establish(scope, address, bound, forPipes), scope),
+        (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
+      )
+    })
   }
 
   private establish(
@@ -1208,12 +1217,14 @@ class AssociationImpl implements Association {
       const readWhile = yield* Effect.mapError(Transport.makeReadWhile(socket), lost)
       const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
       const writer = new Pdu.Writer()
-      Pdu.encodeBind(writer, this.proposal(bound))
+      const { groupId } = this
+      Pdu.encodeBind(writer, this.proposal(bound, groupId))
       outbox.sendUnsafe(writer.take())
       const rest: Array<Pdu.Pdu | Pdu.PduError> = []
       const isNoAnswer = (chunk: Uint8Array) => rest.push(...parser.push(chunk)) === 0
       yield* Effect.mapError(readWhile(isNoAnswer), lost)
       const answer = rest.shift()!
+      if (answer._tag === "BindNak" && answer.rejectReason === 0 && groupId !== 0) this.forgetGroup(groupId)
       const agreed = yield* this.agree(bound, answer)
       const bonded = connection = new ClientConnection(this, scope, outbox, bound, forPipes, agreed)
       yield* Effect.addFinalizer(() => Effect.sync(() => bonded.end("the connection was closed")))
@@ -1225,14 +1236,14 @@ class AssociationImpl implements Association {
     })
   }
 
-  private proposal(bound: Bound): Pdu.Fields<Pdu.Bind> {
+  private proposal(bound: Bound, assocGroupId: number): Pdu.Fields<Pdu.Bind> {
     const { interface: iface, syntax: { maxFragment: size } } = bound
     return {
       callId: this.nextCallId(),
       flags: Pdu.flags.concMpx,
       maxXmitFrag: size,
       maxRecvFrag: size,
-      assocGroupId: this.groupId,
+      assocGroupId,
       contextElements: [
         contextElement(bound),
         { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
@@ -1244,6 +1255,16 @@ class AssociationImpl implements Association {
   private get groupId(): number {
     // The group of connections that the server is about to close is not joined.
     return [...this.connections].find(({ lingers, retired }) => !retired || lingers)?.groupId ?? 0
+  }
+
+  /** The server does not know the group, as one that was started anew: the connections in it are dead, heard of or not. */
+  private forgetGroup(groupId: number): void {
+    for (const connection of [...this.connections]) {
+      if (connection.groupId !== groupId) continue
+      connection.retired = true
+      connection.spent = false
+      connection.closeUnneeded()
+    }
   }
 
   private agree(bound: Bound, answer: Pdu.Pdu | Pdu.PduError): Effect.Effect<Agreed, Failure> {

@@ -871,6 +871,21 @@ describe("a call with a handle whose connection is lost", () => {
   )
 
   wire(
+    "is followed by a new group where the server knows the old one no more, and the client has not heard of the loss",
+    Effect.gen(function* () {
+      const { open, served, shelf, use } = yield* setUp()
+      const lost = yield* open("lost")
+      ;(served().groups as Map<number, unknown>).clear()
+      const filling = yield* Call.begin(yield* Call.make(shelf), "Fill")
+      yield* Pipe.end(Call.inPipe(filling, "drops"))
+      const { box } = yield* Call.join(filling)
+      assert.strictEqual(yield* use(box), "a in filled")
+      assert.deepStrictEqual(yield* failure(use(lost)), mismatch)
+      assert.deepStrictEqual([served().groups.size, served().connections.size], [1, 2])
+    })
+  )
+
+  wire(
     "lets another connection begin the group where the first does not come about",
     Effect.gen(function* () {
       const { served, shelf, stop, serve } = yield* setUp()
