@@ -854,6 +854,8 @@ class AssociationImpl implements Association {
   connecting = 0
   /** Done when the connection that is being made, and begins a group, has come about or not. */
   founding: Deferred.Deferred<void> | undefined = undefined
+  /** The groups that a new connection could not join, while it is not known whether one without them comes about. */
+  readonly doubted = new Set<number>()
   readonly maximumQueued: number
   readonly maximumResponse: number
   readonly connectTimeout: Duration.Input
@@ -1132,20 +1134,22 @@ class AssociationImpl implements Association {
   private inOneGroup<A, E>(connecting: Effect.Effect<A, E>): Effect.Effect<A, E> {
     return Effect.suspend(() => {
       const { groupId } = this
-      // Once more, where the server has turned out not to know the group.
       if (groupId !== 0) {
         return Effect.catch(
           connecting,
-          (failure) => this.groupId === groupId ? Effect.fail(failure) : this.inOneGroup(connecting)
+          (failure) => this.doubted.has(groupId) ? this.inOneGroup(connecting) : Effect.fail(failure)
         )
       }
       if (this.founding !== undefined) return Effect.andThen(Deferred.await(this.founding), this.inOneGroup(connecting))
       return Effect.acquireUseRelease(
         Effect.sync(() => this.founding = Deferred.makeUnsafe<void>()),
         () => connecting,
-        (founded) =>
+        (founded, exit) =>
           Effect.sync(() => {
             this.founding = undefined
+            // The server refuses none but those that are to join a group: it knows the group no more, as one that was started anew.
+            if (exit._tag === "Success") this.doubted.forEach((groupId) => this.forgetGroup(groupId))
+            this.doubted.clear()
             Deferred.doneUnsafe(founded, Exit.void)
           })
       )
@@ -1224,7 +1228,7 @@ class AssociationImpl implements Association {
       const isNoAnswer = (chunk: Uint8Array) => rest.push(...parser.push(chunk)) === 0
       yield* Effect.mapError(readWhile(isNoAnswer), lost)
       const answer = rest.shift()!
-      if (answer._tag === "BindNak" && answer.rejectReason === 0 && groupId !== 0) this.forgetGroup(groupId)
+      if (answer._tag === "BindNak" && answer.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)
       const agreed = yield* this.agree(bound, answer)
       const bonded = connection = new ClientConnection(this, scope, outbox, bound, forPipes, agreed)
       yield* Effect.addFinalizer(() => Effect.sync(() => bonded.end("the connection was closed")))
@@ -1254,10 +1258,13 @@ class AssociationImpl implements Association {
   /** The group that a new connection joins; 0 where it begins one. */
   private get groupId(): number {
     // The group of connections that the server is about to close is not joined.
-    return [...this.connections].find(({ lingers, retired }) => !retired || lingers)?.groupId ?? 0
+    const joined = [...this.connections].find(({ groupId, lingers, retired }) =>
+      !this.doubted.has(groupId) && (!retired || lingers)
+    )
+    return joined?.groupId ?? 0
   }
 
-  /** The server does not know the group, as one that was started anew: the connections in it are dead, heard of or not. */
+  /** The connections in the group are dead, heard of or not. */
   private forgetGroup(groupId: number): void {
     for (const connection of [...this.connections]) {
       if (connection.groupId !== groupId) continue

@@ -124,6 +124,7 @@ const name = "ncacn_memory:[echo]"
 interface Served {
   readonly connections: ReadonlySet<{ readonly calls: ReadonlyMap<number, unknown>; readonly fail: () => void }>
   readonly groups: ReadonlyMap<number, unknown>
+  join: (group: number) => unknown
 }
 
 const setUp = (options: Association.Options & Endpoint.Options = {}) =>
@@ -882,6 +883,18 @@ describe("a call with a handle whose connection is lost", () => {
       assert.strictEqual(yield* use(box), "a in filled")
       assert.deepStrictEqual(yield* failure(use(lost)), mismatch)
       assert.deepStrictEqual([served().groups.size, served().connections.size], [1, 2])
+    })
+  )
+
+  wire(
+    "keeps its handles where the server refuses not only the connections that are to join its group",
+    Effect.gen(function* () {
+      const { open, served, shelf, use } = yield* setUp()
+      const box = yield* open("kept")
+      served().join = () => undefined
+      const fill = Effect.andThen(Call.make(shelf), (call) => Call.begin(call, "Fill"))
+      assert.deepStrictEqual(yield* failure(fill), ["RpcTransportError", true])
+      assert.strictEqual(yield* use(box), "a in kept")
     })
   )
 
