@@ -132,10 +132,12 @@ export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
 const maximumChunks = 64
 const maximumSize = 262144
 
-// As much at a time wakes those who wait at once, and not at the end of the turn; and after as much the writer leaves a turn to the event
-// loop, though there is room. Two ends that hardly wait would keep the loop for themselves, and the runtime frees what has flowed
-// through in its turns.
-const worthATurn = maximumSize
+// After so much the writer leaves a turn to the event loop, though there is room. Two ends that hardly wait would keep the loop for
+// themselves, and the runtime frees what has flowed through in its turns. Browsers have no setImmediate: there a turn takes up to 4 ms.
+const worthATurn = "setImmediate" in globalThis ? maximumSize : 16 * maximumSize
+
+// What a small chunk counts for.
+const leastWeight = 64
 
 /** @internal */
 export const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
@@ -187,7 +189,7 @@ export class Buffer {
     if (chunk.length === 0 || this.abandoned) return
     this.chunks.push(chunk)
     this.size += chunk.length
-    this.sinceTurn += chunk.length
+    this.sinceTurn += Math.max(chunk.length, leastWeight)
     this.tellReaders()
   }
 
@@ -246,13 +248,15 @@ export class Buffer {
     return this.writers.wait(isEnough)
   }
 
+  /** Readers have to go on when no writer can. */
   private tellReaders(): void {
-    this.readers.tell(() => this.isReadable, this.size >= worthATurn)
+    this.readers.tell(() => this.isReadable, !this.hasRoom)
   }
 
+  /** Writers have to go on when no reader can. */
   private taken(size: number): void {
     this.size -= size
-    this.writers.tell(() => this.hasRoom, size >= worthATurn)
+    this.writers.tell(() => this.hasRoom, this.isEmpty)
   }
 }
 
@@ -276,9 +280,8 @@ class Waiting {
   }
 
   /**
-   * Tells one after another, in the order in which they came, as long as there is something to tell. If it isn't much, not at once:
-   * small chunks that are pushed or pulled in one go cost one turn. That is a task of the scheduler, so that two ends that never stop
-   * leave time for others.
+   * Tells one after another, in the order in which they came, as long as there is something to tell. Not at once where the other end may
+   * go on: small chunks that are pushed or pulled in one go cost one turn.
    */
   tell(holds: () => boolean, atOnce: boolean): void {
     if (this.those.size === 0) return
@@ -463,8 +466,8 @@ const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknow
  *
  * **Details**
  *
- * The chunk belongs to the other side then: do not change it any more. After every 262,144 bytes or elements a push also waits for a turn of
- * the event loop, so that others go on. Interrupting a push that waits pushes nothing.
+ * The chunk belongs to the other side then: do not change it any more. After every 262,144 bytes or elements (4,194,304 in browsers) a push
+ * also waits for a turn of the event loop, so that others go on. Interrupting a push that waits pushes nothing.
  *
  * Fails with `PipeClosed` when the pipe was ended, with `WrongPipeOrder` when it is another pipe's turn, and with the failure of the
  * call when that ends first. Dies with a `TypeError` for what is no chunk.
