@@ -161,6 +161,19 @@ const setUp = (options: Association.Options & Endpoint.Options = {}) =>
     }
   })
 
+/** With a handle, and a call whose request ends in the middle of its pipe. */
+const setUpPouring = Effect.gen(function* () {
+  const world = yield* setUp()
+  const poured = yield* Deferred.make<void>()
+  yield* Effect.addFinalizer(() => Deferred.succeed(poured, undefined))
+  world.test.pour = Deferred.await(poured)
+  const box = yield* world.open("box")
+  const pouring = yield* Call.begin(yield* Call.make(world.shelf), "Pour")
+  yield* Pipe.push(Call.inPipe(pouring, "drops"), Uint8Array.of(1))
+  yield* settle
+  return { ...world, box, poured, pouring }
+})
+
 const failure = <A, R>(effect: Effect.Effect<A, { readonly _tag: string; readonly didNotExecute?: boolean }, R>) =>
   Effect.map(Effect.flip(effect), (error) => [error._tag, error.didNotExecute])
 
@@ -752,14 +765,7 @@ for (
   wire(
     `a call with pipes that ${how} does not cost the handle where its connection is the last of the group`,
     Effect.gen(function* () {
-      const { ends, open, served, shelf, test, use } = yield* setUp()
-      const poured = yield* Deferred.make<void>()
-      yield* Effect.addFinalizer(() => Deferred.succeed(poured, undefined))
-      test.pour = Deferred.await(poured)
-      const box = yield* open("box")
-      const pouring = yield* Call.begin(yield* Call.make(shelf), "Pour")
-      yield* Pipe.push(Call.inPipe(pouring, "drops"), Uint8Array.of(1))
-      yield* settle
+      const { box, ends, poured, pouring, served, use } = yield* setUpPouring
       const [main] = served().connections
       main!.fail()
       yield* settle
@@ -799,14 +805,7 @@ edited(
   "an orphan does not cost the handle where the other connection of its group takes no calls any more either",
   [losingOnOrphan],
   Effect.gen(function* () {
-    const { ends, open, served, shelf, test, use } = yield* setUp()
-    const poured = yield* Deferred.make<void>()
-    yield* Effect.addFinalizer(() => Deferred.succeed(poured, undefined))
-    test.pour = Deferred.await(poured)
-    const box = yield* open("box")
-    const pouring = yield* Call.begin(yield* Call.make(shelf), "Pour")
-    yield* Pipe.push(Call.inPipe(pouring, "drops"), Uint8Array.of(1))
-    yield* settle
+    const { box, ends, poured, pouring, served, shelf, test, use } = yield* setUpPouring
     assert.deepStrictEqual([served().connections.size, served().groups.size], [2, 1])
     // A request that ends in the middle is not continued by another: its connection is over with the call.
     yield* Call.cancel(pouring, { timeout: Infinity })
