@@ -17,7 +17,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
-import type { Caller, Channel, Outcome, Outgoing, Remote } from "./Channel.ts"
+import type { Caller, Channel, Incoming, Origin, Outcome, Outgoing, Remote } from "./Channel.ts"
 import {
   type Abort,
   abortOf,
@@ -27,12 +27,10 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
-import { Handles } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import { Ends, isBytes } from "./Pipe.ts"
 import * as Server from "./Server.ts"
-import { type Client, type Dispatch, ServerCallImpl } from "./ServerCall.ts"
 import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Binding"
@@ -174,148 +172,196 @@ const localCaller: Caller = { name: undefined, level: "privacy" }
 
 const gone = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
-/** A call that waits to be dispatched, because calls are nested too deeply at the moment. */
-class Undispatched implements Remote {
-  readonly dispatched = false
-  readonly cancelDisabled: boolean
+/** A call on its way between two sides of one process, and while calls are nested too deeply also the server's side of it. */
+class LocalCall implements Incoming, Remote {
   readonly channel: LocalChannel
-  readonly dispatch: Dispatch
-  readonly client: Client
   readonly call: Outgoing
-  readonly input: unknown
+  input: unknown
+  /** The two descriptions of the method, where they differ or are checked. */
+  crossing: Crossing | undefined = undefined
 
-  constructor(channel: LocalChannel, dispatch: Dispatch, client: Client, call: Outgoing, input: unknown) {
+  constructor(channel: LocalChannel, call: Outgoing, input: unknown) {
     this.channel = channel
-    this.dispatch = dispatch
-    this.client = client
     this.call = call
     this.input = input
-    this.cancelDisabled = dispatch.cancellation === "disabled"
+  }
+
+  // --- as the server sees it
+
+  get origin(): Origin {
+    return this.channel.origin
+  }
+
+  get interface(): Interface.Identity {
+    return this.channel.interface
+  }
+
+  get object(): string | undefined {
+    return this.channel.object
+  }
+
+  get opnum(): number {
+    return this.call.operation.opnum
+  }
+
+  get span(): Outgoing["span"] {
+    return this.call.span
+  }
+
+  get context(): Incoming["context"] {
+    const { context } = this.call
+    return context === Context.empty() ? undefined : context
+  }
+
+  get pipes(): Incoming["pipes"] {
+    const { operation: { pipes: kinds }, pipes } = this.call
+    return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.buffers)
+  }
+
+  decode(operation: Operation): BadStubData | undefined {
+    const { call, channel } = this
+    if (operation === call.operation && !channel.validate) return undefined
+    if (operation !== call.operation && !samePipes(operation, call.operation)) {
+      return badInput(call.operation, "the server describes its pipes in another way")
+    }
+    const crossing = this.crossing = channel.crossing(call.operation, operation)
+    const checked = crossing.in(this.input)
+    if (Result.isFailure(checked)) return badInput(call.operation, checked.failure)
+    this.input = checked.success
+    return undefined
+  }
+
+  accepted(remote: Remote): void {
+    this.call.remote = remote
+  }
+
+  reply(outcome: Outcome): BadStubData | undefined {
+    const { call, crossing } = this
+    if (crossing === undefined) call.reply(outcome)
+    else if (outcome._tag === "Failure") call.reply(translate(outcome, crossing))
+    else return this.replyChecked(outcome.value, crossing)
+    return undefined
+  }
+
+  private replyChecked(value: unknown, crossing: Crossing): BadStubData | undefined {
+    const { call } = this
+    const sent = crossing.out(value)
+    const received = Result.flatMap(sent, crossing.received)
+    if (Result.isSuccess(received)) {
+      call.reply(Exit.succeed(received.success))
+      return undefined
+    }
+    call.reply(Exit.fail(new RpcFault({ code: 1783 })))
+    if (Result.isSuccess(sent)) return undefined
+    const { interface: { name }, name: method } = call.operation
+    return new BadStubData({ detail: `The out parameters of ${name}.${method} were refused: ${sent.failure}` })
+  }
+
+  disconnected(): void {
+    this.call.reply(Exit.fail(
+      new RpcTransportError({ status: 1726, detail: "the binding was closed while the call was in progress" })
+    ))
+  }
+
+  // --- as the client sees it while it waits to be dispatched
+
+  get dispatched(): boolean {
+    return false
+  }
+
+  get cancelDisabled(): boolean {
+    return false
   }
 
   cancel(): void {
-    if (this.channel.undispatched.delete(this)) this.client.reply(Exit.fail(cancelled(true)))
+    if (this.channel.waiting.delete(this)) this.call.reply(Exit.fail(cancelled(true)))
   }
 
   discard(): void {
     // A cancelled call is in the queue no more.
   }
 
-  orphan(): void {
-    this.channel.undispatched.delete(this)
-  }
-
   goOn(): void {
     // It runs in its turn.
   }
+
+  orphan(): void {
+    this.channel.waiting.delete(this)
+  }
 }
 
-class LocalChannel implements Channel, Client.Origin {
-  readonly caller = localCaller
-  readonly peer = "local"
-  readonly handles = new Handles(Infinity)
-  readonly server: Server.ServerImpl
+class LocalChannel implements Channel {
+  readonly address = "local"
+  readonly server: Server.Server
+  readonly origin: Origin
+  readonly interface: Interface.Any
   readonly callObjects: boolean
-  readonly dispatches: { readonly [name: string]: Dispatch | undefined }
-  readonly crossings: { readonly [name: string]: Crossing | undefined } | undefined
   readonly object: string | undefined
   readonly causal: boolean
-  readonly undispatched = new Set<Undispatched>()
+  readonly validate: boolean
+  /** The calls that wait until calls are nested less deeply. */
+  readonly waiting = new Set<LocalCall>()
+  private readonly crossings = new Map<Operation, Crossing>()
   open = true
 
   constructor(
-    server: Server.ServerImpl,
-    registration: Server.Registration,
-    wanted: Interface.Any,
-    options: { readonly object: string | undefined; readonly causal: boolean; readonly validate: boolean }
+    fields: Pick<LocalChannel, "server" | "origin" | "interface" | "callObjects" | "object" | "causal" | "validate">
   ) {
-    this.server = server
-    this.callObjects = registration.manager.callObjects
-    this.object = options.object
-    this.causal = options.causal
-    const shared = registration.manager.interface === wanted
-    this.dispatches = shared
-      ? registration.byName
-      : mapOperations(wanted, ({ opnum }) => registration.byOpnum.get(opnum))
-    this.crossings = shared && !options.validate ? undefined : mapOperations(wanted, ({ method, name }) => {
-      const theirs = this.dispatches[name]?.operation.method
-      if (theirs === undefined || (theirs === method && !options.validate)) return undefined
-      return { ours: method, theirs, ...(options.validate ? makeChecks(method, theirs) : unchecked) }
-    })
+    this.server = fields.server
+    this.origin = fields.origin
+    this.interface = fields.interface
+    this.callObjects = fields.callObjects
+    this.object = fields.object
+    this.causal = fields.causal
+    this.validate = fields.validate
   }
 
-  issue(call: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
+  issue(outgoing: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
     if (!this.open) return Effect.fail(gone("the binding was closed with its scope"))
-    if (!this.server.accepting) return Effect.fail(gone("the server in this process was shut down"))
-    const dispatch = this.dispatches[call.operation.name]
-    if (dispatch === undefined) {
-      call.reply(Exit.fail(new RpcFault({ code: 0x1c010002, didNotExecute: true })))
-      return undefined
-    }
-    if (dispatch.operation !== call.operation && !samePipes(dispatch.operation, call.operation)) {
-      return Effect.fail(badInput(call.operation, "the server describes its pipes in another way"))
-    }
-    let client: Client = call
-    const crossing = this.crossings?.[call.operation.name]
-    if (crossing !== undefined) {
-      const problem = crossing.in(input)
-      if (problem !== undefined) return Effect.fail(badInput(call.operation, problem))
-      client = new CrossingClient(call, crossing, call.operation)
-    }
-    if ((this.causal && this.undispatched.size > 0) || !Depth.enter()) {
-      const waiting = call.remote = new Undispatched(this, dispatch, client, call, input)
-      this.undispatched.add(waiting)
-      Depth.defer(() => this.release(waiting))
+    const call = new LocalCall(this, outgoing, input)
+    if ((this.causal && this.waiting.size > 0) || !Depth.enter()) {
+      outgoing.remote = call
+      this.waiting.add(call)
+      Depth.defer(() => this.release(call))
       return undefined
     }
     try {
-      this.dispatch(dispatch, client, call, input)
+      const refusal = Server.accept(this.server, call)
+      if (refusal === undefined) return undefined
+      // A call that is refused before anybody looked at it was never issued.
+      if (refusal._tag === "BadStubData" || refusal._tag === "RpcTransportError") return Effect.fail(refusal)
+      outgoing.reply(Exit.fail(refusal))
+      return undefined
     } finally {
       Depth.leave()
     }
-    return undefined
   }
 
-  close(): void {
-    this.open = false
-    const lost = Exit.fail(
-      new RpcTransportError({ status: 1726, detail: "the binding was closed while the call was in progress" })
+  crossing(ours: Operation, theirs: Operation): Crossing {
+    const known = this.crossings.get(theirs)
+    if (known !== undefined) return known
+    const checks = this.validate ? makeChecks(ours.method, theirs.method) : unchecked
+    const crossing: Crossing = { ours: ours.method, theirs: theirs.method, ...checks }
+    this.crossings.set(theirs, crossing)
+    return crossing
+  }
+
+  private release(call: LocalCall): void {
+    if (!this.waiting.delete(call)) return
+    const refusal = this.open ? Server.accept(this.server, call) : gone("the binding was closed with its scope")
+    if (refusal === undefined) return
+    call.call.reply(
+      refusal._tag === "BadStubData" ? Exit.fail(new RpcFault({ code: 1783, didNotExecute: true })) : Exit.fail(refusal)
     )
-    for (const call of this.server.newestFirst()) {
-      if (call.origin !== this) continue
-      const client = call.client
-      call.gone("Disconnected")
-      client?.reply(lost)
-    }
-    this.handles.end()
-  }
-
-  private dispatch(dispatch: Dispatch, client: Client, call: Outgoing, input: unknown): void {
-    const serverCall = new ServerCallImpl(dispatch, client, this, this.object)
-    const { pipes } = dispatch.operation
-    if (pipes !== undefined) serverCall.pipes = new Ends(pipes, false, call.pipes!.buffers)
-    call.remote = serverCall
-    this.server.run(serverCall, input, call.span)
-  }
-
-  private release(waiting: Undispatched): void {
-    if (!this.undispatched.delete(waiting)) return
-    if (this.open && this.server.accepting) {
-      return this.dispatch(waiting.dispatch, waiting.client, waiting.call, waiting.input)
-    }
-    waiting.client.reply(Exit.fail(gone("the server was gone before it dispatched the call")))
   }
 }
-
-const mapOperations = <A>(iface: Interface.Any, f: (operation: Operation) => A): { readonly [name: string]: A } =>
-  Object.fromEntries(Object.entries(iface.operations).map(([name, operation]) => [name, f(operation)]))
 
 // ----------------------------------------------------------------------------
 // between two descriptions, and checked
 // ----------------------------------------------------------------------------
 
-/** Says what is wrong with a value. */
-type Check = (value: unknown) => string | undefined
+/** Gives a value as its schema declares it, without other fields, or the reason against it. */
+type Check = (value: unknown) => Result.Result<unknown, string>
 
 interface Checks {
   readonly in: Check
@@ -325,13 +371,13 @@ interface Checks {
   readonly received: Check
 }
 
-/** A method as the client and as the server describe it, with what is checked between them. */
+/** A method as the client and as the server describe it, with the checks between them. */
 interface Crossing extends Checks {
   readonly ours: Method.Any
   readonly theirs: Method.Any
 }
 
-const accept: Check = () => undefined
+const accept: Check = Result.succeed
 
 const unchecked: Checks = { in: accept, out: accept, received: accept }
 
@@ -339,10 +385,9 @@ const makeCheck = (schema: Parameters): Check => {
   const decode = Schema.decodeUnknownResult(Schema.toType(schema))
   return (value) => {
     try {
-      const result = decode(value)
-      return Result.isSuccess(result) ? undefined : result.failure.message
+      return Result.mapError(decode(value), ({ message }) => message)
     } catch (defect) {
-      return String(defect)
+      return Result.fail(String(defect))
     }
   }
 }
@@ -352,7 +397,7 @@ const makeChecks = (ours: Method.Any, theirs: Method.Any): Checks => {
   if (theirs === ours) return { in: checkIn, out: makeCheck(ours.out), received: accept }
   const checkInThere = makeCheck(theirs.in)
   return {
-    in: (value) => checkIn(value) ?? checkInThere(value),
+    in: (value) => Result.flatMap(checkIn(value), checkInThere),
     out: makeCheck(theirs.out),
     received: makeCheck(ours.out)
   }
@@ -382,28 +427,6 @@ const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }
     // Its fields are others: the number is all that both sides know.
   }
   return Exit.fail(new RpcFault({ code }))
-}
-
-class CrossingClient implements Client {
-  readonly client: Client
-  readonly crossing: Crossing
-  readonly operation: Operation
-
-  constructor(client: Client, crossing: Crossing, operation: Operation) {
-    this.client = client
-    this.crossing = crossing
-    this.operation = operation
-  }
-
-  reply(outcome: Outcome): BadStubData | undefined | void {
-    if (outcome._tag === "Failure") return this.client.reply(translate(outcome, this.crossing))
-    const refused = this.crossing.out(outcome.value)
-    if (refused === undefined && this.crossing.received(outcome.value) === undefined) return this.client.reply(outcome)
-    this.client.reply(Exit.fail(new RpcFault({ code: 1783 })))
-    if (refused === undefined) return undefined
-    const { interface: { name }, name: method } = this.operation
-    return new BadStubData({ detail: `The out parameters of ${name}.${method} were refused: ${refused}` })
-  }
 }
 
 /**
@@ -474,25 +497,33 @@ export const local = <I extends Interface.Any>(
     if (options?.object !== undefined && object === undefined) {
       throw new TypeError(`Binding to ${iface.name}: object ${JSON.stringify(options.object)} is not a UUID.`)
     }
-    const impl = Server.toImpl(server)
-    const registration = Server.resolve(impl, iface, object)
-    if (registration === undefined) {
+    const offer = Server.offers(server, iface, { object: object ?? null })
+    if (offer === undefined) {
       return Effect.fail(
         new NoInterface({
           interface: `${iface.name} ${iface.version.join(".")}`,
           uuid: iface.uuid,
-          detail: `the server offers no compatible version of it for ${
-            object === undefined ? "no object" : `object ${object}`
-          }`
+          detail: object === undefined
+            ? "the server has no compatible version"
+            : `the server has no compatible version for object ${object}`
         })
       )
     }
-    const channel = new LocalChannel(impl, registration, iface, {
-      object,
-      causal: options?.causal ?? true,
-      validate: options?.validate ?? false
+    return Effect.flatMap(Server.client(server, { caller: localCaller, peer: "local" }), (origin) => {
+      const channel = new LocalChannel({
+        server,
+        origin,
+        interface: iface,
+        callObjects: offer.callObjects,
+        object,
+        causal: options?.causal ?? true,
+        validate: options?.validate ?? false
+      })
+      const close = Effect.sync(() => {
+        channel.open = false
+      })
+      return Effect.acquireRelease(make(iface, channel, options), () => close)
     })
-    return Effect.acquireRelease(make(iface, channel, options), () => Effect.sync(() => channel.close()))
   })
 
 // ----------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type * as Result from "effect/Result"
 import type * as Tracer from "effect/Tracer"
 import type { Abort, Interface, Operation } from "./Interface.ts"
 import type { Ends } from "./Pipe.ts"
@@ -183,16 +182,21 @@ export interface Incoming {
   readonly object: string | undefined
   /** The number of the method in its interface. */
   readonly opnum: number
-  /** The in parameters, or, where they are still encoded, the function that decodes them. It runs when the call is admitted. */
+  /** The in parameters. Read after {@link decode}, as are `span` and `context`. */
   readonly input: unknown
-  /** Decodes `input` for a method as the server describes it; without it `input` is passed as it is. */
-  readonly decode?: ((input: unknown, operation: Operation) => Result.Result<unknown, BadStubData>) | undefined
   /** The span of the client's call, the parent of the server's; by default none. */
   readonly span?: Tracer.AnySpan | undefined
   /** References that the routine finds in its context; by default none. */
   readonly context?: Context.Context<never> | undefined
   /** @internal The ends of the call's pipes on the server's side. */
   readonly pipes?: Ends | undefined
+  /** @internal A cancel arrived before the whole request. */
+  readonly cancelledEarly?: boolean | undefined
+  /**
+   * Makes `input` ready for the method as the server describes it, or gives the reason why it can't. It runs when the call is
+   * admitted, so that a call that is refused costs no decoding.
+   */
+  decode?(operation: Operation): BadStubData | undefined
   /** Gives the handle to the server's side of an accepted call, before its routine runs. */
   accepted?(remote: Remote): void
   /**
@@ -200,6 +204,8 @@ export interface Incoming {
    * marshalled: the call then ends with 1783 for the client. An effect is awaited by whoever ends the call, and by the call's scope.
    */
   reply(outcome: Outcome): void | BadStubData | Effect.Effect<void, BadStubData | RpcTransportError>
+  /** The client's scope has closed before the call ended: no reply follows. */
+  disconnected?(): void
   /** Runs after a hand-off routine has returned, before the hand-off counts. A failure of it ends the call. */
   handedOff?(): Effect.Effect<void, RpcTransportError>
 }

@@ -26,7 +26,8 @@ import {
   toBytes,
   TypeId
 } from "./internal/contextHandle.ts"
-import type { ServerCall, ServerCallImpl } from "./ServerCall.ts"
+import type { ServerCallImpl } from "./internal/serverCall.ts"
+import type { ServerCall } from "./ServerCall.ts"
 import { RpcFault } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -238,7 +239,7 @@ export interface States<in out Name extends string, in out State> {
   readonly close: (call: ServerCall.Any, handle: ContextHandle<Name> | null) => Effect.Effect<null, RpcFault>
 }
 
-const impl = (call: ServerCall.Any): ServerCallImpl => call as ServerCallImpl
+const impl = (call: ServerCall.Any): ServerCallImpl => call as never
 
 const mismatch = Effect.suspend(() => Effect.fail(new RpcFault({ code: 6 })))
 
@@ -280,7 +281,7 @@ class StatesImpl<Name extends string, State> implements States<Name, State> {
     )
 
   private register(call: ServerCallImpl, value: State, scope: Scope.Closeable): ContextHandle<Name> {
-    const { fork, host, operation } = call.dispatch
+    const { host, operation } = call.dispatch
     const entry = new Entry({
       type: this.type,
       interface: operation.interface,
@@ -288,7 +289,7 @@ class StatesImpl<Name extends string, State> implements States<Name, State> {
       value,
       scope,
       association: call.origin.handles,
-      host: { handles: host.handles, fork: (effect) => fork(effect, undefined) }
+      host: { handles: host.handles, fork: (effect) => call.aside(effect) }
     })
     call.holding ??= new Holding(() => {}, () => {})
     call.holding.hold(entry)

@@ -6,15 +6,17 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Layer from "effect/Layer"
+import type { Pipeable } from "effect/Pipeable"
+import type * as Scope from "effect/Scope"
 import { canonicalUuid, type Interface, type Method } from "./Interface.ts"
+import * as Internal from "./internal/manager.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
-import type { RpcFault } from "./Status.ts"
 
 const TypeId = "~callisto/Manager"
-const HandOffTypeId = "~callisto/Manager/HandOff"
 
 // ----------------------------------------------------------------------------
 // routines
@@ -40,7 +42,7 @@ export type Plain<in out M extends Method.Any, out R> = (
  */
 export interface HandOff<in out M extends Method.Any, out R> {
   /** The routine. */
-  readonly [HandOffTypeId]: (
+  readonly [Internal.HandOffTypeId]: (
     input: Method.In<M>,
     call: ServerCall<M>
   ) => Effect.Effect<unknown, Failure<M>, R>
@@ -112,16 +114,7 @@ export declare namespace Routine {
  */
 export const handOff = <M extends Method.Any, R>(
   routine: (input: Method.In<M>, call: ServerCall<M>) => Effect.Effect<unknown, Failure<M>, R>
-): HandOff<M, R> => ({ [HandOffTypeId]: routine })
-
-/** @internal */
-export const isHandOff = (routine: Routine<any, any>): routine is HandOff<any, any> => typeof routine === "object"
-
-/** @internal */
-export const runnable = (
-  routine: Routine<any, never>
-): (input: unknown, call: ServerCall.Any) => Effect.Effect<unknown, unknown> =>
-  isHandOff(routine) ? routine[HandOffTypeId] : routine
+): HandOff<M, R> => ({ [Internal.HandOffTypeId]: routine })
 
 // ----------------------------------------------------------------------------
 // managers
@@ -135,19 +128,13 @@ export const runnable = (
  */
 export interface Manager<out I extends Interface.Any, out R> extends Pipeable {
   /** Brands the type. */
-  readonly [TypeId]: typeof TypeId
+  readonly [TypeId]: { readonly _R: (_: never) => R }
   /** The interface that it implements. */
   readonly interface: I
-  /** The routines by the name of their method. */
-  readonly routines: { readonly [name: string]: Routine<any, R> }
-  /** @internal */
-  readonly middleware: Middleware<any, never, never> | undefined
   /** The UUID of the one object that it serves, or `undefined` for all. */
   readonly object: string | undefined
   /** Whether clients in this process can make call objects. */
   readonly callObjects: boolean
-  /** What a cancel does to a method. */
-  readonly cancellation: (method: string) => Cancellation
 }
 
 /**
@@ -168,37 +155,42 @@ export declare namespace Manager {
 }
 
 /**
- * What runs around each routine of a manager.
+ * The failures of the routines of an interface, as a {@link Middleware} sees them.
+ *
+ * @category middleware
+ * @since 0.1.0
+ */
+export type Failures<I extends Interface.Any> = Failure<I["methods"][keyof I["methods"]]>
+
+/**
+ * A function that runs around each routine of a manager. `E` are the {@link Failures} of its routines.
  *
  * @category middleware
  * @since 0.1.0
  */
 export type Middleware<in out E, in R, out R2> = <A>(
-  routine: Effect.Effect<A, E | RpcFault, R>,
+  routine: Effect.Effect<A, E, R>,
   call: ServerCall.Any
-) => Effect.Effect<A, E | RpcFault, R2>
+) => Effect.Effect<A, E, R2>
 
-class ManagerImpl implements Manager<Interface.Any, unknown> {
-  readonly [TypeId] = TypeId
-  readonly interface: Interface.Any
-  readonly routines: Manager.Any["routines"]
-  readonly middleware: Manager.Any["middleware"]
-  readonly object: string | undefined
-  readonly callObjects: boolean
-  readonly cancellation: (method: string) => Cancellation
-
-  constructor(fields: Omit<Manager.Any, typeof TypeId | "pipe">) {
-    this.interface = fields.interface
-    this.routines = fields.routines
-    this.middleware = fields.middleware
-    this.object = fields.object
-    this.callObjects = fields.callObjects
-    this.cancellation = fields.cancellation
-  }
-
-  pipe() {
-    return pipeArguments(this, arguments)
-  }
+/**
+ * The options of a manager of interface `I`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<I extends Interface.Any> {
+  /** The UUID of the one object that the manager serves; by default it serves all. */
+  readonly object?: string | undefined
+  /**
+   * Whether it offers call objects to clients in this process; by default it does. Without them the one-shot form still works.
+   */
+  readonly callObjects?: boolean | undefined
+  /** The effect of a cancel, for all methods or for each by name; by default `interrupt`. */
+  readonly cancellation?:
+    | Cancellation
+    | { readonly [K in Interface.MethodName<I>]?: Cancellation | undefined }
+    | undefined
 }
 
 /**
@@ -208,11 +200,8 @@ class ManagerImpl implements Manager<Interface.Any, unknown> {
  *
  * A plain routine gets the in parameters and the server call; its effect succeeds with the out parameters, or fails
  * with a declared abort or an `RpcFault`. A defect ends that one call with fault 0x1C000012 and is logged on the
- * server. The services that the routines need come from the context in which the server is made.
- *
- * - `object`: the UUID of the one object that this manager serves; without it, it serves all.
- * - `callObjects`: `false` declines to offer call objects to clients in this process; the one-shot form still works.
- * - `cancellation`: what a cancel does, for all methods or for each by name; by default `interrupt`.
+ * server. The services that the routines need come from the context in which the server is made. The `Scope` that a routine
+ * finds is that of its call: it closes when the call has ended and its reply has left.
  *
  * Throws a `TypeError` for a method without a routine, a routine without a method, and an `object` that is not a UUID.
  *
@@ -293,12 +282,8 @@ class ManagerImpl implements Manager<Interface.Any, unknown> {
 export const make = <I extends Interface.Any, const T extends Manager.Routines<I>>(
   iface: I,
   routines: T & { readonly [K in Exclude<keyof T, Interface.MethodName<I>>]: never },
-  options?: {
-    readonly object?: string
-    readonly callObjects?: boolean
-    readonly cancellation?: Cancellation | { readonly [K in Interface.MethodName<I>]?: Cancellation }
-  }
-): Manager<I, Routine.Services<T[keyof T]>> => {
+  options?: Options<I>
+): Manager<I, Exclude<Routine.Services<T[keyof T]>, Scope.Scope>> => {
   const refuse = (problem: string): never => {
     throw new TypeError(`Manager of ${iface.name}: ${problem}.`)
   }
@@ -313,18 +298,24 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
     refuse(`object ${JSON.stringify(options.object)} is not a UUID`)
   }
   const cancellation = options?.cancellation ?? "interrupt"
-  return new ManagerImpl({
+  return toManager({
     interface: iface,
-    routines: routines as Manager.Any["routines"],
+    routines: routines as Internal.ManagerImpl["routines"],
     middleware: undefined,
     object,
     callObjects: options?.callObjects ?? true,
-    cancellation: (method) =>
-      typeof cancellation === "string"
-        ? cancellation
-        : (cancellation as Record<string, Cancellation | undefined>)[method] ?? "interrupt"
-  }) as Manager.Any
+    cancellation: (method) => {
+      if (typeof cancellation === "string") return cancellation
+      return Object.hasOwn(cancellation, method)
+        ? (cancellation as Record<string, Cancellation | undefined>)[method] ?? "interrupt"
+        : "interrupt"
+    }
+  })
 }
+
+const toManager = <I extends Interface.Any>(
+  fields: ConstructorParameters<typeof Internal.ManagerImpl>[0]
+): Manager<I, never> => new Internal.ManagerImpl(fields) as unknown as Manager<I, never>
 
 /**
  * Runs a function around each routine of a manager: for authorization, rate limits, logging, or to provide services.
@@ -359,16 +350,93 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
  */
 export const middleware: {
   <I extends Interface.Any, R, R2>(
-    middleware: Middleware<Interface.Aborts<I>, R, R2>
-  ): (self: Manager<I, R>) => Manager<I, R2>
+    middleware: Middleware<Failures<I>, R, R2>
+  ): (self: Manager<I, R>) => Manager<I, Exclude<R2, Scope.Scope>>
   <I extends Interface.Any, R, R2>(
     self: Manager<I, R>,
-    middleware: Middleware<Interface.Aborts<I>, R, R2>
-  ): Manager<I, R2>
-} = dual(2, (self: Manager.Any, outer: NonNullable<Manager.Any["middleware"]>): Manager.Any => {
-  const inner = self.middleware
-  return new ManagerImpl({
-    ...self,
+    middleware: Middleware<Failures<I>, R, R2>
+  ): Manager<I, Exclude<R2, Scope.Scope>>
+} = dual(2, (self: Manager.Any, outer: Internal.Middleware): Manager.Any => {
+  const manager = Internal.implOf(self)
+  const inner = manager.middleware
+  return toManager<any>({
+    ...manager,
     middleware: inner === undefined ? outer : (routine, call) => outer(inner(routine, call), call)
-  }) as Manager.Any
+  })
 })
+
+// ----------------------------------------------------------------------------
+// layers
+// ----------------------------------------------------------------------------
+
+/**
+ * The identifier under which the manager of interface `I` is found in the context.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export interface For<in out I extends Interface.Any> {
+  /** The interface. */
+  readonly interface: I
+}
+
+/**
+ * The key of the manager of an interface in the context, for `Server.layer`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const service = <I extends Interface.Any>(iface: I): Context.Service<For<I>, Manager<I, never>> =>
+  Context.Service<For<I>, Manager<I, never>>(`@callisto/rpc/Manager/${iface.uuid}/${iface.version.join(".")}`)
+
+/**
+ * The manager of an interface as a layer, made by an effect that gives its routines.
+ *
+ * **Details**
+ *
+ * What the effect acquires is released when the layer is. The services that the routines need, and those of the effect, are
+ * requirements of the layer. `Server.layer` serves the manager.
+ *
+ * **Example** (Routines that share a counter)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Layer, Ref, Schema } from "effect"
+ *
+ * const ICounter = Interface.make("ICounter", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Next: Interface.method({ out: Schema.Int }) }
+ * })
+ * const Counter = Binding.Service("app/Counter", ICounter)
+ *
+ * const manager = Manager.layer(ICounter, Effect.gen(function*() {
+ *   const count = yield* Ref.make(0)
+ *   return { Next: () => Ref.updateAndGet(count, (n) => n + 1) }
+ * }))
+ *
+ * const live = Counter.layer.pipe(Layer.provide(Server.layer([ICounter])), Layer.provide(manager))
+ *
+ * const program = Effect.gen(function*() {
+ *   const counter = yield* Counter
+ *   yield* Call.invoke(counter, "Next") // => 1
+ *   return yield* Call.invoke(counter, "Next") // => 2
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, live))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I extends Interface.Any, const T extends Manager.Routines<I>, E = never, R = never>(
+  iface: I,
+  routines: Effect.Effect<T & { readonly [K in Exclude<keyof T, Interface.MethodName<I>>]: never }, E, R>,
+  options?: Options<I>
+): Layer.Layer<For<I>, E, Exclude<R | Routine.Services<T[keyof T]>, Scope.Scope>> =>
+  Layer.effect(
+    service(iface),
+    Effect.flatMap(Effect.context<never>(), (services) =>
+      Effect.map(routines, (routines) =>
+        toManager<I>({ ...Internal.implOf(make(iface, routines as never, options)), services })))
+  ) as never

@@ -6,23 +6,19 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as References from "effect/References"
 import * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
-import { type Interface, isCompatible, type Operation } from "./Interface.ts"
-import type * as ContextHandle from "./internal/contextHandle.ts"
+import type { Caller, Incoming, Origin, Refusal } from "./Channel.ts"
+import type { Interface } from "./Interface.ts"
+import { Handles } from "./internal/contextHandle.ts"
+import * as Managers from "./internal/manager.ts"
+import { countOption, durationOption } from "./internal/options.ts"
+import { ClientImpl, type Registration, ServerImpl } from "./internal/server.ts"
 import * as Manager from "./Manager.ts"
-import * as Observability from "./Observability.ts"
-import type { Dispatch, Host, ServerCall, ServerCallImpl } from "./ServerCall.ts"
-import { contextMismatch, RpcFault, RpcTransportError } from "./Status.ts"
+import type { ServerCall } from "./ServerCall.ts"
 
 const TypeId = "~callisto/Server"
 
@@ -56,301 +52,22 @@ export interface Options {
    * How long calls in progress may go on when the server's scope closes; by default 5 seconds. Then they end with 1726,
    * and their work is interrupted.
    */
-  readonly grace?: Duration.Input
+  readonly grace?: Duration.Input | undefined
   /**
    * How long a call may be in progress; an older one is aborted with 1460 `RPC_S_TIMEOUT`, and its work is interrupted.
    * By default there is no limit.
    */
-  readonly maximumAge?: Duration.Input
+  readonly maximumAge?: Duration.Input | undefined
   /**
    * How many calls may be in progress at once; one more is refused with 1723 `RPC_S_SERVER_TOO_BUSY`, and does not
    * execute. By default there is no limit.
    */
-  readonly maximumCalls?: number
+  readonly maximumCalls?: number | undefined
 }
 
-/**
- * A manager as one server runs it.
- *
- * @internal
- */
-export interface Registration {
-  readonly manager: Manager.Manager.Any
-  readonly byName: { readonly [name: string]: Dispatch }
-  readonly byOpnum: ReadonlyMap<number, Dispatch>
-}
+const impl = (self: Server): ServerImpl => self as unknown as ServerImpl
 
-/** @internal */
-export class ServerImpl implements Server, Host {
-  readonly "~callisto/Server": typeof TypeId = TypeId
-  readonly clock: Clock.Clock
-  readonly metrics: Observability.Metrics | undefined
-  readonly tracer: Tracer.Tracer | undefined
-  readonly registrations: ReadonlyArray<Registration>
-  readonly context: Context.Context<never>
-  /** The scope of the routines. It closes behind the period of grace, so that what they forked can still reply in it. */
-  readonly scope: Scope.Closeable = Scope.makeUnsafe()
-  readonly maximumCalls: number
-  readonly maximumAge: number
-  readonly watches: boolean
-  accepting = true
-  // The calls in progress, oldest first; and those that have ended while their routine still runs.
-  count = 0
-  first: ServerCallImpl | undefined = undefined
-  last: ServerCallImpl | undefined = undefined
-  /** The context handles of all clients, until their finalizers have run. */
-  readonly handles: Set<ContextHandle.Entry> = new Set()
-  idle: Deferred.Deferred<void> | undefined = undefined
-  ageWatch: Fiber.Fiber<void> | undefined = undefined
-
-  constructor(context: Context.Context<never>, managers: ReadonlyArray<Manager.Manager.Any>, options: Options) {
-    this.context = Context.add(context, Scope.Scope, this.scope)
-    this.clock = Context.get(context, Clock.Clock)
-    this.metrics = Observability.metrics(context, "server")
-    // By the name of its key: the key itself brings a default, Effect's own tracer, into every program.
-    this.tracer = context.mapUnsafe.get(Tracer.TracerKey)
-    this.maximumCalls = options.maximumCalls ?? Infinity
-    this.maximumAge = options.maximumAge === undefined
-      ? Infinity
-      : Duration.toMillis(Duration.fromInputUnsafe(options.maximumAge))
-    this.watches = this.metrics !== undefined || this.tracer !== undefined
-    this.registrations = managers.map((manager) => this.register(manager))
-    refuseDuplicates(this.registrations)
-  }
-
-  /** Runs a call: it ends with the exit of its routine, or later, after a hand-off. */
-  run(call: ServerCallImpl, input: unknown, parent: Tracer.AnySpan | undefined): void {
-    if (this.count >= this.maximumCalls) {
-      call.client!.reply(Exit.fail(new RpcFault({ code: 1723, didNotExecute: true })))
-      return
-    }
-    const { handlesIn } = call.dispatch.operation
-    if (handlesIn !== undefined && !call.claimHandles(input, handlesIn, () => this.start(call, input))) {
-      call.client!.reply(Exit.fail(contextMismatch(true)))
-      return
-    }
-    if (this.watches) this.watch(call, parent)
-    this.add(call)
-    if (call.dispatched) this.start(call, input)
-    // Reading the clock costs as much as the rest of a short call: only those that go on need it.
-    if (!call.isOpen) return
-    call.startedAt = this.clock.currentTimeMillisUnsafe()
-    if (this.maximumAge !== Infinity && this.ageWatch === undefined) this.watchAge()
-  }
-
-  private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
-    const { operation } = call.dispatch
-    call.watch = new Observability.Watch(operation, this.clock, this.tracer, this.metrics, "server", parent)
-  }
-
-  private start(call: ServerCallImpl, input: unknown): void {
-    const { dispatch } = call
-    call.fiber = "starting"
-    const effect = evaluate(dispatch, input, call)
-    if (Exit.isExit(effect)) return call.returned(effect)
-    const fiber = dispatch.fork(effect, call.watch?.span)
-    const exit = fiber.pollUnsafe()
-    if (exit !== undefined) return call.returned(exit)
-    call.fiber = fiber
-    fiber.addObserver((exit) => call.returned(exit))
-    // While the routine started, the client may have cancelled or gone.
-    if (call.reason !== undefined && (call.reason !== "Cancelled" || dispatch.cancellation === "interrupt")) {
-      fiber.interruptUnsafe()
-    }
-  }
-
-  add(call: ServerCallImpl): void {
-    const { last } = this
-    if (last === undefined) this.first = call
-    else {
-      last.next = call
-      call.previous = last
-    }
-    this.last = call
-    this.count++
-  }
-
-  remove(call: ServerCallImpl): void {
-    const { next, previous } = call
-    if (previous === undefined && this.first !== call) return
-    if (previous === undefined) this.first = next
-    else previous.next = next
-    if (next === undefined) this.last = previous
-    else next.previous = previous
-    call.previous = call.next = undefined
-    if (--this.count === 0 && this.idle !== undefined) Deferred.doneUnsafe(this.idle, Exit.void)
-  }
-
-  /** The calls in the list, as they are now: the list may change while they are looked at. */
-  snapshot(): Array<ServerCallImpl> {
-    const calls: Array<ServerCallImpl> = []
-    for (let call = this.first; call !== undefined; call = call.next) calls.push(call)
-    return calls
-  }
-
-  /** The calls in the order in which they can be ended: none that ends lets one run that waits for its context handle. */
-  newestFirst(): Array<ServerCallImpl> {
-    return this.snapshot().reverse()
-  }
-
-  private register(manager: Manager.Manager.Any): Registration {
-    const byName: Record<string, Dispatch> = {}
-    const byOpnum = new Map<number, Dispatch>()
-    for (const operation of Object.values<Operation>(manager.interface.operations)) {
-      const dispatch = this.dispatch(manager, operation)
-      byName[operation.name] = dispatch
-      byOpnum.set(operation.opnum, dispatch)
-    }
-    return { manager, byName, byOpnum }
-  }
-
-  private dispatch(manager: Manager.Manager.Any, operation: Operation): Dispatch {
-    // The services that it needs are in the server's context.
-    const routine = manager.routines[operation.name] as Manager.Routine<any, never>
-    const run = Manager.runnable(routine)
-    const { middleware } = manager
-    const context = Context.add(this.context, References.CurrentLogAnnotations, {
-      ...Context.get(this.context, References.CurrentLogAnnotations),
-      "rpc.service": operation.interface.name,
-      "rpc.method": operation.name
-    })
-    const fork = Effect.runForkWith(context)
-    return {
-      host: this,
-      operation,
-      routine: middleware === undefined ? run : (input, call) => middleware(run(input, call), call),
-      handOff: Manager.isHandOff(routine),
-      cancellation: manager.cancellation(operation.name),
-      fork: (effect, span) =>
-        span === undefined ? fork(effect) : Effect.runForkWith(Context.add(context, Tracer.ParentSpan, span))(effect)
-    }
-  }
-
-  /** Aborts what is too old. Calls are listed oldest first, so one sleeper for the first is enough. */
-  private watchAge(): void {
-    const watch: Effect.Effect<void> = Effect.suspend(() => {
-      let oldest = this.first
-      while (oldest !== undefined && !oldest.isOpen) oldest = oldest.next
-      if (oldest === undefined) {
-        this.ageWatch = undefined
-        return Effect.void
-      }
-      const left = this.maximumAge - oldest.age()
-      if (left > 0) return Effect.flatMap(Effect.sleep(left), () => watch)
-      return Effect.suspend(() => {
-        this.expire()
-        return watch
-      })
-    })
-    this.ageWatch = Effect.runForkWith(this.context)(watch)
-  }
-
-  private expire(): void {
-    for (const call of this.newestFirst()) {
-      if (call.age() >= this.maximumAge) end(call, new RpcFault({ code: 1460 }))
-    }
-  }
-
-  private readonly runDownHandles: Effect.Effect<void> = Effect.suspend(() => {
-    const handles = [...this.handles]
-    for (const handle of handles) handle.lose()
-    return Effect.forEach(handles, ({ gone }) => Deferred.await(gone), { discard: true })
-  })
-
-  readonly shutdown = (grace: Duration.Input): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      this.accepting = false
-      if (this.count === 0) return Effect.void
-      const idle = this.idle = Deferred.makeUnsafe<void>()
-      return Deferred.await(idle).pipe(
-        Effect.timeoutOption(grace),
-        Effect.andThen(Effect.suspend(() => {
-          const lost = new RpcTransportError({
-            status: 1726,
-            detail: "the server was shut down while the call was in progress"
-          })
-          const fibers = this.newestFirst().flatMap((call) => {
-            end(call, call.dispatched ? lost : neverDispatched())
-            return typeof call.fiber === "object" ? [call.fiber] : []
-          })
-          return Fiber.interruptAll(fibers)
-        }))
-      )
-    }).pipe(
-      Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),
-      Effect.andThen(this.runDownHandles),
-      Effect.andThen(Scope.close(this.scope, Exit.void)),
-      Effect.provideContext(this.context)
-    )
-}
-
-const neverDispatched = () =>
-  new RpcTransportError({ status: 1722, detail: "the server was shut down before it dispatched the call" })
-
-/**
- * Ends a call from the server's side, and the work that belongs to it.
- *
- * @internal
- */
-export const end = (call: ServerCallImpl, failure: RpcFault | RpcTransportError): void => {
-  if (call.isOpen) call.end(Exit.fail(failure))
-  call.interrupt()
-}
-
-const evaluate = (dispatch: Dispatch, input: unknown, call: ServerCallImpl): Effect.Effect<unknown, unknown> => {
-  try {
-    return dispatch.routine(input, call)
-  } catch (defect) {
-    return Effect.die(defect)
-  }
-}
-
-const refuseDuplicates = (registrations: ReadonlyArray<Registration>): void => {
-  const seen = new Set<string>()
-  for (const { manager } of registrations) {
-    const { name, uuid, version } = manager.interface
-    const key = `${uuid} ${version} ${manager.object}`
-    if (seen.has(key)) {
-      throw new TypeError(
-        `Server: two managers serve ${name} ${version.join(".")} for ${manager.object ?? "all objects"}.`
-      )
-    }
-    seen.add(key)
-  }
-}
-
-/** @internal */
-export const toImpl = (self: Server): ServerImpl => self as ServerImpl
-
-const compatible = (self: ServerImpl, wanted: Interface.Identity): Array<Registration> =>
-  self.registrations
-    .filter(({ manager }) => isCompatible(manager.interface, wanted))
-    .sort((a, b) => b.manager.interface.version[1] - a.manager.interface.version[1])
-
-/**
- * The manager that serves an interface for an object: one for that object, else one for all; of several compatible
- * versions the highest.
- *
- * @internal
- */
-export const resolve = (
-  self: ServerImpl,
-  wanted: Interface.Identity,
-  object: string | undefined
-): Registration | undefined => {
-  const registrations = compatible(self, wanted)
-  return registrations.find(({ manager }) => manager.object === object) ??
-    registrations.find(({ manager }) => manager.object === undefined)
-}
-
-/**
- * The interface as the server describes it, for whichever objects: what a client on the network binds to before it names
- * an object.
- *
- * @internal
- */
-export const offered = (self: ServerImpl, wanted: Interface.Identity): Interface.Any | undefined =>
-  compatible(self, wanted)[0]?.manager.interface
+const toServer = (server: ServerImpl): Server => server as unknown as Server
 
 // ----------------------------------------------------------------------------
 // constructors
@@ -365,7 +82,8 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  *
  * When the scope closes the server accepts no more calls, lets those in progress reply within the `grace` period of its
  * {@link Options}, ends what is left with 1726, and runs the context handles down. The fibers of the routines belong to the server, not to its
- * clients. The `Scope` that a routine finds in its context is the server's: it closes when the grace period is over.
+ * clients. The `Scope` that a routine finds in its context is that of its call; what has to outlive the call is forked into
+ * `ServerCall.server(call)`.
  *
  * Dies with a `TypeError` for two managers of the same interface version for the same object.
  *
@@ -398,46 +116,297 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  */
 export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
   managers: Managers,
-  options: Options = {}
+  options?: Options
 ): Effect.Effect<Server, never, Services<Managers> | Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.map(Effect.context<Services<Managers>>(), (context): ServerImpl =>
-      new ServerImpl(context as Context.Context<never>, managers, options)),
-    (server) =>
-      server.shutdown(options.grace ?? "5 seconds")
+  Effect.contextWith((context: Context.Context<Services<Managers> | Scope.Scope>) =>
+    Effect.suspend(() => {
+      const server = new ServerImpl(context as Context.Context<never>, {
+        grace: durationOption("Server.make", "grace", options?.grace, 5_000),
+        maximumAge: durationOption("Server.make", "maximumAge", options?.maximumAge, Infinity),
+        maximumCalls: countOption("Server.make", "maximumCalls", options?.maximumCalls, {}, Infinity)
+      })
+      for (const manager of managers) server.register(Managers.implOf(manager))
+      // Not in the context of its making: the shutdown looks in whose routine it runs.
+      return Effect.as(Scope.addFinalizer(Context.get(context, Scope.Scope), server.shutdown), toServer(server))
+    })
   )
 
 /**
- * Makes a server as {@link make} does, and provides it as {@link Server}.
+ * Makes a server of the managers of some interfaces, which `Manager.layer` provides, and provides it as {@link Server}.
+ *
+ * **Details**
+ *
+ * Nothing is served before all managers are there. Several servers in one program have keys of their own: `key` is then the
+ * service under which this one is provided.
  *
  * **Example** (A server in the context)
  *
  * ```ts
  * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
- * import { Effect, Schema } from "effect"
+ * import { Effect, Layer, Schema } from "effect"
  *
- * const Sums = Interface.make("Sums", {
+ * const ISums = Interface.make("ISums", {
  *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
  *   version: [1, 0],
  *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
  * })
- * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ * const sums = Manager.layer(ISums, Effect.succeed({
+ *   Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0))
+ * }))
+ * const live = Server.layer([ISums]).pipe(Layer.provide(sums))
  *
  * const program = Effect.gen(function*() {
- *   const sums = yield* Binding.local(yield* Server.Server, Sums)
+ *   const sums = yield* Binding.local(yield* Server.Server, ISums)
  *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
  * }).pipe(Effect.scoped)
  *
- * await Effect.runPromise(Effect.provide(program, Server.layer([manager])))
+ * await Effect.runPromise(Effect.provide(program, live))
  * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export const layer = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
-  managers: Managers,
-  options?: Options
-): Layer.Layer<Server, never, Exclude<Services<Managers>, Scope.Scope>> => Layer.effect(Server, make(managers, options))
+export const layer: {
+  <const Interfaces extends ReadonlyArray<Interface.Any>, Key>(
+    interfaces: Interfaces,
+    options: Options & {
+      /** The service under which the server is provided. */
+      readonly key: Context.Key<Key, Server>
+    }
+  ): Layer.Layer<Key, never, ManagersFor<Interfaces>>
+  <const Interfaces extends ReadonlyArray<Interface.Any>>(
+    interfaces: Interfaces,
+    options?: Options
+  ): Layer.Layer<Server, never, ManagersFor<Interfaces>>
+} = (
+  interfaces: ReadonlyArray<Interface.Any>,
+  options?: Options & { readonly key?: Context.Key<any, Server> }
+): Layer.Layer<any, never, never> =>
+  Layer.effect(
+    options?.key ?? Server,
+    Effect.flatMap(
+      Effect.all(interfaces.map((iface) => Manager.service(iface))),
+      (managers) => make(managers, options)
+    )
+  ) as Layer.Layer<any>
+
+/**
+ * The managers of some interfaces, as services.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export type ManagersFor<Interfaces extends ReadonlyArray<Interface.Any>> = {
+  [K in keyof Interfaces]: Manager.For<Interfaces[K]>
+}[number]
+
+/**
+ * Serves one more manager until the scope closes: for objects that come and go.
+ *
+ * **Details**
+ *
+ * When the scope closes the manager gets no more calls; those in progress have the server's period of grace, then they end with
+ * 1726. The services that the routines need come from the context of this effect. Adding, removing and finding a manager takes the
+ * same time for any number of objects.
+ *
+ * Dies with a `TypeError` where another manager serves the same interface version for the same object.
+ *
+ * Windows: `RpcServerRegisterIf` with a manager entry-point vector for the type of an object, and `RpcServerUnregisterIf`.
+ *
+ * **Example** (An object that is there for a while)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const ILamp = Interface.make("ILamp", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { IsOn: Interface.method({ out: Schema.Boolean }) }
+ * })
+ * const object = "0f4c2f77-93d5-4b0e-a3ad-3c2d6a8f2b10"
+ * const lamp = Manager.make(ILamp, { IsOn: () => Effect.succeed(true) }, { object })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([])
+ *   yield* Effect.scoped(Effect.gen(function*() {
+ *     yield* Server.add(server, lamp)
+ *     yield* Call.invoke(yield* Binding.local(server, ILamp, { object }), "IsOn") // => true
+ *   }))
+ *   return yield* Effect.flip(Binding.local(server, ILamp, { object })) // => NoInterface
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const add = <I extends Interface.Any, R>(
+  self: Server,
+  manager: Manager.Manager<I, R>
+): Effect.Effect<void, never, R | Scope.Scope> =>
+  Effect.contextWith((context: Context.Context<R | Scope.Scope>) => {
+    const server = impl(self)
+    return Effect.asVoid(Effect.acquireRelease(
+      Effect.sync(() => server.register(Managers.implOf(manager), context as Context.Context<never>)),
+      (registration) => server.unregister(registration)
+    ))
+  })
+
+// ----------------------------------------------------------------------------
+// hosts
+// ----------------------------------------------------------------------------
+
+/**
+ * An interface that a server offers.
+ *
+ * @category hosts
+ * @since 0.1.0
+ */
+export interface Offer {
+  /** The interface, as the server describes it. */
+  readonly interface: Interface.Any
+  /** The UUID of the object for which it is offered; `undefined` for all. */
+  readonly object: string | undefined
+  /** Whether clients in this process can make call objects. */
+  readonly callObjects: boolean
+}
+
+const offerOf = ({ manager }: Registration): Offer => manager
+
+/**
+ * The offer of a server for an interface in a compatible version; `undefined` where it has none.
+ *
+ * **Details**
+ *
+ * With `object` it is the one to which calls of that object go, or with `null` calls of no object; without it, an offer for
+ * whichever object: the one with which a client on the network binds before it names an object.
+ *
+ * **Example** (Before and after)
+ *
+ * ```ts
+ * import { Interface, Server } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const ILamp = Interface.make("ILamp", { uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11", version: [1, 0], methods: {} })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([])
+ *   return Server.offers(server, ILamp) // => undefined
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category hosts
+ * @since 0.1.0
+ */
+export const offers = (
+  self: Server,
+  wanted: Interface.Identity,
+  options?: {
+    /** The UUID of an object, or `null` for calls of no object; by default any object. */
+    readonly object?: string | null | undefined
+  }
+): Offer | undefined => {
+  const { managers } = impl(self)
+  const object = options?.object
+  const found = object === undefined ? managers.any(wanted) : managers.resolve(wanted, object ?? undefined)
+  return found === undefined ? undefined : offerOf(found)
+}
+
+/**
+ * All that a server offers: one entry for each interface version and object. The example is at {@link offers}.
+ *
+ * @category hosts
+ * @since 0.1.0
+ */
+export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(impl(self).managers.all, offerOf)
+
+/**
+ * Tells a server of a client that will call it, until the scope closes.
+ *
+ * **Details**
+ *
+ * The end of the scope is the client's going away: its calls end, their routines are interrupted, and its context handles are run
+ * down. That costs as much as this client has calls and handles, whatever others have.
+ *
+ * The example is at {@link accept}.
+ *
+ * @category hosts
+ * @since 0.1.0
+ */
+export const client = (
+  self: Server,
+  options: {
+    /** The identity with which the client calls. */
+    readonly caller: Caller
+    /** The address of the client, for the routines and the log. */
+    readonly peer: string
+  }
+): Effect.Effect<Origin, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => new ClientImpl(impl(self), { ...options, handles: new Handles(Infinity) })),
+    (client) =>
+      Effect.sync(() => {
+        client.end()
+        client.handles.end()
+      })
+  )
+
+/**
+ * Takes a call in: the one way into a server, for whoever carries calls to it.
+ *
+ * **Details**
+ *
+ * Gives `undefined` where the call was accepted: its `accepted` was called, and its `reply` will be, once, unless its client goes
+ * away first. Both can happen before this returns. Otherwise it gives the reason why the call was not taken in; then it has not been
+ * executed and no reply follows.
+ *
+ * In order it looks: for the interface (`RpcFault` 1717), an object of it (1732) and the method (1745); whether the server still
+ * accepts calls (`RpcTransportError` 1722); whether it has too many calls (1723); whether the in parameters can be decoded
+ * (`BadStubData`, which the server logs as a warning); whether its context handles are known (`ContextMismatch`).
+ *
+ * Throws a `TypeError` where `origin` is not a client of this server.
+ *
+ * **Example** (A host that calls by number)
+ *
+ * ```ts
+ * import { type Channel, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Deferred, Effect, Schema } from "effect"
+ *
+ * const ISums = Interface.make("ISums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(ISums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const origin = yield* Server.client(server, { caller: { name: "alice", level: "connect" }, peer: "queue:1" })
+ *   const answer = yield* Deferred.make<unknown, unknown>()
+ *   const refusal = Server.accept(server, {
+ *     origin,
+ *     interface: ISums,
+ *     object: undefined,
+ *     opnum: 0,
+ *     input: [1, 2, 3],
+ *     reply: (outcome) => {
+ *       Deferred.doneUnsafe(answer, outcome)
+ *     }
+ *   })
+ *   return refusal === undefined ? yield* Deferred.await(answer) : yield* Effect.fail(refusal) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category hosts
+ * @since 0.1.0
+ */
+export const accept = (self: Server, incoming: Incoming): Refusal | undefined => impl(self).accept(incoming)
 
 // ----------------------------------------------------------------------------
 // calls in progress
@@ -478,4 +447,4 @@ export const layer = <const Managers extends ReadonlyArray<Manager.Manager.Any>>
  * @since 0.1.0
  */
 export const calls = (self: Server): Effect.Effect<ReadonlyArray<ServerCall.Any>> =>
-  Effect.sync(() => toImpl(self).snapshot().filter((call) => call.isOpen))
+  Effect.sync(() => impl(self).snapshot().filter((call) => call.isOpen) as unknown as ReadonlyArray<ServerCall.Any>)

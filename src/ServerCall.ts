@@ -6,36 +6,28 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import { hasProperty } from "effect/Predicate"
-import type * as Tracer from "effect/Tracer"
+import type { Pipeable } from "effect/Pipeable"
+import type * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
-import { Server as State, serverTable } from "./CallState.ts"
-import type { Caller, Origin as ClientOrigin, Outcome } from "./Channel.ts"
-import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
-import * as ContextHandle from "./internal/contextHandle.ts"
-import * as Depth from "./internal/depth.ts"
-import type * as Observability from "./Observability.ts"
-import type { Ends, Reader, Writer } from "./Pipe.ts"
+import { serverTable } from "./CallState.ts"
+import type { Caller } from "./Channel.ts"
+import type { Abort, Interface, Method, Operation } from "./Interface.ts"
+import * as Internal from "./internal/serverCall.ts"
+import type { Reader, Writer } from "./Pipe.ts"
 import {
-  BadStubData,
-  CallCancelled,
-  cancelled,
-  contextMismatch,
+  type BadStubData,
+  type CallCancelled,
   InvalidAsyncHandle,
-  isPipeError,
-  PipeDisciplineError,
+  type PipeDisciplineError,
   type PipeError,
-  RpcFault
+  type RpcFault,
+  type RpcTransportError
 } from "./Status.ts"
-import { Waiters } from "./Synchronize.ts"
 
 const TypeId = "~callisto/ServerCall"
 
@@ -70,8 +62,12 @@ export declare namespace ServerCall {
 export type Of<I extends Interface.Any, K extends Interface.MethodName<I>> = ServerCall<I["methods"][K]>
 
 /**
- * What the work for a call of a method may fail with: an abort that the method declares, any other exception code, and for a method
- * that has pipes what their operations fail with.
+ * The failures of the work for a call: an abort that the method declares, any other exception code, the failure of a call that the
+ * work has made itself, and for a method with pipes the failures of their operations.
+ *
+ * **Details**
+ *
+ * A failure of a call of its own is the routine's own answer: the client never reads in it that its call did not execute.
  *
  * @category models
  * @since 0.1.0
@@ -79,26 +75,9 @@ export type Of<I extends Interface.Any, K extends Interface.MethodName<I>> = Ser
 export type Failure<M extends Method.Any> =
   | Method.Abort<M>
   | RpcFault
-  | Method.IfPipes<M, PipeError | CallCancelled | InvalidAsyncHandle>
-
-/**
- * The client of a server call, as the server sees it. It gets exactly one reply, or none when it is gone.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Client {
-  /** Takes the outcome. Out parameters that can't be marshalled end the call with fault 1783, and are reported back. */
-  readonly reply: (outcome: Outcome) => BadStubData | undefined | void
-}
-
-/** @internal */
-export declare namespace Client {
-  /** The client with its context handles. */
-  export interface Origin extends ClientOrigin {
-    readonly handles: ContextHandle.Handles
-  }
-}
+  | CallCancelled
+  | RpcTransportError
+  | Method.IfPipes<M, PipeError | InvalidAsyncHandle>
 
 /**
  * Why a manager should stop: the client asked for it (`Cancelled`), gave the call up (`Orphaned`) or lost its
@@ -107,7 +86,7 @@ export declare namespace Client {
  * @category models
  * @since 0.1.0
  */
-export type CancelReason = "Cancelled" | "Orphaned" | "Disconnected" | "Ended"
+export type CancelReason = Internal.CancelReason
 
 /**
  * What a cancel does to a manager.
@@ -125,308 +104,9 @@ export type CancelReason = "Cancelled" | "Orphaned" | "Disconnected" | "Ended"
  * @category models
  * @since 0.1.0
  */
-export type Cancellation = "interrupt" | "cooperative" | "disabled"
+export type Cancellation = Internal.Cancellation
 
-/**
- * One method of one manager, as a server runs it.
- *
- * @internal
- */
-export interface Dispatch {
-  readonly operation: Operation
-  readonly routine: (input: unknown, call: ServerCall.Any) => Effect.Effect<unknown, unknown>
-  readonly handOff: boolean
-  readonly cancellation: Cancellation
-  /** Runs an effect in the context of the server, with the method in its log annotations. */
-  readonly fork: <A, E>(effect: Effect.Effect<A, E>, span: Tracer.Span | undefined) => Fiber.Fiber<A, E>
-  readonly host: Host
-}
-
-/**
- * What a server call needs of its server.
- *
- * @internal
- */
-export interface Host {
-  readonly clock: Clock.Clock
-  readonly remove: (call: ServerCallImpl) => void
-  /** The context handles of all clients, until their finalizers have run. */
-  readonly handles: Set<ContextHandle.Entry>
-}
-
-const mismatch = 6
-
-const nobody: ReadonlySet<string> = new Set()
-
-const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
-
-/**
- * A dispatched call.
- *
- * @internal
- */
-export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.Any> {
-  declare readonly "~callisto/ServerCall": Types.Invariant<Method.Any>
-  readonly dispatch: Dispatch
-  readonly origin: Client.Origin
-  readonly object: string | undefined
-  client: Client | undefined
-  state: State = State.dispatched
-  reason: Exclude<CancelReason, "Ended"> | undefined = undefined
-  /** A cancel came before the whole request had: `testCancel` tells of it, and nothing else happens. */
-  cancelledEarly = false
-  /** When it was dispatched; where nobody looks at the time, when its start was over. */
-  startedAt: number | undefined = undefined
-  watch: Observability.Watch | undefined = undefined
-  /** The fiber of the routine while it runs; `starting` until it is known. */
-  fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
-  tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
-  /** The ends of its pipes on this side. */
-  pipes: Ends | undefined = undefined
-  /** The context handles that it carries or has made. */
-  holding: ContextHandle.Holding | undefined = undefined
-  // The server's list of its calls.
-  previous: ServerCallImpl | undefined = undefined
-  next: ServerCallImpl | undefined = undefined
-
-  constructor(dispatch: Dispatch, client: Client, origin: Client.Origin, object: string | undefined) {
-    super()
-    this.dispatch = dispatch
-    this.client = client
-    this.origin = origin
-    this.object = object
-  }
-
-  pipe(): any {
-    return pipeArguments(this, arguments)
-  }
-
-  get cancelDisabled(): boolean {
-    return this.dispatch.cancellation === "disabled"
-  }
-
-  /** `false` while it waits for its turn at a context handle. */
-  get dispatched(): boolean {
-    return this.holding === undefined || !this.holding.isWaiting
-  }
-
-  get isOpen(): boolean {
-    return this.state !== State.ended
-  }
-
-  /** The routine has ended. The return of a hand-off routine leaves the call to whoever completes it. */
-  returned(exit: Exit.Exit<unknown, unknown>): void {
-    this.fiber = undefined
-    const row = serverTable[this.state]
-    if (row.state === "ended") this.dispatch.host.remove(this)
-    if (exit._tag === "Failure") this.settle(exit)
-    else if (this.dispatch.handOff) this.state = row.next.handOff ?? this.state
-    else this.settle(exit)
-    if (this.holding !== undefined) this.releaseHandles()
-  }
-
-  /** An exit is the reply, unless the call was answered already. */
-  settle(exit: Exit.Exit<unknown, unknown>): void {
-    if (exit._tag === "Failure") {
-      if (this.reason === undefined || Cause.hasDies(exit.cause)) this.logUnexpected(exit.cause)
-      if (serverTable[this.state].abort === "replies") this.end(this.failure(exit.cause), exit)
-    } else if (serverTable[this.state].complete === "replies") {
-      const refused = this.complete(exit as Exit.Success<unknown, never>)
-      if (refused !== undefined) this.log("The manager's out parameters were refused", Cause.fail(refused))
-    }
-  }
-
-  /** Ends the call with the out parameters, if all pipes are through. */
-  complete(exit: Exit.Success<unknown, never>): BadStubData | PipeDisciplineError | undefined {
-    const unfinished = this.pipes?.current
-    if (unfinished === undefined) return this.end(exit)
-    const error = new PipeDisciplineError({ pipe: unfinished.name })
-    this.end(Exit.fail(error))
-    return error
-  }
-
-  /** Ends the call with a reply. The entry goes first, so that whoever is woken by the reply finds the call ended. */
-  end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): BadStubData | undefined {
-    const { client } = this
-    if (this.holding !== undefined || this.dispatch.operation.handlesOut !== undefined) {
-      return this.endWithHandles(outcome, exit)
-    }
-    this.leave(outcome, exit)
-    this.failPipes()
-    return client?.reply(outcome) ?? undefined
-  }
-
-  /** Ends the call for a client that is gone. */
-  gone(reason: "Orphaned" | "Disconnected"): void {
-    if (serverTable[this.state].gone === "nothing") return
-    this.reason = reason
-    this.watch?.cancel(reason)
-    this.leave(undefined)
-    // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
-    this.interrupt()
-    this.failPipes()
-    if (this.holding !== undefined) {
-      this.holding.answered(nobody)
-      this.releaseHandles()
-    }
-  }
-
-  goOn(): void {
-    // The reply finds no waiting client.
-  }
-
-  discard(): void {
-    // The cancel was all that the server has to know: its reply finds no waiting client.
-  }
-
-  orphan(): void {
-    this.gone("Orphaned")
-  }
-
-  cancel(): void {
-    if (serverTable[this.state].cancel === "nothing" || this.reason !== undefined) return
-    this.reason = "Cancelled"
-    this.watch?.cancel("Cancelled")
-    this.wakeUnsafe(undefined)
-    const { cancellation } = this.dispatch
-    // Before its turn at a context handle it is over at once.
-    if (!this.dispatched && cancellation !== "disabled") return void this.end(Exit.fail(cancelled(true)))
-    if (cancellation === "interrupt") this.interruptRoutine()
-    if (cancellation !== "disabled") this.interruptTied()
-    // The client neither pushes nor pulls any more.
-    this.pipes?.fail(cancelled(false))
-  }
-
-  age(): number {
-    const now = this.dispatch.host.clock.currentTimeMillisUnsafe()
-    return now - (this.startedAt ?? now)
-  }
-
-  /** Interrupts all work that belongs to the call. */
-  interrupt(): void {
-    this.interruptRoutine()
-    this.interruptTied()
-  }
-
-  private logUnexpected(cause: Cause.Cause<unknown>): void {
-    if (Cause.hasDies(cause)) this.log("The manager died", cause)
-    else if (Cause.hasInterruptsOnly(cause) && this.state !== State.ended) {
-      this.log("The manager was interrupted", cause)
-    }
-  }
-
-  log(message: string, cause: Cause.Cause<unknown>): void {
-    this.dispatch.fork(Effect.logError(message, cause), this.watch?.span)
-  }
-
-  /** The outcome for a routine that failed, died or was interrupted. */
-  failure(cause: Cause.Cause<unknown>): Outcome {
-    const failure = cause.reasons.find(Cause.isFailReason)
-    if (failure !== undefined) return this.abortion(failure.error)
-    if (Cause.hasDies(cause)) return unspecified()
-    return this.reason === undefined ? unspecified() : Exit.fail(cancelled(false))
-  }
-
-  /** The outcome for an abort with an error. */
-  abortion(error: unknown): Outcome {
-    const { method, name, interface: { name: interfaceName } } = this.dispatch.operation
-    if (abortOf(method, error) !== undefined) return Exit.fail(error as Abort.Error)
-    if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(error)
-    if (isPipeError(error)) return Exit.fail(error)
-    if (!(error instanceof RpcFault)) {
-      this.log(`${interfaceName}.${name} failed with an error that the method does not declare`, Cause.fail(error))
-      return unspecified()
-    }
-    if (error.code === mismatch && this.dispatch.operation.handlesIn !== undefined) {
-      return Exit.fail(contextMismatch(false))
-    }
-    const reason = refuseCode(error.code)
-    if (reason === undefined) return Exit.fail(error)
-    this.log(
-      `${interfaceName}.${name} failed with RpcFault ${error.code}, which is refused: ${reason}`,
-      Cause.fail(error)
-    )
-    return unspecified()
-  }
-
-  /** The end of every call: `outcome` is missing when its client is gone. */
-  private leave(outcome: Outcome | undefined, exit?: Exit.Exit<unknown, unknown>): void {
-    this.state = serverTable[this.state].next.end ?? this.state
-    this.client = undefined
-    if (this.fiber === undefined) this.dispatch.host.remove(this)
-    if (this.watch !== undefined) this.watch.end(outcome, exit)
-    this.wakeUnsafe(undefined)
-  }
-
-  private failPipes(): void {
-    this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
-  }
-
-  // --- context handles
-
-  /** Stands in line for the handles that it carries. Gives `false` where one of them is none that it may carry. */
-  claimHandles(input: unknown, parameters: ReadonlyArray<ContextHandle.Parameter>, start: () => void): boolean {
-    const found = this.origin.handles.findAll(input, this.dispatch.operation.interface, parameters)
-    if (found === undefined) return false
-    if (found.size === 0) return true
-    const refuse = () => this.isOpen && this.end(Exit.fail(contextMismatch(true)))
-    this.holding = new ContextHandle.Holding(() => this.isOpen && start(), refuse)
-    this.holding.claim(found)
-    return true
-  }
-
-  /** Ends the call as {@link end} does. Handles that it has made and that nobody receives are run down. */
-  private endWithHandles(outcome: Outcome, exit: Exit.Exit<unknown, unknown>): BadStubData | undefined {
-    const { client } = this
-    const problem = outcome._tag === "Success" ? this.refuseHandles(outcome.value) : undefined
-    const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
-    this.leave(sent, exit)
-    this.failPipes()
-    const refused = client?.reply(sent) ?? problem
-    const isReceived = sent._tag === "Success" && refused === undefined && client !== undefined
-    this.holding?.answered(isReceived ? this.received(sent.value) : nobody)
-    this.releaseHandles()
-    return refused
-  }
-
-  /** What is wrong with the handles among out parameters: each is null, or open in this association. */
-  private refuseHandles(out: unknown): BadStubData | undefined {
-    const { handlesOut, interface: iface, name } = this.dispatch.operation
-    if (handlesOut === undefined || this.origin.handles.findAll(out, iface, handlesOut) !== undefined) return undefined
-    const detail =
-      `The out parameters of ${iface.name}.${name} were refused: a context handle is not open, or is of another client.`
-    return new BadStubData({ detail })
-  }
-
-  /** The handles that out parameters carry. */
-  private received(out: unknown): ReadonlySet<string> {
-    const { handlesOut = [] } = this.dispatch.operation
-    const values = handlesOut.map(({ name }) => ContextHandle.valueOf(out, name))
-    return new Set(values.map((value) => (value as ContextHandle.Handle | null)?.uuid ?? ""))
-  }
-
-  /** The reply could not be sent, although it was made: nobody receives its handles. */
-  unsent(): void {
-    this.holding?.answered(nobody)
-  }
-
-  /** When all work of the call is over, the next call may have its handles. */
-  releaseHandles(): void {
-    if (!this.isOpen && this.fiber === undefined && !this.tied?.size) this.holding?.release()
-  }
-
-  private interruptRoutine(): void {
-    const { fiber } = this
-    if (typeof fiber === "object") Depth.run(() => fiber.interruptUnsafe())
-  }
-
-  private interruptTied(): void {
-    // Settling a fiber takes it out of the set.
-    for (const fiber of [...this.tied ?? []]) Depth.run(() => fiber.interruptUnsafe())
-  }
-}
-
-const impl = (call: ServerCall.Any): ServerCallImpl => call as ServerCallImpl
+const impl = (call: ServerCall.Any): Internal.ServerCallImpl => call as never
 
 /**
  * Whether a value is a {@link ServerCall}.
@@ -454,7 +134,11 @@ const impl = (call: ServerCall.Any): ServerCallImpl => call as ServerCallImpl
  * @category predicates
  * @since 0.1.0
  */
-export const isServerCall = (u: unknown): u is ServerCall.Any => u instanceof ServerCallImpl || hasProperty(u, TypeId)
+export const isServerCall = (u: unknown): u is ServerCall.Any => u instanceof Internal.ServerCallImpl
+
+/** A reply that takes time is awaited; the log has the reason where it was refused. */
+const sent = (ending: Internal.Ending | PipeDisciplineError): Effect.Effect<void, RpcTransportError> =>
+  ending === undefined || Internal.isRefused(ending) ? Effect.void : ending as Effect.Effect<void, RpcTransportError>
 
 const ended = (): Effect.Effect<never, InvalidAsyncHandle> =>
   Effect.fail(new InvalidAsyncHandle({ handle: "server call" }))
@@ -470,7 +154,8 @@ const ended = (): Effect.Effect<never, InvalidAsyncHandle> =>
  *
  * A method without out parameters takes none. Exactly one of `complete`, {@link abort}, {@link run} and the exit of the
  * routine ends a call. Fails with `InvalidAsyncHandle` when the call has ended already or its client is gone, and with
- * `BadStubData` when the out parameters can't be marshalled; the client's call then ends with fault 1783. With
+ * `BadStubData` when the out parameters can't be marshalled; the client's call then ends with fault 1783. It fails with
+ * `RpcTransportError` when the host of the server could not send the reply; the call has ended then, too. With
  * `PipeDisciplineError` it fails when a pipe of the method is not through; the client's call ends with the same. Once passed,
  * the out parameters belong to the client: do not change them any more.
  *
@@ -513,13 +198,14 @@ export const complete: {
   <M extends Method.Any>(
     self: ServerCall<M>,
     ...out: Method.Results<M>
-  ): Effect.Effect<void, InvalidAsyncHandle | BadStubData | Method.IfPipes<M, PipeDisciplineError>>
+  ): Effect.Effect<void, InvalidAsyncHandle | BadStubData | RpcTransportError | Method.IfPipes<M, PipeDisciplineError>>
 } = (self: ServerCall.Any, out?: unknown): Effect.Effect<void, never> =>
   Effect.suspend((): Effect.Effect<void, never> => {
     const call = impl(self)
     if (serverTable[call.state].complete !== "replies") return ended() as Effect.Effect<never>
-    const refused = call.complete(Exit.succeed(out) as Exit.Success<unknown, never>)
-    return refused === undefined ? Effect.void : Effect.fail(refused as never)
+    const ending = call.complete(Exit.succeed(out) as Exit.Success<unknown, never>)
+    if (ending === undefined) return Effect.void
+    return Internal.isRefused(ending) ? Effect.fail(ending as never) : ending as Effect.Effect<void>
   })
 
 /**
@@ -571,20 +257,19 @@ export const complete: {
  */
 export const abort: {
   <M extends Method.Any>(
-    error: Method.Abort<M> | RpcFault | CallCancelled
-  ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle>
+    error: Method.Abort<M> | RpcFault | CallCancelled | RpcTransportError
+  ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle | RpcTransportError>
   <M extends Method.Any>(
     self: ServerCall<M>,
-    error: Method.Abort<M> | RpcFault | CallCancelled
-  ): Effect.Effect<void, InvalidAsyncHandle>
+    error: Method.Abort<M> | RpcFault | CallCancelled | RpcTransportError
+  ): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError>
 } = dual(
   (args) => isServerCall(args[0]),
-  (self: ServerCall.Any, error: Abort.Error): Effect.Effect<void, InvalidAsyncHandle> =>
-    Effect.suspend(() => {
+  (self: ServerCall.Any, error: Abort.Error): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError> =>
+    Effect.suspend((): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError> => {
       const call = impl(self)
       if (serverTable[call.state].abort !== "replies") return ended()
-      call.end(call.abortion(error))
-      return Effect.void
+      return sent(call.end(call.abortion(error)))
     })
 )
 
@@ -611,7 +296,7 @@ export const abort: {
  *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
  * })
  * const manager = Manager.make(Sums, {
- *   Add: Manager.handOff((_, call) => Effect.forkDetach(Effect.ignore(ServerCall.run(call, Effect.never))))
+ *   Add: Manager.handOff((_, call) => ServerCall.fork(call, ServerCall.run(call, Effect.never)))
  * })
  *
  * const program = Effect.gen(function*() {
@@ -630,39 +315,94 @@ export const abort: {
 export const run: {
   <M extends Method.Any, R>(
     effect: Effect.Effect<Method.Out<M>, Failure<M>, R>
-  ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle, R>
+  ): (self: ServerCall<M>) => Effect.Effect<void, InvalidAsyncHandle | RpcTransportError, R>
   <M extends Method.Any, R>(
     self: ServerCall<M>,
     effect: Effect.Effect<Method.Out<M>, Failure<M>, R>
-  ): Effect.Effect<void, InvalidAsyncHandle, R>
+  ): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError, R>
 } = dual(
   2,
-  <R>(self: ServerCall.Any, effect: Effect.Effect<unknown, unknown, R>): Effect.Effect<void, InvalidAsyncHandle, R> =>
+  <R>(
+    self: ServerCall.Any,
+    effect: Effect.Effect<unknown, unknown, R>
+  ): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError, R> =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
+      Effect.suspend((): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError, R> => {
         const call = impl(self)
         if (serverTable[call.state].run !== "ties") return ended()
-        if (call.reason !== undefined && !call.cancelDisabled) {
-          call.settle(Exit.interrupt())
-          return Effect.void
-        }
+        if (call.reason !== undefined && !call.cancelDisabled) return sent(call.settle(Exit.interrupt()))
         return Effect.flatMap(Effect.forkChild(effect, { startImmediately: true }), (fiber) => {
           const tied = call.tied ??= new Set()
           tied.add(fiber)
           // The cancel may have come while the effect started.
           if (call.reason !== undefined && !call.cancelDisabled) fiber.interruptUnsafe()
-          return Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber)).pipe(
-            Effect.onExit(() => {
-              tied.delete(fiber)
-              call.settle(fiber.pollUnsafe()!)
-              call.releaseHandles()
-              return Effect.void
-            }),
-            Effect.asVoid
+          const untie = Effect.suspend(() => {
+            tied.delete(fiber)
+            const ending = call.settle(fiber.pollUnsafe()!)
+            call.over()
+            return sent(ending)
+          })
+          return Effect.andThen(
+            Effect.onInterrupt(
+              restore(Fiber.await(fiber)),
+              () => Effect.andThen(Fiber.interrupt(fiber), Effect.exit(untie))
+            ),
+            untie
           )
         })
       })
     )
+)
+
+/**
+ * Forks an effect into the scope of the call: it goes on after the routine has returned, and is interrupted when the call has ended.
+ *
+ * **When to use**
+ *
+ * For the work of a hand-off, with {@link run}: a child of the routine would end with the routine, and its client would wait for ever.
+ *
+ * **Details**
+ *
+ * The scope of a call closes when the call has ended, its reply has left or was discarded, and its routine is over. It is the `Scope`
+ * that a routine finds in its context. Work that has to outlive the call is forked into the scope of its {@link server}.
+ *
+ * **Example** (Work after a hand-off)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: Manager.handOff((numbers, call) => {
+ *     const sum = Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ *     return ServerCall.fork(call, ServerCall.run(call, sum))
+ *   })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category ending a call
+ * @since 0.1.0
+ */
+export const fork: {
+  <A, E, R>(effect: Effect.Effect<A, E, R>): (self: ServerCall.Any) => Effect.Effect<Fiber.Fiber<A, E>, never, R>
+  <A, E, R>(self: ServerCall.Any, effect: Effect.Effect<A, E, R>): Effect.Effect<Fiber.Fiber<A, E>, never, R>
+} = dual(
+  2,
+  <A, E, R>(self: ServerCall.Any, effect: Effect.Effect<A, E, R>): Effect.Effect<Fiber.Fiber<A, E>, never, R> =>
+    Effect.suspend(() => Effect.forkIn(effect, impl(self).scope, { startImmediately: true }))
 )
 
 // ----------------------------------------------------------------------------
@@ -860,7 +600,7 @@ export const awaitCancel = (self: ServerCall.Any): Effect.Effect<CancelReason> =
   Effect.callback((resume) => {
     const call = impl(self)
     const answer = () => resume(Effect.succeed(call.reason ?? "Ended"))
-    if (call.reason !== undefined || call.state === State.ended) return answer()
+    if (call.reason !== undefined || !call.isOpen) return answer()
     call.addWaiterUnsafe(answer)
     return Effect.sync(() => call.removeWaiterUnsafe(answer))
   })
@@ -989,3 +729,12 @@ export const operation = (self: ServerCall.Any): Operation => impl(self).dispatc
  */
 export const age = (self: ServerCall.Any): Effect.Effect<Duration.Duration> =>
   Effect.sync(() => Duration.millis(impl(self).age()))
+
+/**
+ * The scope of the server that has dispatched the call, for work that has to outlive the call: `Effect.forkIn(work,
+ * ServerCall.server(call))`. It closes when the server's period of grace is over.
+ *
+ * @category facts
+ * @since 0.1.0
+ */
+export const server = (self: ServerCall.Any): Scope.Scope => impl(self).dispatch.host.scope

@@ -8,7 +8,7 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type * as Context from "effect/Context"
 import type * as Tracer from "effect/Tracer"
@@ -249,11 +249,13 @@ export const make = <I extends Interface.Any, R>(
   options?: Server.Options & Binding.LocalOptions
 ): Effect.Effect<Kit<I>, NoInterface, R | Scope.Scope> =>
   Effect.gen(function* () {
-    const scope = yield* Effect.scope
     const server = yield* Server.make([manager] as ReadonlyArray<Manager<I, R>>, { grace: 0, ...options })
     const local = yield* Binding.local(server, manager.interface, { validate: true, ...options })
     const faults = new Map<string, Array<Fault>>()
-    const channel = new FaultyChannel(local.channel, faults, scope)
+    const channel = yield* Effect.acquireRelease(
+      Effect.sync(() => new FaultyChannel(local.channel, faults)),
+      (channel) => Effect.sync(() => channel.close())
+    )
     return {
       server,
       binding: yield* Binding.make(manager.interface, channel, options),
@@ -266,12 +268,33 @@ type BeginFailure = BadStubData | RpcTransportError
 class FaultyChannel implements Channel {
   readonly inner: Channel
   readonly faults: Map<string, Array<Fault>>
-  readonly scope: Scope.Scope
+  /** The calls whose reply is late or dropped, with the fiber of a late one. */
+  readonly owed = new Map<Outgoing, Fiber.Fiber<void> | undefined>()
 
-  constructor(inner: Channel, faults: Map<string, Array<Fault>>, scope: Scope.Scope) {
+  constructor(inner: Channel, faults: Map<string, Array<Fault>>) {
     this.inner = inner
     this.faults = faults
-    this.scope = scope
+  }
+
+  get address(): string | undefined {
+    return this.inner.address
+  }
+
+  /** The end of the kit is the end of the connection. */
+  close(): void {
+    for (const [call, late] of this.owed) {
+      late?.interruptUnsafe()
+      call.reply(lost(1726))
+    }
+    this.owed.clear()
+  }
+
+  private replyLate(call: Outgoing, outcome: Outcome, duration: Duration.Input, fiber: Fiber.Fiber<unknown, unknown>) {
+    const reply = Effect.sync(() => {
+      this.owed.delete(call)
+      call.reply(outcome)
+    })
+    this.owed.set(call, Effect.runForkWith(fiber.context)(Effect.andThen(Effect.sleep(duration), reply)))
   }
 
   get callObjects(): boolean {
@@ -299,17 +322,11 @@ class FaultyChannel implements Channel {
       case "LoseReply":
         return pass(new Intercepted(call, () => call.reply(lost(1726))))
       case "DropReply":
-        return pass(new Intercepted(call, () => undefined))
+        return pass(new Intercepted(call, () => void this.owed.set(call, undefined)))
       case "DelayBegin":
         return Effect.andThen(Effect.sleep(fault.duration), Effect.suspend(() => pass(call) ?? Effect.void))
       case "DelayReply":
-        return pass(
-          new Intercepted(call, (outcome) => {
-            const late = Effect.andThen(Effect.sleep(fault.duration), Effect.sync(() => call.reply(outcome)))
-            Fiber.runIn(Effect.runForkWith(fiber.context)(late), this.scope)
-            return undefined
-          })
-        )
+        return pass(new Intercepted(call, (outcome) => this.replyLate(call, outcome, fault.duration, fiber)))
     }
   }
 }

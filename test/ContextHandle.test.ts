@@ -5,6 +5,7 @@ import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, S
 import { Handle } from "../src/internal/contextHandle.ts"
 import { Denied, isWaiting, refuses, settle, start } from "./fixtures.ts"
 import { Box, IOther, IShelf, makeShelf } from "./shelf.ts"
+import { managerImpl, serverImpl } from "./internals.ts"
 
 /** A shelf, and a client in a scope of its own. */
 const setUp = (options?: Server.Options) =>
@@ -17,7 +18,7 @@ const setUp = (options?: Server.Options) =>
     const shelf = yield* Scope.provide(Binding.local(server, IShelf), clientScope)
     const open = (text: string) => Effect.map(Call.invoke(shelf, "Open", { text }), ({ box }) => box)
     const use = (box: ContextHandle.ContextHandle<"Box">, text = "a") => Call.invoke(shelf, "Use", { box, text })
-    const left = () => Server.toImpl(server).handles.size
+    const left = () => serverImpl(server).handles.size
     return {
       ...made,
       left,
@@ -163,8 +164,8 @@ describe("a handle", () => {
       const other = yield* Binding.local(server, IOther)
       // The same association cannot be had for two interfaces in one process: the table is asked itself.
       const box = (yield* open("box")) as unknown as Handle
-      const { handles } = shelf.channel as unknown as {
-        readonly handles: import("../src/internal/contextHandle.ts").Handles
+      const { origin: { handles } } = shelf.channel as unknown as {
+        readonly origin: import("../src/internal/server.ts").ClientImpl
       }
       assert.isDefined(handles.find(box, IShelf, "Box"))
       assert.isUndefined(handles.find(box, IOther, "Box"))
@@ -842,7 +843,7 @@ describe("a call that fails", () => {
       const refused = yield* Effect.flip(Call.invoke(binding, "Open")).pipe(Effect.provide(Logger.layer([])))
       yield* settle
       assert.deepStrictEqual(refused, new Status.RpcFault({ code: 1783 }))
-      assert.deepStrictEqual([ends, Server.toImpl(server).handles.size], [["Failure"], 0])
+      assert.deepStrictEqual([ends, serverImpl(server).handles.size], [["Failure"], 0])
     }))
 })
 
@@ -900,7 +901,7 @@ describe("a handle that nobody receives", () => {
       const made = yield* makeShelf
       const gate = yield* Deferred.make<void>()
       made.test.open = Deferred.await(gate)
-      const manager = Manager.make(IShelf, made.manager.routines as never, { cancellation: "cooperative" })
+      const manager = Manager.make(IShelf, managerImpl(made.manager).routines as never, { cancellation: "cooperative" })
       const server = yield* Server.make([manager as typeof made.manager], { grace: 0 })
       const scope = yield* Scope.make()
       const shelf = yield* Scope.provide(Binding.local(server, IShelf), scope)

@@ -52,9 +52,9 @@ describe("a server", () => {
   it.effect("is provided as a layer, with a binding as a service", () =>
     Effect.gen(function* () {
       const Runner = Binding.Service("test/Runner", Job1)
-      const manager = Manager.make(Job1, { Run: (input) => Effect.succeed(`${input} ran`) })
+      const manager = Manager.layer(Job1, Effect.succeed({ Run: (input: string) => Effect.succeed(`${input} ran`) }))
       const program = Effect.flatMap(Runner, (runner) => Call.invoke(runner, "Run", "a"))
-      const live = Runner.layer.pipe(Layer.provide(Server.layer([manager])))
+      const live = Runner.layer.pipe(Layer.provide(Server.layer([Job1])), Layer.provide(manager))
       assert.strictEqual(yield* Effect.provide(program, live), "a ran")
     }))
 })
@@ -283,7 +283,7 @@ describe("versions of an interface", () => {
       assert.strictEqual(yield* Call.invoke(older, "Which"), "opnum 0")
     }))
 
-  it.effect("a method that the server's description lacks fails with 0x1C010002 and did not execute", () =>
+  it.effect("a method that the server's description lacks fails with 1745 and did not execute", () =>
     Effect.gen(function* () {
       const More = Interface.make("Versions", {
         uuid,
@@ -293,7 +293,7 @@ describe("versions of an interface", () => {
       const server = yield* Server.make([manager(1, 4)])
       const more = yield* Binding.local(server, More)
       const error = yield* Effect.flip(Call.invoke(more, "Missing"))
-      assert.deepInclude(error, { _tag: "RpcFault", code: 0x1c010002, didNotExecute: true })
+      assert.deepInclude(error, { _tag: "RpcFault", code: 1745, didNotExecute: true })
       assert.deepStrictEqual(yield* outcome(Call.invoke(more, "Which")), { value: "1.4" })
     }))
 

@@ -54,7 +54,8 @@ describe("a server call that was handed off", () => {
       assert.deepInclude(yield* Effect.flip(Call.finish(pending)), { _tag: "RpcFault", code: 1460 })
     }))
 
-  const ends: Record<string, (call: Held) => Effect.Effect<void, Status.InvalidAsyncHandle | Status.BadStubData>> = {
+  type EndFailure = Status.InvalidAsyncHandle | Status.BadStubData | Status.RpcTransportError
+  const ends: Record<string, (call: Held) => Effect.Effect<void, EndFailure>> = {
     complete: (call) => ServerCall.complete(call, "reply"),
     abort: (call) => ServerCall.abort(call, new Denied({ who: "worker" })),
     "run of a success": (call) => ServerCall.run(call, Effect.succeed("reply")),
@@ -260,7 +261,7 @@ describe("run", () => {
   ) {
     const ended: Array<string> = []
     const watched = Effect.onExit(work, (exit) => Effect.sync(() => void ended.push(exit._tag)))
-    const workers = yield* Queue.unbounded<Fiber.Fiber<void, Status.InvalidAsyncHandle>>()
+    const workers = yield* Queue.unbounded<Fiber.Fiber<void, Status.InvalidAsyncHandle | Status.RpcTransportError>>()
     const made = yield* makeJob(
       Manager.handOff((_input, call: Run) =>
         Effect.flatMap(

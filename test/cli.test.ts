@@ -85,7 +85,7 @@ const management = (special: Partial<Routines>) =>
 const serve = (manager: Manager.Manager<any, Scope.Scope> = rpcEcho, binding = place) =>
   Effect.gen(function* () {
     const server = yield* Server.make([manager], { grace: 0 })
-    return yield* Endpoint.serve(server, binding, { grace: 0 })
+    return yield* Endpoint.serve(server, binding)
   })
 
 const inMemory = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
@@ -139,7 +139,7 @@ describe("callisto dump", () => {
     for (const address of ["ncacn_ip_tcp:10.0.0.1[8765]", "ncacn_ip_tcp:[8766]", "ncalrpc:[echo]"]) {
       yield* EndpointMapper.register(mapper, server, parse(address), { annotation: `at ${address}` })
     }
-    return StringBinding.print((yield* Endpoint.serve(mappers, binding, { grace: 0 })).address)
+    return StringBinding.print((yield* Endpoint.serve(mappers, binding)).address)
   })
 
   it.effect("lists the entries, those without a host at that of the mapper", () =>

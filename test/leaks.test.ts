@@ -31,6 +31,7 @@ import {
   Status,
   Synchronize
 } from "../mod.ts"
+import { serverImpl } from "./internals.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 
@@ -124,12 +125,12 @@ const leavesNothing = <E>(
       yield* Effect.scoped(scenario(world))
       // The client is gone, the server still there.
       assert.strictEqual((yield* Server.calls(world.server)).length, 0, "calls in progress")
-      assert.strictEqual(Server.toImpl(world.server).count, 0, "entries in the server's table")
+      assert.strictEqual(serverImpl(world.server).count, 0, "entries in the server's table")
       assert.strictEqual(yield* fibersActive, before, "fibers while the server is open")
       assert.strictEqual(clock.timers(), 0, "timers while the server is open")
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual(yield* fibersActive, before, "fibers")
-      assert.deepStrictEqual(Server.toImpl(world.server).snapshot(), [])
+      assert.deepStrictEqual(serverImpl(world.server).snapshot(), [])
     }).pipe(Effect.provideService(Clock.Clock, clock))
     assert.strictEqual(clock.timers(), 0, "timers")
   }).pipe(
@@ -182,7 +183,7 @@ describe("nothing is left", () => {
         yield* begin
         yield* Scope.close(scope, Exit.void)
         yield* TestClock.adjust("1 second")
-        assert.strictEqual(Server.toImpl(server).handles.size, 0, "context handles")
+        assert.strictEqual(serverImpl(server).handles.size, 0, "context handles")
       })
     ))
 
@@ -357,7 +358,7 @@ describe("nothing is left", () => {
           )
           const inTime = yield* Call.begin(yield* Call.make(binding), "Slow", 500)
           // The binding was made after the server, so it would close first: the server's end alone is looked at.
-          const closing = yield* Effect.forkChild(Server.toImpl(server).shutdown("1 second"))
+          const closing = yield* Effect.forkChild(serverImpl(server).shutdown)
           yield* TestClock.adjust("1 second")
           yield* Fiber.join(closing)
           assert.strictEqual(yield* Call.join(inTime), 500)

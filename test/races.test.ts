@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Queue, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall, Synchronize, TestKit } from "../mod.ts"
+import { serverImpl } from "./internals.ts"
 
 const IRace = Interface.make("IRace", {
   uuid: "c0ffee00-1f1d-4e6a-9a55-2f4b8f7e0b21",
@@ -427,7 +428,7 @@ describe("nesting", () => {
         Down: (level) =>
           level === 0 ? Effect.as(Deferred.succeed(closing, void 0), 0) : Effect.gen(function* () {
             // At this depth the server is told to end before the next call can be dispatched.
-            if (level === 10) Server.toImpl(server).accepting = false
+            if (level === 10) serverImpl(server).accepting = false
             return yield* Call.invoke(inner.binding!, "Down", level - 1)
           }).pipe(
             Effect.catch((error) => {

@@ -370,7 +370,7 @@ declare const serverRead: ServerCall.ServerCall<typeof methods.Read>
 declare const serverRewind: ServerCall.ServerCall<typeof methods.Rewind>
 
 const completed = ServerCall.complete(serverRead, { data: "a" })
-check<Same<Failure<typeof completed>, Status.InvalidAsyncHandle | Status.BadStubData>>()
+check<Same<Failure<typeof completed>, Status.InvalidAsyncHandle | Status.BadStubData | Status.RpcTransportError>>()
 // @ts-expect-error the out parameters must fit
 ServerCall.complete(serverRead, { data: 1 })
 // @ts-expect-error the out parameters must be there
@@ -380,7 +380,7 @@ ServerCall.complete(serverRewind)
 ServerCall.complete(serverRewind, 1)
 
 const aborted = ServerCall.abort(serverRead, new EndOfFile())
-check<Same<Failure<typeof aborted>, Status.InvalidAsyncHandle>>()
+check<Same<Failure<typeof aborted>, Status.InvalidAsyncHandle | Status.RpcTransportError>>()
 ServerCall.abort(serverRead, fault)
 // @ts-expect-error an abort that the method does not declare
 ServerCall.abort(serverRead, new Denied({ who: "me" }))
@@ -388,7 +388,7 @@ ServerCall.abort(serverRead, new Denied({ who: "me" }))
 ServerCall.abort(serverRewind, new EndOfFile())
 
 const ran = ServerCall.run(serverRead, Effect.as(Disk, { data: "a" }))
-check<Same<Failure<typeof ran>, Status.InvalidAsyncHandle>>()
+check<Same<Failure<typeof ran>, Status.InvalidAsyncHandle | Status.RpcTransportError>>()
 check<Same<Needs<typeof ran>, Disk>>()
 // @ts-expect-error the exit is the reply, so it must fit
 ServerCall.run(serverRead, Effect.succeed(1))

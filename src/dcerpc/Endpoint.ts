@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,12 +14,13 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
-import type { Caller, Outcome } from "../Channel.ts"
+import type { Caller, Incoming, Outcome, Refusal, Remote } from "../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
+import { ClientImpl, type ServerImpl, type Tally } from "../internal/server.ts"
+import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
 import { Ends } from "../Pipe.ts"
 import * as Server from "../Server.ts"
-import { type Client, type Dispatch, ServerCallImpl } from "../ServerCall.ts"
 import {
   BadStubData,
   CallCancelled,
@@ -62,7 +64,6 @@ import * as Transport from "./Transport.ts"
  * - `maximumQueued`: bytes that wait for a client that reads slowly; by default 16 MiB. Beyond them its connection is closed.
  * - `bindTimeout`: how long a connection may take to bind; by default 10 seconds.
  * - `idleTimeout`: how long a connection without a call may be silent; by default forever.
- * - `grace`: how long calls in progress may go on when the endpoint's scope closes; by default 5 seconds.
  * - `onStop`: runs when a client asks through the management interface to stop the server. Without it nobody may: they get 5.
  *
  * @category models
@@ -78,7 +79,6 @@ export interface Options {
   readonly maximumQueued?: number
   readonly bindTimeout?: Duration.Input
   readonly idleTimeout?: Duration.Input
-  readonly grace?: Duration.Input
   readonly onStop?: Effect.Effect<void>
 }
 
@@ -157,7 +157,7 @@ const statusOf = (code: number): number => faultStatus.get(code) ?? code
 
 interface Context {
   readonly abstractSyntax: Pdu.SyntaxId
-  readonly server: Server.ServerImpl
+  readonly server: Server.Server
   readonly interface: Interface.Any
   readonly syntax: TransferSyntax
 }
@@ -187,13 +187,20 @@ interface Early {
 }
 
 /** One call of a connection, from its request to its reply. */
-class IncomingCall implements Client {
+class IncomingCall implements Incoming {
   readonly connection: ServerConnection
-  readonly callId: number
-  readonly contextId: number
-  readonly codec: MethodCodec
-  readonly maybe: boolean
-  readonly serverCall: ServerCallImpl
+  readonly request: Pdu.Request
+  readonly presentation: Context
+  readonly cancelledEarly: boolean
+  codec!: MethodCodec
+  maybe = false
+  /** Its arguments, and its parent span, once they are read. */
+  read: (Arguments & { readonly size?: number }) | undefined = undefined
+  pipes: Ends | undefined = undefined
+  /** The status of the fault for arguments that can't be read. */
+  refused: number | "too large" | undefined = undefined
+  /** The server's side, once it was accepted. */
+  serverCall!: ServerCallImpl
   cancels = 0
   /** What its response is made of, where pipes go in front of the out parameters. */
   response: OutgoingStub | undefined = undefined
@@ -202,29 +209,76 @@ class IncomingCall implements Client {
   /** The out parameters, which wait until the out pipes are through. */
   results: Exit.Success<unknown, never> | undefined = undefined
 
-  constructor(
-    connection: ServerConnection,
-    request: Pdu.Request,
-    codec: MethodCodec,
-    dispatch: Dispatch,
-    cancelled: boolean
-  ) {
+  constructor(connection: ServerConnection, context: Context, request: Pdu.Request, cancelledEarly: boolean) {
     this.connection = connection
-    this.callId = request.callId
-    this.contextId = request.contextId
-    this.codec = codec
-    const { method, pipes } = dispatch.operation
-    this.maybe = method.maybe || pipes === undefined && (request.flags & Pdu.flags.maybe) !== 0
-    this.serverCall = new ServerCallImpl(dispatch, this, connection, request.object)
-    this.serverCall.cancelledEarly = cancelled
-    if (pipes !== undefined) this.serverCall.pipes = new Ends(pipes, false)
+    this.presentation = context
+    this.request = request
+    this.cancelledEarly = cancelledEarly
+  }
+
+  get origin(): ClientImpl {
+    return this.connection.client(this.presentation.server)
+  }
+
+  get interface(): Interface.Identity {
+    return this.presentation.interface
+  }
+
+  get object(): string | undefined {
+    return this.request.object
+  }
+
+  get opnum(): number {
+    return this.request.opnum
+  }
+
+  get input(): unknown {
+    return this.read!.input
+  }
+
+  get span(): Incoming["span"] {
+    return this.read!.parent
+  }
+
+  get callId(): number {
+    return this.request.callId
+  }
+
+  get contextId(): number {
+    return this.request.contextId
+  }
+
+  decode({ interface: iface, method, name, pipes }: Operation): BadStubData | undefined {
+    const { flags, littleEndian, stub } = this.request
+    const codec = this.codec = this.presentation.syntax.codec(method)!
+    this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
+    const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
+      ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian))
+      : codec.readArguments(stub, littleEndian)
+    if ("problem" in read) return this.refuse(iface.name, name, read.problem, read.status)
+    if (read.value.size !== undefined && read.value.size > this.connection.endpoint.limits.request) {
+      return this.refuse(iface.name, name, "the arguments in front of the pipes are too large", "too large")
+    }
+    this.read = read.value
+    if (pipes !== undefined) this.pipes = new Ends(pipes, false)
+    return undefined
+  }
+
+  private refuse(iface: string, method: string, problem: string, refused: number | "too large"): BadStubData {
+    this.refused = refused
+    return new BadStubData({ detail: `The arguments of ${iface}.${method} were refused: ${problem}` })
+  }
+
+  accepted(remote: Remote): void {
+    this.serverCall = remote as ServerCallImpl
+    this.connection.accepted(this)
   }
 
   /** Its pipes in one direction. */
   piped(isIn: boolean): ReadonlyArray<Piped> {
     const { pipes = [] } = this.serverCall.dispatch.operation
     return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: this.serverCall.pipes!.buffers[index]! }] : []
+      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: this.pipes!.buffers[index]! }] : []
     )
   }
 
@@ -283,6 +337,9 @@ const attempt = (write: () => Problem | undefined): Problem | undefined => {
 
 const nowhere: { readonly endpoint?: string } = {}
 
+const operationOf = ({ operations }: Interface.Any, opnum: number): Operation | undefined =>
+  Object.values<Operation>(operations).find((operation) => operation.opnum === opnum)
+
 const hasInPipes = (pipes: Operation["pipes"]): boolean => pipes !== undefined && pipes.some(({ isIn }) => isIn)
 
 const tooShort: Problem = { problem: "the stub ends before the arguments do", status: status.badStubData }
@@ -301,7 +358,7 @@ const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, {
     detail: `The out parameters of ${operation.interface.name}.${operation.name} were refused: ${problem}`
   })
 
-class ServerConnection implements Client.Origin {
+class ServerConnection {
   readonly caller: Caller = { name: undefined, level: "none" }
   readonly endpoint: EndpointImpl
   readonly peer: string
@@ -310,8 +367,8 @@ class ServerConnection implements Client.Origin {
   readonly contexts = new Map<number, Context>()
   readonly calls = new Map<number, IncomingCall>()
   group: Group | undefined = undefined
-  /** Those of its group, also when it has left the group. */
-  handles: Handles
+  /** This client, as the server and the endpoint's management know it. */
+  private readonly clients = new Map<Server.Server, ClientImpl>()
   /** The replies that carry new context handles, with where each ends in what was sent. */
   readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
   /** Its bind was refused: only what came with it is answered. */
@@ -340,8 +397,23 @@ class ServerConnection implements Client.Origin {
     this.peer = peer
     this.local = local
     this.outbox = outbox
-    this.handles = new Handles(endpoint.limits.handles)
     this.touch()
+  }
+
+  client(server: Server.Server): ClientImpl {
+    let client = this.clients.get(server)
+    if (client === undefined) {
+      const { limits, server: served, total } = this.endpoint
+      client = new ClientImpl(server as unknown as ServerImpl, {
+        caller: this.caller,
+        peer: this.peer,
+        handles: this.group!.handles,
+        maximumCalls: limits.calls,
+        total: server === served ? total : undefined
+      })
+      this.clients.set(server, client)
+    }
+    return client
   }
 
   receive(pdu: Pdu.Pdu | Pdu.PduError): Verdict {
@@ -395,7 +467,6 @@ class ServerConnection implements Client.Origin {
     const group = this.endpoint.join(pdu.assocGroupId)
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
-    this.handles = group.handles
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
     const size = this.negotiate(pdu)
     Pdu.encodeBindAck(this.endpoint.writer, {
@@ -566,8 +637,8 @@ class ServerConnection implements Client.Origin {
   private lookEarly({ contextId, flags, object, opnum, stub }: Pdu.Request): Early | undefined {
     if ((flags & Pdu.flags.lastFrag) !== 0 && stub.length <= this.endpoint.limits.request) return undefined
     const context = this.contexts.get(contextId)
-    const registration = context && Server.resolve(context.server, context.interface, object)
-    const operation = registration?.byOpnum.get(opnum)?.operation
+    const offer = context && Server.offers(context.server, context.interface, { object: object ?? null })
+    const operation = offer && operationOf(offer.interface, opnum)
     if (operation === undefined) return { codec: undefined, size: 0, looks: 0 }
     return hasInPipes(operation.pipes)
       ? { codec: context!.syntax.codec(operation.method)!, size: 0, looks: 0 }
@@ -585,10 +656,10 @@ class ServerConnection implements Client.Origin {
     if (isLast) this.arriving = undefined
     // What comes behind the pipes means nothing, and what comes behind the call's end neither.
     if (call === undefined || pipes === undefined || pipes.isThrough) return "go on"
-    if (call.serverCall.pipes!.current === undefined) return "go on"
+    if (call.pipes!.current === undefined) return "go on"
     const problem = pipes.push(stub)
-    if (problem !== undefined) Server.end(call.serverCall, new RpcFault({ code: problem.status }))
-    else if (isLast && !pipes.isThrough) Server.end(call.serverCall, new RpcFault({ code: status.badStubData }))
+    if (problem !== undefined) call.serverCall.stop(new RpcFault({ code: problem.status }))
+    else if (isLast && !pipes.isThrough) call.serverCall.stop(new RpcFault({ code: status.badStubData }))
     return "go on"
   }
 
@@ -612,14 +683,14 @@ class ServerConnection implements Client.Origin {
       (following) => this.send(following)
     )
     const sending = sendPipes(piped, call.response, this.outbox.room, false)
-    call.sending = Effect.runForkWith(this.endpoint.server.context)(sending)
+    call.sending = call.serverCall.aside(sending)
     call.sending.addObserver((exit) => {
       if (exit._tag === "Failure" || call.sending === undefined) return
       call.sending = undefined
       const problem = exit.value as Problem | undefined
       if (problem !== undefined) {
         call.serverCall.log("What the manager pushed into a pipe was refused", Cause.fail(problem.problem))
-        if (call.serverCall.isOpen) Server.end(call.serverCall, new RpcFault({ code: problem.status }))
+        if (call.serverCall.isOpen) call.serverCall.stop(new RpcFault({ code: problem.status }))
         else if (this.calls.get(call.callId) === call) {
           this.reply(call, Exit.fail(new RpcFault({ code: problem.status })))
         }
@@ -636,45 +707,44 @@ class ServerConnection implements Client.Origin {
   }
 
   private dispatch(request: Pdu.Request): Verdict {
-    const { callId, contextId, opnum } = request
+    const { callId, contextId } = request
     const context = this.contexts.get(contextId)
     if (context === undefined) return this.fault(callId, 0, status.unknownInterface, true, "go on")
-    const { server } = context
-    const registration = Server.resolve(server, context.interface, request.object)
-    if (registration === undefined) return this.fault(callId, contextId, status.unsupportedType, true, "go on")
-    const dispatch = registration.byOpnum.get(opnum)
-    if (dispatch === undefined) return this.fault(callId, contextId, status.outOfRange, true, "go on")
     // One id for two calls in progress: nobody could tell their replies apart.
     if (this.calls.has(callId)) return this.protocolError(callId, false)
-    if (!server.accepting || this.endpoint.stopping) {
-      return this.fault(callId, contextId, status.unavailable, true, "go on")
-    }
-    const { limits } = this.endpoint
-    if (this.calls.size >= limits.calls || server.count >= limits.totalCalls) {
-      return this.fault(callId, contextId, status.tooBusy, true, "go on")
-    }
-
-    const codec = context.syntax.codec(dispatch.operation.method)!
-    const { pipes } = dispatch.operation
-    const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
-      ? argumentsOrProblem(codec.readArgumentsBeforePipes(request.stub, request.littleEndian))
-      : codec.readArguments(request.stub, request.littleEndian)
-    if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")
-    if (read.value.size !== undefined && read.value.size > limits.request) return this.tooLarge(callId)
-
-    const call = new IncomingCall(this, request, codec, dispatch, this.openCancelled)
-    this.endpoint.callsIn++
-    this.calls.set(callId, call)
-    const outgoing = pipes === undefined ? [] : call.piped(false)
-    if (outgoing.length > 0) this.startSending(call, outgoing)
-    server.run(call.serverCall, read.value.input, read.value.parent)
-    if (read.value.size !== undefined) this.startArriving(call, request, read.value.size)
+    if (this.endpoint.stopping) return this.fault(callId, contextId, status.unavailable, true, "go on")
+    const call = new IncomingCall(this, context, request, this.openCancelled)
+    const refusal = Server.accept(context.server, call)
+    if (refusal !== undefined) return this.refuseCall(call, refusal)
+    const { size } = call.read!
+    if (size !== undefined) this.startArriving(call, request, size)
     return "go on"
+  }
+
+  /** A call that the server does not take in. */
+  private refuseCall({ callId, contextId, refused }: IncomingCall, refusal: Refusal): Verdict {
+    if (refused === "too large") return this.tooLarge(callId)
+    const code = refusal._tag === "BadStubData"
+      ? refused!
+      : refusal._tag === "RpcFault"
+      ? refusal.code
+      : refusal._tag === "ContextMismatch"
+      ? status.contextMismatch
+      : status.unavailable
+    return this.fault(callId, contextId, statusOf(code), true, "go on")
+  }
+
+  /** The server has taken a call in, and its routine is about to run. */
+  accepted(call: IncomingCall): void {
+    this.endpoint.callsIn++
+    this.calls.set(call.callId, call)
+    const outgoing = call.pipes === undefined ? [] : call.piped(false)
+    if (outgoing.length > 0) this.startSending(call, outgoing)
   }
 
   /** `start`: where in the stub the in pipes begin. */
   private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
-    // The server may have refused it, because it has too many calls.
+    // It may have ended already.
     if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
     const pipes = new IncomingPipes(call.piped(true), request.littleEndian, start)
     this.arriving = { first: request, call, pipes }
@@ -713,7 +783,7 @@ class ServerConnection implements Client.Origin {
       if (refused === undefined) {
         call.results = outcome as Exit.Success<unknown, never>
         // A cancelled call can be completed though its pipes are not through: they end here.
-        if (call.serverCall.pipes!.failure !== undefined) call.endPipes()
+        if (call.pipes!.failure !== undefined) call.endPipes()
         return undefined
       }
       this.reply(call, Exit.fail(new RpcFault({ code: refused.status })))
@@ -867,19 +937,18 @@ class ServerConnection implements Client.Origin {
   }
 
   touch(): void {
-    const { limits, server } = this.endpoint
-    if (limits.idleTimeout !== Infinity) this.activeAt = server.clock.currentTimeMillisUnsafe()
+    const { clock, limits } = this.endpoint
+    if (limits.idleTimeout !== Infinity) this.activeAt = nowOf(clock)
   }
 
   /** The connection is over: its calls have lost their client. */
   end(): void {
-    // The newest first, so that none that ends lets one run that waits for its context handle.
-    for (const call of [...this.calls.values()].reverse()) {
-      this.calls.delete(call.callId)
+    for (const call of this.calls.values()) {
       call.stopSending()
       call.dropResults()
-      call.serverCall.gone("Disconnected")
     }
+    this.calls.clear()
+    for (const client of this.clients.values()) client.end()
     if (this.group !== undefined) this.endpoint.leave(this.group)
     this.group = undefined
     if (this.quiet !== undefined) Deferred.doneUnsafe(this.quiet, Exit.void)
@@ -892,14 +961,17 @@ class ServerConnection implements Client.Origin {
 
 class EndpointImpl implements Endpoint {
   readonly [TypeId]: typeof TypeId = TypeId
-  management!: Server.ServerImpl
+  management!: Server.Server
   /** The scope of the listeners. It closes behind the period of grace, and with it the connections that are left. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
   readonly listeners = new Set<Transport.Listener>()
   // Replies are written one after another, so one writer serves all connections.
   readonly writer = new Pdu.Writer()
-  readonly server: Server.ServerImpl
+  readonly server: Server.Server
+  readonly clock: Clock.Clock
   readonly limits: Limits
+  /** The calls of all connections to the server. */
+  readonly total: Tally
   readonly syntaxes: ReadonlyArray<TransferSyntax>
   readonly connections = new Set<ServerConnection>()
   readonly groups = new Map<number, Group>()
@@ -909,16 +981,20 @@ class EndpointImpl implements Endpoint {
   packetsOut = 0
   stopping = false
 
-  constructor(server: Server.ServerImpl, limits: Limits, syntaxes: ReadonlyArray<TransferSyntax>) {
+  constructor(server: Server.Server, clock: Clock.Clock, limits: Limits, syntaxes: ReadonlyArray<TransferSyntax>) {
     this.server = server
+    this.clock = clock
     this.limits = limits
+    this.total = { count: 0, maximum: limits.totalCalls }
     this.syntaxes = syntaxes
   }
 
   /** Who offers an interface: the server, or the endpoint itself with its management interface. */
-  find(wanted: Interface.Identity): readonly [Server.ServerImpl, Interface.Any | undefined] {
-    const offered = Server.offered(this.server, wanted)
-    return offered === undefined ? [this.management, Server.offered(this.management, wanted)] : [this.server, offered]
+  find(wanted: Interface.Identity): readonly [Server.Server, Interface.Any | undefined] {
+    const offered = Server.offers(this.server, wanted)?.interface
+    return offered === undefined
+      ? [this.management, Server.offers(this.management, wanted)?.interface]
+      : [this.server, offered]
   }
 
   /** The group that a connection joins: a new one, or a known one by its id. */
@@ -990,7 +1066,7 @@ class EndpointImpl implements Endpoint {
   private watchIdle(served: ServerConnection): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (served.calls.size > 0) served.touch()
-      const left = served.activeAt + this.limits.idleTimeout - this.server.clock.currentTimeMillisUnsafe()
+      const left = served.activeAt + this.limits.idleTimeout - nowOf(this.clock)
       return left > 0 ? Effect.delay(this.watchIdle(served), left) : Effect.sync(() => served.fail())
     })
   }
@@ -1029,7 +1105,7 @@ class EndpointImpl implements Endpoint {
  *
  * Every manager of the server is offered, in the transfer syntaxes in which its interface has a form, and the management
  * interface. When the scope closes the endpoint accepts no more connections and calls, tells its clients so, lets calls in progress
- * reply within the `grace` period, and closes what is left.
+ * reply within the `grace` period of the server, and closes what is left.
  *
  * **Example** (One endpoint in two places)
  *
@@ -1061,7 +1137,7 @@ class EndpointImpl implements Endpoint {
 export const make = (server: Server.Server, options: Options = {}): Effect.Effect<Endpoint, never, Scope.Scope> =>
   Effect.gen(function* () {
     yield* Effect.orDie(binary.load)
-    const endpoint = new EndpointImpl(Server.toImpl(server), {
+    const endpoint = new EndpointImpl(server, yield* Clock.Clock, {
       connections: options.maximumConnections ?? 10_000,
       contexts: options.maximumContexts ?? 64,
       calls: options.maximumCalls ?? 1024,
@@ -1074,7 +1150,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
     }, [ndr20, binary])
     const management = Management.makeManager({
       interfaces: () => [
-        ...endpoint.server.registrations.map(({ manager }) => manager.interface),
+        ...Server.interfaces(server).map((offer) => offer.interface),
         Management.IManagement
       ],
       // A server makes no calls.
@@ -1087,10 +1163,10 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       isListening: () => !endpoint.stopping,
       stop: options.onStop
     })
-    endpoint.management = Server.toImpl(yield* Server.make([management], { grace: 0 }))
+    endpoint.management = yield* Server.make([management], { grace: 0 })
     return yield* Effect.acquireRelease(
       Effect.succeed(endpoint),
-      (endpoint) => endpoint.shutdown(options.grace ?? "5 seconds")
+      (endpoint) => endpoint.shutdown((server as unknown as ServerImpl).grace)
     )
   })
 

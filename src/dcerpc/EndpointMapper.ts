@@ -21,6 +21,7 @@ import type * as Binding from "../Binding.ts"
 import * as Call from "../Call.ts"
 import * as ContextHandle from "../ContextHandle.ts"
 import * as Interface from "../Interface.ts"
+import type { ServerCallImpl } from "../internal/serverCall.ts"
 import * as Manager from "../Manager.ts"
 import * as Server from "../Server.ts"
 import * as ServerCall from "../ServerCall.ts"
@@ -558,7 +559,7 @@ export const register = (
   Effect.gen(function* () {
     const { annotation, replace = true } = options
     const entries: Array<WireEntry["Type"]> = []
-    for (const { manager: { interface: iface, object } } of Server.toImpl(server).registrations) {
+    for (const { interface: iface, object } of Server.interfaces(server)) {
       const tower = yield* Effect.fromResult(
         Tower.make({ interface: iface, transferSyntax: proposed(iface).id, binding: address })
       )
@@ -830,7 +831,7 @@ export const makeManager = (
         return { entry_handle, found, status: found.length === 0 ? status.notRegistered : status.ok }
       }
       if (handle !== null) return { entry_handle: handle, found, status: status.ok }
-      const { handles } = (call as ServerCall.ServerCallImpl).origin
+      const { handles } = (call as unknown as ServerCallImpl).origin
       handles.keepLatest(lookups, maximumLookups - 1)
       return { entry_handle: yield* lookups.open(call, Effect.succeed(lookup)), found, status: status.ok }
     })

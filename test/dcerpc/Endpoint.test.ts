@@ -164,7 +164,7 @@ describe("a bind", () => {
     }))
   wire("is answered without a name that it can't hold", (_, { server }) =>
     Effect.gen(function* () {
-      yield* Endpoint.serve(server, "ncacn_memory:[зал]", { grace: 0 })
+      yield* Endpoint.serve(server, "ncacn_memory:[зал]")
       const plain = yield* Association.bind(IPlain, "ncacn_memory:[зал]")
       assert.strictEqual(yield* Call.invoke(plain, "Length", new Uint8Array(3)), 3)
     }))
@@ -1240,7 +1240,7 @@ describe("an endpoint that ends", () => {
   const keep = (callId: number) => request({ callId, opnum: opnum.keep })
   it.effect("tells its clients, lets calls reply within its grace, and refuses new ones", () =>
     Effect.gen(function* () {
-      const { close, kept } = yield* makeWorld({ grace: "5 seconds" })
+      const { close, kept } = yield* makeWorld({ server: { grace: "5 seconds" } })
       const client = yield* bound()
       yield* client.say(keep(2), keep(3), first({ callId: 4 }))
       const closing = yield* Effect.forkChild(close)
@@ -1262,7 +1262,7 @@ describe("an endpoint that ends", () => {
     }).pipe(Effect.provide(Transport.memory)))
   it.effect("is over as soon as its calls are, with the last reply sent", () =>
     Effect.gen(function* () {
-      const { close, kept, server, tables } = yield* makeWorld({ grace: "1 hour" })
+      const { close, kept, server, tables } = yield* makeWorld({ server: { grace: "1 hour" } })
       const [idle, busy, unbound] = [yield* bound(), yield* bound(), yield* connect]
       yield* busy.say(keep(2))
       const closing = yield* Effect.forkChild(close)
@@ -1279,7 +1279,7 @@ describe("an endpoint that ends", () => {
     }).pipe(Effect.provide(Transport.memory)))
   it.effect("does not wait for calls that are given up", () =>
     Effect.gen(function* () {
-      const { close } = yield* makeWorld({ grace: "1 hour" })
+      const { close } = yield* makeWorld({ server: { grace: "1 hour" } })
       const client = yield* bound()
       yield* client.say(keep(2))
       const closing = yield* Effect.forkChild(close)
@@ -1289,7 +1289,7 @@ describe("an endpoint that ends", () => {
     }).pipe(Effect.provide(Transport.memory)))
   it.effect("does not wait longer than its grace for a client that does not read", () =>
     Effect.gen(function* () {
-      const { close, tables } = yield* makeWorld({ grace: "1 second" })
+      const { close, tables } = yield* makeWorld({ server: { grace: "1 second" } })
       const client = yield* bound()
       client.state.reads = false
       yield* client.write(request({ opnum: opnum.sourceData, stub: u32(500_000) }))

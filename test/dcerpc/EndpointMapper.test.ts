@@ -16,6 +16,7 @@ import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 import { Handle } from "../../src/internal/contextHandle.ts"
 import * as NodeTransport from "../../src/node.ts"
+import { serverImpl } from "../internals.ts"
 
 const { IEndpointMapper } = EndpointMapper
 
@@ -92,7 +93,7 @@ const where = "ncacn_memory:[mapper]"
 const serveMapper = (options?: EndpointMapper.Options) =>
   Effect.gen(function* () {
     const server = yield* Server.make([yield* EndpointMapper.makeManager(options)], { grace: 0 })
-    yield* Endpoint.serve(server, where, { grace: 0 })
+    yield* Endpoint.serve(server, where)
     return yield* Association.bind(IEndpointMapper, where)
   })
 
@@ -923,7 +924,7 @@ describe("lookup", () => {
       const server = yield* Server.make([yield* EndpointMapper.makeManager()], { grace: 0 })
       const mapper = yield* Binding.local(server, IEndpointMapper)
       yield* insert(mapper, Array.from({ length: 150 }, (_, i) => entry(IDesk, `ncacn_ip_tcp:[${i + 1}]`)))
-      const open = Server.toImpl(server).handles
+      const open = serverImpl(server).handles
       const fiber = yield* EndpointMapper.lookup(mapper).pipe(
         Stream.runForEach(() => Effect.never),
         Effect.forkChild({ startImmediately: true })
@@ -1180,7 +1181,7 @@ const serveClock = Effect.gen(function* () {
     Manager.make(clock(1, 1), { Now: now }, { object: kitchen }),
     Manager.make(IFiles, { Read: (name) => Effect.succeed(name) })
   ], { grace: 0 })
-  const { address } = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]", { grace: 0 })
+  const { address } = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]")
   return [server, address] as const
 })
 
@@ -1321,7 +1322,7 @@ const makeHost = (mapperAt = "ncacn_ip_tcp:[135]") =>
       return routine
     })
     const mappers = yield* Server.make([manager], { grace: 0 })
-    yield* Endpoint.serve(mappers, mapperAt, { grace: 0 })
+    yield* Endpoint.serve(mappers, mapperAt)
     const mapper = yield* Binding.local(mappers, IEndpointMapper)
     /** Serves the clock, which tells `now`, until `stop`. */
     const serve = (
@@ -1335,7 +1336,7 @@ const makeHost = (mapperAt = "ncacn_ip_tcp:[135]") =>
           Manager.make(clock(1, 2), { Now: () => Effect.succeed({ now }) }, options),
           Manager.make(IDesk, { Now: () => Effect.succeed({ now: 0xffffffff }) })
         ], { grace: 0 })
-        const { address } = yield* Scope.provide(Endpoint.serve(server, binding, { grace: 0 }), scope)
+        const { address } = yield* Scope.provide(Endpoint.serve(server, binding), scope)
         const registered = EndpointMapper.register(mapper, server, address, { replace: false })
         yield* options.stays === true ? registered : Scope.provide(registered, scope)
         // Its clients learn of it.

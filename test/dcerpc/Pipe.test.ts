@@ -29,7 +29,7 @@ for (const [name, types] of Object.entries(syntaxes)) {
     const transport = yield* Layer.build(Transport.memory)
     const binding = yield* Effect.provide(
       Effect.andThen(
-        Endpoint.serve(server, "ncacn_memory:[pipes]", { grace: 0 }),
+        Endpoint.serve(server, "ncacn_memory:[pipes]"),
         Association.bind(IPipes, "ncacn_memory:[pipes]")
       ),
       transport

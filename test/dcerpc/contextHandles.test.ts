@@ -26,6 +26,7 @@ import {
   type RequestFields,
   settle
 } from "./rawClient.ts"
+import { managerImpl, serverImpl } from "../internals.ts"
 
 const wire = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
   it.effect(name, () => Effect.provide(test, Transport.memory))
@@ -136,7 +137,7 @@ const setUp = (options: Association.Options & Endpoint.Options = {}) =>
     const served: { current: Served | undefined } = { current: undefined }
     const serve = Effect.gen(function* () {
       const scope = yield* Scope.fork(serverScope)
-      const endpoint = yield* Scope.provide(Endpoint.make(server, { grace: 0, ...options }), scope)
+      const endpoint = yield* Scope.provide(Endpoint.make(server, options), scope)
       yield* Scope.provide(Endpoint.listen(endpoint, name), scope)
       served.current = endpoint as unknown as Served
       return Effect.andThen(Scope.close(scope, Exit.void), settle)
@@ -148,7 +149,7 @@ const setUp = (options: Association.Options & Endpoint.Options = {}) =>
     const use = (box: ContextHandle.ContextHandle<"Box">, text = "a") => Call.invoke(shelf, "Use", { box, text })
     return {
       ...made,
-      left: () => Server.toImpl(server).handles.size,
+      left: () => serverImpl(server).handles.size,
       leave: Effect.andThen(Scope.close(clientScope, Exit.void), settle),
       open,
       serve,
@@ -211,7 +212,7 @@ describe("a handle over the wire", () => {
         Name: ({ box }, call) => Effect.map(boxes.get(call, box), Option.some),
         Close: ({ box }, call) => Effect.map(boxes.close(call, box), (box) => ({ box }))
       })
-      yield* Endpoint.serve(yield* Server.make([manager], { grace: 0 }), name, { grace: 0 })
+      yield* Endpoint.serve(yield* Server.make([manager]), name)
       const slate = yield* Association.bind(ISlate, name)
       const { box } = yield* Call.invoke(slate, "Open", { name: Option.some("a") })
       assert.deepStrictEqual(yield* Call.invoke(slate, "Name", { box }), Option.some("a"))
@@ -571,7 +572,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
         Open: (_, call) => Effect.map(boxes.open(call, acquire), (box) => ({ box, count: 256 }))
       })
       const server = yield* Effect.provide(Server.make([manager], { grace: 0 }), Logger.layer([]))
-      yield* Endpoint.serve(server, name, { grace: 0 })
+      yield* Endpoint.serve(server, name)
       const wrong = yield* Association.bind(IWrong, name)
       assert.deepStrictEqual(yield* Effect.flip(Call.invoke(wrong, "Open")), new Status.RpcFault({ code: 1783 }))
       yield* settle
@@ -639,8 +640,8 @@ describe("a handle whose reply nobody receives is run down at once", () => {
       const made = yield* makeShelf
       const gate = yield* Deferred.make<void>()
       made.test.open = Deferred.await(gate)
-      const manager = Manager.make(IShelf, made.manager.routines as never, { cancellation: "cooperative" })
-      yield* Endpoint.serve(yield* Server.make([manager as typeof made.manager], { grace: 0 }), name, { grace: 0 })
+      const manager = Manager.make(IShelf, managerImpl(made.manager).routines as never, { cancellation: "cooperative" })
+      yield* Endpoint.serve(yield* Server.make([manager as typeof made.manager]), name)
       const scope = yield* Scope.make()
       const shelf = yield* Scope.provide(Association.bind(IShelf, name), scope)
       const opening = yield* Call.begin(yield* Call.make(shelf), "Open", { text: "box" })

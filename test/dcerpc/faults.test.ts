@@ -13,6 +13,7 @@ import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall } fro
 import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime } from "./faults.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
 import { fibersActive, inVirtualTime } from "./virtualTime.ts"
+import { serverImpl } from "../internals.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { id: Schema.Int }) {}
 
@@ -467,12 +468,15 @@ const schedule = (seed: number) =>
     )
     const records = new Records(single || chance(random, 0.5))
     const scope = yield* Scope.make()
-    const server = yield* Scope.provide(Server.make([makeManager(records, scope)], { grace: 0 }), scope)
+    const server = yield* Scope.provide(
+      Server.make([makeManager(records, scope)], { grace: below(random, 100) }),
+      scope
+    )
     const endpoints: Array<Endpoint.Endpoint> = []
     /** Serves, and gives what ends that. */
     const serve = Effect.gen(function* () {
       const own = yield* Scope.fork(scope)
-      const endpoint = yield* Scope.provide(Endpoint.make(server, { grace: below(random, 100) }), own)
+      const endpoint = yield* Scope.provide(Endpoint.make(server), own)
       yield* Endpoint.listen(endpoint, "ncacn_memory:[work]").pipe(
         Effect.provideService(Transport.Transport, transport),
         Scope.provide(own)
@@ -518,9 +522,9 @@ const schedule = (seed: number) =>
     yield* Effect.sleep(1000)
     const left = {
       calls: (yield* Server.calls(server)).length,
-      table: Server.toImpl(server).count,
+      table: serverImpl(server).count,
       piping: records.piping,
-      handles: Server.toImpl(server).handles.size,
+      handles: serverImpl(server).handles.size,
       endpoints: endpoints.map((endpoint) => {
         const { connections, groups } = endpoint as unknown as Record<"connections" | "groups", { size: number }>
         return [connections.size, groups.size]

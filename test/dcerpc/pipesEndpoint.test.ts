@@ -752,7 +752,7 @@ describe("a slow", () => {
 
 describe("an endpoint that is closed", () => {
   const setUp = Effect.gen(function* () {
-    const world = yield* makeWorld({ grace: "5 seconds" })
+    const world = yield* makeWorld({ server: { grace: "5 seconds" } })
     const client = yield* bound(withFlows)
     yield* client.ask(first({ opnum: flow.hold, stub: numbers(true, 4, 1) }))
     const call = yield* Queue.take(world.held)

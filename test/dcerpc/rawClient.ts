@@ -525,7 +525,7 @@ export const makeWorld = Effect.fnUntraced(
       scope
     )
     const endpointScope = yield* Scope.fork(scope)
-    const endpoint = yield* Scope.provide(Endpoint.make(server, { grace: 0, ...options }), endpointScope)
+    const endpoint = yield* Scope.provide(Endpoint.make(server, options), endpointScope)
     yield* Scope.provide(Endpoint.listen(endpoint, name), endpointScope)
     return {
       kept,

@@ -17,7 +17,7 @@ import * as NodeTransport from "../../src/node.ts"
 const setUp = (binding: string) =>
   Effect.gen(function* () {
     const server = yield* Server.make([rpcEcho], { grace: 0 })
-    const { address } = yield* Endpoint.serve(server, binding, { grace: 0 })
+    const { address } = yield* Endpoint.serve(server, binding)
     return yield* Association.bind(IRpcEcho, StringBinding.print(address))
   })
 

@@ -31,7 +31,7 @@ const IStore = Interface.make("IStore", {
 
 type Kept = ServerCall.Of<typeof IStore, "Keep">
 
-const setUp = (options?: Endpoint.Options & Association.Options) =>
+const setUp = (options?: Endpoint.Options & Association.Options & Server.Options) =>
   Effect.gen(function* () {
     const kept = yield* Queue.unbounded<Kept>()
     const told = yield* Queue.unbounded<string>()
@@ -45,7 +45,7 @@ const setUp = (options?: Endpoint.Options & Association.Options) =>
       Tell: (text) => Queue.offer(told, text)
     })
     const serverScope = yield* Scope.make()
-    const server = yield* Scope.provide(Server.make([manager], { grace: 0 }), serverScope)
+    const server = yield* Scope.provide(Server.make([manager], { grace: 0, ...options }), serverScope)
     const endpointScope = yield* Scope.fork(serverScope)
     const endpoint = yield* Scope.provide(Endpoint.serve(server, "ncacn_memory:[store]", options), endpointScope)
     const clientScope = yield* Scope.fork(yield* Effect.scope)

@@ -1,0 +1,503 @@
+/**
+ * A dispatched call on its server: its state, its routine, the work and the resources that belong to it.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import { Server as State, serverTable } from "../CallState.ts"
+import type { Incoming, Outcome, Remote } from "../Channel.ts"
+import { type Abort, abortOf, type Operation, refuseCode } from "../Interface.ts"
+import type * as Observability from "../Observability.ts"
+import {
+  BadStubData,
+  CallCancelled,
+  cancelled,
+  contextMismatch,
+  InvalidAsyncHandle,
+  isPipeError,
+  PipeDisciplineError,
+  RpcFault,
+  RpcTransportError
+} from "../Status.ts"
+import { Waiters } from "../Synchronize.ts"
+import * as ContextHandle from "./contextHandle.ts"
+import * as Depth from "./depth.ts"
+
+export type CancelReason = "Cancelled" | "Orphaned" | "Disconnected" | "Ended"
+
+export type Cancellation = "interrupt" | "cooperative" | "disabled"
+
+/** One method of one manager, as a server runs it. */
+export interface Dispatch {
+  readonly operation: Operation
+  readonly routine: (input: any, call: any) => Effect.Effect<unknown, unknown>
+  readonly handOff: boolean
+  readonly cancellation: Cancellation
+  /** The context of the server, with the method in its log annotations. */
+  readonly context: Context.Context<never>
+  /** The calls of a manager that can go before its server does. */
+  readonly calls: Set<ServerCallImpl> | undefined
+  readonly host: Host
+}
+
+/** The server of a call, as the call sees it. */
+export interface Host {
+  readonly clock: Clock.Clock
+  readonly scope: Scope.Scope
+  remove(call: ServerCallImpl): void
+  /** Its shutdown waits until as many things were let go as were held. */
+  hold(call: ServerCallImpl): void
+  letGo(call: ServerCallImpl): void
+  /** No work of the call is left. */
+  over(call: ServerCallImpl): void
+  /** Runs the finalizers of a call's scope. */
+  readonly closings: Set<Fiber.Fiber<void>>
+  /** The context handles of all clients, until their finalizers have run. */
+  readonly handles: Set<ContextHandle.Entry>
+}
+
+/** The client of a call, as the call sees it. */
+export interface CallOrigin {
+  readonly handles: ContextHandle.Handles
+  add(call: ServerCallImpl): void
+  remove(call: ServerCallImpl): void
+}
+
+/** The call in whose routine a fiber runs. */
+export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Context.Reference<ServerCallImpl | undefined>(
+  "@callisto/rpc/CurrentCall",
+  { defaultValue: () => undefined }
+)
+
+const mismatch = 6
+
+const nobody: ReadonlySet<string> = new Set()
+
+const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
+
+const failureOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
+
+type Replying = Effect.Effect<void, BadStubData | RpcTransportError>
+
+/** What is left when a call was ended: nothing, the reason against its out parameters, or a reply that takes time. */
+export type Ending = BadStubData | Replying | undefined
+
+export const isRefused = (ending: Ending | PipeDisciplineError): ending is BadStubData | PipeDisciplineError =>
+  ending instanceof BadStubData || ending instanceof PipeDisciplineError
+
+export class ServerCallImpl extends Waiters<never> implements Remote, Pipeable {
+  readonly dispatch: Dispatch
+  readonly origin: Incoming["origin"] & CallOrigin
+  readonly object: string | undefined
+  /** What the client is owed; `undefined` when the call has ended. */
+  incoming: Incoming | undefined
+  state: State = State.dispatched
+  reason: Exclude<CancelReason, "Ended"> | undefined = undefined
+  /** A cancel arrived before the whole request: `testCancel` tells of it, and nothing else happens. */
+  cancelledEarly = false
+  /** When it was dispatched, in monotonic milliseconds; for a call that is not watched, when its start was over. */
+  startedAt: number | undefined = undefined
+  watch: Observability.Watch | undefined = undefined
+  /** The fiber of the routine while it runs; `starting` until it is known. */
+  fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
+  tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
+  /** Sends the reply, or announces the hand-off, where that takes time. */
+  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** The context handles that it carries or has made. */
+  holding: ContextHandle.Holding | undefined = undefined
+  #scope: Scope.Closeable | undefined = undefined
+  #isFinished = false
+  /** How it ended, for the finalizers of its scope. */
+  #exit: Exit.Exit<unknown, unknown> = Exit.void
+  /** How many things of it its server's shutdown waits for. */
+  held = 0
+  // The lists of its server and of its client.
+  previous: ServerCallImpl | undefined = undefined
+  next: ServerCallImpl | undefined = undefined
+  previousOfClient: ServerCallImpl | undefined = undefined
+  nextOfClient: ServerCallImpl | undefined = undefined
+
+  constructor(dispatch: Dispatch, incoming: Incoming, origin: Incoming["origin"] & CallOrigin) {
+    super()
+    this.dispatch = dispatch
+    this.incoming = incoming
+    this.origin = origin
+    this.object = incoming.object
+    this.pipes = incoming.pipes
+    if (incoming.cancelledEarly) this.cancelledEarly = true
+  }
+
+  /** The ends of its pipes on this side. */
+  readonly pipes: Incoming["pipes"]
+
+  pipe(): any {
+    return pipeArguments(this, arguments)
+  }
+
+  // --- its routine
+
+  start(input: unknown): void {
+    const { dispatch } = this
+    this.fiber = "starting"
+    const effect = this.evaluate(input)
+    if (Exit.isExit(effect)) return this.returned(effect)
+    const fiber = this.fork(effect)
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return this.returned(exit)
+    this.fiber = fiber
+    fiber.addObserver((exit) => this.returned(exit))
+    // While the routine started, the client may have cancelled or gone.
+    if (this.reason !== undefined && (this.reason !== "Cancelled" || dispatch.cancellation === "interrupt")) {
+      fiber.interruptUnsafe()
+    }
+  }
+
+  private evaluate(input: unknown): Effect.Effect<unknown, unknown> {
+    try {
+      return this.dispatch.routine(input, this)
+    } catch (defect) {
+      return Exit.die(defect)
+    }
+  }
+
+  /** Runs the routine in the context of the server, with the scope and the span of this call. */
+  private fork(effect: Effect.Effect<unknown, unknown>): Fiber.Fiber<unknown, unknown> {
+    let context = Context.add(Context.add(this.dispatch.context, Scope.Scope, this.scope), CurrentCall, this)
+    const span = this.watch?.span
+    if (span !== undefined) context = Context.add(context, Tracer.ParentSpan, span)
+    const travelled = this.incoming?.context
+    if (travelled !== undefined) context = Context.merge(context, travelled)
+    return Effect.runForkWith(context)(effect)
+  }
+
+  /** Runs an effect of the library beside the call. */
+  aside<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
+    const { context } = this.dispatch
+    const span = this.watch?.span
+    return Effect.runForkWith(span === undefined ? context : Context.add(context, Tracer.ParentSpan, span))(effect)
+  }
+
+  /** The routine has ended. The return of a hand-off routine leaves the call to whoever completes it. */
+  returned(exit: Exit.Exit<unknown, unknown>): void {
+    this.fiber = undefined
+    if (!this.isOpen) this.dispatch.host.remove(this)
+    if (exit._tag === "Failure" || !this.dispatch.handOff) this.settle(exit)
+    else this.handOff()
+    this.over()
+  }
+
+  /** A hand-off counts when its announcement has succeeded. */
+  private handOff(): void {
+    const row = serverTable[this.state]
+    if (row.next.handOff === undefined) return
+    const announcing = this.incoming?.handedOff?.()
+    if (announcing === undefined) {
+      this.state = row.next.handOff
+      return
+    }
+    this.send(Effect.exit(announcing), (exit) => {
+      const { handOff } = serverTable[this.state].next
+      if (exit._tag === "Success") this.state = handOff ?? this.state
+      else if (handOff !== undefined) {
+        this.log("The hand-off could not be announced", exit.cause)
+        this.end(Exit.fail(new RpcTransportError({ status: 1726, detail: "the server could not hand the call off" })))
+      }
+    })
+  }
+
+  // --- its end
+
+  get cancelDisabled(): boolean {
+    return this.dispatch.cancellation === "disabled"
+  }
+
+  /** `false` while it waits for its turn at a context handle. */
+  get dispatched(): boolean {
+    return this.holding === undefined || !this.holding.isWaiting
+  }
+
+  get isOpen(): boolean {
+    return this.state !== State.ended
+  }
+
+  /** An exit is the reply, unless the call was answered already. */
+  settle(exit: Exit.Exit<unknown, unknown>): Ending | PipeDisciplineError {
+    if (exit._tag === "Failure") {
+      if (this.reason === undefined || Cause.hasDies(exit.cause)) this.logUnexpected(exit.cause)
+      return serverTable[this.state].abort === "replies" ? this.end(this.failure(exit.cause), exit) : undefined
+    }
+    if (serverTable[this.state].complete !== "replies") return undefined
+    const ending = this.complete(exit as Exit.Success<unknown, never>)
+    if (isRefused(ending)) this.log("The out parameters of the routine were refused", Cause.fail(ending))
+    return ending
+  }
+
+  /** Ends the call with the out parameters, if all pipes are through. */
+  complete(exit: Exit.Success<unknown, never>): Ending | PipeDisciplineError {
+    const unfinished = this.pipes?.current
+    if (unfinished === undefined) return this.end(exit)
+    const error = new PipeDisciplineError({ pipe: unfinished.name })
+    this.end(Exit.fail(error))
+    return error
+  }
+
+  /** Ends the call with a reply. The entry goes first, so that whoever is woken by the reply finds the call ended. */
+  end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): Ending {
+    const { dispatch: { operation }, holding, incoming } = this
+    const holds = holding !== undefined || operation.handlesOut !== undefined
+    const problem = holds && outcome._tag === "Success" ? this.refuseHandles(outcome.value) : undefined
+    const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
+    this.leave(sent, exit)
+    this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
+    const replied = incoming?.reply(sent)
+    const refused = replied instanceof BadStubData ? replied : problem
+    if (holds) {
+      const isReceived = sent._tag === "Success" && refused === undefined && incoming !== undefined
+      this.holding?.answered(isReceived ? this.received(sent.value) : nobody)
+    }
+    if (refused === undefined && replied !== undefined) {
+      return this.awaitReply(replied as Replying)
+    }
+    this.over()
+    return refused
+  }
+
+  /** The reply takes time: the call's scope and its server wait for it, and so does whoever has ended the call. */
+  private awaitReply(replying: Replying): Replying {
+    const fiber = this.send(replying, (exit) => {
+      if (exit._tag === "Failure") this.log("The reply could not be sent", exit.cause)
+    })
+    return Fiber.join(fiber)
+  }
+
+  private send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
+    this.dispatch.host.hold(this)
+    const fiber = this.aside(effect)
+    this.sending = fiber
+    fiber.addObserver((exit) => {
+      this.sending = undefined
+      then(exit)
+      this.dispatch.host.letGo(this)
+      this.over()
+    })
+    return fiber
+  }
+
+  /** Ends the call from the server's side, and the work that belongs to it. */
+  stop(failure: RpcFault | RpcTransportError): void {
+    if (this.isOpen) this.end(Exit.fail(failure))
+    this.interrupt()
+  }
+
+  /** Ends the call for a client that is gone. */
+  gone(reason: "Orphaned" | "Disconnected"): void {
+    if (serverTable[this.state].gone === "nothing") return
+    this.reason = reason
+    this.watch?.cancel(reason)
+    this.leave(undefined, Exit.interrupt())
+    // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
+    this.interrupt()
+    this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
+    this.holding?.answered(nobody)
+    this.over()
+  }
+
+  /** The end of every call: `outcome` is missing when its client is gone. */
+  private leave(outcome: Outcome | undefined, exit: Exit.Exit<unknown, unknown>): void {
+    this.state = serverTable[this.state].next.end ?? this.state
+    this.incoming = undefined
+    this.#exit = exit
+    if (this.fiber === undefined) this.dispatch.host.remove(this)
+    if (this.watch !== undefined) this.watch.end(outcome, outcome === undefined ? undefined : exit)
+    this.wakeUnsafe(undefined)
+  }
+
+  // --- the scope of the call
+
+  /** Closes when the call has ended, its reply has left, and no work of it runs any more. */
+  get scope(): Scope.Scope {
+    if (this.#scope !== undefined) return this.#scope
+    const scope = this.#scope = Scope.makeUnsafe()
+    if (this.isOver) Scope.closeUnsafe(scope, this.#exit)
+    else this.dispatch.host.hold(this)
+    return scope
+  }
+
+  private get isOver(): boolean {
+    return !this.isOpen && this.fiber === undefined && !this.tied?.size && this.sending === undefined
+  }
+
+  /** When all work of the call is over, its scope closes; then the next call may have its handles. */
+  over(): void {
+    if (this.#isFinished || !this.isOver) return
+    this.#isFinished = true
+    const scope = this.#scope
+    if (scope === undefined) return this.free()
+    const closing = Scope.closeUnsafe(scope, this.#exit)
+    if (closing === undefined) return this.scopeClosed()
+    const { closings } = this.dispatch.host
+    const fiber = this.aside(
+      Effect.catchCause(closing, (cause) => Effect.logError("A finalizer of the call died", cause))
+    )
+    closings.add(fiber)
+    fiber.addObserver(() => {
+      closings.delete(fiber)
+      this.scopeClosed()
+    })
+  }
+
+  private scopeClosed(): void {
+    this.dispatch.host.letGo(this)
+    this.free()
+  }
+
+  private free(): void {
+    this.holding?.release()
+    this.dispatch.host.over(this)
+  }
+
+  // --- the client's requests
+
+  discard(): void {
+    // The cancel was all that the server has to know: its reply finds no waiting client.
+  }
+
+  goOn(): void {
+    // The reply finds no waiting client.
+  }
+
+  orphan(): void {
+    this.gone("Orphaned")
+  }
+
+  cancel(): void {
+    if (serverTable[this.state].cancel === "nothing" || this.reason !== undefined) return
+    this.reason = "Cancelled"
+    this.watch?.cancel("Cancelled")
+    this.wakeUnsafe(undefined)
+    const { cancellation } = this.dispatch
+    // Before its turn at a context handle it is over at once.
+    if (!this.dispatched && cancellation !== "disabled") return void this.end(Exit.fail(cancelled(true)))
+    if (cancellation === "interrupt") this.interruptRoutine()
+    if (cancellation !== "disabled") this.interruptTied()
+    // The client neither pushes nor pulls any more.
+    this.pipes?.fail(cancelled(false))
+  }
+
+  /** In milliseconds. */
+  age(): number {
+    const now = nowOf(this.dispatch.host.clock)
+    return now - (this.startedAt ?? now)
+  }
+
+  /** Interrupts all work that belongs to the call. */
+  interrupt(): void {
+    this.interruptRoutine()
+    this.interruptTied()
+  }
+
+  private interruptRoutine(): void {
+    const { fiber } = this
+    if (typeof fiber === "object") Depth.run(() => fiber.interruptUnsafe())
+  }
+
+  private interruptTied(): void {
+    // Settling a fiber takes it out of the set.
+    for (const fiber of [...this.tied ?? []]) Depth.run(() => fiber.interruptUnsafe())
+  }
+
+  // --- outcomes
+
+  private logUnexpected(cause: Cause.Cause<unknown>): void {
+    if (Cause.hasDies(cause)) this.log("The routine died", cause)
+    else if (Cause.hasInterruptsOnly(cause) && this.state !== State.ended) {
+      this.log("The routine was interrupted", cause)
+    }
+  }
+
+  log(message: string, cause: Cause.Cause<unknown>): void {
+    this.aside(Effect.logError(message, cause))
+  }
+
+  /** The outcome for a routine that failed, died or was interrupted. */
+  failure(cause: Cause.Cause<unknown>): Outcome {
+    if (cause.reasons.some(Cause.isFailReason)) return this.abortion(failureOf(cause))
+    if (Cause.hasDies(cause)) return unspecified()
+    return this.reason === undefined ? unspecified() : Exit.fail(cancelled(false))
+  }
+
+  /** The outcome for an abort with an error. The routine ran, whatever the error says of another call. */
+  abortion(error: unknown): Outcome {
+    const { method, name, interface: { name: interfaceName } } = this.dispatch.operation
+    if (abortOf(method, error) !== undefined) return Exit.fail(error as Abort.Error)
+    if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(cancelled(false))
+    if (isPipeError(error)) return Exit.fail(error)
+    if (error instanceof RpcFault) {
+      if (error.code === mismatch && this.dispatch.operation.handlesIn !== undefined) {
+        return Exit.fail(contextMismatch(false))
+      }
+      const reason = refuseCode(error.code)
+      if (reason === undefined) {
+        return Exit.fail(error.didNotExecute ? new RpcFault({ code: error.code }) : error)
+      }
+      this.log(
+        `${interfaceName}.${name}: the routine failed with RpcFault ${error.code}, which can't be sent: ${reason}`,
+        Cause.fail(error)
+      )
+      return unspecified()
+    }
+    const passedOn = error instanceof CallCancelled || error instanceof RpcTransportError
+    this.log(
+      `${interfaceName}.${name}: the routine ${
+        passedOn
+          ? "passed on the failure of a call of its own"
+          : "failed with an error that the method does not declare"
+      }`,
+      Cause.fail(error)
+    )
+    return unspecified()
+  }
+
+  // --- context handles
+
+  /** Stands in line for the handles that it carries. Gives `false` where one of them is none that it may carry. */
+  claimHandles(input: unknown, parameters: ReadonlyArray<ContextHandle.Parameter>): boolean {
+    const found = this.origin.handles.findAll(input, this.dispatch.operation.interface, parameters)
+    if (found === undefined) return false
+    if (found.size === 0) return true
+    const refuse = () => this.isOpen && this.end(Exit.fail(contextMismatch(true)))
+    this.holding = new ContextHandle.Holding(() => this.isOpen && this.start(input), refuse)
+    this.holding.claim(found)
+    return true
+  }
+
+  /** The reason against the handles among out parameters: each is null, or open in this association. */
+  private refuseHandles(out: unknown): BadStubData | undefined {
+    const { handlesOut, interface: iface, name } = this.dispatch.operation
+    if (handlesOut === undefined || this.origin.handles.findAll(out, iface, handlesOut) !== undefined) return undefined
+    const detail =
+      `The out parameters of ${iface.name}.${name} were refused: a context handle is not open, or is of another client.`
+    return new BadStubData({ detail })
+  }
+
+  /** The handles that out parameters carry. */
+  private received(out: unknown): ReadonlySet<string> {
+    const { handlesOut = [] } = this.dispatch.operation
+    const values = handlesOut.map(({ name }) => ContextHandle.valueOf(out, name))
+    return new Set(values.map((value) => (value as ContextHandle.Handle | null)?.uuid ?? ""))
+  }
+
+  /** The reply could not be sent, although it was made: nobody receives its handles. */
+  unsent(): void {
+    this.holding?.answered(nobody)
+  }
+}
+
+/** Monotonic milliseconds. */
+export const nowOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
