@@ -578,8 +578,10 @@ export interface Service<in out Key extends string, in out I extends Interface.A
  *   return yield* Call.invoke(yield* Sums, "Add", [1, 2, 3]) // => 6
  * })
  *
- * const manager = Manager.make(ISums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
- * const live = Sums.layer.pipe(Layer.provide(Server.layer([manager])))
+ * const manager = Manager.layer(ISums, Effect.succeed({
+ *   Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0))
+ * }))
+ * const live = Sums.layer.pipe(Layer.provide(Server.layer([ISums])), Layer.provide(manager))
  *
  * await Effect.runPromise(Effect.provide(program, live))
  * ```

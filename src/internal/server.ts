@@ -39,7 +39,7 @@ interface Version {
 /** The managers of a server, found by interface and object in constant time. */
 class Managers {
   /** In the order in which they were added. */
-  readonly all = new Set<Registration>()
+  readonly all: Set<Registration> = new Set()
   /** By UUID: the versions, highest minor version first. */
   private readonly versions = new Map<string, Array<Version>>()
 
@@ -206,7 +206,7 @@ export class ServerImpl implements Host {
   readonly clock: Clock.Clock
   readonly metrics: Observability.Metrics | undefined
   readonly tracer: Tracer.Tracer | undefined
-  readonly managers = new Managers()
+  readonly managers: Managers = new Managers()
   readonly context: Context.Context<never>
   /** The scope of what outlives its call. It closes behind the period of grace. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
@@ -221,8 +221,8 @@ export class ServerImpl implements Host {
   last: ServerCallImpl | undefined = undefined
   /** Open scopes of calls, and replies that are on the way. */
   private held = 0
-  readonly closings = new Set<Fiber.Fiber<void>>()
-  readonly handles = new Set<Entry>()
+  readonly closings: Set<Fiber.Fiber<void>> = new Set()
+  readonly handles: Set<Entry> = new Set()
   private readonly waits = new Set<{ readonly isQuiet: () => boolean; readonly deferred: Deferred.Deferred<void> }>()
   private ageWatch: Fiber.Fiber<void> | undefined = undefined
 
