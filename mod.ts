@@ -9,6 +9,7 @@
 export * as Binding from "./src/Binding.ts"
 export * as Call from "./src/Call.ts"
 export * as CallState from "./src/CallState.ts"
+export * as Channel from "./src/Channel.ts"
 export * as ContextHandle from "./src/ContextHandle.ts"
 export * as Interface from "./src/Interface.ts"
 export * as Manager from "./src/Manager.ts"

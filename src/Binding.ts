@@ -1,6 +1,6 @@
 /**
  * Bindings: what a client calls through. A binding names one interface of one server object, in this process
- * ({@link local}) or, over a {@link Channel}, anywhere.
+ * ({@link local}) or, over a channel, anywhere.
  *
  * Windows: the binding handle, or the interface pointer.
  *
@@ -11,14 +11,13 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
+import type { Caller, Channel, Outcome, Outgoing, Remote } from "./Channel.ts"
 import {
   type Abort,
   abortOf,
@@ -33,71 +32,10 @@ import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import { Ends, isBytes } from "./Pipe.ts"
 import * as Server from "./Server.ts"
-import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "./ServerCall.ts"
+import { type Client, type Dispatch, ServerCallImpl } from "./ServerCall.ts"
 import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Binding"
-
-// ----------------------------------------------------------------------------
-// channels
-// ----------------------------------------------------------------------------
-
-/**
- * What carries the calls of a binding to its server: the same process, a network association, a test kit. The example
- * is at {@link make}.
- *
- * @category channels
- * @since 0.1.0
- */
-export interface Channel {
-  /** Whether clients may make call objects; the one-shot form always works. */
-  readonly callObjects: boolean
-  /**
-   * Issues a call. Gives `undefined` when it was issued at once, and an effect where that takes time or fails;
-   * interrupting the effect issues nothing. A call that was issued is owed exactly one `reply`, unless it is orphaned.
-   */
-  readonly issue: (
-    call: Outgoing,
-    input: unknown,
-    fiber: Fiber.Fiber<unknown, unknown>
-  ) => Effect.Effect<void, BadStubData | RpcTransportError> | undefined
-}
-
-/**
- * A client's call, as the channel sees it.
- *
- * @category channels
- * @since 0.1.0
- */
-export interface Outgoing extends Client {
-  /** The method that is called. */
-  readonly operation: Operation
-  /** The span of the call, where somebody traces it. */
-  readonly span: Tracer.Span | undefined
-  /** @internal The ends of the call's pipes on this side. */
-  readonly pipes: Ends | undefined
-  /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
-  remote: Remote | undefined
-}
-
-/**
- * The server of a client's call, as the client sees it.
- *
- * @category channels
- * @since 0.1.0
- */
-export interface Remote {
-  /** `false` while it is certain that the manager has not run. */
-  readonly dispatched: boolean
-  /** Whether the object has disabled cancellation for the method; only an object in the same process can. */
-  readonly cancelDisabled: boolean
-  /** Tells the server that the client wants the call to end. */
-  cancel(): void
-  /** The client waits for a reply no more, because a cancel took too long. What is still replied is discarded. */
-  discard(): void
-  /** Tells the server that the client has given the call up. What it replies is discarded. */
-  orphan(): void
-}
 
 // ----------------------------------------------------------------------------
 // bindings
@@ -183,7 +121,7 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
  * **Example** (A channel that adds up by itself)
  *
  * ```ts
- * import { Binding, Call, Interface, Status } from "@callisto/rpc"
+ * import { Binding, Call, type Channel, Interface, Status } from "@callisto/rpc"
  * import { Effect, Exit, Schema } from "effect"
  *
  * const Sums = Interface.make("Sums", {
@@ -192,7 +130,7 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
  *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
  * })
  *
- * const channel: Binding.Channel = {
+ * const channel: Channel.Channel = {
  *   callObjects: true,
  *   issue: (call, input) => {
  *     const sum = (input as Array<number>).reduce((a, b) => a + b, 0)
@@ -202,7 +140,7 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
  *       call.reply(Exit.fail(new Status.CallCancelled()))
  *     }
  *     const forget = () => clearTimeout(timer)
- *     call.remote = { dispatched: true, cancelDisabled: false, cancel, discard: forget, orphan: forget }
+ *     call.remote = { dispatched: true, cancelDisabled: false, cancel, discard: forget, orphan: forget, goOn: () => {} }
  *     return undefined
  *   }
  * }
@@ -266,9 +204,13 @@ class Undispatched implements Remote {
   orphan(): void {
     this.channel.undispatched.delete(this)
   }
+
+  goOn(): void {
+    // It runs in its turn.
+  }
 }
 
-class LocalChannel implements Channel, Origin {
+class LocalChannel implements Channel, Client.Origin {
   readonly caller = localCaller
   readonly peer = "local"
   readonly handles = new Handles(Infinity)
@@ -453,7 +395,7 @@ class CrossingClient implements Client {
     this.operation = operation
   }
 
-  reply(outcome: Outcome): BadStubData | undefined {
+  reply(outcome: Outcome): BadStubData | undefined | void {
     if (outcome._tag === "Failure") return this.client.reply(translate(outcome, this.crossing))
     const refused = this.crossing.out(outcome.value)
     if (refused === undefined && this.crossing.received(outcome.value) === undefined) return this.client.reply(outcome)

@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -24,14 +25,14 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
-import type { Binding, Outgoing, Remote } from "./Binding.ts"
+import type { Binding } from "./Binding.ts"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "./CallState.ts"
+import type { Outcome, Outgoing, Remote } from "./Channel.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
 import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
-import type { Outcome } from "./ServerCall.ts"
 import {
   type BadStubData,
   type CallCancelled,
@@ -236,7 +237,11 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
     return this.watch?.span
   }
 
-  reply(outcome: Outcome): undefined {
+  get context(): Context.Context<never> {
+    return Context.empty()
+  }
+
+  reply(outcome: Outcome): void {
     const { pipes } = this
     // The out parameters come behind the pipes: they wait until those are pulled to their end.
     if (pipes?.current !== undefined && outcome._tag === "Success") pipes.onThrough = () => complete(this, outcome)

@@ -18,6 +18,7 @@ import { hasProperty } from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
+import type { Caller, Origin as ClientOrigin, Outcome } from "./Channel.ts"
 import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
 import * as ContextHandle from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
@@ -32,8 +33,7 @@ import {
   isPipeError,
   PipeDisciplineError,
   type PipeError,
-  RpcFault,
-  type RpcTransportError
+  RpcFault
 } from "./Status.ts"
 import { Waiters } from "./Synchronize.ts"
 
@@ -70,52 +70,6 @@ export declare namespace ServerCall {
 export type Of<I extends Interface.Any, K extends Interface.MethodName<I>> = ServerCall<I["methods"][K]>
 
 /**
- * How strongly the caller of a call is authenticated, from weakest to strongest.
- *
- * Windows: `RPC_C_AUTHN_LEVEL`.
- *
- * @category models
- * @since 0.1.0
- */
-export type AuthenticationLevel = "none" | "connect" | "call" | "packet" | "integrity" | "privacy"
-
-/**
- * Who makes a call. Calls inside one process have no name, and the level `privacy`: nobody else can see or change them.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Caller {
-  /** The name of the caller, where it is known. */
-  readonly name: string | undefined
-  /** How strongly the caller is authenticated. */
-  readonly level: AuthenticationLevel
-}
-
-/**
- * Where calls come from: one association of one client.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Origin {
-  /** Who makes the calls. */
-  readonly caller: Caller
-  /** The transport's peer address; `"local"` inside one process. */
-  readonly peer: string
-  /** @internal The context handles that are open in it. */
-  readonly handles: ContextHandle.Handles
-}
-
-/**
- * What ends a call: the out parameters, or the failure that the client's `finish` gives.
- *
- * @category models
- * @since 0.1.0
- */
-export type Outcome = Exit.Exit<unknown, Abort.Error | RpcFault | CallCancelled | RpcTransportError | PipeError>
-
-/**
  * What the work for a call of a method may fail with: an abort that the method declares, any other exception code, and for a method
  * that has pipes what their operations fail with.
  *
@@ -135,7 +89,15 @@ export type Failure<M extends Method.Any> =
  */
 export interface Client {
   /** Takes the outcome. Out parameters that can't be marshalled end the call with fault 1783, and are reported back. */
-  readonly reply: (outcome: Outcome) => BadStubData | undefined
+  readonly reply: (outcome: Outcome) => BadStubData | undefined | void
+}
+
+/** @internal */
+export declare namespace Client {
+  /** The client with its context handles. */
+  export interface Origin extends ClientOrigin {
+    readonly handles: ContextHandle.Handles
+  }
 }
 
 /**
@@ -206,7 +168,7 @@ const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
 export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.Any> {
   declare readonly "~callisto/ServerCall": Types.Invariant<Method.Any>
   readonly dispatch: Dispatch
-  readonly origin: Origin
+  readonly origin: Client.Origin
   readonly object: string | undefined
   client: Client | undefined
   state: State = State.dispatched
@@ -227,7 +189,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   previous: ServerCallImpl | undefined = undefined
   next: ServerCallImpl | undefined = undefined
 
-  constructor(dispatch: Dispatch, client: Client, origin: Origin, object: string | undefined) {
+  constructor(dispatch: Dispatch, client: Client, origin: Client.Origin, object: string | undefined) {
     super()
     this.dispatch = dispatch
     this.client = client
@@ -291,7 +253,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     }
     this.leave(outcome, exit)
     this.failPipes()
-    return client?.reply(outcome)
+    return client?.reply(outcome) ?? undefined
   }
 
   /** Ends the call for a client that is gone. */
@@ -307,6 +269,10 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
       this.holding.answered(nobody)
       this.releaseHandles()
     }
+  }
+
+  goOn(): void {
+    // The reply finds no waiting client.
   }
 
   discard(): void {

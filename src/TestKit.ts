@@ -10,12 +10,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import type * as Context from "effect/Context"
 import type * as Tracer from "effect/Tracer"
 import * as Binding from "./Binding.ts"
+import type { Channel, Outcome, Outgoing, Remote } from "./Channel.ts"
 import type { Interface, Operation } from "./Interface.ts"
 import type { Manager } from "./Manager.ts"
 import * as Server from "./Server.ts"
-import type { Outcome } from "./ServerCall.ts"
 import { type BadStubData, type NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
 /**
@@ -262,12 +263,12 @@ export const make = <I extends Interface.Any, R>(
 
 type BeginFailure = BadStubData | RpcTransportError
 
-class FaultyChannel implements Binding.Channel {
-  readonly inner: Binding.Channel
+class FaultyChannel implements Channel {
+  readonly inner: Channel
   readonly faults: Map<string, Array<Fault>>
   readonly scope: Scope.Scope
 
-  constructor(inner: Binding.Channel, faults: Map<string, Array<Fault>>, scope: Scope.Scope) {
+  constructor(inner: Channel, faults: Map<string, Array<Fault>>, scope: Scope.Scope) {
     this.inner = inner
     this.faults = faults
     this.scope = scope
@@ -278,11 +279,11 @@ class FaultyChannel implements Binding.Channel {
   }
 
   issue(
-    call: Binding.Outgoing,
+    call: Outgoing,
     input: unknown,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BeginFailure> | undefined {
-    const pass = (call: Binding.Outgoing) => this.inner.issue(call, input, fiber)
+    const pass = (call: Outgoing) => this.inner.issue(call, input, fiber)
     const fault = this.faults.get(call.operation.name)?.shift()
     switch (fault?._tag) {
       case undefined:
@@ -317,11 +318,11 @@ const lost = (status: 1726 | 1727): Outcome =>
   Exit.fail(new RpcTransportError({ status, detail: "a test cut the connection" }))
 
 /** A call whose reply does not reach it as the server sends it. */
-class Intercepted implements Binding.Outgoing {
-  readonly call: Binding.Outgoing
-  readonly reply: Binding.Outgoing["reply"]
+class Intercepted implements Outgoing {
+  readonly call: Outgoing
+  readonly reply: Outgoing["reply"]
 
-  constructor(call: Binding.Outgoing, reply: Binding.Outgoing["reply"]) {
+  constructor(call: Outgoing, reply: Outgoing["reply"]) {
     this.call = call
     this.reply = reply
   }
@@ -334,15 +335,19 @@ class Intercepted implements Binding.Outgoing {
     return this.call.span
   }
 
-  get pipes(): Binding.Outgoing["pipes"] {
+  get context(): Context.Context<never> {
+    return this.call.context
+  }
+
+  get pipes(): Outgoing["pipes"] {
     return this.call.pipes
   }
 
-  get remote(): Binding.Remote | undefined {
+  get remote(): Remote | undefined {
     return this.call.remote
   }
 
-  set remote(remote: Binding.Remote | undefined) {
+  set remote(remote: Remote | undefined) {
     this.call.remote = remote
   }
 }

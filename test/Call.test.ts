@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Queue, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Binding, Call, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
+import { Binding, Call, type Channel, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import {
   Denied,
   Desk,
@@ -343,7 +343,7 @@ describe("begin on a channel that needs time", () => {
   const makeSlow = Effect.gen(function* () {
     const gate = yield* Deferred.make<void, Status.RpcTransportError>()
     const log: Array<string> = []
-    const issued: Array<Binding.Outgoing> = []
+    const issued: Array<Channel.Outgoing> = []
     const desk = yield* Binding.make(Desk, {
       callObjects: true,
       issue: (call) =>
@@ -355,7 +355,8 @@ describe("begin on a channel that needs time", () => {
               cancelDisabled: false,
               cancel: () => void log.push("cancel"),
               discard: () => void log.push("discard"),
-              orphan: () => void log.push("orphan")
+              orphan: () => void log.push("orphan"),
+              goOn: () => void log.push("goOn")
             }
             issued.push(call)
           })

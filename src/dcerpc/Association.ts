@@ -17,9 +17,9 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
+import type { Channel as CallChannel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import { Handle, valueOf } from "../internal/contextHandle.ts"
-import type { Outcome } from "../ServerCall.ts"
 import {
   BadStubData,
   cancelled,
@@ -115,12 +115,12 @@ const transportError = (status: RpcTransportError["status"], detail: string): Rp
   new RpcTransportError({ status, detail })
 
 /** A call on a connection, from its request to its reply. */
-class SentCall implements Binding.Remote {
+class SentCall implements Remote {
   readonly dispatched = true
   readonly cancelDisabled = false
   readonly connection: ClientConnection
   readonly channel: Channel
-  readonly call: Binding.Outgoing
+  readonly call: Outgoing
   readonly callId: number
   readonly codec: MethodCodec
   readonly input: unknown
@@ -148,7 +148,7 @@ class SentCall implements Binding.Remote {
   constructor(
     connection: ClientConnection,
     channel: Channel,
-    call: Binding.Outgoing,
+    call: Outgoing,
     callId: number,
     codec: MethodCodec,
     input: unknown,
@@ -190,6 +190,10 @@ class SentCall implements Binding.Remote {
     this.connection.giveUp(this)
   }
 
+  goOn(): void {
+    // The connection is kept until the reply, which finds no waiting client.
+  }
+
   orphan(): void {
     // Where the server can't be told that nobody waits, it is told to stop at least.
     if (!this.connection.giveUp(this)) this.connection.sendCancel(this)
@@ -226,7 +230,7 @@ const callFailure = (failure: Failure): RpcTransportError =>
 const withoutPeriod = (sentence: string): string => sentence.replace(/\.$/, "")
 
 /** A call whose connection was lost and that waits for another one. */
-class Resend implements Binding.Remote, Waiting {
+class Resend implements Remote, Waiting {
   readonly dispatched: boolean
   readonly cancelDisabled = false
   readonly earlier: SentCall
@@ -265,6 +269,10 @@ class Resend implements Binding.Remote, Waiting {
 
   orphan(): void {
     this.discard()
+  }
+
+  goOn(): void {
+    // It is sent in its turn.
   }
 }
 
@@ -344,7 +352,7 @@ class ClientConnection {
     return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
   }
 
-  send(channel: Channel, call: Binding.Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
+  send(channel: Channel, call: Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
     const { contextId, syntax } = channel.bound
     const codec = syntax.codec(method)!
@@ -371,7 +379,7 @@ class ClientConnection {
   /** Sends a call with pipes: the arguments now, what is pushed then. */
   private sendPiped(
     channel: Channel,
-    call: Binding.Outgoing,
+    call: Outgoing,
     input: unknown,
     codec: MethodCodec,
     fields: Parameters<typeof Pdu.beginRequest>[1]
@@ -1366,7 +1374,7 @@ const endpointMapperOf = ({ address, protocol }: StringBinding.StringBinding): S
 // ----------------------------------------------------------------------------
 
 /** One binding of an association. */
-class Channel implements Binding.Channel {
+class Channel implements CallChannel {
   readonly callObjects = true
   readonly association: AssociationImpl
   readonly bound: Bound
@@ -1384,7 +1392,7 @@ class Channel implements Binding.Channel {
   }
 
   issue(
-    call: Binding.Outgoing,
+    call: Outgoing,
     input: unknown,
     _fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
@@ -1396,7 +1404,7 @@ class Channel implements Binding.Channel {
   }
 
   /** Waits for a connection, for the bind and for room to send. */
-  private issueLater(call: Binding.Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
+  private issueLater(call: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
     const send = (connection: ClientConnection): Exit.Exit<void, BadStubData | RpcTransportError> => {
       if (!this.isOpen) return Exit.fail(bindingClosed())
       const refused = connection.send(this, call, input)

@@ -13,11 +13,12 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
+import type { Caller, Outcome } from "../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
 import { Ends } from "../Pipe.ts"
 import * as Server from "../Server.ts"
-import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "../ServerCall.ts"
+import { type Client, type Dispatch, ServerCallImpl } from "../ServerCall.ts"
 import {
   BadStubData,
   CallCancelled,
@@ -300,7 +301,7 @@ const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, {
     detail: `The out parameters of ${operation.interface.name}.${operation.name} were refused: ${problem}`
   })
 
-class ServerConnection implements Origin {
+class ServerConnection implements Client.Origin {
   readonly caller: Caller = { name: undefined, level: "none" }
   readonly endpoint: EndpointImpl
   readonly peer: string

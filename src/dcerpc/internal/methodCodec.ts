@@ -2,9 +2,9 @@
  * What a transfer syntax does with a method: the models, and what the syntaxes have in common.
  */
 import type * as Tracer from "effect/Tracer"
+import type { Outcome } from "../../Channel.ts"
 import type { Abort } from "../../Interface.ts"
 import type { AnyChunk } from "../../Pipe.ts"
-import type { Outcome } from "../../ServerCall.ts"
 import type { Writer } from "../Pdu.ts"
 
 // ----------------------------------------------------------------------------

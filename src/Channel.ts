@@ -1,0 +1,205 @@
+/**
+ * The two seams of a call: what carries it from a client ({@link Channel}), and what a server takes in ({@link Incoming}).
+ *
+ * Whoever carries calls, a transport, a queue or a database, implements the first on its client's side with `Binding.make`, and hands
+ * the second to `Server.accept` on its server's side.
+ *
+ * @module
+ * @since 0.1.0
+ */
+import type * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type * as Result from "effect/Result"
+import type * as Tracer from "effect/Tracer"
+import type { Abort, Interface, Operation } from "./Interface.ts"
+import type { Ends } from "./Pipe.ts"
+import type {
+  BadStubData,
+  CallCancelled,
+  CallComplete,
+  ContextMismatch,
+  PipeError,
+  RpcFault,
+  RpcTransportError
+} from "./Status.ts"
+
+// ----------------------------------------------------------------------------
+// both sides
+// ----------------------------------------------------------------------------
+
+/**
+ * The end of a call: the out parameters, or the failure that the client's `finish` gives.
+ *
+ * @category both sides
+ * @since 0.1.0
+ */
+export type Outcome = Exit.Exit<
+  unknown,
+  Abort.Error | RpcFault | CallCancelled | ContextMismatch | RpcTransportError | PipeError
+>
+
+/**
+ * The server's side of a call, as the client's side sees it. Every member may be called at any time, also after the end of the call.
+ *
+ * @category both sides
+ * @since 0.1.0
+ */
+export interface Remote {
+  /** `false` while it is certain that the manager has not run. */
+  readonly dispatched: boolean
+  /** Whether the manager has disabled cancellation for the method; only one in the same process can. */
+  readonly cancelDisabled: boolean
+  /**
+   * Tells the server that the client wants the call to end. An effect is run by `Call.cancel`, which returns when the request is
+   * recorded.
+   */
+  cancel(): void | Effect.Effect<void, RpcTransportError>
+  /** The client no longer waits for a reply, because a cancel took too long. A late reply is discarded. */
+  discard(): void
+  /** Tells the server that the client has given the call up. A late reply is discarded. */
+  orphan(): void
+  /** The client does not need the reply but wants the work done: the server is told nothing, and its reply is discarded. */
+  goOn(): void
+}
+
+// ----------------------------------------------------------------------------
+// the client's side
+// ----------------------------------------------------------------------------
+
+/**
+ * Carries the calls of a binding to their server: in the same process, over a network association, through a test kit. The example
+ * is at `Binding.make`.
+ *
+ * @category the client's side
+ * @since 0.1.0
+ */
+export interface Channel {
+  /** Whether clients may make call objects; the one-shot form always works. */
+  readonly callObjects: boolean
+  /** Where the server is, for messages: a string binding, or `"local"`. */
+  readonly address?: string | undefined
+  /** The references of the calling fiber that travel with its calls, see {@link Outgoing}; by default none. */
+  readonly references?: ReadonlyArray<Context.Reference<any>> | undefined
+  /**
+   * Issues a call. Gives `undefined` when it was issued at once, and an effect where that takes time or fails; interrupting the
+   * effect issues nothing. An issued call is owed exactly one `reply`, unless it is orphaned. A channel that throws issues nothing.
+   */
+  readonly issue: (
+    call: Outgoing,
+    input: unknown,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ) => Effect.Effect<void, BadStubData | RpcTransportError> | undefined
+  /**
+   * Takes the result of a completed call. `Call.finish` and `Call.join` run it before they consume the call, and again where the
+   * transaction in which it ran was rolled back. Without it a result is there for whoever comes first in this process.
+   */
+  readonly take?: ((call: Outgoing) => Effect.Effect<void, CallComplete | RpcTransportError>) | undefined
+}
+
+/**
+ * A client's call, as the channel sees it.
+ *
+ * @category the client's side
+ * @since 0.1.0
+ */
+export interface Outgoing {
+  /** The method that is called. */
+  readonly operation: Operation
+  /** The span of the call, where somebody traces it. */
+  readonly span: Tracer.Span | undefined
+  /** The {@link Channel}'s `references` as the calling fiber has set them; empty where it has set none. */
+  readonly context: Context.Context<never>
+  /** @internal The ends of the call's pipes on this side. */
+  readonly pipes: Ends | undefined
+  /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
+  remote: Remote | undefined
+  /** Ends the call. The first outcome wins; a later one is discarded. */
+  reply(outcome: Outcome): void
+}
+
+// ----------------------------------------------------------------------------
+// the server's side
+// ----------------------------------------------------------------------------
+
+/**
+ * How strongly the caller of a call is authenticated, from weakest to strongest.
+ *
+ * Windows: `RPC_C_AUTHN_LEVEL`.
+ *
+ * @category the server's side
+ * @since 0.1.0
+ */
+export type AuthenticationLevel = "none" | "connect" | "call" | "packet" | "integrity" | "privacy"
+
+/**
+ * The identity with which a client calls. A call inside one process has no name, and the level `privacy`: nobody else can see or
+ * change it.
+ *
+ * @category the server's side
+ * @since 0.1.0
+ */
+export interface Caller {
+  /** The name of the caller, where it is known. */
+  readonly name: string | undefined
+  /** How strongly the caller is authenticated. */
+  readonly level: AuthenticationLevel
+}
+
+/**
+ * One client of a server, made with `Server.client`: the origin of its calls and the owner of its context handles.
+ *
+ * @category the server's side
+ * @since 0.1.0
+ */
+export interface Origin {
+  /** The identity with which the client calls. */
+  readonly caller: Caller
+  /** The transport's address of the client; `"local"` inside one process. */
+  readonly peer: string
+}
+
+/**
+ * The reason why a server does not take a call in. Nothing was executed.
+ *
+ * @category the server's side
+ * @since 0.1.0
+ */
+export type Refusal = RpcFault | BadStubData | ContextMismatch | RpcTransportError
+
+/**
+ * A call that arrives at a server, for `Server.accept`.
+ *
+ * @category the server's side
+ * @since 0.1.0
+ */
+export interface Incoming {
+  /** The client that makes the call. */
+  readonly origin: Origin
+  /** The interface that the client calls: its UUID and version. */
+  readonly interface: Interface.Identity
+  /** The UUID of the object that the client calls, in its canonical form; `undefined` for none. */
+  readonly object: string | undefined
+  /** The number of the method in its interface. */
+  readonly opnum: number
+  /** The in parameters, or, where they are still encoded, the function that decodes them. It runs when the call is admitted. */
+  readonly input: unknown
+  /** Decodes `input` for a method as the server describes it; without it `input` is passed as it is. */
+  readonly decode?: ((input: unknown, operation: Operation) => Result.Result<unknown, BadStubData>) | undefined
+  /** The span of the client's call, the parent of the server's; by default none. */
+  readonly span?: Tracer.AnySpan | undefined
+  /** References that the routine finds in its context; by default none. */
+  readonly context?: Context.Context<never> | undefined
+  /** @internal The ends of the call's pipes on the server's side. */
+  readonly pipes?: Ends | undefined
+  /** Gives the handle to the server's side of an accepted call, before its routine runs. */
+  accepted?(remote: Remote): void
+  /**
+   * Takes the outcome of an accepted call, exactly once, unless its client is gone. Gives the reason where the out parameters can't be
+   * marshalled: the call then ends with 1783 for the client. An effect is awaited by whoever ends the call, and by the call's scope.
+   */
+  reply(outcome: Outcome): void | BadStubData | Effect.Effect<void, BadStubData | RpcTransportError>
+  /** Runs after a hand-off routine has returned, before the hand-off counts. A failure of it ends the call. */
+  handedOff?(): Effect.Effect<void, RpcTransportError>
+}
