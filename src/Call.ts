@@ -32,7 +32,8 @@ import type { Interface, Method, Operation } from "./Interface.ts"
 import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
 import { Ends } from "./internal/pipeEnds.ts"
 import { awaitUnsafe, isReady, Waiters, withTimeout } from "./internal/waiters.ts"
-import * as Observability from "./Observability.ts"
+import { kindOf, type Watch, watchClient } from "./internal/watch.ts"
+import type { Kind } from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
 import {
   type BadStubData,
@@ -146,7 +147,7 @@ export type Refused<M extends Method.Any> =
 export type CallState =
   | { readonly _tag: "Idle" }
   | { readonly _tag: "Pending"; readonly cancelRequested: boolean }
-  | { readonly _tag: "Completed"; readonly kind: Observability.Kind }
+  | { readonly _tag: "Completed"; readonly kind: Kind }
 
 /**
  * What a queue receives for each completed call, see {@link notify}.
@@ -224,7 +225,7 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   remote: Remote | undefined = undefined
   outcome: Outcome | undefined = undefined
   cancelling: { deadline: number; timer: Fiber.Fiber<void> | undefined } | undefined = undefined
-  watch: Observability.Watch | undefined = undefined
+  watch: Watch | undefined = undefined
   readonly pipes: Ends | undefined
 
   constructor(call: CallImpl<any>, operation: Operation) {
@@ -248,6 +249,10 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
     if (pipes?.current !== undefined && outcome._tag === "Success") pipes.onThrough = () => complete(this, outcome)
     // A maybe call gets no reply at all.
     else if (!this.operation.method.maybe) complete(this, outcome)
+  }
+
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.watch?.transferred(direction, bytes)
   }
 
   toJSON() {
@@ -304,7 +309,7 @@ const look = (call: CallImpl<any>): CallState => {
     case State.cancelling:
       return { _tag: "Pending", cancelRequested: true }
     case State.completed:
-      return { _tag: "Completed", kind: Observability.kindOf(call.current!.outcome!) }
+      return { _tag: "Completed", kind: kindOf(call.current!.outcome!) }
     default:
       return { _tag: "Idle" }
   }
@@ -317,15 +322,20 @@ const issue = (
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<void, BadStubData | NullContext | RpcTransportError | InvalidAsyncHandle> | undefined => {
   const { call, operation } = pending
-  const { channel, metrics } = call.binding
+  const { channel, watching } = call.binding
   if (operation.handlesIn !== undefined) {
     const refused = refuseHandles(operation, operation.handlesIn, input)
     if (refused !== undefined) return Effect.fail(refused)
   }
   move(call, "begin")
   call.current = pending
-  if (metrics !== undefined || fiber.cache.tracer !== undefined) {
-    pending.watch = Observability.watchClient(fiber, operation, metrics)
+  if (watching !== undefined || fiber.cache.tracer !== undefined) {
+    pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+      // Until it is issued, a call is cancelled by interrupting its begin.
+      if (pending.remote !== undefined) {
+        Effect.runForkWith(fiber.context)(Effect.ignore(cancel(pending, { timeout: 0 })))
+      }
+    })
   }
   const issuing = channel.issue(pending, input, fiber)
   if (issuing === undefined) {
@@ -896,7 +906,7 @@ const requestCancel = (
   )
   const deadline = clock.currentTimeMillisUnsafe() + millis
   if (pending.cancelling !== undefined && deadline >= pending.cancelling.deadline) return refuse("CallCancelled")
-  pending.watch?.cancel("cancel", { timeout: millis })
+  pending.watch?.changed("CancelRequested", "cancel", { timeout: millis })
   if (cancel === "issues") move(call, "cancel")
 
   // Where the server has answered already and only the pipes were missing, nobody is left to wait for.
