@@ -5,7 +5,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -16,6 +16,7 @@ import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller, Outcome } from "../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
+import { countOption, durationOption } from "../internal/options.ts"
 import { Ends } from "../internal/pipeEnds.ts"
 import { refused } from "../internal/watch.ts"
 import * as Server from "../Server.ts"
@@ -52,36 +53,41 @@ import * as Transport from "./Transport.ts"
 // ----------------------------------------------------------------------------
 
 /**
- * The limits of an endpoint. Whoever goes beyond one is refused, and harms nobody else.
+ * The limits of an endpoint. A client that goes beyond one is refused, and harms nobody else.
  *
- * - `maximumConnections`: at once; by default 10,000. One more is closed.
- * - `maximumContexts`: presentation contexts of a connection; by default 64.
- * - `maximumCalls`: calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute.
- * - `maximumTotalCalls`: calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute.
- * - `maximumHandles`: context handles that one client has open; by default 10,000. `open` of one more fails with 1130.
- * - `maximumRequest`: bytes of one request; by default 4 MiB.
- * - `maximumQueued`: bytes that wait for a client that reads slowly; by default 16 MiB. Beyond them its connection is closed.
- * - `bindTimeout`: how long a connection may take to bind; by default 10 seconds.
- * - `idleTimeout`: how long a connection without a call may be silent; by default forever.
- * - `grace`: how long calls in progress may go on when the endpoint's scope closes; by default 5 seconds.
- * - `onStop`: runs when a client asks through the management interface to stop the server. Without it nobody may: they get 5.
+ * **Details**
+ *
+ * A number outside of its range is refused when the endpoint is made, by a `TypeError` that names the option.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  readonly maximumConnections?: number
-  readonly maximumContexts?: number
-  readonly maximumCalls?: number
-  readonly maximumTotalCalls?: number
-  readonly maximumHandles?: number
-  readonly maximumRequest?: number
-  readonly maximumQueued?: number
-  readonly bindTimeout?: Duration.Input
-  readonly idleTimeout?: Duration.Input
-  readonly grace?: Duration.Input
-  readonly onStop?: Effect.Effect<void>
+  /** The connections at once; by default 10,000. One more is closed. */
+  readonly maximumConnections?: number | undefined
+  /** The presentation contexts of one connection; by default 64. */
+  readonly maximumContexts?: number | undefined
+  /** The calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute. */
+  readonly maximumCalls?: number | undefined
+  /** The calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute. */
+  readonly maximumTotalCalls?: number | undefined
+  /** The context handles that one client has open; by default 10,000. `open` of one more fails with 1130. */
+  readonly maximumHandles?: number | undefined
+  /** The bytes of one request; by default 4 MiB. */
+  readonly maximumRequest?: number | undefined
+  /** The bytes that wait for a client that reads slowly; at least 1, by default 16 MiB. Beyond them its connection is closed. */
+  readonly maximumQueued?: number | undefined
+  /** The time that a connection may take to bind; at least 1 ms, by default 10 seconds. */
+  readonly bindTimeout?: Duration.Input | undefined
+  /** The time for which a connection without a call may be silent; at least 1 ms, by default forever. */
+  readonly idleTimeout?: Duration.Input | undefined
+  /** The time for which calls in progress may go on when the endpoint's scope closes; by default 5 seconds. */
+  readonly grace?: Duration.Input | undefined
+  /** Runs when a client asks through the management interface to stop the server. Without it no client may: they get 5. */
+  readonly onStop?: Effect.Effect<void> | undefined
 }
+
+type CountName = keyof { [K in keyof Options as NonNullable<Options[K]> extends number ? K : never]: true }
 
 const TypeId = "~callisto/dcerpc/Endpoint"
 
@@ -1012,7 +1018,7 @@ class EndpointImpl implements Endpoint {
   }
 
   /** Lets the calls in progress reply, within the period of grace. */
-  shutdown(grace: Duration.Input): Effect.Effect<void> {
+  shutdown(grace: number): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
       this.stopping = true
       for (const { stop } of this.listeners) yield* stop
@@ -1076,17 +1082,20 @@ class EndpointImpl implements Endpoint {
  */
 export const make = (server: Server.Server, options: Options = {}): Effect.Effect<Endpoint, never, Scope.Scope> =>
   Effect.gen(function* () {
+    const count = (name: CountName, fallback: number, min = 0) =>
+      countOption("Endpoint", name, options[name], { min }, fallback)
+    const grace = durationOption("Endpoint", "grace", options.grace, 5_000)
     yield* Effect.orDie(binary.load)
     const endpoint = new EndpointImpl(Server.toImpl(server), {
-      connections: options.maximumConnections ?? 10_000,
-      contexts: options.maximumContexts ?? 64,
-      calls: options.maximumCalls ?? 1024,
-      totalCalls: options.maximumTotalCalls ?? 0x10000,
-      handles: options.maximumHandles ?? 10_000,
-      request: options.maximumRequest ?? 0x400000,
-      queued: options.maximumQueued ?? 0x1000000,
-      bindTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.bindTimeout ?? "10 seconds")),
-      idleTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.idleTimeout ?? Infinity))
+      connections: count("maximumConnections", 10_000),
+      contexts: count("maximumContexts", 64),
+      calls: count("maximumCalls", 1024),
+      totalCalls: count("maximumTotalCalls", 0x10000),
+      handles: count("maximumHandles", 10_000),
+      request: count("maximumRequest", 0x400000),
+      queued: count("maximumQueued", 0x1000000, 1),
+      bindTimeout: durationOption("Endpoint", "bindTimeout", options.bindTimeout, 10_000, 1),
+      idleTimeout: durationOption("Endpoint", "idleTimeout", options.idleTimeout, Infinity, 1)
     }, [ndr20, binary])
     const management = Management.makeManager({
       interfaces: () => [
@@ -1106,7 +1115,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
     endpoint.management = Server.toImpl(yield* Server.make([management], { grace: 0 }))
     return yield* Effect.acquireRelease(
       Effect.succeed(endpoint),
-      (endpoint) => endpoint.shutdown(options.grace ?? "5 seconds")
+      (endpoint) => endpoint.shutdown(grace)
     )
   })
 
