@@ -28,8 +28,8 @@ import {
   type Parameters
 } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
-import * as Observability from "./Observability.ts"
-import { Ends, isBytes } from "./Pipe.ts"
+import { Ends, isBytes } from "./internal/pipeEnds.ts"
+import { type Watching, watching } from "./internal/watch.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -55,7 +55,7 @@ export interface Binding<in out I extends Interface.Any> extends Pipeable {
   /** How long a cancel waits for the server's answer, unless it says otherwise. */
   readonly cancelTimeout: Duration.Duration
   /** @internal */
-  readonly metrics: Observability.Metrics | undefined
+  readonly watching: Watching | undefined
 }
 
 /**
@@ -90,18 +90,18 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
   readonly interface: I
   readonly channel: Channel
   readonly cancelTimeout: Duration.Duration
-  readonly metrics: Observability.Metrics | undefined
+  readonly watching: Watching | undefined
 
   constructor(
     iface: I,
     channel: Channel,
     cancelTimeout: Duration.Duration,
-    metrics: Observability.Metrics | undefined
+    watching: Watching | undefined
   ) {
     this.interface = iface
     this.channel = channel
     this.cancelTimeout = cancelTimeout
-    this.metrics = metrics
+    this.watching = watching
   }
 
   pipe() {
@@ -161,7 +161,7 @@ export const make = <I extends Interface.Any>(
 ): Effect.Effect<Binding<I>> =>
   Effect.map(Effect.context<never>(), (context) => {
     const cancelTimeout = Duration.fromInputUnsafe(options?.cancelTimeout ?? 0)
-    return new BindingImpl(iface, channel, cancelTimeout, Observability.metrics(context, "client"))
+    return new BindingImpl(iface, channel, cancelTimeout, watching(context, "client"))
   })
 
 // ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Tracer from "effect/Tracer"
 import type { Abort, Interface, Operation } from "./Interface.ts"
-import type { Ends } from "./Pipe.ts"
+import type { Ends } from "./internal/pipeEnds.ts"
 import type {
   BadStubData,
   CallCancelled,
@@ -114,6 +114,8 @@ export interface Outgoing {
   readonly pipes: Ends | undefined
   /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
   remote: Remote | undefined
+  /** Tells an observer that bytes of the call were sent (`out`) or received (`in`). */
+  transferred(direction: "in" | "out", bytes: number): void
   /** Ends the call. The first outcome wins; a later one is discarded. */
   reply(outcome: Outcome): void
 }

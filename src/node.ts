@@ -68,11 +68,11 @@ import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
  */
 export interface TlsOptions {
   /** The authorities that a client trusts, in place of those of the runtime. */
-  readonly ca?: string
+  readonly ca?: string | undefined
   /** The certificate of a server, followed by those that it was signed with. */
-  readonly cert?: string
+  readonly cert?: string | undefined
   /** The key of that certificate. */
-  readonly key?: Redacted.Redacted<string>
+  readonly key?: Redacted.Redacted<string> | undefined
 }
 
 /**

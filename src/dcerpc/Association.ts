@@ -7,7 +7,7 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -20,6 +20,7 @@ import * as Binding from "../Binding.ts"
 import type { Channel as CallChannel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import { Handle, valueOf } from "../internal/contextHandle.ts"
+import { countOption, durationOption } from "../internal/options.ts"
 import {
   BadStubData,
   cancelled,
@@ -68,35 +69,47 @@ export interface Association {
 }
 
 /**
- * How a client uses its connections.
+ * The options of an association.
  *
- * - `causal`: whether the server dispatches the calls of a binding in the order in which they were begun; by default it
- *   does. Where a connection can't carry several calls at once, a causal association has one call in progress at a time, and
- *   another one uses several connections.
- * - `maximumConnections`: how many, where one can't carry several calls; by default 8. Those that were not used for 10 seconds
- *   are closed, except one. So many more are for calls with pipes, each of which has one to itself; further calls wait in `begin`.
- * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
- * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
- * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.
- * - `callTimeout`: how long a call may take; by default forever. Then it is cancelled abortively. A `begin` that waits so long
- *   for a connection or for room to send fails with 1722. Windows: `RPC_C_OPT_CALL_TIMEOUT`.
- * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
- *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
- * - `endpointMapper`: the string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by
- *   default that of the same host, on port 135 for `ncacn_ip_tcp` and under the name `EPMAPPER` for `ncalrpc`.
+ * **Details**
+ *
+ * A number outside of its range is refused when the association is made, by a `TypeError` that names the option.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  readonly causal?: boolean
-  readonly maximumConnections?: number
-  readonly maximumQueued?: number
-  readonly maximumResponse?: number
-  readonly connectTimeout?: Duration.Input
-  readonly callTimeout?: Duration.Input
-  readonly keepAlive?: Duration.Input
-  readonly endpointMapper?: string
+  /**
+   * Whether all calls are dispatched in the order in which they were begun; by default `true`. Where connections can't carry several
+   * calls at once, a call then waits until the one before has ended; otherwise it uses another connection.
+   */
+  readonly causal?: boolean | undefined
+  /**
+   * The number of connections where one can't carry several calls; at least 1, by default 8. One that was not used for 10 seconds is
+   * closed, except the last. As many more are for calls with pipes, each of which has one to itself; further calls wait in `begin`.
+   */
+  readonly maximumConnections?: number | undefined
+  /** The bytes that may wait to be sent before `begin` waits; at least 1, by default 1 MiB. */
+  readonly maximumQueued?: number | undefined
+  /** The bytes of one response; by default 4 MiB. A larger one closes the connection. */
+  readonly maximumResponse?: number | undefined
+  /** The time that connecting and binding may take; by default 10 seconds. */
+  readonly connectTimeout?: Duration.Input | undefined
+  /**
+   * The time that a call may take; at least 1 ms, by default forever. Then it is cancelled abortively. A `begin` that waits so long
+   * for a connection or for room to send fails with 1722. Windows: `RPC_C_OPT_CALL_TIMEOUT`.
+   */
+  readonly callTimeout?: Duration.Input | undefined
+  /**
+   * The time for which the server may be silent before it is asked whether it is there; at least 1 ms, by default forever. A connection
+   * that then stays silent for as long again is lost. Only for connections that carry several calls at once.
+   */
+  readonly keepAlive?: Duration.Input | undefined
+  /**
+   * The string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by default that of the
+   * same host, on port 135 for `ncacn_ip_tcp` and under the name `EPMAPPER` for `ncalrpc`.
+   */
+  readonly endpointMapper?: string | undefined
 }
 
 /** An interface that a binding of the association calls, and how its values travel. */
@@ -365,6 +378,7 @@ class ClientConnection {
       Pdu.discardMessage(this.writer)
       return badInput(call.operation, problem)
     }
+    const size = this.writer.position - this.writer.stub
     Pdu.endMessage(this.writer, this.maxFragment)
     const sent = new SentCall(this, channel, call, callId, codec, input, earlier)
     call.remote = sent
@@ -373,6 +387,7 @@ class ClientConnection {
     sent.begin = this.outbox.sentUnsafe()
     this.flush()
     sent.end = this.outbox.sentUnsafe()
+    call.transferred("out", size)
     return undefined
   }
 
@@ -390,7 +405,10 @@ class ClientConnection {
       this.writer,
       this.maxFragment,
       () => Pdu.beginRequest(this.writer, fields),
-      (following) => this.flush(following)
+      (following, size) => {
+        this.flush(following)
+        call.transferred("out", size)
+      }
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
@@ -513,6 +531,7 @@ class ClientConnection {
     if (fragment.contextId !== sent.channel.bound.contextId) {
       return `a response in presentation context ${fragment.contextId}`
     }
+    sent.call.transferred("in", fragment.stub.length)
     if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
     const added = Pdu.assemble(sent.open, fragment, this.association.maximumResponse)
     if (added._tag === "PduError") return added.message
@@ -668,14 +687,14 @@ class ClientConnection {
   tend(): ReadonlyArray<Effect.Effect<void>> {
     const { callTimeout, keepAlive } = this.association
     const chores: Array<Effect.Effect<void>> = []
-    if (callTimeout !== undefined) chores.push(this.expire(callTimeout))
+    if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
     if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, () => this.closeIdle()))
-    else if (keepAlive !== undefined) chores.push(every(keepAlive, () => this.ask()))
+    else if (keepAlive !== Infinity) chores.push(every(keepAlive, () => this.ask()))
     return chores
   }
 
   /** Cancels what takes too long. The calls are in the order of their deadlines. */
-  private expire(timeout: Duration.Duration): Effect.Effect<void> {
+  private expire(timeout: number): Effect.Effect<void> {
     const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
@@ -684,7 +703,7 @@ class ClientConnection {
         this.giveUp(sent)
         sent.call.reply(Exit.fail(cancelled(false)))
       }
-      return Duration.toMillis(timeout)
+      return timeout
     })
     return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
   }
@@ -866,9 +885,10 @@ class AssociationImpl implements Association {
   readonly doubted = new Set<number>()
   readonly maximumQueued: number
   readonly maximumResponse: number
-  readonly connectTimeout: Duration.Input
-  readonly callTimeout: Duration.Duration | undefined
-  readonly keepAlive: Duration.Input | undefined
+  // In milliseconds.
+  readonly connectTimeout: number
+  readonly callTimeout: number
+  readonly keepAlive: number
   readonly connections = new Set<ClientConnection>()
   /** Those that are of no use any more, while what was sent on them leaves. */
   readonly closing = new Set<ClientConnection>()
@@ -894,13 +914,17 @@ class AssociationImpl implements Association {
     this.endpointMapper = endpointMapper
     this.transport = transport
     this.context = context
-    this.maximumConnections = options.causal ?? true ? 1 : options.maximumConnections ?? 8
-    this.maximumPiped = options.maximumConnections ?? 8
-    this.maximumQueued = options.maximumQueued ?? 0x100000
-    this.maximumResponse = options.maximumResponse ?? 0x400000
-    this.connectTimeout = options.connectTimeout ?? "10 seconds"
-    this.callTimeout = options.callTimeout === undefined ? undefined : Duration.fromInputUnsafe(options.callTimeout)
-    this.keepAlive = options.keepAlive
+    const count = (name: "maximumConnections" | "maximumQueued" | "maximumResponse", min: number, fallback: number) =>
+      countOption("Association", name, options[name], { min }, fallback)
+    const duration = (name: "connectTimeout" | "callTimeout" | "keepAlive", least: number, fallback: number) =>
+      durationOption("Association", name, options[name], fallback, least)
+    this.maximumPiped = count("maximumConnections", 1, 8)
+    this.maximumConnections = options.causal ?? true ? 1 : this.maximumPiped
+    this.maximumQueued = count("maximumQueued", 1, 0x100000)
+    this.maximumResponse = count("maximumResponse", 0, 0x400000)
+    this.connectTimeout = duration("connectTimeout", 0, 10_000)
+    this.callTimeout = duration("callTimeout", 1, Infinity)
+    this.keepAlive = duration("keepAlive", 1, Infinity)
   }
 
   nextCallId(): number {
@@ -910,8 +934,8 @@ class AssociationImpl implements Association {
 
   /** When a call that begins now has to be over. */
   deadline(): number {
-    if (this.callTimeout === undefined) return Infinity
-    return Context.get(this.context, Clock.Clock).currentTimeMillisUnsafe() + Duration.toMillis(this.callTimeout)
+    if (this.callTimeout === Infinity) return Infinity
+    return Context.get(this.context, Clock.Clock).currentTimeMillisUnsafe() + this.callTimeout
   }
 
   /** The interface as one of those that the association's connections can have. */
@@ -1376,6 +1400,7 @@ const endpointMapperOf = ({ address, protocol }: StringBinding.StringBinding): S
 /** One binding of an association. */
 class Channel implements CallChannel {
   readonly callObjects = true
+  readonly address: string
   readonly association: AssociationImpl
   readonly bound: Bound
   readonly object: string | undefined
@@ -1383,6 +1408,7 @@ class Channel implements CallChannel {
 
   constructor(association: AssociationImpl, bound: Bound, object: string | undefined) {
     this.association = association
+    this.address = StringBinding.print(association.address)
     this.bound = bound
     this.object = object
   }
@@ -1414,7 +1440,7 @@ class Channel implements CallChannel {
     const sent = call.pipes === undefined ? association.whenReady(bound, send) : association.whenAlone(bound, send)
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
     const { callTimeout } = association
-    if (callTimeout === undefined) return begun
+    if (callTimeout === Infinity) return begun
     return Effect.timeoutOrElse(begun, { duration: callTimeout, orElse: () => Effect.fail(notSentInTime()) })
   }
 

@@ -6,7 +6,7 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -17,9 +17,10 @@ import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller, Incoming, Outcome, Refusal, Remote } from "../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
+import { countOption, durationOption } from "../internal/options.ts"
+import { Ends } from "../internal/pipeEnds.ts"
 import { ClientImpl, type ServerImpl, type Tally } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
-import { Ends } from "../Pipe.ts"
 import * as Server from "../Server.ts"
 import {
   BadStubData,
@@ -53,34 +54,39 @@ import * as Transport from "./Transport.ts"
 // ----------------------------------------------------------------------------
 
 /**
- * The limits of an endpoint. Whoever goes beyond one is refused, and harms nobody else.
+ * The limits of an endpoint. A client that goes beyond one is refused, and harms nobody else.
  *
- * - `maximumConnections`: at once; by default 10,000. One more is closed.
- * - `maximumContexts`: presentation contexts of a connection; by default 64.
- * - `maximumCalls`: calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute.
- * - `maximumTotalCalls`: calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute.
- * - `maximumHandles`: context handles that one client has open; by default 10,000. `open` of one more fails with 1130.
- * - `maximumRequest`: bytes of one request; by default 4 MiB.
- * - `maximumQueued`: bytes that wait for a client that reads slowly; by default 16 MiB. Beyond them its connection is closed.
- * - `bindTimeout`: how long a connection may take to bind; by default 10 seconds.
- * - `idleTimeout`: how long a connection without a call may be silent; by default forever.
- * - `onStop`: runs when a client asks through the management interface to stop the server. Without it nobody may: they get 5.
+ * **Details**
+ *
+ * A number outside of its range is refused when the endpoint is made, by a `TypeError` that names the option.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  readonly maximumConnections?: number
-  readonly maximumContexts?: number
-  readonly maximumCalls?: number
-  readonly maximumTotalCalls?: number
-  readonly maximumHandles?: number
-  readonly maximumRequest?: number
-  readonly maximumQueued?: number
-  readonly bindTimeout?: Duration.Input
-  readonly idleTimeout?: Duration.Input
-  readonly onStop?: Effect.Effect<void>
+  /** The connections at once; by default 10,000. One more is closed. */
+  readonly maximumConnections?: number | undefined
+  /** The presentation contexts of one connection; by default 64. */
+  readonly maximumContexts?: number | undefined
+  /** The calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute. */
+  readonly maximumCalls?: number | undefined
+  /** The calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute. */
+  readonly maximumTotalCalls?: number | undefined
+  /** The context handles that one client has open; by default 10,000. `open` of one more fails with 1130. */
+  readonly maximumHandles?: number | undefined
+  /** The bytes of one request; by default 4 MiB. */
+  readonly maximumRequest?: number | undefined
+  /** The bytes that wait for a client that reads slowly; at least 1, by default 16 MiB. Beyond them its connection is closed. */
+  readonly maximumQueued?: number | undefined
+  /** The time that a connection may take to bind; at least 1 ms, by default 10 seconds. */
+  readonly bindTimeout?: Duration.Input | undefined
+  /** The time for which a connection without a call may be silent; at least 1 ms, by default forever. */
+  readonly idleTimeout?: Duration.Input | undefined
+  /** Runs when a client asks through the management interface to stop the server. Without it no client may: they get 5. */
+  readonly onStop?: Effect.Effect<void> | undefined
 }
+
+type CountName = keyof { [K in keyof Options as NonNullable<Options[K]> extends number ? K : never]: true }
 
 const TypeId = "~callisto/dcerpc/Endpoint"
 
@@ -237,7 +243,7 @@ class IncomingCall implements Incoming {
   }
 
   get span(): Incoming["span"] {
-    return this.read!.parent
+    return this.read?.parent
   }
 
   get callId(): number {
@@ -296,6 +302,10 @@ class IncomingCall implements Incoming {
   /** Nobody receives its out parameters, if it has ended and they wait. */
   dropResults(): void {
     if (this.results !== undefined) this.serverCall.unsent()
+  }
+
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.serverCall.watch?.transferred(direction, bytes)
   }
 
   cancel(): void {
@@ -657,6 +667,7 @@ class ServerConnection {
     // What comes behind the pipes means nothing, and what comes behind the call's end neither.
     if (call === undefined || pipes === undefined || pipes.isThrough) return "go on"
     if (call.pipes!.current === undefined) return "go on"
+    call.transferred("in", stub.length)
     const problem = pipes.push(stub)
     if (problem !== undefined) call.serverCall.stop(new RpcFault({ code: problem.status }))
     else if (isLast && !pipes.isThrough) call.serverCall.stop(new RpcFault({ code: status.badStubData }))
@@ -680,7 +691,10 @@ class ServerConnection {
       writer,
       this.maxFragment,
       () => Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels }),
-      (following) => this.send(following)
+      (following, size) => {
+        this.send(following)
+        call.transferred("out", size)
+      }
     )
     const sending = sendPipes(piped, call.response, this.outbox.room, false)
     call.sending = call.serverCall.aside(sending)
@@ -738,6 +752,7 @@ class ServerConnection {
   accepted(call: IncomingCall): void {
     this.endpoint.callsIn++
     this.calls.set(call.callId, call)
+    call.transferred("in", call.read!.size ?? call.request.stub.length)
     const outgoing = call.pipes === undefined ? [] : call.piped(false)
     if (outgoing.length > 0) this.startSending(call, outgoing)
   }
@@ -822,6 +837,7 @@ class ServerConnection {
       Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
       const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
       if (problem === undefined) {
+        call.transferred("out", this.endpoint.writer.position - this.endpoint.writer.stub)
         this.endReply()
         if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
@@ -1072,7 +1088,7 @@ class EndpointImpl implements Endpoint {
   }
 
   /** Lets the calls in progress reply, within the period of grace. */
-  shutdown(grace: Duration.Input): Effect.Effect<void> {
+  shutdown(grace: number): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
       this.stopping = true
       for (const { stop } of this.listeners) yield* stop
@@ -1136,17 +1152,19 @@ class EndpointImpl implements Endpoint {
  */
 export const make = (server: Server.Server, options: Options = {}): Effect.Effect<Endpoint, never, Scope.Scope> =>
   Effect.gen(function* () {
+    const count = (name: CountName, fallback: number, min = 0) =>
+      countOption("Endpoint", name, options[name], { min }, fallback)
     yield* Effect.orDie(binary.load)
     const endpoint = new EndpointImpl(server, yield* Clock.Clock, {
-      connections: options.maximumConnections ?? 10_000,
-      contexts: options.maximumContexts ?? 64,
-      calls: options.maximumCalls ?? 1024,
-      totalCalls: options.maximumTotalCalls ?? 0x10000,
-      handles: options.maximumHandles ?? 10_000,
-      request: options.maximumRequest ?? 0x400000,
-      queued: options.maximumQueued ?? 0x1000000,
-      bindTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.bindTimeout ?? "10 seconds")),
-      idleTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.idleTimeout ?? Infinity))
+      connections: count("maximumConnections", 10_000),
+      contexts: count("maximumContexts", 64),
+      calls: count("maximumCalls", 1024),
+      totalCalls: count("maximumTotalCalls", 0x10000),
+      handles: count("maximumHandles", 10_000),
+      request: count("maximumRequest", 0x400000),
+      queued: count("maximumQueued", 0x1000000, 1),
+      bindTimeout: durationOption("Endpoint", "bindTimeout", options.bindTimeout, 10_000, 1),
+      idleTimeout: durationOption("Endpoint", "idleTimeout", options.idleTimeout, Infinity, 1)
     }, [ndr20, binary])
     const management = Management.makeManager({
       interfaces: () => [

@@ -21,6 +21,7 @@ import type * as Binding from "../Binding.ts"
 import * as Call from "../Call.ts"
 import * as ContextHandle from "../ContextHandle.ts"
 import * as Interface from "../Interface.ts"
+import { countOption } from "../internal/options.ts"
 import type { ServerCallImpl } from "../internal/serverCall.ts"
 import * as Manager from "../Manager.ts"
 import * as Server from "../Server.ts"
@@ -308,7 +309,7 @@ export interface Filter {
   /** In these versions of it; by default the compatible ones. */
   readonly versions?: Versions
   /** Entries of the object with this UUID. */
-  readonly object?: string
+  readonly object?: string | undefined
 }
 
 const versionOptions: { readonly [V in Versions]: number } = {
@@ -486,7 +487,7 @@ const readEntry = ({ annotation, object, tower: pointed }: WireEntry["Type"]): E
 export const map = (
   mapper: Mapper,
   iface: Interface.Interface.Any,
-  options: { readonly protocol?: "ncacn_ip_tcp" | "ncalrpc"; readonly object?: string } = {}
+  options: { readonly protocol?: "ncacn_ip_tcp" | "ncalrpc" | undefined; readonly object?: string | undefined } = {}
 ): Effect.Effect<NonEmptyReadonlyArray<StringBinding.StringBinding>, EndpointNotRegistered | Failure> => {
   const { object, protocol = "ncacn_ip_tcp" } = options
   // The protocol sequences that it takes have floors.
@@ -554,7 +555,7 @@ export const register = (
   mapper: Mapper,
   server: Server.Server,
   address: StringBinding.StringBinding,
-  options: { readonly annotation?: string; readonly replace?: boolean } = {}
+  options: { readonly annotation?: string | undefined; readonly replace?: boolean | undefined } = {}
 ): Effect.Effect<void, Tower.TowerError | Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const { annotation, replace = true } = options
@@ -583,16 +584,17 @@ export const register = (
 /**
  * The limits of a mapper.
  *
- * - `maximumEntries`: registrations; by default 10,000. More are refused with 1752.
+ * **Details**
  *
- * A tower may have 1,024 bytes; one page of a lookup has at most 500 entries, however many are asked for. A client has at most 100
+ * A number outside of its range is refused when the mapper is made, by a `TypeError` that names the option. A tower may have 1,024 bytes; one page of a lookup has at most 500 entries, however many are asked for. A client has at most 100
  * lookups between two pages: one more runs its oldest down, whose next page is refused with `ContextMismatch`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  readonly maximumEntries?: number
+  /** The number of entries of all servers together; by default 10,000. One more is refused with 1752. */
+  readonly maximumEntries?: number | undefined
 }
 
 const annotationPattern = /^[^\0\u0100-\uffff]{0,63}$/
@@ -677,8 +679,8 @@ class Registry {
   private readonly maximumEntries: number
   private last = 0
 
-  constructor({ maximumEntries = 10_000 }: Options) {
-    this.maximumEntries = maximumEntries
+  constructor({ maximumEntries }: Options) {
+    this.maximumEntries = countOption("EndpointMapper", "maximumEntries", maximumEntries, {}, 10_000)
   }
 
   insert(entries: ReadonlyArray<WireEntry["Type"]>, replace: boolean): number {

@@ -3,8 +3,8 @@
  */
 import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import type { Interface } from "../Interface.ts"
+import { PipeInspectable } from "./inspectable.ts"
 import type { Cancellation, ServerCallImpl } from "./serverCall.ts"
 
 export const HandOffTypeId = "~callisto/Manager/HandOff"
@@ -22,7 +22,7 @@ export type Middleware = (
   call: ServerCallImpl
 ) => Effect.Effect<any, any>
 
-export class ManagerImpl implements Pipeable {
+export class ManagerImpl extends PipeInspectable {
   readonly "~callisto/Manager" = "~callisto/Manager"
   readonly interface: Interface.Any
   readonly routines: { readonly [name: string]: Routine }
@@ -38,6 +38,7 @@ export class ManagerImpl implements Pipeable {
       & Pick<ManagerImpl, "interface" | "routines" | "middleware" | "object" | "callObjects" | "cancellation">
       & { readonly services?: Context.Context<never> | undefined }
   ) {
+    super()
     this.interface = fields.interface
     this.routines = fields.routines
     this.middleware = fields.middleware
@@ -47,13 +48,9 @@ export class ManagerImpl implements Pipeable {
     this.services = fields.services
   }
 
-  toJSON(): unknown {
+  toJSON(): { readonly _id: string; readonly interface: string; readonly object?: string } {
     const { interface: { name }, object } = this
     return { _id: "callisto/Manager", interface: name, ...(object === undefined ? {} : { object }) }
-  }
-
-  pipe(): any {
-    return pipeArguments(this, arguments)
   }
 }
 

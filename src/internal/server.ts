@@ -12,11 +12,12 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { Caller, Incoming, Origin, Refusal } from "../Channel.ts"
 import { type Interface, isCompatible, type Operation } from "../Interface.ts"
-import * as Observability from "../Observability.ts"
 import { BadStubData, contextMismatch, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./contextHandle.ts"
+import { PipeInspectable } from "./inspectable.ts"
 import { isHandOff, type ManagerImpl, runnable } from "./manager.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
+import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
 // ----------------------------------------------------------------------------
 // managers
@@ -112,7 +113,7 @@ export interface Tally {
 }
 
 /** One client of a server: the origin of its calls and the owner of its context handles. */
-export class ClientImpl implements Origin {
+export class ClientImpl extends PipeInspectable implements Origin {
   readonly caller: Caller
   readonly peer: string
   readonly server: ServerImpl
@@ -129,6 +130,7 @@ export class ClientImpl implements Origin {
     server: ServerImpl,
     fields: Pick<ClientImpl, "caller" | "peer" | "handles"> & Partial<Pick<ClientImpl, "maximumCalls" | "total">>
   ) {
+    super()
     this.server = server
     this.caller = fields.caller
     this.peer = fields.peer
@@ -177,7 +179,7 @@ export class ClientImpl implements Origin {
     }
   }
 
-  toJSON(): unknown {
+  toJSON(): { readonly _id: string; readonly caller: Caller; readonly peer: string } {
     return { _id: "callisto/Client", caller: this.caller, peer: this.peer }
   }
 }
@@ -201,10 +203,10 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
 
 const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
-export class ServerImpl implements Host {
+export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly "~callisto/Server" = "~callisto/Server"
   readonly clock: Clock.Clock
-  readonly metrics: Observability.Metrics | undefined
+  readonly watching: Watching | undefined
   readonly tracer: Tracer.Tracer | undefined
   readonly managers: Managers = new Managers()
   readonly context: Context.Context<never>
@@ -227,18 +229,19 @@ export class ServerImpl implements Host {
   private ageWatch: Fiber.Fiber<void> | undefined = undefined
 
   constructor(context: Context.Context<never>, options: ServerOptions) {
+    super()
     this.context = Context.add(withoutCall(context), Scope.Scope, this.scope)
     this.clock = Context.get(context, Clock.Clock)
-    this.metrics = Observability.metrics(context, "server")
+    this.watching = watching(context, "server")
     // By the name of its key: the key itself brings a default, Effect's own tracer, into every program.
     this.tracer = context.mapUnsafe.get(Tracer.TracerKey)
     this.grace = options.grace
     this.maximumCalls = options.maximumCalls
     this.maximumAge = options.maximumAge
-    this.watches = this.metrics !== undefined || this.tracer !== undefined
+    this.watches = this.watching !== undefined || this.tracer !== undefined
   }
 
-  toJSON(): unknown {
+  toJSON(): { readonly _id: string; readonly accepting: boolean; readonly calls: number } {
     return { _id: "callisto/Server", accepting: this.accepting, calls: this.count }
   }
 
@@ -307,25 +310,23 @@ export class ServerImpl implements Host {
     const registration = this.managers.resolve(incoming.interface, incoming.object)
     if (registration === undefined) {
       const code = this.managers.any(incoming.interface) === undefined ? 1717 : 1732
-      return this.refuse(incoming, new RpcFault({ code, didNotExecute: true }))
+      return new RpcFault({ code, didNotExecute: true })
     }
     const dispatch = registration.dispatches.get(incoming.opnum)
-    if (dispatch === undefined) {
-      return this.refuse(incoming, new RpcFault({ code: 1745, didNotExecute: true }))
-    }
+    if (dispatch === undefined) return new RpcFault({ code: 1745, didNotExecute: true })
     const { operation } = dispatch
-    if (!this.accepting) return this.refuse(incoming, unavailable("the server was shut down"))
-    if (!client.isOpen) return this.refuse(incoming, unavailable("the client has gone"))
+    if (!this.accepting) return this.refuse(incoming, operation, unavailable("the server was shut down"))
+    if (!client.isOpen) return this.refuse(incoming, operation, unavailable("the client has gone"))
     if (this.count >= this.maximumCalls || !client.hasRoom) {
-      return this.refuse(incoming, new RpcFault({ code: 1723, didNotExecute: true }))
+      return this.refuse(incoming, operation, new RpcFault({ code: 1723, didNotExecute: true }))
     }
     const problem = incoming.decode?.(operation)
-    if (problem !== undefined) return this.refuse(incoming, problem)
+    if (problem !== undefined) return this.refuse(incoming, operation, problem)
 
     const call = new ServerCallImpl(dispatch, incoming, client)
     const { input } = incoming
     if (operation.handlesIn !== undefined && !call.claimHandles(input, operation.handlesIn)) {
-      return this.refuse(incoming, contextMismatch(true))
+      return this.refuse(incoming, operation, contextMismatch(true))
     }
     if (this.watches) this.watch(call, incoming.span)
     this.add(call)
@@ -339,7 +340,8 @@ export class ServerImpl implements Host {
   }
 
   /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
-  private refuse(incoming: Incoming, refusal: Refusal): Refusal {
+  private refuse(incoming: Incoming, operation: Operation, refusal: Refusal): Refusal {
+    refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
     if (refusal instanceof BadStubData) {
       const warning = Effect.logWarning(`Refused a request from ${incoming.origin.peer}: ${refusal.message}`)
       Effect.runForkWith(this.context)(warning)
@@ -348,8 +350,7 @@ export class ServerImpl implements Host {
   }
 
   private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
-    const { operation } = call.dispatch
-    call.watch = new Observability.Watch(operation, this.clock, this.tracer, this.metrics, "server", parent)
+    call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, () => call.cancel())
   }
 
   // --- the calls in progress
@@ -477,6 +478,8 @@ export class ServerImpl implements Host {
     (shutdown) => Effect.suspend(() => Effect.provideContext(shutdown, this.context))
   )
 }
+
+const numberOf = (refusal: Refusal): number => "code" in refusal ? refusal.code : refusal.codes.rpcStatus!.number
 
 const lost = (): RpcTransportError =>
   new RpcTransportError({ status: 1726, detail: "the server was shut down while the call was in progress" })

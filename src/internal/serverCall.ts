@@ -7,13 +7,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Server as State, serverTable } from "../CallState.ts"
 import type { Incoming, Outcome, Remote } from "../Channel.ts"
 import { type Abort, abortOf, type Operation, refuseCode } from "../Interface.ts"
-import type * as Observability from "../Observability.ts"
 import {
   BadStubData,
   CallCancelled,
@@ -25,9 +23,10 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
-import { Waiters } from "../Synchronize.ts"
 import * as ContextHandle from "./contextHandle.ts"
 import * as Depth from "./depth.ts"
+import { Waiters } from "./waiters.ts"
+import type { Watch } from "./watch.ts"
 
 export type CancelReason = "Cancelled" | "Orphaned" | "Disconnected" | "Ended"
 
@@ -91,7 +90,7 @@ export type Ending = BadStubData | Replying | undefined
 export const isRefused = (ending: Ending | PipeDisciplineError): ending is BadStubData | PipeDisciplineError =>
   ending instanceof BadStubData || ending instanceof PipeDisciplineError
 
-export class ServerCallImpl extends Waiters<never> implements Remote, Pipeable {
+export class ServerCallImpl extends Waiters<never> implements Remote {
   readonly dispatch: Dispatch
   readonly origin: Incoming["origin"] & CallOrigin
   readonly object: string | undefined
@@ -103,7 +102,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote, Pipeable {
   cancelledEarly = false
   /** When it was dispatched, in monotonic milliseconds; for a call that is not watched, when its start was over. */
   startedAt: number | undefined = undefined
-  watch: Observability.Watch | undefined = undefined
+  watch: Watch | undefined = undefined
   /** The fiber of the routine while it runs; `starting` until it is known. */
   fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
   tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
@@ -136,8 +135,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote, Pipeable {
   /** The ends of its pipes on this side. */
   readonly pipes: Incoming["pipes"]
 
-  pipe(): any {
-    return pipeArguments(this, arguments)
+  toJSON(): { readonly _id: string; readonly interface: string; readonly method: string; readonly state: string } {
+    const { interface: { name }, name: method } = this.dispatch.operation
+    return { _id: "callisto/ServerCall", interface: name, method, state: serverTable[this.state].state }
   }
 
   // --- its routine
@@ -197,18 +197,21 @@ export class ServerCallImpl extends Waiters<never> implements Remote, Pipeable {
     const row = serverTable[this.state]
     if (row.next.handOff === undefined) return
     const announcing = this.incoming?.handedOff?.()
-    if (announcing === undefined) {
-      this.state = row.next.handOff
-      return
-    }
+    if (announcing === undefined) return this.handedOff()
     this.send(Effect.exit(announcing), (exit) => {
-      const { handOff } = serverTable[this.state].next
-      if (exit._tag === "Success") this.state = handOff ?? this.state
-      else if (handOff !== undefined) {
+      if (exit._tag === "Success") this.handedOff()
+      else if (this.isOpen) {
         this.log("The hand-off could not be announced", exit.cause)
         this.end(Exit.fail(new RpcTransportError({ status: 1726, detail: "the server could not hand the call off" })))
       }
     })
+  }
+
+  private handedOff(): void {
+    const next = serverTable[this.state].next.handOff
+    if (next === undefined) return
+    this.state = next
+    this.watch?.changed("HandedOff")
   }
 
   // --- its end
@@ -299,7 +302,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote, Pipeable {
   gone(reason: "Orphaned" | "Disconnected"): void {
     if (serverTable[this.state].gone === "nothing") return
     this.reason = reason
-    this.watch?.cancel(reason)
+    this.watch?.changed(reason)
     this.leave(undefined, Exit.interrupt())
     // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
     this.interrupt()
@@ -379,7 +382,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote, Pipeable {
   cancel(): void {
     if (serverTable[this.state].cancel === "nothing" || this.reason !== undefined) return
     this.reason = "Cancelled"
-    this.watch?.cancel("Cancelled")
+    this.watch?.changed("CancelRequested", "Cancelled")
     this.wakeUnsafe(undefined)
     const { cancellation } = this.dispatch
     // Before its turn at a context handle it is over at once.

@@ -2,7 +2,7 @@
  * Pipes on the wire: chunks in the stub of a message that is sent and received part by part.
  */
 import * as Effect from "effect/Effect"
-import { type AnyChunk, type Buffer, part } from "../../Pipe.ts"
+import { type AnyChunk, type ChunkBuffer, part } from "../../internal/chunkBuffer.ts"
 import * as Pdu from "../Pdu.ts"
 import { maximumElements, type PipeCodec, type PipeInput, type PipeOutput, type Problem } from "./methodCodec.ts"
 
@@ -26,8 +26,8 @@ export class OutgoingStub implements PipeOutput {
   readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
   private readonly begin: () => void
-  /** Sends what the writer has, and then those bytes. */
-  private readonly flush: (following: Uint8Array) => void
+  /** Sends what the writer has, and then those bytes: so many of the stub together. */
+  private readonly flush: (following: Uint8Array, size: number) => void
   private readonly maxFragment: number
   /** How much of the stub is in front of the present fragment. */
   private size = 0
@@ -37,7 +37,7 @@ export class OutgoingStub implements PipeOutput {
   /** Nothing more flows through its pipes. */
   isCut = false
 
-  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: (following: Uint8Array) => void) {
+  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: OutgoingStub["flush"]) {
     this.writer = writer
     this.maxFragment = maxFragment
     this.begin = begin
@@ -101,7 +101,7 @@ export class OutgoingStub implements PipeOutput {
     else Pdu.endMessage(writer, this.maxFragment, undefined, part)
     this.isFirst = false
     this.isWhole = isLast
-    this.flush(following)
+    this.flush(following, size)
   }
 }
 
@@ -110,7 +110,7 @@ const noBytes = new Uint8Array(0)
 /** One pipe of a call, and how it travels. */
 export interface Piped {
   readonly codec: PipeCodec
-  readonly buffer: Buffer
+  readonly buffer: ChunkBuffer
 }
 
 // About so many bytes are sent before it is looked whether there is room for more.
