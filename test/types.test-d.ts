@@ -202,6 +202,13 @@ check<Same<Failure<typeof anyOfNone>, Status.NoSync>>()
 const anyMixed = Synchronize.waitAny([read, event])
 check<Same<Failure<typeof anyMixed>, Refused>>()
 check<Same<Success<typeof anyMixed>, Call.Pending<typeof Stream, "Read"> | Synchronize.Synchronize>>()
+const anyOfTwoMethods = Synchronize.waitAny([read, rewind], timeout)
+check<
+  Same<Success<typeof anyOfTwoMethods>, Call.Pending<typeof Stream, "Read"> | Call.Pending<typeof Stream, "Rewind">>
+>()
+check<Same<Failure<typeof anyOfTwoMethods>, Refused | Status.WaitTimeout>>()
+// @ts-expect-error -- how a wait is told of a signal is no part of the type
+read.pollUnsafe
 const allOfTwo = Synchronize.waitAll([event, event], timeout)
 check<Same<Failure<typeof allOfTwo>, Status.WaitTimeout>>()
 const allOfList = Synchronize.waitAll(list)
