@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import type * as Types from "effect/Types"
 import * as ContextHandle from "./internal/contextHandle.ts"
 import type { Chunk, Elements, Pipes } from "./Pipe.ts"
 import { codes, toHex } from "./Status.ts"
@@ -169,6 +170,9 @@ interface HandleLike {
   readonly "~callisto/ContextHandle": unknown
 }
 
+/** `never` for a union. */
+type Single<K> = [K] extends [Types.UnionToIntersection<K>] ? K : never
+
 type ArgumentList<A> = 0 extends 1 & A ? [value?: A] : [A] extends [void] ? [] : [value: A]
 
 /**
@@ -227,6 +231,12 @@ export declare namespace Method {
   /** `A` for a method that has pipes, else nothing. */
   export type IfPipes<M extends Any, A> = M extends Any
     ? [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? never : A
+    : never
+  /** How a method can be called in one effect: `"plain"` without pipes, by its one pipe as a `"stream"` or a `"sink"`, else not at all. */
+  export type Kind<M extends Any> = string extends keyof M["inPipe"] ? "plain" | "stream" | "sink"
+    : [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? "plain"
+    : [keyof M["inPipe"]] extends [never] ? [keyof M["outPipe"]] extends [Single<keyof M["outPipe"]>] ? "stream" : never
+    : [keyof M["outPipe"]] extends [never] ? [keyof M["inPipe"]] extends [Single<keyof M["inPipe"]>] ? "sink" : never
     : never
   /** Whether a context handle is among the in parameters. */
   export type TakesHandle<M extends Any> = 0 extends 1 & In<M> ? false : HasHandle<In<M>>
@@ -380,8 +390,15 @@ export declare namespace Interface {
   export type Any = Interface<string, Methods>
   /** What identifies an interface. */
   export type Identity = Pick<Any, "uuid" | "version">
-  /** The names of the methods. */
-  export type MethodName<I extends Any> = keyof I["methods"] & string
+  /**
+   * The names of the methods of one kind: `"plain"` without pipes, `"stream"` with one out pipe and no other, `"sink"` with one in pipe
+   * and no other, or `"any"`.
+   */
+  export type MethodName<I extends Any, Kind extends "plain" | "stream" | "sink" | "any" = "plain"> = Kind extends "any"
+    ? keyof I["methods"] & string
+    : keyof {
+      readonly [K in keyof I["methods"] & string as Kind extends Method.Kind<I["methods"][K]> ? K : never]: unknown
+    }
   /** One method by name. */
   export type MethodOf<I extends Any, K extends keyof I["methods"]> = I["methods"][K]
   /** The declared aborts of all methods. */
