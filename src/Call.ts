@@ -30,7 +30,8 @@ import { Client as State, type ClientRow, clientTable, type Refusal } from "./Ca
 import type { Outcome, Outgoing, Remote } from "./Channel.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
 import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
-import * as Depth from "./internal/depth.ts"
+import { Ends } from "./internal/pipeEnds.ts"
+import { awaitUnsafe, isReady, Waiters, withTimeout } from "./internal/waiters.ts"
 import * as Observability from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
 import {
@@ -51,7 +52,7 @@ import {
   type WaitTimeout
 } from "./Status.ts"
 import * as Status from "./Status.ts"
-import { awaitUnsafe, type Waitable, Waiters, withTimeout } from "./Synchronize.ts"
+import type { Waitable } from "./Synchronize.ts"
 
 // ----------------------------------------------------------------------------
 // models
@@ -224,13 +225,13 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
   outcome: Outcome | undefined = undefined
   cancelling: { deadline: number; timer: Fiber.Fiber<void> | undefined } | undefined = undefined
   watch: Observability.Watch | undefined = undefined
-  readonly pipes: Pipe.Ends | undefined
+  readonly pipes: Ends | undefined
 
   constructor(call: CallImpl<any>, operation: Operation) {
     super()
     this.call = call
     this.operation = operation
-    this.pipes = operation.pipes === undefined ? undefined : new Pipe.Ends(operation.pipes, true)
+    this.pipes = operation.pipes === undefined ? undefined : new Ends(operation.pipes, true)
   }
 
   get span(): Tracer.Span | undefined {
@@ -249,13 +250,14 @@ class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interfa
     else if (!this.operation.method.maybe) complete(this, outcome)
   }
 
+  toJSON() {
+    const { interface: { name }, name: method } = this.operation
+    return { _id: "callisto/Pending", interface: name, method, state: rowOf(this).state }
+  }
+
   pollUnsafe(): boolean | CallComplete | InvalidAsyncHandle {
     const { wait } = rowOf(this)
     return wait === "waits" ? false : wait === "returns" ? true : refusal(wait) as CallComplete | InvalidAsyncHandle
-  }
-
-  pipe() {
-    return pipeArguments(this, arguments)
   }
 }
 
@@ -322,7 +324,6 @@ const issue = (
   }
   move(call, "begin")
   call.current = pending
-  pending.pipes?.drive(fiber)
   if (metrics !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = Observability.watchClient(fiber, operation, metrics)
   }
@@ -377,7 +378,7 @@ const complete = (pending: PendingImpl, outcome: Outcome): void => {
   pending.outcome = outcome
   leave(pending, outcome)
   move(call, "complete")
-  if (pending.hasWaiters) Depth.run(() => pending.wakeUnsafe(undefined))
+  pending.wakeUnsafe(undefined)
 }
 
 /** Lets go of everything that belongs to a call in progress. */
@@ -390,7 +391,7 @@ const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | unde
 }
 
 /** What is pushed and pulled still fails as the call does. */
-const endPipes = (pipes: Pipe.Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
+const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
   pipes.onThrough = undefined
   const failure = outcome === undefined ? Option.none() : Exit.findErrorOption(outcome)
   pipes.fail(Option.getOrElse(failure, () => refusal("InvalidAsyncHandle")))
@@ -415,10 +416,11 @@ const release = (call: CallImpl<Interface.Any>): void => {
   const orphans = clientTable[call.state].release === "orphans"
   if (!move(call, "release") || pending === undefined) return
   call.current = undefined
-  if (!orphans) return
-  const { remote } = pending
-  leave(pending, undefined)
-  remote?.orphan()
+  if (orphans) {
+    const { remote } = pending
+    leave(pending, undefined)
+    remote?.orphan()
+  }
   pending.wakeUnsafe(new InvalidAsyncHandle({ handle: "call object" }))
 }
 
@@ -631,8 +633,8 @@ export const pending = <I extends Interface.Any>(
  *
  * Fails with `WaitTimeout` when the `timeout` has passed, and the call goes on; a timeout of 0 tests the call, and
  * without one there is no limit. Fails with `CallComplete` when the call was finished already; with `InvalidAsyncHandle`
- * when the call object is released, also while waiting; and with `PipeDisciplineError` when a pipe is not through and nobody
- * else can drive it, see {@link inPipe}.
+ * when the call object is released, also while waiting; and with `PipeDisciplineError` when a pipe is not through and nobody ever
+ * asked for an end of one, see {@link inPipe}.
  *
  * Windows: `ISynchronize::Wait`, `WaitForSingleObject` on the event of an `RPC_ASYNC_STATE`.
  *
@@ -680,9 +682,9 @@ export const wait: {
   (args) => isPending(args[0]),
   (self: Pending.Any, timeout?: Duration.Input): Effect.Effect<void, unknown> => {
     const pending = pendingImpl(self)
-    const { pipes } = pending
-    const waiting = pipes === undefined ? awaitUnsafe(self) : waitDriven(pending, pipes, () => Effect.void)
-    return withTimeout(waiting, () => self.pollUnsafe() !== false, timeout)
+    return Effect.suspend((): Effect.Effect<void, unknown> =>
+      unlessUndriven(pending, withTimeout(awaitUnsafe(pending), () => isReady(pending), timeout))
+    )
   }
 ) as never
 
@@ -745,7 +747,7 @@ export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
  *
  * Fails with the call's {@link Failure}; with `CallComplete` when the call was finished already, by whoever was first;
  * with `InvalidAsyncHandle` when the call object is released, also while waiting; with `PipeDisciplineError` when a pipe is not
- * through and nobody else can drive it, see {@link inPipe}.
+ * through and nobody ever asked for an end of one, see {@link inPipe}.
  *
  * **Example** (A join that was interrupted consumes nothing)
  *
@@ -784,36 +786,18 @@ export const join = <I extends Interface.Any, K extends keyof I["methods"]>(
   Effect.suspend(() => {
     const pending = pendingImpl(self)
     if (rowOf(pending).join === "consumes") return take(pending)
-    const { pipes } = pending
-    return pipes === undefined ? waitAndTake(pending) : waitDriven(pending, pipes, () => take(pending))
+    return unlessUndriven(pending, waitAndTake(pending))
   }) as never
 
-/** Waits for a call with pipes, as long as there is somebody to drive them. */
-const waitDriven = (
-  pending: PendingImpl,
-  pipes: Pipe.Ends,
-  then: () => Effect.Effect<unknown, unknown>
-): Effect.Effect<unknown, unknown> => {
-  const waitFor = (fiber: Fiber.Fiber<unknown, unknown>) =>
-    Effect.callback<unknown, unknown>((resume) => {
-      const polled = pending.pollUnsafe()
-      if (polled !== false) return resume(polled === true ? then() : Effect.fail(polled))
-      const waiter = (refusal: InvalidAsyncHandle | undefined) => {
-        forget()
-        resume(refusal === undefined ? Effect.suspend(then) : Effect.fail(refusal))
-      }
-      pending.addWaiterUnsafe(waiter)
-      const forget = pipes.whenUndriven(fiber, (error) => {
-        pending.removeWaiterUnsafe(waiter)
-        resume(Effect.fail(error))
-      })
-      return Effect.sync(() => {
-        pending.removeWaiterUnsafe(waiter)
-        forget()
-      })
-    })
-  // A fiber that was just forked to drive them has begun to.
-  return Effect.andThen(Effect.yieldNow, Effect.withFiber(waitFor))
+/** Refuses to wait for a call with pipes where that is certainly in vain: nobody ever asked for an end of one. */
+const unlessUndriven = (pending: PendingImpl, wait: Effect.Effect<unknown, unknown>): Effect.Effect<any, unknown> => {
+  const isUndriven = () => pending.pipes?.current !== undefined && !pending.pipes.asked
+  if (!isUndriven()) return wait
+  const refused = Effect.suspend(() =>
+    isUndriven() ? Effect.fail(new PipeDisciplineError({ pipe: pending.pipes!.current!.name })) : wait
+  )
+  // A fiber that was just forked asks for an end when it starts.
+  return Effect.andThen(Effect.yieldNow, refused)
 }
 
 const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
@@ -1320,8 +1304,7 @@ const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
   const { operation, pipes } = pendingImpl(self)
   const end = operation.pipes === undefined ? undefined : pipes?.get(operation.pipes, name, isIn)
   if (end !== undefined) {
-    const fiber = Fiber.getCurrent()
-    if (fiber !== undefined) pipes!.drive(fiber)
+    pipes!.asked = true
     return end
   }
   const direction = isIn ? "in" : "out"
@@ -1333,10 +1316,9 @@ const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
  *
  * **Details**
  *
- * While pipes are not through, `finish` fails with `PipeDisciplineError`. `wait` and `join` wait as long as somebody else can drive
- * them: the fiber that began the call, one that has asked for an end of its pipes, or one that has pushed or pulled, while it runs.
- * When there is none left they fail with `PipeDisciplineError` instead of waiting forever. So let a fiber that is forked to drive a
- * pipe ask for it first. Throws a `TypeError` where the method has no such pipe.
+ * While pipes are not through, `finish` fails with `PipeDisciplineError`. `wait` and `join` fail with it only where nobody ever asked
+ * for an end of the call's pipes. Once somebody did they wait, because a callback, a stream or another fiber may still use it. Throws a
+ * `TypeError` where the method has no such pipe.
  *
  * **Example** (Pushed by hand)
  *

@@ -14,7 +14,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as Result from "effect/Result"
 import type * as Tracer from "effect/Tracer"
 import type { Abort, Interface, Operation } from "./Interface.ts"
-import type { Ends } from "./Pipe.ts"
+import type { Ends } from "./internal/pipeEnds.ts"
 import type {
   BadStubData,
   CallCancelled,

@@ -7,7 +7,7 @@
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
 import * as ContextHandle from "./internal/contextHandle.ts"
-import type { Chunk, Elements, Pipes } from "./Pipe.ts"
+import type { Chunk, Element, Elements } from "./Pipe.ts"
 import { codes, toHex } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -351,7 +351,9 @@ export interface Operation {
   /** Whether the method has in parameters, and so takes an input. */
   readonly takesInput: boolean
   /** The pipes in their order; `undefined` where the method has none. */
-  readonly pipes: Pipes | undefined
+  readonly pipes:
+    | ReadonlyArray<{ readonly name: string; readonly isIn: boolean; readonly element: Element }>
+    | undefined
   /** @internal The context handles among the in parameters. */
   readonly handlesIn: ReadonlyArray<ContextHandle.Parameter> | undefined
   /** @internal The context handles among the out parameters. */
@@ -527,7 +529,7 @@ export const make = <const Name extends string, const Methods extends Interface.
  *
  * @internal
  */
-export const pipesOf = ({ inPipe, outPipe }: Method.Any): Pipes | undefined => {
+export const pipesOf = ({ inPipe, outPipe }: Method.Any): Operation["pipes"] => {
   const pipes = [
     ...Object.entries(inPipe).map(([name, element]) => ({ name, element, isIn: true })),
     ...Object.entries(outPipe).map(([name, element]) => ({ name, element, isIn: false }))

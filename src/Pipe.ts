@@ -13,16 +13,16 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type { Pipeable } from "effect/Pipeable"
 import * as Pull from "effect/Pull"
-import type { SchedulerDispatcher } from "effect/Scheduler"
 import type * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
-import { Pipe as State, type PullRow, pullTable, type PushRow, pushTable } from "./CallState.ts"
-import { PipeClosed, PipeDisciplineError, PipeEmpty, WrongPipeOrder } from "./Status.ts"
+import { Pipe as State } from "./CallState.ts"
+import type { AnyChunk, ChunkBuffer } from "./internal/chunkBuffer.ts"
+import { End } from "./internal/pipeEnds.ts"
+import type { PipeClosed, PipeEmpty, WrongPipeOrder } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
 // descriptions
@@ -125,336 +125,6 @@ export interface Reader<out C, out E> extends Pipeable {
   readonly [ReaderTypeId]: { readonly _C: () => C; readonly _E: () => E }
 }
 
-/** @internal */
-export type AnyChunk = Uint8Array | ReadonlyArray<unknown>
-
-// So many chunks, and so many bytes or elements, wait for the reader before the writer waits.
-const maximumChunks = 64
-const maximumSize = 262144
-
-// After so much the writer leaves a turn to the event loop, though there is room. Two ends that hardly wait would keep the loop for
-// themselves, and the runtime frees what has flowed through in its turns. Browsers have no setImmediate: there a turn takes up to 4 ms.
-const worthATurn = "setImmediate" in globalThis ? maximumSize : 16 * maximumSize
-
-// What a small chunk counts for.
-const leastWeight = 64
-
-/** @internal */
-export const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
-  chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
-
-/**
- * What is between the two ends of a pipe: the chunks that were pushed and not pulled yet.
- *
- * @internal
- */
-export class Buffer {
-  readonly isBytes: boolean
-  private chunks: Array<AnyChunk> = []
-  private size = 0
-  /** How much was pushed since the writer left a turn. */
-  private sinceTurn = 0
-  /** No more is pushed. */
-  ended = false
-  /** Nobody pulls any more: what is pushed still is dropped. */
-  abandoned = false
-  /** Told when there is something to take, or the end. */
-  private readonly readers = new Waiting()
-  /** Told when there is room. */
-  private readonly writers = new Waiting()
-
-  constructor(isBytes: boolean) {
-    this.isBytes = isBytes
-  }
-
-  get hasRoom(): boolean {
-    return this.chunks.length < maximumChunks && this.size < maximumSize
-  }
-
-  /** Whether a writer need not wait. */
-  get isWritable(): boolean {
-    return this.hasRoom && this.sinceTurn < worthATurn
-  }
-
-  get isEmpty(): boolean {
-    return this.chunks.length === 0
-  }
-
-  /** Whether a reader need not wait. */
-  get isReadable(): boolean {
-    return this.chunks.length > 0 || this.ended || this.abandoned
-  }
-
-  put(chunk: AnyChunk): void {
-    if (chunk.length === 0 || this.abandoned) return
-    this.chunks.push(chunk)
-    this.size += chunk.length
-    this.sinceTurn += Math.max(chunk.length, leastWeight)
-    this.tellReaders()
-  }
-
-  end(): void {
-    this.ended = true
-    this.tellReaders()
-  }
-
-  /** At most so many elements of the chunk that was pushed first. */
-  take(maximum: number): AnyChunk {
-    const chunk = this.chunks[0]!
-    if (chunk.length <= maximum) {
-      this.chunks.shift()
-      this.taken(chunk.length)
-      return chunk
-    }
-    this.chunks[0] = part(chunk, maximum)
-    this.taken(maximum)
-    return part(chunk, 0, maximum)
-  }
-
-  takeAll(): Array<AnyChunk> {
-    const { chunks, size } = this
-    this.chunks = []
-    this.taken(size)
-    return chunks
-  }
-
-  /** Forgets what is held. */
-  clear(): void {
-    if (this.chunks.length > 0) this.takeAll()
-  }
-
-  abandon(): void {
-    this.abandoned = true
-    this.clear()
-    this.tellReaders()
-  }
-
-  /** Waits until something is held, or until nothing will be. */
-  awaitReadable(): Effect.Effect<void> {
-    return this.readers.wait(() => this.isReadable)
-  }
-
-  /** Waits for room, or else for a turn of the event loop. */
-  awaitWritable(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (!this.hasRoom) return this.awaitRoom(() => this.hasRoom)
-      this.sinceTurn = 0
-      return Effect.yieldNow
-    })
-  }
-
-  /** Waits for room, unless there is enough of it. */
-  awaitRoom(isEnough: () => boolean): Effect.Effect<void> {
-    return this.writers.wait(isEnough)
-  }
-
-  /** Readers have to go on when no writer can. */
-  private tellReaders(): void {
-    this.readers.tell(() => this.isReadable, !this.hasRoom)
-  }
-
-  /** Writers have to go on when no reader can. */
-  private taken(size: number): void {
-    this.size -= size
-    this.writers.tell(() => this.hasRoom, this.isEmpty)
-  }
-}
-
-/** Those who wait for the other end. */
-class Waiting {
-  private readonly those = new Set<() => void>()
-  private dispatcher: SchedulerDispatcher | undefined
-  private isScheduled = false
-
-  /** Waits until it is told, unless there is nothing to wait for. */
-  wait(holds: () => boolean): Effect.Effect<void> {
-    return Effect.withFiber(({ currentDispatcher }) =>
-      Effect.callback((resume) => {
-        if (holds()) return resume(Effect.void)
-        const one = () => resume(Effect.void)
-        this.dispatcher = currentDispatcher
-        this.those.add(one)
-        return Effect.sync(() => this.those.delete(one))
-      })
-    )
-  }
-
-  /**
-   * Tells one after another, in the order in which they came, as long as there is something to tell. Not at once where the other end may
-   * go on: small chunks that are pushed or pulled in one go cost one turn.
-   */
-  tell(holds: () => boolean, atOnce: boolean): void {
-    if (this.those.size === 0) return
-    if (atOnce) return this.tellAll(holds)
-    if (this.isScheduled) return
-    this.isScheduled = true
-    this.dispatcher!.scheduleTask(() => {
-      this.isScheduled = false
-      this.tellAll(holds)
-    }, 0)
-  }
-
-  private tellAll(holds: () => boolean): void {
-    for (const one of [...this.those]) {
-      if (!holds()) return
-      // It may have been forgotten meanwhile.
-      if (this.those.delete(one)) one()
-    }
-  }
-}
-
-/**
- * One end of a pipe, on one side of a call.
- *
- * @internal
- */
-export class End {
-  declare readonly "~callisto/Pipe/Writer": Writer<any, any>[typeof WriterTypeId]
-  declare readonly "~callisto/Pipe/Reader": Reader<any, any>[typeof ReaderTypeId]
-  readonly name: string
-  readonly ends: Ends
-  readonly buffer: Buffer
-  readonly pushes: boolean
-  state: State = State.open
-
-  constructor(name: string, ends: Ends, buffer: Buffer, pushes: boolean) {
-    this.name = name
-    this.ends = ends
-    this.buffer = buffer
-    this.pushes = pushes
-  }
-
-  get row(): PushRow | PullRow {
-    return (this.pushes ? pushTable : pullTable)[this.state]
-  }
-
-  /** Why it can't be pushed or pulled now. */
-  refusal(): unknown {
-    if (this.state === State.ended) {
-      return this.pushes ? new PipeClosed({ pipe: this.name }) : new PipeEmpty({ pipe: this.name })
-    }
-    if (this.state === State.failed) return this.ends.failure
-    return this.ends.current === this ? undefined : new WrongPipeOrder({ pipe: this.name })
-  }
-
-  /** The one place where an end changes its state. Gives whether it did. */
-  move(event: "end" | "fail"): boolean {
-    const next = this.row.next[event]
-    if (next === undefined) return false
-    this.state = next
-    return true
-  }
-
-  pipe(): any {
-    return pipeArguments(this, arguments)
-  }
-}
-
-/**
- * The ends of all pipes of a call, on one side of it.
- *
- * @internal
- */
-export class Ends {
-  readonly list: ReadonlyArray<End>
-  readonly buffers: ReadonlyArray<Buffer>
-  /** The end whose turn it is; `undefined` when all are through. */
-  current: End | undefined
-  /** What those fail with whose call has ended. */
-  failure: unknown = undefined
-  /** Runs when all pipes are through. */
-  onThrough: (() => void) | undefined = undefined
-  private readonly isClient: boolean
-  private readonly drivers = new Set<Fiber.Fiber<unknown, unknown>>()
-  private readonly watchers = new Set<() => void>()
-  /** Those who wait for the call. */
-  private readonly waiting = new Map<Fiber.Fiber<unknown, unknown>, () => void>()
-  private forgetDriver = (): void => {}
-
-  constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<Buffer> = makeBuffers(pipes)) {
-    this.isClient = client
-    this.buffers = buffers
-    this.list = pipes.map(({ isIn, name }, index) => new End(name, this, buffers[index]!, isIn === client))
-    this.current = this.list[0]
-  }
-
-  get(pipes: Pipes, name: string, isIn: boolean): End {
-    return this.list[pipes.findIndex((pipe) => pipe.name === name && pipe.isIn === isIn)]!
-  }
-
-  fail(failure: unknown): void {
-    if (this.current === undefined) return
-    this.failure = failure
-    const failed = this.list.filter((end) => end.move("fail"))
-    this.moved()
-    // Whoever waited finds all of them failed.
-    for (const { buffer, pushes } of failed) {
-      if (pushes) buffer.clear()
-      else buffer.abandon()
-    }
-    for (const watcher of [...this.watchers]) if (this.watchers.delete(watcher)) watcher()
-  }
-
-  onFailure(watcher: () => void): () => void {
-    this.watchers.add(watcher)
-    return () => this.watchers.delete(watcher)
-  }
-
-  moved(): void {
-    const before = this.current
-    this.current = this.list.find(({ state }) => state === State.open)
-    if (before !== undefined && this.current === undefined) this.onThrough?.()
-  }
-
-  /** Notes who uses the pipes, or may yet do so. Nobody asks that of the server. */
-  drive(fiber: Fiber.Fiber<unknown, unknown>): void {
-    if (!this.isClient || this.drivers.has(fiber)) return
-    for (const driver of this.drivers) if (hasEnded(driver)) this.drivers.delete(driver)
-    this.drivers.add(fiber)
-  }
-
-  /** Tells when the pipes are not through, and none of the drivers can go on: they have ended, or wait themselves. */
-  whenUndriven(waiting: Fiber.Fiber<unknown, unknown>, then: (error: PipeDisciplineError) => void): () => void {
-    this.waiting.set(waiting, () => then(new PipeDisciplineError({ pipe: this.current!.name })))
-    this.checkDriven()
-    return () => {
-      this.waiting.delete(waiting)
-      this.checkDriven()
-    }
-  }
-
-  private checkDriven(): void {
-    this.forgetDriver()
-    this.forgetDriver = () => {}
-    for (const [fiber, refuse] of this.waiting) {
-      if (this.current === undefined) return
-      for (const driver of this.drivers) {
-        if (this.waiting.has(driver) || hasEnded(driver)) continue
-        // Only while somebody waits: a fiber that drives many calls, one after another, would keep all of them.
-        this.forgetDriver = driver.addObserver(() => this.checkDriven())
-        return
-      }
-      // Whoever is refused goes on, and may drive them again.
-      this.waiting.delete(fiber)
-      refuse()
-    }
-  }
-}
-
-const hasEnded = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined
-
-/**
- * The pipes of a method in their order.
- *
- * @internal
- */
-export type Pipes = ReadonlyArray<{ readonly name: string; readonly isIn: boolean; readonly element: Element }>
-
-const makeBuffers = (pipes: Pipes): ReadonlyArray<Buffer> => pipes.map(({ element }) => new Buffer(isBytes(element)))
-
-/** @internal */
-export const isBytes = (element: Element): element is Bytes => "_tag" in element && element._tag === "Bytes"
-
 const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknown as End
 
 // ----------------------------------------------------------------------------
@@ -511,9 +181,8 @@ export const push: {
 } = dual(
   2,
   <C, E>(self: Writer<C, E>, chunk: C): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
-    Effect.withFiber((fiber) => {
+    Effect.suspend(() => {
       const end = toEnd(self)
-      end.ends.drive(fiber)
       const refused = end.refusal()
       if (refused !== undefined) return Effect.fail(refused as E)
       if (!isChunk(chunk, end.buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
@@ -523,7 +192,7 @@ export const push: {
     })
 )
 
-const isChunk = (chunk: unknown, { isBytes }: Buffer): chunk is AnyChunk =>
+const isChunk = (chunk: unknown, { isBytes }: ChunkBuffer): chunk is AnyChunk =>
   isBytes ? chunk instanceof Uint8Array : Array.isArray(chunk)
 
 const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
@@ -581,9 +250,8 @@ const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
  * @since 0.1.0
  */
 export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
-  Effect.withFiber((fiber) => {
+  Effect.suspend(() => {
     const end = toEnd(self)
-    end.ends.drive(fiber)
     const refused = end.refusal()
     if (refused !== undefined) return Effect.fail(refused as E)
     end.move("end")
@@ -647,7 +315,7 @@ export const toSink = <C, E>(
       Pull.catchDone(() => Effect.as(end(self), [undefined] as const))
     )
     // The stream may have nothing to push for long. Then nothing else would tell that the call has ended.
-    return Effect.andThen(drive(self), Effect.raceFirst(pushing, failed(toEnd(self)) as Effect.Effect<never, E>))
+    return Effect.raceFirst(pushing, failed(toEnd(self)) as Effect.Effect<never, E>)
   }) as Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder>
 }
 
@@ -658,13 +326,6 @@ const failed = (end: End): Effect.Effect<never, unknown> =>
     if (end.state === State.failed) return resume(Effect.fail(ends.failure))
     const forget = ends.onFailure(() => resume(Effect.fail(ends.failure)))
     return Effect.sync(forget)
-  })
-
-/** Notes that the fiber uses the pipe, before it has pushed or pulled for the first time. */
-const drive = (self: Writer<any, any> | Reader<any, any>): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    toEnd(self).ends.drive(fiber)
-    return Effect.void
   })
 
 // ----------------------------------------------------------------------------
@@ -728,18 +389,17 @@ export const pull: {
   }
 )
 
-const noElements = ({ isBytes }: Buffer): AnyChunk => isBytes ? new Uint8Array(0) : []
+const noElements = ({ isBytes }: ChunkBuffer): AnyChunk => isBytes ? new Uint8Array(0) : []
 
 /** Takes as soon as something is held, or gives what stands for the end. */
 const pullWith = <A>(
   end: End,
-  take: (buffer: Buffer) => A,
-  atEnd: (buffer: Buffer) => A
+  take: (buffer: ChunkBuffer) => A,
+  atEnd: (buffer: ChunkBuffer) => A
 ): Effect.Effect<A, unknown> => {
   const { buffer, ends } = end
   // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
-  const pull: Effect.Effect<A, unknown> = Effect.withFiber((fiber) => {
-    ends.drive(fiber)
+  const pull: Effect.Effect<A, unknown> = Effect.suspend(() => {
     const refused = end.refusal()
     if (refused !== undefined) return Effect.fail(refused)
     if (!buffer.isEmpty) return Effect.succeed(take(buffer))
@@ -793,11 +453,11 @@ export const toStream = <C, E>(
   self: Reader<C, E>
 ): Stream.Stream<Item<C>, E | PipeEmpty | WrongPipeOrder> => {
   const end = toEnd(self)
-  const items = (buffer: Buffer): ReadonlyArray<unknown> =>
+  const items = (buffer: ChunkBuffer): ReadonlyArray<unknown> =>
     buffer.isBytes ? buffer.takeAll() : buffer.take(Infinity) as ReadonlyArray<unknown>
   const next = Effect.flatMap(
     pullWith(end, items, () => []),
     (items) => items.length === 0 ? Cause.done() : Effect.succeed(items as NonEmptyReadonlyArray<Item<C>>)
   ) as Pull.Pull<NonEmptyReadonlyArray<Item<C>>, E | PipeEmpty | WrongPipeOrder>
-  return Stream.fromPull(Effect.as(drive(self), next)) as Stream.Stream<Item<C>, E | PipeEmpty | WrongPipeOrder>
+  return Stream.fromPull(Effect.succeed(next)) as Stream.Stream<Item<C>, E | PipeEmpty | WrongPipeOrder>
 }

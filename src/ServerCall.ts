@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type { Pipeable } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
@@ -22,8 +22,10 @@ import type { Caller, Origin as ClientOrigin, Outcome } from "./Channel.ts"
 import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
 import * as ContextHandle from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
+import type { Ends } from "./internal/pipeEnds.ts"
+import { Waiters } from "./internal/waiters.ts"
 import type * as Observability from "./Observability.ts"
-import type { Ends, Reader, Writer } from "./Pipe.ts"
+import type { Reader, Writer } from "./Pipe.ts"
 import {
   BadStubData,
   CallCancelled,
@@ -35,7 +37,6 @@ import {
   type PipeError,
   RpcFault
 } from "./Status.ts"
-import { Waiters } from "./Synchronize.ts"
 
 const TypeId = "~callisto/ServerCall"
 
@@ -197,8 +198,9 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     this.object = object
   }
 
-  pipe(): any {
-    return pipeArguments(this, arguments)
+  toJSON(): { readonly _id: string; readonly interface: string; readonly method: string; readonly state: string } {
+    const { interface: { name }, name: method } = this.dispatch.operation
+    return { _id: "callisto/ServerCall", interface: name, method, state: serverTable[this.state].state }
   }
 
   get cancelDisabled(): boolean {

@@ -662,7 +662,7 @@ const PipeDisciplineErrorBase: Schema.Class<
  *
  * **Details**
  *
- * On the client it fails `Call.finish`, and `Call.wait` and `Call.join` when nobody else can drive the pipe; the call goes on. On the
+ * On the client it fails `Call.finish`, and `Call.wait` and `Call.join` when nobody asked for an end; the call goes on. On the
  * server it fails `ServerCall.complete`; the client's call then ends with this error too, without out parameters.
  *
  * Windows: 1917 `RPC_X_PIPE_DISCIPLINE_ERROR`; the fault 0x1C000017.

@@ -6,32 +6,31 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type { Pipeable } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { NoSync, WaitTimeout } from "./Status.ts"
+import { type Awaited, awaitUnsafe, isReady, type Waiter, Waiters, withTimeout } from "./internal/waiters.ts"
+import { NoSync, type WaitTimeout } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
 // what can be waited on
 // ----------------------------------------------------------------------------
 
+const WaitableTypeId = "~callisto/Synchronize/Waitable"
+
 /**
- * What can be waited on: a {@link Synchronize} event, or a pending call. Of a call only its completion can be seen; the
- * runtime alone signals it. `E` are the refusals of waiting on it.
+ * An object that can be waited for: a {@link Synchronize} event, or a pending call. A call is signaled by its completion, and by
+ * the runtime alone. `E` are the refusals of a wait for it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Waitable<out E> {
-  /** `true` when signaled, `false` when not, or the refusal. */
-  readonly pollUnsafe: () => boolean | E
-  /** Calls the waiter once, when signaled or when waiting on it has become refused. */
-  readonly addWaiterUnsafe: (waiter: Waiter<E>) => void
-  /** Removes a waiter that was not called yet. */
-  readonly removeWaiterUnsafe: (waiter: Waiter<E>) => void
+  /** Brands the type. */
+  readonly [WaitableTypeId]: { readonly _E: () => E }
 }
 
 /**
@@ -41,77 +40,14 @@ export interface Waitable<out E> {
  * @since 0.1.0
  */
 export declare namespace Waitable {
-  /** Anything that can be waited on. */
+  /** Any object that can be waited for. */
   export type Any = Waitable<unknown>
-  /** The refusals of waiting on `W`. */
+  /** The refusals of a wait for `W`. */
   export type Error<W> = W extends Waitable<infer E> ? E : never
 }
 
-/**
- * Is told that what it waits on was signaled (`undefined`), or why it can't be waited on any more.
- *
- * @category models
- * @since 0.1.0
- */
-export type Waiter<in E> = (refusal: E | undefined) => void
-
-/**
- * Those who wait on one thing. Nearly always there is none or one of them, so one costs nothing but its reference.
- *
- * @internal
- */
-export class Waiters<E> {
-  #waiters: Waiter<E> | Set<Waiter<E>> | undefined = undefined
-
-  get hasWaiters(): boolean {
-    return this.#waiters !== undefined
-  }
-
-  addWaiterUnsafe(waiter: Waiter<E>): void {
-    const waiters = this.#waiters
-    if (waiters === undefined) this.#waiters = waiter
-    else if (typeof waiters === "function") this.#waiters = new Set([waiters, waiter])
-    else waiters.add(waiter)
-  }
-
-  removeWaiterUnsafe(waiter: Waiter<E>): void {
-    if (this.#waiters === waiter) this.#waiters = undefined
-    else if (typeof this.#waiters === "object") this.#waiters.delete(waiter)
-  }
-
-  wakeUnsafe(refusal: E | undefined): void {
-    const waiters = this.#waiters
-    if (waiters === undefined) return
-    // A waiter that is woken may wait again at once: it then belongs to the next wake.
-    this.#waiters = undefined
-    if (typeof waiters === "function") waiters(refusal)
-    else for (const waiter of waiters) waiter(refusal)
-  }
-}
-
-/** @internal */
-export const awaitUnsafe = <E>(self: Waitable<E>): Effect.Effect<void, E> =>
-  Effect.callback<void, E>((resume) => {
-    const polled = self.pollUnsafe()
-    if (polled === true) return resume(Effect.void)
-    if (polled !== false) return resume(Effect.fail(polled))
-    const waiter = (refusal: E | undefined) => resume(refusal === undefined ? Effect.void : Effect.fail(refusal))
-    self.addWaiterUnsafe(waiter)
-    return Effect.sync(() => self.removeWaiterUnsafe(waiter))
-  })
-
-/** @internal */
-export const withTimeout = <A, E>(
-  wait: Effect.Effect<A, E>,
-  isReady: () => boolean,
-  timeout: Duration.Input | undefined
-): Effect.Effect<A, E | WaitTimeout> =>
-  Effect.suspend(() => {
-    if (timeout === undefined || isReady()) return wait
-    const duration = Duration.fromInputUnsafe(timeout)
-    const timedOut = Effect.suspend(() => Effect.fail(new WaitTimeout()))
-    return Duration.isZero(duration) ? timedOut : Effect.timeoutOrElse(wait, { duration, orElse: () => timedOut })
-  })
+// Events and pending calls are all that has the brand.
+const awaited = (waitable: Waitable.Any): Awaited<unknown> => waitable as never
 
 // ----------------------------------------------------------------------------
 // the event
@@ -145,10 +81,12 @@ class Event extends Waiters<never> implements Synchronize {
     return this.signaled
   }
 
-  pipe() {
-    return pipeArguments(this, arguments)
+  toJSON() {
+    return { _id: "callisto/Synchronize", signaled: this.signaled }
   }
 }
+
+const toEvent = (self: Synchronize): Event => self as Event
 
 /**
  * Makes an event, by default not signaled.
@@ -223,7 +161,7 @@ export const isSynchronize = (u: unknown): u is Synchronize => hasProperty(u, Ty
  */
 export const signal = (self: Synchronize): Effect.Effect<void> =>
   Effect.sync(() => {
-    const event = self as Event
+    const event = toEvent(self)
     event.signaled = true
     event.wakeUnsafe(undefined)
   })
@@ -255,7 +193,7 @@ export const signal = (self: Synchronize): Effect.Effect<void> =>
  */
 export const reset = (self: Synchronize): Effect.Effect<void> =>
   Effect.sync(() => {
-    ;(self as Event).signaled = false
+    toEvent(self).signaled = false
   })
 
 /**
@@ -280,7 +218,7 @@ export const reset = (self: Synchronize): Effect.Effect<void> =>
  * @category the event
  * @since 0.1.0
  */
-export const isSignaled = (self: Synchronize): Effect.Effect<boolean> => Effect.sync(() => self.pollUnsafe())
+export const isSignaled = (self: Synchronize): Effect.Effect<boolean> => Effect.sync(() => toEvent(self).signaled)
 
 /**
  * Waits until the event is signaled; returns at once if it is.
@@ -319,7 +257,7 @@ export const wait: {
 } = dual(
   (args) => isSynchronize(args[0]),
   (self: Synchronize, timeout?: Duration.Input): Effect.Effect<void, WaitTimeout> =>
-    withTimeout(awaitUnsafe(self), () => self.pollUnsafe(), timeout)
+    withTimeout(awaitUnsafe(toEvent(self)), () => toEvent(self).signaled, timeout)
 ) as never
 
 // ----------------------------------------------------------------------------
@@ -337,7 +275,10 @@ type NothingToWaitFor<Ws> = Ws extends NonEmpty<unknown> ? never : NoSync
  *
  * Fails with `WaitTimeout` when the `timeout` has passed, with `NoSync` when the list is empty (only where its type
  * allows that), and with the refusal of a call in the list that can't be waited for: `CallComplete` if it was finished,
- * `InvalidAsyncHandle` if its call object is released. The list may be of any length.
+ * `InvalidAsyncHandle` if its call object is released. A refusal comes first: whatever the timeout, and also where another object is
+ * signaled. A timeout of 0 tests. The list may be of any length.
+ *
+ * The result is one of the objects given, and its type is their union: evidence of different methods is told apart by its `method`.
  *
  * Windows: `ISynchronizeContainer::WaitMultiple`, `CoWaitForMultipleHandles`.
  *
@@ -369,31 +310,7 @@ export const waitAny: {
     timeout: Duration.Input
   ): Effect.Effect<Ws[number], Waitable.Error<Ws[number]> | NothingToWaitFor<Ws> | WaitTimeout>
 } = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input): Effect.Effect<never, never> =>
-  withTimeout(anyOf(waitables), () => waitables.length === 0 || waitables.some(isReady), timeout) as never
-
-const isReady = (waitable: Waitable.Any): boolean => waitable.pollUnsafe() !== false
-
-const anyOf = (waitables: ReadonlyArray<Waitable.Any>): Effect.Effect<Waitable.Any, unknown> =>
-  Effect.callback((resume) => {
-    if (waitables.length === 0) return resume(Effect.fail(new NoSync()))
-    for (const waitable of waitables) {
-      const polled = waitable.pollUnsafe()
-      if (polled === true) return resume(Effect.succeed(waitable))
-      if (polled !== false) return resume(Effect.fail(polled))
-    }
-    const waiters = new Map<Waitable.Any, Waiter<unknown>>()
-    const leave = () => waiters.forEach((waiter, waitable) => waitable.removeWaiterUnsafe(waiter))
-    for (const waitable of waitables) {
-      if (waiters.has(waitable)) continue
-      const waiter = (refusal: unknown) => {
-        leave()
-        resume(refusal === undefined ? Effect.succeed(waitable) : Effect.fail(refusal))
-      }
-      waiters.set(waitable, waiter)
-      waitable.addWaiterUnsafe(waiter)
-    }
-    return Effect.sync(leave)
-  })
+  waitMany(waitables, false, timeout)
 
 /**
  * Waits until all of several events and calls are signaled at the same moment. Fails as {@link waitAny} does.
@@ -441,36 +358,79 @@ export const waitAll: {
     timeout: Duration.Input
   ): Effect.Effect<void, Waitable.Error<Ws[number]> | NothingToWaitFor<Ws> | WaitTimeout>
 } = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input): Effect.Effect<never, never> =>
-  withTimeout(allOf(waitables), () => waitables.every(isReady), timeout) as never
+  waitMany(waitables, true, timeout)
 
-const allOf = (waitables: ReadonlyArray<Waitable.Any>): Effect.Effect<void, unknown> =>
-  Effect.callback((resume) => {
-    if (waitables.length === 0) return resume(Effect.fail(new NoSync()))
-    const waiters = new Map<Waitable.Any, Waiter<unknown>>()
-    const leave = () => waiters.forEach((waiter, waitable) => waitable.removeWaiterUnsafe(waiter))
-    const fail = (refusal: unknown) => {
-      leave()
-      resume(Effect.fail(refusal))
-    }
-    // An event that was signaled may be reset while others are waited for, so in the end all are looked at once more.
-    const look = (): void => {
-      for (const waitable of waitables) {
-        const polled = waitable.pollUnsafe()
-        if (polled === true || waiters.has(waitable)) continue
-        if (polled !== false) return fail(polled)
-        const waiter = (refusal: unknown) => {
-          waiters.delete(waitable)
-          if (refusal !== undefined) return fail(refusal)
-          if (waiters.size === 0) look()
-        }
-        waiters.set(waitable, waiter)
-        waitable.addWaiterUnsafe(waiter)
+const waitMany = (
+  given: ReadonlyArray<Waitable.Any>,
+  isAll: boolean,
+  timeout: Duration.Input | undefined
+): Effect.Effect<never, never> => {
+  const waitables = given.map(awaited)
+  const wait = Effect.callback<unknown, unknown>((resume) => {
+    const polled = pollMany(waitables, isAll)
+    if (polled !== undefined) return resume(polled)
+    const missing = new Set<Awaited<unknown>>()
+    const lookForMissing = () => waitables.forEach((one) => isReady(one) || missing.add(one))
+    lookForMissing()
+    const leave = listen(waitables, (one, refusal, waiter) => {
+      let done: Effect.Effect<unknown, unknown> | undefined = refusal !== undefined
+        ? Effect.fail(refusal)
+        : isAll
+        ? undefined
+        : Effect.succeed(one)
+      if (done === undefined) {
+        // An object that is signaled by now can still become refused.
+        one.addWaiterUnsafe(waiter)
+        missing.delete(one)
+        if (missing.size > 0) return
+        // An event that was signaled may have been reset meanwhile.
+        done = pollMany(waitables, true)
+        if (done === undefined) return lookForMissing()
       }
-      if (waiters.size === 0) resume(Effect.void)
-    }
-    look()
+      leave()
+      resume(done)
+    })
     return Effect.sync(leave)
   })
+  return withTimeout(wait, () => pollMany(waitables, isAll) !== undefined, timeout) as never
+}
+
+/** What a wait for several objects ends with now; `undefined` where it has to wait. A refusal of any of them comes first. */
+const pollMany = (
+  waitables: ReadonlyArray<Awaited<unknown>>,
+  isAll: boolean
+): Effect.Effect<unknown, unknown> | undefined => {
+  if (waitables.length === 0) return Effect.fail(new NoSync())
+  let signaled: Awaited<unknown> | undefined
+  let areAll = true
+  for (const one of waitables) {
+    const polled = one.pollUnsafe()
+    if (typeof polled !== "boolean") return Effect.fail(polled)
+    if (!polled) areAll = false
+    else signaled ??= one
+  }
+  return isAll ? (areAll ? Effect.void : undefined) : signaled && Effect.succeed(signaled)
+}
+
+/** Adds one waiter to each object, also where it is listed twice. Gives the function that removes them. */
+const listen = (
+  waitables: ReadonlyArray<Awaited<unknown>>,
+  woken: (one: Awaited<unknown>, refusal: unknown, waiter: Waiter<unknown>) => void
+): () => void => {
+  const waiters = new Map<Awaited<unknown>, Waiter<unknown>>()
+  for (const one of waitables) {
+    if (waiters.has(one)) continue
+    const waiter = (refusal: unknown) => {
+      if (waiters.has(one)) woken(one, refusal, waiter)
+    }
+    waiters.set(one, waiter)
+    one.addWaiterUnsafe(waiter)
+  }
+  return () => {
+    waiters.forEach((waiter, one) => one.removeWaiterUnsafe(waiter))
+    waiters.clear()
+  }
+}
 
 // ----------------------------------------------------------------------------
 // the container
@@ -489,25 +449,45 @@ export interface Container<in out W extends Waitable.Any> {
   readonly "~callisto/Synchronize/Container": { readonly _W: (_: W) => W }
 }
 
-class ContainerImpl implements Container<any> {
+class ContainerImpl extends Waiters<never> implements Container<any> {
   declare readonly "~callisto/Synchronize/Container": Container<any>["~callisto/Synchronize/Container"]
-  readonly waiting = new Map<Waitable.Any, Waiter<unknown>>()
-  readonly signaled = new Map<Waitable.Any, unknown>()
-  readonly takers = new Waiters<never>()
+  readonly waiting = new Map<Awaited<unknown>, Waiter<unknown>>()
+  /** With the refusal of those that were refused. */
+  readonly signaled = new Map<Awaited<unknown>, unknown>()
+
+  get isReady(): boolean {
+    return this.signaled.size > 0 || this.waiting.size === 0
+  }
 
   close(): void {
-    this.waiting.forEach((waiter, waitable) => waitable.removeWaiterUnsafe(waiter))
+    this.waiting.forEach((waiter, one) => one.removeWaiterUnsafe(waiter))
     this.waiting.clear()
     this.signaled.clear()
-    this.takers.wakeUnsafe(undefined)
+    this.wakeUnsafe(undefined)
   }
 
-  offer(waitable: Waitable.Any, refusal: unknown): void {
-    this.waiting.delete(waitable)
-    this.signaled.set(waitable, refusal)
-    this.takers.wakeUnsafe(undefined)
+  offer(one: Awaited<unknown>, refusal: unknown): void {
+    this.waiting.delete(one)
+    this.signaled.set(one, refusal)
+    this.wakeUnsafe(undefined)
+  }
+
+  /** The next that is signaled or refused. One that was released after it was signaled is refused, too. */
+  take(): Effect.Effect<unknown, unknown> | undefined {
+    for (const [one, refused] of this.signaled) {
+      this.signaled.delete(one)
+      const refusal = refused ?? one.pollUnsafe()
+      return typeof refusal === "boolean" ? Effect.succeed(one) : Effect.fail(refusal)
+    }
+    return this.waiting.size === 0 ? Effect.fail(new NoSync()) : undefined
+  }
+
+  toJSON() {
+    return { _id: "callisto/Synchronize/Container", waiting: this.waiting.size, signaled: this.signaled.size }
   }
 }
+
+const toContainer = (self: Container<any>): ContainerImpl => self as ContainerImpl
 
 /**
  * Makes an empty container. It lets go of what it still holds when the scope closes.
@@ -534,7 +514,7 @@ class ContainerImpl implements Container<any> {
 export const container = <W extends Waitable.Any>(): Effect.Effect<Container<W>, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync((): Container<W> => new ContainerImpl()),
-    (self) => Effect.sync(() => (self as ContainerImpl).close())
+    (self) => Effect.sync(() => toContainer(self).close())
   )
 
 /**
@@ -568,13 +548,16 @@ export const add: {
   <W extends Waitable.Any>(self: Container<W>, waitable: NoInfer<W>): Effect.Effect<void>
 } = dual(2, <W extends Waitable.Any>(self: Container<W>, waitable: W): Effect.Effect<void> =>
   Effect.sync(() => {
-    const container = self as ContainerImpl
-    if (container.waiting.has(waitable) || container.signaled.has(waitable)) return
-    const polled = waitable.pollUnsafe()
-    if (polled !== false) return container.offer(waitable, polled === true ? undefined : polled)
-    const waiter = (refusal: unknown) => container.offer(waitable, refusal)
-    container.waiting.set(waitable, waiter)
-    waitable.addWaiterUnsafe(waiter)
+    const container = toContainer(self)
+    const one = awaited(waitable)
+    if (container.waiting.has(one) || container.signaled.has(one)) return
+    const polled = one.pollUnsafe()
+    if (polled !== false) return container.offer(one, polled === true ? undefined : polled)
+    const waiter = (refusal: unknown) => {
+      if (container.waiting.get(one) === waiter) container.offer(one, refusal)
+    }
+    container.waiting.set(one, waiter)
+    one.addWaiterUnsafe(waiter)
   }))
 
 /**
@@ -618,22 +601,16 @@ export const waitMultiple: {
     timeout: Duration.Input
   ): Effect.Effect<W, Waitable.Error<W> | NoSync | WaitTimeout>
 } = (self: Container<any>, timeout?: Duration.Input): Effect.Effect<never, never> => {
-  const container = self as ContainerImpl
-  const isReady = () => container.signaled.size > 0 || container.waiting.size === 0
-  const next: Effect.Effect<Waitable.Any, unknown> = Effect.suspend(() => {
-    for (const [waitable, refusal] of container.signaled) {
-      container.signaled.delete(waitable)
-      return refusal === undefined ? Effect.succeed(waitable) : Effect.fail(refusal)
-    }
-    if (container.waiting.size === 0) return Effect.fail(new NoSync())
-    const arrival = Effect.callback<void>((resume) => {
-      if (isReady()) return resume(Effect.void)
-      const taker = () => resume(Effect.void)
-      container.takers.addWaiterUnsafe(taker)
-      return Effect.sync(() => container.takers.removeWaiterUnsafe(taker))
-    })
-    // Two may wait on one container: whoever comes second looks again.
-    return Effect.flatMap(arrival, () => next)
+  const container = toContainer(self)
+  const arrival = Effect.callback<void>((resume) => {
+    if (container.isReady) return resume(Effect.void)
+    const waiter = () => resume(Effect.void)
+    container.addWaiterUnsafe(waiter)
+    return Effect.sync(() => container.removeWaiterUnsafe(waiter))
   })
-  return withTimeout(next, isReady, timeout) as never
+  // Two may wait on one container: the second looks again.
+  const next: Effect.Effect<unknown, unknown> = Effect.suspend(() =>
+    container.take() ?? Effect.flatMap(arrival, () => next)
+  )
+  return withTimeout(next, () => container.isReady, timeout) as never
 }

@@ -16,7 +16,7 @@ import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller, Outcome } from "../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
-import { Ends } from "../Pipe.ts"
+import { Ends } from "../internal/pipeEnds.ts"
 import * as Server from "../Server.ts"
 import { type Client, type Dispatch, ServerCallImpl } from "../ServerCall.ts"
 import {

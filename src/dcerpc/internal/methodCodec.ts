@@ -4,7 +4,7 @@
 import type * as Tracer from "effect/Tracer"
 import type { Outcome } from "../../Channel.ts"
 import type { Abort } from "../../Interface.ts"
-import type { AnyChunk } from "../../Pipe.ts"
+import type { AnyChunk } from "../../internal/chunkBuffer.ts"
 import type { Writer } from "../Pdu.ts"
 
 // ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
  * Pipes on the wire: chunks in the stub of a message that is sent and received part by part.
  */
 import * as Effect from "effect/Effect"
-import { type AnyChunk, type Buffer, part } from "../../Pipe.ts"
+import { type AnyChunk, type ChunkBuffer, part } from "../../internal/chunkBuffer.ts"
 import * as Pdu from "../Pdu.ts"
 import { maximumElements, type PipeCodec, type PipeInput, type PipeOutput, type Problem } from "./methodCodec.ts"
 
@@ -110,7 +110,7 @@ const noBytes = new Uint8Array(0)
 /** One pipe of a call, and how it travels. */
 export interface Piped {
   readonly codec: PipeCodec
-  readonly buffer: Buffer
+  readonly buffer: ChunkBuffer
 }
 
 // About so many bytes are sent before it is looked whether there is room for more.

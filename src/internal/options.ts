@@ -1,0 +1,41 @@
+/**
+ * Checks the numbers among options. A wrong one throws a `TypeError` that names the option, so the caller reads its options
+ * inside an effect: there the error is a defect of the constructor.
+ */
+import * as Duration from "effect/Duration"
+import { format } from "effect/Formatter"
+import * as Option from "effect/Option"
+
+const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
+  throw new TypeError(`${owner}: ${name} is out of range, got ${format(value)}, expected ${expected}.`)
+}
+
+/** A duration in milliseconds, of at least `least`. Infinity is allowed. */
+export const durationOption = (
+  owner: string,
+  name: string,
+  value: Duration.Input | undefined,
+  fallback: number,
+  least = 0
+): number => {
+  if (value === undefined) return fallback
+  // Duration reads NaN as zero.
+  const millis = Number.isNaN(value)
+    ? NaN
+    : Option.getOrElse(Option.map(Duration.fromInput(value), Duration.toMillis), () => NaN)
+  return millis >= least ? millis : refuse(owner, name, value, `a duration of at least ${least} ms`)
+}
+
+/** An integer from `min` to `max`. Infinity is allowed where it is the `max`. */
+export const countOption = (
+  owner: string,
+  name: string,
+  value: number | undefined,
+  { max = Infinity, min = 0 }: { readonly min?: number; readonly max?: number },
+  fallback: number
+): number => {
+  if (value === undefined) return fallback
+  return value >= min && value <= max && (Number.isInteger(value) || value === Infinity)
+    ? value
+    : refuse(owner, name, value, `an integer from ${min} to ${max}`)
+}

@@ -1,0 +1,111 @@
+/**
+ * The ends of a call's pipes: whose turn it is, what each may do, and how all of them fail with the call.
+ */
+import { Pipe as State, type PullRow, pullTable, type PushRow, pushTable } from "../CallState.ts"
+import { PipeClosed, PipeEmpty, WrongPipeOrder } from "../Status.ts"
+import { ChunkBuffer } from "./chunkBuffer.ts"
+import * as Depth from "./depth.ts"
+import { PipeInspectable } from "./inspectable.ts"
+
+/** The pipes of a method in their order. An element is bytes or a schema. */
+export type Pipes = ReadonlyArray<{ readonly name: string; readonly isIn: boolean; readonly element: object }>
+
+/** Whether a pipe carries bytes. */
+export const isBytes = <E extends object>(element: E): element is Extract<E, { readonly _tag: "Bytes" }> =>
+  "_tag" in element && element._tag === "Bytes"
+
+const makeBuffers = (pipes: Pipes): ReadonlyArray<ChunkBuffer> =>
+  pipes.map(({ element }) => new ChunkBuffer(isBytes(element)))
+
+/** One end of a pipe, on one side of a call. */
+export class End extends PipeInspectable {
+  declare readonly "~callisto/Pipe/Writer": { readonly _C: (chunk: any) => void; readonly _E: () => any }
+  declare readonly "~callisto/Pipe/Reader": { readonly _C: () => any; readonly _E: () => any }
+  readonly name: string
+  readonly ends: Ends
+  readonly buffer: ChunkBuffer
+  readonly pushes: boolean
+  state: State = State.open
+
+  constructor(name: string, ends: Ends, buffer: ChunkBuffer, pushes: boolean) {
+    super()
+    this.name = name
+    this.ends = ends
+    this.buffer = buffer
+    this.pushes = pushes
+  }
+
+  get row(): PushRow | PullRow {
+    return (this.pushes ? pushTable : pullTable)[this.state]
+  }
+
+  /** The reason why a push or pull fails now; `undefined` for none. */
+  refusal(): unknown {
+    if (this.state === State.ended) {
+      return this.pushes ? new PipeClosed({ pipe: this.name }) : new PipeEmpty({ pipe: this.name })
+    }
+    if (this.state === State.failed) return this.ends.failure
+    return this.ends.current === this ? undefined : new WrongPipeOrder({ pipe: this.name })
+  }
+
+  /** The one place where an end changes its state. Gives whether it changed. */
+  move(event: "end" | "fail"): boolean {
+    const next = this.row.next[event]
+    if (next === undefined) return false
+    this.state = next
+    return true
+  }
+
+  toJSON(): { readonly _id: string; readonly pipe: string; readonly state: string } {
+    return { _id: `callisto/Pipe/${this.pushes ? "Writer" : "Reader"}`, pipe: this.name, state: this.row.state }
+  }
+}
+
+/** The ends of all pipes of a call, on one side of it. */
+export class Ends {
+  readonly list: ReadonlyArray<End>
+  readonly buffers: ReadonlyArray<ChunkBuffer>
+  /** The end whose turn it is; `undefined` when all are through. */
+  current: End | undefined
+  /** The failure of the call, once it has ended. */
+  failure: unknown = undefined
+  /** Runs when all pipes are through. */
+  onThrough: (() => void) | undefined = undefined
+  /** Whether the program ever asked for one of the ends. */
+  asked = false
+  private readonly watchers = new Set<() => void>()
+
+  constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<ChunkBuffer> = makeBuffers(pipes)) {
+    this.buffers = buffers
+    this.list = pipes.map(({ isIn, name }, index) => new End(name, this, buffers[index]!, isIn === client))
+    this.current = this.list[0]
+  }
+
+  get(pipes: Pipes, name: string, isIn: boolean): End {
+    return this.list[pipes.findIndex((pipe) => pipe.name === name && pipe.isIn === isIn)]!
+  }
+
+  fail(failure: unknown): void {
+    if (this.current === undefined) return
+    this.failure = failure
+    const failed = this.list.filter((end) => end.move("fail"))
+    this.moved()
+    // Only now: a fiber that goes on finds all ends failed.
+    for (const { buffer, pushes } of failed) {
+      if (pushes) buffer.clear()
+      else buffer.abandon()
+    }
+    for (const watcher of [...this.watchers]) Depth.run(() => void (this.watchers.delete(watcher) && watcher()))
+  }
+
+  onFailure(watcher: () => void): () => void {
+    this.watchers.add(watcher)
+    return () => this.watchers.delete(watcher)
+  }
+
+  moved(): void {
+    const before = this.current
+    this.current = this.list.find(({ state }) => state === State.open)
+    if (before !== undefined && this.current === undefined) this.onThrough?.()
+  }
+}
