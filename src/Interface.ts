@@ -170,9 +170,6 @@ interface HandleLike {
   readonly "~callisto/ContextHandle": unknown
 }
 
-/** `never` for a union. */
-type Single<K> = [K] extends [Types.UnionToIntersection<K>] ? K : never
-
 type ArgumentList<A> = 0 extends 1 & A ? [value?: A] : [A] extends [void] ? [] : [value: A]
 
 /**
@@ -231,12 +228,6 @@ export declare namespace Method {
   /** `A` for a method that has pipes, else nothing. */
   export type IfPipes<M extends Any, A> = M extends Any
     ? [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? never : A
-    : never
-  /** How a method can be called in one effect: `"plain"` without pipes, by its one pipe as a `"stream"` or a `"sink"`, else not at all. */
-  export type Kind<M extends Any> = string extends keyof M["inPipe"] ? "plain" | "stream" | "sink"
-    : [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? "plain"
-    : [keyof M["inPipe"]] extends [never] ? [keyof M["outPipe"]] extends [Single<keyof M["outPipe"]>] ? "stream" : never
-    : [keyof M["outPipe"]] extends [never] ? [keyof M["inPipe"]] extends [Single<keyof M["inPipe"]>] ? "sink" : never
     : never
   /** Whether a context handle is among the in parameters. */
   export type TakesHandle<M extends Any> = 0 extends 1 & In<M> ? false : HasHandle<In<M>>
@@ -393,14 +384,15 @@ export declare namespace Interface {
   /** What identifies an interface. */
   export type Identity = Pick<Any, "uuid" | "version">
   /**
-   * The names of the methods of one kind: `"plain"` without pipes, `"stream"` with one out pipe and no other, `"sink"` with one in pipe
-   * and no other, or `"any"`.
+   * The names of the methods: of those without pipes (`plain`), of those with one out pipe alone (`stream`), of those with one in
+   * pipe alone (`sink`), or of all (`any`).
    */
   export type MethodName<I extends Any, Kind extends "plain" | "stream" | "sink" | "any" = "plain"> = Kind extends "any"
     ? keyof I["methods"] & string
-    : keyof {
-      readonly [K in keyof I["methods"] & string as Kind extends Method.Kind<I["methods"][K]> ? K : never]: unknown
-    }
+    : keyof { [K in keyof I["methods"] & string as Kind extends KindOf<I["methods"][K]> ? K : never]: unknown }
+  /** An argument list for one method: a union of names is refused. */
+  export type One<K, Args extends ReadonlyArray<unknown>> = [K] extends [Types.UnionToIntersection<K>] ? Args
+    : [never: "a union of methods is no method"]
   /** One method by name. */
   export type MethodOf<I extends Any, K extends keyof I["methods"]> = I["methods"][K]
   /** The declared aborts of all methods. */
@@ -408,6 +400,15 @@ export declare namespace Interface {
 }
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+type KindOf<M extends Method.Any> = PipeKind<keyof M["inPipe"], keyof M["outPipe"]>
+
+// The pipes of `any` method are not known, so it is of each kind.
+type PipeKind<In, Out> = string extends In | Out ? "plain" | "stream" | "sink"
+  : [In | Out] extends [never] ? "plain"
+  : [In] extends [never] ? [Out] extends [Types.UnionToIntersection<Out>] ? "stream" : never
+  : [Out] extends [never] ? [In] extends [Types.UnionToIntersection<In>] ? "sink" : never
+  : never
+
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 

@@ -163,7 +163,7 @@ export declare namespace Manager {
   export type Services<T> = T extends Manager<infer _I, infer R> ? R : never
   /** The routines for an interface: one for each method. */
   export type Routines<I extends Interface.Any> = {
-    readonly [K in Interface.MethodName<I>]: Routine<I["methods"][K], any>
+    readonly [K in Interface.MethodName<I, "any">]: Routine<I["methods"][K], any>
   }
 }
 
@@ -292,11 +292,11 @@ class ManagerImpl implements Manager<Interface.Any, unknown> {
  */
 export const make = <I extends Interface.Any, const T extends Manager.Routines<I>>(
   iface: I,
-  routines: T & { readonly [K in Exclude<keyof T, Interface.MethodName<I>>]: never },
+  routines: T & { readonly [K in Exclude<keyof T, Interface.MethodName<I, "any">>]: never },
   options?: {
     readonly object?: string
     readonly callObjects?: boolean
-    readonly cancellation?: Cancellation | { readonly [K in Interface.MethodName<I>]?: Cancellation }
+    readonly cancellation?: Cancellation | { readonly [K in Interface.MethodName<I, "any">]?: Cancellation }
   }
 ): Manager<I, Routine.Services<T[keyof T]>> => {
   const refuse = (problem: string): never => {

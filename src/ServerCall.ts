@@ -68,7 +68,7 @@ export declare namespace ServerCall {
  * @category models
  * @since 0.1.0
  */
-export type Of<I extends Interface.Any, K extends Interface.MethodName<I>> = ServerCall<I["methods"][K]>
+export type Of<I extends Interface.Any, K extends Interface.MethodName<I, "any">> = ServerCall<I["methods"][K]>
 
 /**
  * What the work for a call of a method may fail with: an abort that the method declares, any other exception code, and for a method

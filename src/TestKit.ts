@@ -208,7 +208,7 @@ export interface Kit<in out I extends Interface.Any> {
   /** The client's binding, whose calls the faults hit. */
   readonly binding: Binding.Binding<I>
   /** Makes the next calls of a method go wrong: one fault for each call, in order, after those injected before. */
-  readonly inject: (method: Interface.MethodName<I>, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
+  readonly inject: (method: Interface.MethodName<I, "any">, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
 }
 
 /**

@@ -162,7 +162,9 @@ check<Same<Needs<typeof invoked>, never>>()
 
 const cancelled = Call.cancel(read)
 check<Equal<Success<typeof cancelled>, void>>()
-check<Same<Failure<typeof cancelled>, Refused | Status.CallCancelled | Status.CancelDisabled>>()
+check<
+  Same<Failure<typeof cancelled>, Refused | Status.CallCancelled | Status.CancelDisabled | Status.RpcTransportError>
+>()
 
 const made = Call.make(stream)
 check<Equal<Success<typeof made>, Call.Call<typeof Stream>>>()
