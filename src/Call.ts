@@ -248,10 +248,33 @@ export interface Completion<out T, out P> {
   readonly pending: P
 }
 
-// The arguments of a data-last form, whose first is a name. For any other first argument the form has too many, so that
-// errors speak of the data-first form alone.
-type Last<K, Rest extends ReadonlyArray<unknown>> = [K] extends [string] ? Interface.One<K, Rest>
-  : [0, 0, 0, 0, 0, 0, 0, 0, 0]
+/**
+ * The arguments behind the name in a data-last form. An overload that does not fit by their number is in no error, so one whose first
+ * argument is no name has a wrong number: errors speak of the data-first form alone.
+ */
+type Last<
+  First,
+  Rest extends ReadonlyArray<unknown>,
+  Kind extends "plain" | "stream" | "sink" | "any",
+  Options extends ReadonlyArray<unknown> = []
+> = [First] extends [string] ? Interface.One<First, Rest>
+  : First extends Call<infer I> | Binding<infer I> ? Misfit<Rest, Interface.MethodName<I, Kind> & string, I, Options>
+  : TooMany
+
+// Where the data-first form does not fit by number either, the compiler reports the last form: so this one says what that would.
+type Misfit<
+  Rest extends ReadonlyArray<unknown>,
+  Names extends keyof I["methods"],
+  I extends Interface.Any,
+  Options extends ReadonlyArray<unknown>
+> = Rest extends readonly [infer K, ...infer _]
+  ? [K] extends [Names]
+    ? Rest["length"] extends [K, ...Args<I, K>, ...Options]["length"] ? TooMany : [K, ...Args<I, K>, ...Options]
+  : Rest["length"] extends [Names, ...Args<I, Names>, ...Options]["length"] ? TooMany
+  : [Names, ...ReadonlyArray<unknown>]
+  : TooMany
+
+type TooMany = [0, 0, 0, 0, 0, 0, 0, 0, 0]
 
 /** An interface with a method of that name. */
 type With<K> = Interface.Any & { readonly methods: { readonly [P in K & string]: Method.Any } }
@@ -405,15 +428,6 @@ const declined = ({ interface: { name, uuid } }: Binding.Any): Effect.Effect<nev
  * @since 0.1.0
  */
 export const begin: {
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...input: Last<K, Rest>
-  ): <I extends With<K>>(
-    self: Call<I> & Fits<Rest, Args<I, K & string>>
-  ) => Effect.Effect<
-    Pending<I, K & string>,
-    CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError
-  >
   <I extends Interface.Any, const K extends Interface.MethodName<I, "any"> & string>(
     self: Call<I>,
     method: K,
@@ -421,6 +435,15 @@ export const begin: {
   ): Effect.Effect<
     Pending<I, K>,
     CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
+  >
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...input: Last<K, Rest, "any">
+  ): <I extends With<K>>(
+    self: Call<I> & Fits<Rest, Args<I, K & string>>
+  ) => Effect.Effect<
+    Pending<I, K & string>,
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError
   >
 } = ((first: unknown, second?: unknown, third?: unknown) =>
   // By hand, because `dual` would gather the arguments of each call.
@@ -488,16 +511,6 @@ const noSuchMethod = ({ interface: { name } }: Binding.Any, method: string): Eff
  * @since 0.1.0
  */
 export const start: {
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...input: Last<K, Rest>
-  ): <I extends With<K>>(
-    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
-  ) => Effect.Effect<
-    Pending<I, K & string>,
-    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError,
-    Scope.Scope
-  >
   <I extends Interface.Any, const K extends Interface.MethodName<I, "any"> & string>(
     binding: Binding<I>,
     method: K,
@@ -505,6 +518,16 @@ export const start: {
   ): Effect.Effect<
     Pending<I, K>,
     NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError,
+    Scope.Scope
+  >
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...input: Last<K, Rest, "any">
+  ): <I extends With<K>>(
+    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+  ) => Effect.Effect<
+    Pending<I, K & string>,
+    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError,
     Scope.Scope
   >
 } =
@@ -1211,20 +1234,20 @@ const whenComplete = (
  * @since 0.1.0
  */
 export const invoke: {
+  <I extends Interface.Any, const K extends Interface.MethodName<I> & string>(
+    binding: Binding<I>,
+    method: K,
+    ...args: InvokeArgs<I, K>
+  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
-    ...args: Last<K, Rest>
+    ...args: Last<K, Rest, "plain", [options?: InvokeOptions]>
   ): <I extends With<K>>(
     binding: Binding<I> & Fits<Rest, InvokeArgs<I, K & string>>
   ) => Effect.Effect<
     Method.Out<I["methods"][K & string]>,
     Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
   >
-  <I extends Interface.Any, const K extends Interface.MethodName<I> & string>(
-    binding: Binding<I>,
-    method: K,
-    ...args: InvokeArgs<I, K>
-  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
 } =
   ((first: unknown, second?: unknown, third?: unknown, fourth?: unknown) =>
     typeof first === "string"
@@ -1502,20 +1525,20 @@ const onlyEnd = (pending: PendingImpl): unknown => pending.pipes!.list[0]
  * @since 0.1.0
  */
 export const stream: {
+  <I extends Interface.Any, const K extends Interface.MethodName<I, "stream"> & string>(
+    binding: Binding<I>,
+    method: K,
+    ...input: Args<I, K>
+  ): Stream.Stream<Client.StreamItem<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
-    ...input: Last<K, Rest>
+    ...input: Last<K, Rest, "stream">
   ): <I extends With<K>>(
     binding: Binding<I> & Fits<Rest, Args<I, K & string>>
   ) => Stream.Stream<
     Client.StreamItem<I["methods"][K & string]>,
     Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
   >
-  <I extends Interface.Any, const K extends Interface.MethodName<I, "stream"> & string>(
-    binding: Binding<I>,
-    method: K,
-    ...input: Args<I, K>
-  ): Stream.Stream<Client.StreamItem<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
 } =
   ((first: unknown, second?: unknown, third?: unknown) =>
     typeof first === "string"
@@ -1574,17 +1597,6 @@ const streamCall = (binding: Binding.Any, operation: Operation, input: unknown):
  * @since 0.1.0
  */
 export const sink: {
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...input: Last<K, Rest>
-  ): <I extends With<K>>(
-    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
-  ) => Sink.Sink<
-    Method.Out<I["methods"][K & string]>,
-    Client.SinkItem<I["methods"][K & string]>,
-    never,
-    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
-  >
   <I extends Interface.Any, const K extends Interface.MethodName<I, "sink"> & string>(
     binding: Binding<I>,
     method: K,
@@ -1594,6 +1606,17 @@ export const sink: {
     Client.SinkItem<I["methods"][K]>,
     never,
     Failure<I["methods"][K]> | Refused<I["methods"][K]>
+  >
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...input: Last<K, Rest, "sink">
+  ): <I extends With<K>>(
+    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+  ) => Sink.Sink<
+    Method.Out<I["methods"][K & string]>,
+    Client.SinkItem<I["methods"][K & string]>,
+    never,
+    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
   >
 } =
   ((first: unknown, second?: unknown, third?: unknown) =>
