@@ -5,19 +5,25 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 const cuts: ReadonlyArray<{ readonly file: string; readonly text: string; readonly by?: string }> = [
   {
     file: "src/Call.ts",
-    text: "  watch: Observability.Watch | undefined = undefined\n"
+    text: "  watch: Watch | undefined = undefined\n  readonly pipes"
   },
   { file: "src/Call.ts", text: "    return this.watch?.span\n", by: "    return undefined\n" },
   {
     file: "src/Call.ts",
-    text: `  if (metrics !== undefined || fiber.cache.tracer !== undefined) {
-    pending.watch = Observability.watchClient(fiber, operation, metrics)
+    text: `  if (watching !== undefined || fiber.cache.tracer !== undefined) {
+    pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+      // Until it is issued, a call is cancelled by interrupting its begin.
+      if (pending.remote !== undefined) {
+        Effect.runForkWith(fiber.context)(Effect.ignore(cancel(pending, { timeout: 0 })))
+      }
+    })
   }
 `
   },
-  { file: "src/Call.ts", text: "const { channel, metrics } = call.binding", by: "const { channel } = call.binding" },
+  { file: "src/Call.ts", text: "const { channel, watching } = call.binding", by: "const { channel } = call.binding" },
   { file: "src/Call.ts", text: "  if (pending.watch !== undefined) pending.watch.end(outcome)\n" },
-  { file: "src/Call.ts", text: `  pending.watch?.cancel("cancel", { timeout: millis })\n` },
+  { file: "src/Call.ts", text: `  pending.watch?.changed("CancelRequested", "cancel", { timeout: millis })\n` },
+  { file: "src/Call.ts", text: "    this.watch?.transferred(direction, bytes)\n" },
   {
     file: "src/Binding.ts",
     text: "this.server.run(serverCall, input, call.span)",
@@ -30,14 +36,15 @@ const cuts: ReadonlyArray<{ readonly file: string; readonly text: string; readon
   },
   { file: "src/Server.ts", text: "    if (this.watches) this.watch(call, parent)\n" },
   { file: "src/Server.ts", text: "dispatch.fork(effect, call.watch?.span)", by: "dispatch.fork(effect, undefined)" },
-  { file: "src/ServerCall.ts", text: "  watch: Observability.Watch | undefined = undefined\n" },
-  { file: "src/ServerCall.ts", text: "    this.watch?.cancel(reason)\n" },
-  { file: "src/ServerCall.ts", text: `    this.watch?.cancel("Cancelled")\n` },
+  { file: "src/ServerCall.ts", text: "  watch: Watch | undefined = undefined\n" },
+  { file: "src/ServerCall.ts", text: "    this.watch?.changed(reason)\n" },
+  { file: "src/ServerCall.ts", text: `    this.watch?.changed("CancelRequested", "Cancelled")\n` },
   {
     file: "src/ServerCall.ts",
     text: "Effect.logError(message, cause), this.watch?.span",
     by: "Effect.logError(message, cause), undefined"
   },
+  { file: "src/ServerCall.ts", text: `    this.watch?.changed("HandedOff")\n` },
   { file: "src/ServerCall.ts", text: "    if (this.watch !== undefined) this.watch.end(outcome, exit)\n" }
 ]
 

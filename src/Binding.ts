@@ -30,7 +30,7 @@ import {
 import { Handles } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
-import * as Observability from "./Observability.ts"
+import { type Watching, watching } from "./internal/watch.ts"
 import * as Server from "./Server.ts"
 import { type Client, type Dispatch, ServerCallImpl } from "./ServerCall.ts"
 import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
@@ -57,7 +57,7 @@ export interface Binding<in out I extends Interface.Any> extends Pipeable {
   /** How long a cancel waits for the server's answer, unless it says otherwise. */
   readonly cancelTimeout: Duration.Duration
   /** @internal */
-  readonly metrics: Observability.Metrics | undefined
+  readonly watching: Watching | undefined
 }
 
 /**
@@ -92,18 +92,18 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
   readonly interface: I
   readonly channel: Channel
   readonly cancelTimeout: Duration.Duration
-  readonly metrics: Observability.Metrics | undefined
+  readonly watching: Watching | undefined
 
   constructor(
     iface: I,
     channel: Channel,
     cancelTimeout: Duration.Duration,
-    metrics: Observability.Metrics | undefined
+    watching: Watching | undefined
   ) {
     this.interface = iface
     this.channel = channel
     this.cancelTimeout = cancelTimeout
-    this.metrics = metrics
+    this.watching = watching
   }
 
   pipe() {
@@ -163,7 +163,7 @@ export const make = <I extends Interface.Any>(
 ): Effect.Effect<Binding<I>> =>
   Effect.map(Effect.context<never>(), (context) => {
     const cancelTimeout = Duration.fromInputUnsafe(options?.cancelTimeout ?? 0)
-    return new BindingImpl(iface, channel, cancelTimeout, Observability.metrics(context, "client"))
+    return new BindingImpl(iface, channel, cancelTimeout, watching(context, "client"))
   })
 
 // ----------------------------------------------------------------------------
@@ -213,6 +213,7 @@ class Undispatched implements Remote {
 class LocalChannel implements Channel, Client.Origin {
   readonly caller = localCaller
   readonly peer = "local"
+  readonly address = "local"
   readonly handles = new Handles(Infinity)
   readonly server: Server.ServerImpl
   readonly callObjects: boolean

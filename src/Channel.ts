@@ -115,6 +115,8 @@ export interface Outgoing {
   readonly pipes: Ends | undefined
   /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
   remote: Remote | undefined
+  /** Tells an observer that bytes of the call were sent (`out`) or received (`in`). */
+  transferred(direction: "in" | "out", bytes: number): void
   /** Ends the call. The first outcome wins; a later one is discarded. */
   reply(outcome: Outcome): void
 }

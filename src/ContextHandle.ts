@@ -26,6 +26,7 @@ import {
   toBytes,
   TypeId
 } from "./internal/contextHandle.ts"
+import { PipeInspectable } from "./internal/inspectable.ts"
 import type { ServerCall, ServerCallImpl } from "./ServerCall.ts"
 import { RpcFault } from "./Status.ts"
 
@@ -246,11 +247,16 @@ const noCallActive = Effect.suspend(() => Effect.fail(new RpcFault({ code: 1725 
 
 const tooMany = Effect.suspend(() => Effect.fail(new RpcFault({ code: 1130 })))
 
-class StatesImpl<Name extends string, State> implements States<Name, State> {
+class StatesImpl<Name extends string, State> extends PipeInspectable implements States<Name, State> {
   readonly type: string
 
   constructor(type: string) {
+    super()
     this.type = type
+  }
+
+  toJSON() {
+    return { _id: "callisto/ContextHandle/States", type: this.type }
   }
 
   readonly open = <E, R>(

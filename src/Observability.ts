@@ -1,21 +1,18 @@
 /**
- * Spans and metrics of calls.
+ * Spans, metrics and observers of calls.
  *
  * A client call has a span when the calling fiber has a tracer of its own; a server call, when the fiber that made the
- * server had one. Metrics count the calls of servers and bindings that were made with {@link layer}.
+ * server had one. Metrics count the calls of servers and bindings that were made with {@link layer}; an {@link Observer} sees
+ * each of their calls.
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
-import type { Operation } from "./Interface.ts"
-import { cancelled } from "./Status.ts"
+import type { Caller } from "./Channel.ts"
+import { counting } from "./internal/metrics.ts"
 
 // ----------------------------------------------------------------------------
 // outcomes
@@ -30,150 +27,129 @@ import { cancelled } from "./Status.ts"
  */
 export type Kind = "replied" | "aborted" | "cancelled" | "lost"
 
-/** @internal */
-export const kindOf = (outcome: Exit.Exit<unknown, unknown>): Kind => {
-  if (outcome._tag === "Success") return "replied"
-  const tag = failureOf(outcome)?._tag
-  return tag === "CallCancelled" ? "cancelled" : tag === "RpcTransportError" ? "lost" : "aborted"
-}
-
-interface Failure {
-  readonly _tag: string
-  readonly code?: number
-  readonly status?: number
-  readonly codes?: { readonly rpcStatus?: { readonly number: number } }
-}
-
-const failureOf = (outcome: Exit.Failure<unknown, unknown>): Failure | undefined => {
-  for (const reason of outcome.cause.reasons) {
-    if (reason._tag === "Fail") return reason.error as Failure
-  }
-  return undefined
-}
-
-/** The number that tells one outcome from another: 0 for a reply, else the exception code or status. */
-const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): number => {
-  if (outcome._tag === "Success") return 0
-  const failure = failureOf(outcome)
-  const abort = operation.method.aborts.find((abort) => failure instanceof abort.error)
-  return abort?.code ?? failure?.code ?? failure?.status ?? failure?.codes?.rpcStatus?.number ?? 1818
-}
+/**
+ * How a call ended for one side: a {@link Kind}; `abandoned` where its client was gone first; `refused` where the server did not
+ * dispatch it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Ending = Kind | "abandoned" | "refused"
 
 // ----------------------------------------------------------------------------
-// watching a call
+// observers
 // ----------------------------------------------------------------------------
 
 /**
- * Looks at one call, from its begin or its dispatch to its end. Calls that nobody looks at have none.
+ * A call as an {@link Observer} sees it. All its events carry the same object.
  *
- * @internal
+ * @category observers
+ * @since 0.1.0
  */
-export class Watch {
+export interface Observed {
+  /** The side that sees it. A call within one process is seen by both. */
+  readonly side: "client" | "server"
+  /** The name of the interface. */
+  readonly interface: string
+  /** The name of the method. */
+  readonly method: string
+  /** The address of the other side: a string binding, or `"local"` in one process; `undefined` where it is not known. */
+  readonly address: string | undefined
+  /** The identity with which the client calls; `undefined` on the client. */
+  readonly caller: Caller | undefined
+  /** The span of the call; `undefined` where nobody traces it. */
   readonly span: Tracer.Span | undefined
-  readonly operation: Operation
-  readonly clock: Clock.Clock
-  readonly metrics: Metrics | undefined
+  /** When it began, in milliseconds of the clock. */
   readonly begunAt: number
-
-  constructor(
-    operation: Operation,
-    clock: Clock.Clock,
-    tracer: Tracer.Tracer | undefined,
-    metrics: Metrics | undefined,
-    kind: "client" | "server",
-    parent: Tracer.AnySpan | undefined
-  ) {
-    this.operation = operation
-    this.clock = clock
-    this.metrics = metrics
-    this.begunAt = metrics === undefined ? 0 : clock.currentTimeMillisUnsafe()
-    this.span = tracer === undefined ? undefined : makeSpan(tracer, clock, operation, kind, parent)
-    metrics?.begun()
-  }
-
-  cancel(reason: string, attributes?: Record<string, unknown>): void {
-    this.span?.event(reason, this.clock.currentTimeNanosUnsafe(), attributes)
-  }
-
-  /**
-   * `outcome` is missing for a call whose client is gone; `exit` is what the span ends with, where it is something
-   * else.
-   */
-  end(
-    outcome: Exit.Exit<unknown, unknown> | undefined,
-    exit: Exit.Exit<unknown, unknown> = outcome ?? Exit.fail(cancelled(false))
-  ): void {
-    const { begunAt, clock, metrics, operation, span } = this
-    if (span !== undefined) {
-      span.attribute("callisto.outcome", outcome === undefined ? "abandoned" : kindOf(outcome))
-      span.attribute("callisto.code", codeOf(operation, outcome ?? exit))
-      span.end(clock.currentTimeNanosUnsafe(), exit)
-    }
-    metrics?.completed(outcome === undefined ? "abandoned" : kindOf(outcome), clock.currentTimeMillisUnsafe() - begunAt)
-  }
+  /** Asks the call to end: on the client as an abortive cancel, on the server as a cancel of its client. */
+  readonly cancel: () => void
 }
 
 /**
- * The watch of a client's call, whose fiber has a tracer of its own or whose binding counts calls.
+ * A change of a call in progress: a cancel was requested, its routine handed it off, or its client is gone.
  *
- * @internal
+ * @category observers
+ * @since 0.1.0
  */
-export const watchClient = (
-  fiber: Fiber.Fiber<unknown, unknown>,
-  operation: Operation,
-  metrics: Metrics | undefined
-): Watch => {
-  const { span, tracer, tracerEnabled } = fiber.cache
-  return new Watch(operation, fiber.getRef(Clock.Clock), tracerEnabled ? tracer : undefined, metrics, "client", span)
+export type Change =
+  | "CancelRequested"
+  | "HandedOff"
+  | "Orphaned"
+  | "Disconnected"
+
+/**
+ * The functions that run at the events of each call. They run within the call, so they should return soon. One that throws is
+ * logged, and changes nothing for the call.
+ *
+ * @category observers
+ * @since 0.1.0
+ */
+export interface Observer {
+  /** A call begins: it is issued on the client, or dispatched or refused on the server. */
+  readonly begun?: ((call: Observed) => void) | undefined
+  /** A call in progress changes. */
+  readonly changed?: ((call: Observed, change: Change) => void) | undefined
+  /**
+   * The channel has sent (`out`) or received (`in`) bytes of arguments, results or pipes. Within one process there are none. On the
+   * server those of a short call may be told of after its end.
+   */
+  readonly transferred?: ((call: Observed, direction: "in" | "out", bytes: number) => void) | undefined
+  /** A call ends, after so many milliseconds. The code is 0 for a reply, else the exception code or status. */
+  readonly ended?: ((call: Observed, ending: Ending, code: number, millis: number) => void) | undefined
 }
 
-const makeSpan = (
-  tracer: Tracer.Tracer,
-  clock: Clock.Clock,
-  operation: Operation,
-  kind: "client" | "server",
-  parent: Tracer.AnySpan | undefined
-): Tracer.Span => {
-  const span = tracer.span({
-    name: `${operation.interface.name}.${operation.name}`,
-    parent: Option.fromUndefinedOr(parent),
-    annotations: Context.empty(),
-    links: [],
-    startTime: clock.currentTimeNanosUnsafe(),
-    kind,
-    root: false,
-    sampled: parent?.sampled ?? true
-  })
-  span.attribute("rpc.system", "dce_rpc")
-  span.attribute("rpc.service", operation.interface.name)
-  span.attribute("rpc.method", operation.name)
-  span.attribute("callisto.uuid", operation.interface.uuid)
-  span.attribute("callisto.opnum", operation.opnum)
-  return span
-}
+/**
+ * The observer of the calls of servers, bindings and associations that are made with it; by default none.
+ *
+ * **Details**
+ *
+ * It is read when the server, binding or association is made. Without one nothing is spent on it.
+ *
+ * **Example** (Calls by method and ending)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Observability, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const counts = new Map<string, number>()
+ * const observer: Observability.Observer = {
+ *   ended: ({ interface: name, method, side }, ending) => {
+ *     const key = `${side} ${name}.${method} ${ending}`
+ *     counts.set(key, (counts.get(key) ?? 0) + 1)
+ *   }
+ * }
+ *
+ * const program = Effect.gen(function*() {
+ *   const sums = yield* Binding.local(yield* Server.make([manager]), Sums)
+ *   yield* Call.invoke(sums, "Add", [1, 2, 3])
+ *   yield* Call.invoke(sums, "Add", [4, 5])
+ *   return counts.get("server Sums.Add replied") // => 2
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(Effect.provideService(program, Observability.observer, observer))
+ * ```
+ *
+ * @category observers
+ * @since 0.1.0
+ */
+export const observer: Context.Reference<Observer | undefined> = Context.Reference<Observer | undefined>(
+  "@callisto/rpc/Observability/observer",
+  { defaultValue: () => undefined }
+)
 
 // ----------------------------------------------------------------------------
 // metrics
 // ----------------------------------------------------------------------------
 
-/** @internal */
-export interface Metrics {
-  readonly begun: () => void
-  readonly completed: (outcome: Kind | "abandoned", millis: number) => void
-}
-
-/** Makes what counts the calls of one side. Only programs that switch it on contain it. */
-const counting: Context.Reference<typeof count | undefined> = Context.Reference<typeof count | undefined>(
-  "@callisto/rpc/Observability/counting",
-  { defaultValue: () => undefined }
-)
-
-/** @internal */
-export const metrics = (context: Context.Context<never>, side: "client" | "server"): Metrics | undefined =>
-  Context.get(context, counting)?.(context, side)
-
 // Made for their attributes: what gives attributes to a metric later makes its key anew with each update.
-const count = (context: Context.Context<never>, side: "client" | "server"): Metrics => {
+const count = (context: Context.Context<never>, side: "client" | "server"): Observer => {
   const begun = Metric.counter("callisto_calls_begun", {
     description: "Calls begun",
     incremental: true,
@@ -188,27 +164,27 @@ const count = (context: Context.Context<never>, side: "client" | "server"): Metr
     boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 }),
     attributes: { side }
   })
-  const completedWith = (outcome: Kind | "abandoned") =>
+  const makeCompleted = (iface: string, method: string, outcome: Ending) =>
     Metric.counter("callisto_calls_completed", {
-      description: "Calls ended, by outcome",
+      description: "Calls ended, by method and outcome",
       incremental: true,
-      attributes: { side, outcome }
+      attributes: { side, interface: iface, method, outcome }
     })
-  const completed = {
-    replied: completedWith("replied"),
-    aborted: completedWith("aborted"),
-    cancelled: completedWith("cancelled"),
-    lost: completedWith("lost"),
-    abandoned: completedWith("abandoned")
+  const completed = new Map<string, ReturnType<typeof makeCompleted>>()
+  const completedWith = (iface: string, method: string, outcome: Ending) => {
+    const key = `${iface}.${method} ${outcome}`
+    let metric = completed.get(key)
+    if (metric === undefined) completed.set(key, metric = makeCompleted(iface, method, outcome))
+    return metric
   }
   return {
     begun: () => {
       begun.updateUnsafe(1, context)
       inProgress.modifyUnsafe(1, context)
     },
-    completed: (outcome, millis) => {
+    ended: (call, ending, _code, millis) => {
       inProgress.modifyUnsafe(-1, context)
-      completed[outcome].updateUnsafe(1, context)
+      completedWith(call.interface, call.method, ending).updateUnsafe(1, context)
       duration.updateUnsafe(millis, context)
     }
   }
@@ -223,8 +199,8 @@ const count = (context: Context.Context<never>, side: "client" | "server"): Metr
  *
  * - `callisto_calls_begun`, a counter;
  * - `callisto_calls_in_progress`, a gauge;
- * - `callisto_calls_completed`, a counter, with the attribute `outcome` (`replied`, `aborted`, `cancelled`, `lost`, and
- *   `abandoned` for a call whose client is gone);
+ * - `callisto_calls_completed`, a counter, with the attributes `interface`, `method` and `outcome` (`replied`, `aborted`,
+ *   `cancelled`, `lost`; `abandoned` for a call whose client is gone, `refused` for one that the server did not dispatch);
  * - `callisto_call_duration`, a histogram in milliseconds.
  *
  * **Example** (Counting calls)

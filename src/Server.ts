@@ -19,10 +19,10 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { type Interface, isCompatible, type Operation } from "./Interface.ts"
 import type * as ContextHandle from "./internal/contextHandle.ts"
+import { refused, type WatchedServer, type Watching, watching, watchServer } from "./internal/watch.ts"
 import * as Manager from "./Manager.ts"
-import * as Observability from "./Observability.ts"
 import type { Dispatch, Host, ServerCall, ServerCallImpl } from "./ServerCall.ts"
-import { contextMismatch, RpcFault, RpcTransportError } from "./Status.ts"
+import { type ContextMismatch, contextMismatch, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Server"
 
@@ -81,10 +81,10 @@ export interface Registration {
 }
 
 /** @internal */
-export class ServerImpl implements Server, Host {
+export class ServerImpl implements Server, Host, WatchedServer {
   readonly "~callisto/Server": typeof TypeId = TypeId
   readonly clock: Clock.Clock
-  readonly metrics: Observability.Metrics | undefined
+  readonly watching: Watching | undefined
   readonly tracer: Tracer.Tracer | undefined
   readonly registrations: ReadonlyArray<Registration>
   readonly context: Context.Context<never>
@@ -106,14 +106,14 @@ export class ServerImpl implements Server, Host {
   constructor(context: Context.Context<never>, managers: ReadonlyArray<Manager.Manager.Any>, options: Options) {
     this.context = Context.add(context, Scope.Scope, this.scope)
     this.clock = Context.get(context, Clock.Clock)
-    this.metrics = Observability.metrics(context, "server")
+    this.watching = watching(context, "server")
     // By the name of its key: the key itself brings a default, Effect's own tracer, into every program.
     this.tracer = context.mapUnsafe.get(Tracer.TracerKey)
     this.maximumCalls = options.maximumCalls ?? Infinity
     this.maximumAge = options.maximumAge === undefined
       ? Infinity
       : Duration.toMillis(Duration.fromInputUnsafe(options.maximumAge))
-    this.watches = this.metrics !== undefined || this.tracer !== undefined
+    this.watches = this.watching !== undefined || this.tracer !== undefined
     this.registrations = managers.map((manager) => this.register(manager))
     refuseDuplicates(this.registrations)
   }
@@ -121,13 +121,11 @@ export class ServerImpl implements Server, Host {
   /** Runs a call: it ends with the exit of its routine, or later, after a hand-off. */
   run(call: ServerCallImpl, input: unknown, parent: Tracer.AnySpan | undefined): void {
     if (this.count >= this.maximumCalls) {
-      call.client!.reply(Exit.fail(new RpcFault({ code: 1723, didNotExecute: true })))
-      return
+      return this.refuse(call, parent, 1723, new RpcFault({ code: 1723, didNotExecute: true }))
     }
     const { handlesIn } = call.dispatch.operation
     if (handlesIn !== undefined && !call.claimHandles(input, handlesIn, () => this.start(call, input))) {
-      call.client!.reply(Exit.fail(contextMismatch(true)))
-      return
+      return this.refuse(call, parent, 6, contextMismatch(true))
     }
     if (this.watches) this.watch(call, parent)
     this.add(call)
@@ -138,9 +136,18 @@ export class ServerImpl implements Server, Host {
     if (this.maximumAge !== Infinity && this.ageWatch === undefined) this.watchAge()
   }
 
+  private refuse(
+    call: ServerCallImpl,
+    parent: Tracer.AnySpan | undefined,
+    code: number,
+    refusal: RpcFault | ContextMismatch
+  ): void {
+    refused(this, call.dispatch.operation, parent, call.origin, code)
+    call.client!.reply(Exit.fail(refusal))
+  }
+
   private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
-    const { operation } = call.dispatch
-    call.watch = new Observability.Watch(operation, this.clock, this.tracer, this.metrics, "server", parent)
+    call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, () => call.cancel())
   }
 
   private start(call: ServerCallImpl, input: unknown): void {

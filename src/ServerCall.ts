@@ -24,7 +24,7 @@ import * as ContextHandle from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import type { Ends } from "./internal/pipeEnds.ts"
 import { Waiters } from "./internal/waiters.ts"
-import type * as Observability from "./Observability.ts"
+import type { Watch } from "./internal/watch.ts"
 import type { Reader, Writer } from "./Pipe.ts"
 import {
   BadStubData,
@@ -178,7 +178,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   cancelledEarly = false
   /** When it was dispatched; where nobody looks at the time, when its start was over. */
   startedAt: number | undefined = undefined
-  watch: Observability.Watch | undefined = undefined
+  watch: Watch | undefined = undefined
   /** The fiber of the routine while it runs; `starting` until it is known. */
   fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
   tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
@@ -222,9 +222,16 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
     const row = serverTable[this.state]
     if (row.state === "ended") this.dispatch.host.remove(this)
     if (exit._tag === "Failure") this.settle(exit)
-    else if (this.dispatch.handOff) this.state = row.next.handOff ?? this.state
+    else if (this.dispatch.handOff) this.handOff()
     else this.settle(exit)
     if (this.holding !== undefined) this.releaseHandles()
+  }
+
+  private handOff(): void {
+    const next = serverTable[this.state].next.handOff
+    if (next === undefined) return
+    this.state = next
+    this.watch?.changed("HandedOff")
   }
 
   /** An exit is the reply, unless the call was answered already. */
@@ -262,7 +269,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   gone(reason: "Orphaned" | "Disconnected"): void {
     if (serverTable[this.state].gone === "nothing") return
     this.reason = reason
-    this.watch?.cancel(reason)
+    this.watch?.changed(reason)
     this.leave(undefined)
     // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
     this.interrupt()
@@ -288,7 +295,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   cancel(): void {
     if (serverTable[this.state].cancel === "nothing" || this.reason !== undefined) return
     this.reason = "Cancelled"
-    this.watch?.cancel("Cancelled")
+    this.watch?.changed("CancelRequested", "Cancelled")
     this.wakeUnsafe(undefined)
     const { cancellation } = this.dispatch
     // Before its turn at a context handle it is over at once.

@@ -343,6 +343,10 @@ class Intercepted implements Outgoing {
     return this.call.pipes
   }
 
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.call.transferred(direction, bytes)
+  }
+
   get remote(): Remote | undefined {
     return this.call.remote
   }

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Logger, Queue, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import { inspect } from "node:util"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { Handle } from "../src/internal/contextHandle.ts"
 import { Denied, isWaiting, refuses, settle, start } from "./fixtures.ts"
@@ -295,14 +296,6 @@ describe("a handle", () => {
         assert.deepStrictEqual(yield* Call.invoke(shelf, "Close", { box }), { box: null })
       }
     }))
-
-  it("shows nothing of what it means", () => {
-    assert.deepStrictEqual(JSON.parse(JSON.stringify(new Handle("Box", "1"))), {
-      type: "Box",
-      uuid: "1",
-      attributes: 0
-    })
-  })
 })
 
 // ----------------------------------------------------------------------------
@@ -913,4 +906,53 @@ describe("a handle that nobody receives", () => {
       yield* settle
       assert.deepStrictEqual(made.ends, ["run down box"])
     }))
+})
+
+// ----------------------------------------------------------------------------
+// a chain, and what is printed
+// ----------------------------------------------------------------------------
+
+describe("handles that close each other", () => {
+  it.effect("800 states, each of which closes the next one when it is closed: all are released", () =>
+    Effect.gen(function* () {
+      const boxes = ContextHandle.states<number>()(Box)
+      const closed: Array<number> = []
+      const IChain = Interface.make("IChain", {
+        uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e17",
+        version: [1, 0],
+        methods: { Close: Interface.method({}) }
+      })
+      const manager = Manager.make(IChain, {
+        Close: Effect.fnUntraced(function* (_, call) {
+          const handles: Array<ContextHandle.ContextHandle<"Box">> = []
+          for (let i = 0; i < 800; i++) {
+            const closeNext = Effect.suspend(() => {
+              closed.push(i)
+              return handles[i + 1] === undefined ? Effect.void : Effect.ignore(boxes.close(call, handles[i + 1]!))
+            })
+            handles.push(yield* boxes.open(call, Effect.acquireRelease(Effect.succeed(i), () => closeNext)))
+          }
+          yield* boxes.close(call, handles[0]!)
+        })
+      })
+      yield* Call.invoke(yield* Binding.local(yield* Server.make([manager]), IChain), "Close")
+      assert.strictEqual(closed.length, 800)
+    }))
+})
+
+describe("what a handle prints", () => {
+  it.effect("a handle, also a destroyed one: its type and state, and not its UUID", () =>
+    Effect.gen(function* () {
+      const { open } = yield* setUp()
+      const box = yield* open("a")
+      assert.strictEqual(String(box), `{"_id":"callisto/ContextHandle","type":"Box","state":"open"}`)
+      yield* ContextHandle.destroy(box)
+      assert.strictEqual(JSON.stringify(box), `{"_id":"callisto/ContextHandle","type":"Box","state":"destroyed"}`)
+      assert.notInclude(inspect(box, { depth: 9 }), (box as unknown as Handle).uuid)
+    }))
+
+  it("the states of a type: its name", () => {
+    const json = `{"_id":"callisto/ContextHandle/States","type":"Box"}`
+    assert.strictEqual(String(ContextHandle.states<number>()(Box)), json)
+  })
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Logger, Metric, Option, Queue, References, Scope, Tracer } from "effect"
+import { Context, Deferred, Effect, Exit, Logger, Metric, Option, Queue, References, Scope, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import { Binding, Call, Manager, Observability, Server, ServerCall } from "../mod.ts"
 import { Desk, Job1, makeDesk, makeJob, settle, start } from "./fixtures.ts"
@@ -270,14 +270,14 @@ describe("metrics", () => {
       assert.deepInclude(found, {
         "calls_begun client": 6,
         "calls_in_progress client": 1,
-        "calls_completed replied client": 2,
-        "calls_completed aborted client": 1,
-        "calls_completed cancelled client": 1,
-        "calls_completed abandoned client": 1,
+        "calls_completed Desk Answer replied client": 2,
+        "calls_completed Desk Answer aborted client": 1,
+        "calls_completed Desk Hold cancelled client": 1,
+        "calls_completed Desk Hold abandoned client": 1,
         "call_duration client": 5,
         "calls_begun server": 6,
         "calls_in_progress server": 1,
-        "calls_completed aborted server": 1,
+        "calls_completed Desk Answer aborted server": 1,
         "call_duration server": 5
       })
     }))
@@ -295,6 +295,181 @@ describe("metrics", () => {
       }))
       assert.strictEqual(found["calls_begun client"], 1)
       assert.deepStrictEqual(Object.keys(found).filter((name) => name.includes("server")), [])
+    }))
+})
+
+describe("an observer", () => {
+  /** What an observer sees, in the order in which it sees it. */
+  const makeObserver = () => {
+    const seen: Array<string> = []
+    const calls = new Set<Observability.Observed>()
+    const say = (call: Observability.Observed, text: string) => {
+      calls.add(call)
+      seen.push(`${call.side} ${call.method} ${text}`)
+    }
+    const observer: Observability.Observer = {
+      begun: (call) => say(call, "begun"),
+      changed: (call, change) => say(call, change),
+      transferred: (call, direction, bytes) => say(call, `${direction} ${bytes}`),
+      ended: (call, ending, code) => say(call, `${ending} ${code}`)
+    }
+    return { observer, seen, calls }
+  }
+
+  const observing = <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    observer: Observability.Observer
+  ) => Effect.provideService(effect, Observability.observer, observer)
+
+  it.effect("calls of each ending: both sides are told of begin, change and end", () =>
+    Effect.gen(function* () {
+      const { calls, observer, seen } = makeObserver()
+      const { desk, held } = yield* observing(makeDesk(), observer)
+      yield* Call.invoke(desk, "Answer", "a")
+      yield* Effect.exit(Call.invoke(desk, "Answer", "deny"))
+      assert.deepStrictEqual(seen.splice(0), [
+        "client Answer begun",
+        "server Answer begun",
+        "server Answer replied 0",
+        "client Answer replied 0",
+        "client Answer begun",
+        "server Answer begun",
+        "server Answer aborted 5000",
+        "client Answer aborted 5000"
+      ])
+      const cancelled = yield* Call.begin(yield* Call.make(desk), "Hold", "c")
+      yield* Call.cancel(cancelled)
+      assert.deepStrictEqual(seen.splice(0), [
+        "client Hold begun",
+        "server Hold begun",
+        "server Hold HandedOff",
+        "client Hold CancelRequested",
+        "client Hold cancelled 1818",
+        "server Hold CancelRequested"
+      ])
+      yield* ServerCall.complete(yield* Queue.take(held), "late")
+      yield* Effect.scoped(Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Hold", "d")))
+      assert.deepStrictEqual(seen.splice(0), [
+        "server Hold replied 0",
+        "client Hold begun",
+        "server Hold begun",
+        "server Hold HandedOff",
+        "client Hold abandoned 1818",
+        "server Hold Orphaned",
+        "server Hold abandoned 1818"
+      ])
+      assert.strictEqual(calls.size, 8)
+    }))
+
+  it.effect("a call in one process: is seen with its address, caller and time, and prints no more than that", () =>
+    Effect.gen(function* () {
+      const { calls, observer } = makeObserver()
+      yield* TestClock.adjust("1 second")
+      const { desk } = yield* observing(makeDesk(), observer)
+      yield* Call.invoke(desk, "Answer", "a")
+      const [client, server] = [...calls]
+      assert.strictEqual(client!.address, "local")
+      assert.strictEqual(server!.address, "local")
+      assert.deepStrictEqual(server!.caller, {
+        name: undefined,
+        level: "privacy"
+      })
+      assert.isUndefined(client!.caller)
+      assert.strictEqual(client!.begunAt, 1000)
+      assert.isUndefined(client!.span)
+      assert.strictEqual(
+        String(server),
+        `{"_id":"callisto/Observed","side":"server","interface":"Desk","method":"Answer","address":"local"}`
+      )
+    }))
+
+  it.effect("a traced call: is seen with its span", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = makeTracer()
+      const { calls, observer } = makeObserver()
+      const { desk } = yield* Effect.withTracer(observing(makeDesk(), observer), tracer)
+      yield* Effect.withTracer(Call.invoke(desk, "Answer", "a"), tracer)
+      assert.deepStrictEqual([...calls].map(({ span }) => span), spans)
+    }))
+
+  it.effect("cancel by the observer of either side: ends the call", () =>
+    Effect.gen(function* () {
+      for (const side of ["client", "server"] as const) {
+        const { calls, observer } = makeObserver()
+        const { desk } = yield* observing(makeDesk(), observer)
+        const pending = yield* Call.begin(yield* Call.make(desk), "Stay", "a")
+        const [call] = [...calls].filter((call) => call.side === side)
+        call!.cancel()
+        const failure = yield* Effect.flip(Call.join(pending))
+        assert.strictEqual(failure._tag, "CallCancelled")
+        call!.cancel()
+      }
+    }))
+
+  it.effect("a server that has too many calls: the refused one is seen and counted with its method", () =>
+    Effect.gen(function* () {
+      const { observer, seen } = makeObserver()
+      const found = yield* Effect.gen(function* () {
+        const { desk } = yield* observing(makeDesk({ server: { maximumCalls: 1 } }), observer).pipe(
+          Effect.provide(Observability.layer)
+        )
+        yield* Call.begin(yield* Call.make(desk), "Hold", "a")
+        yield* Effect.flip(Call.invoke(desk, "Answer", "b"))
+        return yield* Metric.snapshot
+      }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+      assert.deepStrictEqual(seen.slice(3), [
+        "client Answer begun",
+        "server Answer begun",
+        "server Answer refused 1723",
+        "client Answer aborted 1723"
+      ])
+      const refused = found.filter(({ attributes }) =>
+        (attributes as Record<string, string>)?.["outcome"] === "refused"
+      )
+      assert.deepStrictEqual(
+        refused.map(({ attributes, state }) => [attributes, state]),
+        [
+          [{
+            side: "server",
+            interface: "Desk",
+            method: "Answer",
+            outcome: "refused"
+          }, { count: 1, incremental: true }]
+        ]
+      )
+    }))
+
+  it.effect("a call that is lost with its server: is seen as lost", () =>
+    Effect.gen(function* () {
+      const { observer, seen } = makeObserver()
+      const scope = yield* Scope.fork(yield* Effect.scope)
+      const { desk } = yield* Scope.provide(observing(makeDesk({ server: { grace: 0 } }), observer), scope)
+      yield* Call.begin(yield* Call.make(desk), "Hold", "a")
+      yield* Scope.close(scope, Exit.void)
+      assert.include(seen, "client Hold lost 1726")
+      assert.isTrue(seen.some((line) => line.startsWith("server Hold") && !line.endsWith("begun")))
+    }))
+
+  it.effect("an observer that throws: is logged, and the call goes on", () =>
+    Effect.gen(function* () {
+      const logged: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => void logged.push(String(message)))
+      const fail = () => {
+        throw new Error("full")
+      }
+      const observer: Observability.Observer = { begun: fail, ended: fail }
+      const { desk } = yield* observing(makeDesk(), observer).pipe(Effect.provide(Logger.layer([logger])))
+      assert.strictEqual(yield* Call.invoke(desk, "Answer", "a"), "answer to a")
+      assert.deepStrictEqual(new Set(logged), new Set(["An observer of calls threw"]))
+      assert.strictEqual(logged.length, 4)
+    }))
+
+  it.effect("a server with an observer, a binding without: only the server's side is seen", () =>
+    Effect.gen(function* () {
+      const { observer, seen } = makeObserver()
+      const { server } = yield* observing(makeDesk(), observer)
+      yield* Call.invoke(yield* Binding.local(server, Desk), "Answer", "a")
+      assert.deepStrictEqual(seen, ["server Answer begun", "server Answer replied 0"])
     }))
 })
 

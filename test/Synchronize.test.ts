@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import { inspect } from "node:util"
 import { Call, ServerCall, Synchronize } from "../mod.ts"
 import { isWaiting, makeDesk, outcome, refusal, settle, start } from "./fixtures.ts"
 
@@ -356,5 +357,36 @@ describe("a container", () => {
       yield* Synchronize.add(container, yield* Synchronize.make(true))
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual(yield* refusal(Synchronize.waitMultiple(container)), "NoSync")
+    }))
+})
+
+describe("what is printed", () => {
+  it.effect("an event: its kind and state", () =>
+    Effect.gen(function* () {
+      const event = yield* Synchronize.make()
+      assert.strictEqual(String(event), `{"_id":"callisto/Synchronize","signaled":false}`)
+      yield* Synchronize.signal(event)
+      assert.strictEqual(JSON.stringify(event), `{"_id":"callisto/Synchronize","signaled":true}`)
+      assert.include(inspect(event, { depth: 9 }), "callisto/Synchronize")
+    }))
+
+  it.effect("a container: its kind and how many are in it", () =>
+    Effect.gen(function* () {
+      const container = yield* Synchronize.container<Synchronize.Synchronize>()
+      yield* Synchronize.add(container, yield* Synchronize.make())
+      yield* Synchronize.add(container, yield* Synchronize.make(true))
+      const json = `{"_id":"callisto/Synchronize/Container","waiting":1,"signaled":1}`
+      assert.strictEqual(String(container), json)
+      assert.strictEqual(JSON.stringify(container), json)
+    }))
+
+  it.effect("the evidence of a call: its interface, method and state, and nothing of its services", () =>
+    Effect.gen(function* () {
+      const { desk } = yield* makeDesk()
+      const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "secret")
+      const json = `{"_id":"callisto/Pending","interface":"Desk","method":"Hold","state":"pending"}`
+      assert.strictEqual(String(pending), json)
+      assert.strictEqual(JSON.stringify(pending), json)
+      assert.notInclude(inspect(pending, { depth: 9 }), "secret")
     }))
 })

@@ -365,6 +365,7 @@ class ClientConnection {
       Pdu.discardMessage(this.writer)
       return badInput(call.operation, problem)
     }
+    const size = this.writer.position - this.writer.stub
     Pdu.endMessage(this.writer, this.maxFragment)
     const sent = new SentCall(this, channel, call, callId, codec, input, earlier)
     call.remote = sent
@@ -373,6 +374,7 @@ class ClientConnection {
     sent.begin = this.outbox.sentUnsafe()
     this.flush()
     sent.end = this.outbox.sentUnsafe()
+    call.transferred("out", size)
     return undefined
   }
 
@@ -390,7 +392,10 @@ class ClientConnection {
       this.writer,
       this.maxFragment,
       () => Pdu.beginRequest(this.writer, fields),
-      (following) => this.flush(following)
+      (following, size) => {
+        this.flush(following)
+        call.transferred("out", size)
+      }
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
@@ -513,6 +518,7 @@ class ClientConnection {
     if (fragment.contextId !== sent.channel.bound.contextId) {
       return `a response in presentation context ${fragment.contextId}`
     }
+    sent.call.transferred("in", fragment.stub.length)
     if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
     const added = Pdu.assemble(sent.open, fragment, this.association.maximumResponse)
     if (added._tag === "PduError") return added.message
@@ -1376,6 +1382,7 @@ const endpointMapperOf = ({ address, protocol }: StringBinding.StringBinding): S
 /** One binding of an association. */
 class Channel implements CallChannel {
   readonly callObjects = true
+  readonly address: string
   readonly association: AssociationImpl
   readonly bound: Bound
   readonly object: string | undefined
@@ -1383,6 +1390,7 @@ class Channel implements CallChannel {
 
   constructor(association: AssociationImpl, bound: Bound, object: string | undefined) {
     this.association = association
+    this.address = StringBinding.print(association.address)
     this.bound = bound
     this.object = object
   }

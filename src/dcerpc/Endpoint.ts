@@ -17,6 +17,7 @@ import type { Caller, Outcome } from "../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
 import { Ends } from "../internal/pipeEnds.ts"
+import { refused } from "../internal/watch.ts"
 import * as Server from "../Server.ts"
 import { type Client, type Dispatch, ServerCallImpl } from "../ServerCall.ts"
 import {
@@ -242,6 +243,10 @@ class IncomingCall implements Client {
   /** Nobody receives its out parameters, if it has ended and they wait. */
   dropResults(): void {
     if (this.results !== undefined) this.serverCall.unsent()
+  }
+
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.serverCall.watch?.transferred(direction, bytes)
   }
 
   cancel(): void {
@@ -586,6 +591,7 @@ class ServerConnection implements Client.Origin {
     // What comes behind the pipes means nothing, and what comes behind the call's end neither.
     if (call === undefined || pipes === undefined || pipes.isThrough) return "go on"
     if (call.serverCall.pipes!.current === undefined) return "go on"
+    call.transferred("in", stub.length)
     const problem = pipes.push(stub)
     if (problem !== undefined) Server.end(call.serverCall, new RpcFault({ code: problem.status }))
     else if (isLast && !pipes.isThrough) Server.end(call.serverCall, new RpcFault({ code: status.badStubData }))
@@ -609,7 +615,10 @@ class ServerConnection implements Client.Origin {
       writer,
       this.maxFragment,
       () => Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels }),
-      (following) => this.send(following)
+      (following, size) => {
+        this.send(following)
+        call.transferred("out", size)
+      }
     )
     const sending = sendPipes(piped, call.response, this.outbox.room, false)
     call.sending = Effect.runForkWith(this.endpoint.server.context)(sending)
@@ -647,10 +656,12 @@ class ServerConnection implements Client.Origin {
     // One id for two calls in progress: nobody could tell their replies apart.
     if (this.calls.has(callId)) return this.protocolError(callId, false)
     if (!server.accepting || this.endpoint.stopping) {
+      refused(server, dispatch.operation, undefined, this, 1722)
       return this.fault(callId, contextId, status.unavailable, true, "go on")
     }
     const { limits } = this.endpoint
     if (this.calls.size >= limits.calls || server.count >= limits.totalCalls) {
+      refused(server, dispatch.operation, undefined, this, 1723)
       return this.fault(callId, contextId, status.tooBusy, true, "go on")
     }
 
@@ -659,7 +670,10 @@ class ServerConnection implements Client.Origin {
     const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
       ? argumentsOrProblem(codec.readArgumentsBeforePipes(request.stub, request.littleEndian))
       : codec.readArguments(request.stub, request.littleEndian)
-    if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")
+    if ("problem" in read) {
+      refused(server, dispatch.operation, undefined, this, read.status)
+      return this.fault(callId, contextId, statusOf(read.status), true, "go on")
+    }
     if (read.value.size !== undefined && read.value.size > limits.request) return this.tooLarge(callId)
 
     const call = new IncomingCall(this, request, codec, dispatch, this.openCancelled)
@@ -668,6 +682,7 @@ class ServerConnection implements Client.Origin {
     const outgoing = pipes === undefined ? [] : call.piped(false)
     if (outgoing.length > 0) this.startSending(call, outgoing)
     server.run(call.serverCall, read.value.input, read.value.parent)
+    call.transferred("in", read.value.size ?? request.stub.length)
     if (read.value.size !== undefined) this.startArriving(call, request, read.value.size)
     return "go on"
   }
@@ -752,6 +767,7 @@ class ServerConnection implements Client.Origin {
       Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
       const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
       if (problem === undefined) {
+        call.transferred("out", this.endpoint.writer.position - this.endpoint.writer.stub)
         this.endReply()
         if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined

@@ -15,7 +15,6 @@ import type { Call, CallState, Pending } from "../Call.ts"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "../CallState.ts"
 import type { Channel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
-import * as Observability from "../Observability.ts"
 import {
   BadStubData,
   type CallCancelled,
@@ -35,6 +34,7 @@ import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
 import { addFinalizer, removeFinalizer } from "./scope.ts"
 import { Waiters } from "./waiters.ts"
+import { kindOf, type Watch, watchClient } from "./watch.ts"
 
 // ----------------------------------------------------------------------------
 // the objects
@@ -77,7 +77,7 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
   remote: Remote | undefined = undefined
   outcome: Outcome | undefined = undefined
   cancelling: { readonly deadline: number; timer: Fiber.Fiber<void, unknown> | undefined } | undefined = undefined
-  watch: Observability.Watch | undefined = undefined
+  watch: Watch | undefined = undefined
   readonly pipes: Ends | undefined
 
   constructor(call: CallImpl, operation: Operation) {
@@ -107,6 +107,10 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
     if (pipes?.current !== undefined && outcome._tag === "Success") pipes.onThrough = () => complete(this, outcome)
     // A maybe call gets no reply at all.
     else if (!this.operation.method.maybe) complete(this, outcome)
+  }
+
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.watch?.transferred(direction, bytes)
   }
 
   toJSON(): { readonly _id: string; readonly [name: string]: string } {
@@ -170,7 +174,7 @@ export const look = (call: CallImpl): CallState | undefined => {
     case State.cancelling:
       return { _tag: "Pending", cancelRequested: true }
     case State.completed:
-      return { _tag: "Completed", kind: Observability.kindOf(call.current!.outcome!) }
+      return { _tag: "Completed", kind: kindOf(call.current!.outcome!) }
     case State.released:
       return undefined
   }
@@ -196,7 +200,7 @@ export const issue = (
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<void, BeginError> | undefined => {
   const { call, operation } = pending
-  const { channel, metrics } = call.binding
+  const { channel, watching } = call.binding
   if (operation.handlesIn !== undefined) {
     const refused = refuseHandles(operation, operation.handlesIn, input)
     if (refused !== undefined) return Effect.fail(refused)
@@ -205,8 +209,11 @@ export const issue = (
   call.current = pending
   call.taken = undefined
   if (channel.references !== undefined) pending.context = Context.pick(...channel.references)(fiber.context)
-  if (metrics !== undefined || fiber.cache.tracer !== undefined) {
-    pending.watch = Observability.watchClient(fiber, operation, metrics)
+  if (watching !== undefined || fiber.cache.tracer !== undefined) {
+    pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+      // Until it is issued, a call is cancelled by interrupting its begin.
+      if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(Effect.ignore(requestCancel(pending, 0)))
+    })
   }
   let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
   try {
@@ -406,7 +413,7 @@ const cancelUntil = (
   if (millis > 0 && pending.cancelling !== undefined && deadline >= pending.cancelling.deadline) {
     return refuse("CallCancelled")
   }
-  pending.watch?.cancel("cancel", { timeout: millis })
+  pending.watch?.changed("CancelRequested", "cancel", { timeout: millis })
   const isNew = cancel === "issues"
   if (isNew) move(call, "cancel")
 

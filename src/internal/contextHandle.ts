@@ -9,6 +9,7 @@ import type * as SchemaAST from "effect/SchemaAST"
 import * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
 import * as Depth from "./depth.ts"
+import { PipeInspectable } from "./inspectable.ts"
 
 // ----------------------------------------------------------------------------
 // values
@@ -17,16 +18,16 @@ import * as Depth from "./depth.ts"
 export const TypeId = "~callisto/ContextHandle"
 
 /** What a client has of a context handle: 20 opaque bytes that mean something to the server that made them. */
-export class Handle {
+export class Handle extends PipeInspectable {
   declare readonly "~callisto/ContextHandle": Types.Invariant<string>
   readonly type: string
   readonly attributes: number
   readonly uuid: string
-  // Private, so that a handle that is printed shows nothing of the association.
   #forget: (() => void) | undefined = undefined
   #destroyed = false
 
   constructor(type: string, uuid: string, attributes = 0) {
+    super()
     this.type = type
     this.uuid = uuid
     this.attributes = attributes
@@ -34,6 +35,11 @@ export class Handle {
 
   get destroyed(): boolean {
     return this.#destroyed
+  }
+
+  /** Without its UUID, which would let a reader of the log use it. */
+  toJSON(): { readonly _id: string; readonly type: string; readonly state: string } {
+    return { _id: "callisto/ContextHandle", type: this.type, state: this.#destroyed ? "destroyed" : "open" }
   }
 
   /** Something has to be done when the client forgets it. */
@@ -352,10 +358,10 @@ export class Entry {
     if (next === undefined) return false
     this.state = next
     if (next === State.closing) this.closing()
-    else if (next === State.runningDown) this.host.fork(this.runDown)
+    else if (next === State.runningDown) Depth.run(() => void this.host.fork(this.runDown))
     else {
       this.host.handles.delete(this)
-      Deferred.doneUnsafe(this.gone, Exit.void)
+      Depth.run(() => void Deferred.doneUnsafe(this.gone, Exit.void))
     }
     return true
   }

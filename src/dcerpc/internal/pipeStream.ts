@@ -26,8 +26,8 @@ export class OutgoingStub implements PipeOutput {
   readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
   private readonly begin: () => void
-  /** Sends what the writer has, and then those bytes. */
-  private readonly flush: (following: Uint8Array) => void
+  /** Sends what the writer has, and then those bytes: so many of the stub together. */
+  private readonly flush: (following: Uint8Array, size: number) => void
   private readonly maxFragment: number
   /** How much of the stub is in front of the present fragment. */
   private size = 0
@@ -37,7 +37,7 @@ export class OutgoingStub implements PipeOutput {
   /** Nothing more flows through its pipes. */
   isCut = false
 
-  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: (following: Uint8Array) => void) {
+  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: OutgoingStub["flush"]) {
     this.writer = writer
     this.maxFragment = maxFragment
     this.begin = begin
@@ -101,7 +101,7 @@ export class OutgoingStub implements PipeOutput {
     else Pdu.endMessage(writer, this.maxFragment, undefined, part)
     this.isFirst = false
     this.isWhole = isLast
-    this.flush(following)
+    this.flush(following, size)
   }
 }
 

@@ -1,0 +1,246 @@
+/**
+ * The watch of a call: its span, its metrics and its observer. Calls that nobody looks at have none.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
+import type { Origin } from "../Channel.ts"
+import type { Operation } from "../Interface.ts"
+import { type Change, type Ending, type Kind, type Observed, type Observer, observer } from "../Observability.ts"
+import { cancelled, RpcFault } from "../Status.ts"
+import { PipeInspectable } from "./inspectable.ts"
+import { counting } from "./metrics.ts"
+
+// ----------------------------------------------------------------------------
+// outcomes
+// ----------------------------------------------------------------------------
+
+export const kindOf = (outcome: Exit.Exit<unknown, unknown>): Kind => {
+  if (outcome._tag === "Success") return "replied"
+  const tag = failureOf(outcome)?._tag
+  return tag === "CallCancelled" ? "cancelled" : tag === "RpcTransportError" ? "lost" : "aborted"
+}
+
+interface Failure {
+  readonly _tag: string
+  readonly code?: number
+  readonly status?: number
+  readonly codes?: { readonly rpcStatus?: { readonly number: number } }
+}
+
+const failureOf = (outcome: Exit.Failure<unknown, unknown>): Failure | undefined => {
+  for (const reason of outcome.cause.reasons) {
+    if (reason._tag === "Fail") return reason.error as Failure
+  }
+  return undefined
+}
+
+/** The number that tells one outcome from another: 0 for a reply, else the exception code or status. */
+const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): number => {
+  if (outcome._tag === "Success") return 0
+  const failure = failureOf(outcome)
+  const abort = operation.method.aborts.find((abort) => failure instanceof abort.error)
+  return abort?.code ?? failure?.code ?? failure?.status ?? failure?.codes?.rpcStatus?.number ?? 1818
+}
+
+// ----------------------------------------------------------------------------
+// who watches
+// ----------------------------------------------------------------------------
+
+/** The observers of the calls of a server or binding; the metrics are one of them. */
+export class Watching {
+  private readonly observers: ReadonlyArray<Observer>
+  private readonly context: Context.Context<never>
+
+  constructor(observers: ReadonlyArray<Observer>, context: Context.Context<never>) {
+    this.observers = observers
+    this.context = context
+  }
+
+  /** Runs a function of each observer. A failure of it is logged, and is nothing to the call. */
+  tell<K extends keyof Observer>(event: K, ...args: Parameters<NonNullable<Observer[K]>>): void {
+    for (const observer of this.observers) {
+      try {
+        ;(observer[event] as ((...args: ReadonlyArray<unknown>) => void) | undefined)?.(...args)
+      } catch (defect) {
+        Effect.runForkWith(this.context)(Effect.logError("An observer of calls threw", Cause.die(defect)))
+      }
+    }
+  }
+}
+
+/** The observers in a context; `undefined` where there is none, so that calls cost nothing more. */
+export const watching = (context: Context.Context<never>, side: "client" | "server"): Watching | undefined => {
+  const found = [
+    Context.get(context, counting)?.(context, side) as Observer | undefined,
+    Context.get(context, observer)
+  ]
+  const observers = found.filter((one) => one !== undefined)
+  return observers.length === 0 ? undefined : new Watching(observers, context)
+}
+
+// ----------------------------------------------------------------------------
+// watching a call
+// ----------------------------------------------------------------------------
+
+/** Watches one call on one side, from its begin or its dispatch to its end. */
+export class Watch extends PipeInspectable implements Observed {
+  readonly side: "client" | "server"
+  readonly address: string | undefined
+  readonly caller: Observed["caller"]
+  readonly span: Tracer.Span | undefined
+  readonly begunAt: number
+  readonly cancel: () => void
+  readonly #operation: Operation
+  readonly #clock: Clock.Clock
+  readonly #watching: Watching | undefined
+
+  constructor(
+    side: "client" | "server",
+    operation: Operation,
+    clock: Clock.Clock,
+    tracer: Tracer.Tracer | undefined,
+    parent: Tracer.AnySpan | undefined,
+    watching: Watching | undefined,
+    address: string | undefined,
+    caller: Observed["caller"],
+    cancel: () => void
+  ) {
+    super()
+    this.side = side
+    this.address = address
+    this.caller = caller
+    this.cancel = cancel
+    this.#operation = operation
+    this.#clock = clock
+    this.#watching = watching
+    this.begunAt = watching === undefined ? 0 : clock.currentTimeMillisUnsafe()
+    this.span = tracer === undefined ? undefined : makeSpan(tracer, clock, operation, side, parent)
+    watching?.tell("begun", this)
+  }
+
+  get interface(): string {
+    return this.#operation.interface.name
+  }
+
+  get method(): string {
+    return this.#operation.name
+  }
+
+  toJSON(): { readonly _id: string } & Pick<Observed, "side" | "interface" | "method" | "address"> {
+    const { address, interface: iface, method, side } = this
+    return { _id: "callisto/Observed", side, interface: iface, method, address }
+  }
+
+  /** Tells of a change. The span gets an event of another name where that is given. */
+  changed(change: Change, event: string = change, attributes?: Record<string, unknown>): void {
+    this.span?.event(event, this.#clock.currentTimeNanosUnsafe(), attributes)
+    this.#watching?.tell("changed", this, change)
+  }
+
+  /** The channel has sent or received bytes of the call. */
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.#watching?.tell("transferred", this, direction, bytes)
+  }
+
+  /** Ends with an outcome, which is missing for a call whose client is gone. The span ends with `exit`. */
+  end(
+    outcome: Exit.Exit<unknown, unknown> | undefined,
+    exit: Exit.Exit<unknown, unknown> = outcome ?? Exit.fail(cancelled(false)),
+    ending: Ending = outcome === undefined ? "abandoned" : kindOf(outcome)
+  ): void {
+    const { span } = this
+    const clock = this.#clock
+    const code = codeOf(this.#operation, outcome ?? exit)
+    if (span !== undefined) {
+      span.attribute("callisto.outcome", ending)
+      span.attribute("callisto.code", code)
+      span.end(clock.currentTimeNanosUnsafe(), exit)
+    }
+    this.#watching?.tell("ended", this, ending, code, clock.currentTimeMillisUnsafe() - this.begunAt)
+  }
+}
+
+/** The watch of a client's call, whose fiber has a tracer of its own or whose binding is watched. */
+export const watchClient = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  operation: Operation,
+  watching: Watching | undefined,
+  address: string | undefined,
+  cancel: () => void
+): Watch => {
+  const { span, tracer, tracerEnabled } = fiber.cache
+  const clock = fiber.getRef(Clock.Clock)
+  return new Watch(
+    "client",
+    operation,
+    clock,
+    tracerEnabled ? tracer : undefined,
+    span,
+    watching,
+    address,
+    undefined,
+    cancel
+  )
+}
+
+/** A server, as far as its calls are watched. */
+export interface WatchedServer {
+  readonly clock: Clock.Clock
+  readonly tracer: Tracer.Tracer | undefined
+  readonly watching: Watching | undefined
+}
+
+/** The watch of a server's call, whose server has a tracer or is watched. */
+export const watchServer = (
+  { clock, tracer, watching }: WatchedServer,
+  operation: Operation,
+  parent: Tracer.AnySpan | undefined,
+  { caller, peer }: Origin,
+  cancel: () => void
+): Watch => new Watch("server", operation, clock, tracer, parent, watching, peer, caller, cancel)
+
+const nothing = () => {}
+
+/** Counts, traces and shows a call that the server refuses, with a code, before it dispatches it. */
+export const refused = (
+  server: WatchedServer,
+  operation: Operation,
+  parent: Tracer.AnySpan | undefined,
+  origin: Origin,
+  code: number
+): void => {
+  if (server.watching === undefined && server.tracer === undefined) return
+  const exit = Exit.fail(new RpcFault({ code, didNotExecute: true }))
+  watchServer(server, operation, parent, origin, nothing).end(exit, exit, "refused")
+}
+
+const makeSpan = (
+  tracer: Tracer.Tracer,
+  clock: Clock.Clock,
+  operation: Operation,
+  kind: "client" | "server",
+  parent: Tracer.AnySpan | undefined
+): Tracer.Span => {
+  const span = tracer.span({
+    name: `${operation.interface.name}.${operation.name}`,
+    parent: Option.fromUndefinedOr(parent),
+    annotations: Context.empty(),
+    links: [],
+    startTime: clock.currentTimeNanosUnsafe(),
+    kind,
+    root: false,
+    sampled: parent?.sampled ?? true
+  })
+  span.attribute("rpc.system", "dce_rpc")
+  span.attribute("rpc.service", operation.interface.name)
+  span.attribute("rpc.method", operation.name)
+  span.attribute("callisto.uuid", operation.interface.uuid)
+  span.attribute("callisto.opnum", operation.opnum)
+  return span
+}
