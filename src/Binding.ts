@@ -30,11 +30,12 @@ import {
 } from "./Interface.ts"
 import { Handles } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
+import { cancelled } from "./internal/failures.ts"
 import * as Observability from "./Observability.ts"
 import { Ends, isBytes } from "./Pipe.ts"
 import * as Server from "./Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "./ServerCall.ts"
-import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Binding"
 
@@ -307,7 +308,7 @@ class LocalChannel implements Channel, Origin {
     if (!this.server.accepting) return Effect.fail(gone("the server in this process was shut down"))
     const dispatch = this.dispatches[call.operation.name]
     if (dispatch === undefined) {
-      call.reply(Exit.fail(new RpcFault({ code: 0x1c010002, didNotExecute: true })))
+      call.reply(Exit.fail(new RpcFault({ code: 1745, didNotExecute: true })))
       return undefined
     }
     if (dispatch.operation !== call.operation && !samePipes(dispatch.operation, call.operation)) {

@@ -29,6 +29,7 @@ import { Client as State, type ClientRow, clientTable, type Refusal } from "./Ca
 import type { Interface, Method, Operation } from "./Interface.ts"
 import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
+import { cancelled } from "./internal/failures.ts"
 import * as Observability from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
 import type { Outcome } from "./ServerCall.ts"
@@ -38,7 +39,6 @@ import {
   CallComplete,
   CallPending,
   CancelDisabled,
-  cancelled,
   type ContextMismatch,
   InvalidAsyncHandle,
   NoInterface,

@@ -15,7 +15,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
 import type { Operation } from "./Interface.ts"
-import { cancelled } from "./Status.ts"
+import { cancelled } from "./internal/failures.ts"
 
 // ----------------------------------------------------------------------------
 // outcomes

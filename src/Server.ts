@@ -19,10 +19,11 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { type Interface, isCompatible, type Operation } from "./Interface.ts"
 import type * as ContextHandle from "./internal/contextHandle.ts"
+import { contextMismatch } from "./internal/failures.ts"
 import * as Manager from "./Manager.ts"
 import * as Observability from "./Observability.ts"
 import type { Dispatch, Host, ServerCall, ServerCallImpl } from "./ServerCall.ts"
-import { contextMismatch, RpcFault, RpcTransportError } from "./Status.ts"
+import { RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Server"
 

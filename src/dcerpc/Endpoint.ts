@@ -15,16 +15,16 @@ import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
+import { cancelled, isPipeError } from "../internal/failures.ts"
+import { sentAs } from "../internal/statusTable.ts"
 import { Ends } from "../Pipe.ts"
 import * as Server from "../Server.ts"
 import { type Caller, type Client, type Dispatch, type Origin, type Outcome, ServerCallImpl } from "../ServerCall.ts"
 import {
   BadStubData,
   CallCancelled,
-  cancelled,
   type CantCreateEndpoint,
   ContextMismatch,
-  isPipeError,
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
@@ -115,40 +115,14 @@ const status = {
   unavailable: 1722,
   noCallActive: 1725,
   badStubData: 1783,
-  cancelled: 0x1c00000d,
-  contextMismatch: 0x1c00001a,
-  outOfRange: 0x1c010002,
-  unknownInterface: 0x1c010003,
+  cancelled: sentAs(1818),
+  contextMismatch: sentAs(6),
+  outOfRange: sentAs(1745),
+  unknownInterface: sentAs(1717),
   protocolError: 0x1c01000b,
-  tooBusy: 0x1c010014,
-  unsupportedType: 0x1c010017,
-  unspecified: 0x1c000012
+  tooBusy: sentAs(1723),
+  unsupportedType: sentAs(1732)
 } as const
-
-// Win32 codes that travel as a status of the protocol; every other code travels as it is.
-const faultStatus: ReadonlyMap<number, number> = new Map([
-  [6, 0x1c00001a],
-  [14, 0x1c00001b],
-  [1715, status.tooBusy],
-  [1717, status.unknownInterface],
-  [1723, status.tooBusy],
-  [1726, status.unspecified],
-  [1727, 0x1c00000c],
-  [1728, status.protocolError],
-  [1732, status.unsupportedType],
-  [1733, 0x1c000006],
-  [1734, 0x1c000007],
-  [1745, status.outOfRange],
-  [1778, 0x1c00001a],
-  [1818, status.cancelled],
-  [1820, 0x1c010001],
-  [1831, 0x1c000016],
-  [1916, 0x1c000015],
-  [1917, 0x1c000017],
-  [1918, 0x1c000014]
-])
-
-const statusOf = (code: number): number => faultStatus.get(code) ?? code
 
 // ----------------------------------------------------------------------------
 // a presentation context, an association group, a call
@@ -658,7 +632,7 @@ class ServerConnection implements Origin {
     const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
       ? argumentsOrProblem(codec.readArgumentsBeforePipes(request.stub, request.littleEndian))
       : codec.readArguments(request.stub, request.littleEndian)
-    if ("problem" in read) return this.fault(callId, contextId, statusOf(read.status), true, "go on")
+    if ("problem" in read) return this.fault(callId, contextId, sentAs(read.status), true, "go on")
     if (read.value.size !== undefined && read.value.size > limits.request) return this.tooLarge(callId)
 
     const call = new IncomingCall(this, request, codec, dispatch, this.openCancelled)
@@ -742,7 +716,7 @@ class ServerConnection implements Origin {
         const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), isLast)
         if (problem !== undefined) {
           // They could be written before, but a getter may give something else each time.
-          this.sendFault(call, statusOf(problem.status), false)
+          this.sendFault(call, sentAs(problem.status), false)
           return badResults(call, problem)
         }
         if (call.serverCall.holding?.hasMade) this.carry(call)
@@ -756,12 +730,12 @@ class ServerConnection implements Origin {
         return undefined
       }
       Pdu.discardMessage(this.endpoint.writer)
-      this.sendFault(call, statusOf(problem.status), false)
+      this.sendFault(call, sentAs(problem.status), false)
       return badResults(call, problem)
     }
     const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
     if (error instanceof RpcFault) {
-      this.sendFault(call, statusOf(error.code), error.didNotExecute)
+      this.sendFault(call, sentAs(error.code), error.didNotExecute)
       return undefined
     }
     if (isPipeError(error)) {
