@@ -578,6 +578,7 @@ const namesOf = ({ code, wireCode }: RpcFault): string => {
  * process, in the test kit and over the network. A status of the protocol without a Win32 code is its own `code`.
  *
  * `wireCode` is the number that the fault carried on the network. It is absent where that number is `code`, and in process.
+ * `Status.fromNumber` makes the error for such a number; a routine fails with a Win32 code or a number of its own.
  *
  * `didNotExecute` is true only where it is certain that the manager never ran. `interface`, `method` and `address` name the call
  * that failed, as far as they are known.
@@ -658,7 +659,9 @@ const RpcTransportErrorBase: ErrorClass<RpcTransportError, "RpcTransportError", 
   { status: Schema.Literals([1722, 1726, 1727]), detail: Schema.String, ...callFields },
   ({ detail, didNotExecute, status }) =>
     `${win32Of(status).name}: ${detail}. ${
-      didNotExecute ? "The call was not executed; it can be made again." : "Whether the server executed the call is unknown."
+      didNotExecute
+        ? "The call was not executed; it can be made again."
+        : "Whether the server executed the call is unknown."
     }`
 )
 
