@@ -33,7 +33,8 @@ import { Ends, isBytes } from "./internal/pipeEnds.ts"
 import { type Watching, watching } from "./internal/watch.ts"
 import * as Server from "./Server.ts"
 import { type Client, type Dispatch, ServerCallImpl } from "./ServerCall.ts"
-import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+import { cancelled } from "./internal/failures.ts"
 
 const TypeId = "~callisto/Binding"
 
@@ -250,7 +251,7 @@ class LocalChannel implements Channel, Client.Origin {
     if (!this.server.accepting) return Effect.fail(gone("the server in this process was shut down"))
     const dispatch = this.dispatches[call.operation.name]
     if (dispatch === undefined) {
-      call.reply(Exit.fail(new RpcFault({ code: 0x1c010002, didNotExecute: true })))
+      call.reply(Exit.fail(new RpcFault({ code: 1745, didNotExecute: true })))
       return undefined
     }
     if (dispatch.operation !== call.operation && !samePipes(dispatch.operation, call.operation)) {

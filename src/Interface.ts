@@ -8,7 +8,8 @@ import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
 import * as ContextHandle from "./internal/contextHandle.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
-import { codes, toHex } from "./Status.ts"
+import { codes } from "./Status.ts"
+import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
 // aborts
@@ -55,25 +56,14 @@ export declare namespace Abort {
   export type ErrorOf<A> = A extends Abort<infer E> ? E : never
 }
 
-// Codes that a peer's mapping changes on the way, and codes to which Callisto itself gives a meaning.
-const reservedCodes: ReadonlyMap<number, string> = new Map([
-  [14, "Windows sends it as another number (out of memory), so the client would see something else"],
-  [1715, "Windows sends it as another number (server too busy), so the client would see something else"],
-  [1778, "Windows sends it as another number (context mismatch), so the client would see something else"],
-  [codes.CallCancelled.rpcStatus!.number, "it means that the call was cancelled; let the cancel interrupt the manager"],
-  [1722, "it means that the server is unavailable"],
-  [1726, "it means that the call failed"],
-  [1727, "it means that the call failed and did not execute"]
-])
-
 /**
  * Says why a number can't be the exception code of an abort, or gives `undefined` if it can.
  *
  * **Details**
  *
- * An exception code is an unsigned 32-bit number other than 0. Refused with it are the codes that a peer's mapping
- * changes on the way (14, 1715, 1778 and 0x1C000000 to 0x1CFFFFFF), and those that mean something else here (1722,
- * 1726, 1727, 1818).
+ * An exception code is an unsigned 32-bit number other than 0. Some more codes are refused: those that a client reads as another
+ * code (14, 1715, 1778, and 0x1C000000 to 0x1CFFFFFF), those that end the connection of some clients (1728, 1825), and those that
+ * say something about the call itself (1722, 1726, 1727, 1818).
  *
  * **Example** (Codes that can and that cannot be aborts)
  *
@@ -87,12 +77,7 @@ const reservedCodes: ReadonlyMap<number, string> = new Map([
  * @category aborts
  * @since 0.1.0
  */
-export const refuseCode = (code: number): string | undefined => {
-  if (!Number.isInteger(code) || code < 0 || code > 0xffffffff) return "an exception code is an unsigned 32-bit integer"
-  if (code === 0) return "0 means success"
-  if (code >>> 24 === 0x1c) return "0x1C000000 to 0x1CFFFFFF are statuses of the protocol itself"
-  return reservedCodes.get(code)
-}
+export const refuseCode: (code: number) => string | undefined = refuse
 
 /**
  * Declares that a method may abort with an error, which travels as an exception code.

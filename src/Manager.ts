@@ -207,7 +207,7 @@ class ManagerImpl implements Manager<Interface.Any, unknown> {
  * **Details**
  *
  * A plain routine gets the in parameters and the server call; its effect succeeds with the out parameters, or fails
- * with a declared abort or an `RpcFault`. A defect ends that one call with fault 0x1C000012 and is logged on the
+ * with a declared abort or an `RpcFault`. A defect ends that one call with 1726 and is logged on the
  * server. The services that the routines need come from the context in which the server is made.
  *
  * - `object`: the UUID of the one object that this manager serves; without it, it serves all.

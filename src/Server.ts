@@ -20,9 +20,10 @@ import * as Tracer from "effect/Tracer"
 import { type Interface, isCompatible, type Operation } from "./Interface.ts"
 import type * as ContextHandle from "./internal/contextHandle.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./internal/watch.ts"
+import { contextMismatch } from "./internal/failures.ts"
 import * as Manager from "./Manager.ts"
 import type { Dispatch, Host, ServerCall, ServerCallImpl } from "./ServerCall.ts"
-import { type ContextMismatch, contextMismatch, RpcFault, RpcTransportError } from "./Status.ts"
+import { type ContextMismatch, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Server"
 

@@ -19,20 +19,18 @@ import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
 import type { Caller, Origin as ClientOrigin, Outcome } from "./Channel.ts"
-import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
+import { type Abort, abortOf, type Interface, type Method, type Operation } from "./Interface.ts"
 import * as ContextHandle from "./internal/contextHandle.ts"
 import * as Depth from "./internal/depth.ts"
 import type { Ends } from "./internal/pipeEnds.ts"
 import { Waiters } from "./internal/waiters.ts"
 import type { Watch } from "./internal/watch.ts"
 import type { Reader, Writer } from "./Pipe.ts"
+import { answerOf, cancelled, contextMismatch, isPipeError } from "./internal/failures.ts"
 import {
   BadStubData,
   CallCancelled,
-  cancelled,
-  contextMismatch,
   InvalidAsyncHandle,
-  isPipeError,
   PipeDisciplineError,
   type PipeError,
   RpcFault
@@ -155,11 +153,9 @@ export interface Host {
   readonly handles: Set<ContextHandle.Entry>
 }
 
-const mismatch = 6
-
 const nobody: ReadonlySet<string> = new Set()
 
-const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
+const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
 
 /**
  * A dispatched call.
@@ -346,16 +342,15 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
       this.log(`${interfaceName}.${name} failed with an error that the method does not declare`, Cause.fail(error))
       return unspecified()
     }
-    if (error.code === mismatch && this.dispatch.operation.handlesIn !== undefined) {
-      return Exit.fail(contextMismatch(false))
+    const answer = answerOf(this.dispatch.operation, error)
+    if (typeof answer === "string") {
+      this.log(
+        `${interfaceName}.${name} failed with RpcFault ${error.code}, which is refused: ${answer}`,
+        Cause.fail(error)
+      )
+      return unspecified()
     }
-    const reason = refuseCode(error.code)
-    if (reason === undefined) return Exit.fail(error)
-    this.log(
-      `${interfaceName}.${name} failed with RpcFault ${error.code}, which is refused: ${reason}`,
-      Cause.fail(error)
-    )
-    return unspecified()
+    return Exit.fail(answer)
   }
 
   /** The end of every call: `outcome` is missing when its client is gone. */

@@ -80,7 +80,7 @@ for (const validate of [false, true]) {
         const store = yield* bind({ validate })
         const error = yield* Effect.flip(Call.invoke(store, "Gone"))
         assert.strictEqual(error._tag, "RpcFault")
-        assert.deepStrictEqual("code" in error && [error.code, error.didNotExecute], [0x1c010002, true])
+        assert.deepStrictEqual("code" in error && [error.code, error.didNotExecute], [1745, true])
       }))
   })
 }

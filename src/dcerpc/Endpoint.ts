@@ -18,15 +18,15 @@ import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
 import { Ends } from "../internal/pipeEnds.ts"
 import { refused } from "../internal/watch.ts"
+import { cancelled, isPipeError } from "../internal/failures.ts"
+import { sentAs } from "../internal/statusTable.ts"
 import * as Server from "../Server.ts"
 import { type Client, type Dispatch, ServerCallImpl } from "../ServerCall.ts"
 import {
   BadStubData,
   CallCancelled,
-  cancelled,
   type CantCreateEndpoint,
   ContextMismatch,
-  isPipeError,
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
@@ -117,40 +117,14 @@ const status = {
   unavailable: 1722,
   noCallActive: 1725,
   badStubData: 1783,
-  cancelled: 0x1c00000d,
-  contextMismatch: 0x1c00001a,
-  outOfRange: 0x1c010002,
-  unknownInterface: 0x1c010003,
+  cancelled: sentAs(1818),
+  contextMismatch: sentAs(6),
+  outOfRange: sentAs(1745),
+  unknownInterface: sentAs(1717),
   protocolError: 0x1c01000b,
-  tooBusy: 0x1c010014,
-  unsupportedType: 0x1c010017,
-  unspecified: 0x1c000012
+  tooBusy: sentAs(1723),
+  unsupportedType: sentAs(1732)
 } as const
-
-// Win32 codes that travel as a status of the protocol; every other code travels as it is.
-const faultStatus: ReadonlyMap<number, number> = new Map([
-  [6, 0x1c00001a],
-  [14, 0x1c00001b],
-  [1715, status.tooBusy],
-  [1717, status.unknownInterface],
-  [1723, status.tooBusy],
-  [1726, status.unspecified],
-  [1727, 0x1c00000c],
-  [1728, status.protocolError],
-  [1732, status.unsupportedType],
-  [1733, 0x1c000006],
-  [1734, 0x1c000007],
-  [1745, status.outOfRange],
-  [1778, 0x1c00001a],
-  [1818, status.cancelled],
-  [1820, 0x1c010001],
-  [1831, 0x1c000016],
-  [1916, 0x1c000015],
-  [1917, 0x1c000017],
-  [1918, 0x1c000014]
-])
-
-const statusOf = (code: number): number => faultStatus.get(code) ?? code
 
 // ----------------------------------------------------------------------------
 // a presentation context, an association group, a call
@@ -670,10 +644,7 @@ class ServerConnection implements Client.Origin {
     const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
       ? argumentsOrProblem(codec.readArgumentsBeforePipes(request.stub, request.littleEndian))
       : codec.readArguments(request.stub, request.littleEndian)
-    if ("problem" in read) {
-      refused(server, dispatch.operation, undefined, this, read.status)
-      return this.fault(callId, contextId, statusOf(read.status), true, "go on")
-    }
+    if ("problem" in read) return this.fault(callId, contextId, sentAs(read.status), true, "go on")
     if (read.value.size !== undefined && read.value.size > limits.request) return this.tooLarge(callId)
 
     const call = new IncomingCall(this, request, codec, dispatch, this.openCancelled)
@@ -758,7 +729,7 @@ class ServerConnection implements Client.Origin {
         const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), isLast)
         if (problem !== undefined) {
           // They could be written before, but a getter may give something else each time.
-          this.sendFault(call, statusOf(problem.status), false)
+          this.sendFault(call, sentAs(problem.status), false)
           return badResults(call, problem)
         }
         if (call.serverCall.holding?.hasMade) this.carry(call)
@@ -773,12 +744,12 @@ class ServerConnection implements Client.Origin {
         return undefined
       }
       Pdu.discardMessage(this.endpoint.writer)
-      this.sendFault(call, statusOf(problem.status), false)
+      this.sendFault(call, sentAs(problem.status), false)
       return badResults(call, problem)
     }
     const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
     if (error instanceof RpcFault) {
-      this.sendFault(call, statusOf(error.code), error.didNotExecute)
+      this.sendFault(call, sentAs(error.code), error.didNotExecute)
       return undefined
     }
     if (isPipeError(error)) {

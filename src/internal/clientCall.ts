@@ -21,7 +21,6 @@ import {
   CallComplete,
   CallPending,
   CancelDisabled,
-  cancelled,
   InvalidAsyncHandle,
   NullContext,
   PipeDisciplineError,
@@ -29,6 +28,7 @@ import {
 } from "../Status.ts"
 import { Handle, type Parameter, valueOf } from "./contextHandle.ts"
 import * as Depth from "./depth.ts"
+import { cancelled } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
