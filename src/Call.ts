@@ -30,6 +30,7 @@ import {
   type BeginError,
   CallImpl,
   callImpl,
+  failedCall,
   hasTaken,
   issue,
   look,
@@ -160,6 +161,54 @@ export type Failure<M extends Method.Any> = M extends Method.Any ?
 export type Refused<M extends Method.Any> = M extends Method.Any
   ? BadStubData | (Method.TakesHandle<M> extends true ? NullContext : never)
   : never
+
+/**
+ * The call that a failure belongs to. A failure that `finish`, `join` and the one-shot forms give has it among the annotations of its
+ * cause; an error of `Status` names the call in its message, too.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FailedCall {
+  /** The name of the interface. */
+  readonly interface: string
+  /** The name of the method. */
+  readonly method: string
+  /** Where the server is, as far as the channel says: a string binding, or `"local"`. */
+  readonly address: string | undefined
+}
+
+/**
+ * The key of the annotation that names the call of a failure.
+ *
+ * **Example** (Which call was it?)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Cause, Context, Effect, Schema } from "effect"
+ *
+ * class Busy extends Schema.TaggedError<Busy>()("Busy", {}) {}
+ *
+ * const Jobs = Interface.make("Jobs", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b14",
+ *   version: [1, 0],
+ *   methods: { Run: Interface.method({ aborts: [Interface.abort(1001, Busy)] }) }
+ * })
+ * const manager = Manager.make(Jobs, { Run: () => new Busy() })
+ *
+ * const program = Effect.gen(function*() {
+ *   const jobs = Call.client(yield* Binding.local(yield* Server.make([manager]), Jobs))
+ *   const cause = yield* Effect.flip(Effect.sandbox(jobs.Run()))
+ *   return Context.getOption(Cause.annotations(cause), Call.FailedCall) // => Some: Jobs, Run, local
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const FailedCall: Context.Service<FailedCall, FailedCall> = failedCall
 
 /**
  * The arguments of a method of an interface, for functions over any interface. A union of names has none.

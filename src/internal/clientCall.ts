@@ -1,6 +1,7 @@
 /**
  * The client's side of a call: the call object, the evidence, and the only places where their state changes.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -8,10 +9,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import type * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import type { Binding } from "../Binding.ts"
-import type { Call, CallState, Pending } from "../Call.ts"
+import type { Call, CallState, FailedCall, Pending } from "../Call.ts"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "../CallState.ts"
 import type { Channel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
@@ -28,7 +30,7 @@ import {
 } from "../Status.ts"
 import { Handle, type Parameter, valueOf } from "./contextHandle.ts"
 import * as Depth from "./depth.ts"
-import { cancelled } from "./failures.ts"
+import { cancelled, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
@@ -74,6 +76,8 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
   readonly call: CallImpl
   readonly operation: Operation
   context: Context.Context<never> = emptyContext
+  /** Where the caller stands, as far as the tracer of Effect knows. */
+  frame: References.StackFrame | undefined = undefined
   remote: Remote | undefined = undefined
   outcome: Outcome | undefined = undefined
   cancelling: { readonly deadline: number; timer: Fiber.Fiber<void, unknown> | undefined } | undefined = undefined
@@ -202,11 +206,12 @@ export const issue = (
   const { call, operation } = pending
   const { channel, watching } = call.binding
   if (operation.handlesIn !== undefined) {
-    const refused = refuseHandles(operation, operation.handlesIn, input)
-    if (refused !== undefined) return Effect.fail(refused)
+    const refused = refuseHandles(operation.handlesIn, input)
+    if (refused !== undefined) return Effect.fail(located(refused, locationOf(pending)))
   }
   move(call, "begin")
   call.current = pending
+  pending.frame = fiber.cache.stackFrame
   call.taken = undefined
   if (channel.references !== undefined) pending.context = Context.pick(...channel.references)(fiber.context)
   if (watching !== undefined || fiber.cache.tracer !== undefined) {
@@ -227,7 +232,8 @@ export const issue = (
     issued(pending)
     return undefined
   }
-  return Effect.onExit(issuing, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
+  const locating = Effect.mapError(issuing, (error) => located(error, locationOf(pending)))
+  return Effect.onExit(locating, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
     if (call.state === State.released) {
       letGo(pending.remote, call.goesOn)
       return refuse("InvalidAsyncHandle")
@@ -239,7 +245,6 @@ export const issue = (
 }
 
 const refuseHandles = (
-  { interface: { name: interfaceName }, name: method }: Operation,
   parameters: ReadonlyArray<Parameter>,
   input: unknown
 ): NullContext | BadStubData | undefined => {
@@ -249,8 +254,7 @@ const refuseHandles = (
       return new NullContext({ parameter: name })
     }
     if (value !== null && !(value instanceof Handle)) {
-      const detail = `The arguments of ${interfaceName}.${method} were refused: ${name} is not a context handle`
-      return new BadStubData({ detail })
+      return new BadStubData({ detail: `The arguments were refused: ${name} is not a context handle` })
     }
   }
   return undefined
@@ -277,10 +281,40 @@ const unissue = (pending: PendingImpl, exit: Exit.Exit<unknown, unknown>): void 
 const complete = (pending: PendingImpl, outcome: Outcome): void => {
   const { call } = pending
   if (call.current !== pending || clientTable[call.state].next.complete === undefined) return
-  pending.outcome = outcome
-  leave(pending, outcome)
+  pending.outcome = outcome._tag === "Success" ? outcome : locate(pending, outcome)
+  leave(pending, pending.outcome)
   move(call, "complete")
   pending.wakeUnsafe(undefined)
+}
+
+const locationOf = ({ call, operation }: PendingImpl): FailedCall => ({
+  interface: operation.interface.name,
+  method: operation.name,
+  address: call.binding.channel.address
+})
+
+/** The key of the annotation that names the call of a failure. */
+export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Service<FailedCall>(
+  "@callisto/rpc/Call/FailedCall"
+)
+
+/** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
+const locate = (pending: PendingImpl, outcome: Extract<Outcome, { readonly _tag: "Failure" }>): Outcome => {
+  const location = locationOf(pending)
+  let { frame } = pending
+  const cause = Cause.map(outcome.cause, (error) => {
+    const copy = located(error, location)
+    if (copy === error) {
+      // The class of an abort is the program's own, so the call is a frame of its stack.
+      frame = { name: `${location.interface}.${location.method}`, stack: () => location.address, parent: frame }
+    } else if (frame !== undefined) {
+      Object.defineProperty(copy, "stack", { configurable: true, writable: true, value: String(copy) })
+    }
+    return copy
+  })
+  const call = Context.make(failedCall, location)
+  const annotations = frame === undefined ? call : Context.add(call, Cause.StackTrace, frame)
+  return Exit.failCause(Cause.annotate(cause, annotations, { overwrite: true }))
 }
 
 /** Lets go of everything that belongs to a call in progress. */
@@ -364,7 +398,7 @@ const takeThrough = (channel: Channel, pending: PendingImpl): Effect.Effect<unkn
         consume(pending)
         if (hasTaken(pending)) call.taken = undefined
       }
-      return Effect.fail(error)
+      return Effect.fail(located(error, locationOf(pending)))
     },
     onSuccess: () => {
       if (hasTaken(pending)) return pending.outcome!
