@@ -28,10 +28,11 @@ import {
   type Parameters
 } from "./Interface.ts"
 import * as Depth from "./internal/depth.ts"
+import { cancelled } from "./internal/failures.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
 import { type Watching, watching } from "./internal/watch.ts"
 import * as Server from "./Server.ts"
-import { BadStubData, cancelled, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
 const TypeId = "~callisto/Binding"
 

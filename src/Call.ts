@@ -10,38 +10,48 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type { Pipeable } from "effect/Pipeable"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
-import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import type { Binding } from "./Binding.ts"
-import { Client as State, type ClientRow, clientTable, type Refusal } from "./CallState.ts"
-import type { Outcome, Outgoing, Remote } from "./Channel.ts"
+import { Client as State, clientTable } from "./CallState.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
-import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
-import { Ends } from "./internal/pipeEnds.ts"
-import { awaitUnsafe, isReady, Waiters, withTimeout } from "./internal/waiters.ts"
-import { kindOf, type Watch, watchClient } from "./internal/watch.ts"
+import {
+  attach,
+  type BeginError,
+  CallImpl,
+  callImpl,
+  failedCall,
+  hasTaken,
+  issue,
+  look,
+  PendingImpl,
+  pendingImpl,
+  refuse,
+  release as releaseCall,
+  requestCancel,
+  rowOf,
+  take
+} from "./internal/clientCall.ts"
+import { durationOption } from "./internal/options.ts"
+import { awaitUnsafe, isReady, withTimeout } from "./internal/waiters.ts"
 import type { Kind } from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
 import {
-  type BadStubData,
+  BadStubData,
   type CallCancelled,
-  CallComplete,
-  CallPending,
-  CancelDisabled,
-  cancelled,
+  type CallComplete,
+  type CallPending,
+  type CancelDisabled,
   type ContextMismatch,
   InvalidAsyncHandle,
   NoInterface,
@@ -52,7 +62,6 @@ import {
   type RpcTransportError,
   type WaitTimeout
 } from "./Status.ts"
-import * as Status from "./Status.ts"
 import type { Waitable } from "./Synchronize.ts"
 
 // ----------------------------------------------------------------------------
@@ -86,7 +95,7 @@ export declare namespace Call {
 
 /**
  * The evidence of one begun call: of method `K` of interface `I`. It can be waited on together with other calls and
- * events, see `Synchronize.waitAny`.
+ * events, see `Synchronize.waitAny`. Evidence of different methods is told apart by `method`.
  *
  * @category models
  * @since 0.1.0
@@ -95,6 +104,10 @@ export interface Pending<in out I extends Interface.Any, in out K extends keyof 
   extends Waitable<CallComplete | InvalidAsyncHandle>, Pipeable {
   /** Brands the type. */
   readonly [PendingTypeId]: { readonly _I: Types.Invariant<I>; readonly _K: Types.Invariant<K> }
+  /** The interface of the binding. */
+  readonly interface: I
+  /** The name of the method. */
+  readonly method: K
 }
 
 /**
@@ -106,37 +119,159 @@ export interface Pending<in out I extends Interface.Any, in out K extends keyof 
 export declare namespace Pending {
   /** The evidence of a call of any method. */
   export type Any = Pending<any, any>
-  /** What refuses a wait for the call: also its pipes, where the method has some. */
+  /** The evidence of a call of one of the methods of an interface: a union that `method` tells apart. */
+  export type Of<I extends Interface.Any> = {
+    [K in Interface.MethodName<I, "any">]: Pending<I, K>
+  }[Interface.MethodName<I, "any">]
+  /** The out parameters of the call. */
+  export type Out<P extends Any> = P extends Pending<infer I, infer K> ? Method.Out<I["methods"][K]> : never
+  /** The failures of the call. */
+  export type Failure<P extends Any> = P extends Pending<infer I, infer K> ? MethodFailure<I["methods"][K]> : never
+  /** The refusals of a wait for the call: also of its pipes, where the method has some. */
   export type Refusal<P extends Any> = P extends Pending<infer I, infer K>
     ? CallComplete | InvalidAsyncHandle | Method.IfPipes<I["methods"][K], PipeDisciplineError>
     : never
 }
 
-/**
- * What a call can fail with, once it was begun: an abort that the method declares, any other exception code, the
- * cancel, or the loss of the connection; and where the method takes a context handle, one that the server does not know.
- *
- * @category models
- * @since 0.1.0
- */
-export type Failure<M extends Method.Any> =
-  | Method.Abort<M>
-  | RpcFault
-  | CallCancelled
-  | RpcTransportError
-  | Method.IfPipes<M, PipeError>
-  | (Method.TakesHandle<M> extends true ? ContextMismatch : never)
+type MethodFailure<M extends Method.Any> = Failure<M>
 
 /**
- * What refuses the arguments of a call, so that nothing is sent: schemas and transfer syntaxes, and for a method that takes a
- * context handle one that is null or destroyed.
+ * The failures of a call that was begun: an abort that the method declares, any other exception code, the cancel, or the loss of the
+ * connection; where the method takes a context handle, one that the server does not know; where it has pipes, their errors.
  *
  * @category models
  * @since 0.1.0
  */
-export type Refused<M extends Method.Any> =
-  | BadStubData
-  | (Method.TakesHandle<M> extends true ? NullContext : never)
+export type Failure<M extends Method.Any> = M extends Method.Any ?
+    | Method.Abort<M>
+    | RpcFault
+    | CallCancelled
+    | RpcTransportError
+    | Method.IfPipes<M, PipeError>
+    | (Method.TakesHandle<M> extends true ? ContextMismatch : never)
+  : never
+
+/**
+ * The refusals of the arguments of a call, so that nothing is sent: by schemas and transfer syntaxes, and, for a method that takes a
+ * context handle, because the handle is null or destroyed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Refused<M extends Method.Any> = M extends Method.Any
+  ? BadStubData | (Method.TakesHandle<M> extends true ? NullContext : never)
+  : never
+
+/**
+ * The call that a failure belongs to. A failure that `finish`, `join` and the one-shot forms give has it among the annotations of its
+ * cause; an error of `Status` names the call in its message, too.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FailedCall {
+  /** The name of the interface. */
+  readonly interface: string
+  /** The name of the method. */
+  readonly method: string
+  /** Where the server is, as far as the channel says: a string binding, or `"local"`. */
+  readonly address: string | undefined
+}
+
+/**
+ * The key of the annotation that names the call of a failure.
+ *
+ * **Example** (Which call was it?)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Cause, Context, Effect, Schema } from "effect"
+ *
+ * class Busy extends Schema.TaggedError<Busy>()("Busy", {}) {}
+ *
+ * const Jobs = Interface.make("Jobs", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b14",
+ *   version: [1, 0],
+ *   methods: { Run: Interface.method({ aborts: [Interface.abort(1001, Busy)] }) }
+ * })
+ * const manager = Manager.make(Jobs, { Run: () => new Busy() })
+ *
+ * const program = Effect.gen(function*() {
+ *   const jobs = Call.client(yield* Binding.local(yield* Server.make([manager]), Jobs))
+ *   const cause = yield* Effect.flip(Effect.sandbox(jobs.Run()))
+ *   return Context.getOption(Cause.annotations(cause), Call.FailedCall) // => Some: Jobs, Run, local
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const FailedCall: Context.Service<FailedCall, FailedCall> = failedCall
+
+/**
+ * The arguments of a method of an interface, for functions over any interface. A union of names has none.
+ *
+ * **Example** (A function over any interface)
+ *
+ * ```ts
+ * import { type Binding, Call, type Interface } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * export const logged = <I extends Interface.Interface.Any, K extends Interface.Interface.MethodName<I>>(
+ *   binding: Binding.Binding<I>,
+ *   method: K,
+ *   ...args: Call.Args<I, K>
+ * ) => Effect.tap(Call.invoke(binding, method, ...args), () => Effect.log(method))
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Args<I extends Interface.Any, K extends keyof I["methods"]> = Interface.One<K, Method.Args<I["methods"][K]>>
+
+/**
+ * The options of {@link invoke}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface InvokeOptions {
+  /**
+   * How long an interruption waits for the server's answer: 0 gives the call up at once, infinity never does. The default is that of
+   * the binding.
+   */
+  readonly cancelTimeout?: Duration.Input | undefined
+}
+
+/**
+ * The options of {@link cancel}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CancelOptions {
+  /**
+   * How long the client waits for the server's answer before it completes the call itself: 0 completes it at once, infinity never
+   * does. The default is that of the binding.
+   */
+  readonly timeout?: Duration.Input | undefined
+}
+
+/**
+ * The options of {@link release}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReleaseOptions {
+  /**
+   * What happens to the work of a pending call: `"stop"` (the default) interrupts it, `"goOn"` lets the routine run to its end and
+   * discards its reply.
+   */
+  readonly server?: "stop" | "goOn" | undefined
+}
 
 /**
  * What a call object is doing. `kind` says how a completed call ended: `replied`, `aborted`, `cancelled` or `lost`.
@@ -162,277 +297,76 @@ export interface Completion<out T, out P> {
   readonly pending: P
 }
 
-type MethodName<I extends Interface.Any> = Interface.MethodName<I>
+/**
+ * The arguments behind the name in a data-last form. An overload that does not fit by their number is in no error, so one whose first
+ * argument is no name has a wrong number: errors speak of the data-first form alone.
+ */
+type Last<
+  First,
+  Rest extends ReadonlyArray<unknown>,
+  Kind extends "plain" | "stream" | "sink" | "any",
+  Options extends ReadonlyArray<unknown> = []
+> = [First] extends [string] ? Interface.One<First, Rest>
+  : First extends Call<infer I> | Binding<infer I> ? Misfit<Rest, Interface.MethodName<I, Kind> & string, I, Options>
+  : TooMany
 
-/** `K`, where it is one of these names. Another one is refused with them, and not with `never`. */
-type OneOf<K, Names> = K extends Names ? K : Names
+// Where the data-first form does not fit by number either, the compiler reports the last form: so this one says what that would.
+type Misfit<
+  Rest extends ReadonlyArray<unknown>,
+  Names extends keyof I["methods"],
+  I extends Interface.Any,
+  Options extends ReadonlyArray<unknown>
+> = Rest extends readonly [infer K, ...infer _]
+  ? [K] extends [Names]
+    ? Rest["length"] extends [K, ...Args<I, K>, ...Options]["length"] ? TooMany : [K, ...Args<I, K>, ...Options]
+  : Rest["length"] extends [Names, ...Args<I, Names>, ...Options]["length"] ? TooMany
+  : [Names, ...ReadonlyArray<unknown>]
+  : TooMany
 
-/** The methods without pipes. Of `any` method it is not known. */
-type UnpipedName<I extends Interface.Any> = {
-  [K in MethodName<I>]: IsUnpiped<I["methods"][K]> extends true ? K : never
-}[MethodName<I>]
+type TooMany = [0, 0, 0, 0, 0, 0, 0, 0, 0]
 
-type IsUnpiped<M extends Method.Any> = string extends keyof M["inPipe"] ? true
-  : [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? true
-  : false
+/** An interface with a method of that name. */
+type With<K> = Interface.Any & { readonly methods: { readonly [P in K & string]: Method.Any } }
 
-/** The methods whose only pipe is an out pipe. */
-type StreamName<I extends Interface.Any> = {
-  [K in MethodName<I>]: IsOnePipe<I["methods"][K]["outPipe"], I["methods"][K]["inPipe"]> extends true ? K : never
-}[MethodName<I>]
+/** Accepts everything where the arguments of a data-last form fit. */
+type Fits<Rest, Wanted> = Rest extends Readonly<Wanted> ? unknown : never
 
-/** The methods whose only pipe is an in pipe. */
-type SinkName<I extends Interface.Any> = {
-  [K in MethodName<I>]: IsOnePipe<I["methods"][K]["inPipe"], I["methods"][K]["outPipe"]> extends true ? K : never
-}[MethodName<I>]
+type InvokeArgs<I extends Interface.Any, K extends keyof I["methods"]> = [
+  ...input: Args<I, K>,
+  options?: InvokeOptions | undefined
+]
 
-/** Whether there is one pipe in one direction, and none in the other. */
-type IsOnePipe<Pipes, Others> = string extends keyof Pipes ? true
-  : [keyof Pipes] extends [never] ? false
-  : [keyof Others] extends [never] ? unknown extends Single<keyof Pipes> ? true : false
-  : false
+/**
+ * Whether a value is a call object.
+ *
+ * **Example** (No other value is a call object)
+ *
+ * ```ts
+ * import { Call } from "@callisto/rpc"
+ *
+ * Call.isCall({ call: "Read" }) // => false
+ * ```
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isCall = (u: unknown): u is Call.Any => u instanceof CallImpl
 
-/** A union of keys would give evidence of no method in particular. */
-type Single<K> = [K] extends [Types.UnionToIntersection<K>] ? unknown : never
-
-// ----------------------------------------------------------------------------
-// the call object
-// ----------------------------------------------------------------------------
-
-class CallImpl<I extends Interface.Any> implements Call<I> {
-  declare readonly [TypeId]: Types.Invariant<I>
-  readonly binding: Binding<I>
-  readonly scope: Scope.Scope | undefined
-  state: State = State.idle
-  current: PendingImpl | undefined = undefined
-  /** What is told of each change of its state. */
-  watchers: Set<() => void> | undefined = undefined
-
-  constructor(binding: Binding<I>, scope: Scope.Scope | undefined) {
-    this.binding = binding
-    this.scope = scope
-  }
-
-  pipe() {
-    return pipeArguments(this, arguments)
-  }
-}
-
-class PendingImpl extends Waiters<InvalidAsyncHandle> implements Pending<Interface.Any, string>, Outgoing {
-  declare readonly [PendingTypeId]: Pending.Any[typeof PendingTypeId]
-  readonly call: CallImpl<any>
-  readonly operation: Operation
-  remote: Remote | undefined = undefined
-  outcome: Outcome | undefined = undefined
-  cancelling: { deadline: number; timer: Fiber.Fiber<void> | undefined } | undefined = undefined
-  watch: Watch | undefined = undefined
-  readonly pipes: Ends | undefined
-
-  constructor(call: CallImpl<any>, operation: Operation) {
-    super()
-    this.call = call
-    this.operation = operation
-    this.pipes = operation.pipes === undefined ? undefined : new Ends(operation.pipes, true)
-  }
-
-  get span(): Tracer.Span | undefined {
-    return this.watch?.span
-  }
-
-  get context(): Context.Context<never> {
-    return Context.empty()
-  }
-
-  reply(outcome: Outcome): void {
-    const { pipes } = this
-    // The out parameters come behind the pipes: they wait until those are pulled to their end.
-    if (pipes?.current !== undefined && outcome._tag === "Success") pipes.onThrough = () => complete(this, outcome)
-    // A maybe call gets no reply at all.
-    else if (!this.operation.method.maybe) complete(this, outcome)
-  }
-
-  transferred(direction: "in" | "out", bytes: number): void {
-    this.watch?.transferred(direction, bytes)
-  }
-
-  toJSON() {
-    const { interface: { name }, name: method } = this.operation
-    return { _id: "callisto/Pending", interface: name, method, state: rowOf(this).state }
-  }
-
-  pollUnsafe(): boolean | CallComplete | InvalidAsyncHandle {
-    const { wait } = rowOf(this)
-    return wait === "waits" ? false : wait === "returns" ? true : refusal(wait) as CallComplete | InvalidAsyncHandle
-  }
-}
-
-const callImpl = (call: Call.Any): CallImpl<Interface.Any> => call as CallImpl<Interface.Any>
-const pendingImpl = (pending: Pending.Any): PendingImpl => pending as PendingImpl
-
-const isCall = (u: unknown): u is Call.Any => u instanceof CallImpl
-const isPending = (u: unknown): u is Pending.Any => u instanceof PendingImpl
-
-const refusals = {
-  CallPending: () => new CallPending(),
-  CallComplete: () => new CallComplete(),
-  CallCancelled: () => cancelled(false),
-  InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" })
-}
-
-const refusal = (tag: Refusal): CallPending | CallComplete | CallCancelled | InvalidAsyncHandle => refusals[tag]()
-
-const refuse = (tag: Refusal): Effect.Effect<never, never> => Effect.fail(refusal(tag) as never)
-
-/** The row for operations that take the evidence: stale evidence finds its object as idle. */
-const rowOf = (pending: PendingImpl): ClientRow => {
-  const { call } = pending
-  return clientTable[call.current === pending || call.state === State.released ? call.state : State.idle]
-}
-
-// ----------------------------------------------------------------------------
-// changes of state
-// ----------------------------------------------------------------------------
-
-/** The one place where a call object changes its state. Gives `false` when the event can't happen in its state. */
-const move = (call: CallImpl<any>, event: keyof ClientRow["next"]): boolean => {
-  const next = clientTable[call.state].next[event]
-  if (next === undefined) return false
-  call.state = next
-  if (call.watchers !== undefined) { for (const notice of call.watchers) notice() }
-  return true
-}
-
-const look = (call: CallImpl<any>): CallState => {
-  switch (call.state) {
-    case State.pending:
-      return { _tag: "Pending", cancelRequested: false }
-    case State.cancelling:
-      return { _tag: "Pending", cancelRequested: true }
-    case State.completed:
-      return { _tag: "Completed", kind: kindOf(call.current!.outcome!) }
-    default:
-      return { _tag: "Idle" }
-  }
-}
-
-/** Issues a call. Gives `undefined` when that is done, else what must be waited for. */
-const issue = (
-  pending: PendingImpl,
-  input: unknown,
-  fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<void, BadStubData | NullContext | RpcTransportError | InvalidAsyncHandle> | undefined => {
-  const { call, operation } = pending
-  const { channel, watching } = call.binding
-  if (operation.handlesIn !== undefined) {
-    const refused = refuseHandles(operation, operation.handlesIn, input)
-    if (refused !== undefined) return Effect.fail(refused)
-  }
-  move(call, "begin")
-  call.current = pending
-  if (watching !== undefined || fiber.cache.tracer !== undefined) {
-    pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
-      // Until it is issued, a call is cancelled by interrupting its begin.
-      if (pending.remote !== undefined) {
-        Effect.runForkWith(fiber.context)(Effect.ignore(cancel(pending, { timeout: 0 })))
-      }
-    })
-  }
-  const issuing = channel.issue(pending, input, fiber)
-  if (issuing === undefined) {
-    issued(pending)
-    return undefined
-  }
-  return Effect.onExit(issuing, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
-    const { remote } = pending
-    if (call.state === State.released) {
-      remote?.orphan()
-      return refuse("InvalidAsyncHandle")
-    }
-    if (exit._tag === "Success") issued(pending)
-    else if (move(call, "fail")) {
-      call.current = undefined
-      leave(pending, exit)
-      // The begin may have been interrupted just when the call was issued.
-      remote?.orphan()
-    }
-    return Effect.void
-  })
-}
-
-const refuseHandles = (
-  { interface: { name: interfaceName }, name: method }: Operation,
-  parameters: ReadonlyArray<Parameter>,
-  input: unknown
-): NullContext | BadStubData | undefined => {
-  for (const { name, nullable } of parameters) {
-    const value = valueOf(input, name)
-    if (value === null ? !nullable : value instanceof Handle && value.destroyed) {
-      return new Status.NullContext({ parameter: name })
-    }
-    if (value !== null && !(value instanceof Handle)) {
-      const detail = `The arguments of ${interfaceName}.${method} were refused: ${name} is not a context handle`
-      return new Status.BadStubData({ detail })
-    }
-  }
-  return undefined
-}
-
-const issued = (pending: PendingImpl): void => {
-  if (pending.operation.method.maybe) complete(pending, Exit.void)
-}
-
-/** The one place where a call completes. The first completion wins; whatever comes later is discarded. */
-const complete = (pending: PendingImpl, outcome: Outcome): void => {
-  const { call } = pending
-  if (call.current !== pending || clientTable[call.state].next.complete === undefined) return
-  pending.outcome = outcome
-  leave(pending, outcome)
-  move(call, "complete")
-  pending.wakeUnsafe(undefined)
-}
-
-/** Lets go of everything that belongs to a call in progress. */
-const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
-  pending.remote = undefined
-  pending.cancelling?.timer?.interruptUnsafe()
-  pending.cancelling = undefined
-  if (pending.watch !== undefined) pending.watch.end(outcome)
-  if (pending.pipes !== undefined) endPipes(pending.pipes, outcome)
-}
-
-/** What is pushed and pulled still fails as the call does. */
-const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
-  pipes.onThrough = undefined
-  const failure = outcome === undefined ? Option.none() : Exit.findErrorOption(outcome)
-  pipes.fail(Option.getOrElse(failure, () => refusal("InvalidAsyncHandle")))
-}
-
-/** Takes the result of a completed call: the object is idle again. */
-const take = (pending: PendingImpl): Outcome => {
-  const { finish } = rowOf(pending)
-  const unfinished = pending.pipes?.current
-  if (finish === "CallPending" && unfinished !== undefined) {
-    return Exit.fail(new PipeDisciplineError({ pipe: unfinished.name }))
-  }
-  if (finish !== "consumes") return Exit.fail(refusal(finish) as never)
-  const { call, outcome } = pending
-  move(call, "finish")
-  call.current = undefined
-  return outcome!
-}
-
-const release = (call: CallImpl<Interface.Any>): void => {
-  const { current: pending } = call
-  const orphans = clientTable[call.state].release === "orphans"
-  if (!move(call, "release") || pending === undefined) return
-  call.current = undefined
-  if (orphans) {
-    const { remote } = pending
-    leave(pending, undefined)
-    remote?.orphan()
-  }
-  pending.wakeUnsafe(new InvalidAsyncHandle({ handle: "call object" }))
-}
+/**
+ * Whether a value is the evidence of a call.
+ *
+ * **Example** (Evidence can't be made up)
+ *
+ * ```ts
+ * import { Call } from "@callisto/rpc"
+ *
+ * Call.isPending({ method: "Read" }) // => false
+ * ```
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isPending = (u: unknown): u is Pending.Any => u instanceof PendingImpl
 
 // ----------------------------------------------------------------------------
 // make
@@ -479,15 +413,17 @@ const release = (call: CallImpl<Interface.Any>): void => {
  * @since 0.1.0
  */
 export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effect<Call<I>, NoInterface, Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (scope): Effect.Effect<Call<I>, NoInterface> => {
-    if (!binding.channel.callObjects) {
-      const { name, uuid } = binding.interface
-      const detail = "the object declines to offer call objects; use Call.invoke"
-      return Effect.fail(new NoInterface({ interface: name, uuid, detail }))
-    }
-    const call = new CallImpl(binding, scope)
-    return Effect.as(Scope.addFinalizerExit(scope, () => Effect.sync(() => release(callImpl(call)))), call)
+  Effect.withFiber((fiber): Effect.Effect<Call<I>, NoInterface> => {
+    if (!binding.channel.callObjects) return declined(binding)
+    const call = new CallImpl(binding, Context.getUnsafe(fiber.context, Scope.Scope), false)
+    if (!attach(call)) releaseCall(call, "stop")
+    return Effect.succeed(call as Call<any>)
   })
+
+const declined = ({ interface: { name, uuid } }: Binding.Any): Effect.Effect<never, NoInterface> =>
+  Effect.fail(
+    new NoInterface({ interface: name, uuid, detail: "the object declines to offer call objects; use Call.invoke" })
+  )
 
 // ----------------------------------------------------------------------------
 // begin, wait, finish
@@ -541,46 +477,133 @@ export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effec
  * @since 0.1.0
  */
 export const begin: {
-  <const K extends string, Args extends ReadonlyArray<unknown>>(
-    method: K & Single<K>,
-    ...input: Args
-  ): <I extends Interface.Any & { readonly methods: { readonly [P in K]: Method.Any } }>(
-    self: Call<I> & (Args extends Method.Args<I["methods"][K]> ? unknown : never)
-  ) => Effect.Effect<
-    Pending<I, K>,
-    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
-  >
-  <I extends Interface.Any, const K extends MethodName<I>>(
+  <I extends Interface.Any, const K extends Interface.MethodName<I, "any"> & string>(
     self: Call<I>,
-    method: K & Single<K>,
-    ...input: Method.Args<I["methods"][K]>
+    method: K,
+    ...input: Args<I, K>
   ): Effect.Effect<
     Pending<I, K>,
     CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
   >
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...input: Last<K, Rest, "any">
+  ): <I extends With<K>>(
+    self: Call<I> & Fits<Rest, Args<I, K & string>>
+  ) => Effect.Effect<
+    Pending<I, K & string>,
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError
+  >
 } = ((first: unknown, second?: unknown, third?: unknown) =>
   // By hand, because `dual` would gather the arguments of each call.
-  isCall(first)
-    ? beginCall(first, second as string, third)
-    : (self: Call.Any) => beginCall(self, first as string, second)) as never
+  typeof first === "string"
+    ? (self: Call.Any) => beginCall(self, first, second)
+    : beginCall(first as Call.Any, second as string, third)) as never
 
 const beginCall = (self: Call.Any, method: string, input: unknown): Effect.Effect<PendingImpl, BeginError> =>
   Effect.withFiber((fiber) => {
     const call = callImpl(self)
     const row = clientTable[call.state]
     if (row.begin !== "starts") return refuse(row.begin)
-    const { interface: iface } = call.binding
-    const operation = iface.operations[method]
-    if (operation?.interface !== iface) return noSuchMethod(iface, method)
+    const operation = findOperation(call.binding, method)
+    if (operation === undefined) return noSuchMethod(call.binding, method)
     const pending = new PendingImpl(call, operation)
     const issuing = issue(pending, input, fiber)
     return issuing === undefined ? Effect.succeed(pending) : Effect.as(issuing, pending)
   })
 
-type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcTransportError
+const findOperation = ({ interface: iface }: Binding.Any, method: string): Operation | undefined => {
+  const operation: Operation | undefined = iface.operations[method]
+  return operation?.interface === iface ? operation : undefined
+}
 
-const noSuchMethod = (iface: Interface.Any, method: string): Effect.Effect<never, BadStubData> =>
-  Effect.fail(new Status.BadStubData({ detail: `${iface.name} has no method ${JSON.stringify(method)}.` }))
+const noSuchMethod = ({ interface: { name } }: Binding.Any, method: string): Effect.Effect<never, BadStubData> =>
+  Effect.fail(new BadStubData({ detail: `${name} has no method ${JSON.stringify(method)}.` }))
+
+/**
+ * Makes a call object for one call and begins that: {@link make} and {@link begin} in one.
+ *
+ * **Details**
+ *
+ * The object is released by the `finish` or `join` that takes the result, and otherwise when the scope closes, as one that {@link make}
+ * has made.
+ *
+ * Fails as {@link make} and {@link begin} do.
+ *
+ * **Example** (Two calls side by side)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, {
+ *   Add: (numbers) => Effect.delay(Effect.succeed(numbers.reduce((a, b) => a + b, 0)), "10 millis")
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const sums = yield* Binding.local(server, Sums)
+ *   const three = yield* Call.start(sums, "Add", [1, 2])
+ *   const seven = yield* Call.start(sums, "Add", [3, 4])
+ *   return (yield* Call.join(three)) + (yield* Call.join(seven)) // => 10
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const start: {
+  <I extends Interface.Any, const K extends Interface.MethodName<I, "any"> & string>(
+    binding: Binding<I>,
+    method: K,
+    ...input: Args<I, K>
+  ): Effect.Effect<
+    Pending<I, K>,
+    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError,
+    Scope.Scope
+  >
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...input: Last<K, Rest, "any">
+  ): <I extends With<K>>(
+    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+  ) => Effect.Effect<
+    Pending<I, K & string>,
+    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError,
+    Scope.Scope
+  >
+} =
+  ((first: unknown, second?: unknown, third?: unknown) =>
+    typeof first === "string"
+      ? (binding: Binding.Any) => startByName(binding, first, second)
+      : startByName(first as Binding.Any, second as string, third)) as never
+
+const startByName = (binding: Binding.Any, method: string, input: unknown) => {
+  const operation = findOperation(binding, method)
+  return operation === undefined ? noSuchMethod(binding, method) : startCall(binding, operation, input)
+}
+
+const startCall = (
+  binding: Binding.Any,
+  operation: Operation,
+  input: unknown
+): Effect.Effect<PendingImpl, BeginError | NoInterface, Scope.Scope> =>
+  Effect.withFiber((fiber): Effect.Effect<PendingImpl, BeginError | NoInterface> => {
+    if (!binding.channel.callObjects) return declined(binding)
+    const call = new CallImpl(binding, Context.getUnsafe(fiber.context, Scope.Scope), true)
+    if (!attach(call)) return refuse("InvalidAsyncHandle")
+    const pending = new PendingImpl(call, operation)
+    const issuing = issue(pending, input, fiber)
+    if (issuing === undefined) return Effect.succeed(pending)
+    return Effect.as(Effect.onError(issuing, () => Effect.sync(() => releaseCall(call, "stop"))), pending)
+  })
 
 /**
  * The evidence of the call that the object carries, pending or completed; `None` when it is idle.
@@ -626,8 +649,8 @@ const noSuchMethod = (iface: Interface.Any, method: string): Effect.Effect<never
  */
 export const pending = <I extends Interface.Any>(
   self: Call<I>
-): Effect.Effect<Option.Option<Pending<I, MethodName<I>>>, InvalidAsyncHandle> =>
-  Effect.suspend((): Effect.Effect<Option.Option<Pending<I, MethodName<I>>>, InvalidAsyncHandle> => {
+): Effect.Effect<Option.Option<Pending.Of<I>>, InvalidAsyncHandle> =>
+  Effect.suspend((): Effect.Effect<Option.Option<Pending.Of<I>>, InvalidAsyncHandle> => {
     const { current, state } = callImpl(self)
     if (state === State.released) return refuse("InvalidAsyncHandle")
     // Until the channel has issued it, a call is cancelled by interrupting its begin.
@@ -743,12 +766,10 @@ export const wait: {
  * @category calls
  * @since 0.1.0
  */
-export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
-  self: Pending<I, K>
-): Effect.Effect<
-  Method.Out<I["methods"][K]>,
-  Failure<I["methods"][K]> | CallPending | CallComplete | InvalidAsyncHandle
-> => Effect.suspend(() => take(pendingImpl(self))) as never
+export const finish = <P extends Pending.Any>(
+  self: P
+): Effect.Effect<Pending.Out<P>, Pending.Failure<P> | CallPending | CallComplete | InvalidAsyncHandle> =>
+  Effect.suspend(() => take(pendingImpl(self))) as never
 
 /**
  * Waits for the call, then finishes it. Interrupting it leaves the call as it is.
@@ -790,12 +811,12 @@ export const finish = <I extends Interface.Any, K extends keyof I["methods"]>(
  * @category calls
  * @since 0.1.0
  */
-export const join = <I extends Interface.Any, K extends keyof I["methods"]>(
-  self: Pending<I, K>
-): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | CallComplete | InvalidAsyncHandle> =>
+export const join = <P extends Pending.Any>(
+  self: P
+): Effect.Effect<Pending.Out<P>, Pending.Failure<P> | CallComplete | InvalidAsyncHandle> =>
   Effect.suspend(() => {
     const pending = pendingImpl(self)
-    if (rowOf(pending).join === "consumes") return take(pending)
+    if (rowOf(pending).join === "consumes" || hasTaken(pending)) return take(pending)
     return unlessUndriven(pending, waitAndTake(pending))
   }) as never
 
@@ -872,67 +893,93 @@ const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
  * @since 0.1.0
  */
 export const cancel: {
-  (options?: {
-    readonly timeout?: Duration.Input
-  }): (self: Pending.Any) => Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle>
+  (options?: CancelOptions): (
+    self: Pending.Any
+  ) => Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError>
   (
     self: Pending.Any,
-    options?: { readonly timeout?: Duration.Input }
-  ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle>
+    options?: CancelOptions
+  ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError>
 } = dual(
   (args) => isPending(args[0]),
   (
     self: Pending.Any,
-    options?: { readonly timeout?: Duration.Input }
-  ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle> =>
-    Effect.withFiber((fiber) => requestCancel(pendingImpl(self), options?.timeout, fiber))
+    options?: CancelOptions
+  ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError> =>
+    requestCancel(pendingImpl(self), options?.timeout)
 )
 
-const requestCancel = (
-  pending: PendingImpl,
-  timeout: Duration.Input | undefined,
-  fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle> => {
-  const { cancel } = rowOf(pending)
-  if (cancel !== "issues" && cancel !== "shortens") return refuse(cancel)
+// ----------------------------------------------------------------------------
+// release
+// ----------------------------------------------------------------------------
 
-  const { call, operation, remote } = pending
-  if (remote?.cancelDisabled) {
-    return Effect.fail(new CancelDisabled({ interface: operation.interface.name, method: operation.name }))
-  }
-  const clock = fiber.getRef(Clock.Clock)
-  const millis = Duration.toMillis(
-    timeout === undefined ? call.binding.cancelTimeout : Duration.fromInputUnsafe(timeout)
-  )
-  const deadline = clock.currentTimeMillisUnsafe() + millis
-  if (pending.cancelling !== undefined && deadline >= pending.cancelling.deadline) return refuse("CallCancelled")
-  pending.watch?.changed("CancelRequested", "cancel", { timeout: millis })
-  if (cancel === "issues") move(call, "cancel")
+/**
+ * Releases a call object before its scope closes, given the object itself or the evidence of the call that it carries. Its scope keeps
+ * nothing of it.
+ *
+ * **Details**
+ *
+ * `"stop"` orphans a pending call: the server is told, and its work is interrupted. `"goOn"` sends nothing: the routine runs to its
+ * end, and its reply is discarded. Over the network the connection is kept until the reply, as long as the scope of its
+ * association is open; work that must outlive that is handed off or durable. Nobody has to finish the call, whoever waits for it fails
+ * with `InvalidAsyncHandle`, and so does the `begin` that is still issuing it.
+ *
+ * Releasing twice, or by stale evidence, changes nothing. `"goOn"` fails with `PipeDisciplineError`, and releases nothing, while
+ * a pipe of the call is open.
+ *
+ * Windows: the last release of a call object.
+ *
+ * **Example** (The work goes on)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, Synchronize } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const Backups = Interface.make("Backups", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b13",
+ *   version: [1, 0],
+ *   methods: { Run: Interface.method({}) }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const done = yield* Synchronize.make()
+ *   const manager = Manager.make(Backups, { Run: () => Effect.delay(Synchronize.signal(done), "10 millis") })
+ *   const backups = yield* Binding.local(yield* Server.make([manager]), Backups)
+ *
+ *   const running = yield* Call.start(backups, "Run")
+ *   yield* Call.release(running, { server: "goOn" })
+ *   yield* Synchronize.wait(done)
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category release
+ * @since 0.1.0
+ */
+export const release: {
+  (options?: { readonly server?: "stop" | undefined }): (self: Call.Any | Pending.Any) => Effect.Effect<void>
+  (options: ReleaseOptions): (self: Call.Any | Pending.Any) => Effect.Effect<void, PipeDisciplineError>
+  (self: Call.Any | Pending.Any, options?: { readonly server?: "stop" | undefined }): Effect.Effect<void>
+  (self: Call.Any | Pending.Any, options: ReleaseOptions): Effect.Effect<void, PipeDisciplineError>
+} = dual(
+  (args) => isCall(args[0]) || isPending(args[0]),
+  (self: Call.Any | Pending.Any, { server = "stop" }: ReleaseOptions = {}): Effect.Effect<void, never> =>
+    Effect.suspend(() => {
+      if (server !== "stop" && server !== "goOn") {
+        throw new TypeError(
+          `Call.release: server is out of range, got ${JSON.stringify(server)}, expected "stop" or "goOn".`
+        )
+      }
+      const call = isPending(self) ? carrierOf(pendingImpl(self)) : callImpl(self)
+      const refused = call === undefined ? undefined : releaseCall(call, server)
+      return refused === undefined ? Effect.void : Effect.fail(refused as never)
+    })
+)
 
-  // Where the server has answered already and only the pipes were missing, nobody is left to wait for.
-  if (millis <= 0 || pending.pipes?.onThrough !== undefined) {
-    giveUp(pending, cancel === "issues")
-    return Effect.void
-  }
-  if (pending.pipes !== undefined) endPipes(pending.pipes, Exit.fail(cancelled(false)))
-  pending.cancelling?.timer?.interruptUnsafe()
-  pending.cancelling = { deadline, timer: undefined }
-  if (cancel === "issues") remote?.cancel()
-  if (pending.cancelling !== undefined && millis !== Infinity) {
-    const expire = Effect.andThen(Effect.sleep(millis), Effect.sync(() => giveUp(pending, false)))
-    pending.cancelling.timer = Effect.runForkWith(fiber.context)(expire)
-  }
-  return Effect.void
-}
-
-/** Completes a call without the server's answer, and tells the server: also of the cancel, if it is new. */
-const giveUp = (pending: PendingImpl, isNew: boolean): void => {
-  const { remote } = pending
-  // The client first: what the server still answers is too late.
-  complete(pending, Exit.fail(cancelled(remote?.dispatched === false)))
-  if (isNew) remote?.cancel()
-  remote?.discard()
-}
+/** The call object, as long as it carries the call of the evidence. */
+const carrierOf = (pending: PendingImpl): CallImpl | undefined =>
+  pending.call.current === pending ? pending.call : undefined
 
 // ----------------------------------------------------------------------------
 // other ways to learn of completion
@@ -983,8 +1030,8 @@ const giveUp = (pending: PendingImpl, isNew: boolean): void => {
  */
 export const state = (self: Call.Any): Effect.Effect<CallState, InvalidAsyncHandle> =>
   Effect.suspend(() => {
-    const call = callImpl(self)
-    return call.state === State.released ? refuse("InvalidAsyncHandle") : Effect.succeed(look(call))
+    const state = look(callImpl(self))
+    return state === undefined ? refuse("InvalidAsyncHandle") : Effect.succeed(state)
   })
 
 /**
@@ -1037,12 +1084,12 @@ export const states = (self: Call.Any): Stream.Stream<CallState, InvalidAsyncHan
       const call = callImpl(self)
       if (call.state === State.released) return Queue.fail(queue, new InvalidAsyncHandle({ handle: "call object" }))
       const watchers = call.watchers ??= new Set()
-      const notice = () => {
-        if (call.state === State.released) Queue.endUnsafe(queue)
-        else Queue.offerUnsafe(queue, look(call))
+      const notice = (state: CallState | undefined) => {
+        if (state === undefined) Queue.endUnsafe(queue)
+        else Queue.offerUnsafe(queue, state)
       }
       watchers.add(notice)
-      notice()
+      notice(look(call))
       return Effect.addFinalizer(() =>
         Effect.sync(() => {
           watchers.delete(notice)
@@ -1236,65 +1283,73 @@ const whenComplete = (
  * @since 0.1.0
  */
 export const invoke: {
-  <I extends Interface.Any, const K extends MethodName<I>>(
+  <I extends Interface.Any, const K extends Interface.MethodName<I> & string>(
     binding: Binding<I>,
-    method: OneOf<K & Single<K>, UnpipedName<I>>,
-    ...args: [...input: Method.Args<I["methods"][K]>, options?: { readonly cancelTimeout?: Duration.Input }]
+    method: K,
+    ...args: InvokeArgs<I, K>
   ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
-} = (
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...args: Last<K, Rest, "plain", [options?: InvokeOptions]>
+  ): <I extends With<K>>(
+    binding: Binding<I> & Fits<Rest, InvokeArgs<I, K & string>>
+  ) => Effect.Effect<
+    Method.Out<I["methods"][K & string]>,
+    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
+  >
+} =
+  ((first: unknown, second?: unknown, third?: unknown, fourth?: unknown) =>
+    typeof first === "string"
+      ? (binding: Binding.Any) => invokeByName(binding, first, second, third)
+      : invokeByName(first as Binding.Any, second as string, third, fourth)) as never
+
+const invokeByName = (binding: Binding.Any, method: string, input: unknown, options: unknown) => {
+  const operation = findOperation(binding, method)
+  if (operation === undefined) return noSuchMethod(binding, method)
+  if (operation.pipes !== undefined) return needsPipes(operation)
+  return operation.takesInput
+    ? invokeCall(binding, operation, input, options as InvokeOptions)
+    : invokeCall(binding, operation, undefined, input as InvokeOptions)
+}
+
+const invokeCall = (
   binding: Binding.Any,
-  method: string,
-  ...args: ReadonlyArray<unknown>
+  operation: Operation,
+  input: unknown,
+  options: InvokeOptions | undefined
 ): Effect.Effect<never, BadStubData> =>
   // One callback: an interruption that comes while the call is being issued finds its cleanup all the same.
   Effect.callback((resume) => {
-    const { interface: iface } = binding as Binding<Interface.Any>
-    const operation = iface.operations[method]
-    if (operation?.interface !== iface) return resume(noSuchMethod(iface, method))
-    if (operation.pipes !== undefined) return resume(needsPipes(operation))
-    const [input, options] = operation.takesInput ? args : [undefined, args[0]]
-    const pending = new PendingImpl(new CallImpl(binding as Binding<Interface.Any>, undefined), operation)
+    const cancelTimeout = options?.cancelTimeout
+    if (cancelTimeout !== undefined) durationOption("Call.invoke", "cancelTimeout", cancelTimeout, 0)
+    const pending = new PendingImpl(new CallImpl(binding, undefined, false), operation)
     const issuing = issue(pending, input, Fiber.getCurrent()!)
     // A call in the same process is often complete by now.
-    if (pending.outcome !== undefined) return resume(pending.outcome as never)
-    const { cancelTimeout } = (options ?? {}) as { readonly cancelTimeout?: Duration.Input }
+    if (pending.outcome !== undefined) return resume(take(pending) as never)
     const cleanUp = Effect.suspend(() => abandon(pending, cancelTimeout))
     if (issuing === undefined) {
-      pending.addWaiterUnsafe(() => resume(pending.outcome as never))
+      pending.addWaiterUnsafe(() => resume(take(pending) as never))
       return cleanUp
     }
     resume(
       Effect.uninterruptibleMask((restore) =>
-        Effect.andThen(restore(issuing), Effect.onInterrupt(restore(awaitOutcome(pending)), () => cleanUp))
+        Effect.andThen(restore(issuing), Effect.onInterrupt(restore(waitAndTake(pending)), () => cleanUp))
       ) as Effect.Effect<never, BadStubData>
     )
   })
 
 const needsPipes = ({ interface: { name }, name: method }: Operation): Effect.Effect<never, BadStubData> =>
-  Effect.fail(
-    new Status.BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` })
-  )
-
-const awaitOutcome = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
-  Effect.callback((resume) => {
-    if (pending.outcome !== undefined) return resume(pending.outcome)
-    const waiter = () => resume(pending.outcome!)
-    pending.addWaiterUnsafe(waiter)
-    return Effect.sync(() => pending.removeWaiterUnsafe(waiter))
-  })
+  Effect.fail(new BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` }))
 
 /** Cancels a call whose caller was interrupted, and waits until it is over for the client. */
 const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
+  Effect.suspend(() => {
     if (pending.outcome !== undefined) return Effect.void
     // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
     if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
-      return Effect.sync(() => release(pending.call))
+      return Effect.sync(() => void releaseCall(pending.call, "stop"))
     }
-    return Effect.andThen(
-      Effect.ignore(requestCancel(pending, cancelTimeout, fiber)),
-      Effect.ignore(awaitOutcome(pending))
-    )
+    return Effect.andThen(Effect.ignore(requestCancel(pending, cancelTimeout)), Effect.ignore(awaitUnsafe(pending)))
   })
 
 // ----------------------------------------------------------------------------
@@ -1363,15 +1418,22 @@ const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
  * @category pipes
  * @since 0.1.0
  */
-export const inPipe = <
-  I extends Interface.Any,
-  K extends keyof I["methods"],
-  const Name extends keyof Method.InPipe<I["methods"][K]>
->(
-  self: Pending<I, K>,
-  name: Name
-): Pipe.Writer<Method.InPipe<I["methods"][K]>[Name], PipeFailure<I["methods"][K]>> =>
-  pipeEnd(self, name as string, true) as never
+export const inPipe: {
+  <const Name extends string>(name: Name): <I extends Interface.Any, K extends keyof I["methods"]>(
+    self: Pending<I, K> & (Name extends keyof Method.InPipe<I["methods"][K]> ? unknown : never)
+  ) => Pipe.Writer<
+    Method.InPipe<I["methods"][K]>[Name & keyof Method.InPipe<I["methods"][K]>],
+    PipeFailure<I["methods"][K]>
+  >
+  <
+    I extends Interface.Any,
+    K extends keyof I["methods"],
+    const Name extends keyof Method.InPipe<I["methods"][K]> & string
+  >(
+    self: Pending<I, K>,
+    name: Name
+  ): Pipe.Writer<Method.InPipe<I["methods"][K]>[Name], PipeFailure<I["methods"][K]>>
+} = dual(2, (self: Pending.Any, name: string) => pipeEnd(self, name, true)) as never
 
 /**
  * The out pipe of that name, to be pulled when all in pipes are through. A method that gives nothing but one pipe is called simplest
@@ -1414,38 +1476,54 @@ export const inPipe = <
  * @category pipes
  * @since 0.1.0
  */
-export const outPipe = <
-  I extends Interface.Any,
-  K extends keyof I["methods"],
-  const Name extends keyof Method.OutPipe<I["methods"][K]>
->(
-  self: Pending<I, K>,
-  name: Name
-): Pipe.Reader<Method.OutPipe<I["methods"][K]>[Name], PipeFailure<I["methods"][K]>> =>
-  pipeEnd(self, name as string, false) as never
+export const outPipe: {
+  <const Name extends string>(name: Name): <I extends Interface.Any, K extends keyof I["methods"]>(
+    self: Pending<I, K> & (Name extends keyof Method.OutPipe<I["methods"][K]> ? unknown : never)
+  ) => Pipe.Reader<
+    Method.OutPipe<I["methods"][K]>[Name & keyof Method.OutPipe<I["methods"][K]>],
+    PipeFailure<I["methods"][K]>
+  >
+  <
+    I extends Interface.Any,
+    K extends keyof I["methods"],
+    const Name extends keyof Method.OutPipe<I["methods"][K]> & string
+  >(
+    self: Pending<I, K>,
+    name: Name
+  ): Pipe.Reader<Method.OutPipe<I["methods"][K]>[Name], PipeFailure<I["methods"][K]>>
+} = dual(2, (self: Pending.Any, name: string) => pipeEnd(self, name, false)) as never
 
 /** Begins a call whose only pipe is in one direction. It is cancelled when the scope closes before it has ended. */
 const beginScoped = (
   binding: Binding.Any,
-  method: string,
-  input: unknown,
-  isIn: boolean
+  operation: Operation,
+  input: unknown
 ): Effect.Effect<PendingImpl, BeginError, Scope.Scope> =>
-  Effect.suspend(() => {
-    const { interface: iface } = binding as Binding<Interface.Any>
-    const operation = iface.operations[method]
-    if (operation?.interface !== iface) return noSuchMethod(iface, method)
-    const { pipes = [] } = operation
-    if (pipes.length !== 1 || pipes[0]!.isIn !== isIn) return needsOnePipe(operation, isIn)
-    const call = new CallImpl(binding as Binding<Interface.Any>, undefined)
-    const end = Effect.suspend(() => call.current === undefined ? Effect.void : abandon(call.current, undefined))
+  Effect.withFiber((fiber) => {
+    const call = new CallImpl(binding, undefined, false)
+    const pending = new PendingImpl(call, operation)
+    const end = Effect.suspend(() => call.current === undefined ? Effect.void : abandon(pending, undefined))
     // First the finalizer: an interruption may come just when the call was begun.
-    return Effect.andThen(Effect.addFinalizer(() => end), beginCall(call, method, input))
+    return Effect.andThen(
+      Effect.addFinalizer(() => end),
+      Effect.suspend(() => Effect.as(issue(pending, input, fiber) ?? Effect.void, pending))
+    )
   })
+
+const byOnePipe = (
+  binding: Binding.Any,
+  method: string,
+  isIn: boolean
+): Operation | Effect.Effect<never, BadStubData> => {
+  const operation = findOperation(binding, method)
+  if (operation === undefined) return noSuchMethod(binding, method)
+  const { pipes } = operation
+  return pipes?.length === 1 && pipes[0]!.isIn === isIn ? operation : needsOnePipe(operation, isIn)
+}
 
 const needsOnePipe = ({ interface: { name }, name: method, pipes }: Operation, isIn: boolean) =>
   Effect.fail(
-    new Status.BadStubData({
+    new BadStubData({
       detail: `${name}.${method} does not have one ${isIn ? "in" : "out"} pipe and no other: use ${
         pipes === undefined ? "Call.invoke" : "a call object"
       }.`
@@ -1496,21 +1574,38 @@ const onlyEnd = (pending: PendingImpl): unknown => pending.pipes!.list[0]
  * @since 0.1.0
  */
 export const stream: {
-  <I extends Interface.Any, const K extends MethodName<I>>(
+  <I extends Interface.Any, const K extends Interface.MethodName<I, "stream"> & string>(
     binding: Binding<I>,
-    method: OneOf<K & Single<K>, StreamName<I>>,
-    ...input: Method.Args<I["methods"][K]>
-  ): Stream.Stream<
-    Pipe.Item<Method.OutPipe<I["methods"][K]>[keyof Method.OutPipe<I["methods"][K]>]>,
-    Failure<I["methods"][K]> | BadStubData
+    method: K,
+    ...input: Args<I, K>
+  ): Stream.Stream<Client.StreamItem<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...input: Last<K, Rest, "stream">
+  ): <I extends With<K>>(
+    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+  ) => Stream.Stream<
+    Client.StreamItem<I["methods"][K & string]>,
+    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
   >
-} = ((binding: Binding.Any, method: string, input?: unknown) =>
+} =
+  ((first: unknown, second?: unknown, third?: unknown) =>
+    typeof first === "string"
+      ? (binding: Binding.Any) => streamByName(binding, first, second)
+      : streamByName(first as Binding.Any, second as string, third)) as never
+
+const streamByName = (binding: Binding.Any, method: string, input: unknown): Stream.Stream<unknown, unknown> => {
+  const operation = byOnePipe(binding, method, false)
+  return Effect.isEffect(operation) ? Stream.fromEffect(operation) : streamCall(binding, operation, input)
+}
+
+const streamCall = (binding: Binding.Any, operation: Operation, input: unknown): Stream.Stream<unknown, unknown> =>
   Stream.unwrap(
-    Effect.map(beginScoped(binding, method, input, false), (pending) => {
+    Effect.map(beginScoped(binding, operation, input), (pending) => {
       const joined = Stream.drain(Stream.fromEffect(join(pending as Pending.Any)))
       return Stream.concat(Pipe.toStream(onlyEnd(pending) as Pipe.Reader<unknown, never>), joined)
     })
-  )) as never
+  )
 
 /**
  * Calls a method that takes one in pipe, as a sink for a stream: what the stream carries goes through the pipe, and the result is
@@ -1551,20 +1646,196 @@ export const stream: {
  * @since 0.1.0
  */
 export const sink: {
-  <I extends Interface.Any, const K extends MethodName<I>>(
+  <I extends Interface.Any, const K extends Interface.MethodName<I, "sink"> & string>(
     binding: Binding<I>,
-    method: OneOf<K & Single<K>, SinkName<I>>,
-    ...input: Method.Args<I["methods"][K]>
+    method: K,
+    ...input: Args<I, K>
   ): Sink.Sink<
     Method.Out<I["methods"][K]>,
-    Pipe.Item<Method.InPipe<I["methods"][K]>[keyof Method.InPipe<I["methods"][K]>]>,
+    Client.SinkItem<I["methods"][K]>,
     never,
-    Failure<I["methods"][K]> | BadStubData
+    Failure<I["methods"][K]> | Refused<I["methods"][K]>
   >
-} = ((binding: Binding.Any, method: string, input?: unknown) =>
+  <const K, const Rest extends ReadonlyArray<unknown>>(
+    method: K,
+    ...input: Last<K, Rest, "sink">
+  ): <I extends With<K>>(
+    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+  ) => Sink.Sink<
+    Method.Out<I["methods"][K & string]>,
+    Client.SinkItem<I["methods"][K & string]>,
+    never,
+    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
+  >
+} =
+  ((first: unknown, second?: unknown, third?: unknown) =>
+    typeof first === "string"
+      ? (binding: Binding.Any) => sinkByName(binding, first, second)
+      : sinkByName(first as Binding.Any, second as string, third)) as never
+
+const sinkByName = (
+  binding: Binding.Any,
+  method: string,
+  input: unknown
+): Sink.Sink<unknown, never, never, unknown> => {
+  const operation = byOnePipe(binding, method, true)
+  return Effect.isEffect(operation) ? Sink.fromEffect(operation) : sinkCall(binding, operation, input)
+}
+
+const sinkCall = (
+  binding: Binding.Any,
+  operation: Operation,
+  input: unknown
+): Sink.Sink<unknown, never, never, unknown> =>
   Sink.unwrap(
-    Effect.map(beginScoped(binding, method, input, true), (pending) => {
+    Effect.map(beginScoped(binding, operation, input), (pending) => {
       const pushed = Pipe.toSink(onlyEnd(pending) as Pipe.Writer<never, never>)
       return Sink.mapEffect(pushed, () => join(pending as Pending.Any))
     })
-  )) as never
+  )
+
+// ----------------------------------------------------------------------------
+// the client object
+// ----------------------------------------------------------------------------
+
+/**
+ * The methods of a binding as functions, see {@link client}. A method named `then` is left out, because JavaScript would call it
+ * wherever the client is awaited: call it with {@link invoke}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Client<I extends Interface.Any> = {
+  readonly [K in keyof I["methods"]]: K extends "then" ? undefined : Client.Member<I, K>
+}
+
+/**
+ * Types that belong to {@link Client}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace Client {
+  /** One method of a client. */
+  export type Member<I extends Interface.Any, K extends keyof I["methods"]> = K extends Interface.MethodName<I, "plain">
+    ? Plain<I, K>
+    : K extends Interface.MethodName<I, "stream"> ? WithStream<I, K>
+    : K extends Interface.MethodName<I, "sink"> ? WithSink<I, K>
+    : Begun<I, K>
+
+  /** A method with several pipes. */
+  export interface Begun<I extends Interface.Any, K extends keyof I["methods"]> {
+    /** Begins a call on a call object of its own, as {@link start} does. */
+    begin(
+      ...input: Method.Args<I["methods"][K]>
+    ): Effect.Effect<
+      Pending<I, K>,
+      NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError,
+      Scope.Scope
+    >
+  }
+
+  /** A method without pipes: calling it is {@link invoke}. */
+  export interface Plain<I extends Interface.Any, K extends keyof I["methods"]> extends Begun<I, K> {
+    (
+      ...args: [...input: Method.Args<I["methods"][K]>, options?: InvokeOptions | undefined]
+    ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
+  }
+
+  /** A method with one out pipe. */
+  export interface WithStream<I extends Interface.Any, K extends keyof I["methods"]> extends Begun<I, K> {
+    /** Calls the method and gives its out pipe as a stream, as {@link stream} does. */
+    stream(
+      ...input: Method.Args<I["methods"][K]>
+    ): Stream.Stream<StreamItem<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
+  }
+
+  /** A method with one in pipe. */
+  export interface WithSink<I extends Interface.Any, K extends keyof I["methods"]> extends Begun<I, K> {
+    /** Calls the method with its in pipe as a sink, as {@link sink} does. */
+    sink(
+      ...input: Method.Args<I["methods"][K]>
+    ): Sink.Sink<
+      Method.Out<I["methods"][K]>,
+      SinkItem<I["methods"][K]>,
+      never,
+      Failure<I["methods"][K]> | Refused<I["methods"][K]>
+    >
+  }
+
+  /** The elements of the one out pipe. */
+  export type StreamItem<M extends Method.Any> = Pipe.Item<Method.OutPipe<M>[keyof Method.OutPipe<M>]>
+
+  /** The elements of the one in pipe. */
+  export type SinkItem<M extends Method.Any> = Pipe.Item<Method.InPipe<M>[keyof Method.InPipe<M>]>
+}
+
+/**
+ * The methods of a binding as functions: one object, made once for each binding.
+ *
+ * **Details**
+ *
+ * `client.Read(input, options)` is {@link invoke}, `client.Read.begin(input)` is {@link start}. Where a method has one out pipe and no other,
+ * `client.Follow.stream(input)` is {@link stream}; where it has one in pipe and no other, `client.Append.sink(input)` is {@link sink}. A
+ * method with more pipes has `begin` alone.
+ *
+ * **Gotchas**
+ *
+ * A method named `then` is left out, because JavaScript would call it wherever the client is awaited: call it with {@link invoke}. The
+ * client has its methods and no prototype.
+ *
+ * **Example** (At once, or begun and finished later)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sums = Interface.make("Sums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const manager = Manager.make(Sums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([manager])
+ *   const client = Call.client(yield* Binding.local(server, Sums))
+ *
+ *   const three = yield* client.Add([1, 2])
+ *   const adding = yield* client.Add.begin([three, 3])
+ *   return yield* Call.join(adding) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const client = <I extends Interface.Any>(binding: Binding<I>): Client<I> => {
+  const known = clients.get(binding)
+  if (known !== undefined) return known as Client<I>
+  const made: Record<string, unknown> = Object.create(null)
+  for (const operation of Object.values(binding.interface.operations)) {
+    if (operation.name !== "then") made[operation.name] = member(binding, operation)
+  }
+  clients.set(binding, made)
+  return made as Client<I>
+}
+
+const clients = new WeakMap<Binding.Any, unknown>()
+
+const member = (binding: Binding.Any, operation: Operation): unknown => {
+  const { pipes, takesInput } = operation
+  const begin = (input?: unknown) => startCall(binding, operation, input)
+  if (pipes === undefined) {
+    const call = takesInput
+      ? (input: unknown, options?: InvokeOptions) => invokeCall(binding, operation, input, options)
+      : (options?: InvokeOptions) => invokeCall(binding, operation, undefined, options)
+    return Object.assign(call, { begin })
+  }
+  if (pipes.length > 1) return { begin }
+  return pipes[0]!.isIn
+    ? { begin, sink: (input?: unknown) => sinkCall(binding, operation, input) }
+    : { begin, stream: (input?: unknown) => streamCall(binding, operation, input) }
+}

@@ -76,6 +76,8 @@ export interface ClientRow {
   readonly join: "waits" | "consumes" | Refusal
   /** `orphans` the pending call, `drops` the result, `releases` an idle object; `nothing` is left to release. */
   readonly release: "releases" | "orphans" | "drops" | "nothing"
+  /** What `release` does that lets the server go on: it `detaches` a pending call, and is the same otherwise. */
+  readonly goOn: "releases" | "detaches" | "drops" | "nothing"
   /** The state after each event that can happen here. An event that is missing changes nothing. */
   readonly next: {
     /** A call is being issued. */
@@ -84,11 +86,13 @@ export interface ClientRow {
     readonly fail?: Client
     /** A cancel was issued. */
     readonly cancel?: Client
+    /** The server could not be told of the cancel. */
+    readonly cancelFail?: Client
     /** The call has completed: with a reply, an abort, a cancel or the loss of the connection. */
     readonly complete?: Client
     /** The result was taken. */
     readonly finish?: Client
-    /** The scope of the object has closed. */
+    /** The object was released: by the program, or because its scope has closed. */
     readonly release?: Client
   }
 }
@@ -122,6 +126,7 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
     finish: "CallComplete",
     join: "CallComplete",
     release: "releases",
+    goOn: "releases",
     next: { begin: Client.pending, release: Client.released }
   },
   {
@@ -133,6 +138,7 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
     finish: "CallPending",
     join: "waits",
     release: "orphans",
+    goOn: "detaches",
     next: {
       fail: Client.idle,
       cancel: Client.cancelling,
@@ -149,7 +155,13 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
     finish: "CallPending",
     join: "waits",
     release: "orphans",
-    next: { complete: Client.completed, release: Client.released }
+    goOn: "detaches",
+    next: {
+      fail: Client.idle,
+      cancelFail: Client.pending,
+      complete: Client.completed,
+      release: Client.released
+    }
   },
   {
     state: "completed",
@@ -160,6 +172,7 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
     finish: "consumes",
     join: "consumes",
     release: "drops",
+    goOn: "drops",
     next: { finish: Client.idle, release: Client.released }
   },
   {
@@ -171,6 +184,7 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
     finish: "InvalidAsyncHandle",
     join: "InvalidAsyncHandle",
     release: "nothing",
+    goOn: "nothing",
     next: {}
   }
 ]

@@ -5,9 +5,11 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import type * as Types from "effect/Types"
 import * as ContextHandle from "./internal/contextHandle.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
-import { codes, toHex } from "./Status.ts"
+import { codes } from "./Status.ts"
+import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
 // aborts
@@ -54,25 +56,14 @@ export declare namespace Abort {
   export type ErrorOf<A> = A extends Abort<infer E> ? E : never
 }
 
-// Codes that a peer's mapping changes on the way, and codes to which Callisto itself gives a meaning.
-const reservedCodes: ReadonlyMap<number, string> = new Map([
-  [14, "Windows sends it as another number (out of memory), so the client would see something else"],
-  [1715, "Windows sends it as another number (server too busy), so the client would see something else"],
-  [1778, "Windows sends it as another number (context mismatch), so the client would see something else"],
-  [codes.CallCancelled.rpcStatus!.number, "it means that the call was cancelled; let the cancel interrupt the manager"],
-  [1722, "it means that the server is unavailable"],
-  [1726, "it means that the call failed"],
-  [1727, "it means that the call failed and did not execute"]
-])
-
 /**
  * Says why a number can't be the exception code of an abort, or gives `undefined` if it can.
  *
  * **Details**
  *
- * An exception code is an unsigned 32-bit number other than 0. Refused with it are the codes that a peer's mapping
- * changes on the way (14, 1715, 1778 and 0x1C000000 to 0x1CFFFFFF), and those that mean something else here (1722,
- * 1726, 1727, 1818).
+ * An exception code is an unsigned 32-bit number other than 0. Some more codes are refused: those that a client reads as another
+ * code (14, 1715, 1778, and 0x1C000000 to 0x1CFFFFFF), those that end the connection of some clients (1728, 1825), and those that
+ * say something about the call itself (1722, 1726, 1727, 1818).
  *
  * **Example** (Codes that can and that cannot be aborts)
  *
@@ -86,12 +77,7 @@ const reservedCodes: ReadonlyMap<number, string> = new Map([
  * @category aborts
  * @since 0.1.0
  */
-export const refuseCode = (code: number): string | undefined => {
-  if (!Number.isInteger(code) || code < 0 || code > 0xffffffff) return "an exception code is an unsigned 32-bit integer"
-  if (code === 0) return "0 means success"
-  if (code >>> 24 === 0x1c) return "0x1C000000 to 0x1CFFFFFF are statuses of the protocol itself"
-  return reservedCodes.get(code)
-}
+export const refuseCode: (code: number) => string | undefined = refuse
 
 /**
  * Declares that a method may abort with an error, which travels as an exception code.
@@ -382,8 +368,16 @@ export declare namespace Interface {
   export type Any = Interface<string, Methods>
   /** What identifies an interface. */
   export type Identity = Pick<Any, "uuid" | "version">
-  /** The names of the methods. */
-  export type MethodName<I extends Any> = keyof I["methods"] & string
+  /**
+   * The names of the methods: of those without pipes (`plain`), of those with one out pipe alone (`stream`), of those with one in
+   * pipe alone (`sink`), or of all (`any`).
+   */
+  export type MethodName<I extends Any, Kind extends "plain" | "stream" | "sink" | "any" = "plain"> = Kind extends "any"
+    ? keyof I["methods"] & string
+    : keyof { [K in keyof I["methods"] & string as Kind extends KindOf<I["methods"][K]> ? K : never]: unknown }
+  /** An argument list for one method: a union of names is refused. */
+  export type One<K, Args extends ReadonlyArray<unknown>> = [K] extends [Types.UnionToIntersection<K>] ? Args
+    : [never: "a union of methods is no method"]
   /** One method by name. */
   export type MethodOf<I extends Any, K extends keyof I["methods"]> = I["methods"][K]
   /** The declared aborts of all methods. */
@@ -391,6 +385,15 @@ export declare namespace Interface {
 }
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+type KindOf<M extends Method.Any> = PipeKind<keyof M["inPipe"], keyof M["outPipe"]>
+
+// The pipes of `any` method are not known, so it is of each kind.
+type PipeKind<In, Out> = string extends In | Out ? "plain" | "stream" | "sink"
+  : [In | Out] extends [never] ? "plain"
+  : [In] extends [never] ? [Out] extends [Types.UnionToIntersection<Out>] ? "stream" : never
+  : [Out] extends [never] ? [In] extends [Types.UnionToIntersection<In>] ? "sink" : never
+  : never
+
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 

@@ -150,7 +150,7 @@ export declare namespace Manager {
   export type Services<T> = T extends Manager<infer _I, infer R> ? R : never
   /** The routines for an interface: one for each method. */
   export type Routines<I extends Interface.Any> = {
-    readonly [K in Interface.MethodName<I>]: Routine<I["methods"][K], any>
+    readonly [K in Interface.MethodName<I, "any">]: Routine<I["methods"][K], any>
   }
 }
 
@@ -189,7 +189,7 @@ export interface Options<I extends Interface.Any> {
   /** The effect of a cancel, for all methods or for each by name; by default `interrupt`. */
   readonly cancellation?:
     | Cancellation
-    | { readonly [K in Interface.MethodName<I>]?: Cancellation | undefined }
+    | { readonly [K in Interface.MethodName<I, "any">]?: Cancellation | undefined }
     | undefined
 }
 
@@ -199,7 +199,7 @@ export interface Options<I extends Interface.Any> {
  * **Details**
  *
  * A plain routine gets the in parameters and the server call; its effect succeeds with the out parameters, or fails
- * with a declared abort or an `RpcFault`. A defect ends that one call with fault 0x1C000012 and is logged on the
+ * with a declared abort or an `RpcFault`. A defect ends that one call with 1726 and is logged on the
  * server. The services that the routines need come from the context in which the server is made. The `Scope` that a routine
  * finds is that of its call: it closes when the call has ended and its reply has left.
  *
@@ -281,7 +281,7 @@ export interface Options<I extends Interface.Any> {
  */
 export const make = <I extends Interface.Any, const T extends Manager.Routines<I>>(
   iface: I,
-  routines: T & { readonly [K in Exclude<keyof T, Interface.MethodName<I>>]: never },
+  routines: T & { readonly [K in Exclude<keyof T, Interface.MethodName<I, "any">>]: never },
   options?: Options<I>
 ): Manager<I, Exclude<Routine.Services<T[keyof T]>, Scope.Scope>> => {
   const refuse = (problem: string): never => {
@@ -431,7 +431,7 @@ export const service = <I extends Interface.Any>(iface: I): Context.Service<For<
  */
 export const layer = <I extends Interface.Any, const T extends Manager.Routines<I>, E = never, R = never>(
   iface: I,
-  routines: Effect.Effect<T & { readonly [K in Exclude<keyof T, Interface.MethodName<I>>]: never }, E, R>,
+  routines: Effect.Effect<T & { readonly [K in Exclude<keyof T, Interface.MethodName<I, "any">>]: never }, E, R>,
   options?: Options<I>
 ): Layer.Layer<For<I>, E, Exclude<R | Routine.Services<T[keyof T]>, Scope.Scope>> =>
   Layer.effect(

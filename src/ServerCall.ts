@@ -59,7 +59,7 @@ export declare namespace ServerCall {
  * @category models
  * @since 0.1.0
  */
-export type Of<I extends Interface.Any, K extends Interface.MethodName<I>> = ServerCall<I["methods"][K]>
+export type Of<I extends Interface.Any, K extends Interface.MethodName<I, "any">> = ServerCall<I["methods"][K]>
 
 /**
  * The failures of the work for a call: an abort that the method declares, any other exception code, the failure of a call that the

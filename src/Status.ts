@@ -1,15 +1,17 @@
 /**
  * The refusals and failures of calls as typed errors, each with the numbers and names under which Windows documents it.
  *
- * A *refusal* tells a program that it asked for something out of turn (finish before completion, a second begin). It
- * changes nothing. A *failure* is the outcome of a call: what `Call.finish` fails with.
+ * A *refusal* tells a program that it asked for something out of turn, such as a finish before completion or a second begin. A
+ * refusal changes nothing. A *failure* is the outcome of a call: the error of `Call.finish`.
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { type Code as TableCode, faultOf, received, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
 // numbers
@@ -29,7 +31,7 @@ export interface Code {
 }
 
 /**
- * All the numbers under which an error is documented; one that is missing does not exist.
+ * All the numbers under which an error is documented. A missing field means that there is no such number.
  *
  * @category models
  * @since 0.1.0
@@ -43,11 +45,9 @@ export interface Codes {
   readonly fault?: Code
 }
 
-const code = (number: number, name: string): Code => ({ number, name })
-
 /**
- * The documented numbers of the errors that have only one meaning. `RpcFault` and `RpcTransportError` carry theirs
- * themselves.
+ * The documented numbers of each error that has only one meaning. `RpcFault`, `RpcTransportError` and `CantCreateEndpoint` carry
+ * their numbers themselves.
  *
  * **Example** (The numbers of one error)
  *
@@ -79,54 +79,19 @@ export const codes: {
   readonly PipeEmpty: Codes
   readonly ContextMismatch: Codes
   readonly NullContext: Codes
-} = {
-  CallPending: {
-    rpcStatus: code(997, "RPC_S_ASYNC_CALL_PENDING"),
-    hresult: code(0x80010115, "RPC_S_CALLPENDING")
-  },
-  CallComplete: { hresult: code(0x80010117, "RPC_E_CALL_COMPLETE") },
-  CallCancelled: {
-    rpcStatus: code(1818, "RPC_S_CALL_CANCELLED"),
-    hresult: code(0x80010002, "RPC_E_CALL_CANCELED"),
-    fault: code(0x1c00000d, "nca_s_fault_cancel")
-  },
-  WaitTimeout: { hresult: code(0x8001011f, "RPC_E_TIMEOUT") },
-  InvalidAsyncHandle: { rpcStatus: code(1914, "RPC_S_INVALID_ASYNC_HANDLE") },
-  NoInterface: { hresult: code(0x80004002, "E_NOINTERFACE") },
-  UnknownInterface: {
-    rpcStatus: code(1717, "RPC_S_UNKNOWN_IF"),
-    fault: code(0x1c010003, "nca_s_unk_if")
-  },
-  EndpointNotRegistered: { rpcStatus: code(1753, "EPT_S_NOT_REGISTERED") },
-  BadStubData: { rpcStatus: code(1783, "RPC_X_BAD_STUB_DATA") },
-  CancelDisabled: { hresult: code(0x80010140, "CO_E_CANCEL_DISABLED") },
-  NoSync: { hresult: code(0x80010120, "RPC_E_NO_SYNC") },
-  WrongPipeOrder: {
-    rpcStatus: code(1831, "RPC_X_WRONG_PIPE_ORDER"),
-    fault: code(0x1c000016, "nca_s_fault_pipe_order")
-  },
-  PipeClosed: {
-    rpcStatus: code(1916, "RPC_X_PIPE_CLOSED"),
-    fault: code(0x1c000015, "nca_s_fault_pipe_closed")
-  },
-  PipeDisciplineError: {
-    rpcStatus: code(1917, "RPC_X_PIPE_DISCIPLINE_ERROR"),
-    fault: code(0x1c000017, "nca_s_fault_pipe_discipline")
-  },
-  PipeEmpty: {
-    rpcStatus: code(1918, "RPC_X_PIPE_EMPTY"),
-    fault: code(0x1c000014, "nca_s_fault_pipe_empty")
-  },
-  ContextMismatch: {
-    rpcStatus: code(6, "RPC_X_SS_CONTEXT_MISMATCH"),
-    fault: code(0x1c00001a, "nca_s_fault_context_mismatch")
-  },
-  NullContext: { rpcStatus: code(1775, "RPC_X_SS_IN_NULL_CONTEXT") }
-}
+} = Object.fromEntries(rows.flatMap(({ error, faults, hresult, win32 }) => {
+  if (error === undefined) return []
+  const [fault] = faults
+  return [[error, {
+    ...(win32 === undefined ? {} : { rpcStatus: win32 }),
+    ...(hresult === undefined ? {} : { hresult }),
+    ...(fault === undefined ? {} : { fault })
+  }]]
+})) as typeof codes
 
 /**
- * The statuses that a DCE/RPC fault can carry, each with the Win32 code that a Windows client sees in its place. A
- * status without such a code reaches the program as it is.
+ * The statuses that a fault can carry on the network, each with the Win32 code that a client reads in its place. A status without
+ * such a code reaches the program as it is.
  *
  * **Example** (The Win32 code for a status of a fault)
  *
@@ -139,117 +104,85 @@ export const codes: {
  * @category numbers
  * @since 0.1.0
  */
-export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = ([
-  [0x1c010001, "nca_s_comm_failure", 1820],
-  [0x1c010002, "nca_s_op_rng_error", 1745],
-  [0x1c010003, "nca_s_unk_if", 1717],
-  [0x1c010006, "nca_s_wrong_boot_time"],
-  [0x1c010009, "nca_s_you_crashed", 1726],
-  [0x1c01000b, "nca_s_proto_error", 1728],
-  [0x1c010013, "nca_s_out_args_too_big", 1130],
-  [0x1c010014, "nca_s_server_too_busy", 1723],
-  [0x1c010015, "nca_s_fault_string_too_long"],
-  [0x1c010017, "nca_s_unsupported_type", 1732],
-  [0x1c000001, "nca_s_fault_int_div_by_zero", 1767],
-  [0x1c000002, "nca_s_fault_addr_error", 1768],
-  [0x1c000003, "nca_s_fault_fp_div_zero", 1769],
-  [0x1c000004, "nca_s_fault_fp_underflow", 1770],
-  [0x1c000005, "nca_s_fault_fp_overflow", 1771],
-  [0x1c000006, "nca_s_fault_invalid_tag", 1733],
-  [0x1c000007, "nca_s_fault_invalid_bound", 1734],
-  [0x1c000008, "nca_s_rpc_version_mismatch", 1728],
-  [0x1c000009, "nca_s_unspec_reject", 1727],
-  [0x1c00000a, "nca_s_bad_actid", 1727],
-  [0x1c00000b, "nca_s_who_are_you_failed", 1726],
-  [0x1c00000c, "nca_s_manager_not_entered", 1727],
-  [0x1c00000d, "nca_s_fault_cancel", 1818],
-  [0x1c00000e, "nca_s_fault_ill_inst", 1768],
-  [0x1c00000f, "nca_s_fault_fp_error", 1771],
-  [0x1c000010, "nca_s_fault_int_overflow", 1768],
-  [0x1c000012, "nca_s_fault_unspec", 1726],
-  [0x1c000013, "nca_s_fault_remote_comm_failure"],
-  [0x1c000014, "nca_s_fault_pipe_empty", 1918],
-  [0x1c000015, "nca_s_fault_pipe_closed", 1916],
-  [0x1c000016, "nca_s_fault_pipe_order", 1831],
-  [0x1c000017, "nca_s_fault_pipe_discipline", 1917],
-  [0x1c000018, "nca_s_fault_pipe_comm_error", 1820],
-  [0x1c000019, "nca_s_fault_pipe_memory", 14],
-  [0x1c00001a, "nca_s_fault_context_mismatch", 6],
-  [0x1c00001b, "nca_s_fault_remote_no_memory", 1130],
-  [0x1c00001c, "nca_s_invalid_pres_context_id"],
-  [0x1c00001d, "nca_s_unsupported_authn_level"],
-  [0x1c00001f, "nca_s_invalid_checksum"],
-  [0x1c000020, "nca_s_invalid_crc"],
-  [0x1c000021, "nca_s_fault_user_defined"],
-  [0x1c000022, "nca_s_fault_tx_open_failed"],
-  [0x1c000023, "nca_s_fault_codeset_conv_error"],
-  [0x1c000024, "nca_s_fault_object_not_found"],
-  [0x1c000025, "nca_s_fault_no_client_stub"]
-] as ReadonlyArray<readonly [number, string, number?]>).map(([number, name, rpcStatus]) =>
-  rpcStatus === undefined ? { number, name } : { number, name, rpcStatus }
+export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = rows.flatMap(({ faults, win32 }) =>
+  faults.map((fault: TableCode) => win32 === undefined ? fault : { ...fault, rpcStatus: win32.number })
 )
 
-const faultsByNumber: ReadonlyMap<number, Code & { readonly rpcStatus?: number }> = new Map(
-  faults.map((fault) => [fault.number, fault])
-)
+// ----------------------------------------------------------------------------
+// what the errors share
+// ----------------------------------------------------------------------------
 
-// The Win32 codes that calls end with most; any other code is shown as its number.
-const rpcStatusNames: ReadonlyMap<number, string> = new Map([
-  [5, "ERROR_ACCESS_DENIED"],
-  [6, "RPC_X_SS_CONTEXT_MISMATCH"],
-  [14, "RPC_S_OUT_OF_MEMORY"],
-  [87, "RPC_S_INVALID_ARG"],
-  [1130, "RPC_S_SERVER_OUT_OF_MEMORY"],
-  [1460, "RPC_S_TIMEOUT"],
-  [1703, "RPC_S_PROTSEQ_NOT_SUPPORTED"],
-  [1720, "RPC_S_CANT_CREATE_ENDPOINT"],
-  [1722, "RPC_S_SERVER_UNAVAILABLE"],
-  [1723, "RPC_S_SERVER_TOO_BUSY"],
-  [1725, "RPC_S_NO_CALL_ACTIVE"],
-  [1726, "RPC_S_CALL_FAILED"],
-  [1727, "RPC_S_CALL_FAILED_DNE"],
-  [1728, "RPC_S_PROTOCOL_ERROR"],
-  [1732, "RPC_S_UNSUPPORTED_TYPE"],
-  [1733, "RPC_S_INVALID_TAG"],
-  [1734, "RPC_X_INVALID_BOUND"],
-  [1740, "RPC_S_DUPLICATE_ENDPOINT"],
-  [1745, "RPC_S_PROCNUM_OUT_OF_RANGE"],
-  [1767, "RPC_S_ZERO_DIVIDE"],
-  [1768, "RPC_S_ADDRESS_ERROR"],
-  [1783, "RPC_X_BAD_STUB_DATA"],
-  [1818, "RPC_S_CALL_CANCELLED"],
-  [1820, "RPC_S_COMM_FAILURE"],
-  [1825, "RPC_S_SEC_PKG_ERROR"],
-  [1831, "RPC_X_WRONG_PIPE_ORDER"],
-  [1916, "RPC_X_PIPE_CLOSED"],
-  [1917, "RPC_X_PIPE_DISCIPLINE_ERROR"],
-  [1918, "RPC_X_PIPE_EMPTY"]
-])
+/** What every error of this module has beside its fields. */
+interface Documented extends Cause.YieldableError {
+  /** The documented numbers of the error. */
+  readonly codes: Codes
+  /** What happened, in a sentence for people. */
+  readonly message: string
+}
 
-/** @internal */
-export const toHex = (number: number): string => `0x${number.toString(16).toUpperCase().padStart(8, "0")}`
+type ErrorClass<Self, Tag extends string, Fields extends Schema.Struct.Fields = {}> = Schema.Class<
+  Self,
+  Schema.TaggedStruct<Tag, Fields>,
+  Documented
+>
 
-const namedRpcStatus = (number: number): Code => code(number, rpcStatusNames.get(number) ?? String(number))
+/** Makes a class of errors. Without a `sentence` of its own the message is the one of the table. */
+const makeClass = <Self, const Tag extends string, const Fields extends Schema.Struct.Fields>(
+  tag: Tag,
+  fields: Fields,
+  sentence?: (error: Self) => string
+): ErrorClass<Self, Tag, Fields> => {
+  const Class = Schema.TaggedError<Self>(`@callisto/rpc/${tag}`)(tag, fields) as unknown as ErrorClass<
+    Self,
+    Tag,
+    Fields
+  >
+  const numbers = (codes as Record<string, Codes>)[tag]
+  const fixed = rows.find(({ error }) => error === tag)?.sentence
+  Object.defineProperties(Class.prototype, {
+    codes: { configurable: true, get: () => numbers },
+    message: {
+      configurable: true,
+      get(this: Self) {
+        return ("address" in fields ? whereOf(this as CallFields) : "") +
+          (sentence === undefined ? fixed : sentence(this))
+      }
+    }
+  })
+  return Class
+}
+
+interface CallFields {
+  readonly interface?: string | undefined
+  readonly method?: string | undefined
+  readonly address?: string | undefined
+}
+
+/** Names the call that an error belongs to, as far as the error knows it. */
+const whereOf = ({ address, interface: name, method }: CallFields): string => {
+  const call = [name, method].filter((part) => part !== undefined).join(".")
+  const place = address === undefined ? call : call === "" ? address : `${call} at ${address}`
+  return place === "" ? "" : `${place}: `
+}
+
+type OptionalText = Schema.optional<Schema.String>
+
+type CallSchema = { readonly interface: OptionalText; readonly method: OptionalText; readonly address: OptionalText }
+
+const text: OptionalText = Schema.optional(Schema.String)
+
+/** The call that failed: its interface, its method, and the address of the server. Absent means unknown. */
+const callFields: CallSchema = { interface: text, method: text, address: text }
+
+type DidNotExecute = Schema.withConstructorDefault<Schema.Boolean>
+
+const didNotExecute: DidNotExecute = Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(false)))
 
 // ----------------------------------------------------------------------------
 // refusals
 // ----------------------------------------------------------------------------
 
-/** A class of errors, whose tag identifies its schema too. */
-const tagged = <Self, const Tag extends string, const Fields extends Schema.Struct.Fields>(
-  tag: Tag,
-  fields: Fields
-): Schema.Class<Self, Schema.TaggedStruct<Tag, Fields>, Cause.YieldableError> =>
-  Schema.TaggedError<Self>(`@callisto/rpc/${tag}`)(tag, fields) as Schema.Class<
-    Self,
-    Schema.TaggedStruct<Tag, Fields>,
-    Cause.YieldableError
-  >
-
-const CallPendingBase: Schema.Class<CallPending, Schema.TaggedStruct<"CallPending", {}>, Cause.YieldableError> = tagged(
-  "CallPending",
-  {}
-)
+const CallPendingBase: ErrorClass<CallPending, "CallPending"> = makeClass("CallPending", {})
 
 /**
  * Refuses a `begin` on a call object that carries a call already, and a `finish` of a call that is not complete. The
@@ -260,105 +193,61 @@ const CallPendingBase: Schema.Class<CallPending, Schema.TaggedStruct<"CallPendin
  * @category refusals
  * @since 0.1.0
  */
-export class CallPending extends CallPendingBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.CallPending
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return "The call is still pending. Wait for it and finish it before the next begin; join does both."
-  }
-}
+export class CallPending extends CallPendingBase {}
 
-const CallCompleteBase: Schema.Class<CallComplete, Schema.TaggedStruct<"CallComplete", {}>, Cause.YieldableError> =
-  tagged("CallComplete", {})
+const CallCompleteBase: ErrorClass<CallComplete, "CallComplete"> = makeClass("CallComplete", {})
 
 /**
- * Refuses an operation on a call that is over: already finished (its evidence is stale), or, for `cancel`, already
- * completed.
+ * Refuses an operation on a call that is over: the call was finished and its evidence is stale, or `cancel` came after completion.
  *
  * Windows: 0x80010117 `RPC_E_CALL_COMPLETE`.
  *
  * @category refusals
  * @since 0.1.0
  */
-export class CallComplete extends CallCompleteBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.CallComplete
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return "The call is complete. There is nothing left to wait for or to cancel, and its result can be taken only once."
-  }
-}
+export class CallComplete extends CallCompleteBase {}
 
-const InvalidAsyncHandleBase: Schema.Class<
-  InvalidAsyncHandle,
-  Schema.TaggedStruct<
-    "InvalidAsyncHandle",
-    { readonly handle: Schema.Literals<readonly ["call object", "server call"]> }
-  >,
-  Cause.YieldableError
-> = tagged("InvalidAsyncHandle", {
-  handle: Schema.Literals(["call object", "server call"])
-})
+type HandleFields = { readonly handle: Schema.Literals<readonly ["call object", "server call"]> }
+
+const InvalidAsyncHandleBase: ErrorClass<InvalidAsyncHandle, "InvalidAsyncHandle", HandleFields> = makeClass(
+  "InvalidAsyncHandle",
+  { handle: Schema.Literals(["call object", "server call"]) },
+  ({ handle }) =>
+    handle === "call object"
+      ? "The call object was released: the scope in which it was made is closed."
+      : "The server call has ended: it was completed or aborted before, or its client is gone."
+)
 
 /**
- * Refuses every operation on a call object whose scope was closed, and `complete` or `abort` of a server call that has
- * ended (answered before, or its client is gone).
+ * Refuses every operation on a call object that was released, and `complete` or `abort` of a server call that has ended because it
+ * was answered before or its client is gone.
  *
  * Windows: 1914 `RPC_S_INVALID_ASYNC_HANDLE`.
  *
  * @category refusals
  * @since 0.1.0
  */
-export class InvalidAsyncHandle extends InvalidAsyncHandleBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.InvalidAsyncHandle
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return this.handle === "call object"
-      ? "The call object was released: the scope in which it was made is closed."
-      : "The server call has ended: it was completed or aborted before, or its client is gone."
-  }
-}
+export class InvalidAsyncHandle extends InvalidAsyncHandleBase {}
 
-const WaitTimeoutBase: Schema.Class<WaitTimeout, Schema.TaggedStruct<"WaitTimeout", {}>, Cause.YieldableError> = tagged(
-  "WaitTimeout",
-  {}
-)
+const WaitTimeoutBase: ErrorClass<WaitTimeout, "WaitTimeout"> = makeClass("WaitTimeout", {})
 
 /**
- * A wait ended by its timeout. What was waited for goes on as if nobody had waited.
+ * A wait reached its timeout. The call or the event goes on as if nobody had waited.
  *
  * Windows: 0x8001011F `RPC_E_TIMEOUT`.
  *
  * @category refusals
  * @since 0.1.0
  */
-export class WaitTimeout extends WaitTimeoutBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.WaitTimeout
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return "The wait timed out. Nothing was changed: wait again, cancel, or go on with other work."
-  }
-}
+export class WaitTimeout extends WaitTimeoutBase {}
 
-const CancelDisabledBase: Schema.Class<
-  CancelDisabled,
-  Schema.TaggedStruct<"CancelDisabled", { readonly interface: Schema.String; readonly method: Schema.String }>,
-  Cause.YieldableError
-> = tagged("CancelDisabled", {
-  interface: Schema.String,
-  method: Schema.String
-})
+type MethodFields = { readonly interface: Schema.String; readonly method: Schema.String }
+
+const CancelDisabledBase: ErrorClass<CancelDisabled, "CancelDisabled", MethodFields> = makeClass(
+  "CancelDisabled",
+  { interface: Schema.String, method: Schema.String },
+  (error) => `${error.interface}.${error.method}: the server has disabled cancellation. Wait for the call to complete.`
+)
 
 /**
  * Refuses `cancel`: the object in this process has disabled cancellation for the method. The call goes on.
@@ -368,18 +257,9 @@ const CancelDisabledBase: Schema.Class<
  * @category refusals
  * @since 0.1.0
  */
-export class CancelDisabled extends CancelDisabledBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.CancelDisabled
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `The server has disabled cancellation for ${this.interface}.${this.method}. Wait for the call to complete.`
-  }
-}
+export class CancelDisabled extends CancelDisabledBase {}
 
-const NoSyncBase: Schema.Class<NoSync, Schema.TaggedStruct<"NoSync", {}>, Cause.YieldableError> = tagged("NoSync", {})
+const NoSyncBase: ErrorClass<NoSync, "NoSync"> = makeClass("NoSync", {})
 
 /**
  * Refuses a wait on many when there is nothing to wait for.
@@ -389,16 +269,7 @@ const NoSyncBase: Schema.Class<NoSync, Schema.TaggedStruct<"NoSync", {}>, Cause.
  * @category refusals
  * @since 0.1.0
  */
-export class NoSync extends NoSyncBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.NoSync
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return "There is nothing to wait for: the list or the container is empty."
-  }
-}
+export class NoSync extends NoSyncBase {}
 
 type InterfaceFields = {
   readonly interface: Schema.String
@@ -408,11 +279,11 @@ type InterfaceFields = {
 
 const interfaceFields: InterfaceFields = { interface: Schema.String, uuid: Schema.String, detail: Schema.String }
 
-const NoInterfaceBase: Schema.Class<
-  NoInterface,
-  Schema.TaggedStruct<"NoInterface", InterfaceFields>,
-  Cause.YieldableError
-> = tagged("NoInterface", interfaceFields)
+const NoInterfaceBase: ErrorClass<NoInterface, "NoInterface", InterfaceFields> = makeClass(
+  "NoInterface",
+  interfaceFields,
+  (error) => `No interface ${error.interface} (${error.uuid}): ${error.detail}.`
+)
 
 /**
  * Refuses a binding to an interface that the server in this process does not offer in a compatible version, and a call
@@ -423,47 +294,32 @@ const NoInterfaceBase: Schema.Class<
  * @category refusals
  * @since 0.1.0
  */
-export class NoInterface extends NoInterfaceBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.NoInterface
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `No interface ${this.interface} (${this.uuid}): ${this.detail}.`
-  }
-}
+export class NoInterface extends NoInterfaceBase {}
 
-const UnknownInterfaceBase: Schema.Class<
-  UnknownInterface,
-  Schema.TaggedStruct<"UnknownInterface", InterfaceFields>,
-  Cause.YieldableError
-> = tagged("UnknownInterface", interfaceFields)
+const UnknownInterfaceBase: ErrorClass<UnknownInterface, "UnknownInterface", InterfaceFields> = makeClass(
+  "UnknownInterface",
+  interfaceFields,
+  (error) => `The server does not know the interface ${error.interface} (${error.uuid}): ${error.detail}.`
+)
 
 /**
  * Refuses a binding over the network to an interface that the server does not offer in a compatible version.
  *
- * Windows: 1717 `RPC_S_UNKNOWN_IF`.
+ * Windows: 1717 `RPC_S_UNKNOWN_IF`; the fault 0x1C010003.
  *
  * @category refusals
  * @since 0.1.0
  */
-export class UnknownInterface extends UnknownInterfaceBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.UnknownInterface
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `The server does not know the interface ${this.interface} (${this.uuid}): ${this.detail}.`
-  }
-}
+export class UnknownInterface extends UnknownInterfaceBase {}
 
-const EndpointNotRegisteredBase: Schema.Class<
-  EndpointNotRegistered,
-  Schema.TaggedStruct<"EndpointNotRegistered", InterfaceFields>,
-  Cause.YieldableError
-> = tagged("EndpointNotRegistered", interfaceFields)
+const EndpointNotRegisteredBase: ErrorClass<EndpointNotRegistered, "EndpointNotRegistered", InterfaceFields> =
+  makeClass(
+    "EndpointNotRegistered",
+    interfaceFields,
+    (error) =>
+      `No endpoint is registered for the interface ${error.interface} (${error.uuid}): ${error.detail}. Start its server ` +
+      "and register it with the endpoint mapper, or name its endpoint in the string binding."
+  )
 
 /**
  * The endpoint mapper knows no server of the interface in a compatible version.
@@ -473,37 +329,26 @@ const EndpointNotRegisteredBase: Schema.Class<
  * @category refusals
  * @since 0.1.0
  */
-export class EndpointNotRegistered extends EndpointNotRegisteredBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.EndpointNotRegistered
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `No endpoint is registered for the interface ${this.interface} (${this.uuid}): ${this.detail}. Start its server ` +
-      "and register it with the endpoint mapper, or name its endpoint in the string binding."
-  }
+export class EndpointNotRegistered extends EndpointNotRegisteredBase {}
+
+type EndpointFields = {
+  readonly status: Schema.Literals<readonly [1703, 1720, 1740]>
+  readonly detail: Schema.String
 }
 
-const CantCreateEndpointBase: Schema.Class<
-  CantCreateEndpoint,
-  Schema.TaggedStruct<
-    "CantCreateEndpoint",
-    { readonly status: Schema.Literals<readonly [1703, 1720, 1740]>; readonly detail: Schema.String }
-  >,
-  Cause.YieldableError
-> = tagged("CantCreateEndpoint", {
-  status: Schema.Literals([1703, 1720, 1740]),
-  detail: Schema.String
-})
+const CantCreateEndpointBase: ErrorClass<CantCreateEndpoint, "CantCreateEndpoint", EndpointFields> = makeClass(
+  "CantCreateEndpoint",
+  { status: Schema.Literals([1703, 1720, 1740]), detail: Schema.String },
+  ({ detail, status }) => `${win32Of(status).name}: the server can't listen: ${detail}.`
+)
 
 /**
  * A server can't listen at a string binding.
  *
  * **Details**
  *
- * `status` is 1740 when somebody listens there already, 1703 when the transport does not have the protocol sequence, and 1720
- * otherwise; `detail` says what happened.
+ * `status` is 1740 when another server listens there already, 1703 when the transport does not have the protocol sequence, and
+ * 1720 otherwise; `detail` says what happened.
  *
  * Windows: 1703 `RPC_S_PROTSEQ_NOT_SUPPORTED`, 1720 `RPC_S_CANT_CREATE_ENDPOINT`, 1740 `RPC_S_DUPLICATE_ENDPOINT`.
  *
@@ -512,83 +357,69 @@ const CantCreateEndpointBase: Schema.Class<
  */
 export class CantCreateEndpoint extends CantCreateEndpointBase {
   /** The documented numbers of the error. */
-  get codes(): Codes {
-    return { rpcStatus: namedRpcStatus(this.status) }
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `${this.codes.rpcStatus!.name}: the server can't listen: ${this.detail}.`
+  override get codes(): Codes {
+    return { rpcStatus: win32Of(this.status) }
   }
 }
 
-const BadStubDataBase: Schema.Class<
-  BadStubData,
-  Schema.TaggedStruct<"BadStubData", { readonly detail: Schema.String }>,
-  Cause.YieldableError
-> = tagged("BadStubData", { detail: Schema.String })
+const BadStubDataBase: ErrorClass<BadStubData, "BadStubData", CallSchema & { readonly detail: Schema.String }> =
+  makeClass("BadStubData", { detail: Schema.String, ...callFields }, ({ detail }) => detail)
 
 /**
- * Arguments that the method's schema or the transfer syntax refuses (fails `begin`), or out parameters that it refuses
- * (fails `ServerCall.complete`; the client's call then ends with an `RpcFault` of the same number).
+ * The method's schema or the transfer syntax refuses arguments or out parameters.
+ *
+ * **Details**
+ *
+ * Refused arguments fail `begin`. Refused out parameters fail `ServerCall.complete`, and the client's call ends with an `RpcFault`
+ * of the same number. `interface`, `method` and `address` name the call that failed, as far as they are known.
  *
  * Windows: 1783 `RPC_X_BAD_STUB_DATA`.
  *
  * @category refusals
  * @since 0.1.0
  */
-export class BadStubData extends BadStubDataBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.BadStubData
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return this.detail
-  }
-}
+export class BadStubData extends BadStubDataBase {}
 
-const NullContextBase: Schema.Class<
-  NullContext,
-  Schema.TaggedStruct<"NullContext", { readonly parameter: Schema.String }>,
-  Cause.YieldableError
-> = tagged("NullContext", { parameter: Schema.String })
+const NullContextBase: ErrorClass<NullContext, "NullContext", CallSchema & { readonly parameter: Schema.String }> =
+  makeClass(
+    "NullContext",
+    { parameter: Schema.String, ...callFields },
+    ({ parameter }) =>
+      `The context handle ${parameter} is null or was destroyed, and the method needs one. Nothing was sent.`
+  )
 
 /**
- * Refuses arguments (fails `begin`): a context handle is null where the method needs one, or the client has destroyed
- * it. Nothing is sent.
+ * Refuses arguments and fails `begin`: a context handle is null where the method needs one, or the client has destroyed
+ * it. The client sends nothing.
+ *
+ * **Details**
+ *
+ * `interface`, `method` and `address` name the call that failed, as far as they are known.
  *
  * Windows: 1775 `RPC_X_SS_IN_NULL_CONTEXT`.
  *
  * @category refusals
  * @since 0.1.0
  */
-export class NullContext extends NullContextBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.NullContext
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `The context handle ${this.parameter} is null or was destroyed, and the method needs one. Nothing was sent.`
-  }
-}
+export class NullContext extends NullContextBase {}
 
 // ----------------------------------------------------------------------------
 // pipes
 // ----------------------------------------------------------------------------
 
-type PipeFields = { readonly pipe: Schema.String }
+type PipeFields = CallSchema & { readonly pipe: Schema.String }
 
-const pipeFields: PipeFields = { pipe: Schema.String }
+const pipeFields: PipeFields = { pipe: Schema.String, ...callFields }
 
-const WrongPipeOrderBase: Schema.Class<
-  WrongPipeOrder,
-  Schema.TaggedStruct<"WrongPipeOrder", PipeFields>,
-  Cause.YieldableError
-> = tagged("WrongPipeOrder", pipeFields)
+const WrongPipeOrderBase: ErrorClass<WrongPipeOrder, "WrongPipeOrder", PipeFields> = makeClass(
+  "WrongPipeOrder",
+  pipeFields,
+  ({ pipe }) =>
+    `Pipe ${pipe} is used before its turn. Finish the pipes that are declared before it, the in pipes first.`
+)
 
 /**
- * Refuses to push or pull a pipe whose turn it is not: the in pipes come first, in the order in which they are declared, then the
+ * Refuses to push or pull a pipe before its turn: the in pipes come first, in the order in which they are declared, then the
  * out pipes, and each is finished before the next begins.
  *
  * Windows: 1831 `RPC_X_WRONG_PIPE_ORDER`; the fault 0x1C000016.
@@ -596,19 +427,13 @@ const WrongPipeOrderBase: Schema.Class<
  * @category pipes
  * @since 0.1.0
  */
-export class WrongPipeOrder extends WrongPipeOrderBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.WrongPipeOrder
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `Pipe ${this.pipe} is used before its turn: finish the pipes that are declared before it, the in pipes first.`
-  }
-}
+export class WrongPipeOrder extends WrongPipeOrderBase {}
 
-const PipeClosedBase: Schema.Class<PipeClosed, Schema.TaggedStruct<"PipeClosed", PipeFields>, Cause.YieldableError> =
-  tagged("PipeClosed", pipeFields)
+const PipeClosedBase: ErrorClass<PipeClosed, "PipeClosed", PipeFields> = makeClass(
+  "PipeClosed",
+  pipeFields,
+  ({ pipe }) => `Pipe ${pipe} was ended: nothing more can be pushed.`
+)
 
 /**
  * Refuses to push into a pipe that was ended.
@@ -618,19 +443,13 @@ const PipeClosedBase: Schema.Class<PipeClosed, Schema.TaggedStruct<"PipeClosed",
  * @category pipes
  * @since 0.1.0
  */
-export class PipeClosed extends PipeClosedBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.PipeClosed
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `Pipe ${this.pipe} was ended: nothing more can be pushed.`
-  }
-}
+export class PipeClosed extends PipeClosedBase {}
 
-const PipeEmptyBase: Schema.Class<PipeEmpty, Schema.TaggedStruct<"PipeEmpty", PipeFields>, Cause.YieldableError> =
-  tagged("PipeEmpty", pipeFields)
+const PipeEmptyBase: ErrorClass<PipeEmpty, "PipeEmpty", PipeFields> = makeClass(
+  "PipeEmpty",
+  pipeFields,
+  ({ pipe }) => `Pipe ${pipe} is at its end: nothing more can be pulled.`
+)
 
 /**
  * Refuses to pull from a pipe whose end was pulled.
@@ -640,25 +459,17 @@ const PipeEmptyBase: Schema.Class<PipeEmpty, Schema.TaggedStruct<"PipeEmpty", Pi
  * @category pipes
  * @since 0.1.0
  */
-export class PipeEmpty extends PipeEmptyBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.PipeEmpty
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `Pipe ${this.pipe} is at its end: nothing more can be pulled.`
-  }
-}
+export class PipeEmpty extends PipeEmptyBase {}
 
-const PipeDisciplineErrorBase: Schema.Class<
-  PipeDisciplineError,
-  Schema.TaggedStruct<"PipeDisciplineError", PipeFields>,
-  Cause.YieldableError
-> = tagged("PipeDisciplineError", pipeFields)
+const PipeDisciplineErrorBase: ErrorClass<PipeDisciplineError, "PipeDisciplineError", PipeFields> = makeClass(
+  "PipeDisciplineError",
+  pipeFields,
+  ({ pipe }) =>
+    `Pipe ${pipe} is not through: its writer has to end it, and its reader to pull that end, before the call is completed.`
+)
 
 /**
- * Refuses to end a call whose pipes are not all through: an in pipe that was not ended and drained, or an out pipe.
+ * Refuses to end a call while an in pipe is not ended and drained, or an out pipe is not drained.
  *
  * **Details**
  *
@@ -670,56 +481,30 @@ const PipeDisciplineErrorBase: Schema.Class<
  * @category pipes
  * @since 0.1.0
  */
-export class PipeDisciplineError extends PipeDisciplineErrorBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.PipeDisciplineError
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `Pipe ${this.pipe} is not through: its writer has to end it, and its reader to pull that end, before the call is completed.`
-  }
-}
+export class PipeDisciplineError extends PipeDisciplineErrorBase {}
 
 /**
- * What the discipline of pipes refuses.
+ * The four refusals of pipes. In each `interface`, `method` and `address` name the call, as far as they are known.
  *
  * @category pipes
  * @since 0.1.0
  */
 export type PipeError = WrongPipeOrder | PipeClosed | PipeEmpty | PipeDisciplineError
 
-const pipeErrors = [WrongPipeOrder, PipeClosed, PipeEmpty, PipeDisciplineError]
-
-/**
- * The error of a pipe for the number in a fault, as a Win32 code or as a status of the protocol.
- *
- * @internal
- */
-export const pipeErrorOf = (number: number): PipeError | undefined => {
-  const matching = pipeErrors.find(({ prototype: { codes } }) =>
-    codes.rpcStatus?.number === number || codes.fault?.number === number
-  )
-  return matching === undefined ? undefined : new matching({ pipe: "of the call" })
-}
-
-/** @internal */
-export const isPipeError = (error: unknown): error is PipeError =>
-  pipeErrors.some((PipeError) => error instanceof PipeError)
-
 // ----------------------------------------------------------------------------
 // failures
 // ----------------------------------------------------------------------------
 
-type DidNotExecute = Schema.withConstructorDefault<Schema.Boolean>
+type ExecutionFields = CallSchema & { readonly didNotExecute: DidNotExecute }
 
-const didNotExecute: DidNotExecute = Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(false)))
-
-const CallCancelledBase: Schema.Class<
-  CallCancelled,
-  Schema.TaggedStruct<"CallCancelled", { readonly didNotExecute: DidNotExecute }>,
-  Cause.YieldableError
-> = tagged("CallCancelled", { didNotExecute })
+const CallCancelledBase: ErrorClass<CallCancelled, "CallCancelled", ExecutionFields> = makeClass(
+  "CallCancelled",
+  { didNotExecute, ...callFields },
+  (error) =>
+    error.didNotExecute
+      ? "The call was cancelled before the server executed it."
+      : "The call was cancelled. Whether the server executed it is unknown: ask the server if your further work depends on it."
+)
 
 /**
  * The call was cancelled. `didNotExecute` is true only where it is certain that the manager never ran; otherwise the
@@ -727,7 +512,8 @@ const CallCancelledBase: Schema.Class<
  *
  * **Details**
  *
- * It also refuses a second `cancel` that would not end the call sooner than the first.
+ * It also refuses a second `cancel` that would not end the call sooner than the first. `interface`, `method` and `address` name
+ * the call that failed, as far as they are known.
  *
  * Windows: 1818 `RPC_S_CALL_CANCELLED`, 0x80010002 `RPC_E_CALL_CANCELED`; on the network the fault 0x1C00000D.
  *
@@ -762,65 +548,40 @@ const CallCancelledBase: Schema.Class<
  * @category failures
  * @since 0.1.0
  */
-export class CallCancelled extends CallCancelledBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.CallCancelled
+export class CallCancelled extends CallCancelledBase {}
+
+type FaultFields = ExecutionFields & { readonly code: Schema.Int; readonly wireCode: Schema.optional<Schema.Int> }
+
+const RpcFaultBase: ErrorClass<RpcFault, "RpcFault", FaultFields> = makeClass(
+  "RpcFault",
+  { code: Schema.Int, didNotExecute, wireCode: Schema.optional(Schema.Int), ...callFields },
+  (fault) => {
+    const when = fault.didNotExecute ? " before executing it" : ""
+    return `The server ended the call${when} with exception code ${fault.code} (${namesOf(fault)}).`
   }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return this.didNotExecute
-      ? "The call was cancelled before the server executed it."
-      : "The call was cancelled. What the server did until then is unknown: ask it if your further work depends on it."
-  }
+)
+
+const namesOf = ({ code, wireCode }: RpcFault): string => {
+  const { name } = faultOf(code) ?? win32Of(code)
+  const shown = name === String(code) ? toHex(code) : faultOf(code) ? `${toHex(code)} ${name}` : name
+  if (wireCode === undefined) return shown
+  const status = faultOf(wireCode)?.name
+  return `${shown}, on the network ${toHex(wireCode)}${status === undefined ? "" : ` ${status}`}`
 }
-
-/**
- * A `CallCancelled` without a stack: it would only show the library, and costs more than the rest of a cancel.
- *
- * @internal
- */
-export const cancelled = (didNotExecute: boolean): CallCancelled => {
-  const limit = stacks.stackTraceLimit
-  stacks.stackTraceLimit = 0
-  try {
-    return new CallCancelled({ didNotExecute })
-  } finally {
-    stacks.stackTraceLimit = limit
-  }
-}
-
-/**
- * A `ContextMismatch` without a stack, like {@link cancelled}: whoever forges handles makes many.
- *
- * @internal
- */
-export const contextMismatch = (didNotExecute: boolean): ContextMismatch => {
-  const limit = stacks.stackTraceLimit
-  stacks.stackTraceLimit = 0
-  try {
-    return new ContextMismatch({ didNotExecute })
-  } finally {
-    stacks.stackTraceLimit = limit
-  }
-}
-
-// Engines without this property ignore it.
-const stacks = Error as { stackTraceLimit?: number | undefined }
-
-const RpcFaultBase: Schema.Class<
-  RpcFault,
-  Schema.TaggedStruct<"RpcFault", { readonly code: Schema.Int; readonly didNotExecute: DidNotExecute }>,
-  Cause.YieldableError
-> = tagged("RpcFault", { code: Schema.Int, didNotExecute })
 
 /**
  * The server ended the call with an exception code that the method does not declare.
  *
  * **Details**
  *
- * `code` is the number as the server sent it, an unsigned 32-bit number; `codes.rpcStatus` is the Win32 code that a
- * Windows client sees for it. `didNotExecute` is true only where it is certain that the manager never ran.
+ * `code` is the Win32 code that a client on Windows sees, an unsigned 32-bit number. It is the same number for a server in the same
+ * process, in the test kit and over the network. A status of the protocol without a Win32 code is its own `code`.
+ *
+ * `wireCode` is the number that the fault carried on the network. It is absent where that number is `code`, and in process.
+ * `Status.fromNumber` makes the error for such a number; a routine fails with a Win32 code or a number of its own.
+ *
+ * `didNotExecute` is true only where it is certain that the manager never ran. `interface`, `method` and `address` name the call
+ * that failed, as far as they are known.
  *
  * Windows: the exception code that `RpcAsyncCompleteCall` returns.
  *
@@ -854,66 +615,55 @@ const RpcFaultBase: Schema.Class<
  */
 export class RpcFault extends RpcFaultBase {
   /** The documented numbers of the error. */
-  get codes(): Codes {
-    const fault = faultsByNumber.get(this.code)
-    if (fault === undefined) return { rpcStatus: namedRpcStatus(this.code) }
-    return fault.rpcStatus === undefined ? { fault } : { fault, rpcStatus: namedRpcStatus(fault.rpcStatus) }
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    const { fault, rpcStatus } = this.codes
-    const number = fault ? `${toHex(fault.number)} ${fault.name}` : rpcStatus!.name
-    const shown = fault || number !== String(this.code) ? number : toHex(this.code)
-    return `The server ended the call with exception code ${this.code} (${shown})${
-      this.didNotExecute ? " before executing it" : ""
-    }.`
+  override get codes(): Codes {
+    const fault = faultOf(this.wireCode ?? this.code)
+    if (fault === undefined) return { rpcStatus: win32Of(this.code) }
+    const { win32: rpcStatus } = rowOf(fault.number)!
+    return rpcStatus === undefined ? { fault } : { fault, rpcStatus }
   }
 }
 
-const ContextMismatchBase: Schema.Class<
-  ContextMismatch,
-  Schema.TaggedStruct<"ContextMismatch", { readonly didNotExecute: DidNotExecute }>,
-  Cause.YieldableError
-> = tagged("ContextMismatch", { didNotExecute })
+const ContextMismatchBase: ErrorClass<ContextMismatch, "ContextMismatch", ExecutionFields> = makeClass(
+  "ContextMismatch",
+  { didNotExecute, ...callFields },
+  (error) =>
+    `The server does not know the context handle${
+      error.didNotExecute ? ", and did not execute the call" : ""
+    }: it was closed or run down, or belongs to another binding. Open another one.`
+)
 
 /**
- * The server does not know a context handle that the call carried: it was closed or run down, it belongs to another
- * association, interface or type, or it never was one. The server's answer is the same for all of them.
+ * The server does not know a context handle that the call carried: the handle was closed or run down, it belongs to another
+ * association, interface or type, or it was forged. The server's answer is the same for all of them.
  *
  * **Details**
  *
  * Only calls of methods that take a context handle fail with it. `didNotExecute` is true where the server refused the
- * call before the manager ran; the manager itself may have failed with 6 otherwise.
+ * call before the manager ran; it is false where the manager failed with code 6. `interface`, `method` and `address` name the call
+ * that failed, as far as they are known.
  *
  * Windows: 6 `RPC_X_SS_CONTEXT_MISMATCH`; on the network the fault 0x1C00001A.
  *
  * @category failures
  * @since 0.1.0
  */
-export class ContextMismatch extends ContextMismatchBase {
-  /** The documented numbers of the error. */
-  get codes(): Codes {
-    return codes.ContextMismatch
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `The server does not know the context handle${
-      this.didNotExecute ? ", and did not execute the call" : ""
-    }: it was closed or run down, or is not of this binding. Open another one.`
-  }
+export class ContextMismatch extends ContextMismatchBase {}
+
+type TransportFields = CallSchema & {
+  readonly status: Schema.Literals<readonly [1722, 1726, 1727]>
+  readonly detail: Schema.String
 }
 
-const RpcTransportErrorBase: Schema.Class<
-  RpcTransportError,
-  Schema.TaggedStruct<
-    "RpcTransportError",
-    { readonly status: Schema.Literals<readonly [1722, 1726, 1727]>; readonly detail: Schema.String }
-  >,
-  Cause.YieldableError
-> = tagged("RpcTransportError", {
-  status: Schema.Literals([1722, 1726, 1727]),
-  detail: Schema.String
-})
+const RpcTransportErrorBase: ErrorClass<RpcTransportError, "RpcTransportError", TransportFields> = makeClass(
+  "RpcTransportError",
+  { status: Schema.Literals([1722, 1726, 1727]), detail: Schema.String, ...callFields },
+  ({ detail, didNotExecute, status }) =>
+    `${win32Of(status).name}: ${detail}. ${
+      didNotExecute
+        ? "The call was not executed; it can be made again."
+        : "Whether the server executed the call is unknown."
+    }`
+)
 
 /**
  * The server could not be reached, or the connection to it was lost.
@@ -921,7 +671,7 @@ const RpcTransportErrorBase: Schema.Class<
  * **Details**
  *
  * `status` is 1722 when nothing was sent, 1727 when the call provably did not run, and 1726 otherwise; `detail` says
- * what happened.
+ * what happened. `interface`, `method` and `address` name the call that failed, as far as they are known.
  *
  * Windows: 1722 `RPC_S_SERVER_UNAVAILABLE`, 1726 `RPC_S_CALL_FAILED`, 1727 `RPC_S_CALL_FAILED_DNE`.
  *
@@ -954,20 +704,12 @@ const RpcTransportErrorBase: Schema.Class<
  */
 export class RpcTransportError extends RpcTransportErrorBase {
   /** The documented numbers of the error. */
-  get codes(): Codes {
-    return { rpcStatus: namedRpcStatus(this.status) }
+  override get codes(): Codes {
+    return { rpcStatus: win32Of(this.status) }
   }
   /** True where it is certain that the call was not executed. */
   get didNotExecute(): boolean {
     return this.status !== 1726
-  }
-  /** What happened, in a sentence for people. */
-  override get message(): string {
-    return `${this.codes.rpcStatus!.name}: ${this.detail}.${
-      this.didNotExecute
-        ? " The call was not executed; it can be made again."
-        : " Whether the server executed the call is unknown."
-    }`
   }
 }
 
@@ -1008,8 +750,8 @@ export type RpcError =
  *
  * **Details**
  *
- * A number without an error of its own gives an `RpcFault`. 0 (success), and what is no unsigned 32-bit number, give
- * `None`.
+ * A number without an error of its own gives an `RpcFault`. 0 means success and gives `None`, as does a number that is not an
+ * unsigned 32-bit integer.
  *
  * **Example** (From number to error)
  *
@@ -1030,8 +772,7 @@ export const fromNumber = (number: number): Option.Option<RpcError> => {
 }
 
 /**
- * The number by which an error is best known: its RPC status where it has one (for a fault the code as it was sent),
- * else its HRESULT.
+ * The number by which an error is best known: its RPC status where it has one, else its HRESULT; for an `RpcFault` its `code`.
  *
  * **Example** (From error to number)
  *
@@ -1051,42 +792,42 @@ export const toNumber = (error: RpcError): number => {
   return (error.codes.rpcStatus ?? error.codes.hresult!).number
 }
 
-// What a bare number leaves unsaid.
-const unnamedPipe = { pipe: "(not named)" }
-const unnamed = { interface: "(not named)", uuid: "no UUID given", detail: "known by its number alone" }
+// A number alone leaves the fields of the error unknown.
+const unnamed = "(not named)"
+const unnamedInterface = { interface: unnamed, uuid: "no UUID given", detail: "known by its number alone" }
+
+const fromTag: { readonly [tag: string]: () => RpcError } = {
+  CallPending: () => new CallPending(),
+  CallComplete: () => new CallComplete(),
+  CallCancelled: () => new CallCancelled(),
+  WaitTimeout: () => new WaitTimeout(),
+  InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" }),
+  NoInterface: () => new NoInterface(unnamedInterface),
+  UnknownInterface: () => new UnknownInterface(unnamedInterface),
+  EndpointNotRegistered: () => new EndpointNotRegistered(unnamedInterface),
+  BadStubData: () => new BadStubData({ detail: "The stub received bad data." }),
+  CancelDisabled: () => new CancelDisabled({ interface: unnamed, method: unnamed }),
+  NoSync: () => new NoSync(),
+  WrongPipeOrder: () => new WrongPipeOrder({ pipe: unnamed }),
+  PipeClosed: () => new PipeClosed({ pipe: unnamed }),
+  PipeDisciplineError: () => new PipeDisciplineError({ pipe: unnamed }),
+  PipeEmpty: () => new PipeEmpty({ pipe: unnamed }),
+  ContextMismatch: () => new ContextMismatch(),
+  NullContext: () => new NullContext({ parameter: unnamed })
+}
 
 const errorOf = (number: number): RpcError => {
-  const errors: ReadonlyArray<readonly [Codes, () => RpcError]> = [
-    [codes.CallPending, () => new CallPending()],
-    [codes.CallComplete, () => new CallComplete()],
-    [codes.CallCancelled, () => new CallCancelled()],
-    [codes.WaitTimeout, () => new WaitTimeout()],
-    [codes.InvalidAsyncHandle, () => new InvalidAsyncHandle({ handle: "call object" })],
-    [codes.NoInterface, () => new NoInterface(unnamed)],
-    [codes.UnknownInterface, () => new UnknownInterface(unnamed)],
-    [codes.EndpointNotRegistered, () => new EndpointNotRegistered(unnamed)],
-    [codes.BadStubData, () => new BadStubData({ detail: "The stub received bad data." })],
-    [codes.CancelDisabled, () => new CancelDisabled({ interface: "(not named)", method: "(not named)" })],
-    [codes.NoSync, () => new NoSync()],
-    [codes.WrongPipeOrder, () => new WrongPipeOrder(unnamedPipe)],
-    [codes.PipeClosed, () => new PipeClosed(unnamedPipe)],
-    [codes.PipeDisciplineError, () => new PipeDisciplineError(unnamedPipe)],
-    [codes.PipeEmpty, () => new PipeEmpty(unnamedPipe)],
-    [codes.ContextMismatch, () => new ContextMismatch()],
-    [codes.NullContext, () => new NullContext({ parameter: "(not named)" })]
-  ]
+  const { detail } = unnamedInterface
   switch (number) {
     case 1703:
     case 1720:
     case 1740:
-      return new CantCreateEndpoint({ status: number, detail: unnamed.detail })
+      return new CantCreateEndpoint({ status: number, detail })
     case 1722:
     case 1726:
     case 1727:
-      return new RpcTransportError({ status: number, detail: unnamed.detail })
+      return new RpcTransportError({ status: number, detail })
   }
-  const known = errors.find(([{ fault, hresult, rpcStatus }]) =>
-    [fault, hresult, rpcStatus].some((code) => code?.number === number)
-  )
-  return known === undefined ? new RpcFault({ code: number }) : known[1]()
+  const error = (rowOf(number) ?? rows.find(({ hresult }) => hresult?.number === number))?.error
+  return error === undefined ? new RpcFault(received(number)) : fromTag[error]!()
 }

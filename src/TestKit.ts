@@ -15,9 +15,10 @@ import type * as Tracer from "effect/Tracer"
 import * as Binding from "./Binding.ts"
 import type { Channel, Outcome, Outgoing, Remote } from "./Channel.ts"
 import type { Interface, Operation } from "./Interface.ts"
+import { failureOf, fromWire } from "./internal/failures.ts"
 import type { Manager } from "./Manager.ts"
 import * as Server from "./Server.ts"
-import { type BadStubData, type NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
+import { type BadStubData, type NoInterface, RpcTransportError } from "./Status.ts"
 
 /**
  * What goes wrong with a call.
@@ -69,7 +70,8 @@ export type Fault =
 export const unreachable: Fault = { _tag: "Unreachable" }
 
 /**
- * The server refuses the call with an exception code; the manager does not run. The example is at {@link Fault}.
+ * The server refuses the call with an exception code or the status of a fault; the manager does not run. The client sees what it
+ * would see over the network: 1723 for 1723 and for 0x1C010014. The example is at {@link Fault}.
  *
  * @category faults
  * @since 0.1.0
@@ -208,7 +210,7 @@ export interface Kit<in out I extends Interface.Any> {
   /** The client's binding, whose calls the faults hit. */
   readonly binding: Binding.Binding<I>
   /** Makes the next calls of a method go wrong: one fault for each call, in order, after those injected before. */
-  readonly inject: (method: Interface.MethodName<I>, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
+  readonly inject: (method: Interface.MethodName<I, "any">, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
 }
 
 /**
@@ -314,7 +316,7 @@ class FaultyChannel implements Channel {
       case "Unreachable":
         return Effect.fail(new RpcTransportError({ status: 1722, detail: "a test made the server unreachable" }))
       case "Fault":
-        call.reply(Exit.fail(new RpcFault({ code: fault.code, didNotExecute: true })))
+        call.reply(Exit.fail(failureOf(call.operation, fromWire(fault.code, true))))
         return undefined
       case "LoseRequest":
         call.reply(lost(1727))

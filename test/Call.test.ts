@@ -239,7 +239,7 @@ describe("the forms of a call", () => {
     "a reply": { input: "a", expected: Exit.succeed("answer to a") },
     "an abort": { input: "deny", expected: Exit.fail(denied) },
     "a fault": { input: "fault", expected: Exit.fail(fault) },
-    "a defect": { input: "die", expected: Exit.fail(new Status.RpcFault({ code: 0x1c000012 })) }
+    "a defect": { input: "die", expected: Exit.fail(new Status.RpcFault({ code: 1726 })) }
   }
   const plain = (exit: Exit.Exit<unknown, unknown>) =>
     Exit.match(exit, {
@@ -797,11 +797,11 @@ describe("managers that misbehave", () => {
     "dies later": () => Effect.andThen(Effect.yieldNow, Effect.die(new Error("a secret of the server")))
   }
   for (const [name, routine] of Object.entries(bad)) {
-    it.effect(`a routine that ${name} ends that call alone with fault 0x1C000012`, () =>
+    it.effect(`a routine that ${name} ends that call alone with 1726`, () =>
       Effect.gen(function* () {
         const { call, job, server } = yield* makeJob((input) => input === "bad" ? routine() : Effect.succeed(input))
         const error = yield* Effect.flip(Call.join(yield* Call.begin(call, "Run", "bad")))
-        assert.deepInclude(error, { _tag: "RpcFault", code: 0x1c000012, didNotExecute: false })
+        assert.deepInclude(error, { _tag: "RpcFault", code: 1726, didNotExecute: false })
         assert.notInclude(String(error) + error.message + JSON.stringify(error), "secret")
         assert.strictEqual(yield* refusal(Call.invoke(job, "Run", "bad")), "RpcFault")
         yield* stillWorks(call, server)

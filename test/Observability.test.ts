@@ -136,7 +136,7 @@ describe("spans", () => {
   const outcomes: ReadonlyArray<readonly [string, string, number]> = [
     ["deny", "aborted", 5000],
     ["fault", "aborted", 1753],
-    ["die", "aborted", 0x1c000012]
+    ["die", "aborted", 1726]
   ]
   for (const [input, outcome, code] of outcomes) {
     it.effect(`say that a call ended as ${outcome} with ${code} (${input})`, () =>

@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Option } from "effect"
+import { Cause, Effect, Equal, Option, Schema } from "effect"
+import { readFileSync } from "node:fs"
 import { Status } from "../mod.ts"
+import { cancelled, located } from "../src/internal/failures.ts"
+import { refuseCode, rows, sentAs, toHex } from "../src/internal/statusTable.ts"
 
 const named = { interface: "Desk", uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1a01", detail: "no such version" }
 
@@ -250,10 +253,197 @@ describe("the status of a fault", () => {
   }
 
   it("is one of the documented ones", () => {
+    const byNumber = (a: readonly [number, ...unknown[]], b: readonly [number, ...unknown[]]) => a[0] - b[0]
     assert.deepStrictEqual(
-      Status.faults.map(({ name, number, rpcStatus }) => [number, name, rpcStatus]),
-      faults.map(([number, name, seen]) => [number, name, seen])
+      Status.faults.map(({ name, number, rpcStatus }) => [number, name, rpcStatus] as const).sort(byNumber),
+      faults.map(([number, name, seen]) => [number, name, seen] as const).sort(byNumber)
     )
     for (const unused of [0x1c000011, 0x1c00001e]) assert.isUndefined(new Status.RpcFault({ code: unused }).codes.fault)
+  })
+})
+
+/** Win32 codes that Windows sends as another number; 1728 travels as itself here, for it ends the connection of some clients. */
+const sent: ReadonlyArray<readonly [number, number]> = [
+  [6, 0x1c00001a],
+  [14, 0x1c00001b],
+  [1715, 0x1c010014],
+  [1717, 0x1c010003],
+  [1723, 0x1c010014],
+  [1726, 0x1c000012],
+  [1727, 0x1c00000c],
+  [1732, 0x1c010017],
+  [1733, 0x1c000006],
+  [1734, 0x1c000007],
+  [1745, 0x1c010002],
+  [1778, 0x1c00001a],
+  [1818, 0x1c00000d],
+  [1820, 0x1c010001],
+  [1831, 0x1c000016],
+  [1916, 0x1c000015],
+  [1917, 0x1c000017],
+  [1918, 0x1c000014]
+]
+
+describe("the table of numbers", () => {
+  it("says as which status each Win32 code travels", () => {
+    const codes = rows.flatMap(({ win32 }) => win32 === undefined ? [] : [win32.number])
+    assert.deepStrictEqual(
+      codes.filter((code) => sentAs(code) !== code).map((code) => [code, sentAs(code)]),
+      sent.map((pair) => [...pair])
+    )
+  })
+
+  it("holds each number once", () => {
+    const numbers = rows.flatMap(({ faults, hresult, win32 }) => [win32, hresult, ...faults]).flatMap((code) =>
+      code === undefined ? [] : [code.number]
+    )
+    assert.strictEqual(new Set(numbers).size, numbers.length)
+  })
+})
+
+// ----------------------------------------------------------------------------
+// the documentation of the numbers
+// ----------------------------------------------------------------------------
+
+const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), "utf8")
+
+/** The body of the table in a page that has these columns, without the padding of its cells. */
+const tableIn = (page: string, ...columns: ReadonlyArray<string>) => {
+  const lines = page.split("\n").map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()))
+  const start = lines.findIndex((cells) => cells.join() === columns.join())
+  assert.isAtLeast(start, 0, `a table with the columns ${columns.join(", ")}`)
+  const end = lines.findIndex((cells, index) => index > start && cells.length === 0)
+  return lines.slice(start + 2, end)
+}
+
+const inWords = (code: Status.Code | undefined) =>
+  code === undefined ? "" : `${code.number < 0x10000 ? code.number : toHex(code.number)} \`${code.name}\``
+
+describe("docs/windows.md", () => {
+  const page = read("docs/windows.md")
+
+  it("has the numbers of each error", () => {
+    const table = tableIn(page, "error", "RPC status", "HRESULT", "fault")
+    const documented = Object.fromEntries(table.map(([error, ...numbers]) => [error!.replaceAll("`", ""), numbers]))
+    for (const [tag, { fault, hresult, rpcStatus }] of Object.entries(Status.codes)) {
+      const status = fault === undefined ? "" : toHex(fault.number)
+      assert.deepStrictEqual(documented[tag], [inWords(rpcStatus), inWords(hresult), status], tag)
+    }
+    const others = ["CantCreateEndpoint", "RpcFault", "RpcTransportError"]
+    assert.sameMembers(Object.keys(documented), [...Object.keys(Status.codes), ...others])
+  })
+
+  it("has the numbers that change on the network, and the codes that are refused", () => {
+    const expected = rows.flatMap(({ faults, sentAs: sent, win32 }) => {
+      const refused = win32 === undefined ? "yes" : refuseCode(win32.number) === undefined ? "" : "yes"
+      if (faults.length === 0 && sent === undefined && refused === "") return []
+      return [[
+        win32 === undefined ? "" : inWords(win32),
+        win32 === undefined ? "" : sent === undefined ? String(win32.number) : toHex(sent),
+        faults.map(inWords).join("<br>"),
+        refused
+      ]]
+    })
+    assert.deepStrictEqual(tableIn(page, "code", "sent as", "read from", "refused as an abort"), expected)
+  })
+})
+
+describe("the doc comment of an error", () => {
+  const source = read("src/Status.ts")
+  for (const [tag, { fault, hresult, rpcStatus }] of Object.entries(Status.codes)) {
+    it(`${tag}: has each of its numbers with its name`, () => {
+      const comment = source.slice(0, source.indexOf(`export class ${tag} extends`)).split("/**").at(-1)!
+      const windows = comment.slice(comment.indexOf("* Windows:")).split("\n *\n")[0]!
+      for (const code of [rpcStatus, hresult]) if (code !== undefined) assert.include(windows, inWords(code))
+      if (fault !== undefined) assert.include(windows, toHex(fault.number))
+    })
+  }
+})
+
+// ----------------------------------------------------------------------------
+// the call that failed
+// ----------------------------------------------------------------------------
+
+describe("an error that names its call", () => {
+  const call = { interface: "Files", method: "Read", address: "ncacn_ip_tcp:host[135]" }
+  const named: ReadonlyArray<Error & { readonly _tag: string }> = [
+    new Status.RpcFault({ code: 1723, wireCode: 0x1c010014, didNotExecute: true }),
+    new Status.RpcTransportError({ status: 1726, detail: "reset" }),
+    new Status.CallCancelled({ didNotExecute: true }),
+    new Status.ContextMismatch({ didNotExecute: true }),
+    new Status.BadStubData({ detail: "The count is no integer." }),
+    new Status.NullContext({ parameter: "cursor" }),
+    new Status.WrongPipeOrder({ pipe: "file" }),
+    new Status.PipeClosed({ pipe: "file" }),
+    new Status.PipeEmpty({ pipe: "file" }),
+    new Status.PipeDisciplineError({ pipe: "file" })
+  ]
+
+  for (const error of named) {
+    it(`${error._tag}: keeps its class, its fields and its stack, and says the call first`, () => {
+      const before = JSON.stringify(error)
+      const found = located(error, call)
+      assert.strictEqual(found.constructor, error.constructor)
+      assert.instanceOf(found, Error)
+      assert.deepInclude(found, { ...JSON.parse(before), ...call })
+      assert.strictEqual(found.message, `Files.Read at ncacn_ip_tcp:host[135]: ${error.message}`)
+      assert.include(found.stack, found.message)
+      const frames = (stack: string | undefined) => stack!.split("\n").filter((line) => /^\s+at /.test(line))
+      assert.deepStrictEqual(frames(found.stack), frames(error.stack))
+      assert.isAbove(frames(found.stack).length, 0)
+      assert.strictEqual(JSON.stringify(error), before, "the error itself is unchanged")
+    })
+
+    it(`${error._tag}: is equal to one that was made with the fields, and passes through its schema`, () => {
+      const Class = error.constructor as (new (fields: object) => Error) & Schema.Codec<object>
+      const found = located(error, call)
+      const made = new Class({ ...error, ...call })
+      assert.isTrue(Equal.equals(found, made))
+      assert.isFalse(Equal.equals(found, error))
+      assert.deepStrictEqual(found, made as typeof found)
+      const encoded = Schema.encodeUnknownSync(Class)(found)
+      assert.deepStrictEqual(encoded, { ...found })
+      assert.isTrue(Equal.equals(Schema.decodeUnknownSync(Class)(JSON.parse(JSON.stringify(encoded))), found))
+      assert.deepStrictEqual(JSON.parse(JSON.stringify(found)), { ...JSON.parse(JSON.stringify(error)), ...call })
+    })
+  }
+
+  it.effect("fails an effect and is caught by its tag", () =>
+    Effect.gen(function* () {
+      const failing: Effect.Effect<never, Status.RpcFault> = located(new Status.RpcFault({ code: 5 }), call)
+      const { code, method } = yield* Effect.catchTag(failing, "RpcFault", (fault) => Effect.succeed(fault))
+      assert.deepStrictEqual([code, method], [5, "Read"])
+    }))
+
+  it("named again: has the later call", () => {
+    const first = located(new Status.RpcFault({ code: 5 }), call)
+    const second = located(first, { interface: "Shop", method: "Pay" })
+    assert.deepInclude(second, { interface: "Shop", method: "Pay", address: call.address })
+    assert.strictEqual(first.interface, "Files")
+  })
+
+  it("parts that are unknown: neither in the message nor among the fields", () => {
+    const fault = new Status.RpcFault({ code: 5 })
+    assert.match(located(fault, { interface: "Files", method: "Read" }).message, /^Files\.Read: The server/)
+    assert.match(located(fault, { address: "local" }).message, /^local: The server/)
+    assert.strictEqual(located(fault, {}).message, fault.message)
+    assert.deepStrictEqual(Object.keys(located(fault, { address: undefined })), Object.keys(fault))
+  })
+
+  it("made without a stack: has none afterwards either", () => {
+    const found = located(cancelled(true), call)
+    assert.strictEqual(found.stack, String(found))
+  })
+
+  it("pretty-printed in a cause: says the call", () => {
+    const cause = Cause.pretty(Cause.fail(located(new Status.RpcFault({ code: 5 }), call)))
+    assert.include(cause, "Files.Read at ncacn_ip_tcp:host[135]: The server ended the call")
+  })
+
+  it("a declared abort or a refusal: is given back as it is", () => {
+    class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}
+    for (const error of [new EndOfFile(), new Status.CallPending(), new Error("another"), undefined]) {
+      assert.strictEqual(located(error, call), error)
+    }
   })
 })

@@ -638,7 +638,7 @@ describe("the errors of callisto", () => {
   inMemory(
     "tell a server that failed from a connection that was lost",
     Effect.gen(function* () {
-      yield* serve(management({ inq_stats: () => Effect.fail(new Status.RpcFault({ code: 0x1c000012 })) }))
+      yield* serve(management({ inq_stats: () => Effect.fail(new Status.RpcFault({ code: 1726 })) }))
       const error = yield* errorOf("stats", place)
       assert.deepStrictEqual([error.exitCode, error.status], [1, { number: 1726, name: "RPC_S_CALL_FAILED" }])
       assert.strictEqual(error.advice, "The server failed at this call: look into its log.")

@@ -74,10 +74,37 @@ check<Same<Success<typeof uploading>, number>>()
 // @ts-expect-error a stream of something else
 Stream.run(Stream.make(1), Call.sink(piped, "Upload", { name: "a" }))
 
+// The client object has the one that fits.
+const client = Call.client(piped)
+check<Same<Stream.Success<ReturnType<typeof client.Count.stream>>, number>>()
+const uploadingByClient = Stream.run(Stream.make(new Uint8Array(1)), client.Upload.sink({ name: "a" }))
+check<Same<Success<typeof uploadingByClient>, number>>()
+check<Same<Failure<typeof uploadingByClient>, Failure<typeof uploading>>>()
+client.Both.begin()
+client.Plain({ name: "a" })
+// @ts-expect-error it has a pipe
+client.Count()
+// @ts-expect-error its pipe goes the other way
+client.Count.sink
+// @ts-expect-error it has two
+client.Both.stream
+// @ts-expect-error it has no pipe
+client.Plain.stream
+
+// Data-last.
+const countedLast = piped.pipe(Call.stream("Count"))
+check<Same<typeof countedLast, typeof counted>>()
+Stream.run(Stream.make(new Uint8Array(1)), piped.pipe(Call.sink("Upload", { name: "a" })))
+Pipe.push(upload.pipe(Call.inPipe("content")), new Uint8Array(1))
+Pipe.pull(both.pipe(Call.outPipe("lines")))
+// @ts-expect-error data-last: an undeclared pipe
+upload.pipe(Call.inPipe("other"))
+
 // Of a binding to anything nothing is known.
 Call.invoke(anything, "Method", 1)
 Call.stream(anything, "Method", 1)
 Call.sink(anything, "Method", 1)
+Call.client(anything)
 
 // On the server the other way round; a routine may fail with what its pipes fail with.
 Manager.make(Pipes, {

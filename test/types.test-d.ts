@@ -1,5 +1,5 @@
 // Compiled by the type check of the tests; it never runs.
-import { Context, type Duration, Effect, type Queue, Schema, type Scope } from "effect"
+import { Context, type Duration, Effect, type Option, Queue, Schema, type Scope } from "effect"
 import {
   Binding,
   Call,
@@ -99,7 +99,114 @@ Call.begin(call, "Write", { count: 1 })
 Call.invoke(stream, "Write", { count: 1 })
 
 const found = Call.pending(call)
+check<Same<Effect.Success<typeof found>, Option.Option<Call.Pending.Of<typeof Stream>>>>()
 check<Same<Failure<typeof found>, Status.InvalidAsyncHandle>>()
+
+// -- evidence of several methods ------------------------------------------------------------------------------------------
+
+check<Equal<typeof read.method, "Read">>()
+check<Equal<typeof read.interface, typeof Stream>>()
+declare const readOrBoth: typeof read | typeof both
+const finishedEither = Call.finish(readOrBoth)
+check<Equal<Success<typeof finishedEither>, number | { readonly data: string }>>()
+check<Same<Failure<typeof finishedEither>, EndOfFile | Denied | Transport | Status.CallPending | Refused>>()
+const joinedEither = Call.join(readOrBoth)
+check<Same<Failure<typeof joinedEither>, EndOfFile | Denied | Transport | Refused>>()
+Call.wait(readOrBoth)
+Call.cancel(readOrBoth)
+if (readOrBoth.method === "Read") takesRead(readOrBoth)
+const firstOfTwo = Effect.flatMap(Synchronize.waitAny([read, both]), (pending) => Call.finish(pending))
+check<Equal<Success<typeof firstOfTwo>, number | { readonly data: string }>>()
+declare const shared: Queue.Queue<Call.Completion<string, typeof read | typeof both>>
+Call.notify(read, shared, "a")
+Call.notify(both, shared, "b")
+// @ts-expect-error a queue for evidence of two methods takes no third
+Call.notify(rewind, shared, "c")
+const taken = Effect.flatMap(
+  Queue.take(shared),
+  ({ pending }) =>
+    pending.method === "Both" ? Call.join(pending) : Effect.map(Call.join(pending), ({ data }) => data.length)
+)
+check<Equal<Success<typeof taken>, number>>()
+declare const unknown: unknown
+if (Call.isPending(unknown)) check<Equal<typeof unknown, Call.Pending.Any>>()
+if (Call.isCall(unknown)) check<Equal<typeof unknown, Call.Call.Any>>()
+
+// -- any interface -----------------------------------------------------------------------------------------------------
+
+export const logged = <I extends Interface.Interface.Any, K extends Interface.Interface.MethodName<I>>(
+  binding: Binding.Binding<I>,
+  method: K,
+  ...args: Call.Args<I, K>
+) => Effect.tap(Call.invoke(binding, method, ...args), () => Effect.log(method))
+const loggedBoth = logged(stream, "Both", "a")
+check<Equal<Success<typeof loggedBoth>, number>>()
+check<Same<Failure<typeof loggedBoth>, EndOfFile | Denied | Transport | Status.BadStubData>>()
+export const begunAny = <I extends Interface.Interface.Any, K extends Interface.Interface.MethodName<I, "any">>(
+  call: Call.Call<I>,
+  method: K,
+  ...args: Call.Args<I, K>
+) => Effect.flatMap(Call.begin(call, method, ...args), (pending) => Call.join(pending))
+const begunAnyRead = begunAny(call, "Read", { count: 1 })
+check<Equal<Success<typeof begunAnyRead>, { readonly data: string }>>()
+export const startedAny = <I extends Interface.Interface.Any, K extends Interface.Interface.MethodName<I>>(
+  binding: Binding.Binding<I>,
+  method: K,
+  ...args: Call.Args<I, K>
+) => Call.start(binding, method, ...args)
+// @ts-expect-error an input that does not fit
+logged(stream, "Both", 1)
+// @ts-expect-error no such method
+logged(stream, "Write", 1)
+
+// -- the client object -------------------------------------------------------------------------------------------------
+
+const client = Call.client(stream)
+check<Equal<typeof client, Call.Client<typeof Stream>>>()
+const called = client.Both("a", { cancelTimeout: undefined })
+check<Equal<Success<typeof called>, number>>()
+check<Same<Failure<typeof called>, EndOfFile | Denied | Transport | Status.BadStubData>>()
+check<Same<Needs<typeof called>, never>>()
+client.Rewind()
+client.Rewind({ cancelTimeout: 1 })
+const clientBegun = client.Read.begin({ count: 1 })
+check<Equal<Success<typeof clientBegun>, Call.Pending<typeof Stream, "Read">>>()
+const started = Call.start(stream, "Read", { count: 1 })
+check<Equal<Success<typeof started>, Call.Pending<typeof Stream, "Read">>>()
+check<
+  Same<
+    Failure<typeof started>,
+    Status.NoInterface | Status.InvalidAsyncHandle | Status.BadStubData | Status.RpcTransportError
+  >
+>()
+check<Same<Failure<typeof clientBegun>, Failure<typeof started>>>()
+check<Same<Needs<typeof started>, Scope.Scope>>()
+check<Same<Needs<typeof clientBegun>, Scope.Scope>>()
+// @ts-expect-error no such method
+client.Write()
+// @ts-expect-error the input must fit
+client.Both(1)
+// @ts-expect-error a method without pipes is no stream
+client.Both.stream
+// @ts-expect-error a union of methods is no method
+Call.start(stream, either, { count: 1 })
+const Thenable = Interface.make("Thenable", { uuid, version: [1, 0], methods: { then: Interface.method({}) } })
+declare const thenable: Binding.Binding<typeof Thenable>
+check<Equal<Call.Client<typeof Thenable>["then"], undefined>>()
+Call.invoke(thenable, "then")
+
+// -- release -----------------------------------------------------------------------------------------------------------
+
+const released = Call.release(call)
+check<Equal<typeof released, Effect.Effect<void>>>()
+const stopped = Call.release(read, { server: "stop" })
+check<Equal<typeof stopped, Effect.Effect<void>>>()
+const goingOn = Call.release(call, { server: "goOn" })
+check<Equal<typeof goingOn, Effect.Effect<void, Status.PipeDisciplineError>>>()
+const goingOnLast = call.pipe(Call.release({ server: "goOn" }))
+check<Equal<typeof goingOnLast, Effect.Effect<void, Status.PipeDisciplineError>>>()
+// @ts-expect-error the server stops or goes on
+Call.release(call, { server: "wait" })
 
 // -- input -------------------------------------------------------------------------------------------------------------
 
@@ -162,12 +269,18 @@ check<Same<Needs<typeof invoked>, never>>()
 
 const cancelled = Call.cancel(read)
 check<Equal<Success<typeof cancelled>, void>>()
-check<Same<Failure<typeof cancelled>, Refused | Status.CallCancelled | Status.CancelDisabled>>()
+check<
+  Same<Failure<typeof cancelled>, Refused | Status.CallCancelled | Status.CancelDisabled | Status.RpcTransportError>
+>()
 
 const made = Call.make(stream)
 check<Equal<Success<typeof made>, Call.Call<typeof Stream>>>()
 check<Same<Failure<typeof made>, Status.NoInterface>>()
 check<Same<Needs<typeof made>, Scope.Scope>>()
+
+declare const maybeTimeout: number | undefined
+Call.cancel(read, { timeout: maybeTimeout })
+Call.invoke(stream, "Rewind", { cancelTimeout: maybeTimeout })
 
 const state = Call.state(call)
 check<Same<Failure<typeof state>, Status.InvalidAsyncHandle>>()
@@ -246,6 +359,17 @@ call.pipe(Call.begin("Read"))
 call.pipe(Call.begin("Rewind", 1))
 // @ts-expect-error data-last: no such method
 call.pipe(Call.begin("Write", { count: 1 }))
+
+const invokedLast = stream.pipe(Call.invoke("Both", "a"))
+check<Equal<typeof invokedLast, typeof invoked>>()
+const invokedLastWithOptions = stream.pipe(Call.invoke("Both", "a", { cancelTimeout: 1 }))
+check<Equal<typeof invokedLastWithOptions, typeof invoked>>()
+const startedLast = stream.pipe(Call.start("Read", { count: 1 }))
+check<Equal<typeof startedLast, typeof started>>()
+// @ts-expect-error data-last: the input must fit
+stream.pipe(Call.invoke("Both", 1))
+// @ts-expect-error data-last: no such method
+stream.pipe(Call.invoke("Write"))
 
 const waitedLast = read.pipe(Call.wait())
 check<Same<Failure<typeof waitedLast>, Refused>>()

@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
@@ -21,30 +20,21 @@ import type { Channel as CallChannel, Outcome, Outgoing, Remote } from "../Chann
 import type { Interface, Operation } from "../Interface.ts"
 import { Handle, valueOf } from "../internal/contextHandle.ts"
 import { countOption, durationOption } from "../internal/options.ts"
+import { cancelled, failureOf, fromWire } from "../internal/failures.ts"
+import { toHex } from "../internal/statusTable.ts"
 import {
   BadStubData,
-  cancelled,
-  contextMismatch,
   type EndpointNotRegistered,
   PipeDisciplineError,
-  pipeErrorOf,
   RpcFault,
   RpcTransportError,
-  toHex,
   UnknownInterface
 } from "../Status.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
-import {
-  abortFromCode,
-  binary,
-  type MethodCodec,
-  type Problem,
-  proposed,
-  type TransferSyntax
-} from "./TransferSyntax.ts"
+import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "./TransferSyntax.ts"
 import * as Transport from "./Transport.ts"
 
 const TypeId = "~callisto/dcerpc/Association"
@@ -594,7 +584,8 @@ class ClientConnection {
     const sent = this.calls.get(callId)
     if (sent === undefined) return undefined
     const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
-    this.complete(sent, faultOf(sent.call.operation, status, didNotExecute && sent.earlier?.mayHaveRun !== true))
+    const fault = fromWire(status, didNotExecute && sent.earlier?.mayHaveRun !== true)
+    this.complete(sent, Exit.fail(failureOf(sent.call.operation, fault)))
     return undefined
   }
 
@@ -773,20 +764,6 @@ const unended: Problem = { problem: "the response ends before its pipes do", sta
 
 const badInput = ({ interface: { name }, name: method }: Operation, { problem }: Problem): BadStubData =>
   new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
-
-/** Win32's and the protocol's number for a context handle that the server does not know. */
-const mismatch: ReadonlySet<number> = new Set([6, 0x1c00001a])
-
-const faultOf = ({ handlesIn, method, pipes }: Operation, status: number, didNotExecute: boolean): Outcome => {
-  if (handlesIn !== undefined && mismatch.has(status)) return Exit.fail(contextMismatch(didNotExecute))
-  if (status === 0x1c00000d || status === 1818) return Exit.fail(cancelled(didNotExecute))
-  const pipeError = pipes === undefined ? undefined : pipeErrorOf(status)
-  if (pipeError !== undefined) return Exit.fail(pipeError)
-  const abort = abortFromCode(method, status)
-  if (Option.isSome(abort)) return Exit.fail(abort.value)
-  // Zero would mean success, which a fault can't be.
-  return Exit.fail(new RpcFault({ code: status === 0 ? 0x1c01000b : status, didNotExecute }))
-}
 
 // ----------------------------------------------------------------------------
 // context handles

@@ -19,16 +19,16 @@ import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/contextHandle.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { Ends } from "../internal/pipeEnds.ts"
+import { cancelled, isPipeError } from "../internal/failures.ts"
 import { ClientImpl, type ServerImpl, type Tally } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
+import { sentAs } from "../internal/statusTable.ts"
 import * as Server from "../Server.ts"
 import {
   BadStubData,
   CallCancelled,
-  cancelled,
   type CantCreateEndpoint,
   ContextMismatch,
-  isPipeError,
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
@@ -122,40 +122,14 @@ const status = {
   unavailable: 1722,
   noCallActive: 1725,
   badStubData: 1783,
-  cancelled: 0x1c00000d,
-  contextMismatch: 0x1c00001a,
-  outOfRange: 0x1c010002,
-  unknownInterface: 0x1c010003,
+  cancelled: sentAs(1818),
+  contextMismatch: sentAs(6),
+  outOfRange: sentAs(1745),
+  unknownInterface: sentAs(1717),
   protocolError: 0x1c01000b,
-  tooBusy: 0x1c010014,
-  unsupportedType: 0x1c010017,
-  unspecified: 0x1c000012
+  tooBusy: sentAs(1723),
+  unsupportedType: sentAs(1732)
 } as const
-
-// Win32 codes that travel as a status of the protocol; every other code travels as it is.
-const faultStatus: ReadonlyMap<number, number> = new Map([
-  [6, 0x1c00001a],
-  [14, 0x1c00001b],
-  [1715, status.tooBusy],
-  [1717, status.unknownInterface],
-  [1723, status.tooBusy],
-  [1726, status.unspecified],
-  [1727, 0x1c00000c],
-  [1728, status.protocolError],
-  [1732, status.unsupportedType],
-  [1733, 0x1c000006],
-  [1734, 0x1c000007],
-  [1745, status.outOfRange],
-  [1778, 0x1c00001a],
-  [1818, status.cancelled],
-  [1820, 0x1c010001],
-  [1831, 0x1c000016],
-  [1916, 0x1c000015],
-  [1917, 0x1c000017],
-  [1918, 0x1c000014]
-])
-
-const statusOf = (code: number): number => faultStatus.get(code) ?? code
 
 // ----------------------------------------------------------------------------
 // a presentation context, an association group, a call
@@ -745,7 +719,7 @@ class ServerConnection {
       : refusal._tag === "ContextMismatch"
       ? status.contextMismatch
       : status.unavailable
-    return this.fault(callId, contextId, statusOf(code), true, "go on")
+    return this.fault(callId, contextId, sentAs(code), true, "go on")
   }
 
   /** The server has taken a call in, and its routine is about to run. */
@@ -828,7 +802,7 @@ class ServerConnection {
         const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), isLast)
         if (problem !== undefined) {
           // They could be written before, but a getter may give something else each time.
-          this.sendFault(call, statusOf(problem.status), false)
+          this.sendFault(call, sentAs(problem.status), false)
           return badResults(call, problem)
         }
         if (call.serverCall.holding?.hasMade) this.carry(call)
@@ -843,12 +817,12 @@ class ServerConnection {
         return undefined
       }
       Pdu.discardMessage(this.endpoint.writer)
-      this.sendFault(call, statusOf(problem.status), false)
+      this.sendFault(call, sentAs(problem.status), false)
       return badResults(call, problem)
     }
     const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
     if (error instanceof RpcFault) {
-      this.sendFault(call, statusOf(error.code), error.didNotExecute)
+      this.sendFault(call, sentAs(error.code), error.didNotExecute)
       return undefined
     }
     if (isPipeError(error)) {

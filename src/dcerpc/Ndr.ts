@@ -349,7 +349,7 @@ export type SizedArray<T extends Parameters> = Schema.Struct<{
  *
  * **Details**
  *
- * A value is `{ size, elements }`. More elements than the size says are refused with 1734 (`RPC_X_INVALID_BOUND`). Where the
+ * A value is `{ size, elements }`. More elements than the size says are refused with 1734 (`RPC_S_INVALID_BOUND`). Where the
  * size does not matter, {@link conformantVarying} is simpler.
  *
  * **Example** (At most as many names as were asked for)

@@ -19,6 +19,7 @@
 import type * as Cause from "effect/Cause"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { addressCode } from "../internal/statusTable.ts"
 import type { Codes } from "../Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -88,15 +89,6 @@ export interface Parts {
 
 type Status = 1700 | 1703 | 1705 | 1706 | 1707 | 1724
 
-const statusNames: { readonly [status in Status]: string } = {
-  1700: "RPC_S_INVALID_STRING_BINDING",
-  1703: "RPC_S_PROTSEQ_NOT_SUPPORTED",
-  1705: "RPC_S_INVALID_STRING_UUID",
-  1706: "RPC_S_INVALID_ENDPOINT_FORMAT",
-  1707: "RPC_S_INVALID_NET_ADDR",
-  1724: "RPC_S_INVALID_NETWORK_OPTIONS"
-}
-
 const StringBindingErrorBase: Schema.Class<
   StringBindingError,
   Schema.TaggedStruct<
@@ -128,7 +120,7 @@ const StringBindingErrorBase: Schema.Class<
  */
 export class StringBindingError extends StringBindingErrorBase {
   get codes(): Codes {
-    return { rpcStatus: { number: this.status, name: statusNames[this.status] } }
+    return { rpcStatus: addressCode(this.status) }
   }
   override get message(): string {
     return `Invalid string binding ${JSON.stringify(this.input)}, at position ${this.position}: ${this.detail}.`

@@ -18,6 +18,7 @@ import type * as Cause from "effect/Cause"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Interface } from "../Interface.ts"
+import { addressCode } from "../internal/statusTable.ts"
 import type { Codes } from "../Status.ts"
 import { ndr20, readUuid, type SyntaxId, writeUuid } from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -58,11 +59,6 @@ export interface Tower {
 
 type Status = 1703 | 1751
 
-const statusNames: { readonly [status in Status]: string } = {
-  1703: "RPC_S_PROTSEQ_NOT_SUPPORTED",
-  1751: "EPT_S_INVALID_ENTRY"
-}
-
 const TowerErrorBase: Schema.Class<
   TowerError,
   Schema.TaggedStruct<
@@ -86,7 +82,7 @@ const TowerErrorBase: Schema.Class<
 export class TowerError extends TowerErrorBase {
   /** The documented numbers of the error. */
   get codes(): Codes {
-    return { rpcStatus: { number: this.status, name: statusNames[this.status] } }
+    return { rpcStatus: addressCode(this.status) }
   }
   /** What happened, in a sentence for people. */
   override get message(): string {

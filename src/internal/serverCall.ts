@@ -11,20 +11,18 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Server as State, serverTable } from "../CallState.ts"
 import type { Incoming, Outcome, Remote } from "../Channel.ts"
-import { type Abort, abortOf, type Operation, refuseCode } from "../Interface.ts"
+import { type Abort, abortOf, type Operation } from "../Interface.ts"
 import {
   BadStubData,
   CallCancelled,
-  cancelled,
-  contextMismatch,
   InvalidAsyncHandle,
-  isPipeError,
   PipeDisciplineError,
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
 import * as ContextHandle from "./contextHandle.ts"
 import * as Depth from "./depth.ts"
+import { answerOf, cancelled, contextMismatch, isPipeError } from "./failures.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
 
@@ -74,11 +72,9 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
   { defaultValue: () => undefined }
 )
 
-const mismatch = 6
-
 const nobody: ReadonlySet<string> = new Set()
 
-const unspecified = () => Exit.fail(new RpcFault({ code: 0x1c000012 }))
+const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
 
 const failureOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
 
@@ -442,15 +438,10 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(cancelled(false))
     if (isPipeError(error)) return Exit.fail(error)
     if (error instanceof RpcFault) {
-      if (error.code === mismatch && this.dispatch.operation.handlesIn !== undefined) {
-        return Exit.fail(contextMismatch(false))
-      }
-      const reason = refuseCode(error.code)
-      if (reason === undefined) {
-        return Exit.fail(error.didNotExecute ? new RpcFault({ code: error.code }) : error)
-      }
+      const answer = answerOf(this.dispatch.operation, error)
+      if (typeof answer !== "string") return Exit.fail(answer)
       this.log(
-        `${interfaceName}.${name}: the routine failed with RpcFault ${error.code}, which can't be sent: ${reason}`,
+        `${interfaceName}.${name}: the routine failed with RpcFault ${error.code}, which can't be sent: ${answer}`,
         Cause.fail(error)
       )
       return unspecified()

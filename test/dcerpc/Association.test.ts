@@ -253,14 +253,15 @@ describe("requests and replies", () => {
         })
       const { didNotExecute } = Pdu.flags
       assert.deepStrictEqual(yield* faulted(77), new Refused())
+      assert.deepStrictEqual(yield* faulted(77, didNotExecute), new Status.RpcFault({ code: 77, didNotExecute: true }))
       assert.deepStrictEqual(yield* faulted(0x1c00000d), new Status.CallCancelled({ didNotExecute: false }))
       assert.deepStrictEqual(yield* faulted(1818, didNotExecute), new Status.CallCancelled({ didNotExecute: true }))
       assert.deepStrictEqual(yield* faulted(78), new Status.RpcFault({ code: 78, didNotExecute: false }))
       assert.deepStrictEqual(
         yield* faulted(0x1c010014, didNotExecute),
-        new Status.RpcFault({ code: 0x1c010014, didNotExecute: true })
+        new Status.RpcFault({ code: 1723, wireCode: 0x1c010014, didNotExecute: true })
       )
-      assert.deepStrictEqual(yield* faulted(0), new Status.RpcFault({ code: 0x1c01000b, didNotExecute: false }))
+      assert.deepStrictEqual(yield* faulted(0), new Status.RpcFault({ code: 1728, wireCode: 0, didNotExecute: false }))
     })
   )
 

@@ -104,7 +104,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
           [7, { v1: 80, info4: { v: 90n } }, 0]
         ])
         const error = yield* Effect.flip(invoke(8))
-        assert.strictEqual((error as Status.RpcFault).code, 0x1c000006)
+        assert.strictEqual((error as Status.RpcFault).code, 1733)
         assert.strictEqual((yield* invoke(1)).status, 0)
       })
     )

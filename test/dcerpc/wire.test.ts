@@ -87,7 +87,7 @@ describe("calls over the wire", () => {
     Effect.gen(function* () {
       const { store } = yield* setUp()
       const error = yield* Effect.flip(Call.invoke(store, "Dies"))
-      assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 0x1c000012])
+      assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 1726])
       assert.deepStrictEqual(yield* Call.invoke(store, "Get", { key: "a", at: noDate }), { value: "A" })
     })
   )

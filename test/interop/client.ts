@@ -61,7 +61,7 @@ const program = Effect.gen(function* () {
     "an unknown opnum",
     Effect.gen(function* () {
       const error = yield* Effect.flip(Call.invoke(echo, "TestCall2", { level: 1 }))
-      deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 0x1c010002])
+      deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 1745])
       deepStrictEqual(yield* Call.invoke(echo, "AddOne", { value: 1 }), { value: 2 })
     })
   )

@@ -1,0 +1,494 @@
+/**
+ * The client's side of a call: the call object, the evidence, and the only places where their state changes.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type * as References from "effect/References"
+import type * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
+import type { Binding } from "../Binding.ts"
+import type { Call, CallState, FailedCall, Pending } from "../Call.ts"
+import { Client as State, type ClientRow, clientTable, type Refusal } from "../CallState.ts"
+import type { Channel, Outcome, Outgoing, Remote } from "../Channel.ts"
+import type { Interface, Operation } from "../Interface.ts"
+import {
+  BadStubData,
+  type CallCancelled,
+  CallComplete,
+  CallPending,
+  CancelDisabled,
+  InvalidAsyncHandle,
+  NullContext,
+  PipeDisciplineError,
+  type RpcTransportError
+} from "../Status.ts"
+import { Handle, type Parameter, valueOf } from "./contextHandle.ts"
+import * as Depth from "./depth.ts"
+import { cancelled, located } from "./failures.ts"
+import { PipeInspectable } from "./inspectable.ts"
+import { durationOption } from "./options.ts"
+import { Ends } from "./pipeEnds.ts"
+import { addFinalizer, removeFinalizer } from "./scope.ts"
+import { Waiters } from "./waiters.ts"
+import { kindOf, type Watch, watchClient } from "./watch.ts"
+
+// ----------------------------------------------------------------------------
+// the objects
+// ----------------------------------------------------------------------------
+
+export class CallImpl extends PipeInspectable implements Call<any> {
+  declare readonly "~callisto/Call": Call.Any["~callisto/Call"]
+  readonly binding: Binding<Interface.Any>
+  readonly scope: Scope.Scope | undefined
+  /** Made for one call: it leaves its scope when that is finished. */
+  readonly single: boolean
+  state: State = State.idle
+  current: PendingImpl | undefined = undefined
+  /** The evidence that took its result through the channel, and may take it again. */
+  taken: PendingImpl | undefined = undefined
+  /** Whether it was released so that the server goes on. */
+  goesOn = false
+  /** Told of each change of the state. */
+  watchers: Set<(state: CallState | undefined) => void> | undefined = undefined
+
+  constructor(binding: Binding.Any, scope: Scope.Scope | undefined, single: boolean) {
+    super()
+    this.binding = binding
+    this.scope = scope
+    this.single = single
+  }
+
+  toJSON(): { readonly _id: string; readonly [name: string]: string } {
+    return { _id: "callisto/Call", interface: this.binding.interface.name, state: clientTable[this.state].state }
+  }
+}
+
+const emptyContext = Context.empty()
+
+export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements Pending<any, any>, Outgoing {
+  declare readonly "~callisto/Call/Pending": Pending.Any["~callisto/Call/Pending"]
+  readonly call: CallImpl
+  readonly operation: Operation
+  context: Context.Context<never> = emptyContext
+  /** Where the caller stands, as far as the tracer of Effect knows. */
+  frame: References.StackFrame | undefined = undefined
+  remote: Remote | undefined = undefined
+  outcome: Outcome | undefined = undefined
+  cancelling: { readonly deadline: number; timer: Fiber.Fiber<void, unknown> | undefined } | undefined = undefined
+  watch: Watch | undefined = undefined
+  readonly pipes: Ends | undefined
+
+  constructor(call: CallImpl, operation: Operation) {
+    super()
+    this.call = call
+    this.operation = operation
+    this.pipes = operation.pipes === undefined ? undefined : new Ends(operation.pipes, true)
+  }
+
+  get interface(): Interface.Any {
+    return this.operation.interface
+  }
+
+  get method(): string {
+    return this.operation.name
+  }
+
+  get span(): Tracer.Span | undefined {
+    return this.watch?.span
+  }
+
+  reply(outcome: Outcome): void {
+    const { pipes } = this
+    // The first reply wins, also while its out parameters wait for the pipes.
+    if (pipes?.onThrough !== undefined) return
+    // The out parameters come behind the pipes: they wait until those are pulled to their end.
+    if (pipes?.current !== undefined && outcome._tag === "Success") pipes.onThrough = () => complete(this, outcome)
+    // A maybe call gets no reply at all.
+    else if (!this.operation.method.maybe) complete(this, outcome)
+  }
+
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.watch?.transferred(direction, bytes)
+  }
+
+  toJSON(): { readonly _id: string; readonly [name: string]: string } {
+    return { _id: "callisto/Pending", interface: this.interface.name, method: this.method, state: rowOf(this).state }
+  }
+
+  pollUnsafe(): boolean | CallComplete | InvalidAsyncHandle {
+    const { wait } = rowOf(this)
+    return wait === "waits" ? false : wait === "returns" ? true : refusal(wait) as CallComplete | InvalidAsyncHandle
+  }
+}
+
+export const callImpl = (call: Call.Any): CallImpl => call as unknown as CallImpl
+export const pendingImpl = (pending: Pending.Any): PendingImpl => pending as unknown as PendingImpl
+
+// ----------------------------------------------------------------------------
+// refusals
+// ----------------------------------------------------------------------------
+
+const refusals = {
+  CallPending: () => new CallPending(),
+  CallComplete: () => new CallComplete(),
+  CallCancelled: () => cancelled(false),
+  InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" })
+}
+
+const refusal = (tag: Refusal): CallPending | CallComplete | CallCancelled | InvalidAsyncHandle => refusals[tag]()
+
+export const refuse = (tag: Refusal): Effect.Effect<never, never> => Effect.fail(refusal(tag) as never)
+
+/** The row for operations that take the evidence: stale evidence finds its object as idle. */
+export const rowOf = (pending: PendingImpl): ClientRow => {
+  const { call } = pending
+  return clientTable[call.current === pending || call.state === State.released ? call.state : State.idle]
+}
+
+// ----------------------------------------------------------------------------
+// changes of state
+// ----------------------------------------------------------------------------
+
+/** The one place where a call object changes its state. Gives `false` when the event can't happen in its state. */
+const move = (call: CallImpl, event: keyof ClientRow["next"]): boolean => {
+  const next = clientTable[call.state].next[event]
+  if (next === undefined) return false
+  call.state = next
+  const { watchers } = call
+  if (watchers !== undefined) {
+    const state = look(call)
+    Depth.run(() => watchers.forEach((notice) => notice(state)))
+  }
+  return true
+}
+
+/** What a call object is doing; `undefined` when it is released. */
+export const look = (call: CallImpl): CallState | undefined => {
+  switch (call.state) {
+    case State.idle:
+      return { _tag: "Idle" }
+    case State.pending:
+      return { _tag: "Pending", cancelRequested: false }
+    case State.cancelling:
+      return { _tag: "Pending", cancelRequested: true }
+    case State.completed:
+      return { _tag: "Completed", kind: kindOf(call.current!.outcome!) }
+    case State.released:
+      return undefined
+  }
+}
+
+/** Ties a call object to its scope; `false` where that is closed. */
+export const attach = (call: CallImpl): boolean =>
+  addFinalizer(call.scope!, call, () => {
+    release(call, "stop")
+    return Effect.void
+  })
+
+const detach = (call: CallImpl): void => {
+  if (call.scope !== undefined) removeFinalizer(call.scope, call)
+}
+
+export type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcTransportError
+
+/** Issues a call. Gives `undefined` when that is done, else what must be waited for. */
+export const issue = (
+  pending: PendingImpl,
+  input: unknown,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<void, BeginError> | undefined => {
+  const { call, operation } = pending
+  const { channel, watching } = call.binding
+  if (operation.handlesIn !== undefined) {
+    const refused = refuseHandles(operation.handlesIn, input)
+    if (refused !== undefined) return Effect.fail(located(refused, locationOf(pending)))
+  }
+  move(call, "begin")
+  call.current = pending
+  pending.frame = fiber.cache.stackFrame
+  call.taken = undefined
+  if (channel.references !== undefined) pending.context = Context.pick(...channel.references)(fiber.context)
+  if (watching !== undefined || fiber.cache.tracer !== undefined) {
+    pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+      // Until it is issued, a call is cancelled by interrupting its begin.
+      if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(Effect.ignore(requestCancel(pending, 0)))
+    })
+  }
+  let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
+  try {
+    issuing = channel.issue(pending, input, fiber)
+  } catch (defect) {
+    const died = Exit.die(defect)
+    unissue(pending, died)
+    return died
+  }
+  if (issuing === undefined) {
+    issued(pending)
+    return undefined
+  }
+  const locating = Effect.mapError(issuing, (error) => located(error, locationOf(pending)))
+  return Effect.onExit(locating, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
+    if (call.state === State.released) {
+      letGo(pending.remote, call.goesOn)
+      return refuse("InvalidAsyncHandle")
+    }
+    if (exit._tag === "Success") issued(pending)
+    else unissue(pending, exit)
+    return Effect.void
+  })
+}
+
+const refuseHandles = (
+  parameters: ReadonlyArray<Parameter>,
+  input: unknown
+): NullContext | BadStubData | undefined => {
+  for (const { name, nullable } of parameters) {
+    const value = valueOf(input, name)
+    if (value === null ? !nullable : value instanceof Handle && value.destroyed) {
+      return new NullContext({ parameter: name })
+    }
+    if (value !== null && !(value instanceof Handle)) {
+      return new BadStubData({ detail: `The arguments were refused: ${name} is not a context handle` })
+    }
+  }
+  return undefined
+}
+
+const issued = (pending: PendingImpl): void => {
+  if (pending.operation.method.maybe) complete(pending, Exit.void)
+}
+
+/** Issuing the call failed: the object is idle, whatever the channel had done by then. */
+const unissue = (pending: PendingImpl, exit: Exit.Exit<unknown, unknown>): void => {
+  const { call, remote } = pending
+  if (call.current !== pending) return
+  if (move(call, "fail")) leave(pending, exit)
+  else move(call, "finish")
+  call.current = undefined
+  pending.outcome = undefined
+  // The begin may have been interrupted just when the call was issued.
+  remote?.orphan()
+  pending.wakeUnsafe(new CallComplete())
+}
+
+/** The one place where a call completes. The first completion wins; whatever comes later is discarded. */
+const complete = (pending: PendingImpl, outcome: Outcome): void => {
+  const { call } = pending
+  if (call.current !== pending || clientTable[call.state].next.complete === undefined) return
+  pending.outcome = outcome._tag === "Success" ? outcome : locate(pending, outcome)
+  leave(pending, pending.outcome)
+  move(call, "complete")
+  pending.wakeUnsafe(undefined)
+}
+
+const locationOf = ({ call, operation }: PendingImpl): FailedCall => ({
+  interface: operation.interface.name,
+  method: operation.name,
+  address: call.binding.channel.address
+})
+
+/** The key of the annotation that names the call of a failure. */
+export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Service<FailedCall>(
+  "@callisto/rpc/Call/FailedCall"
+)
+
+/** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
+const locate = (pending: PendingImpl, outcome: Extract<Outcome, { readonly _tag: "Failure" }>): Outcome => {
+  const location = locationOf(pending)
+  let { frame } = pending
+  const cause = Cause.map(outcome.cause, (error) => {
+    const copy = located(error, location)
+    if (copy === error) {
+      // The class of an abort is the program's own, so the call is a frame of its stack.
+      frame = { name: `${location.interface}.${location.method}`, stack: () => location.address, parent: frame }
+    } else if (frame !== undefined) {
+      Object.defineProperty(copy, "stack", { configurable: true, writable: true, value: String(copy) })
+    }
+    return copy
+  })
+  const call = Context.make(failedCall, location)
+  const annotations = frame === undefined ? call : Context.add(call, Cause.StackTrace, frame)
+  return Exit.failCause(Cause.annotate(cause, annotations, { overwrite: true }))
+}
+
+/** Lets go of everything that belongs to a call in progress. */
+const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
+  pending.remote = undefined
+  pending.cancelling?.timer?.interruptUnsafe()
+  pending.cancelling = undefined
+  if (pending.watch !== undefined) pending.watch.end(outcome)
+  if (pending.pipes !== undefined) endPipes(pending.pipes, outcome)
+}
+
+/** What is pushed and pulled still fails as the call does. */
+const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
+  pipes.onThrough = undefined
+  const failure = outcome === undefined ? Option.none() : Exit.findErrorOption(outcome)
+  pipes.fail(Option.getOrElse(failure, () => refusal("InvalidAsyncHandle")))
+}
+
+/** Releases a call object. Gives the reason where the server can't go on. */
+export const release = (call: CallImpl, server: "stop" | "goOn"): PipeDisciplineError | undefined => {
+  const { current: pending } = call
+  const goesOn = server === "goOn"
+  const effect = clientTable[call.state][goesOn ? "goOn" : "release"]
+  if (effect === "detaches" && pending!.pipes?.current !== undefined) {
+    return new PipeDisciplineError({ pipe: pending!.pipes.current.name })
+  }
+  if (!move(call, "release")) return undefined
+  detach(call)
+  call.current = undefined
+  call.taken = undefined
+  call.goesOn = goesOn
+  if (pending === undefined) return undefined
+  try {
+    if (effect === "orphans" || effect === "detaches") {
+      const { remote } = pending
+      leave(pending, undefined)
+      letGo(remote, goesOn)
+    }
+  } finally {
+    pending.wakeUnsafe(new InvalidAsyncHandle({ handle: "call object" }))
+  }
+  return undefined
+}
+
+const letGo = (remote: Remote | undefined, goesOn: boolean): void => goesOn ? remote?.goOn() : remote?.orphan()
+
+// ----------------------------------------------------------------------------
+// taking the result
+// ----------------------------------------------------------------------------
+
+/** Takes the result of a completed call: the object is idle again. */
+export const take = (pending: PendingImpl): Effect.Effect<unknown, unknown> => {
+  const { channel } = pending.call.binding
+  return channel.take === undefined ? consume(pending) : takeThrough(channel, pending)
+}
+
+/** Whether the evidence has taken its result through the channel, and may take it again. */
+export const hasTaken = (pending: PendingImpl): boolean => pending.call.taken === pending
+
+const consume = (pending: PendingImpl): Outcome => {
+  const { finish } = rowOf(pending)
+  const unfinished = pending.pipes?.current
+  if (finish === "CallPending" && unfinished !== undefined) {
+    return Exit.fail(new PipeDisciplineError({ pipe: unfinished.name }))
+  }
+  if (finish !== "consumes") return Exit.fail(refusal(finish) as never)
+  const { call, outcome } = pending
+  move(call, "finish")
+  call.current = undefined
+  if (call.single) detach(call)
+  return outcome!
+}
+
+const takeThrough = (channel: Channel, pending: PendingImpl): Effect.Effect<unknown, unknown> => {
+  const { call } = pending
+  if (!hasTaken(pending) && rowOf(pending).finish !== "consumes") return consume(pending)
+  return Effect.matchEffect(Effect.suspend(() => channel.take!(pending)), {
+    onFailure: (error) => {
+      // Another evidence has the result, so nothing is left to take.
+      if (error._tag === "CallComplete") {
+        consume(pending)
+        if (hasTaken(pending)) call.taken = undefined
+      }
+      return Effect.fail(located(error, locationOf(pending)))
+    },
+    onSuccess: () => {
+      if (hasTaken(pending)) return pending.outcome!
+      const outcome = consume(pending)
+      if (outcome === pending.outcome) call.taken = pending
+      return outcome
+    }
+  })
+}
+
+// ----------------------------------------------------------------------------
+// cancel
+// ----------------------------------------------------------------------------
+
+export type CancelError = CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError
+
+/** Asks for a call to be cancelled, and gives it up after a time. */
+export const requestCancel = (
+  pending: PendingImpl,
+  timeout: Duration.Input | undefined
+): Effect.Effect<void, CancelError> =>
+  Effect.withFiber((fiber) => {
+    const inherited = Duration.toMillis(pending.call.binding.cancelTimeout)
+    const millis = durationOption("Call.cancel", "timeout", timeout, inherited)
+    if (millis === 0 || millis === Infinity) return cancelUntil(pending, millis, millis, fiber)
+    return Effect.flatMap(
+      fiber.getRef(Clock.Clock).monotonicTimeNanos,
+      (now) => cancelUntil(pending, millis, Number(now) / 1e6 + millis, fiber)
+    )
+  })
+
+const cancelUntil = (
+  pending: PendingImpl,
+  millis: number,
+  deadline: number,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<void, CancelError> => {
+  const { cancel } = rowOf(pending)
+  if (cancel !== "issues" && cancel !== "shortens") return refuse(cancel)
+
+  const { call, operation, remote } = pending
+  if (remote?.cancelDisabled) {
+    return Effect.fail(new CancelDisabled({ interface: operation.interface.name, method: operation.name }))
+  }
+  // The time of an earlier cancel may be over, and its timer late.
+  if (millis > 0 && pending.cancelling !== undefined && deadline >= pending.cancelling.deadline) {
+    return refuse("CallCancelled")
+  }
+  pending.watch?.changed("CancelRequested", "cancel", { timeout: millis })
+  const isNew = cancel === "issues"
+  if (isNew) move(call, "cancel")
+
+  // Where the server has answered already and only the pipes were missing, nobody is left to wait for.
+  if (millis === 0 || pending.pipes?.onThrough !== undefined) return giveUp(pending, isNew)
+
+  if (pending.pipes !== undefined) endPipes(pending.pipes, Exit.fail(cancelled(false)))
+  pending.cancelling?.timer?.interruptUnsafe()
+  const cancelling: typeof pending.cancelling = { deadline, timer: undefined }
+  pending.cancelling = cancelling
+  const telling = isNew ? tell(remote) : undefined
+  if (pending.cancelling === cancelling && millis !== Infinity) {
+    const expire = Effect.andThen(Effect.sleep(millis), Effect.suspend(() => giveUp(pending, false)))
+    cancelling.timer = Effect.runForkWith(fiber.context)(expire)
+  }
+  if (telling === undefined) return Effect.void
+  return Effect.onError(telling, () =>
+    Effect.sync(() => {
+      if (pending.cancelling !== cancelling) return
+      // The server does not know of it: the cancel can be issued again.
+      cancelling.timer?.interruptUnsafe()
+      pending.cancelling = undefined
+      move(call, "cancelFail")
+    }))
+}
+
+/** Completes a call without the server's answer, and tells the server: also of the cancel, if it is new. */
+const giveUp = (pending: PendingImpl, isNew: boolean): Effect.Effect<void, RpcTransportError> => {
+  const { remote } = pending
+  // The client first: what the server still answers is too late.
+  complete(pending, Exit.fail(cancelled(remote?.dispatched === false)))
+  const telling = isNew ? tell(remote) : undefined
+  remote?.discard()
+  return telling ?? Effect.void
+}
+
+/** Tells the server of a cancel. Gives `undefined` when that is done. */
+const tell = (remote: Remote | undefined): Effect.Effect<void, RpcTransportError> | undefined => {
+  try {
+    return remote?.cancel() ?? undefined
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}

@@ -1,0 +1,151 @@
+/** How the library itself makes, finds and completes the errors of calls. */
+import {
+  BadStubData,
+  CallCancelled,
+  ContextMismatch,
+  NullContext,
+  PipeClosed,
+  PipeDisciplineError,
+  PipeEmpty,
+  type PipeError,
+  RpcFault,
+  RpcTransportError,
+  WrongPipeOrder
+} from "../Status.ts"
+import type { Abort, Method, Operation } from "../Interface.ts"
+import { received, refuseCode, seenAs } from "./statusTable.ts"
+
+// Engines without this property ignore it.
+const stacks = Error as { stackTraceLimit?: number | undefined }
+
+const withoutStack = <E>(make: () => E): E => {
+  const limit = stacks.stackTraceLimit
+  stacks.stackTraceLimit = 0
+  try {
+    return make()
+  } finally {
+    stacks.stackTraceLimit = limit
+  }
+}
+
+/** A `CallCancelled` without a stack: it would only show the library, and costs more than the rest of a cancel. */
+export const cancelled = (didNotExecute: boolean): CallCancelled =>
+  withoutStack(() => new CallCancelled({ didNotExecute }))
+
+/** A `ContextMismatch` without a stack, like {@link cancelled}: a client that forges handles makes many. */
+export const contextMismatch = (didNotExecute: boolean): ContextMismatch =>
+  withoutStack(() => new ContextMismatch({ didNotExecute }))
+
+/** The `RpcFault` for the number in a fault. */
+export const fromWire = (number: number, didNotExecute: boolean): RpcFault =>
+  new RpcFault({ ...received(number), didNotExecute })
+
+// ----------------------------------------------------------------------------
+// pipes
+// ----------------------------------------------------------------------------
+
+const pipeErrors = [WrongPipeOrder, PipeClosed, PipeEmpty, PipeDisciplineError]
+
+/** Whether an error is one of the four of pipes. */
+export const isPipeError = (error: unknown): error is PipeError =>
+  pipeErrors.some((PipeError) => error instanceof PipeError)
+
+// ----------------------------------------------------------------------------
+// faults
+// ----------------------------------------------------------------------------
+
+/** The error that a method declares for a code, made from no fields; `undefined` where that can't be made. */
+const abortFromCode = ({ aborts }: Method.Any, code: number): Abort.Error | undefined => {
+  const declared = aborts.find((abort) => abort.code === code)
+  if (declared === undefined) return undefined
+  try {
+    return new (declared.error as unknown as new (fields: object) => Abort.Error)({})
+  } catch {
+    return undefined
+  }
+}
+
+/** What a client's call fails with for a fault: the same over the network, in process and in the test kit. */
+export const failureOf = (
+  { handlesIn, method, pipes }: Operation,
+  fault: RpcFault
+): RpcFault | CallCancelled | ContextMismatch | PipeError | Abort.Error => {
+  const { code, didNotExecute } = fault
+  if (code === 6 && handlesIn !== undefined) return contextMismatch(didNotExecute)
+  if (code === 1818) return cancelled(didNotExecute)
+  const pipeError = pipes && pipeErrors.find(({ prototype: { codes } }) => codes.rpcStatus!.number === code)
+  if (pipeError !== undefined) return new pipeError({ pipe: "of the call" })
+  // A server that refuses a call does not speak for the manager.
+  return (didNotExecute ? undefined : abortFromCode(method, code)) ?? fault
+}
+
+/**
+ * What the client of a routine gets when the routine fails with a fault, or why the client gets 1726 instead.
+ *
+ * A fault that the routine passes on from a call of its own says nothing but its code about the client's call.
+ */
+export const answerOf = (operation: Operation, fault: RpcFault): ReturnType<typeof failureOf> | string => {
+  const code = seenAs(fault.code)
+  const passedOn = fault.didNotExecute || fault.wireCode !== undefined || fault.interface !== undefined
+  // A routine's own 1728 travels as this number, which ends no connection.
+  const refused = code === 1728 && !passedOn ? undefined : refuseCode(code)
+  return refused ?? failureOf(operation, passedOn || code !== fault.code ? new RpcFault({ code }) : fault)
+}
+
+// ----------------------------------------------------------------------------
+// the call that failed
+// ----------------------------------------------------------------------------
+
+/** The call that an error belongs to, as far as it is known. */
+export interface Location {
+  readonly interface?: string | undefined
+  readonly method?: string | undefined
+  readonly address?: string | undefined
+}
+
+const locatable: ReadonlyArray<new (...args: never) => Error> = [
+  RpcFault,
+  RpcTransportError,
+  CallCancelled,
+  ContextMismatch,
+  BadStubData,
+  NullContext,
+  ...pipeErrors
+]
+
+/**
+ * An error that names the call which failed. It is a new error of the same class, with the fields and the stack of the given one:
+ * the server or other calls may hold that.
+ *
+ * Any other error, a declared abort for one, is given back as it is.
+ */
+export const located = <E>(error: E, { address, interface: name, method }: Location): E => {
+  if (!locatable.some((Class) => error instanceof Class)) return error
+  const made = error as E & Error
+  const fields = {
+    ...made,
+    ...(name === undefined ? {} : { interface: name }),
+    ...(method === undefined ? {} : { method }),
+    ...(address === undefined ? {} : { address })
+  }
+  const Class = made.constructor as new (fields: object) => E & Error
+  const copy = withoutStack(() => new Class(fields))
+  origins.set(copy, made)
+  Object.defineProperty(copy, "stack", stack)
+  return copy
+}
+
+const origins = new WeakMap<Error, Error>()
+
+// Engines write a stack when it is read first, so it is read no earlier here.
+const stack: PropertyDescriptor = {
+  configurable: true,
+  get(this: Error) {
+    const frames = origins.get(this)?.stack ?? ""
+    const start = frames.search(/^\s+at /m)
+    return start < 0 ? String(this) : `${String(this)}\n${frames.slice(start)}`
+  },
+  set(this: Error, value: unknown) {
+    Object.defineProperty(this, "stack", { configurable: true, writable: true, value })
+  }
+}
