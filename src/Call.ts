@@ -27,7 +27,7 @@ import type * as Types from "effect/Types"
 import type { Binding, Outgoing, Remote } from "./Binding.ts"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "./CallState.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
-import { Handle, type Parameter, valueOf } from "./internal/contextHandle.ts"
+import { Handle, type Parameter, valueOf } from "./internal/handleSchema.ts"
 import * as Depth from "./internal/depth.ts"
 import * as Observability from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
@@ -314,6 +314,13 @@ const issue = (
   if (operation.handlesIn !== undefined) {
     const refused = refuseHandles(operation, operation.handlesIn, input)
     if (refused !== undefined) return Effect.fail(refused)
+  }
+  if (operation.makeInput !== undefined) {
+    try {
+      input = operation.makeInput(input)
+    } catch (refused) {
+      return Effect.fail(refused as BadStubData)
+    }
   }
   move(call, "begin")
   call.current = pending

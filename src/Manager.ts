@@ -9,7 +9,8 @@
 import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import { canonicalUuid, type Interface, type Method } from "./Interface.ts"
+import type { Interface, Method } from "./Interface.ts"
+import * as Uuid from "./internal/uuid.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
 import type { RpcFault } from "./Status.ts"
 
@@ -308,7 +309,7 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   for (const name of Object.keys(routines)) {
     if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
   }
-  const object = options?.object === undefined ? undefined : canonicalUuid(options.object)
+  const object = options?.object === undefined ? undefined : Uuid.canonical(options.object)
   if (options?.object !== undefined && object === undefined) {
     refuse(`object ${JSON.stringify(options.object)} is not a UUID`)
   }
@@ -319,10 +320,11 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
     middleware: undefined,
     object,
     callObjects: options?.callObjects ?? true,
-    cancellation: (method) =>
-      typeof cancellation === "string"
-        ? cancellation
-        : (cancellation as Record<string, Cancellation | undefined>)[method] ?? "interrupt"
+    cancellation: (method) => {
+      if (typeof cancellation === "string") return cancellation
+      const byMethod = cancellation as Record<string, Cancellation | undefined>
+      return (Object.hasOwn(byMethod, method) ? byMethod[method] : undefined) ?? "interrupt"
+    }
   }) as Manager.Any
 }
 

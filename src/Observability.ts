@@ -14,7 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
-import type { Operation } from "./Interface.ts"
+import { abortOf, type Operation } from "./Interface.ts"
 import { cancelled } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -55,8 +55,8 @@ const failureOf = (outcome: Exit.Failure<unknown, unknown>): Failure | undefined
 const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): number => {
   if (outcome._tag === "Success") return 0
   const failure = failureOf(outcome)
-  const abort = operation.method.aborts.find((abort) => failure instanceof abort.error)
-  return abort?.code ?? failure?.code ?? failure?.status ?? failure?.codes?.rpcStatus?.number ?? 1818
+  return abortOf(operation.method, failure)?.code ?? failure?.code ?? failure?.status ??
+    failure?.codes?.rpcStatus?.number ?? 1818
 }
 
 // ----------------------------------------------------------------------------

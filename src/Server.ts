@@ -18,7 +18,7 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { type Interface, isCompatible, type Operation } from "./Interface.ts"
-import type * as ContextHandle from "./internal/contextHandle.ts"
+import type { Entry } from "./internal/handleTable.ts"
 import * as Manager from "./Manager.ts"
 import * as Observability from "./Observability.ts"
 import type { Dispatch, Host, ServerCall, ServerCallImpl } from "./ServerCall.ts"
@@ -99,7 +99,7 @@ export class ServerImpl implements Server, Host {
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
   /** The context handles of all clients, until their finalizers have run. */
-  readonly handles: Set<ContextHandle.Entry> = new Set()
+  readonly handles: Set<Entry> = new Set()
   idle: Deferred.Deferred<void> | undefined = undefined
   ageWatch: Fiber.Fiber<void> | undefined = undefined
 

@@ -18,8 +18,17 @@ import { hasProperty } from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Server as State, serverTable } from "./CallState.ts"
-import { type Abort, abortOf, type Interface, type Method, type Operation, refuseCode } from "./Interface.ts"
-import * as ContextHandle from "./internal/contextHandle.ts"
+import {
+  type Abort,
+  abortFromCode,
+  abortOf,
+  type Interface,
+  type Method,
+  type Operation,
+  refuseCode
+} from "./Interface.ts"
+import { type Handle, type Parameter, valueOf } from "./internal/handleSchema.ts"
+import { type Entry, type Handles, Holding } from "./internal/handleTable.ts"
 import * as Depth from "./internal/depth.ts"
 import type * as Observability from "./Observability.ts"
 import type { Ends, Reader, Writer } from "./Pipe.ts"
@@ -104,7 +113,7 @@ export interface Origin {
   /** The transport's peer address; `"local"` inside one process. */
   readonly peer: string
   /** @internal The context handles that are open in it. */
-  readonly handles: ContextHandle.Handles
+  readonly handles: Handles
 }
 
 /**
@@ -189,7 +198,7 @@ export interface Host {
   readonly clock: Clock.Clock
   readonly remove: (call: ServerCallImpl) => void
   /** The context handles of all clients, until their finalizers have run. */
-  readonly handles: Set<ContextHandle.Entry>
+  readonly handles: Set<Entry>
 }
 
 const mismatch = 6
@@ -222,7 +231,7 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   /** The ends of its pipes on this side. */
   pipes: Ends | undefined = undefined
   /** The context handles that it carries or has made. */
-  holding: ContextHandle.Holding | undefined = undefined
+  holding: Holding | undefined = undefined
   // The server's list of its calls.
   previous: ServerCallImpl | undefined = undefined
   next: ServerCallImpl | undefined = undefined
@@ -364,7 +373,11 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   /** The outcome for an abort with an error. */
   abortion(error: unknown): Outcome {
     const { method, name, interface: { name: interfaceName } } = this.dispatch.operation
-    if (abortOf(method, error) !== undefined) return Exit.fail(error as Abort.Error)
+    const abort = abortOf(method, error)
+    // An open abort with a declared code reaches the client as the declared error, as it does over NDR.
+    if (abort !== undefined) {
+      return Exit.fail((error instanceof abort.error ? error : abortFromCode(method, abort.code)) as Abort.Error)
+    }
     if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(error)
     if (isPipeError(error)) return Exit.fail(error)
     if (!(error instanceof RpcFault)) {
@@ -399,12 +412,12 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   // --- context handles
 
   /** Stands in line for the handles that it carries. Gives `false` where one of them is none that it may carry. */
-  claimHandles(input: unknown, parameters: ReadonlyArray<ContextHandle.Parameter>, start: () => void): boolean {
+  claimHandles(input: unknown, parameters: ReadonlyArray<Parameter>, start: () => void): boolean {
     const found = this.origin.handles.findAll(input, this.dispatch.operation.interface, parameters)
     if (found === undefined) return false
     if (found.size === 0) return true
     const refuse = () => this.isOpen && this.end(Exit.fail(contextMismatch(true)))
-    this.holding = new ContextHandle.Holding(() => this.isOpen && start(), refuse)
+    this.holding = new Holding(() => this.isOpen && start(), refuse)
     this.holding.claim(found)
     return true
   }
@@ -435,8 +448,8 @@ export class ServerCallImpl extends Waiters<never> implements ServerCall<Method.
   /** The handles that out parameters carry. */
   private received(out: unknown): ReadonlySet<string> {
     const { handlesOut = [] } = this.dispatch.operation
-    const values = handlesOut.map(({ name }) => ContextHandle.valueOf(out, name))
-    return new Set(values.map((value) => (value as ContextHandle.Handle | null)?.uuid ?? ""))
+    const values = handlesOut.map(({ name }) => valueOf(out, name))
+    return new Set(values.map((value) => (value as Handle | null)?.uuid ?? ""))
   }
 
   /** The reply could not be sent, although it was made: nobody receives its handles. */

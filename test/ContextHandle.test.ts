@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Logger, Queue, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
-import { Handle } from "../src/internal/contextHandle.ts"
+import { Handle } from "../src/internal/handleSchema.ts"
 import { Denied, isWaiting, refuses, settle, start } from "./fixtures.ts"
 import { Box, IOther, IShelf, makeShelf } from "./shelf.ts"
 
@@ -58,7 +58,7 @@ describe("a type of handles", () => {
     refuses(() => ContextHandle.make("a box"), `"a box"`, "identifier")
   })
 
-  it("stands among the parameters and nowhere else", () => {
+  it("is refused where it is not a parameter itself", () => {
     const nested: Record<string, Interface.Parameters> = {
       struct: Schema.Struct({ box: Box }),
       array: Schema.Array(Box),
@@ -73,13 +73,25 @@ describe("a type of handles", () => {
       })
     }
     for (const [name, schema] of Object.entries(nested)) {
-      refuses(describeWith(Interface.method({ in: { a: schema } })), "ITest", "Test", "in", "among the parameters")
-      refuses(describeWith(Interface.method({ out: { a: schema } })), "ITest", "Test", "out", "among the parameters")
+      refuses(
+        describeWith(Interface.method({ in: { a: schema } })),
+        "ITest",
+        "Test",
+        "in",
+        "must be a parameter itself"
+      )
+      refuses(
+        describeWith(Interface.method({ out: { a: schema } })),
+        "ITest",
+        "Test",
+        "out",
+        "must be a parameter itself"
+      )
       if (name !== "struct" && name !== "recursive") {
-        refuses(describeWith(Interface.method({ in: schema })), "ITest", "among the parameters")
+        refuses(describeWith(Interface.method({ in: schema })), "ITest", "must be a parameter itself")
       }
     }
-    refuses(describeWith(Interface.method({ in: Box })), "among the parameters")
+    refuses(describeWith(Interface.method({ in: Box })), "must be a parameter itself")
     refuses(describeWith(Interface.method({ in: { a: Schema.optionalKey(Box) } })), "ContextHandle.nullable")
   })
 
@@ -164,7 +176,7 @@ describe("a handle", () => {
       // The same association cannot be had for two interfaces in one process: the table is asked itself.
       const box = (yield* open("box")) as unknown as Handle
       const { handles } = shelf.channel as unknown as {
-        readonly handles: import("../src/internal/contextHandle.ts").Handles
+        readonly handles: import("../src/internal/handleTable.ts").Handles
       }
       assert.isDefined(handles.find(box, IShelf, "Box"))
       assert.isUndefined(handles.find(box, IOther, "Box"))

@@ -12,13 +12,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Binding from "../Binding.ts"
-import type { Interface, Operation } from "../Interface.ts"
-import { Handle, valueOf } from "../internal/contextHandle.ts"
+import { abortFromCode, type Interface, type Operation } from "../Interface.ts"
+import { Handle, valueOf } from "../internal/handleSchema.ts"
 import type { Outcome } from "../ServerCall.ts"
 import {
   BadStubData,
@@ -36,14 +35,7 @@ import { onDemand } from "./internal/onDemand.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
-import {
-  abortFromCode,
-  binary,
-  type MethodCodec,
-  type Problem,
-  proposed,
-  type TransferSyntax
-} from "./TransferSyntax.ts"
+import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "./TransferSyntax.ts"
 import * as Transport from "./Transport.ts"
 
 const TypeId = "~callisto/dcerpc/Association"
@@ -755,8 +747,8 @@ const faultOf = ({ handlesIn, method, pipes }: Operation, status: number, didNot
   if (status === 0x1c00000d || status === 1818) return Exit.fail(cancelled(didNotExecute))
   const pipeError = pipes === undefined ? undefined : pipeErrorOf(status)
   if (pipeError !== undefined) return Exit.fail(pipeError)
-  const abort = abortFromCode(method, status)
-  if (Option.isSome(abort)) return Exit.fail(abort.value)
+  const abort = didNotExecute ? undefined : abortFromCode(method, status)
+  if (abort !== undefined) return Exit.fail(abort)
   // Zero would mean success, which a fault can't be.
   return Exit.fail(new RpcFault({ code: status === 0 ? 0x1c01000b : status, didNotExecute }))
 }

@@ -8,9 +8,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { type Abort, type Interface, type Method, pipesOf } from "../Interface.ts"
+import { type Interface, type Method, pipesOf } from "../Interface.ts"
 import { type Element, isBytes } from "../Pipe.ts"
 import type { RpcTransportError } from "../Status.ts"
 import { type MethodCodec, type PipeCodec, type Problem, readBytes, readCount } from "./internal/methodCodec.ts"
@@ -222,22 +221,3 @@ export const carries = (syntax: TransferSyntax, iface: Interface.Any): boolean =
  * @since 0.1.0
  */
 export const proposed = (iface: Interface.Any): TransferSyntax => carries(ndr20, iface) ? ndr20 : binary
-
-// ----------------------------------------------------------------------------
-// faults
-// ----------------------------------------------------------------------------
-
-/**
- * The error that the client's method declares for the status of a fault, made from no fields.
- *
- * @internal
- */
-export const abortFromCode = (method: Method.Any, code: number): Option.Option<Abort.Error> => {
-  const declared = method.aborts.find((abort) => abort.code === code)
-  if (declared === undefined) return Option.none()
-  try {
-    return Option.some(new (declared.error as unknown as new (fields: object) => Abort.Error)({}))
-  } catch {
-    return Option.none()
-  }
-}
