@@ -362,7 +362,7 @@ export declare namespace Method {
  *   aborts: [EndOfFile]
  * })
  *
- * Read.aborts[0]?.code // => 3875058682
+ * Read.aborts[0]?.code // => 3876107258
  * ```
  *
  * @category constructors
