@@ -216,20 +216,20 @@ export type Parameters = Schema.Constraint & { readonly DecodingServices: never;
 export type Fields = { readonly [name: string]: Parameters }
 
 /**
- * The schema for what was given as parameters: fields become a struct.
+ * The schema of parameters: fields become a struct, a schema stays as it is.
  *
  * @category models
  * @since 0.1.0
  */
-// With `infer`, so that an expected type never decides what `P` is.
+// `infer` keeps an expected type from deciding what `P` is.
 export type ToSchema<P extends Fields | Parameters> = P extends infer S extends Parameters ? S
   : P extends infer F extends Schema.Struct.Fields ? Schema.Struct<F>
   : never
 
-/** The same: an expected type never decides what `P` is either. */
+/** The same for pipes: `infer` keeps an expected type from deciding what `P` is. */
 type Given<P extends Elements> = P extends infer E extends Elements ? E : never
 
-// Of `any` method it is not known whether it has parameters.
+// The parameters of `any` are unknown, so `any` has no handle.
 type HasHandle<A> = [Extract<{ [K in keyof A]: 0 extends 1 & A[K] ? never : A[K] }[keyof A], HandleLike>] extends
   [never] ? false : true
 
@@ -262,11 +262,11 @@ export interface Method<
   readonly aborts: ReadonlyArray<Abort<E>>
   /** The abort that takes the codes that are not declared, if the method has one. */
   readonly openAbort: Abort.Open<E> | undefined
-  /** The number of the operation where one was given; otherwise the interface numbers its methods in order. */
+  /** The number of the operation, if the method gives one. Otherwise the interface numbers its methods in order. */
   readonly opnum: number | undefined
-  /** Whether calling it twice does the same as calling it once, so that a lost call may be retried. */
+  /** Whether a second call changes nothing more than the first, so that a lost call may be repeated. */
   readonly idempotent: boolean
-  /** Whether the client gets no reply at all: a call completes when it was sent. */
+  /** Whether the client gets no reply: a call completes when it was sent. */
   readonly maybe: boolean
   /** The pipes that the client pushes, in their order. */
   readonly inPipe: InPipe
@@ -296,7 +296,7 @@ export declare namespace Method {
   export type InPipe<M extends Any> = { readonly [K in keyof M["inPipe"] & string]: Chunk<M["inPipe"][K]> }
   /** The chunks of the pipes that the client pulls, by name. */
   export type OutPipe<M extends Any> = { readonly [K in keyof M["outPipe"] & string]: Chunk<M["outPipe"][K]> }
-  /** `A` for a method that has pipes, else nothing. */
+  /** `A` for a method that has pipes, else `never`. */
   export type IfPipes<M extends Any, A> = M extends Any
     ? [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? never : A
     : never
@@ -428,7 +428,7 @@ const toSchema = (parameters: Fields | Parameters | undefined): Schema.Constrain
 // ----------------------------------------------------------------------------
 
 /**
- * A method in its place: with its name and the number under which it is called.
+ * A method of an interface, with its name and its number.
  *
  * @category models
  * @since 0.1.0
@@ -521,7 +521,7 @@ export declare namespace Interface {
 
 type KindOf<M extends Method.Any> = PipeKind<keyof M["inPipe"], keyof M["outPipe"]>
 
-// The pipes of `any` method are not known, so it is of each kind.
+// The pipes of `Method.Any` are unknown, so it counts as each kind.
 type PipeKind<In, Out> = string extends In | Out ? "plain" | "stream" | "sink"
   : [In | Out] extends [never] ? "plain"
   : [In] extends [never] ? [Out] extends [Types.UnionToIntersection<Out>] ? "stream" : never
@@ -627,7 +627,9 @@ export const make = <const Name extends string, const Methods extends Interface.
   const byOpnum = new Map<number, string>()
   let next = 0
   for (const [key, method] of Object.entries(options.methods)) {
-    if (!namePattern.test(key)) refuse(`method ${JSON.stringify(key)}: its name is not an identifier`)
+    if (!namePattern.test(key)) {
+      refuse(`method ${JSON.stringify(key)}: its name is not an identifier (a letter or _, then letters, digits and _)`)
+    }
     const opnum = method.opnum ?? next
     if (!isUint16(opnum)) refuse(`method ${key}: opnum ${opnum} is not an integer from 0 to 65535`)
     const other = byOpnum.get(opnum)
@@ -641,7 +643,7 @@ export const make = <const Name extends string, const Methods extends Interface.
     if (typeof handlesIn === "string") return refuse(`method ${key}, in: ${handlesIn}`)
     if (typeof handlesOut === "string") return refuse(`method ${key}, out: ${handlesOut}`)
     if (handlesIn !== undefined && method.aborts.some(({ code }) => code === mismatch)) {
-      refuse(`method ${key}: an abort has code ${mismatch}, which means that a context handle is not known`)
+      refuse(`method ${key}: an abort has code ${mismatch}, which means that the server does not know a context handle`)
     }
     const pipes = pipesOf(method)
     const makeInput = makerOf(method.in, `${name}.${key}`)
@@ -724,7 +726,7 @@ const refuseMethod = (method: Method.Any): string | undefined => {
     if (same === error) return `abort ${tag} is declared twice`
     if (same !== undefined) return `two classes of aborts have the tag ${tag}. Give one of them another tag`
     byTag.set(tag, error)
-    if (contains(error.ast)) return `abort ${tag} has a context handle, which is a parameter alone`
+    if (contains(error.ast)) return `abort ${tag} contains a context handle, which must be a parameter`
     if (code === undefined) continue
     const reason = refuseCode(code)
     if (reason !== undefined) return `abort ${tag} has code ${code}, which is refused: ${reason}`
