@@ -4,8 +4,6 @@ import { Console, Effect, Queue, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
 
 const IOracle = Interface.make("IOracle", {
-  uuid: "641e2359-82dc-40b7-ad67-4647b59a44a7",
-  version: [1, 0],
   methods: {
     Ask: Interface.method({ in: { question: Schema.Int }, out: { answer: Schema.Int } })
   }

@@ -10,11 +10,9 @@ const say = (line: string) =>
 class Busy extends Schema.TaggedError<Busy>()("Busy", { attempt: Schema.Int }) {}
 
 const IWeather = Interface.make("IWeather", {
-  uuid: "ec7a0d1a-65ac-45a7-a987-27f79f6dff71",
-  version: [1, 0],
   methods: {
     Forecast: Interface.method({ in: { city: Schema.String, millis: Schema.Int }, out: Schema.String }),
-    Warnings: Interface.method({ out: Schema.Int, aborts: [Interface.abort(1001, Busy)] })
+    Warnings: Interface.method({ out: Schema.Int, aborts: [Busy] })
   }
 })
 

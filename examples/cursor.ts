@@ -16,8 +16,6 @@ import * as NodeTransport from "@callisto/rpc/node"
 const Cursor = ContextHandle.make("Cursor")
 
 const IDatabase = Interface.make("IDatabase", {
-  uuid: "6b0d8c1e-92f4-4a37-8d55-1f7e3c9a2b40",
-  version: [1, 0],
   methods: {
     Open: Interface.method({ in: { table: Schema.String }, out: { cursor: Cursor } }),
     Fetch: Interface.method({ in: { cursor: Cursor, count: Schema.Int }, out: { rows: Schema.Array(Schema.String) } }),

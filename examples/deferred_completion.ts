@@ -8,8 +8,6 @@ const say = (who: "client" | "worker", line: string) =>
   Effect.suspend(() => Console.log(`${(performance.now() - start).toFixed(0).padStart(5)} ms  ${who}  ${line}`))
 
 const IBuilder = Interface.make("IBuilder", {
-  uuid: "a5ce5f8e-5918-4548-a3be-bf8a1a7598af",
-  version: [1, 0],
   methods: {
     Build: Interface.method({ in: { project: Schema.String }, out: { artifact: Schema.String } })
   }

@@ -22,13 +22,11 @@ class NotReadable extends Schema.TaggedError<NotReadable>()("NotReadable", {
 }) {}
 
 const IHasher = Interface.make("IHasher", {
-  uuid: "18402b3b-146d-4849-9733-9cd3e5a2f7bc",
-  version: [1, 0],
   methods: {
     Hash: Interface.method({
       in: { path: Schema.String },
       out: { size: Schema.Int, sha256: Schema.String },
-      aborts: [Interface.abort(1001, NotReadable)]
+      aborts: [NotReadable]
     })
   }
 })

@@ -27,12 +27,10 @@ const Hit = Schema.Struct({ path: Schema.String, line: Schema.Int, text: Schema.
 /** How far a search is. */
 export const Progress = Schema.Struct({ files: Schema.Int, bytes: Schema.Int, path: Schema.Option(Schema.String) })
 
-const aborts = [Interface.abort(1001, NotReadable)]
+const aborts = [NotReadable]
 
 // Paths are relative to the folder that the server serves.
 export const IFiles = Interface.make("IFiles", {
-  uuid: "c2f7c0b5-6f0c-4a3e-8a4d-5f3f2b1e9d07",
-  version: [1, 0],
   methods: {
     List: Interface.method({ in: { path: Schema.String }, out: Schema.Array(Entry), aborts }),
     Hash: Interface.method({ in: { path: Schema.String }, out: { sha256: Schema.String, size: Schema.Int }, aborts }),

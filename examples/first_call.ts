@@ -9,8 +9,6 @@ const say = (line: string) =>
 
 // The interface: what client and server share. It runs nothing.
 const IThermometer = Interface.make("IThermometer", {
-  uuid: "5d1a6cf0-0f5e-4b0c-9f5c-6f2a2c8e7b01",
-  version: [1, 0],
   methods: {
     Measure: Interface.method({ in: { room: Schema.String }, out: { celsius: Schema.Number } })
   }

@@ -12,14 +12,12 @@ export class NotReadable extends Schema.TaggedError<NotReadable>()("NotReadable"
 }
 
 export const ILogs = Interface.make("ILogs", {
-  uuid: "e4d1a6b7-3c58-4f29-b0c6-7d9e2f1a5b40",
-  version: [1, 0],
   methods: {
     /** The last lines of a file, and then those that are appended to it. */
     Follow: Interface.method({
       in: { name: Schema.String, last: Schema.Int },
       outPipe: { lines: Schema.String },
-      aborts: [Interface.abort(1001, NotReadable)]
+      aborts: [NotReadable]
     })
   }
 })

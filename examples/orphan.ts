@@ -10,8 +10,6 @@ const say = (who: "client" | "server", line: string) =>
 const Print = Interface.method({ in: { text: Schema.String }, out: { pages: Schema.Int } })
 
 const IPrinter = Interface.make("IPrinter", {
-  uuid: "f4b8e1e4-4c78-4dc4-8577-f8115cd239bc",
-  version: [1, 0],
   methods: { Print, PrintTonight: Print }
 })
 

@@ -8,8 +8,6 @@ const say = (who: "client" | "server", line: string) =>
   Effect.suspend(() => Console.log(`${(performance.now() - start).toFixed(0).padStart(5)} ms  ${who}  ${line}`))
 
 const IArchive = Interface.make("IArchive", {
-  uuid: "ac5ba56a-072b-4ff4-bd7b-bcca134027cc",
-  version: [1, 0],
   methods: {
     Copy: Interface.method({ in: { name: Schema.String, millis: Schema.Int }, out: { copied: Schema.String } })
   }

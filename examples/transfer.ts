@@ -11,11 +11,9 @@ export class NoFile extends Schema.TaggedError<NoFile>()("NoFile", { name: Schem
 const name = Schema.String
 const size = Schema.Int
 const sha256 = Schema.String
-const aborts = [Interface.abort(1001, NoFile)]
+const aborts = [NoFile]
 
 export const ITransfer = Interface.make("ITransfer", {
-  uuid: "0b7e3f52-9c1d-4d0a-8f64-2a5e7c9d1b38",
-  version: [1, 0],
   methods: {
     List: Interface.method({ out: Schema.Array(Schema.Struct({ name, size })), aborts }),
     // The content goes through the pipe, what became of it is the result.

@@ -11,13 +11,11 @@ class InsufficientFunds extends Schema.TaggedError<InsufficientFunds>()("Insuffi
 class NoSuchAccount extends Schema.TaggedError<NoSuchAccount>()("NoSuchAccount", { account: Schema.String }) {}
 
 const IBank = Interface.make("IBank", {
-  uuid: "e420c809-bc99-42c5-83a5-f66c39c817a2",
-  version: [1, 0],
   methods: {
     Withdraw: Interface.method({
       in: { account: Schema.String, amount: Schema.Number },
       out: { balance: Schema.Number },
-      aborts: [Interface.abort(1001, InsufficientFunds), Interface.abort(1002, NoSuchAccount)]
+      aborts: [InsufficientFunds, NoSuchAccount]
     })
   }
 })

@@ -8,8 +8,6 @@ const say = (line: string) =>
   Effect.suspend(() => Console.log(`${(performance.now() - start).toFixed(0).padStart(5)} ms  ${line}`))
 
 const IMirror = Interface.make("IMirror", {
-  uuid: "f1a6f0f0-1779-4924-b7a4-3d21efdc3d2e",
-  version: [1, 0],
   methods: {
     Fetch: Interface.method({ in: { file: Schema.String }, out: { from: Schema.String, bytes: Schema.Int } })
   }

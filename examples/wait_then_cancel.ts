@@ -10,8 +10,6 @@ const say = (who: string, line: string) =>
   )
 
 const ILibrary = Interface.make("ILibrary", {
-  uuid: "14b385d4-832a-4a98-b26b-1e648db0a2fe",
-  version: [1, 0],
   methods: {
     Search: Interface.method({ in: { word: Schema.String }, out: { pages: Schema.Array(Schema.Int) } })
   }

@@ -20,13 +20,14 @@ import type * as Types from "effect/Types"
 import type { Caller, Channel, Incoming, Origin, Outcome, Outgoing, Remote } from "./Channel.ts"
 import {
   type Abort,
+  abortFromCode,
   abortOf,
-  canonicalUuid,
   type Interface,
   type Method,
   type Operation,
   type Parameters
 } from "./Interface.ts"
+import * as Uuid from "./internal/uuid.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled } from "./internal/failures.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
@@ -418,16 +419,9 @@ const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }
   const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
   const code = abortOf(theirs, error)?.code
   if (code === undefined || abortOf(ours, error)?.code === code) return outcome as Outcome
-  const declared = ours.aborts.find((abort) => abort.code === code)?.error as
-    | (new (fields: unknown) => Abort.Error)
-    | undefined
   const { _tag, ...fields } = { ...error }
-  try {
-    if (declared !== undefined) return Exit.fail(new declared(fields))
-  } catch {
-    // Its fields are others: the number is all that both sides know.
-  }
-  return Exit.fail(new RpcFault({ code }))
+  // Without the fields that the client's class needs, both sides know the number alone.
+  return Exit.fail(abortFromCode(ours, code, fields) ?? new RpcFault({ code }))
 }
 
 /**
@@ -494,7 +488,7 @@ export const local = <I extends Interface.Any>(
   options?: LocalOptions
 ): Effect.Effect<Binding<I>, NoInterface, Scope.Scope> =>
   Effect.suspend(() => {
-    const object = options?.object === undefined ? undefined : canonicalUuid(options.object)
+    const object = options?.object === undefined ? undefined : Uuid.canonical(options.object)
     if (options?.object !== undefined && object === undefined) {
       throw new TypeError(`Binding to ${iface.name}: object ${JSON.stringify(options.object)} is not a UUID.`)
     }

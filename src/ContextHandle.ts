@@ -16,16 +16,8 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
-import {
-  type Declared,
-  declaredIn,
-  Entry,
-  fromBytes,
-  Handle,
-  Holding,
-  toBytes,
-  TypeId
-} from "./internal/contextHandle.ts"
+import { type Declared, declaredIn, fromBytes, Handle, toBytes, TypeId } from "./internal/handleSchema.ts"
+import { Entry, Holding } from "./internal/handleTable.ts"
 import { PipeInspectable } from "./internal/inspectable.ts"
 import type { ServerCallImpl } from "./internal/serverCall.ts"
 import type { ServerCall } from "./ServerCall.ts"

@@ -1,15 +1,20 @@
 /**
- * Descriptions of interfaces: a named set of methods with their parameters and the aborts that they declare, identified
- * by a UUID and a version. A description is a plain value that client and server share; it runs nothing.
+ * Descriptions of interfaces: a named set of methods, their parameters, and their declared aborts. A UUID and a version
+ * identify an interface. A description is a plain value that client and server share; it runs nothing.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
 import type * as Types from "effect/Types"
-import * as ContextHandle from "./internal/contextHandle.ts"
-import type { Chunk, Element, Elements } from "./Pipe.ts"
-import { codes } from "./Status.ts"
+import { contains, type Parameter, parametersOf } from "./internal/handleSchema.ts"
 import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
+import * as Uuid from "./internal/uuid.ts"
+import type { Chunk, Element, Elements } from "./Pipe.ts"
+import { BadStubData, codes } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
 // aborts
@@ -45,15 +50,26 @@ export interface Abort<out E extends Abort.Error> {
  * @since 0.1.0
  */
 export declare namespace Abort {
-  /** What every declared abort is: an error with a tag. */
+  /** The error of an abort: it has a tag. */
   export interface Error extends globalThis.Error {
     /** The tag, as `Effect.catchTag` takes it. */
     readonly _tag: string
   }
   /** Any declared abort. */
   export type Any = Abort<Abort.Error>
-  /** The error of a declared abort. */
-  export type ErrorOf<A> = A extends Abort<infer E> ? E : never
+  /** An abort whose class takes the codes that are not declared one by one, see {@link openAbort}. */
+  export interface Open<out E extends Abort.Error> {
+    /** The class of the error. */
+    readonly error: AbortClass<E>
+    /** The field of the error that holds the exception code. */
+    readonly field: string
+  }
+  /** An entry in the `aborts` of {@link method}. */
+  export type Entry = Any | Open<Abort.Error> | AbortClass
+  /** The error of such an entry. */
+  export type ErrorOf<A> = A extends { readonly error: AbortClass<infer E> } ? E
+    : A extends AbortClass<infer E> ? E
+    : never
 }
 
 /**
@@ -61,9 +77,11 @@ export declare namespace Abort {
  *
  * **Details**
  *
- * An exception code is an unsigned 32-bit number other than 0. Some more codes are refused: those that a client reads as another
- * code (14, 1715, 1778, and 0x1C000000 to 0x1CFFFFFF), those that end the connection of some clients (1728, 1825), and those that
- * say something about the call itself (1722, 1726, 1727, 1818).
+ * An exception code is an unsigned 32-bit number other than 0. Refused are also:
+ *
+ * - 14, 1715, 1778 and 0x1C000000 to 0x1CFFFFFF: they reach the client as another number.
+ * - 1728 and 1825: a Windows client closes its connection.
+ * - 1722, 1726, 1727 and 1818: they have a meaning of their own.
  *
  * **Example** (Codes that can and that cannot be aborts)
  *
@@ -80,12 +98,14 @@ export declare namespace Abort {
 export const refuseCode: (code: number) => string | undefined = refuse
 
 /**
- * Declares that a method may abort with an error, which travels as an exception code.
+ * Declares that a method may abort with an error under a given exception code, for peers that know the code.
  *
  * **Details**
  *
  * A manager that fails with the error ends the call with the code, and the client's `finish` fails with the error
- * again. In process and between Callisto peers it keeps its fields; through NDR only the code travels.
+ * again. The fields of the error travel in process and between Callisto peers; through NDR only the code travels.
+ *
+ * Between Callisto peers the code may be left out: `aborts: [EndOfFile]`. It is then derived from the tag of the error.
  *
  * Throws a `TypeError` for a code that {@link refuseCode} refuses.
  *
@@ -113,6 +133,54 @@ export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>)
   return { code, error }
 }
 
+/**
+ * Declares one error for all exception codes that the method does not declare one by one, for instance HRESULTs. The
+ * error travels in both directions with its code.
+ *
+ * **Details**
+ *
+ * `field` names the field of the error that holds the code, an unsigned 32-bit number. Through NDR only the code
+ * travels, so there the class must be constructible from that field alone.
+ *
+ * A method has at most one open abort. It never takes a code that {@link refuseCode} refuses, nor a fault that says the
+ * call did not execute: the client sees these as `RpcFault`. A code that the method declares reaches the client as the
+ * declared error.
+ *
+ * Windows: a method that returns any HRESULT.
+ *
+ * **Example** (Any HRESULT)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * class HResult extends Schema.TaggedError<HResult>()("HResult", { hresult: Schema.Int }) {}
+ *
+ * const Activate = Interface.method({ aborts: [Interface.openAbort(HResult, "hresult")] })
+ *
+ * Interface.abortOf(Activate, new HResult({ hresult: 0x80004005 }))?.code // => 2147500037
+ * Interface.abortFromCode(Activate, 0x80004005) // => HResult
+ * ```
+ *
+ * @category aborts
+ * @since 0.1.0
+ */
+export const openAbort = <E extends Abort.Error>(
+  error: AbortClass<E>,
+  field: { [K in keyof E]-?: E[K] extends number ? K : never }[keyof E] & string
+): Abort.Open<E> => ({ error, field })
+
+/** The literal tag in the schema of an error. */
+const tagOf = (error: AbortClass): string => {
+  const { fields } = error as { readonly fields?: { readonly _tag?: { readonly ast: SchemaAST.AST } } }
+  const ast = fields?._tag?.ast
+  if (ast?._tag === "Literal" && typeof ast.literal === "string") return ast.literal
+  throw new TypeError(`Abort ${error.name}: its schema has no literal _tag. Make the class with Schema.TaggedError.`)
+}
+
+/** The code of an abort that was given none: 0xE0000000 with 28 bits of SHA-1 of the tag. */
+const derivedCode = (tag: string): number => (Uuid.hash(tag) | 0xe0000000) >>> 0
+
 // ----------------------------------------------------------------------------
 // methods
 // ----------------------------------------------------------------------------
@@ -134,20 +202,20 @@ export type Parameters = Schema.Constraint & { readonly DecodingServices: never;
 export type Fields = { readonly [name: string]: Parameters }
 
 /**
- * The schema for what was given as parameters: fields become a struct.
+ * The schema of parameters: fields become a struct, a schema stays as it is.
  *
  * @category models
  * @since 0.1.0
  */
-// With `infer`, so that an expected type never decides what `P` is.
+// `infer` keeps an expected type from deciding what `P` is.
 export type ToSchema<P extends Fields | Parameters> = P extends infer S extends Parameters ? S
   : P extends infer F extends Schema.Struct.Fields ? Schema.Struct<F>
   : never
 
-/** The same: an expected type never decides what `P` is either. */
+/** The same for pipes: `infer` keeps an expected type from deciding what `P` is. */
 type Given<P extends Elements> = P extends infer E extends Elements ? E : never
 
-// Of `any` method it is not known whether it has parameters.
+// The parameters of `any` are unknown, so `any` has no handle.
 type HasHandle<A> = [Extract<{ [K in keyof A]: 0 extends 1 & A[K] ? never : A[K] }[keyof A], HandleLike>] extends
   [never] ? false : true
 
@@ -176,13 +244,15 @@ export interface Method<
   readonly in: In
   /** The out parameters. */
   readonly out: Out
-  /** The aborts that the method declares. */
+  /** The aborts that the method declares, each with its code. */
   readonly aborts: ReadonlyArray<Abort<E>>
-  /** The number of the operation where one was given; otherwise the interface numbers its methods in order. */
+  /** The abort that takes the codes that are not declared, if the method has one. */
+  readonly openAbort: Abort.Open<E> | undefined
+  /** The number of the operation, if the method gives one. Otherwise the interface numbers its methods in order. */
   readonly opnum: number | undefined
-  /** Whether calling it twice does the same as calling it once, so that a lost call may be retried. */
+  /** Whether a second call changes nothing more than the first, so that a lost call may be repeated. */
   readonly idempotent: boolean
-  /** Whether the client gets no reply at all: a call completes when it was sent. */
+  /** Whether the client gets no reply: a call completes when it was sent. */
   readonly maybe: boolean
   /** The pipes that the client pushes, in their order. */
   readonly inPipe: InPipe
@@ -199,8 +269,10 @@ export interface Method<
 export declare namespace Method {
   /** Any method. */
   export type Any = Method<Parameters, Parameters, Abort.Error, Elements, Elements>
-  /** The type of the in parameters. */
+  /** The type of the in parameters, as the routine receives them. */
   export type In<M extends Any> = M["in"]["Type"]
+  /** What a caller passes as in parameters: fields with a constructor default may be missing. */
+  export type Input<M extends Any> = M["in"]["~type.make.in"]
   /** The type of the out parameters. */
   export type Out<M extends Any> = M["out"]["Type"]
   /** The declared aborts. */
@@ -210,16 +282,46 @@ export declare namespace Method {
   export type InPipe<M extends Any> = { readonly [K in keyof M["inPipe"] & string]: Chunk<M["inPipe"][K]> }
   /** The chunks of the pipes that the client pulls, by name. */
   export type OutPipe<M extends Any> = { readonly [K in keyof M["outPipe"] & string]: Chunk<M["outPipe"][K]> }
-  /** `A` for a method that has pipes, else nothing. */
+  /** `A` for a method that has pipes, else `never`. */
   export type IfPipes<M extends Any, A> = M extends Any
     ? [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? never : A
     : never
   /** Whether a context handle is among the in parameters. */
   export type TakesHandle<M extends Any> = 0 extends 1 & In<M> ? false : HasHandle<In<M>>
   /** The argument list with which the in parameters are passed: empty for a method without parameters. */
-  export type Args<M extends Any> = ArgumentList<In<M>>
+  export type Args<M extends Any> = ArgumentList<Input<M>>
   /** The argument list with which the out parameters are passed: empty for a method without results. */
   export type Results<M extends Any> = ArgumentList<Out<M>>
+  /** How a method is described, see {@link method}. */
+  export interface Options<In, Out, Aborts, InPipe, OutPipe> {
+    /** The in parameters, as fields or as any schema. By default none. */
+    readonly in?: In | undefined
+    /** The out parameters, as fields or as any schema. By default none. */
+    readonly out?: Out | undefined
+    /** The tagged errors with which the method may end: classes, {@link abort}, {@link openAbort}. By default none. */
+    readonly aborts?: Aborts | undefined
+    /** The number of the operation, 0 to 65535. By default the next one after the method declared before. */
+    readonly opnum?: number | undefined
+    /** Whether a call may be repeated when its outcome is unknown. By default `false`. */
+    readonly idempotent?: boolean | undefined
+    /** `true` for a method without a reply, see {@link MaybeOptions}. By default `false`. */
+    readonly maybe?: false | undefined
+    /** The pipes from the client to the server, by name in the order of their use. By default none. */
+    readonly inPipe?: InPipe | undefined
+    /** The pipes from the server to the client, by name in the order of their use. By default none. */
+    readonly outPipe?: OutPipe | undefined
+  }
+  /** How a method without a reply is described, see {@link method}. */
+  export interface MaybeOptions<In> {
+    /** The in parameters, as fields or as any schema. By default none. */
+    readonly in?: In | undefined
+    /** The number of the operation, 0 to 65535. By default the next one after the method declared before. */
+    readonly opnum?: number | undefined
+    /** Whether a call may be repeated when its outcome is unknown. By default `false`. */
+    readonly idempotent?: boolean | undefined
+    /** The client gets no reply: a call completes when it was sent, without results, aborts and pipes. */
+    readonly maybe: true
+  }
 }
 
 /**
@@ -227,14 +329,10 @@ export declare namespace Method {
  *
  * **Details**
  *
- * - `in` and `out`: the parameters in each direction, as fields or as any schema; a method without them takes or gives
- *   nothing.
- * - `aborts`: the tagged errors with which the method may end, each with its exception code; see {@link abort}.
- * - `opnum`: the number of the operation, 0 to 65535. By default one more than that of the method declared before it.
- * - `idempotent`: a call may be repeated when its outcome is unknown; by default it may not.
- * - `maybe`: the client gets no reply at all, so the method has neither out parameters nor aborts nor pipes.
- * - `inPipe` and `outPipe`: streams of chunks that go beside the parameters, to the server and to the client, by name and in
- *   the order in which they are used; see `Pipe`. An in-out pipe has its name in both.
+ * A method without in parameters takes no input, one without out parameters gives nothing. Pipes are streams of chunks
+ * beside the parameters, see `Pipe`; an in-out pipe has its name in both directions.
+ *
+ * Throws a `TypeError` for an abort class without a literal tag, and for a second open abort.
  *
  * **Example** (A method with parameters and an abort)
  *
@@ -247,56 +345,62 @@ export declare namespace Method {
  * const Read = Interface.method({
  *   in: { count: Schema.Int },
  *   out: { data: Schema.Uint8Array },
- *   aborts: [Interface.abort(38, EndOfFile)]
+ *   aborts: [EndOfFile]
  * })
+ *
+ * Read.aborts[0]?.code // => 3876107258
  * ```
  *
  * @category constructors
  * @since 0.1.0
  */
 export const method: {
-  // The general form last: of what no form takes it tells best what is wrong.
-  <const In extends Fields | Parameters = Schema.Void>(options: {
-    readonly in?: In
-    readonly opnum?: number
-    readonly idempotent?: boolean
-    readonly maybe: true
-  }): Method<ToSchema<In>, Schema.Void, never>
+  // The general form last: its error tells best why no form fits.
+  <const In extends Fields | Parameters = Schema.Void>(
+    options: Method.MaybeOptions<In>
+  ): Method<ToSchema<In>, Schema.Void, never>
   <
     const In extends Fields | Parameters = Schema.Void,
     const Out extends Fields | Parameters = Schema.Void,
-    const Aborts extends ReadonlyArray<Abort.Any> = [],
+    const Aborts extends ReadonlyArray<Abort.Entry> = [],
     const InPipe extends Elements = {},
     const OutPipe extends Elements = {}
-  >(options: {
-    readonly in?: In
-    readonly out?: Out
-    readonly aborts?: Aborts
-    readonly opnum?: number
-    readonly idempotent?: boolean
-    readonly maybe?: false
-    readonly inPipe?: InPipe
-    readonly outPipe?: OutPipe
-  }): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>, Given<InPipe>, Given<OutPipe>>
-} = (options: {
-  readonly in?: Fields | Parameters
-  readonly out?: Fields | Parameters
-  readonly aborts?: ReadonlyArray<Abort.Any>
-  readonly opnum?: number
-  readonly idempotent?: boolean
-  readonly maybe?: boolean
-  readonly inPipe?: Elements
-  readonly outPipe?: Elements
-}): Method<never, never, never, never, never> => ({
-  in: toSchema(options.in) as never,
-  out: toSchema(options.out) as never,
-  aborts: (options.aborts ?? []) as ReadonlyArray<Abort<never>>,
-  opnum: options.opnum,
-  idempotent: options.idempotent ?? false,
-  maybe: options.maybe ?? false,
-  inPipe: (options.inPipe ?? {}) as never,
-  outPipe: (options.outPipe ?? {}) as never
-})
+  >(
+    options: Method.Options<In, Out, Aborts, InPipe, OutPipe>
+  ): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>, Given<InPipe>, Given<OutPipe>>
+} = (
+  options:
+    & Pick<Method.MaybeOptions<Fields | Parameters>, "in" | "opnum" | "idempotent">
+    & Pick<
+      Method.Options<never, Fields | Parameters, ReadonlyArray<Abort.Entry>, Elements, Elements>,
+      "out" | "aborts" | "inPipe" | "outPipe"
+    >
+    & { readonly maybe?: boolean | undefined }
+): Method<never, never, never, never, never> => {
+  const aborts: Array<Abort.Any> = []
+  let open: Abort.Open<Abort.Error> | undefined
+  for (const entry of options.aborts ?? []) {
+    if (typeof entry === "function") aborts.push({ code: derivedCode(tagOf(entry)), error: entry })
+    else if ("code" in entry) aborts.push(entry)
+    else if (open === undefined) open = entry
+    else {
+      throw new TypeError(
+        `Interface.method: open aborts ${tagOf(open.error)} and ${tagOf(entry.error)}: a method has at most one.`
+      )
+    }
+  }
+  return {
+    in: toSchema(options.in) as never,
+    out: toSchema(options.out) as never,
+    aborts: aborts as ReadonlyArray<Abort.Any> as never,
+    openAbort: open as never,
+    opnum: options.opnum,
+    idempotent: options.idempotent ?? false,
+    maybe: options.maybe ?? false,
+    inPipe: (options.inPipe ?? {}) as never,
+    outPipe: (options.outPipe ?? {}) as never
+  }
+}
 
 const toSchema = (parameters: Fields | Parameters | undefined): Schema.Constraint =>
   parameters === undefined
@@ -310,7 +414,7 @@ const toSchema = (parameters: Fields | Parameters | undefined): Schema.Constrain
 // ----------------------------------------------------------------------------
 
 /**
- * A method in its place: with its name and the number under which it is called.
+ * A method of an interface, with its name and its number.
  *
  * @category models
  * @since 0.1.0
@@ -326,14 +430,19 @@ export interface Operation {
   readonly method: Method.Any
   /** Whether the method has in parameters, and so takes an input. */
   readonly takesInput: boolean
+  /**
+   * Makes the in parameters from what a caller passes, or throws `BadStubData`. `undefined` where the value passes as it
+   * is: the schema is no class and has no constructor defaults.
+   */
+  readonly makeInput: ((input: unknown) => unknown) | undefined
   /** The pipes in their order; `undefined` where the method has none. */
   readonly pipes:
     | ReadonlyArray<{ readonly name: string; readonly isIn: boolean; readonly element: Element }>
     | undefined
   /** @internal The context handles among the in parameters. */
-  readonly handlesIn: ReadonlyArray<ContextHandle.Parameter> | undefined
+  readonly handlesIn: ReadonlyArray<Parameter> | undefined
   /** @internal The context handles among the out parameters. */
-  readonly handlesOut: ReadonlyArray<ContextHandle.Parameter> | undefined
+  readonly handlesOut: ReadonlyArray<Parameter> | undefined
 }
 
 /**
@@ -349,7 +458,7 @@ export interface Interface<out Name extends string, out Methods extends Interfac
   readonly uuid: string
   /** The major and minor version. */
   readonly version: readonly [major: number, minor: number]
-  /** The methods by name. */
+  /** The methods by name. Look names up among its own keys alone: a method may be called `toString`. */
   readonly methods: Methods
   /** The methods by name, each as an {@link Operation} with its number. */
   readonly operations: { readonly [K in keyof Methods]: Operation }
@@ -368,13 +477,22 @@ export declare namespace Interface {
   export type Any = Interface<string, Methods>
   /** What identifies an interface. */
   export type Identity = Pick<Any, "uuid" | "version">
+  /** How an interface is described, see {@link make}. */
+  export interface Options<Methods> {
+    /** The UUID, in any case. By default one that follows from the name and the major version. */
+    readonly uuid?: string | undefined
+    /** The major and minor version, each 0 to 65535. By default [1, 0]. */
+    readonly version?: readonly [major: number, minor: number] | undefined
+    /** The methods by name, in the order of their numbers. */
+    readonly methods: Methods
+  }
   /**
    * The names of the methods: of those without pipes (`plain`), of those with one out pipe alone (`stream`), of those with one in
    * pipe alone (`sink`), or of all (`any`).
    */
   export type MethodName<I extends Any, Kind extends "plain" | "stream" | "sink" | "any" = "plain"> = Kind extends "any"
     ? keyof I["methods"] & string
-    : keyof { [K in keyof I["methods"] & string as Kind extends KindOf<I["methods"][K]> ? K : never]: unknown }
+    : keyof { [K in keyof I["methods"] & string as Kind extends KindOf<I["methods"][K]> ? K : never]: unknown } & string
   /** An argument list for one method: a union of names is refused. */
   export type One<K, Args extends ReadonlyArray<unknown>> = [K] extends [Types.UnionToIntersection<K>] ? Args
     : [never: "a union of methods is no method"]
@@ -384,7 +502,6 @@ export declare namespace Interface {
   export type Aborts<I extends Any> = Method.Abort<I["methods"][keyof I["methods"]]>
 }
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 type KindOf<M extends Method.Any> = PipeKind<keyof M["inPipe"], keyof M["outPipe"]>
 
 // The pipes of `any` method are not known, so it is of each kind.
@@ -397,37 +514,27 @@ type PipeKind<In, Out> = string extends In | Out ? "plain" | "stream" | "sink"
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 
-/**
- * The canonical form of a UUID: lower case, with hyphens. `undefined` for what is not a UUID, one in braces included.
- *
- * **Example** (From any case to lower case)
- *
- * ```ts
- * import { Interface } from "@callisto/rpc"
- *
- * Interface.canonicalUuid("7B3C6F0E-7D0A-4A53-9D6A-0D9F1F1F6B11") // => "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11"
- * Interface.canonicalUuid("Sums") // => undefined
- * ```
- *
- * @category uuid
- * @since 0.1.0
- */
-export const canonicalUuid = (uuid: string): string | undefined => {
-  const canonical = uuid.toLowerCase()
-  return uuidPattern.test(canonical) ? canonical : undefined
-}
+// Name space of the UUIDs of interfaces that give none.
+const interfaces = "945afeeb-eb6f-53ec-922d-01fdca545c35"
 
 /**
  * Describes an interface.
  *
  * **Details**
  *
- * `uuid` is the identity of the interface, `version` its major and minor version, each 0 to 65535. {@link isCompatible}
- * says which versions work together.
+ * The UUID and the version identify the interface; {@link isCompatible} says which versions work together. Without a
+ * UUID the interface gets one that follows from its name and major version, which is the same for every Callisto peer.
+ * An interface for foreign peers gives its own.
  *
- * Throws a `TypeError`, which says what is wrong and where, for a malformed or nil UUID, a version or opnum out of
- * range, two methods with one opnum, a name that is no identifier, two aborts of one method with the same code or class
- * name, a `maybe` method with out parameters, aborts or pipes, and a context handle that is not a parameter itself.
+ * Throws a `TypeError` that says what is wrong and where: a malformed or nil UUID, a version or opnum out of range, two
+ * methods with one opnum, a name that is no identifier, two aborts of one method with the same code or tag, a `maybe`
+ * method with out parameters, aborts or pipes, and a context handle that is not a parameter itself.
+ *
+ * **Gotchas**
+ *
+ * An inferred interface shows all its methods wherever an editor or a declaration file prints its type. Give it a name
+ * of its own with an empty `interface` that extends the inferred type, as in the second example. A package on JSR must
+ * write the type out: `interface IFiles extends Interface.Interface<"Files", { ... }> {}`.
  *
  * **Example** (An interface with one method)
  *
@@ -435,15 +542,34 @@ export const canonicalUuid = (uuid: string): string | undefined => {
  * import { Interface } from "@callisto/rpc"
  * import { Schema } from "effect"
  *
- * const ISimpleStream = Interface.make("ISimpleStream", {
- *   uuid: "4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e",
- *   version: [1, 0],
+ * const Files = Interface.make("Files", {
  *   methods: {
  *     Read: Interface.method({ in: { count: Schema.Int }, out: { data: Schema.Uint8Array } })
  *   }
  * })
  *
- * ISimpleStream.operations.Read.opnum // => 0
+ * Files.uuid // => "253a61da-958e-5e25-821e-7a2584d9dd33"
+ * Files.version // => [1, 0]
+ * Files.operations.Read.opnum // => 0
+ * ```
+ *
+ * **Example** (A named interface for foreign peers)
+ *
+ * ```ts
+ * import { Binding, Interface } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * const simpleStream = Interface.make("ISimpleStream", {
+ *   uuid: "4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e",
+ *   version: [1, 0],
+ *   methods: { Read: Interface.method({ in: { count: Schema.Int }, out: { data: Schema.Uint8Array } }) }
+ * })
+ * type SimpleStream = typeof simpleStream
+ * interface ISimpleStream extends SimpleStream {}
+ * const ISimpleStream: ISimpleStream = simpleStream
+ *
+ * type Stream = Binding.Binding<ISimpleStream>
+ * ISimpleStream.name // => "ISimpleStream"
  * ```
  *
  * @category constructors
@@ -451,29 +577,26 @@ export const canonicalUuid = (uuid: string): string | undefined => {
  */
 export const make = <const Name extends string, const Methods extends Interface.Methods>(
   name: Name,
-  options: {
-    readonly uuid: string
-    readonly version: readonly [major: number, minor: number]
-    readonly methods: Methods
-  }
+  options: Interface.Options<Methods>
 ): Interface<Name, Methods> => {
   const refuse = (problem: string): never => {
     throw new TypeError(`Interface ${JSON.stringify(name)}: ${problem}.`)
   }
   if (!namePattern.test(name)) refuse("its name is not an identifier (a letter or _, then letters, digits and _)")
 
-  const uuid = canonicalUuid(options.uuid)
+  const version = options.version ?? [1, 0]
+  const [major, minor] = version
+  if (version.length !== 2 || !isUint16(major) || !isUint16(minor)) {
+    refuse(`version [${version}] is not [major, minor], each an integer from 0 to 65535`)
+  }
+
+  const uuid = options.uuid === undefined ? Uuid.v5(interfaces, `${name}/${major}`) : Uuid.canonical(options.uuid)
   if (uuid === undefined) {
     return refuse(
       `uuid ${JSON.stringify(options.uuid)} is not a UUID (like "4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e")`
     )
   }
-  if (/^[0-]+$/.test(uuid)) refuse("uuid is the nil UUID, which identifies no interface")
-
-  const [major, minor] = options.version
-  if (options.version.length !== 2 || !isUint16(major) || !isUint16(minor)) {
-    refuse(`version [${options.version}] is not [major, minor], each an integer from 0 to 65535`)
-  }
+  if (uuid === Uuid.nil) refuse("uuid is the nil UUID, which identifies no interface")
 
   const operations: Record<string, Operation> = {}
   const self: Interface<Name, Methods> = {
@@ -487,7 +610,9 @@ export const make = <const Name extends string, const Methods extends Interface.
   const byOpnum = new Map<number, string>()
   let next = 0
   for (const [key, method] of Object.entries(options.methods)) {
-    if (!namePattern.test(key)) refuse(`method ${JSON.stringify(key)}: its name is not an identifier`)
+    if (!namePattern.test(key)) {
+      refuse(`method ${JSON.stringify(key)}: its name is not an identifier (a letter or _, then letters, digits and _)`)
+    }
     const opnum = method.opnum ?? next
     if (!isUint16(opnum)) refuse(`method ${key}: opnum ${opnum} is not an integer from 0 to 65535`)
     const other = byOpnum.get(opnum)
@@ -496,18 +621,63 @@ export const make = <const Name extends string, const Methods extends Interface.
     if (problem !== undefined) refuse(`method ${key}: ${problem}`)
     byOpnum.set(opnum, key)
     const takesInput = !["Void", "Undefined"].includes(method.in.ast._tag)
-    const handlesIn = ContextHandle.parametersOf(method.in.ast)
-    const handlesOut = ContextHandle.parametersOf(method.out.ast)
+    const handlesIn = parametersOf(method.in.ast)
+    const handlesOut = parametersOf(method.out.ast)
     if (typeof handlesIn === "string") return refuse(`method ${key}, in: ${handlesIn}`)
     if (typeof handlesOut === "string") return refuse(`method ${key}, out: ${handlesOut}`)
     if (handlesIn !== undefined && method.aborts.some(({ code }) => code === mismatch)) {
-      refuse(`method ${key}: an abort has code ${mismatch}, which means that a context handle is not known`)
+      refuse(`method ${key}: an abort has code ${mismatch}, which means that the server does not know a context handle`)
     }
     const pipes = pipesOf(method)
-    operations[key] = { interface: self, name: key, opnum, method, takesInput, pipes, handlesIn, handlesOut }
+    const makeInput = makerOf(method.in, `${name}.${key}`)
+    operations[key] = { interface: self, name: key, opnum, method, takesInput, makeInput, pipes, handlesIn, handlesOut }
     next = opnum + 1
   }
   return self
+}
+
+// ----------------------------------------------------------------------------
+// inputs
+// ----------------------------------------------------------------------------
+
+/** The constructor of parameters that are a class or have defaults. */
+const makerOf = (schema: Parameters, method: string): ((input: unknown) => unknown) | undefined => {
+  const ast = SchemaAST.toType(schema.ast)
+  // The annotation by which Effect finds the constructor of a class.
+  const isClass = ast.annotations?.["~constructor"] !== undefined
+  if (!isClass && !hasDefaults(ast, new Set())) return undefined
+  const make = SchemaParser.make(schema)
+  return (input) => {
+    try {
+      return make(isClass ? input ?? {} : input)
+    } catch (error) {
+      const { cause, message } = error as Error
+      const problem = SchemaIssue.isIssue(cause) ? SchemaIssue.makeFormatterDefault()(cause) : message
+      throw new BadStubData({ detail: `The arguments of ${method} were refused: ${problem}` })
+    }
+  }
+}
+
+/** Whether a schema constructs a part of its value. The instances of a nested class are made by the caller. */
+const hasDefaults = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST>): boolean => {
+  if (seen.has(ast)) return false
+  seen.add(ast)
+  return ast.context?.constructorDefault !== undefined || partsOf(ast).some((part) => hasDefaults(part, seen))
+}
+
+const partsOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
+  switch (ast._tag) {
+    case "Objects":
+      return [...ast.propertySignatures, ...ast.indexSignatures].map(({ type }) => type)
+    case "Arrays":
+      return [...ast.elements, ...ast.rest]
+    case "Union":
+      return ast.types
+    case "Suspend":
+      return [ast.thunk()]
+    default:
+      return []
+  }
 }
 
 /**
@@ -525,20 +695,31 @@ export const pipesOf = ({ inPipe, outPipe }: Method.Any): Operation["pipes"] => 
 const mismatch = codes.ContextMismatch.rpcStatus!.number
 
 const refuseMethod = (method: Method.Any): string | undefined => {
-  if (method.maybe && method.out.ast._tag !== "Void") return "a maybe method gets no reply, so it has no out parameters"
-  if (method.maybe && method.aborts.length > 0) return "a maybe method gets no reply, so it has no aborts"
-  if (method.maybe && pipesOf(method) !== undefined) return "a maybe method gets no reply, so it has no pipes"
+  const { aborts, maybe, openAbort, out } = method
+  if (maybe && out.ast._tag !== "Void") return "a maybe method gets no reply, so it has no out parameters"
+  if (maybe && (aborts.length > 0 || openAbort !== undefined)) {
+    return "a maybe method gets no reply, so it has no aborts"
+  }
+  if (maybe && pipesOf(method) !== undefined) return "a maybe method gets no reply, so it has no pipes"
   const byCode = new Map<number, string>()
-  const tags = new Set<string>()
-  for (const { code, error } of method.aborts) {
+  const byTag = new Map<string, AbortClass>()
+  for (const { code, error } of [...aborts, ...(openAbort === undefined ? [] : [{ ...openAbort, code: undefined }])]) {
+    const tag = tagOf(error)
+    const same = byTag.get(tag)
+    if (same === error) return `abort ${tag} is declared twice`
+    if (same !== undefined) return `two classes of aborts have the tag ${tag}. Give one of them another tag`
+    byTag.set(tag, error)
+    if (contains(error.ast)) return `abort ${tag} contains a context handle, which must be a parameter`
+    if (code === undefined) continue
     const reason = refuseCode(code)
-    if (reason !== undefined) return `abort ${error.name} has code ${code}, which is refused: ${reason}`
+    if (reason !== undefined) return `abort ${tag} has code ${code}, which is refused: ${reason}`
     const other = byCode.get(code)
-    if (other !== undefined) return `aborts ${other} and ${error.name} both have code ${code} (${toHex(code)})`
-    if (tags.has(error.name)) return `abort ${error.name} is declared twice`
-    byCode.set(code, error.name)
-    if (ContextHandle.contains(error.ast)) return `abort ${error.name} has a context handle, which is a parameter alone`
-    tags.add(error.name)
+    if (other !== undefined) {
+      return `aborts ${other} and ${tag} both have code ${code} (${
+        toHex(code)
+      }). Give one of them another with Interface.abort`
+    }
+    byCode.set(code, tag)
   }
   return undefined
 }
@@ -567,7 +748,12 @@ export const isCompatible = (offered: Interface.Identity, wanted: Interface.Iden
   offered.uuid === wanted.uuid && offered.version[0] === wanted.version[0] && offered.version[1] >= wanted.version[1]
 
 /**
- * The abort that a method declares for an error, found by the error's class; `undefined` where it declares none.
+ * The abort that a method declares for an error, with its code; `undefined` where the method declares none.
+ *
+ * **Details**
+ *
+ * The class of the error decides; where one declared class extends another, the closest wins. For the open abort the
+ * code is that of the error.
  *
  * **Example** (From error to exception code)
  *
@@ -590,5 +776,59 @@ export const isCompatible = (offered: Interface.Identity, wanted: Interface.Iden
  * @category aborts
  * @since 0.1.0
  */
-export const abortOf = (method: Method.Any, error: unknown): Abort.Any | undefined =>
-  method.aborts.find((abort) => error instanceof abort.error)
+export const abortOf = (method: Method.Any, error: unknown): Abort.Any | undefined => {
+  const { openAbort } = method
+  let found: Abort.Any | undefined
+  for (const abort of method.aborts) if (isCloser(error, abort, found)) found = abort
+  if (openAbort === undefined || !isCloser(error, openAbort, found)) return found
+  return byCode(method, (error as Record<string, unknown>)[openAbort.field] as number)
+}
+
+const isCloser = (error: unknown, { error: candidate }: Pick<Abort.Any, "error">, found: Abort.Any | undefined) =>
+  error instanceof candidate && (found === undefined || candidate.prototype instanceof found.error)
+
+/** The abort with a code: the declared one, else the open one. */
+const byCode = (method: Method.Any, code: number): Abort.Any | undefined => {
+  const declared = method.aborts.find((abort) => abort.code === code)
+  if (declared !== undefined || method.openAbort === undefined || refuseCode(code) !== undefined) return declared
+  if (code === mismatch && parametersOf(method.in.ast) !== undefined) return undefined
+  return { code, error: method.openAbort.error }
+}
+
+/**
+ * The error that a method declares for an exception code, made from fields; `undefined` where the method declares none,
+ * or its class can't be made from the fields.
+ *
+ * **Details**
+ *
+ * A declared abort goes before the open one, which gets the code as a field. By default there are no other fields.
+ *
+ * **Example** (From exception code to error)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import { Schema } from "effect"
+ *
+ * class Overflow extends Schema.TaggedError<Overflow>()("Overflow", {}) {}
+ *
+ * const Add = Interface.method({ aborts: [Interface.abort(534, Overflow)] })
+ *
+ * Interface.abortFromCode(Add, 534)?._tag // => "Overflow"
+ * Interface.abortFromCode(Add, 535) // => undefined
+ * ```
+ *
+ * @category aborts
+ * @since 0.1.0
+ */
+export const abortFromCode = (method: Method.Any, code: number, fields: object = {}): Abort.Error | undefined => {
+  const { openAbort } = method
+  const error = byCode(method, code)?.error
+  if (error === undefined) return undefined
+  try {
+    return new (error as unknown as new (fields: object) => Abort.Error)(
+      error === openAbort?.error ? { ...fields, [openAbort.field]: code } : fields
+    )
+  } catch {
+    return undefined
+  }
+}

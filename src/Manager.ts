@@ -12,8 +12,9 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type { Pipeable } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
-import { canonicalUuid, type Interface, type Method } from "./Interface.ts"
+import type { Interface, Method } from "./Interface.ts"
 import * as Internal from "./internal/manager.ts"
+import * as Uuid from "./internal/uuid.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
 
 const TypeId = "~callisto/Manager"
@@ -293,7 +294,7 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   for (const name of Object.keys(routines)) {
     if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
   }
-  const object = options?.object === undefined ? undefined : canonicalUuid(options.object)
+  const object = options?.object === undefined ? undefined : Uuid.canonical(options.object)
   if (options?.object !== undefined && object === undefined) {
     refuse(`object ${JSON.stringify(options.object)} is not a UUID`)
   }
@@ -306,9 +307,8 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
     callObjects: options?.callObjects ?? true,
     cancellation: (method) => {
       if (typeof cancellation === "string") return cancellation
-      return Object.hasOwn(cancellation, method)
-        ? (cancellation as Record<string, Cancellation | undefined>)[method] ?? "interrupt"
-        : "interrupt"
+      const byMethod = cancellation as Record<string, Cancellation | undefined>
+      return (Object.hasOwn(byMethod, method) ? byMethod[method] : undefined) ?? "interrupt"
     }
   })
 }

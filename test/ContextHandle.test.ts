@@ -3,7 +3,7 @@ import { Deferred, Effect, Exit, Fiber, Logger, Queue, Schema, Scope } from "eff
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
-import { Handle } from "../src/internal/contextHandle.ts"
+import { Handle } from "../src/internal/handleSchema.ts"
 import { Denied, isWaiting, refuses, settle, start } from "./fixtures.ts"
 import { Box, IOther, IShelf, makeShelf } from "./shelf.ts"
 import { managerImpl, serverImpl } from "./internals.ts"
@@ -60,7 +60,7 @@ describe("a type of handles", () => {
     refuses(() => ContextHandle.make("a box"), `"a box"`, "identifier")
   })
 
-  it("stands among the parameters and nowhere else", () => {
+  it("is refused where it is not a parameter itself", () => {
     const nested: Record<string, Interface.Parameters> = {
       struct: Schema.Struct({ box: Box }),
       array: Schema.Array(Box),
@@ -75,13 +75,25 @@ describe("a type of handles", () => {
       })
     }
     for (const [name, schema] of Object.entries(nested)) {
-      refuses(describeWith(Interface.method({ in: { a: schema } })), "ITest", "Test", "in", "among the parameters")
-      refuses(describeWith(Interface.method({ out: { a: schema } })), "ITest", "Test", "out", "among the parameters")
+      refuses(
+        describeWith(Interface.method({ in: { a: schema } })),
+        "ITest",
+        "Test",
+        "in",
+        "must be a parameter itself"
+      )
+      refuses(
+        describeWith(Interface.method({ out: { a: schema } })),
+        "ITest",
+        "Test",
+        "out",
+        "must be a parameter itself"
+      )
       if (name !== "struct" && name !== "recursive") {
-        refuses(describeWith(Interface.method({ in: schema })), "ITest", "among the parameters")
+        refuses(describeWith(Interface.method({ in: schema })), "ITest", "must be a parameter itself")
       }
     }
-    refuses(describeWith(Interface.method({ in: Box })), "among the parameters")
+    refuses(describeWith(Interface.method({ in: Box })), "must be a parameter itself")
     refuses(describeWith(Interface.method({ in: { a: Schema.optionalKey(Box) } })), "ContextHandle.nullable")
   })
 

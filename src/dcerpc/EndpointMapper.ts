@@ -12,7 +12,6 @@ import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Arra
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -23,6 +22,7 @@ import * as ContextHandle from "../ContextHandle.ts"
 import * as Interface from "../Interface.ts"
 import { countOption } from "../internal/options.ts"
 import type { ServerCallImpl } from "../internal/serverCall.ts"
+import * as Uuid from "../internal/uuid.ts"
 import * as Manager from "../Manager.ts"
 import * as Server from "../Server.ts"
 import * as ServerCall from "../ServerCall.ts"
@@ -239,8 +239,6 @@ export const IEndpointMapper: Interface.Interface<"epmapper", Methods> = Interfa
  */
 export type Mapper = Binding.Binding<typeof IEndpointMapper>
 
-const nilUuid = "00000000-0000-0000-0000-000000000000"
-
 const status = {
   ok: 0,
   invalidEntry: 1751,
@@ -429,7 +427,7 @@ const readEntry = ({ annotation, object, tower: pointed }: WireEntry["Type"]): E
     interface: tower.interface,
     transferSyntax: tower.transferSyntax,
     binding: Tower.binding(tower),
-    object: object === nilUuid ? undefined : object,
+    object: object === Uuid.nil ? undefined : object,
     annotation,
     tower
   })
@@ -565,7 +563,7 @@ export const register = (
         Tower.make({ interface: iface, transferSyntax: proposed(iface).id, binding: address })
       )
       entries.push({
-        object: object ?? nilUuid,
+        object: object ?? Uuid.nil,
         tower: { tower_octet_string: Tower.encode(tower) },
         annotation: annotation ?? iface.name.slice(0, maximumAnnotation - 1)
       })
@@ -629,14 +627,6 @@ interface Page {
   readonly found: ReadonlyArray<Registration>
   readonly status: number
 }
-
-const randomUuid: Effect.Effect<string> = Effect.map(
-  Effect.all(Array.from({ length: 8 }, () => Random.nextIntBetween(0, 0x10000))),
-  (numbers) => {
-    const [a, b, c, d, e, f, g, h] = numbers.map((number) => number.toString(16).padStart(4, "0"))
-    return `${a}${b}-${c}-4${d!.slice(1)}-8${e!.slice(1)}-${f}${g}${h}`
-  }
-)
 
 /** Whether a client is on this machine: only those change what is registered. */
 const isLocal = (peer: string): boolean => {
@@ -706,7 +696,7 @@ class Registry {
   private read(entry: WireEntry["Type"]): Registration | undefined {
     const tower = this.readTower(entry.tower)
     // What comes from the same process was not checked.
-    const object = Interface.canonicalUuid(entry.object)
+    const object = Uuid.canonical(entry.object)
     if (tower === undefined || object === undefined || !annotationPattern.test(entry.annotation)) return undefined
     return {
       number: ++this.last,
@@ -744,7 +734,7 @@ class Registry {
   inquire(inquiry: Interface.Method.In<Methods["ept_lookup"]>): ((entry: Registration) => boolean) | undefined {
     const { inquiry_type, interface_id, vers_option } = inquiry
     if (inquiry_type > (byInterface | byObject)) return undefined
-    const object = (inquiry.object ?? nilUuid).toLowerCase()
+    const object = (inquiry.object ?? Uuid.nil).toLowerCase()
     const isObject = (entry: Registration) => (inquiry_type & byObject) === 0 || entry.object === object
     if ((inquiry_type & byInterface) === 0) return isObject
     const matches = versionTests[vers_option]
@@ -759,14 +749,14 @@ class Registry {
   route(inquiry: Interface.Method.In<Methods["ept_map"]>): ((entry: Registration) => boolean) | undefined {
     const wanted = this.readTower(inquiry.map_tower)
     if (wanted === undefined) return undefined
-    const object = (inquiry.object ?? nilUuid).toLowerCase()
+    const object = (inquiry.object ?? Uuid.nil).toLowerCase()
     const reaches = ({ tower }: Registration) =>
       Interface.isCompatible(tower.interface, wanted.interface) &&
       sameSyntax(tower.transferSyntax, wanted.transferSyntax) &&
       Tower.sameProtocols(tower, wanted)
     const ofObject = (entry: Registration) => entry.object === object && reaches(entry)
     for (const entry of this.entries.values()) if (ofObject(entry)) return ofObject
-    return (entry) => entry.object === nilUuid && reaches(entry)
+    return (entry) => entry.object === Uuid.nil && reaches(entry)
   }
 
   /** The entries that follow, and whether there are more behind them. */
@@ -807,7 +797,7 @@ class Registry {
 export const makeManager = (
   options: Options = {}
 ): Effect.Effect<Manager.Manager<typeof IEndpointMapper, never>> =>
-  Effect.map(randomUuid, (ept_object) => {
+  Effect.map(Effect.sync(Uuid.v4), (ept_object) => {
     const registry = new Registry(options)
     const localOnly = (call: ServerCall.ServerCall.Any, change: () => number) =>
       Effect.suspend(() =>
@@ -871,7 +861,7 @@ export const makeManager = (
       ept_mgmt_delete: ({ object, object_speced, tower }, call) =>
         localOnly(
           call,
-          () => registry.deleteTower(tower, object_speced === 0 ? undefined : (object ?? nilUuid).toLowerCase())
+          () => registry.deleteTower(tower, object_speced === 0 ? undefined : (object ?? Uuid.nil).toLowerCase())
         )
     })
   })

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import * as Uuid from "../internal/uuid.ts"
 
 // ----------------------------------------------------------------------------
 // constants
@@ -174,7 +175,7 @@ export const ndr20: SyntaxId = { uuid: "8a885d04-1ceb-11c9-9fe8-08002b104860", m
  * @category constants
  * @since 0.1.0
  */
-export const nilSyntax: SyntaxId = { uuid: "00000000-0000-0000-0000-000000000000", major: 0, minor: 0 }
+export const nilSyntax: SyntaxId = { uuid: Uuid.nil, major: 0, minor: 0 }
 
 /**
  * What a security provider adds to a PDU.
@@ -479,7 +480,7 @@ export interface PduError {
 }
 
 // ----------------------------------------------------------------------------
-// numbers and UUIDs in bytes
+// numbers in bytes
 // ----------------------------------------------------------------------------
 
 const u16 = (bytes: Uint8Array, at: number, littleEndian: boolean): number =>
@@ -494,69 +495,9 @@ const u32 = (bytes: Uint8Array, at: number, littleEndian: boolean): number =>
 const viewOf = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
   new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
 
-// Where the bytes of a UUID stand in its canonical form.
-const textOffsets = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34]
-// The three numbers that a UUID begins with follow the byte order of the PDU; the other bytes do not.
-const littleEndianOrder = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15]
-const hyphens = [8, 13, 18, 23]
-
-const hexPairs: ReadonlyArray<string> = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
-const digits: ReadonlyArray<number> = Array.from({ length: 128 }, (_, code) => {
-  const digit = "0123456789abcdef".indexOf(String.fromCharCode(code))
-  return digit >= 0 ? digit : NaN
-})
-
-/**
- * Reads the 16 bytes of a UUID, in the byte order of the PDU that they stand in, as its canonical form.
- *
- * @category uuid
- * @since 0.1.0
- */
-export const readUuid = (bytes: Uint8Array, at: number, littleEndian: boolean): string => {
-  const hex = (index: number) => hexPairs[bytes[at + index]!]!
-  const numbers = littleEndian
-    ? hex(3) + hex(2) + hex(1) + hex(0) + "-" + hex(5) + hex(4) + "-" + hex(7) + hex(6)
-    : hex(0) + hex(1) + hex(2) + hex(3) + "-" + hex(4) + hex(5) + "-" + hex(6) + hex(7)
-  return numbers + "-" + hex(8) + hex(9) + "-" + hex(10) + hex(11) + hex(12) + hex(13) + hex(14) + hex(15)
-}
-
-/**
- * Writes a UUID as 16 bytes, in the byte order of the PDU that they stand in.
- *
- * Throws a `TypeError` for what is not the canonical form of a UUID.
- *
- * **Example** (Both byte orders)
- *
- * ```ts
- * import * as Pdu from "@callisto/rpc/dcerpc/Pdu"
- *
- * const bytes = new Uint8Array(16)
- * Pdu.writeUuid(bytes, 0, "00000001-0000-0000-0000-000000000000", true)
- * bytes[0] // => 1
- * Pdu.writeUuid(bytes, 0, "00000001-0000-0000-0000-000000000000", false)
- * bytes[3] // => 1
- * ```
- *
- * @category uuid
- * @since 0.1.0
- */
-export const writeUuid = (bytes: Uint8Array, at: number, uuid: string, littleEndian: boolean): void => {
-  let wellFormed = uuid.length === 36
-  for (const hyphen of hyphens) wellFormed &&= uuid.charCodeAt(hyphen) === 0x2d
-  for (let i = 0; wellFormed && i < 16; i++) {
-    const text = textOffsets[i]!
-    const byte = digits[uuid.charCodeAt(text)]! * 16 + digits[uuid.charCodeAt(text + 1)]!
-    wellFormed = byte >= 0
-    bytes[at + (littleEndian ? littleEndianOrder[i]! : i)] = byte
-  }
-  if (!wellFormed) {
-    throw new TypeError(`${JSON.stringify(uuid)} is not a UUID in canonical form: lower case, with hyphens.`)
-  }
-}
-
 const readSyntax = (bytes: Uint8Array, at: number, littleEndian: boolean): SyntaxId => {
   const version = u32(bytes, at + 16, littleEndian)
-  return { uuid: readUuid(bytes, at, littleEndian), major: version & 0xffff, minor: version >>> 16 }
+  return { uuid: Uuid.read(bytes, at, littleEndian), major: version & 0xffff, minor: version >>> 16 }
 }
 
 // ----------------------------------------------------------------------------
@@ -578,7 +519,7 @@ const checkHeader = (bytes: Uint8Array, at: number, limit: number): number | Pdu
   }
   const order = bytes[at + 4]!
   if ((order & ~0x10) !== 0 || (bytes[at + 5]! | bytes[at + 6]! | bytes[at + 7]!) !== 0) {
-    const representation = [4, 5, 6, 7].map((offset) => hexPairs[bytes[at + offset]!]).join(" ")
+    const representation = [4, 5, 6, 7].map((offset) => bytes[at + offset]!.toString(16).padStart(2, "0")).join(" ")
     return refuse("DataRepresentation", bytes, at, `data representation ${representation} is not supported`)
   }
   const ptype = bytes[at + 2]!
@@ -662,7 +603,7 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
         allocHint: u32(bytes, start + 16, littleEndian),
         contextId: u16(bytes, start + 20, littleEndian),
         opnum: u16(bytes, start + 22, littleEndian),
-        object: hasObject ? readUuid(bytes, start + 24, littleEndian) : undefined,
+        object: hasObject ? Uuid.read(bytes, start + 24, littleEndian) : undefined,
         stub: viewOf(bytes, stub, stubEnd)
       }
     }
@@ -1245,7 +1186,7 @@ const endPdu = (
 }
 
 const writeSyntax = (writer: Writer, at: number, syntax: SyntaxId): void => {
-  writeUuid(writer.bytes, at, syntax.uuid, writer.littleEndian)
+  Uuid.write(writer.bytes, at, syntax.uuid, writer.littleEndian)
   const version = uint("major", syntax.major, 0xffff) | uint("minor", syntax.minor, 0xffff) << 16
   writer.view.setUint32(at + 16, version >>> 0, writer.littleEndian)
 }
@@ -1503,7 +1444,7 @@ export const beginRequest = (
     bytes[start + 3]! &= ~flags.objectUuid
   } else {
     bytes[start + 3]! |= flags.objectUuid
-    writeUuid(bytes, start + 24, object, littleEndian)
+    Uuid.write(bytes, start + 24, object, littleEndian)
   }
   writer.message = start
   writer.position = start + (object === undefined ? 24 : 40)

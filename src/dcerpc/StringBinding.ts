@@ -20,6 +20,7 @@ import type * as Cause from "effect/Cause"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { addressCode } from "../internal/statusTable.ts"
+import * as Uuid from "../internal/uuid.ts"
 import type { Codes } from "../Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -170,9 +171,9 @@ export const parse = (input: string): Result.Result<StringBinding, StringBinding
     )
   }
 
-  const object = at < 0 ? undefined : input.slice(0, at).toLowerCase()
-  if (object !== undefined && !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(object)) {
-    return refuse(input, 1705, 0, `the object before @ is a UUID, and ${JSON.stringify(object)} is none`)
+  const object = at < 0 ? undefined : Uuid.canonical(input.slice(0, at))
+  if (at >= 0 && object === undefined) {
+    return refuse(input, 1705, 0, `the object before @ is not a UUID, got ${JSON.stringify(input.slice(0, at))}`)
   }
 
   const protocol = input.slice(at + 1, colon)
@@ -231,8 +232,6 @@ export const parse = (input: string): Result.Result<StringBinding, StringBinding
   return Result.succeed(binding(object, protocol, address, endpoint, options))
 }
 
-const nilUuid = "00000000-0000-0000-0000-000000000000"
-
 const binding = (
   object: string | undefined,
   protocol: ProtocolSequence,
@@ -240,7 +239,7 @@ const binding = (
   endpoint: string | undefined,
   options: Readonly<Record<string, string>>
 ): StringBinding => ({
-  ...(object === undefined || object === nilUuid ? {} : { object }),
+  ...(object === undefined || object === Uuid.nil ? {} : { object }),
   protocol,
   address,
   ...(endpoint === undefined ? {} : { endpoint }),

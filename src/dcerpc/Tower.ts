@@ -19,8 +19,9 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Interface } from "../Interface.ts"
 import { addressCode } from "../internal/statusTable.ts"
+import * as Uuid from "../internal/uuid.ts"
 import type { Codes } from "../Status.ts"
-import { ndr20, readUuid, type SyntaxId, writeUuid } from "./Pdu.ts"
+import { ndr20, type SyntaxId } from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 
 // ----------------------------------------------------------------------------
@@ -269,7 +270,7 @@ const syntaxSize = 19
 
 const syntaxFloor = (uuid: string, major: number, minor: number): Floor => {
   const data = new Uint8Array(syntaxSize - 1)
-  writeUuid(data, 0, uuid, true)
+  Uuid.write(data, 0, uuid, true)
   data.set([major, major >> 8], 16)
   return { protocol: protocol.uuid, data, related: Uint8Array.of(minor, minor >> 8) }
 }
@@ -341,7 +342,7 @@ export const decode = (bytes: Uint8Array): Result.Result<Tower, TowerError> => {
 const readSyntax = ({ data, protocol: id, related }: Floor): SyntaxId | undefined => {
   if (id !== protocol.uuid || data.length !== syntaxSize - 1 || related.length !== 2) return undefined
   return {
-    uuid: readUuid(data, 0, true),
+    uuid: Uuid.read(data, 0, true),
     major: data[16]! | data[17]! << 8,
     minor: related[0]! | related[1]! << 8
   }

@@ -28,7 +28,7 @@ import {
   PipeDisciplineError,
   type RpcTransportError
 } from "../Status.ts"
-import { Handle, type Parameter, valueOf } from "./contextHandle.ts"
+import { Handle, type Parameter, valueOf } from "./handleSchema.ts"
 import * as Depth from "./depth.ts"
 import { cancelled, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
@@ -208,6 +208,13 @@ export const issue = (
   if (operation.handlesIn !== undefined) {
     const refused = refuseHandles(operation.handlesIn, input)
     if (refused !== undefined) return Effect.fail(located(refused, locationOf(pending)))
+  }
+  if (operation.makeInput !== undefined) {
+    try {
+      input = operation.makeInput(input)
+    } catch (refused) {
+      return Effect.fail(located(refused as BadStubData, locationOf(pending)))
+    }
   }
   move(call, "begin")
   call.current = pending

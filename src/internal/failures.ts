@@ -12,7 +12,7 @@ import {
   RpcTransportError,
   WrongPipeOrder
 } from "../Status.ts"
-import type { Abort, Method, Operation } from "../Interface.ts"
+import { type Abort, abortFromCode, type Operation } from "../Interface.ts"
 import { received, refuseCode, seenAs } from "./statusTable.ts"
 
 // Engines without this property ignore it.
@@ -53,17 +53,6 @@ export const isPipeError = (error: unknown): error is PipeError =>
 // ----------------------------------------------------------------------------
 // faults
 // ----------------------------------------------------------------------------
-
-/** The error that a method declares for a code, made from no fields; `undefined` where that can't be made. */
-const abortFromCode = ({ aborts }: Method.Any, code: number): Abort.Error | undefined => {
-  const declared = aborts.find((abort) => abort.code === code)
-  if (declared === undefined) return undefined
-  try {
-    return new (declared.error as unknown as new (fields: object) => Abort.Error)({})
-  } catch {
-    return undefined
-  }
-}
 
 /** What a client's call fails with for a fault: the same over the network, in process and in the test kit. */
 export const failureOf = (

@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Server as State, serverTable } from "../CallState.ts"
 import type { Incoming, Outcome, Remote } from "../Channel.ts"
-import { type Abort, abortOf, type Operation } from "../Interface.ts"
+import { type Abort, abortFromCode, abortOf, type Operation } from "../Interface.ts"
 import {
   BadStubData,
   CallCancelled,
@@ -20,9 +20,10 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
-import * as ContextHandle from "./contextHandle.ts"
 import * as Depth from "./depth.ts"
 import { answerOf, cancelled, contextMismatch, isPipeError } from "./failures.ts"
+import { type Handle, type Parameter, valueOf } from "./handleSchema.ts"
+import { type Entry, type Handles, Holding } from "./handleTable.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
 
@@ -56,12 +57,12 @@ export interface Host {
   /** Runs the finalizers of a call's scope. */
   readonly closings: Set<Fiber.Fiber<void>>
   /** The context handles of all clients, until their finalizers have run. */
-  readonly handles: Set<ContextHandle.Entry>
+  readonly handles: Set<Entry>
 }
 
 /** The client of a call, as the call sees it. */
 export interface CallOrigin {
-  readonly handles: ContextHandle.Handles
+  readonly handles: Handles
   add(call: ServerCallImpl): void
   remove(call: ServerCallImpl): void
 }
@@ -105,7 +106,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** Sends the reply, or announces the hand-off, where that takes time. */
   sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** The context handles that it carries or has made. */
-  holding: ContextHandle.Holding | undefined = undefined
+  holding: Holding | undefined = undefined
   #scope: Scope.Closeable | undefined = undefined
   #isFinished = false
   /** How it ended, for the finalizers of its scope. */
@@ -434,7 +435,11 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** The outcome for an abort with an error. The routine ran, whatever the error says of another call. */
   abortion(error: unknown): Outcome {
     const { method, name, interface: { name: interfaceName } } = this.dispatch.operation
-    if (abortOf(method, error) !== undefined) return Exit.fail(error as Abort.Error)
+    const abort = abortOf(method, error)
+    // An open abort with a declared code reaches the client as the declared error, as it does over NDR.
+    if (abort !== undefined) {
+      return Exit.fail((error instanceof abort.error ? error : abortFromCode(method, abort.code)) as Abort.Error)
+    }
     if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(cancelled(false))
     if (isPipeError(error)) return Exit.fail(error)
     if (error instanceof RpcFault) {
@@ -461,12 +466,12 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   // --- context handles
 
   /** Stands in line for the handles that it carries. Gives `false` where one of them is none that it may carry. */
-  claimHandles(input: unknown, parameters: ReadonlyArray<ContextHandle.Parameter>): boolean {
+  claimHandles(input: unknown, parameters: ReadonlyArray<Parameter>): boolean {
     const found = this.origin.handles.findAll(input, this.dispatch.operation.interface, parameters)
     if (found === undefined) return false
     if (found.size === 0) return true
     const refuse = () => this.isOpen && this.end(Exit.fail(contextMismatch(true)))
-    this.holding = new ContextHandle.Holding(() => this.isOpen && this.start(input), refuse)
+    this.holding = new Holding(() => this.isOpen && this.start(input), refuse)
     this.holding.claim(found)
     return true
   }
@@ -483,8 +488,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** The handles that out parameters carry. */
   private received(out: unknown): ReadonlySet<string> {
     const { handlesOut = [] } = this.dispatch.operation
-    const values = handlesOut.map(({ name }) => ContextHandle.valueOf(out, name))
-    return new Set(values.map((value) => (value as ContextHandle.Handle | null)?.uuid ?? ""))
+    const values = handlesOut.map(({ name }) => valueOf(out, name))
+    return new Set(values.map((value) => (value as Handle | null)?.uuid ?? ""))
   }
 
   /** The reply could not be sent, although it was made: nobody receives its handles. */

@@ -10,7 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
 import type { Origin } from "../Channel.ts"
-import type { Operation } from "../Interface.ts"
+import { abortOf, type Operation } from "../Interface.ts"
 import { type Change, type Ending, type Kind, type Observed, type Observer, observer } from "../Observability.ts"
 import { RpcFault } from "../Status.ts"
 import { cancelled } from "./failures.ts"
@@ -45,8 +45,8 @@ const failureOf = (outcome: Exit.Failure<unknown, unknown>): Failure | undefined
 const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): number => {
   if (outcome._tag === "Success") return 0
   const failure = failureOf(outcome)
-  const abort = operation.method.aborts.find((abort) => failure instanceof abort.error)
-  return abort?.code ?? failure?.code ?? failure?.status ?? failure?.codes?.rpcStatus?.number ?? 1818
+  return abortOf(operation.method, failure)?.code ?? failure?.code ?? failure?.status ??
+    failure?.codes?.rpcStatus?.number ?? 1818
 }
 
 // ----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Uuid from "../../src/internal/uuid.ts"
 import {
   accepted,
   alter,
@@ -573,7 +574,7 @@ describe("a request", () => {
         const [reply] = yield* client.ask(
           request({ opnum: opnum.object, object, littleEndian, stub: new Uint8Array(0) })
         )
-        assert.strictEqual(reply!._tag === "Response" && Pdu.readUuid(reply.stub, 0, true), object)
+        assert.strictEqual(reply!._tag === "Response" && Uuid.read(reply.stub, 0, true), object)
       }
     }))
   boundRow(

@@ -967,42 +967,6 @@ describe("the writer", () => {
   })
 })
 
-// ----------------------------------------------------------------------------
-// UUIDs
-// ----------------------------------------------------------------------------
-
-describe("a UUID", () => {
-  const uuid = "12345678-1234-abcd-ef01-23456789abcd"
-
-  it("has its first three numbers in the byte order of the PDU", () => {
-    const bytes = new Uint8Array(16)
-    Pdu.writeUuid(bytes, 0, uuid, true)
-    assert.strictEqual(hex(bytes), "785634123412cdabef0123456789abcd")
-    assert.strictEqual(Pdu.readUuid(bytes, 0, true), uuid)
-    Pdu.writeUuid(bytes, 0, uuid, false)
-    assert.strictEqual(hex(bytes), "123456781234abcdef0123456789abcd")
-    assert.strictEqual(Pdu.readUuid(bytes, 0, false), uuid)
-  })
-
-  for (
-    const malformed of [
-      "",
-      uuid.slice(1),
-      `${uuid}0`,
-      uuid.toUpperCase(),
-      uuid.replaceAll("-", "0"),
-      uuid.replace("1", "g"),
-      uuid.replace("1", " "),
-      uuid.replace("1", "\u0661"),
-      `{${uuid.slice(2)}}`,
-      uuid.slice(0, 35) + "\u2603"
-    ]
-  ) {
-    it(`is refused when malformed: ${JSON.stringify(malformed)}`, () =>
-      assert.throws(() => Pdu.writeUuid(new Uint8Array(16), 0, malformed, true), TypeError))
-  }
-})
-
 describe("the table of types", () => {
   it("has every type once, with the direction in which it goes", () => {
     const numbers = Object.values(Pdu.types).map(({ ptype }) => ptype)

@@ -6,7 +6,7 @@ import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
-import { type Abort, type Method, type Parameters, pipesOf } from "../../Interface.ts"
+import { type Abort, abortOf, type Method, type Parameters, pipesOf } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
 import { isBytes } from "../../internal/pipeEnds.ts"
 import type { Element } from "../../Pipe.ts"
@@ -78,6 +78,7 @@ export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
   const input = makeBoth(method.in)
   const output = makeBoth(method.out)
   const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error)]))
+  const openAbort = method.openAbort === undefined ? undefined : makeBoth(method.openAbort.error)
   const pipes = (pipesOf(method) ?? []).map(({ element, isIn }) =>
     makeBinaryPipe(element, isIn ? readChunkLength : readOutLength)
   )
@@ -117,7 +118,7 @@ export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       writer.ensure(4)
       writer.view.setUint32(writer.position, code, true)
       writer.position += 4
-      return aborts.get(code)!.write(writer, error)
+      return (aborts.get(code) ?? openAbort)!.write(writer, error)
     },
     readResults: (whole, _, start = 0) => {
       const isBroken = hasOutPipes && isBrokenOff(whole, start)
@@ -128,9 +129,13 @@ export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       }
       if (stub[0] !== aborted || stub.length < 5) return badStubData("the stub is no reply")
       const code = new DataView(stub.buffer, stub.byteOffset).getUint32(1, true)
-      const read = aborts.get(code)?.read(stub.subarray(5))
-      // An abort that the client does not declare, or with fields that it does not know, is known by its code.
+      const declared = aborts.get(code)
+      const read = (declared ?? openAbort)?.read(stub.subarray(5))
+      // The client knows an undeclared abort, or one with other fields, by its code alone.
       if (read === undefined || "problem" in read) return { value: Exit.fail(new RpcFault({ code })) }
+      if (declared === undefined && abortOf(method, read.value)?.code !== code) {
+        return { value: Exit.fail(new RpcFault({ code })) }
+      }
       return { value: Exit.fail(read.value as Abort.Error) }
     }
   }

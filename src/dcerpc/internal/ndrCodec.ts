@@ -2,7 +2,8 @@
  * The NDR representation that a schema carries as an annotation, and the compiler that makes a writer and a reader of it.
  */
 import type * as SchemaAST from "effect/SchemaAST"
-import { declaredIn, fromParts, Handle, partsOf } from "../../internal/contextHandle.ts"
+import { declaredIn, fromParts, Handle, partsOf } from "../../internal/handleSchema.ts"
+import * as Uuid from "../../internal/uuid.ts"
 import {
   type Count,
   type Decoder,
@@ -864,33 +865,20 @@ const enumNode = (size: 2 | 4, numbers: ReadonlyMap<string | number, number>): P
 // UUIDs
 // ----------------------------------------------------------------------------
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-
-const hex: ReadonlyArray<string> = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
-
 const writeUuid = (to: Encoder, value: unknown): void => {
-  if (typeof value !== "string" || !uuidPattern.test(value)) return refuseValue(value, "a UUID")
+  const uuid = typeof value === "string" ? Uuid.canonical(value) : undefined
+  if (uuid === undefined) return refuseValue(value, "a UUID")
   to.align(4)
   to.reserve(16)
-  const { bytes, littleEndian, position, view } = to
-  view.setUint32(position, parseInt(value.slice(0, 8), 16), littleEndian)
-  view.setUint16(position + 4, parseInt(value.slice(9, 13), 16), littleEndian)
-  view.setUint16(position + 6, parseInt(value.slice(14, 18), 16), littleEndian)
-  const rest = value.slice(19, 23) + value.slice(24)
-  for (let i = 0; i < 8; i++) bytes[position + 8 + i] = parseInt(rest.slice(2 * i, 2 * i + 2), 16)
-  to.position = position + 16
+  Uuid.write(to.bytes, to.position, uuid, to.littleEndian)
+  to.position += 16
 }
 
 const readUuid = (from: Decoder): string => {
   from.align(4)
   from.require(1, 16)
-  const { bytes, littleEndian, position: at } = from
-  from.position = at + 16
-  const byte = (i: number): string => hex[bytes[at + i]!]!
-  const first = littleEndian
-    ? `${byte(3)}${byte(2)}${byte(1)}${byte(0)}-${byte(5)}${byte(4)}-${byte(7)}${byte(6)}`
-    : `${byte(0)}${byte(1)}${byte(2)}${byte(3)}-${byte(4)}${byte(5)}-${byte(6)}${byte(7)}`
-  return `${first}-${byte(8)}${byte(9)}-${byte(10)}${byte(11)}${byte(12)}${byte(13)}${byte(14)}${byte(15)}`
+  from.position += 16
+  return Uuid.read(from.bytes, from.position - 16, from.littleEndian)
 }
 
 // ----------------------------------------------------------------------------

@@ -1,175 +1,13 @@
 /**
- * Context handles: the values that travel, the schemas that say where they may stand, and the table of those that one
- * association has open, with the calls that carry them.
+ * The table of the context handles that one association has open, and the calls that carry them.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as SchemaAST from "effect/SchemaAST"
 import * as Scope from "effect/Scope"
-import type * as Types from "effect/Types"
 import * as Depth from "./depth.ts"
-import { PipeInspectable } from "./inspectable.ts"
-
-// ----------------------------------------------------------------------------
-// values
-// ----------------------------------------------------------------------------
-
-export const TypeId = "~callisto/ContextHandle"
-
-/** What a client has of a context handle: 20 opaque bytes that mean something to the server that made them. */
-export class Handle extends PipeInspectable {
-  declare readonly "~callisto/ContextHandle": Types.Invariant<string>
-  readonly type: string
-  readonly attributes: number
-  readonly uuid: string
-  #forget: (() => void) | undefined = undefined
-  #destroyed = false
-
-  constructor(type: string, uuid: string, attributes = 0) {
-    super()
-    this.type = type
-    this.uuid = uuid
-    this.attributes = attributes
-  }
-
-  get destroyed(): boolean {
-    return this.#destroyed
-  }
-
-  /** Without its UUID, which would let a reader of the log use it. */
-  toJSON(): { readonly _id: string; readonly type: string; readonly state: string } {
-    return { _id: "callisto/ContextHandle", type: this.type, state: this.#destroyed ? "destroyed" : "open" }
-  }
-
-  /** Something has to be done when the client forgets it. */
-  keptBy(forget: () => void): void {
-    this.#forget = forget
-  }
-
-  destroy(): void {
-    this.#destroyed = true
-    this.#forget?.()
-  }
-}
-
-const nilUuid = "00000000-0000-0000-0000-000000000000"
-
-/** What 20 bytes mean: all zero is the null handle. */
-export const fromParts = (type: string, attributes: number, uuid: string): Handle | null =>
-  attributes === 0 && uuid === nilUuid ? null : new Handle(type, uuid, attributes)
-
-/** The 20 bytes of a handle; those of null are zero. */
-export const partsOf = (handle: Handle | null): { readonly attributes: number; readonly uuid: string } =>
-  handle ?? { attributes: 0, uuid: nilUuid }
-
-const hexOf = (byte: number): string => byte.toString(16).padStart(2, "0")
-
-// The first three fields of a UUID are little-endian numbers, the rest are bytes.
-const order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15]
-
-export const toBytes = (handle: Handle | null): Uint8Array => {
-  const { attributes, uuid } = partsOf(handle)
-  const bytes = new Uint8Array(20)
-  new DataView(bytes.buffer).setUint32(0, attributes, true)
-  const digits = uuid.replaceAll("-", "")
-  for (const [i, at] of order.entries()) bytes[4 + at] = parseInt(digits.slice(2 * i, 2 * i + 2), 16)
-  return bytes
-}
-
-export const fromBytes = (type: string, bytes: Uint8Array): Handle | null => {
-  const attributes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
-  return fromParts(type, attributes, format(order.map((at) => bytes[4 + at]!)))
-}
-
-const format = (bytes: ArrayLike<number>): string => {
-  const digits = Array.from(bytes, hexOf).join("")
-  return [[0, 8], [8, 12], [12, 16], [16, 20], [20, 32]].map(([from, to]) => digits.slice(from, to)).join("-")
-}
-
-declare const crypto: { getRandomValues(bytes: Uint8Array): void }
-
-/** A random UUID, which nobody can guess. */
-const makeUuid = (): string => {
-  const bytes = new Uint8Array(16)
-  crypto.getRandomValues(bytes)
-  bytes[6] = bytes[6]! & 0x0f | 0x40
-  bytes[8] = bytes[8]! & 0x3f | 0x80
-  return format(bytes)
-}
-
-// ----------------------------------------------------------------------------
-// parameters
-// ----------------------------------------------------------------------------
-
-/** What the schema of a context handle says. */
-export interface Declared {
-  readonly type: string
-  readonly nullable: boolean
-  readonly shared: boolean
-}
-
-/** A context handle among the parameters of a method. */
-export interface Parameter extends Declared {
-  readonly name: string
-}
-
-/** What a schema says, if it is the schema of a context handle. */
-export const declaredIn = (ast: SchemaAST.AST): Declared | undefined =>
-  ast.annotations?.[TypeId] as Declared | undefined
-
-/** Whether there is a context handle anywhere in a schema. */
-export const contains = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST> = new Set()): boolean => {
-  if (seen.has(ast)) return false
-  seen.add(ast)
-  return declaredIn(ast) !== undefined || partsOfSchema(ast).some((part) => contains(part, seen))
-}
-
-const partsOfSchema = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
-  const encoded = ast.encoding?.map(({ to }) => to) ?? []
-  switch (ast._tag) {
-    case "Objects":
-      return [
-        ...encoded,
-        ...ast.propertySignatures.map(({ type }) => type),
-        ...ast.indexSignatures.flatMap(({ parameter, type }) => [parameter, type])
-      ]
-    case "Arrays":
-      return [...encoded, ...ast.elements, ...ast.rest]
-    case "Union":
-      return [...encoded, ...ast.types]
-    case "Suspend":
-      return [...encoded, ast.thunk()]
-    case "Declaration":
-      return [...encoded, ...ast.typeParameters]
-    default:
-      return encoded
-  }
-}
-
-/** The context handles among parameters, or what is wrong where one stands elsewhere; `undefined` for none. */
-export const parametersOf = (ast: SchemaAST.AST): ReadonlyArray<Parameter> | string | undefined => {
-  if (ast._tag !== "Objects" || ast.encoding !== undefined) return contains(ast) ? misplaced : undefined
-  const found: Array<Parameter> = []
-  for (const { name, type } of ast.propertySignatures) {
-    const declared = declaredIn(type)
-    if (declared === undefined) {
-      if (contains(type)) return misplaced
-    } else if (typeof name !== "string" || type.context?.isOptional === true) {
-      return "a context handle is a parameter that is always there; one that may be null is ContextHandle.nullable"
-    } else {
-      found.push({ name, ...declared })
-    }
-  }
-  if (ast.indexSignatures.some(({ type }) => contains(type))) return misplaced
-  return found.length === 0 ? undefined : found
-}
-
-const misplaced = "a context handle stands among the parameters themselves, in nothing else"
-
-/** The value of a parameter. Without a check nobody knows whether the parameters are an object. */
-export const valueOf = (parameters: unknown, name: string): unknown =>
-  typeof parameters === "object" && parameters !== null ? (parameters as Record<string, unknown>)[name] : undefined
+import { Handle, type Parameter, valueOf } from "./handleSchema.ts"
+import * as Uuid from "./uuid.ts"
 
 // ----------------------------------------------------------------------------
 // states
@@ -335,7 +173,7 @@ export class Entry {
       readonly host: Host
     }
   ) {
-    this.handle = new Handle(fields.type, makeUuid())
+    this.handle = new Handle(fields.type, Uuid.v4())
     this.interface = fields.interface
     this.owner = fields.owner
     this.value = fields.value

@@ -1,0 +1,146 @@
+/**
+ * Context handles as values, and the schemas that say where they may stand.
+ */
+import type * as SchemaAST from "effect/SchemaAST"
+import type * as Types from "effect/Types"
+import { PipeInspectable } from "./inspectable.ts"
+import * as Uuid from "./uuid.ts"
+
+// ----------------------------------------------------------------------------
+// values
+// ----------------------------------------------------------------------------
+
+export const TypeId = "~callisto/ContextHandle"
+
+/** A context handle as the client holds it: 20 opaque bytes that only the server can interpret. */
+export class Handle extends PipeInspectable {
+  declare readonly "~callisto/ContextHandle": Types.Invariant<string>
+  readonly type: string
+  readonly attributes: number
+  readonly uuid: string
+  // Private, so that a printed handle hides its association.
+  #forget: (() => void) | undefined = undefined
+  #destroyed = false
+
+  constructor(type: string, uuid: string, attributes = 0) {
+    super()
+    this.type = type
+    this.uuid = uuid
+    this.attributes = attributes
+  }
+
+  get destroyed(): boolean {
+    return this.#destroyed
+  }
+
+  /** Without its UUID, which would let a reader of the log use it. */
+  toJSON(): { readonly _id: string; readonly type: string; readonly state: string } {
+    return { _id: "callisto/ContextHandle", type: this.type, state: this.#destroyed ? "destroyed" : "open" }
+  }
+
+  /** Sets what runs when the client forgets the handle. */
+  keptBy(forget: () => void): void {
+    this.#forget = forget
+  }
+
+  destroy(): void {
+    this.#destroyed = true
+    this.#forget?.()
+  }
+}
+
+/** The handle that 20 bytes stand for; all zero is the null handle. */
+export const fromParts = (type: string, attributes: number, uuid: string): Handle | null =>
+  attributes === 0 && uuid === Uuid.nil ? null : new Handle(type, uuid, attributes)
+
+/** The 20 bytes of a handle; those of null are zero. */
+export const partsOf = (handle: Handle | null): { readonly attributes: number; readonly uuid: string } =>
+  handle ?? { attributes: 0, uuid: Uuid.nil }
+
+export const toBytes = (handle: Handle | null): Uint8Array => {
+  const { attributes, uuid } = partsOf(handle)
+  const bytes = new Uint8Array(20)
+  new DataView(bytes.buffer).setUint32(0, attributes, true)
+  Uuid.write(bytes, 4, uuid, true)
+  return bytes
+}
+
+export const fromBytes = (type: string, bytes: Uint8Array): Handle | null => {
+  const attributes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+  return fromParts(type, attributes, Uuid.read(bytes, 4, true))
+}
+
+// ----------------------------------------------------------------------------
+// parameters
+// ----------------------------------------------------------------------------
+
+/** What the schema of a context handle declares. */
+export interface Declared {
+  readonly type: string
+  readonly nullable: boolean
+  readonly shared: boolean
+}
+
+/** A context handle among the parameters of a method. */
+export interface Parameter extends Declared {
+  readonly name: string
+}
+
+/** The declaration in the schema of a context handle; `undefined` for any other schema. */
+export const declaredIn = (ast: SchemaAST.AST): Declared | undefined =>
+  ast.annotations?.[TypeId] as Declared | undefined
+
+/** Whether a schema contains a context handle at any depth. */
+export const contains = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST> = new Set()): boolean => {
+  if (seen.has(ast)) return false
+  seen.add(ast)
+  return declaredIn(ast) !== undefined || partsOfSchema(ast).some((part) => contains(part, seen))
+}
+
+const partsOfSchema = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
+  const encoded = ast.encoding?.map(({ to }) => to) ?? []
+  switch (ast._tag) {
+    case "Objects":
+      return [
+        ...encoded,
+        ...ast.propertySignatures.map(({ type }) => type),
+        ...ast.indexSignatures.flatMap(({ parameter, type }) => [parameter, type])
+      ]
+    case "Arrays":
+      return [...encoded, ...ast.elements, ...ast.rest]
+    case "Union":
+      return [...encoded, ...ast.types]
+    case "Suspend":
+      return [...encoded, ast.thunk()]
+    case "Declaration":
+      return [...encoded, ...ast.typeParameters]
+    default:
+      return encoded
+  }
+}
+
+/** The context handles among parameters: `undefined` for none, a sentence when one is misplaced. */
+export const parametersOf = (ast: SchemaAST.AST): ReadonlyArray<Parameter> | string | undefined => {
+  if (ast._tag !== "Objects" || ast.encoding !== undefined) return contains(ast) ? misplaced : undefined
+  const found: Array<Parameter> = []
+  for (const { name, type } of ast.propertySignatures) {
+    const declared = declaredIn(type)
+    if (declared === undefined) {
+      if (contains(type)) return misplaced
+    } else if (typeof name !== "string" || type.context?.isOptional === true) {
+      return "a context handle cannot be optional. Use ContextHandle.nullable for one that may be null"
+    } else {
+      found.push({ name, ...declared })
+    }
+  }
+  if (ast.indexSignatures.some(({ type }) => contains(type))) return misplaced
+  return found.length === 0 ? undefined : found
+}
+
+const misplaced = "a context handle must be a parameter itself, not a part of one"
+
+/** The value of a parameter. Unchecked parameters may be anything. */
+export const valueOf = (parameters: unknown, name: string): unknown =>
+  typeof parameters === "object" && parameters !== null && Object.hasOwn(parameters, name)
+    ? (parameters as Record<string, unknown>)[name]
+    : undefined
