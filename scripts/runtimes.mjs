@@ -43,7 +43,8 @@ const runtimes = {
       local("@deno", denoSystem, `deno${exe}`),
       ...onPath("deno")
     ],
-    program: ["run", "-A"],
+    // The examples have a configuration of their own, for clones where nothing is installed.
+    program: ["run", "-A", "--config", join(root, "deno.json")],
     tool: ["run", "-A"]
   },
   bun: {

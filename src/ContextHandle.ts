@@ -7,6 +7,7 @@
  *
  * Windows: context handles (`[context_handle]`), their run-down routines, strict context handles.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Deferred from "effect/Deferred"

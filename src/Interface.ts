@@ -2,6 +2,7 @@
  * Descriptions of interfaces: a named set of methods with their parameters and the aborts that they declare, identified
  * by a UUID and a version. A description is a plain value that client and server share; it runs nothing.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"

@@ -4,6 +4,7 @@
  * A client call has a span when the calling fiber has a tracer of its own; a server call, when the fiber that made the
  * server had one. Metrics count the calls of servers and bindings that were made with {@link layer}.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"

@@ -4,6 +4,7 @@
  * A *refusal* tells a program that it asked for something out of turn (finish before completion, a second begin). It
  * changes nothing. A *failure* is the outcome of a call: what `Call.finish` fails with.
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"

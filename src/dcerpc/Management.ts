@@ -1,6 +1,7 @@
 /**
  * The management interface, which every endpoint answers: which interfaces it offers, what it has done, whether it listens.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

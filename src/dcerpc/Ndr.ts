@@ -6,6 +6,7 @@
  * the decoder of one direction of a method. The names of the types are those of MIDL: `long` is {@link Int32}, `[string]
  * wchar_t*` is {@link WString}, `[unique]` is {@link unique}.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Result from "effect/Result"

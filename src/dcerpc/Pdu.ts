@@ -5,6 +5,7 @@
  * What a peer sent wrong is a {@link PduError}, a plain value among the PDUs. What the program itself asks wrong of the
  * encoding functions (a number too large for its field, a malformed UUID) throws, and writes nothing.
  *
+ * @module
  * @since 0.1.0
  */
 

@@ -14,6 +14,7 @@
  * | `ncacn_messageport:[name]`             | a `MessagePort`, to and from workers (our name)                 |
  * | `ncacn_memory:[name]`                  | inside one program, for tests (our name)                        |
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"

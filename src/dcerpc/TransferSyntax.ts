@@ -4,6 +4,7 @@
  * Client and server agree on one for each interface when they bind. {@link binary} is Callisto's own, for any schema; it
  * carries the fields of declared aborts and the trace context too.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

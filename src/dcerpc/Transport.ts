@@ -6,6 +6,7 @@
  * in `@callisto/rpc/node`; here are WebSockets and message ports, for browsers and workers, and connections in memory,
  * for tests.
  *
+ * @module
  * @since 0.1.0
  */
 import { map, type NonEmptyReadonlyArray } from "effect/Array"
