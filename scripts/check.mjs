@@ -208,6 +208,14 @@ const isOurs = (name, file) => {
       has(`import [^"]*\\b${id}\\b[^"]*from "\\.`))
 }
 
+/** Runs by its name alone until the client object of `Call` is there. */
+const notYet = ["editor"]
+
+const editor = async () => {
+  const { askEditors } = await import("../test/editor/editor.mjs")
+  return (await askEditors()).problems.join("\n")
+}
+
 const size = async () => {
   const { measureSize } = await import("./size.mjs")
   return (await measureSize()).problems.join("\n")
@@ -227,6 +235,7 @@ const steps = {
   jsr: ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
   exports: ["the package exports the modules of src (exports.mjs)", exportsStep],
   layers: ["a wing imports what its row allows, no cycles", layers],
+  editor: ["editors complete names and fields and show short types (TypeScript 5.9 and 7)", editor],
   size: ["no program weighs more than its budget (esbuild, gzip)", size]
 }
 
@@ -241,7 +250,7 @@ if (unknown.length > 0) {
   process.exit(1)
 }
 
-const names = args.length > 0 ? args : Object.keys(steps)
+const names = args.length > 0 ? args : Object.keys(steps).filter((name) => !notYet.includes(name))
 let failed = 0
 for (const name of names) {
   const [title, run] = steps[name]
