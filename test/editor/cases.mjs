@@ -43,7 +43,8 @@ const anyTypo =
 const plainTypo = `Argument of type '"Reed"' is not assignable to parameter of type '"Flush" | "Read" | "Stat"'.`
 const wrongField =
   "Object literal may only specify known properties, and 'size' does not exist in type '{ readonly count: number; }'."
-const aUnion = "Argument of type '{ count: number; }' is not assignable to parameter of type 'never'."
+const aUnion =
+  `Argument of type '{ count: number; }' is not assignable to parameter of type '"a union of methods is no method"'.`
 const missing = (count, got) => `Expected ${count} arguments, but got ${got}.`
 
 export const cases = [
@@ -52,19 +53,19 @@ export const cases = [
   completion(`Call.invoke(binding, "Stat", { ¦ })`, "links path"),
   hover(
     `const ¦result = Call.invoke(binding, "Read", { count: 1 })`,
-    `Effect.Effect<${data}, CallCancelled | EndOfFile | RpcFault | RpcTransportError, never>`
+    `Effect.Effect<${data}, BadStubData | CallCancelled | EndOfFile | RpcFault | RpcTransportError, never>`
   ),
   error(`Call.invoke(binding, "Reed", { count: 1 })`, plainTypo),
   error(`Call.invoke(binding, "Read", { size: 1 })`, wrongField),
   error(`Call.invoke(binding, unionName, { count: 1 })`, aUnion),
-  error(`Call.invoke(binding, "Read")`, missing(3, 2)),
+  error(`Call.invoke(binding, "Read")`, missing("3-4", 2)),
 
   // Call.begin
   completion(`Call.begin(call, "¦")`, all),
   completion(`Call.begin(call, "Stat", { ¦ })`, "links path"),
   hover(
     `const ¦result = Call.begin(call, "Read", { count: 1 })`,
-    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | CallPending | InvalidAsyncHandle, never>`
+    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | CallPending | InvalidAsyncHandle | RpcTransportError, never>`
   ),
   error(`Call.begin(call, "Reed", { count: 1 })`, anyTypo),
   error(`Call.begin(call, "Read", { size: 1 })`, wrongField),
@@ -76,7 +77,7 @@ export const cases = [
   completion(`Call.start(binding, "Stat", { ¦ })`, "links path"),
   hover(
     `const ¦result = Call.start(binding, "Read", { count: 1 })`,
-    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | NoInterface, Scope>`
+    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | InvalidAsyncHandle | NoInterface | RpcTransportError, Scope>`
   ),
   error(`Call.start(binding, "Reed", { count: 1 })`, anyTypo),
   error(`Call.start(binding, "Read", { size: 1 })`, wrongField),
@@ -88,12 +89,13 @@ export const cases = [
   completion(`Call.stream(binding, "Follow", { ¦ })`, "from"),
   hover(
     `const ¦result = Call.stream(binding, "Follow", { from: 1 })`,
-    "Stream<string, CallCancelled | RpcFault | RpcTransportError, never>"
+    "Stream<string, BadStubData | CallCancelled | PipeError | RpcFault | RpcTransportError, never>"
   ),
   error(
     `Call.stream(binding, "Read", { count: 1 })`,
     `Argument of type '"Read"' is not assignable to parameter of type '"Follow"'.`
   ),
+  error(`Call.stream(binding, "Follow", { size: 1 })`, wrongField.replace("count", "from")),
   error(`Call.stream(binding, "Follow")`, missing(3, 2)),
 
   // Call.sink
@@ -101,12 +103,13 @@ export const cases = [
   completion(`Call.sink(binding, "Append", { ¦ })`, "path"),
   hover(
     `const ¦result = Call.sink(binding, "Append", { path: "a" })`,
-    "Sink<{ readonly count: number; }, string, never, CallCancelled | RpcFault | RpcTransportError, never>"
+    "Sink<{ readonly count: number; }, string, never, BadStubData | CallCancelled | PipeError | RpcFault | RpcTransportError, never>"
   ),
   error(
     `Call.sink(binding, "Read", { count: 1 })`,
     `Argument of type '"Read"' is not assignable to parameter of type '"Append"'.`
   ),
+  error(`Call.sink(binding, "Append", { size: 1 })`, wrongField.replace("count: number", "path: string")),
   error(`Call.sink(binding, "Append")`, missing(3, 2)),
 
   // Call.client
@@ -120,34 +123,47 @@ export const cases = [
   completion("client.Append.¦", "begin sink"),
   hover(
     "const ¦result = client.Read({ count: 1 })",
-    `Effect.Effect<${data}, CallCancelled | EndOfFile | RpcFault | RpcTransportError, never>`
+    `Effect.Effect<${data}, BadStubData | CallCancelled | EndOfFile | RpcFault | RpcTransportError, never>`
   ),
   hover(
     "const ¦result = client.Read.begin({ count: 1 })",
-    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | NoInterface, Scope>`
+    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | InvalidAsyncHandle | NoInterface | RpcTransportError, Scope>`
   ),
   hover(
     "const ¦result = client.Follow.stream({ from: 1 })",
-    "Stream<string, CallCancelled | RpcFault | RpcTransportError, never>"
+    "Stream<string, BadStubData | CallCancelled | PipeError | RpcFault | RpcTransportError, never>"
   ),
   hover(
     `const ¦result = client.Append.sink({ path: "a" })`,
-    "Sink<{ readonly count: number; }, string, never, CallCancelled | RpcFault | RpcTransportError, never>"
+    "Sink<{ readonly count: number; }, string, never, BadStubData | CallCancelled | PipeError | RpcFault | RpcTransportError, never>"
   ),
   error(
     "client.Reed({ count: 1 })",
-    "Property 'Reed' does not exist on type 'Call.Client<IFiles>'. Did you mean 'Read'?"
+    "Property 'Reed' does not exist on type 'Client<IFiles>'."
   ),
   error("client.Read({ size: 1 })", wrongField),
-  error("client.Read()", missing(1, 0)),
+  error("client.Read()", missing("1-2", 0)),
   error("client.Read.begin({ size: 1 })", wrongField),
   error("client.Read.begin()", missing(1, 0)),
+  error("client.Follow.stream({ size: 1 })", wrongField.replace("count", "from")),
+  error("client.Append.sink({ size: 1 })", wrongField.replace("count: number", "path: string")),
+  error("client.Read.stream({ count: 1 })", `Property 'stream' does not exist on type 'Plain<IFiles, "Read">'.`),
 
   // evidence
   hover(
     "const ¦result = Call.finish(read)",
     `Effect.Effect<${data}, CallCancelled | CallComplete | CallPending | EndOfFile | InvalidAsyncHandle | RpcFault | RpcTransportError, never>`
   ),
+  hover(
+    "const ¦result = Call.finish(either)",
+    `Effect.Effect<${data} | { readonly size: number; }, CallCancelled | CallComplete | CallPending | EndOfFile | InvalidAsyncHandle | RpcFault | RpcTransportError, never>`
+  ),
+  hover(
+    "const ¦result = Call.cancel(read)",
+    "Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError, never>"
+  ),
+  hover("const ¦result = read.method", `"Read"`),
+  hover("const ¦result = either.method", `"Read" | "Stat"`),
   hover(
     "const ¦result = Call.join(read)",
     `Effect.Effect<${data}, CallCancelled | CallComplete | EndOfFile | InvalidAsyncHandle | RpcFault | RpcTransportError, never>`
@@ -158,7 +174,12 @@ export const cases = [
   ),
   completion("Call.cancel(read, { ¦ })", "timeout"),
   error(
+    "Call.cancel(read, { timout: 1 })",
+    "Object literal may only specify known properties, but 'timout' does not exist in type 'CancelOptions'. Did you mean to write 'timeout'?"
+  ),
+  error("Call.finish(call)", "Argument of type 'Call<IFiles>' is not assignable to parameter of type 'Any'."),
+  error(
     "Call.join(call)",
-    "Argument of type 'Call.Call<IFiles>' is not assignable to parameter of type 'Call.Pending<IFiles, \"Read\">'."
+    "Argument of type 'Call<IFiles>' is not assignable to parameter of type 'Any'."
   )
 ]

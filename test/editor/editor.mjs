@@ -11,7 +11,8 @@ import * as typescript7 from "./typescript7.mjs"
 const ofFunctions = new Set(Object.getOwnPropertyNames(Function.prototype).concat("prototype"))
 
 /** Versions of TypeScript order the members of a union differently. */
-const sortUnions = (type) => type.replace(/[\w.]+(?: \| [\w.]+)+/g, (union) => union.split(" | ").sort().join(" | "))
+const sortUnions = (type) =>
+  type.replace(/(?:"\w+"|[\w.]+)(?: \| (?:"\w+"|[\w.]+))+/g, (union) => union.split(" | ").sort().join(" | "))
 
 /** The answer of an editor as it stands in the table. */
 const answerOf = async (editor, { ask }, file) => {
@@ -23,7 +24,7 @@ const answerOf = async (editor, { ask }, file) => {
     case "hover":
       return sortUnions(answer.replace(/```\w*/g, "").replace(/\s+/g, " ").trim().replace(/^const \w+: /, ""))
     case "error":
-      return answer[0]?.split("\n")[0] ?? ""
+      return sortUnions(answer[0]?.split("\n")[0] ?? "")
   }
 }
 
