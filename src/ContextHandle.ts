@@ -69,6 +69,7 @@ export declare namespace ContextHandle {
  * @since 0.1.0
  */
 export interface Type<in out Name extends string> extends Schema.declare<ContextHandle<Name>> {
+  /** The schema that its own operations give. */
   readonly Rebuild: Type<Name>
 }
 
@@ -79,6 +80,7 @@ export interface Type<in out Name extends string> extends Schema.declare<Context
  * @since 0.1.0
  */
 export interface Nullable<in out Name extends string> extends Schema.declare<ContextHandle<Name> | null> {
+  /** The schema that its own operations give. */
   readonly Rebuild: Nullable<Name>
 }
 

@@ -71,32 +71,40 @@ export interface Association {
 /**
  * How a client uses its connections.
  *
- * - `causal`: whether the server dispatches the calls of a binding in the order in which they were begun; by default it
- *   does. Where a connection can't carry several calls at once, a causal association has one call in progress at a time, and
- *   another one uses several connections.
- * - `maximumConnections`: how many, where one can't carry several calls; by default 8. Those that were not used for 10 seconds
- *   are closed, except one. So many more are for calls with pipes, each of which has one to itself; further calls wait in `begin`.
- * - `maximumQueued`: bytes that may wait to be sent before `begin` waits; by default 1 MiB.
- * - `maximumResponse`: bytes of one response; by default 4 MiB. A larger one closes the connection.
- * - `connectTimeout`: how long connecting and binding may take; by default 10 seconds.
- * - `callTimeout`: how long a call may take; by default forever. Then it is cancelled abortively. A `begin` that waits so long
- *   for a connection or for room to send fails with 1722. Windows: `RPC_C_OPT_CALL_TIMEOUT`.
- * - `keepAlive`: how long the server may be silent before it is asked whether it is there; a connection on which it then stays
- *   silent for as long again is lost. By default it is never asked. Only for connections that carry several calls at once.
- * - `endpointMapper`: the string binding of the endpoint mapper that knows the endpoint of a server whose string binding has none; by
- *   default that of the same host, on port 135 for `ncacn_ip_tcp` and under the name `EPMAPPER` for `ncalrpc`.
- *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
+  /**
+   * Whether the server dispatches the calls of a binding in the order in which they began; by default true. A causal
+   * association has one call in progress at a time where a connection cannot carry several.
+   */
   readonly causal?: boolean
+  /**
+   * Connections, where one cannot carry several calls; by default 8. Those unused for 10 seconds are closed, except
+   * one. Calls with pipes get as many again, one each. Further calls wait in `begin`.
+   */
   readonly maximumConnections?: number
+  /** Bytes that may wait to be sent before `begin` waits; by default 1 MiB. */
   readonly maximumQueued?: number
+  /** Bytes of one response; by default 4 MiB. A larger one closes the connection. */
   readonly maximumResponse?: number
+  /** How long connecting and binding may take; by default 10 seconds. */
   readonly connectTimeout?: Duration.Input
+  /**
+   * How long a call may take before it is cancelled abortively; by default forever. A `begin` that waits so long for
+   * a connection or for room to send fails with 1722. Windows: `RPC_C_OPT_CALL_TIMEOUT`.
+   */
   readonly callTimeout?: Duration.Input
+  /**
+   * How long the server may be silent before the client asks whether it is there; by default forever. After as long
+   * again the connection is lost. Only for connections that carry several calls at once.
+   */
   readonly keepAlive?: Duration.Input
+  /**
+   * The string binding of the endpoint mapper for servers without an endpoint. By default that of the same host:
+   * port 135 for `ncacn_ip_tcp`, the name `EPMAPPER` for `ncalrpc`.
+   */
   readonly endpointMapper?: string
 }
 

@@ -53,32 +53,31 @@ import * as Transport from "./Transport.ts"
 /**
  * The limits of an endpoint. Whoever goes beyond one is refused, and harms nobody else.
  *
- * - `maximumConnections`: at once; by default 10,000. One more is closed.
- * - `maximumContexts`: presentation contexts of a connection; by default 64.
- * - `maximumCalls`: calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute.
- * - `maximumTotalCalls`: calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute.
- * - `maximumHandles`: context handles that one client has open; by default 10,000. `open` of one more fails with 1130.
- * - `maximumRequest`: bytes of one request; by default 4 MiB.
- * - `maximumQueued`: bytes that wait for a client that reads slowly; by default 16 MiB. Beyond them its connection is closed.
- * - `bindTimeout`: how long a connection may take to bind; by default 10 seconds.
- * - `idleTimeout`: how long a connection without a call may be silent; by default forever.
- * - `grace`: how long calls in progress may go on when the endpoint's scope closes; by default 5 seconds.
- * - `onStop`: runs when a client asks through the management interface to stop the server. Without it nobody may: they get 5.
- *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
+  /** Connections at once; by default 10,000. One more is closed. */
   readonly maximumConnections?: number
+  /** Presentation contexts of a connection; by default 64. */
   readonly maximumContexts?: number
+  /** Calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute. */
   readonly maximumCalls?: number
+  /** Calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute. */
   readonly maximumTotalCalls?: number
+  /** Context handles that one client has open; by default 10,000. `open` of one more fails with 1130. */
   readonly maximumHandles?: number
+  /** Bytes of one request; by default 4 MiB. */
   readonly maximumRequest?: number
+  /** Bytes that wait for a client that reads slowly; by default 16 MiB. Beyond them its connection is closed. */
   readonly maximumQueued?: number
+  /** How long a connection may take to bind; by default 10 seconds. */
   readonly bindTimeout?: Duration.Input
+  /** How long a connection without a call may be silent; by default forever. */
   readonly idleTimeout?: Duration.Input
+  /** How long calls in progress may go on when the endpoint's scope closes; by default 5 seconds. */
   readonly grace?: Duration.Input
+  /** Runs when a client asks through the management interface to stop the server. Without it the client gets 5. */
   readonly onStop?: Effect.Effect<void>
 }
 

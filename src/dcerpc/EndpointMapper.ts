@@ -583,8 +583,6 @@ export const register = (
 /**
  * The limits of a mapper.
  *
- * - `maximumEntries`: registrations; by default 10,000. More are refused with 1752.
- *
  * A tower may have 1,024 bytes; one page of a lookup has at most 500 entries, however many are asked for. A client has at most 100
  * lookups between two pages: one more runs its oldest down, whose next page is refused with `ContextMismatch`.
  *
@@ -592,6 +590,7 @@ export const register = (
  * @since 0.1.0
  */
 export interface Options {
+  /** Registrations; by default 10,000. More are refused with 1752. */
   readonly maximumEntries?: number
 }
 

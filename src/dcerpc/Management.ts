@@ -110,13 +110,16 @@ export const IManagement: Interface.Interface<"mgmt", Methods> = Interface.make(
  * @since 0.1.0
  */
 export interface Facts {
+  /** The interfaces that the server offers. */
   readonly interfaces: () => ReadonlyArray<Interface.Interface.Identity>
+  /** How many calls and packets the server has received and sent. */
   readonly statistics: () => {
     readonly callsIn: number
     readonly callsOut: number
     readonly packetsIn: number
     readonly packetsOut: number
   }
+  /** Whether the server takes new calls. */
   readonly isListening: () => boolean
   /** Stops the server; missing where nobody may. */
   readonly stop: Effect.Effect<void> | undefined

@@ -60,6 +60,7 @@ const protocolSequences: ReadonlyArray<string> = [
 export interface StringBinding {
   /** The object UUID, in lower case. */
   readonly object?: string
+  /** The protocol sequence. */
   readonly protocol: ProtocolSequence
   /** Host name or IP address; empty for this machine. An IPv6 address is written without brackets. */
   readonly address: string
@@ -76,10 +77,15 @@ export interface StringBinding {
  * @since 0.1.0
  */
 export interface Parts {
+  /** The object UUID. */
   readonly object?: string
+  /** The protocol sequence. */
   readonly protocol: ProtocolSequence
+  /** Host name or IP address; by default empty, which is this machine. */
   readonly address?: string
+  /** A port or a name; by default none. */
   readonly endpoint?: string | number
+  /** The network options; by default none. */
   readonly options?: Readonly<Record<string, string>>
 }
 
@@ -128,9 +134,11 @@ const StringBindingErrorBase: Schema.Class<
  * @since 0.1.0
  */
 export class StringBindingError extends StringBindingErrorBase {
+  /** The code and its documented name. */
   get codes(): Codes {
     return { rpcStatus: { number: this.status, name: statusNames[this.status] } }
   }
+  /** What is wrong and where, for a person. */
   override get message(): string {
     return `Invalid string binding ${JSON.stringify(this.input)}, at position ${this.position}: ${this.detail}.`
   }

@@ -32,6 +32,7 @@ export type { Arguments, ArgumentsBeforePipes, MethodCodec, Problem, Read } from
  * @since 0.1.0
  */
 export interface TransferSyntax {
+  /** The UUID and the version. */
   readonly id: SyntaxId
   /** The largest fragment that both peers use where they have chosen this syntax. */
   readonly maxFragment: number
