@@ -13,7 +13,7 @@ export const seed = Number(process.env["CALLISTO_SEED"] ?? Math.floor(Math.rando
 
 /** Prints what a random test did. `npm test` repeats it in its closing words. */
 export const report = (title: string, done: string): void => {
-  const line = `${title}: ${done}, seed ${seed}`
+  const line = `${title} (${process.env["CALLISTO_RUNTIME"] ?? "this runtime"}): ${done}, seed ${seed}`
   console.log(`${line} (set CALLISTO_SEED to repeat it)`)
   const file = process.env["CALLISTO_REPORT"]
   if (file !== undefined) appendFileSync(file, `${line}\n`)
