@@ -44,7 +44,7 @@ const exportsStep = () => {
   return [
     ...problemsOfExports(),
     ...difference("mod.ts", core.map((name) => `export * as ${name} from "./src/${name}.ts"`), reexported("mod.ts")),
-    ...Object.entries(modulesOfWings).flatMap(([wing, names]) =>
+    ...Object.entries(modulesOfWings).filter(([wing]) => modules.includes(wing)).flatMap(([wing, names]) =>
       difference(
         `src/${wing}.ts`,
         names.map((name) => `export * as ${name} from "./${wing}/${name}.ts"`),

@@ -20,8 +20,8 @@ const edges = ["cli", "node", "web"]
 
 const inSrc = modulesIn("src")
 
-/** A wing is a folder of src/ with an entry point of the same name. The tool's parts are not public. */
-const wings = foldersIn("src").filter((name) => inSrc.includes(name) && name !== "cli")
+/** A wing is a folder of src/, with an entry point of the same name. The tool's parts are not public. */
+const wings = foldersIn("src").filter((name) => !["cli", "internal"].includes(name))
 
 /** The modules that `mod.ts` exports again. */
 export const core = inSrc.filter((name) => !edges.includes(name) && !wings.includes(name))
@@ -67,12 +67,16 @@ const wanted = () => {
 }
 
 /** One line for each file that says something else. */
-export const problemsOfExports = () =>
-  wanted().flatMap(([file, key, value]) =>
+export const problemsOfExports = () => [
+  ...wings.filter((wing) => !inSrc.includes(wing)).map((wing) =>
+    `src/${wing}.ts: the entry point of src/${wing} is missing`
+  ),
+  ...wanted().flatMap(([file, key, value]) =>
     JSON.stringify(read(file)[key]) === JSON.stringify(value)
       ? []
       : [`${file}: "${key}" does not match the modules of src. Run node scripts/exports.mjs.`]
   )
+]
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   for (const [file, key, value] of wanted()) {
