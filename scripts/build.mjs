@@ -1,10 +1,17 @@
-// Compiles mod.ts and src/ into dist/, for npm.
+// Compiles mod.ts and src/ into dist/, for npm. With --prepare, after `npm install` in a clone, a failure does not fail the
+// installation: without dist/ only `node examples/first_call.ts` and its like do not run.
 import { spawnSync } from "node:child_process"
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
 import { markPure } from "./pure.mjs"
 import { local, requireDependencies, root } from "./runtimes.mjs"
+
+const prepares = process.argv.includes("--prepare")
+// `npm pack` and `npm publish` run prepack as well.
+if (prepares && (["pack", "publish"].includes(process.env.npm_command) || !existsSync(local("typescript")))) {
+  process.exit()
+}
 
 requireDependencies()
 
@@ -22,4 +29,5 @@ for (const name of status === 0 ? readdirSync(dist, { recursive: true }) : []) {
   if (!name.endsWith(".js") || isLoadedForItself(file)) continue
   writeFileSync(file, markPure(readFileSync(file, "utf8")))
 }
-process.exit(status ?? 1)
+if (status !== 0 && prepares) console.error("dist/ is incomplete. Run npm run build to see why.")
+process.exit(prepares ? 0 : status ?? 1)

@@ -21,18 +21,26 @@ const running = (name) => {
 const bunCpu = process.arch === "arm64" ? "aarch64" : process.arch
 const bunSystem = process.platform === "win32" ? "windows" : process.platform
 const denoSystem = process.platform === "linux" ? `linux-${process.arch}-glibc` : `${process.platform}-${process.arch}`
-const nodePackage = `node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}`
+const nodeSystem = `${process.platform === "win32" ? "win" : process.platform}-${process.arch}`
 
 const runtimes = {
   node: {
     title: "Node",
     atLeast: [22, 18],
     candidates: () => [
-      local(nodePackage, "bin", `node${exe}`),
+      local(`node-${nodeSystem}`, "bin", `node${exe}`),
       ...running("node"),
       ...onPath("node")
     ],
     program: ["--conditions=@callisto/source"],
+    tool: []
+  },
+  // The oldest one that the package supports. It does not run TypeScript.
+  oldest: {
+    title: "Node",
+    atLeast: [22, 0],
+    candidates: () => [local(`node-oldest-${nodeSystem}`, "bin", `node${exe}`)],
+    program: [],
     tool: []
   },
   deno: {
@@ -43,7 +51,8 @@ const runtimes = {
       local("@deno", denoSystem, `deno${exe}`),
       ...onPath("deno")
     ],
-    program: ["run", "-A"],
+    // The examples have a configuration of their own, for clones where nothing is installed.
+    program: ["run", "-A", "--config", join(root, "deno.json")],
     tool: ["run", "-A"]
   },
   bun: {

@@ -1,7 +1,13 @@
-// Runs the test files on Node, Deno and Bun, one after another, then the type tests and the test of the npm package.
-// Arguments go to vitest: `npm test -- test/Call.test.ts` runs one file on each runtime, and nothing else.
+// Runs the test files on Node, Deno and Bun, one after another, then the type tests and the test of the npm package:
+//
+//   node scripts/test.mjs [--quick | --fuzz | --watch] [FILE ...]
+//
+// With files it runs them on each runtime, and nothing else. The rest of the arguments goes to vitest.
+// --quick: on Node alone, with few random steps and without the slowest files.
+// --fuzz: the random tests alone, on the first runtime, with their whole budgets.
+// --watch: on Node, again after each change.
 import { spawnSync } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
@@ -11,7 +17,10 @@ import { findRuntime, leftOut, local, requireDependencies, root } from "./runtim
 requireDependencies()
 
 const reports = mkdtempSync(join(tmpdir(), "callisto-test-"))
-const filters = process.argv.slice(2)
+const args = process.argv.slice(2)
+const modes = ["--quick", "--fuzz", "--watch"]
+const mode = args.find((arg) => modes.includes(arg))
+const filters = args.filter((arg) => !modes.includes(arg))
 const lines = []
 let passed = 0
 let failed = 0
@@ -44,41 +53,68 @@ const countsOf = (file, status) => {
   }
 }
 
-const test = (runtime, steps) => {
+const vitest = ({ command, name, tool }, options, share, stdio) =>
+  spawnSync(command, [...tool, local("vitest", "vitest.mjs"), ...options], {
+    cwd: root,
+    stdio,
+    env: { ...process.env, CALLISTO_RUNTIME: name, CALLISTO_SHARE: share, CALLISTO_REPORT: randomReport }
+  })
+
+/** What the random tests say that they did. */
+const randomReport = join(reports, "random.txt")
+
+const test = (runtime, share, files) => {
   console.log(`\n== ${runtime.title}`)
   const report = join(reports, `${runtime.name}.json`)
-  const { status } = spawnSync(
-    runtime.command,
-    [
-      ...runtime.tool,
-      local("vitest", "vitest.mjs"),
-      "run",
-      "--reporter=default",
-      "--reporter=json",
-      `--outputFile.json=${report}`,
-      ...filters
-    ],
-    {
-      cwd: root,
-      stdio: ["ignore", "inherit", "inherit"],
-      env: { ...process.env, CALLISTO_RUNTIME: runtime.name, CALLISTO_STEPS: steps }
-    }
-  )
+  const options = ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...files]
+  // One process for several files saves most of the time. The whole run keeps them apart.
+  if (mode === "--quick") options.push("--no-isolate")
+  const { status } = vitest(runtime, options, share, ["ignore", "inherit", "inherit"])
   add(runtime.title, countsOf(report, status))
 }
 
-let steps = "full"
-for (const name of ["node", "deno", "bun"]) {
-  const runtime = findRuntime(name)
-  if (runtime === undefined) {
-    lines.push(leftOut(name))
-  } else {
-    test(runtime, steps)
-    steps = "tenth"
+const runtimeNames = ["node", "deno", "bun"]
+
+const firstRuntime = () => {
+  const found = runtimeNames.map(findRuntime).find((runtime) => runtime !== undefined)
+  if (found !== undefined) return found
+  console.error("test: no runtime, expected Node 22.18, Deno 2 or Bun 1. Run npm ci.")
+  process.exit(1)
+}
+
+const randomTests = () =>
+  readdirSync(join(root, "test"), { recursive: true })
+    .filter((file) => file.endsWith(".test.ts"))
+    .filter((file) => /budget\.ts"$/m.test(readFileSync(join(root, "test", file), "utf8")))
+    .map((file) => join("test", file))
+
+const twentieth = "0.05"
+
+/** These start programs and open real sockets: more than half of a quick run's time. */
+const slow = ["test/cli.test.ts", "test/dcerpc/Transport.test.ts"]
+
+if (mode === "--watch") {
+  const { status } = vitest(firstRuntime(), ["watch", ...filters], "0.01", "inherit")
+  rmSync(reports, { recursive: true, force: true })
+  process.exit(status ?? 1)
+} else if (mode === "--fuzz") {
+  console.log("The random tests with their whole budgets: about 8 minutes on two cores.")
+  test(firstRuntime(), "1", filters.length > 0 ? filters : randomTests())
+} else if (mode === "--quick") {
+  console.log("Node alone, a hundredth of the random steps, no programs and sockets: under a minute on two cores.")
+  test(firstRuntime(), "0.01", filters.length > 0 ? filters : slow.flatMap((file) => ["--exclude", file]))
+} else {
+  if (filters.length === 0) {
+    console.log("All tests on Node, Deno and Bun: about 5 minutes on two cores. `npm test -- --quick` takes under one.")
+  }
+  for (const name of runtimeNames) {
+    const runtime = findRuntime(name)
+    if (runtime === undefined) lines.push(leftOut(name))
+    else test(runtime, twentieth, filters)
   }
 }
 
-if (filters.length === 0) {
+if (mode === undefined && filters.length === 0) {
   console.log("\n== Types")
   const { status } = spawnSync(process.execPath, [local("typescript", "bin", "tsc"), "-p", "tsconfig.json"], {
     cwd: root,
@@ -92,6 +128,7 @@ if (filters.length === 0) {
   else add("npm package", counts)
 }
 
+if (existsSync(randomReport)) console.log(`\n${readFileSync(randomReport, "utf8").trimEnd()}`)
 rmSync(reports, { recursive: true, force: true })
 console.log(`\n${lines.join("\n")}\n${passed} passed, ${failed} failed`)
 process.exit(failed > 0 || passed === 0 ? 1 : 0)

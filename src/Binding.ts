@@ -4,6 +4,7 @@
  *
  * Windows: the binding handle, or the interface pointer.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"

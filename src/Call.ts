@@ -8,6 +8,7 @@
  *
  * Windows: call objects (`ICallFactory`, `ISynchronize`, `ICancelMethodCalls`) and `RPC_ASYNC_STATE` of the client.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

@@ -4,6 +4,7 @@
  * Call objects and server calls run on these two tables. A state is the index of its row; nothing else in the library
  * decides what an operation may do.
  *
+ * @module
  * @since 0.1.0
  */
 

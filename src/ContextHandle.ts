@@ -7,6 +7,7 @@
  *
  * Windows: context handles (`[context_handle]`), their run-down routines, strict context handles.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Deferred from "effect/Deferred"
@@ -62,6 +63,7 @@ export declare namespace ContextHandle {
  * @since 0.1.0
  */
 export interface Type<in out Name extends string> extends Schema.declare<ContextHandle<Name>> {
+  /** The schema that its own operations give. */
   readonly Rebuild: Type<Name>
 }
 
@@ -72,6 +74,7 @@ export interface Type<in out Name extends string> extends Schema.declare<Context
  * @since 0.1.0
  */
 export interface Nullable<in out Name extends string> extends Schema.declare<ContextHandle<Name> | null> {
+  /** The schema that its own operations give. */
   readonly Rebuild: Nullable<Name>
 }
 

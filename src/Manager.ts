@@ -4,6 +4,7 @@
  * Windows: the manager routines and entry-point vector of an interface, or the server object behind an interface
  * pointer.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

@@ -5,6 +5,7 @@
  * server had one. Metrics count the calls of servers and bindings that were made with {@link layer}; an {@link Observer} sees
  * each of their calls.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

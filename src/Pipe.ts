@@ -8,6 +8,7 @@
  *
  * Windows: DCE pipes, `[pipe]` in MIDL; asynchronous pipes.
  *
+ * @module
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"

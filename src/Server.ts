@@ -4,6 +4,7 @@
  * A server is a value in a scope. In-process bindings call it directly; on the network the same server is served by
  * endpoints.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

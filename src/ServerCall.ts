@@ -4,6 +4,7 @@
  *
  * Windows: the server's `RPC_ASYNC_STATE`, and `ICancelMethodCalls` on the server's side.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"

@@ -4,6 +4,7 @@
  * Windows: `ISynchronize` (the event), `WaitMultiple` and `CoWaitForMultipleHandles` ({@link waitAny},
  * {@link waitAll}), `ISynchronizeContainer` ({@link container}).
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"

@@ -3,6 +3,7 @@
  *
  * Under a `TestClock` everything waits in virtual time.
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"

@@ -7,8 +7,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Queue, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import fc from "fast-check"
-import process from "node:process"
 import { Binding, Call, Interface, Manager, Server, ServerCall, Synchronize } from "../mod.ts"
+import { budgetOf, report, seed } from "./budget.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { why: Schema.Int }) {}
 
@@ -496,8 +496,7 @@ const runSchedule = (schedule: ReadonlyArray<Scheduled>) =>
   })
 
 describe("call objects against a reference model", () => {
-  const steps = process.env["CALLISTO_STEPS"] === "tenth" ? 10_000 : 100_000
-  const seed = Number(process.env["CALLISTO_SEED"] ?? (Math.random() * 0x7fffffff) | 0)
+  const steps = budgetOf(100_000)
 
   it.effect(`behave as the model does for ${steps} steps, seed ${seed}`, () =>
     Effect.gen(function* () {
@@ -510,6 +509,6 @@ describe("call objects against a reference model", () => {
         })
         yield* Effect.promise(() => fc.assert(property, { seed: seed + batch, numRuns: 100 }))
       }
-      yield* Effect.sync(() => console.log(`model: ${ran} steps, seed ${seed} (set CALLISTO_SEED to repeat them)`))
+      yield* Effect.sync(() => report("model", `${ran} steps`))
     }), 120_000)
 })

@@ -1,6 +1,6 @@
 // The npm package as its users get it: packed, installed into an empty project with effect, compiled and run there.
 import { spawnSync } from "node:child_process"
-import { cpSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
@@ -13,7 +13,10 @@ for (const name of Object.keys(rpc)) {
 }
 `
 
-const compilerOptions = { strict: true, target: "es2024", module: "nodenext", noEmit: true, types: [] }
+const compilerOptions = { strict: true, target: "es2024", module: "nodenext", types: [] }
+
+/** The first program of the README, which newcomers copy. */
+const firstProgram = () => /^```ts\n([^]*?)^```$/m.exec(readFileSync(join(root, "README.md"), "utf8"))[1]
 
 /** How many of its steps passed and failed; `undefined` where there is no npm. */
 export const testPackage = () => {
@@ -52,10 +55,12 @@ export const testPackage = () => {
 
   try {
     if (run(root, "npm", "--version").status !== 0) return undefined
-    writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }))
-    writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["program.ts"] }))
+    // This makes a CommonJS package. Top-level await in a file of it needs the ending .mts.
+    if (!step("npm init", run(project, "npm", "init", "-y"))) return counts
+    writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["program.mts"] }))
     writeFileSync(join(project, "subpaths.mjs"), subpaths)
-    cpSync(join(root, "test", "package", "program.ts"), join(project, "program.ts"))
+    writeFileSync(join(project, "first.mts"), firstProgram())
+    cpSync(join(root, "test", "package", "program.mts"), join(project, "program.mts"))
 
     if (!step("npm pack", run(root, "npm", "pack", `--pack-destination=${project}`))) return counts
     if (!step("npm install", install())) return counts
@@ -65,23 +70,22 @@ export const testPackage = () => {
       /^\d+\.\d+\.\d+$/m
     )
     step("tsc --strict", run(project, process.execPath, local("typescript", "bin", "tsc"), "-p", "."))
-    for (const name of ["node", "deno", "bun"]) {
+    for (const name of ["node", "deno", "bun", "oldest"]) {
       const runtime = findRuntime(name)
       if (runtime === undefined) {
         console.log(leftOut(name))
         continue
       }
-      step(
-        `program on ${runtime.title}`,
-        run(project, runtime.command, ...runtime.tool, "program.ts"),
-        /^Hello, world$/m
-      )
+      const program = (file) => run(project, runtime.command, ...runtime.tool, file)
+      const compiled = name === "oldest"
+      step(`program on ${runtime.title}`, program(compiled ? "program.mjs" : "program.mts"), /^Hello, world$/m)
+      if (!compiled) step(`the README's first program on ${runtime.title}`, program("first.mts"))
       step(
         `callisto on ${runtime.title}`,
         run(project, runtime.command, ...runtime.tool, "node_modules/@callisto/rpc/dist/src/cli.js", "--help"),
         /callisto <subcommand>/
       )
-      step(`every subpath on ${runtime.title}`, run(project, runtime.command, ...runtime.tool, "subpaths.mjs"))
+      step(`every subpath on ${runtime.title}`, program("subpaths.mjs"))
     }
     return counts
   } finally {

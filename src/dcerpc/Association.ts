@@ -2,6 +2,7 @@
  * Associations: what connects a client to a server elsewhere, over the connection-oriented DCE/RPC protocol. Bindings to its
  * interfaces call through it.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"

@@ -1,6 +1,7 @@
 /**
  * Endpoints: a server served over a transport, to any DCE/RPC client.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"

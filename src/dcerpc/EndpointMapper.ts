@@ -6,6 +6,7 @@
  * own. Its functions take a binding to the mapper's interface: `Association.bind(IEndpointMapper, "ncacn_ip_tcp:host")`, or
  * `Binding.local` in the same process.
  *
+ * @module
  * @since 0.1.0
  */
 import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"

@@ -1,6 +1,7 @@
 /**
  * The management interface, which every endpoint answers: which interfaces it offers, what it has done, whether it listens.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
@@ -109,13 +110,16 @@ export const IManagement: Interface.Interface<"mgmt", Methods> = Interface.make(
  * @since 0.1.0
  */
 export interface Facts {
+  /** The interfaces that the server offers. */
   readonly interfaces: () => ReadonlyArray<Interface.Interface.Identity>
+  /** How many calls and packets the server has received and sent. */
   readonly statistics: () => {
     readonly callsIn: number
     readonly callsOut: number
     readonly packetsIn: number
     readonly packetsOut: number
   }
+  /** Whether the server takes new calls. */
   readonly isListening: () => boolean
   /** Stops the server; missing where nobody may. */
   readonly stop: Effect.Effect<void> | undefined

@@ -6,6 +6,7 @@
  * the decoder of one direction of a method. The names of the types are those of MIDL: `long` is {@link Int32}, `[string]
  * wchar_t*` is {@link WString}, `[unique]` is {@link unique}.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
@@ -509,6 +510,8 @@ export const switchIs = (field: string, type?: Parameters): Derived => derived("
 export type Cases = { readonly [label: string | number]: Parameters }
 
 /**
+ * Types that belong to unions.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -659,10 +662,13 @@ export const full = <T extends Parameters>(target: T): Schema.NullOr<T> =>
  * @since 0.1.0
  */
 export interface NdrError {
+  /** Tells it from other errors. */
   readonly _tag: "NdrError"
+  /** The Win32 code. */
   readonly status: 1733 | 1734 | 1780 | 1781 | 1783
   /** The parameter and the field, like `info.names[2]`; empty where it is the whole. */
   readonly path: string
+  /** What is wrong, for a person. */
   readonly message: string
   /** Whether the stub ended before the value did, so that more of it may help. */
   readonly truncated: boolean
@@ -700,6 +706,7 @@ export interface Writer {
 export interface Reader {
   /** The whole stub, from where alignment counts. */
   readonly bytes: Uint8Array
+  /** The byte order of numbers. */
   readonly littleEndian: boolean
   /** Whether nobody will write to the bytes any more, so that byte arrays may be views of them. */
   readonly owned: boolean

@@ -5,6 +5,7 @@
  * What a peer sent wrong is a {@link PduError}, a plain value among the PDUs. What the program itself asks wrong of the
  * encoding functions (a number too large for its field, a malformed UUID) throws, and writes nothing.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Uuid from "../internal/uuid.ts"
@@ -157,7 +158,9 @@ const connectionlessTypes: ReadonlyMap<number, string> = new Map([
 export interface SyntaxId {
   /** In canonical form: lower case, with hyphens. */
   readonly uuid: string
+  /** The major version. */
   readonly major: number
+  /** The minor version. */
   readonly minor: number
 }
 
@@ -184,9 +187,13 @@ export const nilSyntax: SyntaxId = { uuid: Uuid.nil, major: 0, minor: 0 }
  * @since 0.1.0
  */
 export interface AuthTrailer {
+  /** The security provider, like 9 for Negotiate or 10 for NTLM. */
   readonly authType: number
+  /** The protection level, 1 (none) to 6 (privacy). */
   readonly authLevel: number
+  /** The security context on this connection. */
   readonly authContextId: number
+  /** The provider's token or signature. */
   readonly authValue: Uint8Array
 }
 
@@ -216,6 +223,7 @@ export interface Header {
   readonly callId: number
   /** The byte order of the PDU, its stub included. */
   readonly littleEndian: boolean
+  /** The authentication trailer, if the PDU has one. */
   readonly authTrailer: ReceivedAuthTrailer | undefined
 }
 
@@ -226,10 +234,13 @@ export interface Header {
  * @since 0.1.0
  */
 export interface Request extends Header {
+  /** The type of the PDU. */
   readonly _tag: "Request"
   /** How many bytes of stub the sender says are in this and the following fragments. Anything may stand here. */
   readonly allocHint: number
+  /** The presentation context of the call. */
   readonly contextId: number
+  /** The number of the operation. */
   readonly opnum: number
   /** The object UUID, if the PDU has one. */
   readonly object: string | undefined
@@ -244,10 +255,13 @@ export interface Request extends Header {
  * @since 0.1.0
  */
 export interface Response extends Header {
+  /** The type of the PDU. */
   readonly _tag: "Response"
   /** How many bytes of stub the sender says are in this and the following fragments. Anything may stand here. */
   readonly allocHint: number
+  /** The presentation context of the call. */
   readonly contextId: number
+  /** How many cancels of this call the server has received. */
   readonly cancelCount: number
   /** The marshalled results. See {@link Parser} for who owns these bytes. */
   readonly stub: Uint8Array
@@ -260,12 +274,17 @@ export interface Response extends Header {
  * @since 0.1.0
  */
 export interface Fault extends Header {
+  /** The type of the PDU. */
   readonly _tag: "Fault"
+  /** How many bytes of stub the sender says that it has. Anything may stand here. */
   readonly allocHint: number
+  /** The presentation context of the call. */
   readonly contextId: number
+  /** How many cancels of this call the server has received. */
   readonly cancelCount: number
   /** Whether `stub` holds extended error information. */
   readonly extendedError: boolean
+  /** Why the call failed: an exception code, or a code of the protocol. */
   readonly status: number
   /** What follows the status; usually nothing. See {@link Parser} for who owns these bytes. */
   readonly stub: Uint8Array
@@ -278,15 +297,22 @@ export interface Fault extends Header {
  * @since 0.1.0
  */
 export interface ContextElement {
+  /** The number by which requests refer to this context. */
   readonly contextId: number
+  /** The interface. */
   readonly abstractSyntax: SyntaxId
+  /** The transfer syntaxes that the client proposes for it. */
   readonly transferSyntaxes: ReadonlyArray<SyntaxId>
 }
 
 interface BindBody extends Header {
+  /** The largest fragment that the sender sends, in bytes. */
   readonly maxXmitFrag: number
+  /** The largest fragment that the sender accepts, in bytes. */
   readonly maxRecvFrag: number
+  /** The association group; 0 in a bind asks for a new one. */
   readonly assocGroupId: number
+  /** The presentation contexts that the client proposes. */
   readonly contextElements: ReadonlyArray<ContextElement>
 }
 
@@ -297,6 +323,7 @@ interface BindBody extends Header {
  * @since 0.1.0
  */
 export interface Bind extends BindBody {
+  /** The type of the PDU. */
   readonly _tag: "Bind"
 }
 
@@ -307,6 +334,7 @@ export interface Bind extends BindBody {
  * @since 0.1.0
  */
 export interface AlterContext extends BindBody {
+  /** The type of the PDU. */
   readonly _tag: "AlterContext"
 }
 
@@ -321,15 +349,20 @@ export interface ContextResult {
   readonly result: number
   /** Of a provider rejection: 1 abstract syntax, 2 transfer syntaxes, 3 local limit. Of result 3: the granted features. */
   readonly reason: number
+  /** The transfer syntax that the server has chosen; {@link nilSyntax} if it rejects the context. */
   readonly transferSyntax: SyntaxId
 }
 
 interface BindAckBody extends Header {
+  /** The largest fragment that the sender sends, in bytes. */
   readonly maxXmitFrag: number
+  /** The largest fragment that the sender accepts, in bytes. */
   readonly maxRecvFrag: number
+  /** The association group; 0 in a bind asks for a new one. */
   readonly assocGroupId: number
   /** The secondary address: the TCP port in decimal, or the name of a pipe. */
   readonly secAddr: string
+  /** One answer for each presentation context, in the order of the bind. */
   readonly results: ReadonlyArray<ContextResult>
 }
 
@@ -340,6 +373,7 @@ interface BindAckBody extends Header {
  * @since 0.1.0
  */
 export interface BindAck extends BindAckBody {
+  /** The type of the PDU. */
   readonly _tag: "BindAck"
 }
 
@@ -350,6 +384,7 @@ export interface BindAck extends BindAckBody {
  * @since 0.1.0
  */
 export interface AlterContextResponse extends BindAckBody {
+  /** The type of the PDU. */
   readonly _tag: "AlterContextResponse"
 }
 
@@ -360,7 +395,9 @@ export interface AlterContextResponse extends BindAckBody {
  * @since 0.1.0
  */
 export interface BindNak extends Header {
+  /** The type of the PDU. */
   readonly _tag: "BindNak"
+  /** Why, like 4 for a version of the protocol that the server does not speak. */
   readonly rejectReason: number
   /** The versions of the protocol that the server speaks. */
   readonly protocols: ReadonlyArray<{ readonly major: number; readonly minor: number }>
@@ -373,6 +410,7 @@ export interface BindNak extends Header {
  * @since 0.1.0
  */
 export interface Auth3 extends Header {
+  /** The type of the PDU. */
   readonly _tag: "Auth3"
 }
 
@@ -383,6 +421,7 @@ export interface Auth3 extends Header {
  * @since 0.1.0
  */
 export interface CoCancel extends Header {
+  /** The type of the PDU. */
   readonly _tag: "CoCancel"
 }
 
@@ -393,6 +432,7 @@ export interface CoCancel extends Header {
  * @since 0.1.0
  */
 export interface Orphaned extends Header {
+  /** The type of the PDU. */
   readonly _tag: "Orphaned"
 }
 
@@ -403,6 +443,7 @@ export interface Orphaned extends Header {
  * @since 0.1.0
  */
 export interface Shutdown extends Header {
+  /** The type of the PDU. */
   readonly _tag: "Shutdown"
 }
 
@@ -466,16 +507,21 @@ export type Reason =
   | "Dead"
 
 /**
- * Bytes that were refused. `callId` and `ptype` are what stands in the refused header.
+ * Bytes that were refused.
  *
  * @category models
  * @since 0.1.0
  */
 export interface PduError {
+  /** Tells it from PDUs. */
   readonly _tag: "PduError"
+  /** What is wrong. */
   readonly reason: Reason
+  /** The call that the refused header names. */
   readonly callId: number
+  /** The number of the PDU type that the refused header names. */
   readonly ptype: number
+  /** What is wrong, for a person. */
   readonly message: string
 }
 
@@ -801,6 +847,7 @@ export const decode = (bytes: Uint8Array): Pdu | PduError => {
  * @since 0.1.0
  */
 export interface Parser {
+  /** Takes the next bytes of the stream, and gives the PDUs that they complete. */
   push(chunk: Uint8Array): ReadonlyArray<Pdu | PduError>
   /** How many bytes of a PDU that is not complete the parser holds. */
   readonly buffered: number
@@ -912,6 +959,7 @@ class ParserImpl implements Parser {
  * @since 0.1.0
  */
 export interface Assembly<out Message extends Request | Response> {
+  /** Tells it from whole messages. */
   readonly _tag: "Assembly"
   /** The first fragment, whose fields are those of the message. */
   readonly first: Message
@@ -1032,6 +1080,7 @@ const noView: DataView<ArrayBuffer> = new DataView(noBytes.buffer)
  * @since 0.1.0
  */
 export class Writer {
+  /** The byte order of numbers. */
   readonly littleEndian: boolean
   /** The current buffer. */
   bytes: Uint8Array<ArrayBuffer> = noBytes
@@ -1046,6 +1095,7 @@ export class Writer {
   /** Where the bytes begin that were not taken. */
   start = 0
 
+  /** Makes a writer without a buffer; little-endian by default. */
   constructor(options: { readonly littleEndian?: boolean } = {}) {
     this.littleEndian = options.littleEndian ?? true
   }

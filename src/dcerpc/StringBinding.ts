@@ -14,6 +14,7 @@
  * | `ncacn_messageport:[name]`             | a `MessagePort`, to and from workers (our name)                 |
  * | `ncacn_memory:[name]`                  | inside one program, for tests (our name)                        |
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
@@ -61,6 +62,7 @@ const protocolSequences: ReadonlyArray<string> = [
 export interface StringBinding {
   /** The object UUID, in lower case. */
   readonly object?: string
+  /** The protocol sequence. */
   readonly protocol: ProtocolSequence
   /** Host name or IP address; empty for this machine. An IPv6 address is written without brackets. */
   readonly address: string
@@ -77,10 +79,15 @@ export interface StringBinding {
  * @since 0.1.0
  */
 export interface Parts {
+  /** The object UUID. */
   readonly object?: string
+  /** The protocol sequence. */
   readonly protocol: ProtocolSequence
+  /** Host name or IP address; by default empty, which is this machine. */
   readonly address?: string
+  /** A port or a name; by default none. */
   readonly endpoint?: string | number
+  /** The network options; by default none. */
   readonly options?: Readonly<Record<string, string>>
 }
 
@@ -120,9 +127,11 @@ const StringBindingErrorBase: Schema.Class<
  * @since 0.1.0
  */
 export class StringBindingError extends StringBindingErrorBase {
+  /** The code and its documented name. */
   get codes(): Codes {
     return { rpcStatus: addressCode(this.status) }
   }
+  /** What is wrong and where, for a person. */
   override get message(): string {
     return `Invalid string binding ${JSON.stringify(this.input)}, at position ${this.position}: ${this.detail}.`
   }

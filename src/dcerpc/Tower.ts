@@ -12,6 +12,7 @@
  * The other protocol sequences of a `StringBinding` have no floors. Towers of protocol sequences that Callisto does not have, such
  * as `ncacn_np`, are read and passed on as they are.
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"

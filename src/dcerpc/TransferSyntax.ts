@@ -4,6 +4,7 @@
  * Client and server agree on one for each interface when they bind. {@link binary} is Callisto's own, for any schema; it
  * carries the fields of declared aborts and the trace context too.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
@@ -31,6 +32,7 @@ export type { Arguments, ArgumentsBeforePipes, MethodCodec, Problem, Read } from
  * @since 0.1.0
  */
 export interface TransferSyntax {
+  /** The UUID and the version. */
   readonly id: SyntaxId
   /** The largest fragment that both peers use where they have chosen this syntax. */
   readonly maxFragment: number

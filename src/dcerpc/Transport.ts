@@ -6,6 +6,7 @@
  * in `@callisto/rpc/node`; here are WebSockets and message ports, for browsers and workers, and connections in memory,
  * for tests.
  *
+ * @module
  * @since 0.1.0
  */
 import { map, type NonEmptyReadonlyArray } from "effect/Array"
@@ -75,6 +76,7 @@ export const Transport: Context.Service<Transport, Transport> = Context.Service(
  * @since 0.1.0
  */
 export interface Connection {
+  /** The bytes in both directions. */
   readonly socket: Socket.Socket
   /** The address of the other side, as a string binding. */
   readonly peer: string
@@ -793,10 +795,15 @@ export const memory: Layer.Layer<Transport> = Layer.sync(Transport, () => {
  */
 export interface MessagePortLike {
   // The platforms differ in the types of what is transferred and of the event, which has a field `data`.
+  /** Sends a message. */
   postMessage(message: unknown, transfer: Array<any>): void
+  /** Adds a listener for messages. */
   addEventListener(type: "message", listener: (event: any) => void): void
+  /** Removes a listener. */
   removeEventListener(type: "message", listener: (event: any) => void): void
+  /** Delivers the messages that wait; only ports have it. */
   start?(): void
+  /** Closes the port; a global scope may lack it. */
   close?(): void
 }
 

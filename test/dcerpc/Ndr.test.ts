@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema, SchemaTransformation } from "effect"
 import fc from "fast-check"
-import process from "node:process"
 import { Interface } from "../../mod.ts"
 import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
+import { budgetOf, report, seed } from "../budget.ts"
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
 
@@ -1330,8 +1330,7 @@ const reference = (types: ReadonlyArray<Definition>, value: Record<string, unkno
 }
 
 describe("random definitions", () => {
-  const numRuns = process.env["CALLISTO_STEPS"] === "tenth" ? 500 : 5000
-  const seed = Number(process.env["CALLISTO_SEED"] ?? (Math.random() * 0x7fffffff) | 0)
+  const numRuns = budgetOf(5000)
 
   it(`have the bytes of a plain implementation, in both byte orders, and come back, seed ${seed}`, () => {
     fc.assert(
@@ -1346,6 +1345,7 @@ describe("random definitions", () => {
       }),
       { seed, numRuns }
     )
+    report("NDR", `${numRuns} definitions`)
   })
 
   it(`refuse every truncation, seed ${seed}`, () => {
@@ -1356,7 +1356,7 @@ describe("random definitions", () => {
           assert.isTrue(Result.isFailure(codecOf(schema).decode(Ndr.makeReader(bytes.subarray(0, length)))))
         }
       }),
-      { seed, numRuns: numRuns / 10 }
+      { seed, numRuns: budgetOf(500) }
     )
   })
 

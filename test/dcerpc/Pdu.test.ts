@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import fc from "fast-check"
-import process from "node:process"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { budgetOf, report, seed } from "../budget.ts"
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
 
@@ -436,8 +436,7 @@ const anyPdu: fc.Arbitrary<Written> = fc.oneof(
 )
 
 describe("any PDU", () => {
-  const numRuns = process.env["CALLISTO_STEPS"] === "tenth" ? 1_000 : 10_000
-  const seed = Number(process.env["CALLISTO_SEED"] ?? (Math.random() * 0x7fffffff) | 0)
+  const numRuns = budgetOf(10_000)
 
   it(`comes back as it was written, in both byte orders, seed ${seed}`, () => {
     fc.assert(
@@ -456,6 +455,7 @@ describe("any PDU", () => {
       }),
       { seed, numRuns }
     )
+    report("PDUs", `${numRuns} of them`)
   })
 
   it(`comes back from a message in fragments, seed ${seed}`, () => {
@@ -497,7 +497,7 @@ describe("any PDU", () => {
           assert.strictEqual(remaining, 0)
         }
       ),
-      { seed, numRuns: numRuns / 20 }
+      { seed, numRuns: budgetOf(500) }
     )
   })
 })

@@ -5,7 +5,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import process from "node:process"
 import { type Binding, Call, Interface, Manager, Pipe, Server } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
@@ -18,6 +17,7 @@ import { cut, damaged } from "./damage.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
 import { concat, writeChunk } from "./rawClient.ts"
 import { fibersActive, inVirtualTime } from "./virtualTime.ts"
+import { budgetOf, report, seed } from "../budget.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 
@@ -160,8 +160,7 @@ class Peer {
 // ----------------------------------------------------------------------------
 
 describe("servers whose answers are damaged", () => {
-  const budget = process.env["CALLISTO_STEPS"] === "tenth" ? 100_000 : 1_000_000
-  const seed = Number(process.env["CALLISTO_SEED"] ?? Math.floor(Math.random() * 0x7fffffff))
+  const budget = budgetOf(1_000_000)
   const problems: Array<string> = []
   const logger = Logger.make(({ cause, message }) => {
     problems.push(`${String(message)}\n${Cause.pretty(cause)}`)
@@ -313,9 +312,10 @@ describe("servers whose answers are damaged", () => {
         "drove, RpcTransportError",
         "heard Orphaned"
       ]
-      assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
+      // The rarest come 3 times in 10,000 PDUs.
+      if (budget >= 50_000) assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
       const told = [...seen].map(([what, count]) => `${what} ${count}`).join(", ")
-      console.log(`client fuzz: ${pdus} PDUs: ${told}; seed ${seed} (set CALLISTO_SEED to repeat them)`)
+      report("client fuzz", `${pdus} PDUs (${told})`)
     }).pipe(
       Effect.provide(
         Layer.mergeAll(

@@ -5,7 +5,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, Option, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import process from "node:process"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
@@ -14,6 +13,7 @@ import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtAT
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
 import { fibersActive, inVirtualTime } from "./virtualTime.ts"
 import { serverImpl } from "../internals.ts"
+import { budgetOf, report, seed } from "../budget.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { id: Schema.Int }) {}
 
@@ -546,8 +546,7 @@ const schedule = (seed: number) =>
 // ----------------------------------------------------------------------------
 
 describe("faults", () => {
-  const total = process.env["CALLISTO_STEPS"] === "tenth" ? 1000 : 10_000
-  const seed = Number(process.env["CALLISTO_SEED"] ?? Math.floor(Math.random() * 0x7fffffff))
+  const total = budgetOf(10_000)
   const batch = 100
 
   it.effect(
@@ -569,9 +568,7 @@ describe("faults", () => {
           assert.strictEqual(yield* fibersActive, before, "fibers")
         }
         const told = [...kinds].map(([kind, count]) => `${kind} ${count}`).join(", ")
-        console.log(
-          `faults: ${total} schedules, ${calls} calls: ${told}; seed ${seed} (set CALLISTO_SEED to repeat them)`
-        )
+        report("faults", `${total} schedules, ${calls} calls (${told})`)
         assert.isAbove(kinds.get("replied") ?? 0, calls / 10)
         // About 40 in so many.
         if (total === 10_000) assert.isAbove(kinds.get("RpcTransportError 1727") ?? 0, 0)

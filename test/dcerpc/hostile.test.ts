@@ -4,7 +4,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Layer, Logger, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import process from "node:process"
 import { Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
@@ -49,6 +48,7 @@ import {
   wire
 } from "./rawClient.ts"
 import { serverImpl } from "../internals.ts"
+import { budgetOf, report, seed } from "../budget.ts"
 
 const didNotExecute = { didNotExecute: true }
 
@@ -356,8 +356,7 @@ const conversation = (random: Random): Array<Uint8Array> => {
 const fewYields = Effect.repeat(Effect.yieldNow, { times: 3 })
 
 describe("conversations that were damaged", () => {
-  const budget = process.env["CALLISTO_STEPS"] === "tenth" ? 100_000 : 1_000_000
-  const seed = Number(process.env["CALLISTO_SEED"] ?? Math.floor(Math.random() * 0x7fffffff))
+  const budget = budgetOf(1_000_000)
   const problems: Array<string> = []
   // Managers die here on purpose; nothing else may be logged as an error.
   const logger = Logger.make(({ cause, message }) => {
@@ -456,7 +455,8 @@ describe("conversations that were damaged", () => {
         // A pipe that was not drained.
         "fault 1c000017 0"
       ]
-      assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
-      console.log(`endpoint fuzz: ${pdus} PDUs, seed ${seed} (set CALLISTO_SEED to repeat them)`)
+      // The rarest come 3 times in 10,000 PDUs.
+      if (budget >= 50_000) assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
+      report("endpoint fuzz", `${pdus} PDUs`)
     }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([logger])))), 300_000)
 })

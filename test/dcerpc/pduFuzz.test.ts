@@ -5,8 +5,8 @@
  * beyond its limit.
  */
 import { assert, describe, it } from "@effect/vitest"
-import process from "node:process"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { budgetOf, report, seed } from "../budget.ts"
 
 type Output = Pdu.Pdu | Pdu.PduError
 
@@ -260,8 +260,7 @@ const assembleAll = (outputs: ReadonlyArray<Output>, seen: (what: string) => voi
 }
 
 describe("damaged streams of PDUs", () => {
-  const budget = process.env["CALLISTO_STEPS"] === "tenth" ? 100_000 : 1_000_000
-  const seed = Number(process.env["CALLISTO_SEED"] ?? (Math.random() * 0x7fffffff) | 0)
+  const budget = budgetOf(1_000_000, 50_000)
 
   it(`are refused with a reason or understood, ${budget} PDUs, seed ${seed}`, () => {
     const random = randomFrom(seed)
@@ -321,6 +320,6 @@ describe("damaged streams of PDUs", () => {
 
     for (const tag of Object.keys(Pdu.types)) assert.isAbove(counts.get(tag) ?? 0, 0, tag)
     for (const reason of reasons) if (reason !== "Dead") assert.isAbove(counts.get(reason) ?? 0, 0, reason)
-    console.log(`PDU fuzz: ${budget} PDUs, seed ${seed} (set CALLISTO_SEED to repeat them)`)
+    report("PDU fuzz", `${budget} PDUs`)
   }, 120_000)
 })

@@ -18,7 +18,9 @@ import type { Writer } from "../Pdu.ts"
  * @since 0.1.0
  */
 export interface Problem {
+  /** What is wrong, for a person. */
   readonly problem: string
+  /** The Win32 status. */
   readonly status: number
 }
 
@@ -37,6 +39,7 @@ export type Read<A> = { readonly value: A } | Problem
  * @since 0.1.0
  */
 export interface Arguments {
+  /** The in parameters. */
   readonly input: unknown
   /** The span of the client's call, where the syntax carries it. */
   readonly parent: Tracer.ExternalSpan | undefined
@@ -61,11 +64,15 @@ export interface ArgumentsBeforePipes extends Arguments {
  * @since 0.1.0
  */
 export interface MethodCodec {
+  /** Writes the stub of a request. */
   readonly writeArguments: (writer: Writer, input: unknown, parent: Tracer.AnySpan | undefined) => Problem | undefined
+  /** Reads the stub of a request. */
   readonly readArguments: (stub: Uint8Array, littleEndian: boolean) => Read<Arguments>
+  /** Writes the stub of a response. */
   readonly writeResults: (writer: Writer, out: unknown) => Problem | undefined
   /** Writes a declared abort with its fields. Missing where only its code can travel, as a fault. */
   readonly writeAbort?: (writer: Writer, abort: Abort.Any, error: Abort.Error) => Problem | undefined
+  /** Reads the stub of a response, from `start` on. */
   readonly readResults: (stub: Uint8Array, littleEndian: boolean, start?: number) => Read<Outcome>
   /**
    * Reads arguments that in pipes follow, from what has arrived of the stub. Where that may not be all of them it gives how many bytes
