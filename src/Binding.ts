@@ -13,7 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type { Pipeable } from "effect/Pipeable"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -28,11 +28,13 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
-import * as Uuid from "./internal/uuid.ts"
+import { BindingImpl } from "./internal/binding.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled } from "./internal/failures.ts"
+import { durationOption } from "./internal/options.ts"
+import * as Uuid from "./internal/uuid.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
-import { type Watching, watching } from "./internal/watch.ts"
+import { watching } from "./internal/watch.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -57,8 +59,6 @@ export interface Binding<in out I extends Interface.Any> extends Pipeable {
   readonly channel: Channel
   /** How long a cancel waits for the server's answer, unless it says otherwise. */
   readonly cancelTimeout: Duration.Duration
-  /** @internal */
-  readonly watching: Watching | undefined
 }
 
 /**
@@ -73,51 +73,25 @@ export declare namespace Binding {
 }
 
 /**
- * What every binding can be told.
+ * The options of every binding.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** The UUID of the object that is called; by default none. */
-  readonly object?: string
+  /** The UUID of the object that is called, in any case. By default none. */
+  readonly object?: string | undefined
   /**
-   * How long a cancel waits for the server's answer before it gives the call up: 0 (the default) gives up at once,
-   * infinity never does.
+   * How long a cancel waits for the server's answer before the client completes the call itself: 0 (the default) completes it at
+   * once, infinity never does.
    */
-  readonly cancelTimeout?: Duration.Input
-}
-
-class BindingImpl<I extends Interface.Any> implements Binding<I> {
-  declare readonly [TypeId]: Types.Invariant<I>
-  readonly interface: I
-  readonly channel: Channel
-  readonly cancelTimeout: Duration.Duration
-  readonly watching: Watching | undefined
-
-  constructor(
-    iface: I,
-    channel: Channel,
-    cancelTimeout: Duration.Duration,
-    watching: Watching | undefined
-  ) {
-    this.interface = iface
-    this.channel = channel
-    this.cancelTimeout = cancelTimeout
-    this.watching = watching
-  }
-
-  pipe() {
-    return pipeArguments(this, arguments)
-  }
+  readonly cancelTimeout?: Duration.Input | undefined
 }
 
 /**
  * Makes a binding over a channel: for those who write a transport.
  *
- * **Details**
- *
- * `cancelTimeout` is how long a cancel waits for the server's answer, see {@link Options}.
+ * Dies with a `TypeError` for a `cancelTimeout` out of range.
  *
  * **Example** (A channel that adds up by itself)
  *
@@ -160,11 +134,11 @@ class BindingImpl<I extends Interface.Any> implements Binding<I> {
 export const make = <I extends Interface.Any>(
   iface: I,
   channel: Channel,
-  options?: { readonly cancelTimeout?: Duration.Input }
+  options?: Pick<Options, "cancelTimeout">
 ): Effect.Effect<Binding<I>> =>
   Effect.map(Effect.context<never>(), (context) => {
-    const cancelTimeout = Duration.fromInputUnsafe(options?.cancelTimeout ?? 0)
-    return new BindingImpl(iface, channel, cancelTimeout, watching(context, "client"))
+    const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
+    return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"))
   })
 
 // ----------------------------------------------------------------------------

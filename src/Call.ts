@@ -1165,9 +1165,11 @@ export const onComplete: {
 
 /**
  * Posts a {@link Completion} to a queue when the call completes; at once if it is complete. Any number of calls can
- * post to one queue, and an unbounded queue loses no completion.
+ * post to one queue, and none is lost.
  *
  * **Details**
+ *
+ * A queue that can lose completions, because it is bounded, is refused with a `TypeError` defect.
  *
  * Nothing is posted for a call whose call object is released before completion. Fails with `CallComplete` when the call
  * was finished already, and with `InvalidAsyncHandle` when the call object is released.
@@ -1218,11 +1220,16 @@ export const notify: {
 } = dual(
   (args) => isPending(args[0]),
   <P extends Pending.Any, T>(self: P, queue: Queue.Enqueue<Completion<T, P>>, tag: T) =>
-    Effect.suspend(() =>
-      whenComplete(pendingImpl(self), () => {
+    Effect.suspend(() => {
+      if (queue.capacity !== Infinity) {
+        throw new TypeError(
+          `Call.notify: the queue can lose completions, got capacity ${queue.capacity}, expected an unbounded queue.`
+        )
+      }
+      return whenComplete(pendingImpl(self), () => {
         Queue.offerUnsafe(queue, { tag, pending: self })
       })
-    )
+    })
 )
 
 const whenComplete = (

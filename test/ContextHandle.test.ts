@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { Handle } from "../src/internal/handleSchema.ts"
-import { Denied, isWaiting, refuses, settle, start } from "./fixtures.ts"
+import { assertFailure, Denied, isWaiting, refuses, settle, start } from "./fixtures.ts"
 import { Box, IOther, IShelf, makeShelf } from "./shelf.ts"
 import { managerImpl, serverImpl } from "./internals.ts"
 
@@ -204,7 +204,7 @@ describe("a handle", () => {
       const forged = [new Handle("Box", uuid, 1), new Handle("Box", uuid.toUpperCase()), new Handle("Box", "")]
       const refusals = yield* Effect.forEach([closed, ...forged], (box) => Effect.flip(use(box as never)))
       for (const refusal of refusals) {
-        assert.deepStrictEqual(refusal, new Status.ContextMismatch({ didNotExecute: true }))
+        assertFailure(refusal, new Status.ContextMismatch({ didNotExecute: true }))
       }
     }))
 
@@ -225,7 +225,7 @@ describe("a handle", () => {
       const call = yield* Call.make(shelf)
       const nothing = null as unknown as ContextHandle.ContextHandle<"Box">
       const refused = yield* Effect.flip(Call.begin(call, "Use", { box: nothing, text: "a" }))
-      assert.deepStrictEqual(refused, new Status.NullContext({ parameter: "box" }))
+      assertFailure(refused, new Status.NullContext({ parameter: "box" }))
       assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
       assert.deepStrictEqual(
         (yield* Effect.flip(Call.invoke(shelf, "Use", { box: nothing, text: "a" })))._tag,
@@ -278,7 +278,7 @@ describe("a handle", () => {
         ]
       ) {
         test.out = out ?? new Handle("Box", "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e11")
-        assert.deepStrictEqual(
+        assertFailure(
           yield* Effect.flip(Call.invoke(shelf, "Pass", { box })),
           new Status.RpcFault({ code: 1783 })
         )
@@ -618,7 +618,7 @@ describe("a call that waits for its handle", () => {
     Effect.gen(function* () {
       const { free, holding, ran, using } = yield* waiting({ maximumAge: "1 minute" })
       yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(yield* Effect.flip(Call.join(using)), new Status.RpcFault({ code: 1460 }))
+      assertFailure(yield* Effect.flip(Call.join(using)), new Status.RpcFault({ code: 1460 }))
       assert.strictEqual((yield* Effect.flip(Call.join(holding)))._tag, "RpcFault")
       yield* Effect.ignore(free)
       assert.deepStrictEqual(ran, [])
@@ -847,7 +847,7 @@ describe("a call that fails", () => {
       const binding = yield* Binding.local(server, IWrong, { validate: true })
       const refused = yield* Effect.flip(Call.invoke(binding, "Open")).pipe(Effect.provide(Logger.layer([])))
       yield* settle
-      assert.deepStrictEqual(refused, new Status.RpcFault({ code: 1783 }))
+      assertFailure(refused, new Status.RpcFault({ code: 1783 }))
       assert.deepStrictEqual([ends, serverImpl(server).handles.size], [["Failure"], 0])
     }))
 })

@@ -121,6 +121,15 @@ export const shown = (exit: Exit.Exit<unknown, unknown>): unknown => {
 export const outcome = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<unknown, never, R> =>
   Effect.map(Effect.exit(effect), shown)
 
+/** Checks the class and the fields of a failure, apart from the call that it names. */
+export const assertFailure = (actual: unknown, expected: object): void => {
+  assert.strictEqual((actual as object).constructor, expected.constructor)
+  const { address: _address, interface: _interface, method: _method, ...fields } = {
+    ...actual as Record<string, unknown>
+  }
+  assert.deepStrictEqual(fields, { ...expected })
+}
+
 /** Checks that a description is refused with a message that has all these parts. */
 export const refuses = (describe: () => unknown, ...parts: ReadonlyArray<string>): void => {
   let error: unknown

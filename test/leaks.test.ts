@@ -31,6 +31,7 @@ import {
   Status,
   Synchronize
 } from "../mod.ts"
+import { assertFailure } from "./fixtures.ts"
 import { serverImpl } from "./internals.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
@@ -378,7 +379,7 @@ describe("nothing is left", () => {
         const pending = yield* Call.begin(yield* Call.make(binding), "Never")
         yield* TestClock.adjust("1 minute")
         const error = yield* Effect.flip(Call.join(pending))
-        assert.deepStrictEqual(error, new Status.RpcFault({ code: 1460 }))
+        assertFailure(error, new Status.RpcFault({ code: 1460 }))
       }), { maximumAge: "1 minute" }))
 
   it.effect(

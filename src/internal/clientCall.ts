@@ -28,6 +28,7 @@ import {
   PipeDisciplineError,
   type RpcTransportError
 } from "../Status.ts"
+import type { BindingImpl } from "./binding.ts"
 import { Handle, type Parameter, valueOf } from "./handleSchema.ts"
 import * as Depth from "./depth.ts"
 import { cancelled, located } from "./failures.ts"
@@ -44,7 +45,7 @@ import { kindOf, type Watch, watchClient } from "./watch.ts"
 
 export class CallImpl extends PipeInspectable implements Call<any> {
   declare readonly "~callisto/Call": Call.Any["~callisto/Call"]
-  readonly binding: Binding<Interface.Any>
+  readonly binding: BindingImpl<Interface.Any>
   readonly scope: Scope.Scope | undefined
   /** Made for one call: it leaves its scope when that is finished. */
   readonly single: boolean
@@ -59,7 +60,7 @@ export class CallImpl extends PipeInspectable implements Call<any> {
 
   constructor(binding: Binding.Any, scope: Scope.Scope | undefined, single: boolean) {
     super()
-    this.binding = binding
+    this.binding = binding as BindingImpl<Interface.Any>
     this.scope = scope
     this.single = single
   }
