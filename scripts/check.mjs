@@ -68,7 +68,17 @@ const importsOf = (file) =>
  * `borrows` names further files of `src/internal` that a wing reaches today: the check refuses those no longer imported.
  * The wings `ndr`, `transport`, `security`, `smb`, `com`, `idl`, `durable` and `web` do not exist yet.
  */
-const shared = ["chunkBuffer", "depth", "handleSchema", "handleTable", "uuid"]
+const shared = [
+  "chunkBuffer",
+  "depth",
+  "failures",
+  "handleSchema",
+  "handleTable",
+  "options",
+  "pipeEnds",
+  "statusTable",
+  "uuid"
+]
 const wire = ["core", "ndr", "transport", "security"]
 const allowed = {
   core: { on: [] },
@@ -76,7 +86,7 @@ const allowed = {
   transport: { on: ["core", "ndr"], shares: shared },
   security: { on: ["core", "ndr", "transport"], shares: shared },
   smb: { on: wire, shares: shared },
-  dcerpc: { on: wire, shares: shared, borrows: [] },
+  dcerpc: { on: wire, shares: shared, borrows: ["server", "serverCall"] },
   com: { on: [...wire, "dcerpc"], shares: shared },
   idl: { on: [...wire, "dcerpc"], shares: shared },
   durable: { on: ["core"], packages: ["effect/cluster"] },
