@@ -1332,10 +1332,10 @@ const invokeCall = (
     const pending = new PendingImpl(new CallImpl(binding, undefined, false), operation)
     const issuing = issue(pending, input, Fiber.getCurrent()!)
     // A call in the same process is often complete by now.
-    if (pending.outcome !== undefined) return resume(take(pending) as never)
+    if (pending.outcome !== undefined) return resume(outcomeOf(pending) as never)
     const cleanUp = Effect.suspend(() => abandon(pending, cancelTimeout))
     if (issuing === undefined) {
-      pending.addWaiterUnsafe(() => resume(take(pending) as never))
+      pending.addWaiterUnsafe(() => resume(outcomeOf(pending) as never))
       return cleanUp
     }
     resume(
@@ -1344,6 +1344,10 @@ const invokeCall = (
       ) as Effect.Effect<never, BadStubData>
     )
   })
+
+// The call object of a one-shot call is nobody's, so it need not be idle again.
+const outcomeOf = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
+  pending.call.binding.channel.take === undefined ? pending.outcome! : take(pending)
 
 const needsPipes = ({ interface: { name }, name: method }: Operation): Effect.Effect<never, BadStubData> =>
   Effect.fail(new BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` }))
