@@ -521,6 +521,7 @@ export interface Bound<in out Key extends string, in out I extends Interface.Any
  */
 export interface Service<in out Key extends string, in out I extends Interface.Any>
   extends Context.Service<Bound<Key, I>, Binding<I>> {
+  /** The interface of its bindings. */
   readonly interface: I
   /** Binds to a server in the same process. */
   readonly local: (server: Server.Server, options?: LocalOptions) => Layer.Layer<Bound<Key, I>, NoInterface>

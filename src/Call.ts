@@ -1,10 +1,9 @@
 /**
- * Call objects: asynchronous calls that a program holds. A call is begun, looked at, waited for, cancelled and
- * finished.
+ * Asynchronous calls as objects: a program begins a call, looks at it, waits for it, cancels it and finishes it.
  *
- * A call object carries one call at a time and is reusable. {@link begin} gives the evidence of a call, a
- * {@link Pending}; everything that concerns that call takes the evidence. What an operation does in which state is one
- * table, `CallState.clientTable`.
+ * Most programs call through {@link client}: its methods call at once, or begin a call and give its evidence, a {@link Pending}. The
+ * functions take that evidence: {@link finish}, {@link join}, {@link wait}, {@link cancel}. A call object that {@link make} makes carries one
+ * call after another. `CallState.clientTable` says what each operation does in which state.
  *
  * Windows: call objects (`ICallFactory`, `ISynchronize`, `ICancelMethodCalls`) and `RPC_ASYNC_STATE` of the client.
  *
@@ -443,7 +442,7 @@ const declined = ({ interface: { name, uuid } }: Binding.Any): Effect.Effect<nev
  * Fails, and leaves the object as it was, with `CallPending` when the object carries a call already, with
  * `InvalidAsyncHandle` when it is released, with `BadStubData` when the input is refused or the interface has no such
  * method, with `NullContext` when a context handle is null or destroyed, and with `RpcTransportError` when the server
- * can't be reached.
+ * can't be reached. A channel that throws is a defect of `begin`, and leaves the object idle.
  *
  * Windows: calling the asynchronous stub; the `Begin_` method of an asynchronous interface.
  *
@@ -689,10 +688,9 @@ export const pending = <I extends Interface.Any>(
  *
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make([manager])
- *   const sums = yield* Binding.local(server, Sums)
- *   const call = yield* Call.make(sums)
+ *   const client = Call.client(yield* Binding.local(server, Sums))
  *
- *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   const adding = yield* client.Add.begin([1, 2, 3])
  *   yield* Effect.flip(Call.wait(adding, 0)) // => WaitTimeout
  *   yield* Call.wait(adding)
  *   return yield* Call.finish(adding) // => 6
@@ -731,6 +729,9 @@ export const wait: {
  * Fails with the call's {@link Failure}; with `CallPending`, consuming nothing, when the call is not complete; with
  * `CallComplete` when it was finished already; with `InvalidAsyncHandle` when the call object is released.
  *
+ * Where the channel takes results (`Channel.take`), the evidence that took a result can take it again, until its object begins another
+ * call.
+ *
  * Windows: `RpcAsyncCompleteCall`; the `Finish_` method of an asynchronous interface.
  *
  * **Example** (Too early, in time, too late)
@@ -750,10 +751,9 @@ export const wait: {
  *
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make([manager])
- *   const sums = yield* Binding.local(server, Sums)
- *   const call = yield* Call.make(sums)
+ *   const client = Call.client(yield* Binding.local(server, Sums))
  *
- *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   const adding = yield* client.Add.begin([1, 2, 3])
  *   yield* Effect.flip(Call.finish(adding)) // => CallPending
  *   yield* Call.wait(adding)
  *   const sum = yield* Call.finish(adding) // => 6
@@ -798,10 +798,9 @@ export const finish = <P extends Pending.Any>(
  *
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make([manager])
- *   const sums = yield* Binding.local(server, Sums)
- *   const call = yield* Call.make(sums)
+ *   const client = Call.client(yield* Binding.local(server, Sums))
  *
- *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   const adding = yield* client.Add.begin([1, 2, 3])
  *   yield* Effect.timeoutOption(Call.join(adding), "1 milli") // => None
  *   return yield* Call.join(adding) // => 6
  * }).pipe(Effect.scoped)
@@ -859,7 +858,8 @@ const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
  *
  * Fails, and changes nothing, with `CallComplete` when the call is complete, with `CallCancelled` when it is being
  * cancelled and this cancel would not end it sooner, with `CancelDisabled` when the object in this process has disabled
- * cancellation, and with `InvalidAsyncHandle` when the call object is released.
+ * cancellation, with `InvalidAsyncHandle` when the call object is released, and with `RpcTransportError` when the channel could not
+ * record the request.
  *
  * Windows: `RpcAsyncCancelCall`, `ICancelMethodCalls::Cancel`.
  *
@@ -878,10 +878,9 @@ const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
  *
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make([manager])
- *   const sums = yield* Binding.local(server, Sums)
- *   const call = yield* Call.make(sums)
+ *   const client = Call.client(yield* Binding.local(server, Sums))
  *
- *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   const adding = yield* client.Add.begin([1, 2, 3])
  *   // The server has 20 milliseconds to answer.
  *   yield* Call.cancel(adding, { timeout: "20 millis" })
  *   return yield* Effect.flip(Call.join(adding)) // => CallCancelled
@@ -1127,11 +1126,10 @@ export const states = (self: Call.Any): Stream.Stream<CallState, InvalidAsyncHan
  *
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make([manager])
- *   const sums = yield* Binding.local(server, Sums)
- *   const call = yield* Call.make(sums)
+ *   const client = Call.client(yield* Binding.local(server, Sums))
  *
  *   const ready = yield* Synchronize.make()
- *   const adding = yield* Call.begin(call, "Add", [1, 2, 3])
+ *   const adding = yield* client.Add.begin([1, 2, 3])
  *   yield* Call.onComplete(adding, Synchronize.signal(ready))
  *   yield* Synchronize.wait(ready)
  *   return yield* Call.finish(adding) // => 6
@@ -1191,10 +1189,10 @@ export const onComplete: {
  *
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make([manager])
- *   const sums = yield* Binding.local(server, Sums)
+ *   const client = Call.client(yield* Binding.local(server, Sums))
  *   const queue = yield* Queue.unbounded<Call.Completion<string, Call.Pending<typeof Sums, "Add">>>()
  *   for (const name of ["first", "second"]) {
- *     const adding = yield* Call.begin(yield* Call.make(sums), "Add", [1, 2, 3])
+ *     const adding = yield* client.Add.begin([1, 2, 3])
  *     yield* Call.notify(adding, queue, name)
  *   }
  *   const { pending, tag } = yield* Queue.take(queue)
@@ -1333,10 +1331,10 @@ const invokeCall = (
     const pending = new PendingImpl(new CallImpl(binding, undefined, false), operation)
     const issuing = issue(pending, input, Fiber.getCurrent()!)
     // A call in the same process is often complete by now.
-    if (pending.outcome !== undefined) return resume(take(pending) as never)
+    if (pending.outcome !== undefined) return resume(outcomeOf(pending) as never)
     const cleanUp = Effect.suspend(() => abandon(pending, cancelTimeout))
     if (issuing === undefined) {
-      pending.addWaiterUnsafe(() => resume(take(pending) as never))
+      pending.addWaiterUnsafe(() => resume(outcomeOf(pending) as never))
       return cleanUp
     }
     resume(
@@ -1345,6 +1343,10 @@ const invokeCall = (
       ) as Effect.Effect<never, BadStubData>
     )
   })
+
+// The call object of a one-shot call is nobody's, so it need not be idle again.
+const outcomeOf = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
+  pending.call.binding.channel.take === undefined ? pending.outcome! : take(pending)
 
 const needsPipes = ({ interface: { name }, name: method }: Operation): Effect.Effect<never, BadStubData> =>
   Effect.fail(new BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` }))

@@ -241,6 +241,20 @@ const table: Record<string, Record<State, string>> = {
     cancelling: "orphans, released",
     completed: "released, the result is dropped",
     released: "released *"
+  },
+  "release before the scope closes": {
+    idle: "released",
+    pending: "orphans, released",
+    cancelling: "orphans, released",
+    completed: "released, the result is dropped",
+    released: "released *"
+  },
+  "release that lets the server go on": {
+    idle: "released",
+    pending: "detaches, released",
+    cancelling: "detaches, released",
+    completed: "released, the result is dropped",
+    released: "released *"
   }
 }
 
@@ -294,7 +308,9 @@ const operations: Record<string, (world: World) => Effect.Effect<unknown, unknow
   "cancel at once": ({ evidence }) => Call.cancel(evidence!, { timeout: 0 }),
   finish: ({ evidence }) => Call.finish(evidence!),
   join: ({ evidence }) => Call.join(evidence!),
-  release: ({ scope }) => Scope.close(scope, Exit.void)
+  release: ({ scope }) => Scope.close(scope, Exit.void),
+  "release before the scope closes": ({ call }) => Call.release(call),
+  "release that lets the server go on": ({ call }) => Call.release(call, { server: "goOn" })
 }
 
 const kinds: Record<string, string> = {
@@ -403,6 +419,18 @@ const check = Effect.fnUntraced(function* (operation: string, state: State, way:
       }
       return yield* isReleased(world)
     }
+    case "detaches, released": {
+      const joining = yield* start(Call.join(world.evidence!))
+      const waiting = yield* start(Call.wait(world.evidence!))
+      yield* act
+      assert.deepStrictEqual(yield* outcome(Fiber.join(joining)), { failure: "InvalidAsyncHandle" })
+      assert.deepStrictEqual(yield* outcome(Fiber.join(waiting)), { failure: "InvalidAsyncHandle" })
+      yield* settle
+      assert.notInclude(world.seen, "Stay was interrupted")
+      // Whoever completes the call is not told that nobody waits for it.
+      yield* world.reply
+      return yield* isReleased(world)
+    }
     default:
       return assert.fail(`no check for ${cell}`)
   }
@@ -441,7 +469,8 @@ const checkUnchanging = Effect.fnUntraced(
   }
 )
 
-const takesEvidence = (operation: string): boolean => !["begin", "state", "release"].includes(operation)
+const takesEvidence = (operation: string): boolean =>
+  !["begin", "state"].includes(operation) && !operation.startsWith("release")
 
 for (const [operation, cells] of Object.entries(table)) {
   describe(`${operation} on a call object`, () => {

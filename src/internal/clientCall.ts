@@ -52,9 +52,9 @@ export class CallImpl extends PipeInspectable implements Call<any> {
   state: State = State.idle
   current: PendingImpl | undefined = undefined
   /** The evidence that took its result through the channel, and may take it again. */
-  taken: PendingImpl | undefined = undefined
+  declare taken: PendingImpl | undefined
   /** Whether it was released so that the server goes on. */
-  goesOn = false
+  declare goesOn: boolean
   /** Told of each change of the state. */
   watchers: Set<(state: CallState | undefined) => void> | undefined = undefined
 
@@ -70,15 +70,17 @@ export class CallImpl extends PipeInspectable implements Call<any> {
   }
 }
 
-const emptyContext = Context.empty()
+// Few calls have these, so an object has them only when they are set.
+CallImpl.prototype.taken = undefined
+CallImpl.prototype.goesOn = false
 
 export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements Pending<any, any>, Outgoing {
   declare readonly "~callisto/Call/Pending": Pending.Any["~callisto/Call/Pending"]
   readonly call: CallImpl
   readonly operation: Operation
-  context: Context.Context<never> = emptyContext
+  declare context: Context.Context<never>
   /** Where the caller stands, as far as the tracer of Effect knows. */
-  frame: References.StackFrame | undefined = undefined
+  declare frame: References.StackFrame | undefined
   remote: Remote | undefined = undefined
   outcome: Outcome | undefined = undefined
   cancelling: { readonly deadline: number; timer: Fiber.Fiber<void, unknown> | undefined } | undefined = undefined
@@ -127,6 +129,9 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
     return wait === "waits" ? false : wait === "returns" ? true : refusal(wait) as CallComplete | InvalidAsyncHandle
   }
 }
+
+PendingImpl.prototype.context = Context.empty()
+PendingImpl.prototype.frame = undefined
 
 export const callImpl = (call: Call.Any): CallImpl => call as unknown as CallImpl
 export const pendingImpl = (pending: Pending.Any): PendingImpl => pending as unknown as PendingImpl
@@ -219,8 +224,8 @@ export const issue = (
   }
   move(call, "begin")
   call.current = pending
-  pending.frame = fiber.cache.stackFrame
-  call.taken = undefined
+  if (fiber.cache.stackFrame !== undefined) pending.frame = fiber.cache.stackFrame
+  if (call.taken !== undefined) call.taken = undefined
   if (channel.references !== undefined) pending.context = Context.pick(...channel.references)(fiber.context)
   if (watching !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
@@ -352,8 +357,8 @@ export const release = (call: CallImpl, server: "stop" | "goOn"): PipeDiscipline
   if (!move(call, "release")) return undefined
   detach(call)
   call.current = undefined
-  call.taken = undefined
-  call.goesOn = goesOn
+  if (call.taken !== undefined) call.taken = undefined
+  if (goesOn) call.goesOn = true
   if (pending === undefined) return undefined
   try {
     if (effect === "orphans" || effect === "detaches") {
