@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Context, Deferred, Effect, Exit, Fiber, Option, Queue, Schema, Scope, Stream } from "effect"
+import { Cause, Clock, Context, Deferred, Effect, Exit, Fiber, Option, Queue, Schema, type Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import {
