@@ -27,7 +27,7 @@ const makeJobs = Effect.gen(function* () {
       ),
     Echo: (text) => Effect.succeed(text)
   })
-  yield* Endpoint.serve(yield* Server.make([manager], { grace: 0 }), "ncacn_memory:[jobs]", { grace: 0 })
+  yield* Endpoint.serve(yield* Server.make([manager], { grace: 0 }), "ncacn_memory:[jobs]")
   return { jobs: yield* Association.bind(IJobs, "ncacn_memory:[jobs]"), started, gate, ended }
 }).pipe(Effect.provide(Transport.memory))
 
