@@ -199,11 +199,11 @@ class LocalCall implements Incoming, Remote {
     const { call, channel } = this
     if (operation === call.operation && !channel.validate) return undefined
     if (operation !== call.operation && !samePipes(operation, call.operation)) {
-      return badInput(call.operation, "the server describes its pipes in another way")
+      return badInput("the server describes its pipes in another way")
     }
     const crossing = this.crossing = channel.crossing(call.operation, operation)
     const checked = crossing.in(this.input)
-    if (Result.isFailure(checked)) return badInput(call.operation, checked.failure)
+    if (Result.isFailure(checked)) return badInput(checked.failure)
     this.input = checked.success
     return undefined
   }
@@ -231,7 +231,7 @@ class LocalCall implements Incoming, Remote {
     call.reply(Exit.fail(new RpcFault({ code: 1783 })))
     if (Result.isSuccess(sent)) return undefined
     const { interface: { name }, name: method } = call.operation
-    return new BadStubData({ detail: `The out parameters of ${name}.${method} were refused: ${sent.failure}` })
+    return new BadStubData({ detail: `The out parameters were refused: ${sent.failure}`, interface: name, method })
   }
 
   disconnected(): void {
@@ -386,8 +386,7 @@ const samePipes = ({ pipes: ours = [] }: Operation, { pipes: theirs = [] }: Oper
     theirs[index]!.isIn === isIn && isBytes(theirs[index]!.element) === isBytes(element)
   )
 
-const badInput = ({ interface: { name }, name: method }: Operation, problem: string): BadStubData =>
-  new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
+const badInput = (problem: string): BadStubData => new BadStubData({ detail: `The arguments were refused: ${problem}` })
 
 /** The abort as the client declares it: found by its code, with its fields where the client's error takes them. */
 const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }: Crossing): Outcome => {

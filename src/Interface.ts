@@ -629,7 +629,7 @@ export const make = <const Name extends string, const Methods extends Interface.
       refuse(`method ${key}: an abort has code ${mismatch}, which means that the server does not know a context handle`)
     }
     const pipes = pipesOf(method)
-    const makeInput = makerOf(method.in, `${name}.${key}`)
+    const makeInput = makerOf(method.in)
     operations[key] = { interface: self, name: key, opnum, method, takesInput, makeInput, pipes, handlesIn, handlesOut }
     next = opnum + 1
   }
@@ -641,7 +641,7 @@ export const make = <const Name extends string, const Methods extends Interface.
 // ----------------------------------------------------------------------------
 
 /** The constructor of parameters that are a class or have defaults. */
-const makerOf = (schema: Parameters, method: string): ((input: unknown) => unknown) | undefined => {
+const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined => {
   const ast = SchemaAST.toType(schema.ast)
   // The annotation by which Effect finds the constructor of a class.
   const isClass = ast.annotations?.["~constructor"] !== undefined
@@ -653,7 +653,7 @@ const makerOf = (schema: Parameters, method: string): ((input: unknown) => unkno
     } catch (error) {
       const { cause, message } = error as Error
       const problem = SchemaIssue.isIssue(cause) ? SchemaIssue.makeFormatterDefault()(cause) : message
-      throw new BadStubData({ detail: `The arguments of ${method} were refused: ${problem}` })
+      throw new BadStubData({ detail: `The arguments were refused: ${problem}` })
     }
   }
 }

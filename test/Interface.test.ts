@@ -588,7 +588,7 @@ describe("the input of a method", () => {
       const call = yield* Call.make(yield* bind)
       const error = yield* Effect.flip(Call.begin(call, "Find", { count: 0.5 }))
       assert.instanceOf(error, Status.BadStubData)
-      assert.include((error as Status.BadStubData).detail, "Search.Find")
+      assert.include((error as Status.BadStubData).message, "Search.Find")
       assert.include((error as Status.BadStubData).detail, "count")
       assert.deepStrictEqual(yield* Call.join(yield* Call.begin(call, "Find", { count: 1 })), { count: 1, limit: 10 })
     }))

@@ -367,7 +367,7 @@ class ClientConnection {
     const problem = codec.writeArguments(this.writer, input, call.span)
     if (problem !== undefined) {
       Pdu.discardMessage(this.writer)
-      return badInput(call.operation, problem)
+      return badInput(problem)
     }
     const size = this.writer.position - this.writer.stub
     Pdu.endMessage(this.writer, this.maxFragment)
@@ -404,7 +404,7 @@ class ClientConnection {
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
     const problem = stub.send(write, () => outgoing.length === 0)
-    if (problem !== undefined) return badInput(call.operation, problem)
+    if (problem !== undefined) return badInput(problem)
     sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
@@ -763,8 +763,8 @@ const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxI
 
 const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
 
-const badInput = ({ interface: { name }, name: method }: Operation, { problem }: Problem): BadStubData =>
-  new BadStubData({ detail: `The arguments of ${name}.${method} were refused: ${problem}` })
+const badInput = ({ problem }: Problem): BadStubData =>
+  new BadStubData({ detail: `The arguments were refused: ${problem}` })
 
 // ----------------------------------------------------------------------------
 // context handles

@@ -229,25 +229,25 @@ class IncomingCall implements Incoming {
     return this.request.contextId
   }
 
-  decode({ interface: iface, method, name, pipes }: Operation): BadStubData | undefined {
+  decode({ method, pipes }: Operation): BadStubData | undefined {
     const { flags, littleEndian, stub } = this.request
     const codec = this.codec = this.presentation.syntax.codec(method)!
     this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
     const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
       ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian))
       : codec.readArguments(stub, littleEndian)
-    if ("problem" in read) return this.refuse(iface.name, name, read.problem, read.status)
+    if ("problem" in read) return this.refuse(read.problem, read.status)
     if (read.value.size !== undefined && read.value.size > this.connection.endpoint.limits.request) {
-      return this.refuse(iface.name, name, "the arguments in front of the pipes are too large", "too large")
+      return this.refuse("the arguments in front of the pipes are too large", "too large")
     }
     this.read = read.value
     if (pipes !== undefined) this.pipes = new Ends(pipes, false)
     return undefined
   }
 
-  private refuse(iface: string, method: string, problem: string, refused: number | "too large"): BadStubData {
+  private refuse(problem: string, refused: number | "too large"): BadStubData {
     this.refused = refused
-    return new BadStubData({ detail: `The arguments of ${iface}.${method} were refused: ${problem}` })
+    return new BadStubData({ detail: `The arguments were refused: ${problem}` })
   }
 
   accepted(remote: Remote): void {
@@ -340,7 +340,9 @@ type Verdict = "go on" | "close"
 
 const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, { problem }: Problem): BadStubData =>
   new BadStubData({
-    detail: `The out parameters of ${operation.interface.name}.${operation.name} were refused: ${problem}`
+    detail: `The out parameters were refused: ${problem}`,
+    interface: operation.interface.name,
+    method: operation.name
   })
 
 class ServerConnection {

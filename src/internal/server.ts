@@ -390,7 +390,9 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   private refuse(incoming: Incoming, operation: Operation, refusal: Refusal): Refusal {
     refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
     if (refusal instanceof BadStubData) {
-      const warning = Effect.logWarning(`Refused a request from ${incoming.origin.peer}: ${refusal.message}`)
+      const warning = Effect.logWarning(
+        `Refused a request of ${operation.interface.name}.${operation.name} from ${incoming.origin.peer}: ${refusal.detail}`
+      )
       Effect.runForkWith(this.context)(warning)
     }
     return refusal

@@ -490,9 +490,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   private refuseHandles(out: unknown): BadStubData | undefined {
     const { handlesOut, interface: iface, name } = this.dispatch.operation
     if (handlesOut === undefined || this.origin.handles.findAll(out, iface, handlesOut) !== undefined) return undefined
-    const detail =
-      `The out parameters of ${iface.name}.${name} were refused: a context handle is not open, or is of another client.`
-    return new BadStubData({ detail })
+    const detail = "The out parameters were refused: a context handle is not open, or is of another client."
+    return new BadStubData({ detail, interface: iface.name, method: name })
   }
 
   /** The handles that out parameters carry. */
@@ -518,4 +517,8 @@ Object.assign(ServerCallImpl.prototype, {
 })
 
 /** Monotonic milliseconds. */
-export const nowOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+export const nowOf = (clock: Clock.Clock): number =>
+  // The clock of a test may have the time of the wall alone.
+  clock.monotonicTimeNanosUnsafe === undefined
+    ? clock.currentTimeMillisUnsafe()
+    : Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
