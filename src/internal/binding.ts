@@ -1,8 +1,8 @@
 import type * as Duration from "effect/Duration"
 import type * as Types from "effect/Types"
 import type { Binding } from "../Binding.ts"
-import type { Channel } from "../Channel.ts"
-import type { Interface } from "../Interface.ts"
+import type { Channel, Outcome } from "../Channel.ts"
+import type { Interface, Operation } from "../Interface.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import type { Watching } from "./watch.ts"
 
@@ -12,6 +12,8 @@ export class BindingImpl<I extends Interface.Any> extends PipeInspectable implem
   readonly channel: Channel
   readonly cancelTimeout: Duration.Duration
   readonly watching: Watching | undefined
+  /** The outcomes of cancelled calls, which did and did not execute. */
+  readonly cancelled: Map<Operation, readonly [Outcome, Outcome]> = new Map()
 
   constructor(iface: I, channel: Channel, cancelTimeout: Duration.Duration, watching: Watching | undefined) {
     super()

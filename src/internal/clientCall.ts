@@ -19,7 +19,7 @@ import type { Channel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import {
   BadStubData,
-  type CallCancelled,
+  CallCancelled,
   CallComplete,
   CallPending,
   CancelDisabled,
@@ -311,8 +311,25 @@ export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Servi
   "@callisto/rpc/Call/FailedCall"
 )
 
+/** The outcome of a cancelled call. It has no stack, so the cancelled calls of a method share it. */
+const cancelledOutcome = (pending: PendingImpl, didNotExecute: boolean): Outcome => {
+  const { call: { binding }, operation } = pending
+  let outcomes = binding.cancelled.get(operation)
+  if (outcomes === undefined) {
+    const outcomeOf = (didNotExecute: boolean) => Exit.fail(located(cancelled(didNotExecute), locationOf(pending)))
+    outcomes = [outcomeOf(false), outcomeOf(true)]
+    binding.cancelled.set(operation, outcomes)
+  }
+  return outcomes[didNotExecute ? 1 : 0]
+}
+
 /** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
 const locate = (pending: PendingImpl, outcome: Extract<Outcome, { readonly _tag: "Failure" }>): Outcome => {
+  const { reasons } = outcome.cause
+  const error = reasons.length === 1 && reasons[0]!._tag === "Fail" ? reasons[0]!.error : undefined
+  if (error instanceof CallCancelled && pending.frame === undefined) {
+    return cancelledOutcome(pending, error.didNotExecute)
+  }
   const location = locationOf(pending)
   let { frame } = pending
   const cause = Cause.map(outcome.cause, (error) => {

@@ -40,6 +40,8 @@ interface Version {
 
 /** The managers of a server, found by interface and object in constant time. */
 class Managers {
+  /** Counts what was added and removed. */
+  changes = 0
   /** In the order in which they were added. */
   readonly all: Set<Registration> = new Set()
   /** By UUID: the versions, highest minor version first. */
@@ -63,11 +65,13 @@ class Managers {
     }
     version.objects.set(object, registration)
     this.all.add(registration)
+    this.changes++
   }
 
   remove(registration: Registration): void {
     const { interface: { uuid }, object } = registration.manager
     this.all.delete(registration)
+    this.changes++
     const versions = this.versions.get(uuid) ?? []
     for (const [index, { objects }] of versions.entries()) {
       if (objects.get(object) !== registration) continue
@@ -123,6 +127,11 @@ export class ClientImpl extends PipeInspectable implements Origin {
   readonly total: Tally | undefined
   isOpen = true
   count = 0
+  // The manager that it has called last, for as long as no manager comes or goes.
+  private known: Registration | undefined = undefined
+  private knownInterface: Interface.Identity | undefined = undefined
+  private knownObject: string | undefined = undefined
+  private knownChanges = -1
   // Its calls in progress, oldest first.
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
@@ -138,6 +147,19 @@ export class ClientImpl extends PipeInspectable implements Origin {
     this.handles = fields.handles
     this.maximumCalls = fields.maximumCalls ?? Infinity
     this.total = fields.total
+  }
+
+  /** The manager that serves an object of an interface. */
+  resolve(wanted: Interface.Identity, object: string | undefined): Registration | undefined {
+    const { managers } = this.server
+    if (
+      this.knownInterface === wanted && this.knownObject === object && this.knownChanges === managers.changes
+    ) return this.known
+    this.known = managers.resolve(wanted, object)
+    this.knownInterface = wanted
+    this.knownObject = object
+    this.knownChanges = managers.changes
+    return this.known
   }
 
   /** Whether it may have one more call in progress. */
@@ -308,7 +330,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     if (client.server !== this) {
       throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
     }
-    const registration = this.managers.resolve(incoming.interface, incoming.object)
+    const registration = client.resolve(incoming.interface, incoming.object)
     if (registration === undefined) {
       const code = this.managers.any(incoming.interface) === undefined ? 1717 : 1732
       return new RpcFault({ code, didNotExecute: true })
