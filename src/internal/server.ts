@@ -27,7 +27,8 @@ import { refused, type WatchedServer, type Watching, watching, watchServer } fro
 /** A manager as one server runs it. */
 export interface Registration {
   readonly manager: ManagerImpl
-  readonly dispatches: ReadonlyMap<number, Dispatch>
+  /** By the number of the method. */
+  readonly dispatches: { readonly [opnum: number]: Dispatch | undefined }
   /** The calls of a manager that may go before its server does. */
   readonly calls: Set<ServerCallImpl> | undefined
 }
@@ -147,6 +148,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
     this.handles = fields.handles
     this.maximumCalls = fields.maximumCalls ?? Infinity
     this.total = fields.total
+    server.clients.add(this)
   }
 
   /** The manager that serves an object of an interface. */
@@ -164,37 +166,42 @@ export class ClientImpl extends PipeInspectable implements Origin {
 
   /** Whether it may have one more call in progress. */
   get hasRoom(): boolean {
-    return this.count < this.maximumCalls && (this.total === undefined || this.total.count < this.total.maximum)
+    return this.isOpen && this.count < this.maximumCalls &&
+      (this.total === undefined || this.total.count < this.total.maximum)
   }
 
   add(call: ServerCallImpl): void {
     const { last } = this
     if (last === undefined) this.first = call
     else {
-      last.nextOfClient = call
-      call.previousOfClient = last
+      last.next = call
+      call.previous = last
     }
     this.last = call
+    call.isListed = true
     this.count++
     if (this.total !== undefined) this.total.count++
   }
 
   remove(call: ServerCallImpl): void {
-    const { nextOfClient: next, previousOfClient: previous } = call
+    const { next, previous } = call
     if (previous === undefined) this.first = next
-    else previous.nextOfClient = next
+    else previous.next = next
     if (next === undefined) this.last = previous
-    else next.previousOfClient = previous
-    call.previousOfClient = call.nextOfClient = undefined
+    else next.previous = previous
+    call.previous = call.next = undefined
+    call.isListed = false
     this.count--
     if (this.total !== undefined) this.total.count--
+    if (!this.isOpen && this.count === 0) this.server.clients.delete(this)
   }
 
   /** The client has gone: its calls end. The newest first, so that ending one never starts a waiting call. */
   end(): void {
     this.isOpen = false
+    if (this.count === 0) this.server.clients.delete(this)
     const calls: Array<ServerCallImpl> = []
-    for (let call = this.last; call !== undefined; call = call.previousOfClient) calls.push(call)
+    for (let call = this.last; call !== undefined; call = call.previous) calls.push(call)
     for (const call of calls) {
       const { incoming } = call
       call.gone("Disconnected")
@@ -240,12 +247,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly maximumAge: number
   readonly watches: boolean
   accepting = true
-  // The calls in progress, oldest first; and those that have ended while their routine still runs.
+  readonly clients: Set<ClientImpl> = new Set()
+  /** The calls in progress, and those that have ended while their routine still runs. */
   count = 0
-  first: ServerCallImpl | undefined = undefined
-  last: ServerCallImpl | undefined = undefined
-  /** Open scopes of calls, and replies that are on the way. */
-  private held = 0
+  private order = 0
+  /** The calls in progress, oldest first, where they have a maximum age. */
+  private readonly aging: Set<ServerCallImpl> | undefined
+  held = 0
   readonly closings: Set<Fiber.Fiber<void>> = new Set()
   readonly handles: Set<Entry> = new Set()
   private readonly waits = new Set<{ readonly isQuiet: () => boolean; readonly deferred: Deferred.Deferred<void> }>()
@@ -261,6 +269,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.grace = options.grace
     this.maximumCalls = options.maximumCalls
     this.maximumAge = options.maximumAge
+    this.aging = options.maximumAge === Infinity ? undefined : new Set()
     this.watches = this.watching !== undefined || this.tracer !== undefined
   }
 
@@ -277,9 +286,9 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       (context, services) => services === undefined ? context : Context.merge(context, withoutCall(services)),
       this.context
     )
-    const dispatches = new Map<number, Dispatch>()
+    const dispatches: { [opnum: number]: Dispatch } = {}
     for (const operation of Object.values<Operation>(manager.interface.operations)) {
-      dispatches.set(operation.opnum, this.dispatch(manager, operation, context, calls))
+      dispatches[operation.opnum] = this.dispatch(manager, operation, context, calls)
     }
     const registration: Registration = { manager, dispatches, calls }
     this.managers.add(registration)
@@ -327,26 +336,17 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   /** Takes a call in, or gives the reason why not. */
   accept(incoming: Incoming): Refusal | undefined {
     const client = incoming.origin as ClientImpl
-    if (client.server !== this) {
-      throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
+    const dispatch = client.server === this
+      ? client.resolve(incoming.interface, incoming.object)?.dispatches[incoming.opnum]
+      : undefined
+    if (dispatch === undefined || !this.accepting || this.count >= this.maximumCalls || !client.hasRoom) {
+      return this.refuseEarly(incoming, client, dispatch)
     }
-    const registration = client.resolve(incoming.interface, incoming.object)
-    if (registration === undefined) {
-      const code = this.managers.any(incoming.interface) === undefined ? 1717 : 1732
-      return new RpcFault({ code, didNotExecute: true })
-    }
-    const dispatch = registration.dispatches.get(incoming.opnum)
-    if (dispatch === undefined) return new RpcFault({ code: 1745, didNotExecute: true })
     const { operation } = dispatch
-    if (!this.accepting) return this.refuse(incoming, operation, unavailable("the server was shut down"))
-    if (!client.isOpen) return this.refuse(incoming, operation, unavailable("the client has gone"))
-    if (this.count >= this.maximumCalls || !client.hasRoom) {
-      return this.refuse(incoming, operation, new RpcFault({ code: 1723, didNotExecute: true }))
-    }
     const problem = incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, operation, problem)
 
-    const call = new ServerCallImpl(dispatch, incoming, client)
+    const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
     if (operation.handlesIn !== undefined && !call.claimHandles(input, operation.handlesIn)) {
       return this.refuse(incoming, operation, contextMismatch(true))
@@ -355,11 +355,35 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.add(call)
     incoming.accepted?.(call)
     if (call.isOpen && call.dispatched) call.start(input)
-    // Reading the clock costs as much as the rest of a short call: only those that go on need it.
-    if (!call.isOpen) return undefined
-    call.startedAt = nowOf(this.clock)
-    if (this.maximumAge !== Infinity && this.ageWatch === undefined) this.watchAge()
+    if (call.isOpen) this.goesOn(call)
     return undefined
+  }
+
+  /** Reading the clock costs as much as the rest of a short call: only those that go on need it. */
+  private goesOn(call: ServerCallImpl): void {
+    call.startedAt = nowOf(this.clock)
+    if (this.aging !== undefined && this.ageWatch === undefined) this.watchAge(this.aging)
+  }
+
+  /** The first reason, in the documented order, for which a call is not taken in. */
+  private refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
+    if (client.server !== this) {
+      throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
+    }
+    if (dispatch === undefined) {
+      const code = client.resolve(incoming.interface, incoming.object) !== undefined
+        ? 1745
+        : this.managers.any(incoming.interface) === undefined
+        ? 1717
+        : 1732
+      return new RpcFault({ code, didNotExecute: true })
+    }
+    const refusal = !this.accepting
+      ? unavailable("the server was shut down")
+      : !client.isOpen
+      ? unavailable("the client has gone")
+      : new RpcFault({ code: 1723, didNotExecute: true })
+    return this.refuse(incoming, dispatch.operation, refusal)
   }
 
   /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
@@ -379,62 +403,47 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- the calls in progress
 
   private add(call: ServerCallImpl): void {
-    const { last } = this
-    if (last === undefined) this.first = call
-    else {
-      last.next = call
-      call.previous = last
-    }
-    this.last = call
     this.count++
     call.origin.add(call)
+    this.aging?.add(call)
     call.dispatch.calls?.add(call)
   }
 
   remove(call: ServerCallImpl): void {
-    const { next, previous } = call
-    if (previous === undefined && this.first !== call) return
-    if (previous === undefined) this.first = next
-    else previous.next = next
-    if (next === undefined) this.last = previous
-    else next.previous = previous
-    call.previous = call.next = undefined
+    if (!call.isListed) return
     this.count--
     call.origin.remove(call)
-    this.look()
-  }
-
-  hold(call: ServerCallImpl): void {
-    call.held++
-    this.held++
-  }
-
-  letGo(call: ServerCallImpl): void {
-    call.held--
-    this.held--
-    this.look()
+    this.aging?.delete(call)
   }
 
   over(call: ServerCallImpl): void {
-    if (call.dispatch.calls?.delete(call)) this.look()
+    call.dispatch.calls?.delete(call)
+    if (this.waits.size > 0) this.look()
   }
 
   private look(): void {
     for (const { deferred, isQuiet } of this.waits) if (isQuiet()) Deferred.doneUnsafe(deferred, Exit.void)
   }
 
-  /** The calls in the list, as they are now: the list may change while they are looked at. */
+  /** The calls as they are now, oldest first. */
   snapshot(): Array<ServerCallImpl> {
     const calls: Array<ServerCallImpl> = []
-    for (let call = this.first; call !== undefined; call = call.next) calls.push(call)
-    return calls
+    for (const { first } of this.clients) {
+      for (let call = first; call !== undefined; call = call.next) calls.push(call)
+    }
+    return calls.sort((a, b) => a.order - b.order)
   }
 
   /** Ends what is too old. Calls are listed oldest first, so one sleeper for the first is enough. */
-  private watchAge(): void {
+  private watchAge(aging: ReadonlySet<ServerCallImpl>): void {
     const watch: Effect.Effect<void> = Effect.suspend(() => {
-      let oldest = this.first
-      while (oldest !== undefined && !oldest.isOpen) oldest = oldest.next
+      let oldest: ServerCallImpl | undefined
+      for (const call of aging) {
+        if (call.isOpen) {
+          oldest = call
+          break
+        }
+      }
       if (oldest === undefined) {
         this.ageWatch = undefined
         return Effect.void

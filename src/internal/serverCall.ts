@@ -49,9 +49,8 @@ export interface Host {
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
   remove(call: ServerCallImpl): void
-  /** Its shutdown waits until as many things were let go as were held. */
-  hold(call: ServerCallImpl): void
-  letGo(call: ServerCallImpl): void
+  /** The open scopes of calls and the replies on their way: its shutdown waits for them. */
+  held: number
   /** No work of the call is left. */
   over(call: ServerCallImpl): void
   /** Runs the finalizers of a call's scope. */
@@ -72,6 +71,9 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
   "@callisto/rpc/CurrentCall",
   { defaultValue: () => undefined }
 )
+
+/** Effect's own mark of an exit: asking for it costs a tenth of `Exit.isExit`. */
+const exitTypeId = "~effect/Exit"
 
 const nobody: ReadonlySet<string> = new Set()
 
@@ -96,41 +98,41 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   state: State = State.dispatched
   reason: Exclude<CancelReason, "Ended"> | undefined = undefined
   /** A cancel arrived before the whole request: `testCancel` tells of it, and nothing else happens. */
-  cancelledEarly = false
+  declare cancelledEarly: boolean
   /** When it was dispatched, in monotonic milliseconds; for a call that is not watched, when its start was over. */
   startedAt: number | undefined = undefined
   watch: Watch | undefined = undefined
   /** The fiber of the routine while it runs; `starting` until it is known. */
   fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
-  tied: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
+  declare tied: Set<Fiber.Fiber<unknown, unknown>> | undefined
   /** Sends the reply, or announces the hand-off, where that takes time. */
-  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  declare sending: Fiber.Fiber<unknown, unknown> | undefined
   /** The context handles that it carries or has made. */
-  holding: Holding | undefined = undefined
+  declare holding: Holding | undefined
+  /** The ends of its pipes on this side. */
+  declare pipes: Incoming["pipes"]
   #scope: Scope.Closeable | undefined = undefined
   #isFinished = false
   /** How it ended, for the finalizers of its scope. */
   #exit: Exit.Exit<unknown, unknown> = Exit.void
-  /** How many things of it its server's shutdown waits for. */
-  held = 0
-  // The lists of its server and of its client.
+  /** Its place in the order in which the server has taken calls in. */
+  readonly order: number
+  // The list of its client's calls.
+  isListed = false
   previous: ServerCallImpl | undefined = undefined
   next: ServerCallImpl | undefined = undefined
-  previousOfClient: ServerCallImpl | undefined = undefined
-  nextOfClient: ServerCallImpl | undefined = undefined
 
-  constructor(dispatch: Dispatch, incoming: Incoming, origin: Incoming["origin"] & CallOrigin) {
+  constructor(dispatch: Dispatch, incoming: Incoming, origin: Incoming["origin"] & CallOrigin, order: number) {
     super()
     this.dispatch = dispatch
     this.incoming = incoming
     this.origin = origin
     this.object = incoming.object
-    this.pipes = incoming.pipes
+    this.order = order
+    const { pipes } = incoming
+    if (pipes !== undefined) this.pipes = pipes
     if (incoming.cancelledEarly) this.cancelledEarly = true
   }
-
-  /** The ends of its pipes on this side. */
-  readonly pipes: Incoming["pipes"]
 
   toJSON(): { readonly _id: string; readonly interface: string; readonly method: string; readonly state: string } {
     const { interface: { name }, name: method } = this.dispatch.operation
@@ -143,7 +145,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const { dispatch } = this
     this.fiber = "starting"
     const effect = this.evaluate(input)
-    if (Exit.isExit(effect)) return this.returned(effect)
+    if ((effect as { readonly [exitTypeId]?: unknown } | undefined)?.[exitTypeId] !== undefined) {
+      return this.returned(effect as unknown as Exit.Exit<unknown, unknown>)
+    }
     const fiber = this.fork(effect)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.returned(exit)
@@ -277,13 +281,13 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   }
 
   private send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
-    this.dispatch.host.hold(this)
+    this.dispatch.host.held++
     const fiber = this.aside(effect)
     this.sending = fiber
     fiber.addObserver((exit) => {
       this.sending = undefined
       then(exit)
-      this.dispatch.host.letGo(this)
+      this.dispatch.host.held--
       this.over()
     })
     return fiber
@@ -325,8 +329,14 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     if (this.#scope !== undefined) return this.#scope
     const scope = this.#scope = Scope.makeUnsafe()
     if (this.isOver) Scope.closeUnsafe(scope, this.#exit)
-    else this.dispatch.host.hold(this)
+    else this.dispatch.host.held++
     return scope
+  }
+
+  /** Its part of what the server's shutdown waits for. */
+  get held(): number {
+    return (this.#scope === undefined || this.#scope.state._tag === "Closed" ? 0 : 1) +
+      (this.sending === undefined ? 0 : 1)
   }
 
   private get isOver(): boolean {
@@ -353,7 +363,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   }
 
   private scopeClosed(): void {
-    this.dispatch.host.letGo(this)
+    this.dispatch.host.held--
     this.free()
   }
 
@@ -497,6 +507,15 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.holding?.answered(nobody)
   }
 }
+
+// Few calls have these, so an object has them only when they are set.
+Object.assign(ServerCallImpl.prototype, {
+  cancelledEarly: false,
+  tied: undefined,
+  sending: undefined,
+  holding: undefined,
+  pipes: undefined
+})
 
 /** Monotonic milliseconds. */
 export const nowOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
