@@ -1,4 +1,4 @@
-// A completion queue: a hundred calls are in progress, and one loop collects them in the order in which they complete.
+// A completion queue: one loop collects a hundred calls in the order in which they complete.
 // Run it: deno run examples/completion_queue.ts (or: bun examples/completion_queue.ts)
 import { Console, Effect, Queue, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
@@ -9,7 +9,7 @@ const IOracle = Interface.make("IOracle", {
   }
 })
 
-// How long a question takes looks random, but is the same on every run.
+// The times look random, but are the same on every run.
 const thinkingTime = (question: number) => (question * 37) % 101
 
 const manager = Manager.make(IOracle, {
@@ -21,22 +21,21 @@ const manager = Manager.make(IOracle, {
 
 const program = Effect.gen(function* () {
   const server = yield* Server.make([manager])
-  const oracle = yield* Binding.local(server, IOracle)
+  const oracle = Call.client(yield* Binding.local(server, IOracle))
 
   const completions = yield* Queue.unbounded<Call.Completion<number, Call.Pending<typeof IOracle, "Ask">>>()
   for (let question = 1; question <= 100; question++) {
-    const call = yield* Call.make(oracle)
-    const asking = yield* Call.begin(call, "Ask", { question })
-    yield* Call.notify(asking, completions, question) // the question comes along as the tag
+    const asking = yield* oracle.Ask.begin({ question })
+    yield* Call.notify(asking, completions, question) // the question is the tag
   }
-  yield* Console.log("100 calls are begun. Their tags in order of completion:")
+  yield* Console.log("100 calls are begun. Their tags, in order of completion:")
 
   const start = performance.now()
   let row = ""
   let sum = 0
   for (let collected = 1; collected <= 100; collected++) {
     const { pending, tag } = yield* Queue.take(completions)
-    const { answer } = yield* Call.finish(pending) // complete already, so this never waits
+    const { answer } = yield* Call.finish(pending) // the call is complete, so finish never refuses
     sum += answer
     row += String(tag).padStart(5)
     if (collected % 10 === 0) {
@@ -44,7 +43,7 @@ const program = Effect.gen(function* () {
       row = ""
     }
   }
-  yield* Console.log(`The sum of the answers is ${sum}, as it should be: ${100 * 101 * 201 / 6}.`)
+  yield* Console.log(`The sum of the answers is ${sum}, expected ${100 * 101 * 201 / 6}.`)
 }).pipe(Effect.scoped)
 
 await Effect.runPromise(program)

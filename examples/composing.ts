@@ -1,4 +1,4 @@
-// Composing: Call.invoke is an effect like any other, so timeout, race, all and retry work. Whoever loses is cancelled.
+// Composing: a call is an effect like any other, so timeout, race, all and retry work. A call that loses is cancelled.
 // Run it: deno run examples/composing.ts (or: bun examples/composing.ts)
 import { Console, Effect, Schedule, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
@@ -35,17 +35,17 @@ const manager = Manager.make(IWeather, {
 
 const program = Effect.gen(function* () {
   const server = yield* Server.make([manager])
-  const weather = yield* Binding.local(server, IWeather)
-  const forecast = (city: string, millis: number) => Call.invoke(weather, "Forecast", { city, millis })
+  const weather = Call.client(yield* Binding.local(server, IWeather))
+  const forecast = (city: string, millis: number) => weather.Forecast({ city, millis })
 
-  yield* say("timeout: at most 100 ms for a call that takes a second")
+  yield* say("timeout: 100 ms for a call that takes a second")
   const late = yield* forecast("Rome", 1000).pipe(
     Effect.timeout("100 millis"),
     Effect.catchTag("TimeoutError", () => Effect.succeed("no forecast in time"))
   )
   yield* say(`  ${late}`)
 
-  yield* say("race: two calls, the first answer counts")
+  yield* say("race: the first answer of two calls counts")
   yield* say(`  ${yield* Effect.race(forecast("Cairo", 300), forecast("Quito", 100))}`)
 
   yield* say("all: nine calls, three at a time")
@@ -55,7 +55,7 @@ const program = Effect.gen(function* () {
   yield* say(`  ${all.length} forecasts, the server saw at most ${mostRunning} calls at once`)
 
   yield* say("retry: while the server aborts with Busy")
-  const warnings = yield* Call.invoke(weather, "Warnings").pipe(
+  const warnings = yield* weather.Warnings().pipe(
     Effect.tapError((error) => say(`  ${error._tag}, once more`)),
     Effect.retry({ while: (error) => error._tag === "Busy", schedule: Schedule.exponential("50 millis"), times: 5 })
   )

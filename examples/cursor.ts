@@ -1,6 +1,6 @@
-// A database cursor as a context handle. The client is a process of its own: one that closes its cursor, and one that is killed
-// in the middle. The server sees that it is gone and runs the cursor down.
-// Run it: deno run -A examples/cursor.ts (or: bun examples/cursor.ts).
+// A database cursor as a context handle. Two clients run in processes of their own: one closes its cursor, the other is killed
+// in the middle. The server notices that, and runs its cursor down.
+// Run it: deno run -A examples/cursor.ts (or: bun examples/cursor.ts)
 import { spawn } from "node:child_process"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
@@ -32,7 +32,7 @@ interface Cursor {
   at: number
 }
 
-/** A cursor on a table, which stays locked until the scope closes. */
+/** Opens a cursor. Its table stays locked until the scope closes. */
 const openCursor = (table: string) =>
   Effect.acquireRelease(
     Effect.as(Console.log(`server  ${table} is locked`), { table, at: 0 } as Cursor),
@@ -53,7 +53,7 @@ const manager = Manager.make(IDatabase, {
   Close: ({ cursor }, call) => Effect.map(cursors.close(call, cursor), (cursor) => ({ cursor }))
 })
 
-/** Runs this file as a client, in a process of its own. Gives what it says, and what kills it and waits for its end. */
+/** Runs this file as a client in a process of its own, which ends with the scope. */
 const startClient = (...args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -96,15 +96,15 @@ const runServer = Effect.gen(function* () {
 
 const runClient = Effect.fnUntraced(
   function* (binding: string, table: string, then: string) {
-    const database = yield* Association.bind(IDatabase, binding)
-    const { cursor } = yield* Call.invoke(database, "Open", { table })
+    const database = Call.client(yield* Association.bind(IDatabase, binding))
+    const { cursor } = yield* database.Open({ table })
     for (let i = 0; i < 2; i++) {
-      const { rows } = yield* Call.invoke(database, "Fetch", { cursor, count: 2 })
+      const { rows } = yield* database.Fetch({ cursor, count: 2 })
       yield* Console.log(`client  ${rows.join(", ")}`)
     }
     if (then === "stay") return yield* Effect.never
-    yield* Call.invoke(database, "Close", { cursor })
-    const refused = yield* Effect.flip(Call.invoke(database, "Fetch", { cursor, count: 2 }))
+    yield* database.Close({ cursor })
+    const refused = yield* Effect.flip(database.Fetch({ cursor, count: 2 }))
     yield* Console.log(`client  ${refused._tag}: ${refused.message}`)
   },
   Effect.scoped,

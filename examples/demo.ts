@@ -1,5 +1,5 @@
-// The demo: hashes the largest files of a folder by asynchronous calls, and draws when each one waited, ran and ended.
-// Run it: npm run demo -- FOLDER, or deno task demo FOLDER. Without FOLDER it takes this repository.
+// The demo hashes the largest files of a folder by asynchronous calls, and draws when each call waited, ran and ended.
+// Run it: npm run demo -- FOLDER, or deno task demo FOLDER. Without FOLDER the demo takes this repository.
 import { createHash } from "node:crypto"
 import { open, readdir, stat } from "node:fs/promises"
 import { basename, join, relative, resolve } from "node:path"
@@ -10,7 +10,7 @@ import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto
 
 const folder = resolve(process.argv[2] ?? fileURLToPath(new URL("..", import.meta.url)))
 const workers = 4
-const budget = 1300 // milliseconds that a call may take
+const budget = 1300 // milliseconds for each call
 
 // ----------------------------------------------------------------------------
 // what client and server share
@@ -35,7 +35,7 @@ const IHasher = Interface.make("IHasher", {
 // the server
 // ----------------------------------------------------------------------------
 
-/** The server's notes on its work. The timeline shows them too, because here both sides share a process. */
+/** The server's notes on its work. The timeline shows them, because both sides share a process. */
 const notes = new Map<string, { readonly began: number; bytes: number }>()
 
 const hashFile = (path: string, bytesPerSecond: number) => {
@@ -56,7 +56,7 @@ const hashFile = (path: string, bytesPerSecond: number) => {
         const { bytesRead } = yield* attempt(() => file.read(chunk, 0, chunk.length))
         if (bytesRead === 0) return { size: note.bytes, sha256: hash.digest("hex") }
         hash.update(chunk.subarray(0, bytesRead))
-        // The slow disk: a chunk is there when its time has come.
+        // The slow disk gives a chunk when it is due.
         const due = note.began + (note.bytes + bytesRead) / bytesPerSecond * 1000
         yield* Effect.sleep(Math.max(due - performance.now(), 0))
         note.bytes += bytesRead
@@ -73,6 +73,7 @@ const makeServer = Effect.fnUntraced(function* (bytesPerSecond: number) {
     const { call, path } = yield* Queue.take(jobs)
     yield* Effect.ignore(ServerCall.run(call, hashFile(path, bytesPerSecond)))
   })
+  // Forked before the server is made, so that they end after it.
   for (let i = 0; i < workers; i++) yield* Effect.forkScoped(Effect.forever(worker))
 
   return yield* Server.make([
@@ -103,7 +104,7 @@ const largestFiles = async (): Promise<Array<File>> => {
     for (const entry of await readdir(directory, { withFileTypes: true })) {
       if (entry.name.startsWith(".") || ["node_modules", "dist"].includes(entry.name) || files.length === 5000) continue
       const path = join(directory, entry.name)
-      if (entry.isDirectory()) await visit(path).catch(() => undefined) // not readable: left out
+      if (entry.isDirectory()) await visit(path).catch(() => undefined) // leave out folders that can't be read
       else if (entry.isFile()) files.push({ path, size: (await stat(path)).size })
     }
   }
@@ -111,16 +112,15 @@ const largestFiles = async (): Promise<Array<File>> => {
   return files.sort((a, b) => b.size - a.size).slice(0, 24).sort((a, b) => a.path < b.path ? -1 : 1)
 }
 
-const begin = Effect.fnUntraced(function* (hasher: Binding.Binding<typeof IHasher>, file: File) {
-  const call = yield* Call.make(hasher)
+const begin = Effect.fnUntraced(function* (hasher: Call.Client<typeof IHasher>, file: File) {
   const row: Row = { ...file, begun: performance.now(), ended: 0, outcome: undefined }
-  return { row, hashing: yield* Call.begin(call, "Hash", { path: file.path }) }
+  return { row, hashing: yield* hasher.Hash.begin({ path: file.path }) }
 })
 
 const finish = Effect.fnUntraced(function* (row: Row, hashing: Call.Pending<typeof IHasher, "Hash">) {
   yield* Call.wait(hashing, budget).pipe(
     Effect.catchTag("WaitTimeout", () => Call.cancel(hashing, { timeout: "100 millis" })),
-    Effect.catchTag("CallComplete", () => Effect.void) // it completed just before the cancel
+    Effect.catchTag("CallComplete", () => Effect.void) // the call completed just before the cancel
   )
   row.outcome = yield* Call.join(hashing).pipe(
     Effect.map(({ sha256 }) => ({ kind: "hashed" as const, words: `sha256 ${sha256.slice(0, 9)}…` })),
@@ -143,19 +143,21 @@ const program = Effect.gen(function* () {
   const files = yield* Effect.tryPromise(largestFiles).pipe(Effect.catch(() => Effect.succeed([])))
   if (files.length === 0) {
     process.exitCode = 1
-    return console.log(`There are no files to read in ${folder}.`)
+    return console.log(`No files to read in ${folder}. Name another folder.`)
   }
 
-  // So slow that the workers need a little longer than the budget.
+  // Slow the disk down until the workers need a little longer than the budget.
   const total = files.reduce((sum, { size }) => sum + (size ?? 0), 0)
   const bytesPerSecond = Math.max(total / Math.min(workers, files.length) / budget * 800, 1)
   files.splice(6, 0, { path: join(folder, "no-such-file"), size: undefined })
 
-  console.log(`${bold(`${files.length} asynchronous calls`)} hash files of ${basename(folder)}; one does not exist.`)
-  console.log(`${workers} workers read ${bytes(bytesPerSecond)}/s each: the disk is slowed down for show.`)
-  console.log(`A call that takes longer than ${budget / 1000} s is cancelled.\n`)
+  console.log(
+    `${bold(`${files.length} asynchronous calls`)} hash files of ${basename(folder)}. One of the files does not exist.`
+  )
+  console.log(`${workers} workers read ${bytes(bytesPerSecond)}/s each: the demo slows the disk down.`)
+  console.log(`The client cancels a call that takes longer than ${budget / 1000} s.\n`)
 
-  const hasher = yield* Binding.local(yield* makeServer(bytesPerSecond), IHasher)
+  const hasher = Call.client(yield* Binding.local(yield* makeServer(bytesPerSecond), IHasher))
   const calls = yield* Effect.forEach(files, (file) => begin(hasher, file))
   const rows = calls.map(({ row }) => row)
 
@@ -188,7 +190,7 @@ const bytes = (count: number) => {
   return count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(1)} MB`
 }
 
-/** Redraws one line until it is interrupted. */
+/** Redraws one line until the calls have ended. */
 const showProgress = (rows: ReadonlyArray<Row>) =>
   Effect.sync(() => {
     const pending = rows.filter(({ outcome }) => outcome === undefined)
@@ -203,7 +205,7 @@ const showProgress = (rows: ReadonlyArray<Row>) =>
     Effect.ensuring(Effect.sync(() => process.stdout.write("\r\x1b[K")))
   )
 
-/** One row for each call: its name and size, a bar from begin to end, its outcome. */
+/** Draws a row for each call: name and size of the file, a bar from begin to end, the outcome. */
 const drawTimeline = (rows: ReadonlyArray<Row>) => {
   const names = rows.map(({ path }) => relative(folder, path))
   const nameWidth = Math.min(Math.max(...names.map((name) => name.length)), Math.floor(width / 4))

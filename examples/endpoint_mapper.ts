@@ -1,4 +1,4 @@
-// Two servers that listen on any port, found through an endpoint mapper by their interfaces.
+// A client finds two servers through an endpoint mapper, by their interfaces. The system chooses their ports.
 // Run it: deno run -A examples/endpoint_mapper.ts (or: bun examples/endpoint_mapper.ts)
 import process from "node:process"
 import { Console, Effect, Stream } from "effect"
@@ -18,7 +18,7 @@ const IClock = Interface.make("Clock", {
   methods: { Now: Interface.method({ out: { time: Ndr.WString } }) }
 })
 
-/** A server on a port that the system chooses. It tells the mapper where it is, until its scope closes. */
+/** Serves a manager on a port that the system chooses, and registers it with the mapper until the scope closes. */
 const serve = (manager: Manager.Manager<Interface.Interface.Any, never>, mapperAt: string) =>
   Effect.gen(function* () {
     const server = yield* Server.make([manager])
@@ -29,7 +29,7 @@ const serve = (manager: Manager.Manager<Interface.Interface.Any, never>, mapperA
   })
 
 const program = Effect.gen(function* () {
-  // The well-known port is 135, which needs root. Any other one is an option of the clients.
+  // The well-known port, 135, needs root. For another port clients have an option.
   const mappers = yield* Server.make([yield* EndpointMapper.makeManager()])
   const { address } = yield* Endpoint.serve(mappers, "ncacn_ip_tcp:127.0.0.1[0]")
   const endpointMapper = StringBinding.print(address)
@@ -41,14 +41,14 @@ const program = Effect.gen(function* () {
     endpointMapper
   )
 
-  // What a client knows: the host, and what it wants to call there.
-  const thermometer = yield* Association.bind(IThermometer, "ncacn_ip_tcp:127.0.0.1", { endpointMapper })
-  yield* Console.log(`Measure: ${(yield* Call.invoke(thermometer, "Measure")).celsius} degrees`)
-  const clock = yield* Association.bind(IClock, "ncacn_ip_tcp:127.0.0.1", { endpointMapper })
-  yield* Console.log(`Now: ${(yield* Call.invoke(clock, "Now")).time}`)
+  // The client knows the host and the interface.
+  const thermometer = Call.client(yield* Association.bind(IThermometer, "ncacn_ip_tcp:127.0.0.1", { endpointMapper }))
+  yield* Console.log(`Measure: ${(yield* thermometer.Measure()).celsius} degrees`)
+  const clock = Call.client(yield* Association.bind(IClock, "ncacn_ip_tcp:127.0.0.1", { endpointMapper }))
+  yield* Console.log(`Now: ${(yield* clock.Now()).time}`)
 
   const mapper = yield* Association.bind(EndpointMapper.IEndpointMapper, endpointMapper)
-  yield* Console.log("All that is registered:")
+  yield* Console.log("The mapper knows:")
   yield* EndpointMapper.lookup(mapper).pipe(
     Stream.runForEach(({ annotation, tower }) => Console.log(`  ${Tower.print(tower)} ${annotation}`))
   )

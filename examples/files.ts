@@ -1,5 +1,5 @@
-// The interface of files_server.ts, which files_client.ts calls. Its schemas are ordinary ones, so it travels in Callisto's own
-// transfer syntax: dates, options, unions, classes, and errors with their fields.
+// The interface that files_server.ts serves and files_client.ts calls. Its schemas are ordinary ones, so they travel in Callisto's
+// own transfer syntax: dates, options, unions, classes, and errors with their fields.
 import { Schema } from "effect"
 import { Interface } from "@callisto/rpc"
 
@@ -24,7 +24,7 @@ export class Entry extends Schema.Class<Entry>("Entry")({
 
 const Hit = Schema.Struct({ path: Schema.String, line: Schema.Int, text: Schema.String })
 
-/** How far a search is. */
+/** The progress of a search. */
 export const Progress = Schema.Struct({ files: Schema.Int, bytes: Schema.Int, path: Schema.Option(Schema.String) })
 
 const aborts = [NotReadable]
@@ -34,7 +34,7 @@ export const IFiles = Interface.make("IFiles", {
   methods: {
     List: Interface.method({ in: { path: Schema.String }, out: Schema.Array(Entry), aborts }),
     Hash: Interface.method({ in: { path: Schema.String }, out: { sha256: Schema.String, size: Schema.Int }, aborts }),
-    // The client gives the search a name, under which it can ask for its progress.
+    // The client names the search, and asks for its progress by that name.
     Search: Interface.method({
       in: { search: Schema.String, path: Schema.String, text: Schema.String, limit: Schema.Option(Schema.Int) },
       out: Schema.Array(Hit),

@@ -1,4 +1,4 @@
-// Serves a folder: listing, hashing, and searching with calls that take long, report progress and can be cancelled.
+// Serves a folder: lists it, hashes its files, and searches it in long calls with progress and cancel.
 // Run it: deno run -A examples/files_server.ts FOLDER (or: bun examples/files_server.ts FOLDER); then files_client.ts.
 // It listens on TCP at --port, 8766 by default, and under Deno also for WebSockets at --web-port, 8767 by default.
 import { createHash } from "node:crypto"
@@ -32,7 +32,7 @@ const attempt = <A>(path: string, action: () => Promise<A>) =>
     catch: (error) => new NotReadable({ path, reason: (error as { code?: string }).code ?? String(error) })
   })
 
-/** The place of a path in the served folder; nobody gets out of it. */
+/** The place of a path in the served folder. Refuses paths that lead out of it. */
 const locate = (path: string) =>
   Effect.flatMap(
     attempt(path, () => realpath(join(root, path))),

@@ -1,4 +1,4 @@
-// The interface of log_tail_server.ts, which log_tail_client.ts calls: an out pipe that has no end of its own.
+// The interface that log_tail_server.ts serves and log_tail_client.ts calls: an out pipe that has no end of its own.
 import { Schema } from "effect"
 import { Interface } from "@callisto/rpc"
 
@@ -13,7 +13,7 @@ export class NotReadable extends Schema.TaggedError<NotReadable>()("NotReadable"
 
 export const ILogs = Interface.make("ILogs", {
   methods: {
-    /** The last lines of a file, and then those that are appended to it. */
+    /** Sends the last lines of a file, then each line that is appended to it. */
     Follow: Interface.method({
       in: { name: Schema.String, last: Schema.Int },
       outPipe: { lines: Schema.String },

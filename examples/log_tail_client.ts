@@ -1,6 +1,6 @@
-// Follows a file of log_tail_server.ts, until Ctrl-C or for some seconds; then the server stops following, too, and says so.
+// Follows a file of log_tail_server.ts until Ctrl-C or for some seconds. The server stops with the client, and says so.
 // Run it: deno run -A examples/log_tail_client.ts NAME (or: bun examples/log_tail_client.ts NAME) while log_tail_server.ts runs.
-// Options: --last LINES of what is there already, by default 10; --for SECONDS; --server ncacn_ip_tcp:127.0.0.1[8769].
+// Options: --last LINES that the file has already, by default 10; --for SECONDS; --server ncacn_ip_tcp:127.0.0.1[8769].
 import process from "node:process"
 import { parseArgs } from "node:util"
 import { Console, Effect, Stream } from "effect"
@@ -23,9 +23,9 @@ const interrupt = Effect.callback<void>((resume) => {
 })
 
 const program = Effect.gen(function* () {
-  const logs = yield* Association.bind(ILogs, values.server)
-  // What ends the stream early cancels the call.
-  yield* Call.stream(logs, "Follow", { name, last: Number(values.last) }).pipe(
+  const logs = Call.client(yield* Association.bind(ILogs, values.server))
+  // Ending the stream early cancels the call.
+  yield* logs.Follow.stream({ name, last: Number(values.last) }).pipe(
     Stream.runForEach((line) => Console.log(line)),
     Effect.timeoutOption(Number(values.for) * 1000),
     Effect.raceFirst(interrupt)

@@ -21,7 +21,7 @@ const { positionals: [folder = "."], values: { host, port } } = parseArgs({
 })
 const root = resolve(folder)
 
-/** What was appended to a file since it was asked last, line by line. */
+/** Opens a file, and gives an effect that reads the lines appended since it ran last. */
 const openLog = Effect.fnUntraced(function* (name: string) {
   const attempt = <A>(action: () => Promise<A>) =>
     Effect.tryPromise({
@@ -39,7 +39,7 @@ const openLog = Effect.fnUntraced(function* (name: string) {
   const decoder = new TextDecoder()
   let [position, begun] = [0, ""]
   return Effect.gen(function* () {
-    if ((yield* attempt(() => file.stat())).size < position) [position, begun] = [0, ""] // it was emptied
+    if ((yield* attempt(() => file.stat())).size < position) [position, begun] = [0, ""] // the file was emptied
     const { bytesRead } = yield* attempt(() => file.read(chunk, 0, chunk.length, position))
     position += bytesRead
     const lines = (begun + decoder.decode(chunk.subarray(0, bytesRead), { stream: true })).split("\n")
@@ -54,7 +54,7 @@ const follow = Effect.fnUntraced(function* (
 ) {
   const client = ServerCall.peer(call)
   const pipe = ServerCall.outPipe(call, "lines")
-  const next = yield* openLog(name)
+  const next = yield* openLog(name) // open until the call has ended
   yield* Console.log(`${client} follows ${name}`)
 
   let sent = 0
@@ -66,7 +66,7 @@ const follow = Effect.fnUntraced(function* (
       tail = last > 0 ? [...tail, ...read.lines].slice(-last) : []
     }
     yield* send(tail)
-    // Where the client reads slowly the push waits, and nothing is read from the file meanwhile.
+    // While the client reads slowly the push waits, and the file is not read.
     while (true) {
       const { isEnd, lines } = yield* next
       yield* send(lines)
@@ -74,7 +74,7 @@ const follow = Effect.fnUntraced(function* (
     }
   })
   return yield* Effect.onInterrupt(sendAll, () => Console.log(`${client} is done with ${name}, after ${sent} lines`))
-}, Effect.scoped)
+})
 
 const manager = Manager.make(ILogs, { Follow: follow })
 
@@ -84,7 +84,7 @@ const stopSignal = Effect.callback<void>((resume) => {
 })
 
 const program = Effect.gen(function* () {
-  const server = yield* Server.make([manager], { grace: 0 }) // nobody waits for the end of a call that has none
+  const server = yield* Server.make([manager], { grace: 0 }) // a call that follows a file has no end to wait for
   const { address } = yield* Endpoint.serve(server, `ncacn_ip_tcp:${host}[${port}]`)
   yield* Console.log(`listening ${StringBinding.print(address)}, the files are in ${root}`)
   yield* stopSignal

@@ -1,4 +1,4 @@
-// Orphans: a client leaves while calls are pending. The server is told, the work interrupted, a late reply refused.
+// Orphans: a client leaves while calls are pending. The server is told, interrupts the work, and discards a late reply.
 // Run it: deno run examples/orphan.ts (or: bun examples/orphan.ts)
 import { Console, Effect, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
@@ -14,31 +14,32 @@ const IPrinter = Interface.make("IPrinter", {
 })
 
 const manager = Manager.make(IPrinter, {
-  // The routine itself does the work: it is interrupted.
+  // The routine does the work itself, so the server interrupts it.
   Print: ({ text }) =>
     Effect.succeed({ pages: 1 }).pipe(
       Effect.delay("1 second"),
       Effect.onInterrupt(() => say("server", `Print: I was interrupted and throw "${text}" away`))
     ),
 
-  // The work goes on after the hand-off and is not tied to the call: it is told, and its reply is refused.
-  PrintTonight: Manager.handOff(Effect.fnUntraced(function* ({ text }, call) {
-    yield* ServerCall.awaitCancel(call).pipe(
-      Effect.flatMap((reason) => say("server", `PrintTonight: awaitCancel gave ${reason}`)),
-      Effect.forkScoped // in the scope of the server
+  // The work belongs to the server, not to the call, so it goes on. Its reply is refused.
+  PrintTonight: Manager.handOff(({ text }, call) => {
+    const watch = Effect.flatMap(
+      ServerCall.awaitCancel(call),
+      (reason) => say("server", `PrintTonight: awaitCancel gave ${reason}`)
     )
-    yield* Effect.sleep("300 millis").pipe(
+    const print = Effect.sleep("300 millis").pipe(
       Effect.andThen(say("server", `PrintTonight: "${text}" is printed, I complete the call`)),
       Effect.andThen(ServerCall.complete(call, { pages: 1 })),
-      Effect.catch((error) => say("server", `PrintTonight: complete was refused: ${error.message}`)),
-      Effect.forkScoped
+      Effect.catch((error) => say("server", `PrintTonight: complete was refused: ${error.message}`))
     )
-  }))
+    const scope = ServerCall.server(call)
+    return Effect.andThen(Effect.forkIn(watch, scope), Effect.forkIn(print, scope))
+  })
 })
 
 const program = Effect.gen(function* () {
   const server = yield* Server.make([manager])
-  const printer = yield* Binding.local(server, IPrinter)
+  const printer = Call.client(yield* Binding.local(server, IPrinter))
 
   const inProgress = Effect.gen(function* () {
     const { length } = yield* Server.calls(server)
@@ -46,8 +47,8 @@ const program = Effect.gen(function* () {
   })
 
   const client = Effect.gen(function* () {
-    yield* Call.begin(yield* Call.make(printer), "Print", { text: "letter" })
-    yield* Call.begin(yield* Call.make(printer), "PrintTonight", { text: "book" })
+    yield* printer.Print.begin({ text: "letter" })
+    yield* printer.PrintTonight.begin({ text: "book" })
     yield* say("client", "two calls are begun")
     yield* inProgress
     yield* Effect.sleep("100 millis")

@@ -1,5 +1,5 @@
-// The rpcecho interface, with which DCE/RPC implementations test each other, and a manager for it.
-// rpcecho_server.ts serves it, rpcecho_client.ts calls it.
+// The rpcecho interface, by which DCE/RPC implementations test each other, and a manager for it.
+// rpcecho_server.ts serves the interface, rpcecho_client.ts calls it.
 import { Console, Effect } from "effect"
 import { Interface, Manager, ServerCall, Status } from "@callisto/rpc"
 import { Ndr } from "@callisto/rpc/dcerpc"
@@ -25,7 +25,7 @@ const Info = Ndr.union(Ndr.Uint16, {
 const Enum1 = Ndr.enum16([1, 2])
 const Enum2 = Ndr.struct({ e1: Enum1, e2: Ndr.enum32([1, 2]) })
 const enums = {
-  foo1: Ndr.switchIs("foo3"), // it tells which case foo3 is, and so is no part of the value
+  foo1: Ndr.switchIs("foo3"), // says the case of foo3, so the value leaves it out
   foo2: Enum2,
   foo3: Ndr.union(Enum1, { 1: Enum1, 2: Enum2 })
 }
@@ -90,20 +90,17 @@ export const rpcEcho = Manager.make(IRpcEcho, {
     return info === undefined ? fault(invalidTag) : Effect.succeed({ info, status: 0 })
   },
 
-  // The routine returns at once. The sleep goes on in the scope of the server, tied to the call: a cancel and a client that
-  // goes away end it.
-  TestSleep: Manager.handOff(Effect.fnUntraced(function* ({ seconds }, call) {
-    yield* ServerCall.awaitCancel(call).pipe(
-      Effect.flatMap((reason) =>
+  // The routine returns at once, and the sleep goes on in the scope of the call. A cancel ends it, and so does the loss of the client.
+  TestSleep: Manager.handOff(({ seconds }, call) => {
+    const sleep = ServerCall.run(call, Effect.as(Effect.sleep(seconds * 1000), { seconds }))
+    const tell = Effect.flatMap(
+      ServerCall.awaitCancel(call),
+      (reason) =>
         reason === "Ended" ? Effect.void : Console.log(`TestSleep(${seconds}) of ${ServerCall.peer(call)}: ${reason}`)
-      ),
-      Effect.forkScoped
     )
-    yield* ServerCall.run(call, Effect.as(Effect.sleep(seconds * 1000), { seconds })).pipe(
-      Effect.ignore,
-      Effect.forkScoped
-    )
-  })),
+    // The message comes when the call has ended already, so it belongs to the server.
+    return Effect.andThen(Effect.forkIn(tell, ServerCall.server(call)), ServerCall.fork(call, sleep))
+  }),
 
   TestEnum: ({ foo2, foo3 }) => Effect.succeed({ foo2: { ...foo2, e1: 2 }, foo3 }),
   TestSurrounding: ({ data }) => {

@@ -20,52 +20,52 @@ const show = (value: unknown) =>
     : JSON.stringify(value, (_, item) => typeof item === "bigint" ? Number(item) : item)
 
 const program = Effect.gen(function* () {
-  const echo = yield* Association.bind(IRpcEcho, binding)
+  const echo = Call.client(yield* Association.bind(IRpcEcho, binding))
   yield* say(`bound to ${binding}`)
 
   const data = Uint8Array.from({ length: 100_000 }, (_, i) => i * 7)
-  yield* say(`AddOne(41): ${(yield* Call.invoke(echo, "AddOne", { value: 41 })).value}`)
-  yield* say(`EchoData: ${show((yield* Call.invoke(echo, "EchoData", { data })).data)} came back`)
-  yield* Call.invoke(echo, "SinkData", { data })
+  yield* say(`AddOne(41): ${(yield* echo.AddOne({ value: 41 })).value}`)
+  yield* say(`EchoData: ${show((yield* echo.EchoData({ data })).data)} came back`)
+  yield* echo.SinkData({ data })
   yield* say(`SinkData: took ${show(data)}`)
-  yield* say(`SourceData(1000): ${show((yield* Call.invoke(echo, "SourceData", { len: 1000 })).data)}`)
-  yield* say(`TestCall: ${(yield* Call.invoke(echo, "TestCall", { s1: "grüß Gott" })).s2}`)
+  yield* say(`SourceData(1000): ${show((yield* echo.SourceData({ len: 1000 })).data)}`)
+  yield* say(`TestCall: ${(yield* echo.TestCall({ s1: "grüß Gott" })).s2}`)
   for (let level = 1; level <= 7; level++) {
-    yield* say(`TestCall2(${level}): ${show((yield* Call.invoke(echo, "TestCall2", { level })).info)}`)
+    yield* say(`TestCall2(${level}): ${show((yield* echo.TestCall2({ level })).info)}`)
   }
   const enums = { foo2: { e1: 1, e2: 2 }, foo3: { case: 1, value: 2 } } as const
-  yield* say(`TestEnum: ${show(yield* Call.invoke(echo, "TestEnum", enums))}`)
+  yield* say(`TestEnum: ${show(yield* echo.TestEnum(enums))}`)
   const surrounding = { data: { surrounding: [1, 2, 3] } }
-  yield* say(`TestSurrounding: ${show(yield* Call.invoke(echo, "TestSurrounding", surrounding))}`)
-  yield* say(`TestDoublePointer(12): ${(yield* Call.invoke(echo, "TestDoublePointer", { data: 12 })).value}`)
-  yield* say(`TestDoublePointer(null): ${(yield* Call.invoke(echo, "TestDoublePointer", { data: null })).value}`)
+  yield* say(`TestSurrounding: ${show(yield* echo.TestSurrounding(surrounding))}`)
+  yield* say(`TestDoublePointer(12): ${(yield* echo.TestDoublePointer({ data: 12 })).value}`)
+  yield* say(`TestDoublePointer(null): ${(yield* echo.TestDoublePointer({ data: null })).value}`)
 
-  const fault = yield* Effect.flip(Call.invoke(echo, "TestCall2", { level: 99 }))
+  const fault = yield* Effect.flip(echo.TestCall2({ level: 99 }))
   yield* say(`TestCall2(99): ${fault.message}`)
 
-  // Ten calls that take a second each, and one that takes no time, on one connection.
+  // One connection carries ten calls that take a second each, and one that takes no time.
   const sleeps = yield* Effect.forEach(
     Array.from({ length: 10 }),
-    () => Effect.flatMap(Call.make(echo), (call) => Call.begin(call, "TestSleep", { seconds: 1 }))
+    () => echo.TestSleep.begin({ seconds: 1 })
   )
   yield* say("ten calls of TestSleep(1) are begun")
-  yield* say(`meanwhile AddOne(1): ${(yield* Call.invoke(echo, "AddOne", { value: 1 })).value}`)
+  yield* say(`meanwhile AddOne(1): ${(yield* echo.AddOne({ value: 1 })).value}`)
   yield* Effect.forEach(sleeps, (sleep) => Call.join(sleep))
   yield* say("all ten have slept")
 
-  // The server is told, the client waits for what it makes of it.
-  const long = yield* Call.begin(yield* Call.make(echo), "TestSleep", { seconds: 60 })
+  // With an infinite timeout the client waits for the server's answer to the cancel.
+  const long = yield* echo.TestSleep.begin({ seconds: 60 })
   yield* Effect.sleep("100 millis")
   yield* Call.cancel(long, { timeout: "Infinity" })
   yield* say(`TestSleep(60), cancelled: ${(yield* Effect.flip(Call.join(long))).message}`)
 
   // The end of the scope releases the call object while its call is pending.
   yield* Effect.scoped(Effect.gen(function* () {
-    yield* Call.begin(yield* Call.make(echo), "TestSleep", { seconds: 61 })
+    yield* echo.TestSleep.begin({ seconds: 61 })
     yield* Effect.sleep("100 millis")
   }))
-  yield* say("TestSleep(61): begun and left, the server is told")
-  yield* say(`the connection lives on, AddOne(2): ${(yield* Call.invoke(echo, "AddOne", { value: 2 })).value}`)
+  yield* say("TestSleep(61): begun and left; the server is told")
+  yield* say(`the connection goes on, AddOne(2): ${(yield* echo.AddOne({ value: 2 })).value}`)
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
 const main = Effect.catch(program, (error) =>

@@ -23,13 +23,10 @@ const stopSignal = Effect.callback<void>((resume) => {
 
 const program = Effect.gen(function* () {
   const server = yield* Server.make([rpcEcho])
-  const serve = Effect.gen(function* () {
-    const { address } = yield* Endpoint.serve(server, `ncacn_ip_tcp:${host}[${port}]`)
-    yield* Console.log(`listening ${StringBinding.print(address)}`)
-    yield* stopSignal
-  })
-  // The endpoint has a scope of its own, which ends first. So calls in progress may go on for a while, and reply.
-  yield* Effect.scoped(serve)
+  const { address } = yield* Endpoint.serve(server, `ncacn_ip_tcp:${host}[${port}]`)
+  yield* Console.log(`listening ${StringBinding.print(address)}`)
+  // The end of the scope gives calls in progress a period of grace to reply.
+  yield* stopSignal
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
 const main = Effect.catch(program, ({ message }) =>

@@ -1,4 +1,4 @@
-// Shutdown: what ends within the grace period still replies, the rest ends with 1726, new calls are refused with 1722.
+// Shutdown: calls that end within the period of grace still reply, the others end with 1726, new calls are refused with 1722.
 // Run it: deno run examples/shutdown.ts (or: bun examples/shutdown.ts)
 import { Console, Effect, Exit, Fiber, Schema, Scope } from "effect"
 import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
@@ -25,10 +25,10 @@ const program = Effect.gen(function* () {
   // The server lives in a scope of its own: closing that scope shuts it down.
   const serverScope = yield* Scope.make()
   const server = yield* Server.make([manager], { grace: "400 millis" }).pipe(Scope.provide(serverScope))
-  const archive = yield* Binding.local(server, IArchive)
+  const archive = Call.client(yield* Binding.local(server, IArchive))
 
   const copy = (name: string, millis: number) =>
-    Call.invoke(archive, "Copy", { name, millis }).pipe(
+    archive.Copy({ name, millis }).pipe(
       Effect.flatMap(({ copied }) => say("client", `${copied}: copied`)),
       Effect.catchTag("RpcTransportError", ({ detail, status }) => say("client", `${name}: ${status}, ${detail}`))
     )

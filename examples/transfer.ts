@@ -1,4 +1,4 @@
-// The interface of transfer_server.ts, which transfer_client.ts calls: files of any size go through pipes.
+// The interface that transfer_server.ts serves and transfer_client.ts calls: files of any size go through pipes.
 import { Schema } from "effect"
 import { Interface, Pipe } from "@callisto/rpc"
 
@@ -16,9 +16,9 @@ const aborts = [NoFile]
 export const ITransfer = Interface.make("ITransfer", {
   methods: {
     List: Interface.method({ out: Schema.Array(Schema.Struct({ name, size })), aborts }),
-    // The content goes through the pipe, what became of it is the result.
+    // The content goes through the pipe. The result says what the server has stored.
     Put: Interface.method({ in: { name }, inPipe: { content: Pipe.bytes }, out: { size, sha256 }, aborts }),
-    // The result comes when the pipe is through.
+    // The result comes after the pipe has ended.
     Get: Interface.method({ in: { name }, outPipe: { content: Pipe.bytes }, out: { size, sha256 }, aborts })
   }
 })

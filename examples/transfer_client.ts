@@ -1,4 +1,4 @@
-// Sends files of any size to transfer_server.ts and fetches them, with progress; Ctrl-C cancels. The hashes of both sides are compared.
+// Sends files of any size to transfer_server.ts and fetches them, with progress, and compares the hashes of both sides. Ctrl-C cancels.
 // Run it while transfer_server.ts runs:
 //   deno run -A examples/transfer_client.ts put FILE (or: bun examples/transfer_client.ts put FILE)
 //   deno run -A examples/transfer_client.ts get NAME [FILE]
@@ -11,7 +11,7 @@ import { basename } from "node:path"
 import process from "node:process"
 import { parseArgs } from "node:util"
 import { Console, Data, Effect, Schedule, Stream } from "effect"
-import { type Binding, Call, Pipe } from "@callisto/rpc"
+import { Call, Pipe } from "@callisto/rpc"
 import { Association } from "@callisto/rpc/dcerpc"
 import * as NodeTransport from "@callisto/rpc/node"
 import { ITransfer } from "./transfer.ts"
@@ -28,7 +28,7 @@ const attempt = <A>(action: () => Promise<A>) => Effect.tryPromise({ try: action
 
 const mib = (bytes: number) => `${(bytes / (1 << 20)).toFixed(1)} MiB`
 
-/** Counts and hashes what passes, and shows every half second how far it is. */
+/** Counts and hashes the chunks of a stream, and shows its progress every half second. */
 const meter = Effect.fnUntraced(function* (total: number) {
   const hash = createHash("sha256")
   const start = performance.now()
@@ -50,33 +50,33 @@ const meter = Effect.fnUntraced(function* (total: number) {
   }
 })
 
-const put = Effect.fnUntraced(function* (transfer: Binding.Binding<typeof ITransfer>) {
+const put = Effect.fnUntraced(function* (transfer: Call.Client<typeof ITransfer>) {
   const { size } = yield* attempt(() => stat(name))
   const { compare, pass } = yield* meter(size)
   const content = pass(Stream.fromAsyncIterable(createReadStream(name, { highWaterMark: 1 << 18 }), failed))
-  yield* compare(yield* Stream.run(content, Call.sink(transfer, "Put", { name: basename(name) })))
+  yield* compare(yield* Stream.run(content, transfer.Put.sink({ name: basename(name) })))
 })
 
-/** A file that is removed again unless the scope closes with success. */
+/** Creates a file, and removes it again unless the scope closes with success. */
 const create = (path: string) =>
   Effect.acquireRelease(
     attempt(() => open(path, "wx")),
     (file, exit) => Effect.promise(() => file.close().then(() => exit._tag === "Success" ? undefined : rm(path)))
   )
 
-const get = Effect.fnUntraced(function* (transfer: Binding.Binding<typeof ITransfer>) {
-  const files = yield* Call.invoke(transfer, "List")
+const get = Effect.fnUntraced(function* (transfer: Call.Client<typeof ITransfer>) {
+  const files = yield* transfer.List()
   const { compare, pass } = yield* meter(files.find((file) => file.name === name)?.size ?? 0)
   const file = yield* create(to)
-  // Call.stream would be enough for the content; with a call object there is also the result that comes behind it.
-  const getting = yield* Call.begin(yield* Call.make(transfer), "Get", { name })
+  // A stream has the content alone. A call object also gives the result behind it.
+  const getting = yield* transfer.Get.begin({ name })
   const content = pass(Pipe.toStream(Call.outPipe(getting, "content")))
   yield* Stream.runForEach(content, (chunk) => attempt(() => file.writeFile(chunk)))
   yield* compare(yield* Call.join(getting))
 })
 
-const list = Effect.fnUntraced(function* (transfer: Binding.Binding<typeof ITransfer>) {
-  for (const { name, size } of yield* Call.invoke(transfer, "List")) {
+const list = Effect.fnUntraced(function* (transfer: Call.Client<typeof ITransfer>) {
+  for (const { name, size } of yield* transfer.List()) {
     yield* Console.log(`${mib(size).padStart(14)}  ${name}`)
   }
 })
@@ -89,8 +89,8 @@ const commands: { readonly [name: string]: typeof put | typeof get | typeof list
 
 const program = Effect.gen(function* () {
   const run = commands[command ?? ""]
-  if (run === undefined) return yield* Effect.fail(failed("put FILE, get NAME [FILE], or list"))
-  yield* run(yield* Association.bind(ITransfer, server))
+  if (run === undefined) return yield* Effect.fail(failed("No command. Use put FILE, get NAME [FILE], or list."))
+  yield* run(Call.client(yield* Association.bind(ITransfer, server)))
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
 const interrupt = Effect.callback<never, Failed>((resume) => {

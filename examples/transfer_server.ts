@@ -1,5 +1,5 @@
-// Stores files of any size in a folder and gives them out again. A file appears when all of it has arrived; of an upload that was
-// cancelled, or whose client went away, nothing remains.
+// Stores files of any size in a folder and sends them back. A file appears when all of it has arrived. Nothing remains of an upload
+// that was cancelled or whose client went away.
 // Run it: deno run -A examples/transfer_server.ts FOLDER (or: bun examples/transfer_server.ts FOLDER); then transfer_client.ts.
 // It listens on --host 127.0.0.1 and --port 8768 by default.
 import { createHash, randomUUID } from "node:crypto"
@@ -33,13 +33,13 @@ const noFile = (name: string) => (error: unknown) =>
 
 const attempt = <A>(name: string, action: () => Promise<A>) => Effect.tryPromise({ try: action, catch: noFile(name) })
 
-/** The place of a file in the folder; hidden ones are none, and nobody gets out of it. */
+/** The place of a file in the folder. Refuses hidden files, and names that lead out of the folder. */
 const locate = (name: string) =>
   name === "" || name.startsWith(".") || name.includes("\\") || basename(name) !== name
     ? Effect.fail(new NoFile({ name, reason: "not the name of a file here" }))
     : Effect.succeed(join(root, name))
 
-/** A file to write, which takes its place when the scope closes with success, and else is removed. */
+/** Opens a file to write, which takes its place when the scope closes with success and is removed otherwise. */
 const openPart = (name: string, place: string) => {
   const part = join(root, `.${randomUUID()}.part`)
   return Effect.acquireRelease(

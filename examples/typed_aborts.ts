@@ -1,4 +1,4 @@
-// Typed aborts: tagged errors with fields, other codes as RpcFault, and a defect that ends one call and not the server.
+// Typed aborts: tagged errors with fields, other codes as RpcFault, and a defect that ends one call but not the server.
 // Run it: deno run examples/typed_aborts.ts (or: bun examples/typed_aborts.ts)
 import { Console, Effect, Logger, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server, Status } from "@callisto/rpc"
@@ -27,7 +27,7 @@ const manager = Manager.make(IBank, {
     // Code 5 (access denied) is not declared: the client sees the number alone.
     if (account === "vault") return yield* new Status.RpcFault({ code: 5 })
 
-    // A bug: the client is told that something went wrong, not what.
+    // A bug: the client learns that the routine died. The server's log says why.
     if (amount < 0) throw new Error("a negative amount came through to the till")
 
     const balance = balances.get(account)
@@ -39,11 +39,11 @@ const manager = Manager.make(IBank, {
 })
 
 const withdraw = Effect.fnUntraced(
-  function* (bank: Binding.Binding<typeof IBank>, account: string, amount: number) {
-    const { balance } = yield* Call.invoke(bank, "Withdraw", { account, amount })
+  function* (bank: Call.Client<typeof IBank>, account: string, amount: number) {
+    const { balance } = yield* bank.Withdraw({ account, amount })
     return `${balance} left`
   },
-  // The fields of the errors are there, with their types.
+  // The errors have their fields, with their types.
   Effect.catchTag(
     "InsufficientFunds",
     ({ balance, missing }) => Effect.succeed(`InsufficientFunds: ${balance} there, ${missing} missing`)
@@ -54,7 +54,7 @@ const withdraw = Effect.fnUntraced(
 
 const program = Effect.gen(function* () {
   const server = yield* Server.make([manager])
-  const bank = yield* Binding.local(server, IBank)
+  const bank = Call.client(yield* Binding.local(server, IBank))
 
   for (
     const [account, amount] of [["ada", 30], ["bob", 50], ["eve", 1], ["vault", 1], ["ada", -5], ["ada", 70]] as const
@@ -64,7 +64,7 @@ const program = Effect.gen(function* () {
   }
 }).pipe(Effect.scoped)
 
-// What the server logs about a defect, in one line.
+// The server's log of a defect, in one line.
 const serverLog = Logger.layer([
   Logger.make(({ cause, message }) => console.log(`  (server log: ${message}. ${cause.reasons.join()})`))
 ])

@@ -1,4 +1,4 @@
-// Wait for any: the same call to several servers, and an event. The first answer counts, the losers are cancelled.
+// Wait for any: a client begins the same call on several servers, takes the first answer, and cancels the other calls.
 // Run it: deno run examples/wait_any.ts (or: bun examples/wait_any.ts)
 import { Console, Effect, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server, Synchronize } from "@callisto/rpc"
@@ -18,22 +18,20 @@ const connect = Effect.fnUntraced(function* (city: string, millis: number) {
     Fetch: ({ file }) =>
       Effect.succeed({ from: city, bytes: file.length * 1000 }).pipe(
         Effect.delay(millis),
-        Effect.onInterrupt(() => say(`${city}: my work was interrupted`))
+        Effect.onInterrupt(() => say(`  ${city}: interrupted`))
       )
   })
   const server = yield* Server.make([manager])
-  return yield* Binding.local(server, IMirror)
+  return Call.client(yield* Binding.local(server, IMirror))
 })
 
 type Fetching = Call.Pending<typeof IMirror, "Fetch">
 
-// Gives the first answer, or nothing when the user stops before.
+/** The first answer, or `undefined` when the user stops before it comes. */
 const fetchFromAny = Effect.fnUntraced(
-  function* (mirrors: ReadonlyArray<Binding.Binding<typeof IMirror>>, file: string, stop: Synchronize.Synchronize) {
+  function* (mirrors: ReadonlyArray<Call.Client<typeof IMirror>>, file: string, stop: Synchronize.Synchronize) {
     const begun: Array<Fetching> = []
-    for (const mirror of mirrors) {
-      begun.push(yield* Call.begin(yield* Call.make(mirror), "Fetch", { file }))
-    }
+    for (const mirror of mirrors) begun.push(yield* mirror.Fetch.begin({ file }))
 
     const first = yield* Synchronize.waitAny([stop, ...begun])
     const losers = begun.filter((fetching) => fetching !== first)
@@ -52,12 +50,12 @@ const program = Effect.gen(function* () {
   ]
 
   const stop = yield* Synchronize.make()
-  yield* say("three mirrors are asked for logo.svg")
+  yield* say("I ask three mirrors for logo.svg")
   const logo = yield* fetchFromAny(mirrors, "logo.svg", stop)
   yield* say(logo === undefined ? "stopped" : `${logo.from} was first, with ${logo.bytes} bytes`)
 
   yield* Effect.forkChild(Effect.delay(Synchronize.signal(stop), "50 millis"))
-  yield* say("three mirrors are asked for film.mkv; the user stops after 50 ms")
+  yield* say("I ask three mirrors for film.mkv; the user stops after 50 ms")
   const film = yield* fetchFromAny(mirrors, "film.mkv", stop)
   yield* say(film === undefined ? "stopped" : `${film.from} was first, with ${film.bytes} bytes`)
 }).pipe(Effect.scoped)

@@ -1,4 +1,4 @@
-// Wait with a timeout, then cancel with a timeout: what the server sees, and what finish gives.
+// Wait with a timeout, then cancel with a timeout: one server answers in time, the other does not.
 // Run it: deno run examples/wait_then_cancel.ts (or: bun examples/wait_then_cancel.ts)
 import { Console, Effect, Schema } from "effect"
 import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
@@ -15,13 +15,13 @@ const ILibrary = Interface.make("ILibrary", {
   }
 })
 
-// Looks for the cancel between two pages, and answers with what it has found so far.
+// The polite server looks for a cancel between two pages, and answers with the pages that it has found.
 const polite = Manager.make(ILibrary, {
   Search: Effect.fnUntraced(function* (_, call) {
     const pages: Array<number> = []
     for (let page = 1; page <= 10; page++) {
       if (yield* ServerCall.testCancel(call)) {
-        yield* say("polite", `testCancel is true before page ${page}: I answer with what I have`)
+        yield* say("polite", `testCancel is true before page ${page}: I answer with the pages that I have`)
         break
       }
       yield* Effect.sleep("50 millis")
@@ -31,7 +31,7 @@ const polite = Manager.make(ILibrary, {
   })
 }, { cancellation: "cooperative" }) // by default a cancel interrupts the routine
 
-// Is told of the cancel, and goes on all the same.
+// The stubborn server learns of the cancel and goes on.
 const stubborn = Manager.make(ILibrary, {
   Search: Effect.fnUntraced(function* (_, call) {
     yield* ServerCall.awaitCancel(call).pipe(
@@ -44,9 +44,8 @@ const stubborn = Manager.make(ILibrary, {
   })
 }, { cancellation: "cooperative" })
 
-const waitThenCancel = Effect.fnUntraced(function* (library: Binding.Binding<typeof ILibrary>) {
-  const call = yield* Call.make(library)
-  const searching = yield* Call.begin(call, "Search", { word: "moon" })
+const waitThenCancel = Effect.fnUntraced(function* (library: Call.Client<typeof ILibrary>) {
+  const searching = yield* library.Search.begin({ word: "moon" })
   yield* say("client", "begun, I wait 120 ms")
 
   const finished = yield* Call.wait(searching, "120 millis").pipe(
@@ -70,11 +69,11 @@ const waitThenCancel = Effect.fnUntraced(function* (library: Binding.Binding<typ
 
 const program = Effect.gen(function* () {
   const politeServer = yield* Server.make([polite])
-  yield* waitThenCancel(yield* Binding.local(politeServer, ILibrary))
+  yield* waitThenCancel(Call.client(yield* Binding.local(politeServer, ILibrary)))
   yield* Console.log("")
 
   const stubbornServer = yield* Server.make([stubborn])
-  yield* waitThenCancel(yield* Binding.local(stubbornServer, ILibrary))
+  yield* waitThenCancel(Call.client(yield* Binding.local(stubbornServer, ILibrary)))
   yield* Effect.sleep("250 millis")
 }).pipe(Effect.scoped)
 

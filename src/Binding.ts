@@ -1,6 +1,6 @@
 /**
- * Bindings: what a client calls through. A binding names one interface of one server object, in this process
- * ({@link local}) or, over a channel, anywhere.
+ * Bindings: a client calls through a binding. It names one interface of one server object, in this process ({@link local}) or, over a
+ * channel, anywhere.
  *
  * Windows: the binding handle, or the interface pointer.
  *
@@ -55,7 +55,7 @@ export interface Binding<in out I extends Interface.Any> extends Pipeable {
   readonly [TypeId]: Types.Invariant<I>
   /** The interface, as the client describes it. */
   readonly interface: I
-  /** What carries the calls to the server. */
+  /** The channel that carries the calls to the server. */
   readonly channel: Channel
   /** How long a cancel waits for the server's answer, unless it says otherwise. */
   readonly cancelTimeout: Duration.Duration
@@ -79,7 +79,7 @@ export declare namespace Binding {
  * @since 0.1.0
  */
 export interface Options {
-  /** The UUID of the object that is called, in any case. By default none. */
+  /** The UUID of the object to call, in upper or lower case. By default no object. */
   readonly object?: string | undefined
   /**
    * How long a cancel waits for the server's answer before the client completes the call itself: 0 (the default) completes it at
@@ -89,7 +89,7 @@ export interface Options {
 }
 
 /**
- * Makes a binding over a channel: for those who write a transport.
+ * Makes a binding over a channel, for transports and hosts.
  *
  * Dies with a `TypeError` for a `cancelTimeout` out of range.
  *
@@ -149,7 +149,7 @@ const localCaller: Caller = { name: undefined, level: "privacy" }
 
 const gone = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
-/** A call on its way between two sides of one process, and while calls are nested too deeply also the server's side of it. */
+/** A call between two sides of one process. While calls are nested too deeply it is also the server's side. */
 class LocalCall implements Incoming, Remote {
   readonly channel: LocalChannel
   readonly call: Outgoing
@@ -255,11 +255,11 @@ class LocalCall implements Incoming, Remote {
   }
 
   discard(): void {
-    // A cancelled call is in the queue no more.
+    // A cancelled call has left the queue.
   }
 
   goOn(): void {
-    // It runs in its turn.
+    // The call runs in its turn.
   }
 
   orphan(): void {
@@ -399,7 +399,7 @@ const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }
 }
 
 /**
- * What a binding in the same process can be told besides {@link Options}.
+ * The options of a binding in the same process, besides {@link Options}.
  *
  * @category in the same process
  * @since 0.1.0

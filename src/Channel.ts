@@ -1,8 +1,8 @@
 /**
- * The two seams of a call: what carries it from a client ({@link Channel}), and what a server takes in ({@link Incoming}).
+ * The two seams of a call: a {@link Channel} carries it from a client, and a server takes it in as {@link Incoming}.
  *
- * Whoever carries calls, a transport, a queue or a database, implements the first on its client's side with `Binding.make`, and hands
- * the second to `Server.accept` on its server's side.
+ * A transport, a queue or a database that carries calls implements a channel for `Binding.make` on the client's side, and gives incoming
+ * calls to `Server.accept` on the server's side.
  *
  * @module
  * @since 0.1.0
@@ -91,8 +91,8 @@ export interface Channel {
     fiber: Fiber.Fiber<unknown, unknown>
   ) => Effect.Effect<void, BadStubData | RpcTransportError> | undefined
   /**
-   * Takes the result of a completed call. `Call.finish` and `Call.join` run it before they consume the call, and again where the
-   * transaction in which it ran was rolled back. Without it a result is there for whoever comes first in this process.
+   * Takes the result of a completed call. `Call.finish` and `Call.join` run it before they consume the call, and again after a rollback of
+   * the transaction in which it ran. Without it the first `finish` or `join` in this process gets the result.
    */
   readonly take?: ((call: Outgoing) => Effect.Effect<void, CallComplete | RpcTransportError>) | undefined
 }
@@ -135,7 +135,7 @@ export interface Outgoing {
 export type AuthenticationLevel = "none" | "connect" | "call" | "packet" | "integrity" | "privacy"
 
 /**
- * The identity with which a client calls. A call inside one process has no name, and the level `privacy`: nobody else can see or
+ * The identity with which a client calls. A call inside one process has no name, and the level `privacy`: no other process can see or
  * change it.
  *
  * @category the server's side
@@ -203,11 +203,11 @@ export interface Incoming {
   accepted?(remote: Remote): void
   /**
    * Takes the outcome of an accepted call, exactly once, unless its client is gone. Gives the reason where the out parameters can't be
-   * marshalled: the call then ends with 1783 for the client. An effect is awaited by whoever ends the call, and by the call's scope.
+   * marshalled: the call then ends with 1783 for the client. The end of the call waits for an effect, and so does the call's scope.
    */
   reply(outcome: Outcome): void | BadStubData | Effect.Effect<void, BadStubData | RpcTransportError>
   /** The client's scope has closed before the call ended: no reply follows. */
   disconnected?(): void
-  /** Runs after a hand-off routine has returned, before the hand-off counts. A failure of it ends the call. */
+  /** Runs after a hand-off routine has returned, before the hand-off counts. Its failure ends the call. */
   handedOff?(): Effect.Effect<void, RpcTransportError>
 }

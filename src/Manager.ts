@@ -1,5 +1,5 @@
 /**
- * Managers: the server's implementation of one interface, for one object or for all.
+ * Managers: a manager is the server's implementation of one interface, for one object or for all objects.
  *
  * Windows: the manager routines and entry-point vector of an interface, or the server object behind an interface
  * pointer.
@@ -36,8 +36,7 @@ export type Plain<in out M extends Method.Any, out R> = (
 ) => Effect.Effect<Method.Out<M>, Failure<M>, R>
 
 /**
- * A routine whose successful return leaves the call open: somebody completes or aborts it later. Made with
- * {@link handOff}.
+ * A routine whose successful return leaves the call open, to be completed or aborted later. Made with {@link handOff}.
  *
  * @category routines
  * @since 0.1.0
@@ -395,8 +394,8 @@ export const service = <I extends Interface.Any>(iface: I): Context.Service<For<
  *
  * **Details**
  *
- * What the effect acquires is released when the layer is. The services that the routines need, and those of the effect, are
- * requirements of the layer. `Server.layer` serves the manager.
+ * Resources of the effect are released with the layer. The services that the effect and the routines need are requirements of the
+ * layer. `Server.layer` serves the manager.
  *
  * **Example** (Routines that share a counter)
  *

@@ -58,7 +58,7 @@ export interface Observed {
   readonly address: string | undefined
   /** The identity with which the client calls; `undefined` on the client. */
   readonly caller: Caller | undefined
-  /** The span of the call; `undefined` where nobody traces it. */
+  /** The span of the call; `undefined` without a tracer. */
   readonly span: Tracer.Span | undefined
   /** When it began, in milliseconds of the clock. */
   readonly begunAt: number
@@ -91,8 +91,8 @@ export interface Observer {
   /** A call in progress changes. */
   readonly changed?: ((call: Observed, change: Change) => void) | undefined
   /**
-   * The channel has sent (`out`) or received (`in`) bytes of arguments, results or pipes. Within one process there are none. On the
-   * server those of a short call may be told of after its end.
+   * The channel has sent (`out`) or received (`in`) bytes of arguments, results or pipes. A call within one process has no bytes. On the
+   * server the bytes of a short call may come after its end.
    */
   readonly transferred?: ((call: Observed, direction: "in" | "out", bytes: number) => void) | undefined
   /** A call ends, after so many milliseconds. The code is 0 for a reply, else the exception code or status. */
@@ -149,7 +149,7 @@ export const observer: Context.Reference<Observer | undefined> = Context.Referen
 // metrics
 // ----------------------------------------------------------------------------
 
-// Made for their attributes: what gives attributes to a metric later makes its key anew with each update.
+// Made with their attributes: attributes that are added later make a new key for each update.
 const count = (context: Context.Context<never>, side: "client" | "server"): Observer => {
   const begun = Metric.counter("callisto_calls_begun", {
     description: "Calls begun",

@@ -24,7 +24,7 @@ import type { ServerCall } from "./ServerCall.ts"
 const TypeId = "~callisto/Server"
 
 /**
- * A server: what bindings and endpoints dispatch calls to.
+ * A server: bindings and endpoints dispatch calls to it.
  *
  * @category models
  * @since 0.1.0
@@ -81,9 +81,9 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  *
  * **Details**
  *
- * When the scope closes the server accepts no more calls, lets those in progress reply within the `grace` period of its
- * {@link Options}, ends what is left with 1726, and runs the context handles down. The fibers of the routines belong to the server, not to its
- * clients. The `Scope` that a routine finds in its context is that of its call; what has to outlive the call is forked into
+ * When the scope closes the server accepts no more calls, lets calls in progress reply within the `grace` period of its
+ * {@link Options}, ends the other calls with 1726, and runs the context handles down. The fibers of the routines belong to the server, not to
+ * its clients. The `Scope` that a routine finds in its context is that of its call. Fork work that outlives the call into
  * `ServerCall.server(call)`.
  *
  * Dies with a `TypeError` for two managers of the same interface version for the same object.
@@ -137,8 +137,8 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
  *
  * **Details**
  *
- * Nothing is served before all managers are there. Several servers in one program have keys of their own: `key` is then the
- * service under which this one is provided.
+ * The server serves nothing before all managers are there. Several servers in one program have keys of their own: `key` is the service
+ * under which the layer provides this one.
  *
  * **Example** (A server in the context)
  *
@@ -206,7 +206,7 @@ export type ManagersFor<Interfaces extends ReadonlyArray<Interface.Any>> = {
  *
  * **Details**
  *
- * When the scope closes the manager gets no more calls; those in progress have the server's period of grace, then they end with
+ * When the scope closes the manager gets no more calls. Calls in progress have the server's period of grace, then they end with
  * 1726. The services that the routines need come from the context of this effect. Adding, removing and finding a manager takes the
  * same time for any number of objects.
  *
@@ -277,12 +277,12 @@ export interface Offer {
 const offerOf = ({ manager }: Registration): Offer => manager
 
 /**
- * The offer of a server for an interface in a compatible version; `undefined` where it has none.
+ * The offer of a server for an interface in a compatible version; `undefined` if the server has no such offer.
  *
  * **Details**
  *
- * With `object` it is the one to which calls of that object go, or with `null` calls of no object; without it, an offer for
- * whichever object: the one with which a client on the network binds before it names an object.
+ * With `object` the offer is for calls of that object, or with `null` for calls of no object. Without it the offer is for any object: a
+ * client on the network binds with it before it names an object.
  *
  * **Example** (Before and after)
  *
@@ -318,7 +318,7 @@ export const offers = (
 }
 
 /**
- * All that a server offers: one entry for each interface version and object. The example is at {@link offers}.
+ * The offers of a server: one for each interface version and object. The example is at {@link offers}.
  *
  * @category hosts
  * @since 0.1.0
@@ -331,7 +331,7 @@ export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(imp
  * **Details**
  *
  * The end of the scope is the client's going away: its calls end, their routines are interrupted, and its context handles are run
- * down. That costs as much as this client has calls and handles, whatever others have.
+ * down. The cost depends on the calls and handles of this client alone.
  *
  * The example is at {@link accept}.
  *
@@ -357,17 +357,17 @@ export const client = (
   )
 
 /**
- * Takes a call in: the one way into a server, for whoever carries calls to it.
+ * Takes a call in: the one way into a server, for hosts that carry calls to it.
  *
  * **Details**
  *
- * Gives `undefined` where the call was accepted: its `accepted` was called, and its `reply` will be, once, unless its client goes
- * away first. Both can happen before this returns. Otherwise it gives the reason why the call was not taken in; then it has not been
- * executed and no reply follows.
+ * Gives `undefined` when the server took the call in. The server then called `accepted`, and calls `reply` once, unless the client goes away
+ * first. Both can happen before `accept` returns. Otherwise `accept` gives the reason for the refusal: the call was not executed, and no reply
+ * follows.
  *
- * In order it looks: for the interface (`RpcFault` 1717), an object of it (1732) and the method (1745); whether the server still
+ * The server looks in this order: for the interface (`RpcFault` 1717), for its object (1732) and for the method (1745); whether it still
  * accepts calls (`RpcTransportError` 1722); whether it has too many calls (1723); whether the in parameters can be decoded
- * (`BadStubData`, which the server logs as a warning); whether its context handles are known (`ContextMismatch`).
+ * (`BadStubData`, with a warning in the server's log); whether it knows the context handles (`ContextMismatch`).
  *
  * Throws a `TypeError` where `origin` is not a client of this server.
  *
@@ -416,7 +416,7 @@ export const accept = (self: Server, incoming: Incoming): Refusal | undefined =>
 /**
  * The calls in progress, oldest first. A call that was handed off is among them until it ends.
  *
- * **Example** (What the server is working on)
+ * **Example** (The calls of a server)
  *
  * ```ts
  * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"

@@ -90,17 +90,16 @@ export type Failure<M extends Method.Any> =
 export type CancelReason = Internal.CancelReason
 
 /**
- * What a cancel does to a manager.
+ * The effect of a cancel on a routine.
  *
  * **Details**
  *
- * - `interrupt`: it interrupts the routine, which then answers "cancelled", even where an uninterruptible part of it
- *   had a result; only {@link complete} or {@link abort} can answer before.
- * - `cooperative`: it only sets the flag that {@link testCancel} and {@link awaitCancel} see, so the routine can still
- *   answer normally.
+ * - `interrupt`: the cancel interrupts the routine, which then answers "cancelled", even if an uninterruptible part of it had a
+ *   result. Only {@link complete} or {@link abort} can answer before.
+ * - `cooperative`: the cancel only sets the flag that {@link testCancel} and {@link awaitCancel} see, so the routine can still answer.
  * - `disabled`: in process the client's cancel is refused.
  *
- * A client that is gone interrupts the routine in each case.
+ * The loss of the client interrupts the routine in each case.
  *
  * @category models
  * @since 0.1.0
@@ -411,8 +410,8 @@ export const fork: {
 // ----------------------------------------------------------------------------
 
 /**
- * What the operations of a pipe fail with on the server when its call is over for them: `CallCancelled` when the client has
- * cancelled it, `InvalidAsyncHandle` when it has ended or the client is gone.
+ * The failures of a pipe on the server when its call has ended: `CallCancelled` after a cancel of the client, `InvalidAsyncHandle` when
+ * the call was ended or the client is gone.
  *
  * @category pipes
  * @since 0.1.0
@@ -436,10 +435,10 @@ const pipeEnd = (self: ServerCall.Any, name: string, isIn: boolean): unknown => 
  *
  * **Gotchas**
  *
- * A client elsewhere that is slowed down by a full pipe is not heard: a routine that stops pulling learns of a cancel or a lost
- * connection when it pulls again. `maximumAge` of the server ends one that never does.
+ * While a pipe is full the server does not read its connection: a routine that stops pulling learns of a cancel or a lost connection
+ * when it pulls again. `maximumAge` of the server ends a call whose routine never does.
  *
- * **Example** (A routine that adds up what the client sends)
+ * **Example** (A routine that adds up the numbers of a pipe)
  *
  * ```ts
  * import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "@callisto/rpc"
@@ -657,9 +656,9 @@ export const awaitEnd = (self: ServerCall.Any): Effect.Effect<Exclude<CancelReas
 // ----------------------------------------------------------------------------
 
 /**
- * Who makes the call, and how strongly that is authenticated.
+ * The identity of the caller, and how strongly it is authenticated.
  *
- * **Example** (What a server call knows)
+ * **Example** (The facts of a server call)
  *
  * ```ts
  * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"

@@ -22,7 +22,7 @@ import * as Server from "./Server.ts"
 import { type BadStubData, type NoInterface, RpcTransportError } from "./Status.ts"
 
 /**
- * What goes wrong with a call.
+ * A fault of a call.
  *
  * **Example** (Four calls, four faults)
  *
@@ -98,7 +98,7 @@ export const loseRequest: Fault = { _tag: "LoseRequest" }
 export const loseReply: Fault = { _tag: "LoseReply" }
 
 /**
- * The reply never arrives, and nobody says so: the call stays pending until it is cancelled.
+ * The reply never arrives, without any sign: the call stays pending until it is cancelled.
  *
  * **Example** (A server that never answers)
  *
@@ -210,7 +210,7 @@ export interface Kit<in out I extends Interface.Any> {
   readonly server: Server.Server
   /** The client's binding, whose calls the faults hit. */
   readonly binding: Binding.Binding<I>
-  /** Makes the next calls of a method go wrong: one fault for each call, in order, after those injected before. */
+  /** Injects faults into the next calls of a method: one for each call, in order, after earlier faults. */
   readonly inject: (method: Interface.MethodName<I, "any">, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
 }
 
