@@ -14,7 +14,6 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type { Caller, Incoming, Origin, Refusal } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
-import { Handles } from "./internal/handleTable.ts"
 import * as Managers from "./internal/manager.ts"
 import { countOption, durationOption } from "./internal/options.ts"
 import { ClientImpl, type Registration, ServerImpl } from "./internal/server.ts"
@@ -348,11 +347,11 @@ export const client = (
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => new ClientImpl(impl(self), { ...options, handles: new Handles(Infinity) })),
+    Effect.sync(() => new ClientImpl(impl(self), options)),
     (client) =>
       Effect.sync(() => {
         client.end()
-        client.handles.end()
+        client.handles?.end()
       })
   )
 

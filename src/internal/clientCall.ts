@@ -18,18 +18,17 @@ import { Client as State, type ClientRow, clientTable, type Refusal } from "../C
 import type { Channel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import {
-  BadStubData,
+  type BadStubData,
   type CallCancelled,
   CallComplete,
   CallPending,
   CancelDisabled,
   InvalidAsyncHandle,
-  NullContext,
+  type NullContext,
   PipeDisciplineError,
   type RpcTransportError
 } from "../Status.ts"
 import type { BindingImpl } from "./binding.ts"
-import { Handle, type Parameter, valueOf } from "./handleSchema.ts"
 import * as Depth from "./depth.ts"
 import { cancelled, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
@@ -212,7 +211,7 @@ export const issue = (
   const { call, operation } = pending
   const { channel, watching } = call.binding
   if (operation.handlesIn !== undefined) {
-    const refused = refuseHandles(operation.handlesIn, input)
+    const refused = operation.rules!.refuseIn(operation.handlesIn, input)
     if (refused !== undefined) return Effect.fail(located(refused, locationOf(pending)))
   }
   if (operation.makeInput !== undefined) {
@@ -255,22 +254,6 @@ export const issue = (
     else unissue(pending, exit)
     return Effect.void
   })
-}
-
-const refuseHandles = (
-  parameters: ReadonlyArray<Parameter>,
-  input: unknown
-): NullContext | BadStubData | undefined => {
-  for (const { name, nullable } of parameters) {
-    const value = valueOf(input, name)
-    if (value === null ? !nullable : value instanceof Handle && value.destroyed) {
-      return new NullContext({ parameter: name })
-    }
-    if (value !== null && !(value instanceof Handle)) {
-      return new BadStubData({ detail: `The arguments were refused: ${name} is not a context handle` })
-    }
-  }
-  return undefined
 }
 
 const issued = (pending: PendingImpl): void => {

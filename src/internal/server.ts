@@ -118,7 +118,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
   readonly caller: Caller
   readonly peer: string
   readonly server: ServerImpl
-  readonly handles: Handles
+  handles: Handles | undefined
   readonly maximumCalls: number
   readonly total: Tally | undefined
   isOpen = true
@@ -129,7 +129,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
 
   constructor(
     server: ServerImpl,
-    fields: Pick<ClientImpl, "caller" | "peer" | "handles"> & Partial<Pick<ClientImpl, "maximumCalls" | "total">>
+    fields: Pick<ClientImpl, "caller" | "peer"> & Partial<Pick<ClientImpl, "handles" | "maximumCalls" | "total">>
   ) {
     super()
     this.server = server
@@ -326,8 +326,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
     const call = new ServerCallImpl(dispatch, incoming, client)
     const { input } = incoming
-    if (operation.handlesIn !== undefined && !call.claimHandles(input, operation.handlesIn)) {
-      return this.refuse(incoming, operation, contextMismatch(true))
+    if (operation.handlesIn !== undefined) {
+      const mismatch = () => contextMismatch(true)
+      if (!operation.rules!.claim(call, input, () => call.end(Exit.fail(mismatch())))) {
+        return this.refuse(incoming, operation, mismatch())
+      }
     }
     if (this.watches) this.watch(call, incoming.span)
     this.add(call)

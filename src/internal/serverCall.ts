@@ -21,9 +21,8 @@ import {
   RpcTransportError
 } from "../Status.ts"
 import * as Depth from "./depth.ts"
-import { answerOf, cancelled, contextMismatch, isPipeError } from "./failures.ts"
-import { type Handle, type Parameter, valueOf } from "./handleSchema.ts"
-import { type Entry, type Handles, Holding } from "./handleTable.ts"
+import { answerOf, cancelled, isPipeError } from "./failures.ts"
+import type { Entry, Holding, Owner } from "./handleTable.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
 
@@ -61,8 +60,7 @@ export interface Host {
 }
 
 /** The client of a call, as the call sees it. */
-export interface CallOrigin {
-  readonly handles: Handles
+export interface CallOrigin extends Owner {
   add(call: ServerCallImpl): void
   remove(call: ServerCallImpl): void
 }
@@ -72,8 +70,6 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
   "@callisto/rpc/CurrentCall",
   { defaultValue: () => undefined }
 )
-
-const nobody: ReadonlySet<string> = new Set()
 
 const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
 
@@ -251,7 +247,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): Ending {
     const { dispatch: { operation }, holding, incoming } = this
     const holds = holding !== undefined || operation.handlesOut !== undefined
-    const problem = holds && outcome._tag === "Success" ? this.refuseHandles(outcome.value) : undefined
+    const problem = holds && outcome._tag === "Success" ? operation.rules?.refuseOut(this, outcome.value) : undefined
     const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
     this.leave(sent, exit)
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
@@ -259,7 +255,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const refused = replied instanceof BadStubData ? replied : problem
     if (holds) {
       const isReceived = sent._tag === "Success" && refused === undefined && incoming !== undefined
-      this.holding?.answered(isReceived ? this.received(sent.value) : nobody)
+      if (isReceived) this.holding?.answered(sent.value, operation.handlesOut)
+      else this.holding?.answered()
     }
     if (refused === undefined && replied !== undefined) {
       return this.awaitReply(replied as Replying)
@@ -304,7 +301,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
     this.interrupt()
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
-    this.holding?.answered(nobody)
+    this.holding?.answered()
     this.over()
   }
 
@@ -465,36 +462,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   // --- context handles
 
-  /** Stands in line for the handles that it carries. Gives `false` where one of them is none that it may carry. */
-  claimHandles(input: unknown, parameters: ReadonlyArray<Parameter>): boolean {
-    const found = this.origin.handles.findAll(input, this.dispatch.operation.interface, parameters)
-    if (found === undefined) return false
-    if (found.size === 0) return true
-    const refuse = () => this.isOpen && this.end(Exit.fail(contextMismatch(true)))
-    this.holding = new Holding(() => this.isOpen && this.start(input), refuse)
-    this.holding.claim(found)
-    return true
-  }
-
-  /** The reason against the handles among out parameters: each is null, or open in this association. */
-  private refuseHandles(out: unknown): BadStubData | undefined {
-    const { handlesOut, interface: iface, name } = this.dispatch.operation
-    if (handlesOut === undefined || this.origin.handles.findAll(out, iface, handlesOut) !== undefined) return undefined
-    const detail =
-      `The out parameters of ${iface.name}.${name} were refused: a context handle is not open, or is of another client.`
-    return new BadStubData({ detail })
-  }
-
-  /** The handles that out parameters carry. */
-  private received(out: unknown): ReadonlySet<string> {
-    const { handlesOut = [] } = this.dispatch.operation
-    const values = handlesOut.map(({ name }) => valueOf(out, name))
-    return new Set(values.map((value) => (value as Handle | null)?.uuid ?? ""))
-  }
-
   /** The reply could not be sent, although it was made: nobody receives its handles. */
   unsent(): void {
-    this.holding?.answered(nobody)
+    this.holding?.answered()
   }
 }
 
