@@ -43,6 +43,7 @@ import {
   take
 } from "./internal/clientCall.ts"
 import { durationOption } from "./internal/options.ts"
+import { endOf } from "./internal/pipeEnds.ts"
 import { awaitUnsafe, isReady, withTimeout } from "./internal/waiters.ts"
 import type { Kind } from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
@@ -1377,13 +1378,9 @@ export type PipeFailure<M extends Method.Any> = Failure<M> | InvalidAsyncHandle
 
 const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
   const { operation, pipes } = pendingImpl(self)
-  const end = operation.pipes === undefined ? undefined : pipes?.get(operation.pipes, name, isIn)
-  if (end !== undefined) {
-    pipes!.asked = true
-    return end
-  }
-  const direction = isIn ? "in" : "out"
-  throw new TypeError(`${operation.interface.name}.${operation.name} has no ${direction} pipe ${JSON.stringify(name)}.`)
+  const end = endOf(operation, pipes, name, isIn)
+  pipes!.asked = true
+  return end
 }
 
 /**

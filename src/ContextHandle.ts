@@ -293,7 +293,7 @@ class StatesImpl<Name extends string, State> extends PipeInspectable implements 
       value,
       scope,
       association: handlesOf(call.origin),
-      host: { handles: host.handles, fork: (effect) => call.aside(effect) }
+      host: { handles: host.handles, look: () => host.look(), fork: (effect) => call.aside(effect) }
     })
     call.holding ??= new Holding(() => {}, () => {})
     call.holding.hold(entry)

@@ -145,6 +145,7 @@ export interface Identity {
 /** What runs the finalizers of a handle, and knows those that have not run yet. */
 export interface Host {
   readonly handles: Set<Entry>
+  readonly look: () => void
   readonly fork: (effect: Effect.Effect<void>) => unknown
 }
 
@@ -200,7 +201,10 @@ export class Entry {
     else if (next === State.runningDown) Depth.run(() => void this.host.fork(this.runDown))
     else {
       this.host.handles.delete(this)
-      Depth.run(() => void Deferred.doneUnsafe(this.gone, Exit.void))
+      Depth.run(() => {
+        Deferred.doneUnsafe(this.gone, Exit.void)
+        this.host.look()
+      })
     }
     return true
   }

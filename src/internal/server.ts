@@ -3,7 +3,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -226,7 +225,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   private held = 0
   readonly closings: Set<Fiber.Fiber<void>> = new Set()
   readonly handles: Set<Entry> = new Set()
-  private readonly waits = new Set<{ readonly isQuiet: () => boolean; readonly deferred: Deferred.Deferred<void> }>()
+  /** Told whenever something has ended that a shutdown may wait for. */
+  private readonly waits = new Set<() => void>()
   private ageWatch: Fiber.Fiber<void> | undefined = undefined
 
   constructor(context: Context.Context<never>, options: ServerOptions) {
@@ -400,8 +400,31 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     if (call.dispatch.calls?.delete(call)) this.look()
   }
 
-  private look(): void {
-    for (const { deferred, isQuiet } of this.waits) if (isQuiet()) Deferred.doneUnsafe(deferred, Exit.void)
+  look(): void {
+    for (const wait of this.waits) wait()
+  }
+
+  /** Waits until it is quiet, at most for a time. */
+  private awaitQuiet(isQuiet: () => boolean, millis: number): Effect.Effect<void> {
+    return Effect.withFiber(({ context }) =>
+      Effect.callback((resume) => {
+        let timer: Fiber.Fiber<void> | undefined
+        const wait = () => {
+          if (isQuiet()) done()
+        }
+        const done = () => {
+          this.waits.delete(wait)
+          timer?.interruptUnsafe()
+          resume(Effect.void)
+        }
+        this.waits.add(wait)
+        if (millis < Infinity) {
+          timer = Effect.runForkWith(context)(Effect.andThen(Effect.sleep(millis), Effect.sync(done)))
+        }
+        wait()
+        return Effect.sync(done)
+      })
+    )
   }
 
   /** The calls in the list, as they are now: the list may change while they are looked at. */
@@ -442,12 +465,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       const current = fiber.getRef(CurrentCall)
       const self = current?.dispatch.host === this ? current : undefined
       if (isQuiet(self) && calls().length === 0) return Effect.void
-      const wait = { isQuiet: () => isQuiet(self), deferred: Deferred.makeUnsafe<void>() }
-      this.waits.add(wait)
-      this.look()
-      return Deferred.await(wait.deferred).pipe(
-        Effect.timeoutOption(this.grace),
-        Effect.ensuring(Effect.sync(() => this.waits.delete(wait))),
+      return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.andThen(Effect.suspend(() => {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
           // The newest first, so that ending one never starts a waiting call.
@@ -464,9 +482,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   private readonly runDownHandles: Effect.Effect<void> = Effect.suspend(() => {
-    const handles = [...this.handles]
-    for (const handle of handles) handle.lose()
-    return Effect.forEach(handles, ({ gone }) => Deferred.await(gone), { discard: true })
+    for (const handle of [...this.handles]) handle.lose()
+    return this.awaitQuiet(() => this.handles.size === 0, Infinity)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {

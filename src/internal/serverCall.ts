@@ -57,6 +57,8 @@ export interface Host {
   readonly closings: Set<Fiber.Fiber<void>>
   /** The context handles of all clients, until their finalizers have run. */
   readonly handles: Set<Entry>
+  /** Lets its shutdown look whether all is over. */
+  look(): void
 }
 
 /** The client of a call, as the call sees it. */
