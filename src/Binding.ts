@@ -9,7 +9,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -28,13 +28,12 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
-import { BindingImpl } from "./internal/binding.ts"
+import { bind } from "./internal/binding.ts"
+import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled } from "./internal/failures.ts"
-import { durationOption } from "./internal/options.ts"
 import * as Uuid from "./internal/uuid.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
-import { watching } from "./internal/watch.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -135,11 +134,7 @@ export const make = <I extends Interface.Any>(
   iface: I,
   channel: Channel,
   options?: Pick<Options, "cancelTimeout">
-): Effect.Effect<Binding<I>> =>
-  Effect.map(Effect.context<never>(), (context) => {
-    const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
-    return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"))
-  })
+): Effect.Effect<Binding<I>> => bind(iface, channel, options, channel.take === undefined ? undefined : takeThrough)
 
 // ----------------------------------------------------------------------------
 // in the same process
@@ -492,7 +487,7 @@ export const local = <I extends Interface.Any>(
       const close = Effect.sync(() => {
         channel.open = false
       })
-      return Effect.acquireRelease(make(iface, channel, options), () => close)
+      return Effect.acquireRelease(bind(iface, channel, options), () => close)
     })
   })
 
