@@ -116,7 +116,7 @@ export declare namespace Routine {
  */
 export const handOff = <M extends Method.Any, R>(
   routine: (input: Method.In<M>, call: ServerCall<M>) => Effect.Effect<unknown, Failure<M>, R>
-): HandOff<M, R> => ({ [Internal.HandOffTypeId]: routine })
+): HandOff<M, R> => ({ [Internal.HandOffTypeId]: routine, returned: Internal.handOff }) as HandOff<M, R>
 
 // ----------------------------------------------------------------------------
 // managers

@@ -2,8 +2,11 @@
  * Managers as a server runs them.
  */
 import type * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { serverTable } from "../CallState.ts"
 import type { Interface } from "../Interface.ts"
+import { RpcTransportError } from "../Status.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import type { Cancellation, ServerCallImpl } from "./serverCall.ts"
 
@@ -11,11 +14,29 @@ export const HandOffTypeId = "~callisto/Manager/HandOff"
 
 type Run = (input: any, call: any) => Effect.Effect<any, any>
 
-export type Routine = Run | { readonly [HandOffTypeId]: Run }
+/** A routine, or one that hands its calls off, with what its return does to a call. */
+export type Routine = Run | { readonly [HandOffTypeId]: Run; readonly returned: (call: ServerCallImpl) => void }
 
-export const isHandOff = (routine: Routine): routine is { readonly [HandOffTypeId]: Run } => typeof routine === "object"
+/** Hands a call off. That counts when its announcement has succeeded. */
+export const handOff = (call: ServerCallImpl): void => {
+  if (serverTable[call.state].next.handOff === undefined) return
+  const announcing = call.incoming?.handedOff?.()
+  if (announcing === undefined) return handedOff(call)
+  call.send(Effect.exit(announcing), (exit) => {
+    if (exit._tag === "Success") handedOff(call)
+    else if (call.isOpen) {
+      call.log("The hand-off could not be announced", exit.cause)
+      call.end(Exit.fail(new RpcTransportError({ status: 1726, detail: "the server could not hand the call off" })))
+    }
+  })
+}
 
-export const runnable = (routine: Routine): Run => isHandOff(routine) ? routine[HandOffTypeId] : routine
+const handedOff = (call: ServerCallImpl): void => {
+  const next = serverTable[call.state].next.handOff
+  if (next === undefined) return
+  call.state = next
+  call.watch?.changed("HandedOff")
+}
 
 export type Middleware = (
   routine: Effect.Effect<any, any>,

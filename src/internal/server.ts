@@ -15,7 +15,7 @@ import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { contextMismatch } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
-import { isHandOff, type ManagerImpl, runnable } from "./manager.ts"
+import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
@@ -31,76 +31,37 @@ export interface Registration {
   readonly calls: Set<ServerCallImpl> | undefined
 }
 
-/** The managers of one version of an interface, by the object that they serve. */
-interface Version {
-  readonly interface: Interface.Identity
-  readonly objects: Map<string | undefined, Registration>
+/** The managers of a server: by the UUID of the interface and by object, the highest minor version first. */
+export type Managers = Map<string, Map<string | undefined, Array<Registration>>>
+
+const compatible = (registrations: ReadonlyArray<Registration> = [], wanted: Interface.Identity) => {
+  for (const registration of registrations) {
+    if (isCompatible(registration.manager.interface, wanted)) return registration
+  }
+  return undefined
 }
 
-/** The managers of a server, found by interface and object in constant time. */
-class Managers {
-  /** In the order in which they were added. */
-  readonly all: Set<Registration> = new Set()
-  /** By UUID: the versions, highest minor version first. */
-  private readonly versions = new Map<string, Array<Version>>()
-
-  add(registration: Registration): void {
-    const { interface: iface, object } = registration.manager
-    const { name, uuid, version: [major, minor] } = iface
-    const versions = this.versions.get(uuid) ?? []
-    let version = versions.find(({ interface: { version } }) => version[0] === major && version[1] === minor)
-    if (version?.objects.has(object)) {
-      throw new TypeError(
-        `Server: two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out.`
-      )
-    }
-    if (version === undefined) {
-      version = { interface: iface, objects: new Map() }
-      versions.push(version)
-      versions.sort((a, b) => b.interface.version[1] - a.interface.version[1])
-      this.versions.set(uuid, versions)
-    }
-    version.objects.set(object, registration)
-    this.all.add(registration)
-  }
-
-  remove(registration: Registration): void {
-    const { interface: { uuid }, object } = registration.manager
-    this.all.delete(registration)
-    const versions = this.versions.get(uuid) ?? []
-    for (const [index, { objects }] of versions.entries()) {
-      if (objects.get(object) !== registration) continue
-      objects.delete(object)
-      if (objects.size === 0) versions.splice(index, 1)
-      break
-    }
-    if (versions.length === 0) this.versions.delete(uuid)
-  }
-
-  /** The manager of an object, else the one for all; of several compatible versions the highest. */
-  resolve(wanted: Interface.Identity, object: string | undefined): Registration | undefined {
-    const versions = this.versions.get(wanted.uuid)
-    if (versions === undefined) return undefined
-    if (object !== undefined) {
-      for (const version of versions) {
-        const found = version.objects.get(object)
-        if (found !== undefined && isCompatible(version.interface, wanted)) return found
-      }
-    }
-    for (const version of versions) {
-      const found = version.objects.get(undefined)
-      if (found !== undefined && isCompatible(version.interface, wanted)) return found
-    }
-    return undefined
-  }
-
-  /** A manager of the highest compatible version, for whichever object. */
-  any(wanted: Interface.Identity): Registration | undefined {
-    const version = this.versions.get(wanted.uuid)?.find((version) => isCompatible(version.interface, wanted))
-    for (const registration of version?.objects.values() ?? []) return registration
-    return undefined
-  }
+/** The manager of an object, else the one for all; of several compatible versions the highest. */
+export const resolve = (
+  managers: Managers,
+  wanted: Interface.Identity,
+  object: string | undefined
+): Registration | undefined => {
+  const objects = managers.get(wanted.uuid)
+  return objects && (compatible(objects.get(object), wanted) ?? compatible(objects.get(undefined), wanted))
 }
+
+/** A manager of the highest compatible version, for whichever object. */
+export const resolveAny = (managers: Managers, wanted: Interface.Identity): Registration | undefined => {
+  let highest: Registration | undefined
+  for (const registrations of managers.get(wanted.uuid)?.values() ?? []) {
+    const found = compatible(registrations, wanted)
+    if (found !== undefined && (highest === undefined || minorOf(found) > minorOf(highest))) highest = found
+  }
+  return highest
+}
+
+const minorOf = ({ manager }: Registration): number => manager.interface.version[1]
 
 // ----------------------------------------------------------------------------
 // lists of calls
@@ -208,7 +169,9 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly clock: Clock.Clock
   readonly watching: Watching | undefined
   readonly tracer: Tracer.Tracer | undefined
-  readonly managers: Managers = new Managers()
+  readonly managers: Managers = new Map()
+  /** In the order in which they were added. */
+  readonly registrations: Set<Registration> = new Set()
   readonly context: Context.Context<never>
   /** The scope of what outlives its call. It closes behind the period of grace. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
@@ -248,19 +211,24 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   // --- managers
 
-  /** Serves a manager. With `services` it may go before the server does. */
-  register(manager: ManagerImpl, services?: Context.Context<never>): Registration {
-    const calls = services === undefined ? undefined : new Set<ServerCallImpl>()
-    const context = [services, manager.services].reduce<Context.Context<never>>(
-      (context, services) => services === undefined ? context : Context.merge(context, withoutCall(services)),
-      this.context
-    )
+  /** Serves a manager. One that may go before the server does has a context and a set of calls of its own. */
+  register(manager: ManagerImpl, context = this.context, calls?: Set<ServerCallImpl>): Registration {
+    const { interface: { name, operations, uuid, version: [major, minor] }, object, services } = manager
+    if (services !== undefined) context = Context.merge(context, withoutCall(services))
     const dispatches = new Map<number, Dispatch>()
-    for (const operation of Object.values<Operation>(manager.interface.operations)) {
+    for (const operation of Object.values<Operation>(operations)) {
       dispatches.set(operation.opnum, this.dispatch(manager, operation, context, calls))
     }
     const registration: Registration = { manager, dispatches, calls }
-    this.managers.add(registration)
+    const objects = this.managers.get(uuid) ?? new Map<string | undefined, Array<Registration>>()
+    const versions = [...objects.get(object) ?? [], registration].sort((a, b) => minorOf(b) - minorOf(a))
+    if (versions.filter(({ manager: { interface: { version } } }) => version[0] === major && version[1] === minor)[1]) {
+      throw new TypeError(
+        `Server: two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out.`
+      )
+    }
+    this.managers.set(uuid, objects.set(object, versions))
+    this.registrations.add(registration)
     return registration
   }
 
@@ -271,7 +239,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     calls: Set<ServerCallImpl> | undefined
   ): Dispatch {
     const routine = manager.routines[operation.name]!
-    const run = runnable(routine)
+    const run = typeof routine === "object" ? routine[HandOffTypeId] : routine
     const { middleware } = manager
     return {
       host: this,
@@ -279,7 +247,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       routine: middleware === undefined
         ? run
         : (input, call) => middleware(Effect.suspend(() => run(input, call)), call),
-      handOff: isHandOff(routine),
+      handOff: typeof routine === "object" ? routine.returned : undefined,
       cancellation: manager.cancellation(operation.name),
       context: Context.add(context, References.CurrentLogAnnotations, {
         ...Context.get(context, References.CurrentLogAnnotations),
@@ -290,16 +258,6 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     }
   }
 
-  /** Serves a manager no more: its calls have the period of grace, then they end with 1726. */
-  unregister(registration: Registration): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.managers.remove(registration)
-      const { calls } = registration
-      if (calls === undefined) return Effect.void
-      return this.drain(() => [...calls], (self) => calls.size === (self !== undefined && calls.has(self) ? 1 : 0))
-    })
-  }
-
   // --- the one way in
 
   /** Takes a call in, or gives the reason why not. */
@@ -308,9 +266,9 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     if (client.server !== this) {
       throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
     }
-    const registration = this.managers.resolve(incoming.interface, incoming.object)
+    const registration = resolve(this.managers, incoming.interface, incoming.object)
     if (registration === undefined) {
-      const code = this.managers.any(incoming.interface) === undefined ? 1717 : 1732
+      const code = resolveAny(this.managers, incoming.interface) === undefined ? 1717 : 1732
       return new RpcFault({ code, didNotExecute: true })
     }
     const dispatch = registration.dispatches.get(incoming.opnum)
@@ -457,7 +415,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- its end
 
   /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
-  private drain(
+  drain(
     calls: () => Array<ServerCallImpl>,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
@@ -499,6 +457,26 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     (shutdown) => Effect.suspend(() => Effect.provideContext(shutdown, this.context))
   )
 }
+
+/** Serves a manager for a while, with services of its own. */
+export const add = (server: ServerImpl, manager: ManagerImpl, services: Context.Context<never>): Registration =>
+  server.register(manager, Context.merge(server.context, withoutCall(services)), new Set())
+
+/** Serves a manager no more: its calls have the period of grace, then they end with 1726. */
+export const remove = (server: ServerImpl, registration: Registration): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { calls, manager: { interface: { uuid }, object } } = registration
+    const objects = server.managers.get(uuid)!
+    const versions = objects.get(object)!.filter((other) => other !== registration)
+    if (versions.length > 0) objects.set(object, versions)
+    else objects.delete(object)
+    if (objects.size === 0) server.managers.delete(uuid)
+    server.registrations.delete(registration)
+    return server.drain(
+      () => [...calls!],
+      (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
+    )
+  })
 
 const numberOf = (refusal: Refusal): number => "code" in refusal ? refusal.code : refusal.codes.rpcStatus!.number
 

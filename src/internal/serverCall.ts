@@ -34,7 +34,8 @@ export type Cancellation = "interrupt" | "cooperative" | "disabled"
 export interface Dispatch {
   readonly operation: Operation
   readonly routine: (input: any, call: any) => Effect.Effect<unknown, unknown>
-  readonly handOff: boolean
+  /** What the return of a hand-off routine does; `undefined` for a plain routine. */
+  readonly handOff: ((call: ServerCallImpl) => void) | undefined
   readonly cancellation: Cancellation
   /** The context of the server, with the method in its log annotations. */
   readonly context: Context.Context<never>
@@ -182,31 +183,10 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   returned(exit: Exit.Exit<unknown, unknown>): void {
     this.fiber = undefined
     if (!this.isOpen) this.dispatch.host.remove(this)
-    if (exit._tag === "Failure" || !this.dispatch.handOff) this.settle(exit)
-    else this.handOff()
+    const { handOff } = this.dispatch
+    if (exit._tag === "Failure" || handOff === undefined) this.settle(exit)
+    else handOff(this)
     this.over()
-  }
-
-  /** A hand-off counts when its announcement has succeeded. */
-  private handOff(): void {
-    const row = serverTable[this.state]
-    if (row.next.handOff === undefined) return
-    const announcing = this.incoming?.handedOff?.()
-    if (announcing === undefined) return this.handedOff()
-    this.send(Effect.exit(announcing), (exit) => {
-      if (exit._tag === "Success") this.handedOff()
-      else if (this.isOpen) {
-        this.log("The hand-off could not be announced", exit.cause)
-        this.end(Exit.fail(new RpcTransportError({ status: 1726, detail: "the server could not hand the call off" })))
-      }
-    })
-  }
-
-  private handedOff(): void {
-    const next = serverTable[this.state].next.handOff
-    if (next === undefined) return
-    this.state = next
-    this.watch?.changed("HandedOff")
   }
 
   // --- its end
@@ -275,7 +255,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return Fiber.join(fiber)
   }
 
-  private send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
+  send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
     this.dispatch.host.hold(this)
     const fiber = this.aside(effect)
     this.sending = fiber
