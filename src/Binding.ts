@@ -262,8 +262,7 @@ class LocalCall implements Incoming, Remote {
   }
 }
 
-class LocalChannel implements Channel {
-  readonly address = "local"
+interface LocalFields {
   readonly server: Server.Server
   readonly origin: Origin
   readonly interface: Interface.Any
@@ -271,21 +270,19 @@ class LocalChannel implements Channel {
   readonly object: string | undefined
   readonly causal: boolean
   readonly validate: boolean
+}
+
+interface LocalChannel extends LocalFields {}
+
+class LocalChannel implements Channel {
+  readonly address = "local"
   /** The calls that wait until calls are nested less deeply. */
   readonly waiting = new Set<LocalCall>()
   private readonly crossings = new Map<Operation, Crossing>()
   open = true
 
-  constructor(
-    fields: Pick<LocalChannel, "server" | "origin" | "interface" | "callObjects" | "object" | "causal" | "validate">
-  ) {
-    this.server = fields.server
-    this.origin = fields.origin
-    this.interface = fields.interface
-    this.callObjects = fields.callObjects
-    this.object = fields.object
-    this.causal = fields.causal
-    this.validate = fields.validate
+  constructor(fields: LocalFields) {
+    Object.assign(this, fields)
   }
 
   issue(outgoing: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {

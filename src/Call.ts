@@ -32,6 +32,7 @@ import {
   callImpl,
   failedCall,
   hasTaken,
+  ignoreFailure,
   issue,
   PendingImpl,
   pendingImpl,
@@ -1385,7 +1386,7 @@ const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined
     if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
       return Effect.sync(() => releaseCall(pending.call))
     }
-    return Effect.andThen(Effect.ignore(requestCancel(pending, cancelTimeout)), Effect.ignore(awaitUnsafe(pending)))
+    return Effect.andThen(ignoreFailure(requestCancel(pending, cancelTimeout)), ignoreFailure(awaitUnsafe(pending)))
   })
 
 // ----------------------------------------------------------------------------

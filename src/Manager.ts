@@ -303,7 +303,6 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   return toManager({
     interface: iface,
     routines: routines as Internal.ManagerImpl["routines"],
-    middleware: undefined,
     object,
     callObjects: options?.callObjects ?? true,
     cancellation: (method) => {

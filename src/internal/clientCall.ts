@@ -148,6 +148,16 @@ const refusal = (tag: Refusal): CallPending | CallComplete | CallCancelled | Inv
 
 export const refuse = (tag: Refusal): Effect.Effect<never, never> => Effect.fail(refusal(tag) as never)
 
+/** What travels with a call: those references that the caller has set. */
+const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: Context.Context<never>) =>
+  Context.makeUnsafe<never>(
+    new Map(references.filter(({ key }) => mapUnsafe.has(key)).map(({ key }) => [key, mapUnsafe.get(key)]))
+  )
+
+/** Without the logging of `Effect.ignore`, which would come into every program. */
+export const ignoreFailure = (effect: Effect.Effect<unknown, unknown>): Effect.Effect<void> =>
+  Effect.matchEffect(effect, { onFailure: () => Effect.void, onSuccess: () => Effect.void })
+
 /** The row for operations that take the evidence: stale evidence finds its object as idle. */
 export const rowOf = (pending: PendingImpl): ClientRow => {
   const { call } = pending
@@ -203,11 +213,11 @@ export const issue = (
   call.current = pending
   if (fiber.cache.stackFrame !== undefined) pending.frame = fiber.cache.stackFrame
   if (call.taken !== undefined) call.taken = undefined
-  if (channel.references !== undefined) pending.context = Context.pick(...channel.references)(fiber.context)
+  if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
   if (watching !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
       // Until it is issued, a call is cancelled by interrupting its begin.
-      if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(Effect.ignore(requestCancel(pending, 0)))
+      if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0)))
     })
   }
   let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined

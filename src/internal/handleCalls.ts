@@ -1,8 +1,10 @@
 /**
  * What calls do with context handles.
  */
+import * as Exit from "effect/Exit"
 import type * as SchemaAST from "effect/SchemaAST"
 import { BadStubData, NullContext } from "../Status.ts"
+import { contextMismatch } from "./failures.ts"
 import { type Rules, rulesIn } from "./handleRules.ts"
 import { declaredIn, Handle, type Parameter, valueOf } from "./handleSchema.ts"
 import { handlesOf, Holding } from "./handleTable.ts"
@@ -38,14 +40,17 @@ export const rules: Rules = {
     return new BadStubData({ detail })
   },
 
-  claim: (call, input, refuse) => {
+  claim: (call, input) => {
     const { handlesIn, interface: iface } = call.dispatch.operation
     const found = handlesOf(call.origin).findAll(input, iface, handlesIn!)
-    if (found === undefined) return false
-    if (found.size === 0) return true
-    call.holding = new Holding(() => call.isOpen && call.start(input), () => call.isOpen && refuse())
+    if (found === undefined) return contextMismatch(true)
+    if (found.size === 0) return undefined
+    call.holding = new Holding(
+      () => call.isOpen && call.start(input),
+      () => call.isOpen && call.end(Exit.fail(contextMismatch(true)))
+    )
     call.holding.claim(found)
-    return true
+    return undefined
   }
 }
 

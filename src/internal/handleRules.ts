@@ -1,8 +1,9 @@
 /**
  * How a program reaches what calls do with context handles: through the schema of a handle, so that other programs do not load it.
  */
+import type * as Exit from "effect/Exit"
 import type * as SchemaAST from "effect/SchemaAST"
-import type { BadStubData, NullContext } from "../Status.ts"
+import type { BadStubData, ContextMismatch, NullContext } from "../Status.ts"
 import { findIn, type Parameter } from "./handleSchema.ts"
 import type { Holding, Identity, Owner } from "./handleTable.ts"
 
@@ -35,6 +36,7 @@ export interface Carrier {
   readonly isOpen: boolean
   holding: Holding | undefined
   start(input: unknown): void
+  end(outcome: Exit.Exit<never, ContextMismatch>): unknown
 }
 
 export interface Rules {
@@ -44,6 +46,6 @@ export interface Rules {
   readonly refuseIn: (parameters: ReadonlyArray<Parameter>, input: unknown) => BadStubData | NullContext | undefined
   /** Why a server can't send its out parameters: each is null, or open in this association. */
   readonly refuseOut: (call: Carrier, out: unknown) => BadStubData | undefined
-  /** Lets a server's call stand in line for its handles. Gives `false` where it may not carry one of them. */
-  readonly claim: (call: Carrier, input: unknown, refuse: () => void) => boolean
+  /** Lets a server's call stand in line for its handles, or gives the reason why it may not carry them. */
+  readonly claim: (call: Carrier, input: unknown) => ContextMismatch | undefined
 }

@@ -43,30 +43,25 @@ export type Middleware = (
   call: ServerCallImpl
 ) => Effect.Effect<any, any>
 
-export class ManagerImpl extends PipeInspectable {
-  readonly "~callisto/Manager" = "~callisto/Manager"
+interface Fields {
   readonly interface: Interface.Any
   readonly routines: { readonly [name: string]: Routine }
-  readonly middleware: Middleware | undefined
+  readonly middleware?: Middleware | undefined
   readonly object: string | undefined
   readonly callObjects: boolean
   readonly cancellation: (method: string) => Cancellation
   /** The services of its routines, where it was made by a layer. */
-  readonly services: Context.Context<never> | undefined
+  readonly services?: Context.Context<never> | undefined
+}
 
-  constructor(
-    fields:
-      & Pick<ManagerImpl, "interface" | "routines" | "middleware" | "object" | "callObjects" | "cancellation">
-      & { readonly services?: Context.Context<never> | undefined }
-  ) {
+export interface ManagerImpl extends Fields {}
+
+export class ManagerImpl extends PipeInspectable {
+  readonly "~callisto/Manager" = "~callisto/Manager"
+
+  constructor(fields: Fields) {
     super()
-    this.interface = fields.interface
-    this.routines = fields.routines
-    this.middleware = fields.middleware
-    this.object = fields.object
-    this.callObjects = fields.callObjects
-    this.cancellation = fields.cancellation
-    this.services = fields.services
+    Object.assign(this, fields)
   }
 
   toJSON(): { readonly _id: string; readonly interface: string; readonly object?: string } {

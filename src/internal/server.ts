@@ -13,7 +13,6 @@ import type { Caller, Incoming, Origin, Refusal } from "../Channel.ts"
 import { type Interface, isCompatible, type Operation } from "../Interface.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
-import { contextMismatch } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
@@ -162,6 +161,8 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
   CurrentCall
 ) as never
 
+const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
+
 const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
@@ -269,27 +270,24 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const registration = resolve(this.managers, incoming.interface, incoming.object)
     if (registration === undefined) {
       const code = resolveAny(this.managers, incoming.interface) === undefined ? 1717 : 1732
-      return new RpcFault({ code, didNotExecute: true })
+      return notExecuted(code)
     }
     const dispatch = registration.dispatches.get(incoming.opnum)
-    if (dispatch === undefined) return new RpcFault({ code: 1745, didNotExecute: true })
+    if (dispatch === undefined) return notExecuted(1745)
     const { operation } = dispatch
-    if (!this.accepting) return this.refuse(incoming, operation, unavailable("the server was shut down"))
-    if (!client.isOpen) return this.refuse(incoming, operation, unavailable("the client has gone"))
-    if (this.count >= this.maximumCalls || !client.hasRoom) {
-      return this.refuse(incoming, operation, new RpcFault({ code: 1723, didNotExecute: true }))
-    }
-    const problem = incoming.decode?.(operation)
+    const problem = !this.accepting
+      ? unavailable("the server was shut down")
+      : !client.isOpen
+      ? unavailable("the client has gone")
+      : this.count >= this.maximumCalls || !client.hasRoom
+      ? notExecuted(1723)
+      : incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, operation, problem)
 
     const call = new ServerCallImpl(dispatch, incoming, client)
     const { input } = incoming
-    if (operation.handlesIn !== undefined) {
-      const mismatch = () => contextMismatch(true)
-      if (!operation.rules!.claim(call, input, () => call.end(Exit.fail(mismatch())))) {
-        return this.refuse(incoming, operation, mismatch())
-      }
-    }
+    const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
+    if (mismatch !== undefined) return this.refuse(incoming, operation, mismatch)
     if (this.watches) this.watch(call, incoming.span)
     this.add(call)
     incoming.accepted?.(call)
