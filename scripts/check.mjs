@@ -69,6 +69,7 @@ const importsOf = (file) =>
  * The wings `ndr`, `transport`, `security`, `smb`, `com`, `idl`, `durable` and `web` do not exist yet.
  */
 const shared = [
+  "binding",
   "chunkBuffer",
   "depth",
   "failures",

@@ -9,7 +9,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -28,13 +28,12 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
-import { BindingImpl } from "./internal/binding.ts"
+import { bind } from "./internal/binding.ts"
+import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled } from "./internal/failures.ts"
-import { durationOption } from "./internal/options.ts"
 import * as Uuid from "./internal/uuid.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
-import { watching } from "./internal/watch.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -135,11 +134,7 @@ export const make = <I extends Interface.Any>(
   iface: I,
   channel: Channel,
   options?: Pick<Options, "cancelTimeout">
-): Effect.Effect<Binding<I>> =>
-  Effect.map(Effect.context<never>(), (context) => {
-    const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
-    return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"))
-  })
+): Effect.Effect<Binding<I>> => bind(iface, channel, options, channel.take === undefined ? undefined : takeThrough)
 
 // ----------------------------------------------------------------------------
 // in the same process
@@ -267,8 +262,7 @@ class LocalCall implements Incoming, Remote {
   }
 }
 
-class LocalChannel implements Channel {
-  readonly address = "local"
+interface LocalFields {
   readonly server: Server.Server
   readonly origin: Origin
   readonly interface: Interface.Any
@@ -276,21 +270,19 @@ class LocalChannel implements Channel {
   readonly object: string | undefined
   readonly causal: boolean
   readonly validate: boolean
+}
+
+interface LocalChannel extends LocalFields {}
+
+class LocalChannel implements Channel {
+  readonly address = "local"
   /** The calls that wait until calls are nested less deeply. */
   readonly waiting = new Set<LocalCall>()
   private readonly crossings = new Map<Operation, Crossing>()
   open = true
 
-  constructor(
-    fields: Pick<LocalChannel, "server" | "origin" | "interface" | "callObjects" | "object" | "causal" | "validate">
-  ) {
-    this.server = fields.server
-    this.origin = fields.origin
-    this.interface = fields.interface
-    this.callObjects = fields.callObjects
-    this.object = fields.object
-    this.causal = fields.causal
-    this.validate = fields.validate
+  constructor(fields: LocalFields) {
+    Object.assign(this, fields)
   }
 
   issue(outgoing: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
@@ -491,7 +483,7 @@ export const local = <I extends Interface.Any>(
       const close = Effect.sync(() => {
         channel.open = false
       })
-      return Effect.acquireRelease(make(iface, channel, options), () => close)
+      return Effect.acquireRelease(bind(iface, channel, options), () => close)
     })
   })
 

@@ -32,8 +32,8 @@ import {
   callImpl,
   failedCall,
   hasTaken,
+  ignoreFailure,
   issue,
-  look,
   PendingImpl,
   pendingImpl,
   refuse,
@@ -42,7 +42,10 @@ import {
   rowOf,
   take
 } from "./internal/clientCall.ts"
+import * as Depth from "./internal/depth.ts"
 import { durationOption } from "./internal/options.ts"
+import { endOf } from "./internal/pipeEnds.ts"
+import { kindOf } from "./internal/watch.ts"
 import { awaitUnsafe, isReady, withTimeout } from "./internal/waiters.ts"
 import type { Kind } from "./Observability.ts"
 import * as Pipe from "./Pipe.ts"
@@ -416,7 +419,7 @@ export const make = <I extends Interface.Any>(binding: Binding<I>): Effect.Effec
   Effect.withFiber((fiber): Effect.Effect<Call<I>, NoInterface> => {
     if (!binding.channel.callObjects) return declined(binding)
     const call = new CallImpl(binding, Context.getUnsafe(fiber.context, Scope.Scope), false)
-    if (!attach(call)) releaseCall(call, "stop")
+    if (!attach(call)) releaseCall(call)
     return Effect.succeed(call as Call<any>)
   })
 
@@ -602,7 +605,7 @@ const startCall = (
     const pending = new PendingImpl(call, operation)
     const issuing = issue(pending, input, fiber)
     if (issuing === undefined) return Effect.succeed(pending)
-    return Effect.as(Effect.onError(issuing, () => Effect.sync(() => releaseCall(call, "stop"))), pending)
+    return Effect.as(Effect.onError(issuing, () => Effect.sync(() => releaseCall(call))), pending)
   })
 
 /**
@@ -972,8 +975,16 @@ export const release: {
         )
       }
       const call = isPending(self) ? carrierOf(pendingImpl(self)) : callImpl(self)
-      const refused = call === undefined ? undefined : releaseCall(call, server)
-      return refused === undefined ? Effect.void : Effect.fail(refused as never)
+      if (call === undefined) return Effect.void
+      if (server === "goOn" && clientTable[call.state].goOn !== "nothing") {
+        const unfinished = call.current?.pipes?.current
+        if (unfinished !== undefined && clientTable[call.state].goOn === "detaches") {
+          return Effect.fail(new PipeDisciplineError({ pipe: unfinished.name }) as never)
+        }
+        call.goesOn = true
+      }
+      releaseCall(call)
+      return Effect.void
     })
 )
 
@@ -1034,6 +1045,22 @@ export const state = (self: Call.Any): Effect.Effect<CallState, InvalidAsyncHand
     return state === undefined ? refuse("InvalidAsyncHandle") : Effect.succeed(state)
   })
 
+/** What a call object is doing; `undefined` when it is released. */
+const look = (call: CallImpl): CallState | undefined => {
+  switch (call.state) {
+    case State.idle:
+      return { _tag: "Idle" }
+    case State.pending:
+      return { _tag: "Pending", cancelRequested: false }
+    case State.cancelling:
+      return { _tag: "Pending", cancelRequested: true }
+    case State.completed:
+      return { _tag: "Completed", kind: kindOf(call.current!.outcome!) }
+    case State.released:
+      return undefined
+  }
+}
+
 /**
  * The states of the call object: the present one, then each change, until the object is released.
  *
@@ -1084,12 +1111,12 @@ export const states = (self: Call.Any): Stream.Stream<CallState, InvalidAsyncHan
       const call = callImpl(self)
       if (call.state === State.released) return Queue.fail(queue, new InvalidAsyncHandle({ handle: "call object" }))
       const watchers = call.watchers ??= new Set()
-      const notice = (state: CallState | undefined) => {
-        if (state === undefined) Queue.endUnsafe(queue)
-        else Queue.offerUnsafe(queue, state)
+      const notice = () => {
+        const state = look(call)
+        Depth.run(() => state === undefined ? Queue.endUnsafe(queue) : Queue.offerUnsafe(queue, state))
       }
       watchers.add(notice)
-      notice(look(call))
+      notice()
       return Effect.addFinalizer(() =>
         Effect.sync(() => {
           watchers.delete(notice)
@@ -1346,7 +1373,7 @@ const invokeCall = (
 
 // The call object of a one-shot call is nobody's, so it need not be idle again.
 const outcomeOf = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
-  pending.call.binding.channel.take === undefined ? pending.outcome! : take(pending)
+  pending.call.binding.through === undefined ? pending.outcome! : take(pending)
 
 const needsPipes = ({ interface: { name }, name: method }: Operation): Effect.Effect<never, BadStubData> =>
   Effect.fail(new BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` }))
@@ -1357,9 +1384,9 @@ const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined
     if (pending.outcome !== undefined) return Effect.void
     // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
     if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
-      return Effect.sync(() => void releaseCall(pending.call, "stop"))
+      return Effect.sync(() => releaseCall(pending.call))
     }
-    return Effect.andThen(Effect.ignore(requestCancel(pending, cancelTimeout)), Effect.ignore(awaitUnsafe(pending)))
+    return Effect.andThen(ignoreFailure(requestCancel(pending, cancelTimeout)), ignoreFailure(awaitUnsafe(pending)))
   })
 
 // ----------------------------------------------------------------------------
@@ -1377,13 +1404,9 @@ export type PipeFailure<M extends Method.Any> = Failure<M> | InvalidAsyncHandle
 
 const pipeEnd = (self: Pending.Any, name: string, isIn: boolean): unknown => {
   const { operation, pipes } = pendingImpl(self)
-  const end = operation.pipes === undefined ? undefined : pipes?.get(operation.pipes, name, isIn)
-  if (end !== undefined) {
-    pipes!.asked = true
-    return end
-  }
-  const direction = isIn ? "in" : "out"
-  throw new TypeError(`${operation.interface.name}.${operation.name} has no ${direction} pipe ${JSON.stringify(name)}.`)
+  const end = endOf(operation, pipes, name, isIn)
+  pipes!.asked = true
+  return end
 }
 
 /**

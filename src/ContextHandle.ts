@@ -18,7 +18,9 @@ import * as SchemaGetter from "effect/SchemaGetter"
 import * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
 import { type Declared, declaredIn, fromBytes, Handle, toBytes, TypeId } from "./internal/handleSchema.ts"
-import { Entry, Holding } from "./internal/handleTable.ts"
+import { rules } from "./internal/handleCalls.ts"
+import { RulesId } from "./internal/handleRules.ts"
+import { Entry, handlesOf, Holding } from "./internal/handleTable.ts"
 import { PipeInspectable } from "./internal/inspectable.ts"
 import type { ServerCallImpl } from "./internal/serverCall.ts"
 import type { ServerCall } from "./ServerCall.ts"
@@ -92,6 +94,7 @@ const declare = (declared: Declared): Schema.Constraint =>
     (u): u is Handle | null => u === null || u instanceof Handle,
     {
       [TypeId]: declared,
+      [RulesId]: rules,
       expected: `a context handle of the type ${declared.type}`,
       toCodec: () =>
         Schema.link<Handle | null>()(Schema.Uint8Array.check(Schema.isBetweenLength(20, 20)), {
@@ -263,7 +266,7 @@ class StatesImpl<Name extends string, State> extends PipeInspectable implements 
       Effect.suspend(() => {
         const call = impl(self)
         if (!call.isOpen) return noCallActive
-        const { handles } = call.origin
+        const handles = handlesOf(call.origin)
         if (handles.isFull) return tooMany
         handles.making++
         const scope = Scope.makeUnsafe()
@@ -289,8 +292,8 @@ class StatesImpl<Name extends string, State> extends PipeInspectable implements 
       owner: this,
       value,
       scope,
-      association: call.origin.handles,
-      host: { handles: host.handles, fork: (effect) => call.aside(effect) }
+      association: handlesOf(call.origin),
+      host: { handles: host.handles, look: () => host.look(), fork: (effect) => call.aside(effect) }
     })
     call.holding ??= new Holding(() => {}, () => {})
     call.holding.hold(entry)

@@ -10,7 +10,8 @@ import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import type * as Types from "effect/Types"
-import { contains, type Parameter, parametersOf } from "./internal/handleSchema.ts"
+import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
+import { findIn, type Parameter } from "./internal/handleSchema.ts"
 import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
@@ -443,6 +444,8 @@ export interface Operation {
   readonly handlesIn: ReadonlyArray<Parameter> | undefined
   /** @internal The context handles among the out parameters. */
   readonly handlesOut: ReadonlyArray<Parameter> | undefined
+  /** @internal The rules for its context handles; `undefined` where it has none. */
+  readonly rules: Rules | undefined
 }
 
 /**
@@ -513,6 +516,8 @@ type PipeKind<In, Out> = string extends In | Out ? "plain" | "stream" | "sink"
 
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
+
+const noHandles: Carried = { handlesIn: undefined, handlesOut: undefined }
 
 // Name space of the UUIDs of interfaces that give none.
 const interfaces = "945afeeb-eb6f-53ec-922d-01fdca545c35"
@@ -621,16 +626,12 @@ export const make = <const Name extends string, const Methods extends Interface.
     if (problem !== undefined) refuse(`method ${key}: ${problem}`)
     byOpnum.set(opnum, key)
     const takesInput = !["Void", "Undefined"].includes(method.in.ast._tag)
-    const handlesIn = parametersOf(method.in.ast)
-    const handlesOut = parametersOf(method.out.ast)
-    if (typeof handlesIn === "string") return refuse(`method ${key}, in: ${handlesIn}`)
-    if (typeof handlesOut === "string") return refuse(`method ${key}, out: ${handlesOut}`)
-    if (handlesIn !== undefined && method.aborts.some(({ code }) => code === mismatch)) {
-      refuse(`method ${key}: an abort has code ${mismatch}, which means that the server does not know a context handle`)
-    }
+    const rules = rulesIn(method.in.ast) ?? rulesIn(method.out.ast)
+    const carried = rules === undefined ? noHandles : rules.carriedBy(method)
+    if (typeof carried === "string") return refuse(`method ${key}${carried}`)
     const pipes = pipesOf(method)
     const makeInput = makerOf(method.in)
-    operations[key] = { interface: self, name: key, opnum, method, takesInput, makeInput, pipes, handlesIn, handlesOut }
+    operations[key] = { interface: self, name: key, opnum, method, takesInput, makeInput, pipes, rules, ...carried }
     next = opnum + 1
   }
   return self
@@ -645,7 +646,7 @@ const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined 
   const ast = SchemaAST.toType(schema.ast)
   // The annotation by which Effect finds the constructor of a class.
   const isClass = ast.annotations?.["~constructor"] !== undefined
-  if (!isClass && !hasDefaults(ast, new Set())) return undefined
+  if (!isClass && !hasDefaults(ast)) return undefined
   const make = SchemaParser.make(schema)
   return (input) => {
     try {
@@ -659,26 +660,11 @@ const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined 
 }
 
 /** Whether a schema constructs a part of its value. The instances of a nested class are made by the caller. */
-const hasDefaults = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST>): boolean => {
-  if (seen.has(ast)) return false
-  seen.add(ast)
-  return ast.context?.constructorDefault !== undefined || partsOf(ast).some((part) => hasDefaults(part, seen))
-}
-
-const partsOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
-  switch (ast._tag) {
-    case "Objects":
-      return [...ast.propertySignatures, ...ast.indexSignatures].map(({ type }) => type)
-    case "Arrays":
-      return [...ast.elements, ...ast.rest]
-    case "Union":
-      return ast.types
-    case "Suspend":
-      return [ast.thunk()]
-    default:
-      return []
-  }
-}
+const hasDefaults = (ast: SchemaAST.AST): boolean =>
+  findIn(
+    ast,
+    ({ _tag, context }) => context?.constructorDefault !== undefined || (_tag === "Declaration" ? false : undefined)
+  ) === true
 
 /**
  * The pipes of a method in their order; `undefined` where it has none.
@@ -709,7 +695,7 @@ const refuseMethod = (method: Method.Any): string | undefined => {
     if (same === error) return `abort ${tag} is declared twice`
     if (same !== undefined) return `two classes of aborts have the tag ${tag}. Give one of them another tag`
     byTag.set(tag, error)
-    if (contains(error.ast)) return `abort ${tag} contains a context handle, which must be a parameter`
+    if (rulesIn(error.ast) !== undefined) return `abort ${tag} contains a context handle, which must be a parameter`
     if (code === undefined) continue
     const reason = refuseCode(code)
     if (reason !== undefined) return `abort ${tag} has code ${code}, which is refused: ${reason}`
@@ -791,7 +777,7 @@ const isCloser = (error: unknown, { error: candidate }: Pick<Abort.Any, "error">
 const byCode = (method: Method.Any, code: number): Abort.Any | undefined => {
   const declared = method.aborts.find((abort) => abort.code === code)
   if (declared !== undefined || method.openAbort === undefined || refuseCode(code) !== undefined) return declared
-  if (code === mismatch && parametersOf(method.in.ast) !== undefined) return undefined
+  if (code === mismatch && rulesIn(method.in.ast) !== undefined) return undefined
   return { code, error: method.openAbort.error }
 }
 

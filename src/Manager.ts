@@ -115,7 +115,7 @@ export declare namespace Routine {
  */
 export const handOff = <M extends Method.Any, R>(
   routine: (input: Method.In<M>, call: ServerCall<M>) => Effect.Effect<unknown, Failure<M>, R>
-): HandOff<M, R> => ({ [Internal.HandOffTypeId]: routine })
+): HandOff<M, R> => ({ [Internal.HandOffTypeId]: routine, returned: Internal.handOff }) as HandOff<M, R>
 
 // ----------------------------------------------------------------------------
 // managers
@@ -302,7 +302,6 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   return toManager({
     interface: iface,
     routines: routines as Internal.ManagerImpl["routines"],
-    middleware: undefined,
     object,
     callObjects: options?.callObjects ?? true,
     cancellation: (method) => {

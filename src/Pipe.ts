@@ -22,7 +22,8 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import { Pipe as State } from "./CallState.ts"
 import type { AnyChunk, ChunkBuffer } from "./internal/chunkBuffer.ts"
-import { End } from "./internal/pipeEnds.ts"
+import * as Chunks from "./internal/chunkBuffer.ts"
+import { End, onFailure, refusalOf } from "./internal/pipeEnds.ts"
 import type { PipeClosed, PipeEmpty, WrongPipeOrder } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -184,11 +185,11 @@ export const push: {
   <C, E>(self: Writer<C, E>, chunk: C): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
     Effect.suspend(() => {
       const end = toEnd(self)
-      const refused = end.refusal()
+      const refused = refusalOf(end)
       if (refused !== undefined) return Effect.fail(refused as E)
       if (!isChunk(chunk, end.buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
-      if (!end.buffer.isWritable) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
-      end.buffer.put(chunk as AnyChunk)
+      if (!Chunks.isWritable(end.buffer)) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
+      Chunks.put(end.buffer, chunk as AnyChunk)
       return Effect.void
     })
 )
@@ -200,10 +201,10 @@ const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
   const { buffer } = end
   // Pushed when the fiber goes on: if it is interrupted instead, nothing is pushed.
   const push: Effect.Effect<void, unknown> = Effect.suspend(() => {
-    const refused = end.refusal()
+    const refused = refusalOf(end)
     if (refused !== undefined) return Effect.fail(refused)
-    if (!buffer.isWritable) return Effect.andThen(buffer.awaitWritable(), push)
-    buffer.put(chunk)
+    if (!Chunks.isWritable(buffer)) return Effect.andThen(Chunks.awaitWritable(buffer), push)
+    Chunks.put(buffer, chunk)
     return Effect.void
   })
   return push
@@ -253,11 +254,11 @@ const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
 export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
   Effect.suspend(() => {
     const end = toEnd(self)
-    const refused = end.refusal()
+    const refused = refusalOf(end)
     if (refused !== undefined) return Effect.fail(refused as E)
     end.move("end")
     end.ends.moved()
-    end.buffer.end()
+    Chunks.end(end.buffer)
     return Effect.void
   })
 
@@ -325,7 +326,7 @@ const failed = (end: End): Effect.Effect<never, unknown> =>
   Effect.callback((resume) => {
     const { ends } = end
     if (end.state === State.failed) return resume(Effect.fail(ends.failure))
-    const forget = ends.onFailure(() => resume(Effect.fail(ends.failure)))
+    const forget = onFailure(ends, () => resume(Effect.fail(ends.failure)))
     return Effect.sync(forget)
   })
 
@@ -386,7 +387,7 @@ export const pull: {
     if (maximum !== Infinity && !(Number.isInteger(maximum) && maximum > 0)) {
       return Effect.die(new RangeError(`The maximum of a pull, ${maximum}, is not a positive integer.`))
     }
-    return pullWith(toEnd(self), (buffer) => buffer.take(maximum), noElements) as Effect.Effect<C, E>
+    return pullWith(toEnd(self), (buffer) => Chunks.take(buffer, maximum), noElements) as Effect.Effect<C, E>
   }
 )
 
@@ -401,10 +402,10 @@ const pullWith = <A>(
   const { buffer, ends } = end
   // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
   const pull: Effect.Effect<A, unknown> = Effect.suspend(() => {
-    const refused = end.refusal()
+    const refused = refusalOf(end)
     if (refused !== undefined) return Effect.fail(refused)
     if (!buffer.isEmpty) return Effect.succeed(take(buffer))
-    if (!buffer.ended) return Effect.andThen(buffer.awaitReadable(), pull)
+    if (!buffer.ended) return Effect.andThen(Chunks.awaitReadable(buffer), pull)
     end.move("end")
     ends.moved()
     return Effect.succeed(atEnd(buffer))
@@ -455,7 +456,7 @@ export const toStream = <C, E>(
 ): Stream.Stream<Item<C>, E | PipeEmpty | WrongPipeOrder> => {
   const end = toEnd(self)
   const items = (buffer: ChunkBuffer): ReadonlyArray<unknown> =>
-    buffer.isBytes ? buffer.takeAll() : buffer.take(Infinity) as ReadonlyArray<unknown>
+    buffer.isBytes ? buffer.takeAll() : Chunks.take(buffer, Infinity) as ReadonlyArray<unknown>
   const next = Effect.flatMap(
     pullWith(end, items, () => []),
     (items) => items.length === 0 ? Cause.done() : Effect.succeed(items as NonEmptyReadonlyArray<Item<C>>)

@@ -14,10 +14,17 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type { Caller, Incoming, Origin, Refusal } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
-import { Handles } from "./internal/handleTable.ts"
 import * as Managers from "./internal/manager.ts"
 import { countOption, durationOption } from "./internal/options.ts"
-import { ClientImpl, type Registration, ServerImpl } from "./internal/server.ts"
+import {
+  add as addManager,
+  ClientImpl,
+  type Registration,
+  remove,
+  resolve,
+  resolveAny,
+  ServerImpl
+} from "./internal/server.ts"
 import * as Manager from "./Manager.ts"
 import type { ServerCall } from "./ServerCall.ts"
 
@@ -250,8 +257,8 @@ export const add = <I extends Interface.Any, R>(
   Effect.contextWith((context: Context.Context<R | Scope.Scope>) => {
     const server = impl(self)
     return Effect.asVoid(Effect.acquireRelease(
-      Effect.sync(() => server.register(Managers.implOf(manager), context as Context.Context<never>)),
-      (registration) => server.unregister(registration)
+      Effect.sync(() => addManager(server, Managers.implOf(manager), context as Context.Context<never>)),
+      (registration) => remove(server, registration)
     ))
   })
 
@@ -313,7 +320,7 @@ export const offers = (
 ): Offer | undefined => {
   const { managers } = impl(self)
   const object = options?.object
-  const found = object === undefined ? managers.any(wanted) : managers.resolve(wanted, object ?? undefined)
+  const found = object === undefined ? resolveAny(managers, wanted) : resolve(managers, wanted, object ?? undefined)
   return found === undefined ? undefined : offerOf(found)
 }
 
@@ -323,7 +330,7 @@ export const offers = (
  * @category hosts
  * @since 0.1.0
  */
-export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(impl(self).managers.all, offerOf)
+export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(impl(self).registrations, offerOf)
 
 /**
  * Tells a server of a client that will call it, until the scope closes.
@@ -348,11 +355,11 @@ export const client = (
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => new ClientImpl(impl(self), { ...options, handles: new Handles(Infinity) })),
+    Effect.sync(() => new ClientImpl(impl(self), options)),
     (client) =>
       Effect.sync(() => {
         client.end()
-        client.handles.end()
+        client.handles?.end()
       })
   )
 

@@ -18,6 +18,7 @@ import type * as Types from "effect/Types"
 import { serverTable } from "./CallState.ts"
 import type { Caller } from "./Channel.ts"
 import type { Abort, Interface, Method, Operation } from "./Interface.ts"
+import { endOf } from "./internal/pipeEnds.ts"
 import * as Internal from "./internal/serverCall.ts"
 import type { Reader, Writer } from "./Pipe.ts"
 import {
@@ -420,10 +421,7 @@ export type PipeFailure = CallCancelled | InvalidAsyncHandle
 
 const pipeEnd = (self: ServerCall.Any, name: string, isIn: boolean): unknown => {
   const { dispatch: { operation }, pipes } = impl(self)
-  const end = operation.pipes === undefined ? undefined : pipes?.get(operation.pipes, name, isIn)
-  if (end !== undefined) return end
-  const direction = isIn ? "in" : "out"
-  throw new TypeError(`${operation.interface.name}.${operation.name} has no ${direction} pipe ${JSON.stringify(name)}.`)
+  return endOf(operation, pipes, name, isIn)
 }
 
 /**

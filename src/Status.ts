@@ -331,14 +331,16 @@ const EndpointNotRegisteredBase: ErrorClass<EndpointNotRegistered, "EndpointNotR
  */
 export class EndpointNotRegistered extends EndpointNotRegisteredBase {}
 
-type EndpointFields = {
-  readonly status: Schema.Literals<readonly [1703, 1720, 1740]>
-  readonly detail: Schema.String
-}
+type EndpointStatus = Schema.Literals<readonly [1703, 1720, 1740]>
+
+// A constant of its own, so that bundlers drop it with the class.
+const endpointStatus: EndpointStatus = Schema.Literals([1703, 1720, 1740])
+
+type EndpointFields = { readonly status: EndpointStatus; readonly detail: Schema.String }
 
 const CantCreateEndpointBase: ErrorClass<CantCreateEndpoint, "CantCreateEndpoint", EndpointFields> = makeClass(
   "CantCreateEndpoint",
-  { status: Schema.Literals([1703, 1720, 1740]), detail: Schema.String },
+  { status: endpointStatus, detail: Schema.String },
   ({ detail, status }) => `${win32Of(status).name}: the server can't listen: ${detail}.`
 )
 

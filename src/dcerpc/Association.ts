@@ -20,6 +20,7 @@ import * as Binding from "../Binding.ts"
 import type { Channel as CallChannel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import { Handle, valueOf } from "../internal/handleSchema.ts"
+import { bind as makeBinding } from "../internal/binding.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { cancelled, failureOf, fromWire } from "../internal/failures.ts"
 import { toHex } from "../internal/statusTable.ts"
@@ -1569,8 +1570,8 @@ export const bind: {
     yield* association.whenReady(bound, () => Exit.void)
     const channel = new Channel(association, bound, options.object ?? association.object)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
-    return yield* Binding.make(iface, channel, options)
-  }) as Effect.Effect<Binding.Binding<I>, never, Scope.Scope>
+    return yield* makeBinding(iface, channel, options)
+  }) as Effect.Effect<any, never, Scope.Scope>
 
 /**
  * Provides a binding service by {@link bind}.

@@ -18,6 +18,7 @@ import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller, Incoming, Outcome, Refusal, Remote } from "../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../Interface.ts"
 import { Handles } from "../internal/handleTable.ts"
+import * as Chunks from "../internal/chunkBuffer.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { Ends } from "../internal/pipeEnds.ts"
 import { cancelled, isPipeError } from "../internal/failures.ts"
@@ -264,7 +265,7 @@ class IncomingCall implements Incoming {
   }
 
   endPipes(): void {
-    for (const { buffer } of this.piped(false)) buffer.end()
+    for (const { buffer } of this.piped(false)) Chunks.end(buffer)
   }
 
   stopSending(): void {

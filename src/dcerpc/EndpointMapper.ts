@@ -825,7 +825,7 @@ export const makeManager = (
       }
       if (handle !== null) return { entry_handle: handle, found, status: status.ok }
       const { handles } = (call as unknown as ServerCallImpl).origin
-      handles.keepLatest(lookups, maximumLookups - 1)
+      handles?.keepLatest(lookups, maximumLookups - 1)
       return { entry_handle: yield* lookups.open(call, Effect.succeed(lookup)), found, status: status.ok }
     })
     return Manager.make(IEndpointMapper, {

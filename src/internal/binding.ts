@@ -1,12 +1,15 @@
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import type * as Types from "effect/Types"
-import type { Binding } from "../Binding.ts"
 import type { Channel, Outcome } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import { PipeInspectable } from "./inspectable.ts"
-import type { Watching } from "./watch.ts"
+import { durationOption } from "./options.ts"
+import { type Watching, watching } from "./watch.ts"
 
-export class BindingImpl<I extends Interface.Any> extends PipeInspectable implements Binding<I> {
+type Through = (pending: any) => Effect.Effect<unknown, unknown>
+
+export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   declare readonly "~callisto/Binding": Types.Invariant<I>
   readonly interface: I
   readonly channel: Channel
@@ -14,16 +17,37 @@ export class BindingImpl<I extends Interface.Any> extends PipeInspectable implem
   readonly watching: Watching | undefined
   /** The outcomes of cancelled calls, which did and did not execute. */
   readonly cancelled: Map<Operation, readonly [Outcome, Outcome]> = new Map()
+  /** Takes the result of a call through the channel; `undefined` where the channel does not take results. */
+  readonly through: Through | undefined
 
-  constructor(iface: I, channel: Channel, cancelTimeout: Duration.Duration, watching: Watching | undefined) {
+  constructor(
+    iface: I,
+    channel: Channel,
+    cancelTimeout: Duration.Duration,
+    watching: Watching | undefined,
+    through: Through | undefined
+  ) {
     super()
     this.interface = iface
     this.channel = channel
     this.cancelTimeout = cancelTimeout
     this.watching = watching
+    this.through = through
   }
 
   toJSON(): { readonly _id: string; readonly interface: string } {
     return { _id: "callisto/Binding", interface: this.interface.name }
   }
 }
+
+/** Makes a binding. */
+export const bind = <I extends Interface.Any>(
+  iface: I,
+  channel: Channel,
+  options: { readonly cancelTimeout?: Duration.Input | undefined } | undefined,
+  through?: Through
+): Effect.Effect<BindingImpl<I>> =>
+  Effect.map(Effect.context<never>(), (context) => {
+    const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
+    return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"), through)
+  })

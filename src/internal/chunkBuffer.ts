@@ -21,21 +21,24 @@ const leastWeight = 64
 export const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
 
-/** The chunks between the two ends of a pipe: pushed, and not pulled yet. */
+/**
+ * The chunks between the two ends of a pipe: pushed, and not pulled yet. What only programs with pipes do is done by the functions
+ * below.
+ */
 export class ChunkBuffer {
   readonly isBytes: boolean
-  private chunks: Array<AnyChunk> = []
-  private size = 0
+  chunks: Array<AnyChunk> = []
+  size = 0
   /** The size that was pushed since the writer left a turn. */
-  private sinceTurn = 0
+  sinceTurn = 0
   /** The writer pushes no more. */
   ended = false
   /** The reader pulls no more: later chunks are dropped. */
   abandoned = false
   /** Told when there is a chunk to take, or the end. */
-  private readonly readers = new Waiting()
+  readonly readers: Waiting = new Waiting()
   /** Told when there is room. */
-  private readonly writers = new Waiting()
+  readonly writers: Waiting = new Waiting()
 
   constructor(isBytes: boolean) {
     this.isBytes = isBytes
@@ -45,11 +48,6 @@ export class ChunkBuffer {
     return this.chunks.length < maximumChunks && this.size < maximumSize
   }
 
-  /** Whether a writer need not wait. */
-  get isWritable(): boolean {
-    return this.hasRoom && this.sinceTurn < worthATurn
-  }
-
   get isEmpty(): boolean {
     return this.chunks.length === 0
   }
@@ -57,32 +55,6 @@ export class ChunkBuffer {
   /** Whether a reader need not wait. */
   get isReadable(): boolean {
     return this.chunks.length > 0 || this.ended || this.abandoned
-  }
-
-  put(chunk: AnyChunk): void {
-    if (chunk.length === 0 || this.abandoned) return
-    this.chunks.push(chunk)
-    this.size += chunk.length
-    this.sinceTurn += Math.max(chunk.length, leastWeight)
-    this.tellReaders()
-  }
-
-  end(): void {
-    this.ended = true
-    this.tellReaders()
-  }
-
-  /** Takes at most so many elements of the oldest chunk. */
-  take(maximum: number): AnyChunk {
-    const chunk = this.chunks[0]!
-    if (chunk.length <= maximum) {
-      this.chunks.shift()
-      this.taken(chunk.length)
-      return chunk
-    }
-    this.chunks[0] = part(chunk, maximum)
-    this.taken(maximum)
-    return part(chunk, 0, maximum)
   }
 
   takeAll(): Array<AnyChunk> {
@@ -103,32 +75,13 @@ export class ChunkBuffer {
     this.tellReaders()
   }
 
-  /** Waits until there is a chunk, or until there never will be. */
-  awaitReadable(): Effect.Effect<void> {
-    return this.readers.wait(() => this.isReadable)
-  }
-
-  /** Waits for room, or else for a turn of the event loop. */
-  awaitWritable(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (!this.hasRoom) return this.awaitRoom(() => this.hasRoom)
-      this.sinceTurn = 0
-      return Effect.yieldNow
-    })
-  }
-
-  /** Waits for room, unless there is enough. */
-  awaitRoom(isEnough: () => boolean): Effect.Effect<void> {
-    return this.writers.wait(isEnough)
-  }
-
   /** Readers have to go on when no writer can. */
-  private tellReaders(): void {
+  tellReaders(): void {
     this.readers.tell(() => this.isReadable, !this.hasRoom)
   }
 
   /** Writers have to go on when no reader can. */
-  private taken(size: number): void {
+  taken(size: number): void {
     this.size -= size
     this.writers.tell(() => this.hasRoom, this.isEmpty)
   }
@@ -136,22 +89,9 @@ export class ChunkBuffer {
 
 /** The fibers that wait for the other end. */
 class Waiting {
-  private readonly waiting = new Set<() => void>()
-  private dispatcher: SchedulerDispatcher | undefined
+  readonly waiting: Set<() => void> = new Set()
+  dispatcher: SchedulerDispatcher | undefined
   private isScheduled = false
-
-  /** Waits until it is told, unless the condition holds already. */
-  wait(holds: () => boolean): Effect.Effect<void> {
-    return Effect.withFiber(({ currentDispatcher }) =>
-      Effect.callback((resume) => {
-        if (holds()) return resume(Effect.void)
-        const one = () => resume(Effect.void)
-        this.dispatcher = currentDispatcher
-        this.waiting.add(one)
-        return Effect.sync(() => this.waiting.delete(one))
-      })
-    )
-  }
 
   /**
    * Tells one fiber after another, in the order in which they came, while the condition holds. Not at once where the other end may
@@ -178,3 +118,67 @@ class Waiting {
     })
   }
 }
+
+// ----------------------------------------------------------------------------
+// the writer
+// ----------------------------------------------------------------------------
+
+export const put = (buffer: ChunkBuffer, chunk: AnyChunk): void => {
+  if (chunk.length === 0 || buffer.abandoned) return
+  buffer.chunks.push(chunk)
+  buffer.size += chunk.length
+  buffer.sinceTurn += Math.max(chunk.length, leastWeight)
+  buffer.tellReaders()
+}
+
+export const end = (buffer: ChunkBuffer): void => {
+  buffer.ended = true
+  buffer.tellReaders()
+}
+
+/** Whether a writer need not wait. */
+export const isWritable = (buffer: ChunkBuffer): boolean => buffer.hasRoom && buffer.sinceTurn < worthATurn
+
+/** Waits for room, or else for a turn of the event loop. */
+export const awaitWritable = (buffer: ChunkBuffer): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (!buffer.hasRoom) return awaitRoom(buffer, () => buffer.hasRoom)
+    buffer.sinceTurn = 0
+    return Effect.yieldNow
+  })
+
+/** Waits for room, unless there is enough. */
+export const awaitRoom = (buffer: ChunkBuffer, isEnough: () => boolean): Effect.Effect<void> =>
+  wait(buffer.writers, isEnough)
+
+// ----------------------------------------------------------------------------
+// the reader
+// ----------------------------------------------------------------------------
+
+/** Takes at most so many elements of the oldest chunk. */
+export const take = (buffer: ChunkBuffer, maximum: number): AnyChunk => {
+  const chunk = buffer.chunks[0]!
+  if (chunk.length <= maximum) {
+    buffer.chunks.shift()
+    buffer.taken(chunk.length)
+    return chunk
+  }
+  buffer.chunks[0] = part(chunk, maximum)
+  buffer.taken(maximum)
+  return part(chunk, 0, maximum)
+}
+
+/** Waits until there is a chunk, or until there never will be. */
+export const awaitReadable = (buffer: ChunkBuffer): Effect.Effect<void> => wait(buffer.readers, () => buffer.isReadable)
+
+/** Waits until it is told, unless the condition holds already. */
+const wait = (self: Waiting, holds: () => boolean): Effect.Effect<void> =>
+  Effect.withFiber(({ currentDispatcher }) =>
+    Effect.callback((resume) => {
+      if (holds()) return resume(Effect.void)
+      const one = () => resume(Effect.void)
+      self.dispatcher = currentDispatcher
+      self.waiting.add(one)
+      return Effect.sync(() => self.waiting.delete(one))
+    })
+  )

@@ -12,39 +12,36 @@ import * as Option from "effect/Option"
 import type * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
-import type { Binding } from "../Binding.ts"
-import type { Call, CallState, FailedCall, Pending } from "../Call.ts"
+import type * as Types from "effect/Types"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "../CallState.ts"
-import type { Channel, Outcome, Outgoing, Remote } from "../Channel.ts"
+import type { Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import {
-  BadStubData,
+  type BadStubData,
   CallCancelled,
   CallComplete,
   CallPending,
   CancelDisabled,
   InvalidAsyncHandle,
-  NullContext,
+  type NullContext,
   PipeDisciplineError,
   type RpcTransportError
 } from "../Status.ts"
 import type { BindingImpl } from "./binding.ts"
-import { Handle, type Parameter, valueOf } from "./handleSchema.ts"
-import * as Depth from "./depth.ts"
 import { cancelled, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
 import { addFinalizer, removeFinalizer } from "./scope.ts"
 import { Waiters } from "./waiters.ts"
-import { kindOf, type Watch, watchClient } from "./watch.ts"
+import { type Watch, watchClient } from "./watch.ts"
 
 // ----------------------------------------------------------------------------
 // the objects
 // ----------------------------------------------------------------------------
 
-export class CallImpl extends PipeInspectable implements Call<any> {
-  declare readonly "~callisto/Call": Call.Any["~callisto/Call"]
+export class CallImpl extends PipeInspectable {
+  declare readonly "~callisto/Call": Types.Invariant<any>
   readonly binding: BindingImpl<Interface.Any>
   readonly scope: Scope.Scope | undefined
   /** Made for one call: it leaves its scope when that is finished. */
@@ -56,9 +53,9 @@ export class CallImpl extends PipeInspectable implements Call<any> {
   /** Whether it was released so that the server goes on. */
   declare goesOn: boolean
   /** Told of each change of the state. */
-  watchers: Set<(state: CallState | undefined) => void> | undefined = undefined
+  watchers: Set<() => void> | undefined = undefined
 
-  constructor(binding: Binding.Any, scope: Scope.Scope | undefined, single: boolean) {
+  constructor(binding: object, scope: Scope.Scope | undefined, single: boolean) {
     super()
     this.binding = binding as BindingImpl<Interface.Any>
     this.scope = scope
@@ -74,8 +71,8 @@ export class CallImpl extends PipeInspectable implements Call<any> {
 CallImpl.prototype.taken = undefined
 CallImpl.prototype.goesOn = false
 
-export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements Pending<any, any>, Outgoing {
-  declare readonly "~callisto/Call/Pending": Pending.Any["~callisto/Call/Pending"]
+export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements Outgoing {
+  declare readonly "~callisto/Call/Pending": { readonly _I: Types.Invariant<any>; readonly _K: Types.Invariant<any> }
   readonly call: CallImpl
   readonly operation: Operation
   declare context: Context.Context<never>
@@ -133,8 +130,8 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
 PendingImpl.prototype.context = Context.empty()
 PendingImpl.prototype.frame = undefined
 
-export const callImpl = (call: Call.Any): CallImpl => call as unknown as CallImpl
-export const pendingImpl = (pending: Pending.Any): PendingImpl => pending as unknown as PendingImpl
+export const callImpl = (call: object): CallImpl => call as CallImpl
+export const pendingImpl = (pending: object): PendingImpl => pending as PendingImpl
 
 // ----------------------------------------------------------------------------
 // refusals
@@ -151,6 +148,16 @@ const refusal = (tag: Refusal): CallPending | CallComplete | CallCancelled | Inv
 
 export const refuse = (tag: Refusal): Effect.Effect<never, never> => Effect.fail(refusal(tag) as never)
 
+/** What travels with a call: those references that the caller has set. */
+const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: Context.Context<never>) =>
+  Context.makeUnsafe<never>(
+    new Map(references.filter(({ key }) => mapUnsafe.has(key)).map(({ key }) => [key, mapUnsafe.get(key)]))
+  )
+
+/** Without the logging of `Effect.ignore`, which would come into every program. */
+export const ignoreFailure = (effect: Effect.Effect<unknown, unknown>): Effect.Effect<void> =>
+  Effect.matchEffect(effect, { onFailure: () => Effect.void, onSuccess: () => Effect.void })
+
 /** The row for operations that take the evidence: stale evidence finds its object as idle. */
 export const rowOf = (pending: PendingImpl): ClientRow => {
   const { call } = pending
@@ -166,34 +173,14 @@ const move = (call: CallImpl, event: keyof ClientRow["next"]): boolean => {
   const next = clientTable[call.state].next[event]
   if (next === undefined) return false
   call.state = next
-  const { watchers } = call
-  if (watchers !== undefined) {
-    const state = look(call)
-    Depth.run(() => watchers.forEach((notice) => notice(state)))
-  }
+  call.watchers?.forEach((notice) => notice())
   return true
-}
-
-/** What a call object is doing; `undefined` when it is released. */
-export const look = (call: CallImpl): CallState | undefined => {
-  switch (call.state) {
-    case State.idle:
-      return { _tag: "Idle" }
-    case State.pending:
-      return { _tag: "Pending", cancelRequested: false }
-    case State.cancelling:
-      return { _tag: "Pending", cancelRequested: true }
-    case State.completed:
-      return { _tag: "Completed", kind: kindOf(call.current!.outcome!) }
-    case State.released:
-      return undefined
-  }
 }
 
 /** Ties a call object to its scope; `false` where that is closed. */
 export const attach = (call: CallImpl): boolean =>
   addFinalizer(call.scope!, call, () => {
-    release(call, "stop")
+    release(call)
     return Effect.void
   })
 
@@ -212,7 +199,7 @@ export const issue = (
   const { call, operation } = pending
   const { channel, watching } = call.binding
   if (operation.handlesIn !== undefined) {
-    const refused = refuseHandles(operation.handlesIn, input)
+    const refused = operation.rules!.refuseIn(operation.handlesIn, input)
     if (refused !== undefined) return Effect.fail(located(refused, locationOf(pending)))
   }
   if (operation.makeInput !== undefined) {
@@ -226,11 +213,11 @@ export const issue = (
   call.current = pending
   if (fiber.cache.stackFrame !== undefined) pending.frame = fiber.cache.stackFrame
   if (call.taken !== undefined) call.taken = undefined
-  if (channel.references !== undefined) pending.context = Context.pick(...channel.references)(fiber.context)
+  if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
   if (watching !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
       // Until it is issued, a call is cancelled by interrupting its begin.
-      if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(Effect.ignore(requestCancel(pending, 0)))
+      if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0)))
     })
   }
   let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
@@ -248,29 +235,13 @@ export const issue = (
   const locating = Effect.mapError(issuing, (error) => located(error, locationOf(pending)))
   return Effect.onExit(locating, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
     if (call.state === State.released) {
-      letGo(pending.remote, call.goesOn)
+      letGo(call, pending.remote)
       return refuse("InvalidAsyncHandle")
     }
     if (exit._tag === "Success") issued(pending)
     else unissue(pending, exit)
     return Effect.void
   })
-}
-
-const refuseHandles = (
-  parameters: ReadonlyArray<Parameter>,
-  input: unknown
-): NullContext | BadStubData | undefined => {
-  for (const { name, nullable } of parameters) {
-    const value = valueOf(input, name)
-    if (value === null ? !nullable : value instanceof Handle && value.destroyed) {
-      return new NullContext({ parameter: name })
-    }
-    if (value !== null && !(value instanceof Handle)) {
-      return new BadStubData({ detail: `The arguments were refused: ${name} is not a context handle` })
-    }
-  }
-  return undefined
 }
 
 const issued = (pending: PendingImpl): void => {
@@ -305,6 +276,12 @@ const locationOf = ({ call, operation }: PendingImpl): FailedCall => ({
   method: operation.name,
   address: call.binding.channel.address
 })
+
+interface FailedCall {
+  readonly interface: string
+  readonly method: string
+  readonly address: string | undefined
+}
 
 /** The key of the annotation that names the call of a failure. */
 export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Service<FailedCall>(
@@ -363,33 +340,27 @@ const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined)
   pipes.fail(Option.getOrElse(failure, () => refusal("InvalidAsyncHandle")))
 }
 
-/** Releases a call object. Gives the reason where the server can't go on. */
-export const release = (call: CallImpl, server: "stop" | "goOn"): PipeDisciplineError | undefined => {
-  const { current: pending } = call
-  const goesOn = server === "goOn"
-  const effect = clientTable[call.state][goesOn ? "goOn" : "release"]
-  if (effect === "detaches" && pending!.pipes?.current !== undefined) {
-    return new PipeDisciplineError({ pipe: pending!.pipes.current.name })
-  }
-  if (!move(call, "release")) return undefined
+/** Releases a call object. */
+export const release = (call: CallImpl): void => {
+  const { current: pending, state } = call
+  if (!move(call, "release")) return
   detach(call)
   call.current = undefined
   if (call.taken !== undefined) call.taken = undefined
-  if (goesOn) call.goesOn = true
-  if (pending === undefined) return undefined
+  if (pending === undefined) return
   try {
-    if (effect === "orphans" || effect === "detaches") {
+    if (clientTable[state].release === "orphans") {
       const { remote } = pending
       leave(pending, undefined)
-      letGo(remote, goesOn)
+      letGo(call, remote)
     }
   } finally {
     pending.wakeUnsafe(new InvalidAsyncHandle({ handle: "call object" }))
   }
-  return undefined
 }
 
-const letGo = (remote: Remote | undefined, goesOn: boolean): void => goesOn ? remote?.goOn() : remote?.orphan()
+/** Tells the server that its client is gone, or that the call goes on without it. */
+const letGo = ({ goesOn }: CallImpl, remote: Remote | undefined): void => goesOn ? remote?.goOn() : remote?.orphan()
 
 // ----------------------------------------------------------------------------
 // taking the result
@@ -397,8 +368,8 @@ const letGo = (remote: Remote | undefined, goesOn: boolean): void => goesOn ? re
 
 /** Takes the result of a completed call: the object is idle again. */
 export const take = (pending: PendingImpl): Effect.Effect<unknown, unknown> => {
-  const { channel } = pending.call.binding
-  return channel.take === undefined ? consume(pending) : takeThrough(channel, pending)
+  const { through } = pending.call.binding
+  return through === undefined ? consume(pending) : through(pending)
 }
 
 /** Whether the evidence has taken its result through the channel, and may take it again. */
@@ -418,10 +389,11 @@ const consume = (pending: PendingImpl): Outcome => {
   return outcome!
 }
 
-const takeThrough = (channel: Channel, pending: PendingImpl): Effect.Effect<unknown, unknown> => {
+/** Takes a result through the channel. Only bindings with channels of other makers come here. */
+export const takeThrough = (pending: PendingImpl): Effect.Effect<unknown, unknown> => {
   const { call } = pending
   if (!hasTaken(pending) && rowOf(pending).finish !== "consumes") return consume(pending)
-  return Effect.matchEffect(Effect.suspend(() => channel.take!(pending)), {
+  return Effect.matchEffect(Effect.suspend(() => call.binding.channel.take!(pending)), {
     onFailure: (error) => {
       // Another evidence has the result, so nothing is left to take.
       if (error._tag === "CallComplete") {

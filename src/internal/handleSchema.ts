@@ -90,11 +90,21 @@ export interface Parameter extends Declared {
 export const declaredIn = (ast: SchemaAST.AST): Declared | undefined =>
   ast.annotations?.[TypeId] as Declared | undefined
 
-/** Whether a schema contains a context handle at any depth. */
-export const contains = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST> = new Set()): boolean => {
-  if (seen.has(ast)) return false
+/**
+ * What a function finds among the parts of a schema, at any depth. `undefined` goes on with the parts of a part, another falsy
+ * value without them.
+ */
+export const findIn = <A>(
+  ast: SchemaAST.AST,
+  find: (part: SchemaAST.AST) => A | undefined,
+  seen: Set<SchemaAST.AST> = new Set()
+): A | undefined => {
+  if (seen.has(ast)) return undefined
   seen.add(ast)
-  return declaredIn(ast) !== undefined || partsOfSchema(ast).some((part) => contains(part, seen))
+  let found = find(ast)
+  if (found !== undefined) return found
+  partsOfSchema(ast).some((part) => found = findIn(part, find, seen))
+  return found
 }
 
 const partsOfSchema = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
@@ -118,26 +128,6 @@ const partsOfSchema = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
       return encoded
   }
 }
-
-/** The context handles among parameters: `undefined` for none, a sentence when one is misplaced. */
-export const parametersOf = (ast: SchemaAST.AST): ReadonlyArray<Parameter> | string | undefined => {
-  if (ast._tag !== "Objects" || ast.encoding !== undefined) return contains(ast) ? misplaced : undefined
-  const found: Array<Parameter> = []
-  for (const { name, type } of ast.propertySignatures) {
-    const declared = declaredIn(type)
-    if (declared === undefined) {
-      if (contains(type)) return misplaced
-    } else if (typeof name !== "string" || type.context?.isOptional === true) {
-      return "a context handle cannot be optional. Use ContextHandle.nullable for one that may be null"
-    } else {
-      found.push({ name, ...declared })
-    }
-  }
-  if (ast.indexSignatures.some(({ type }) => contains(type))) return misplaced
-  return found.length === 0 ? undefined : found
-}
-
-const misplaced = "a context handle must be a parameter itself, not a part of one"
 
 /** The value of a parameter. Unchecked parameters may be anything. */
 export const valueOf = (parameters: unknown, name: string): unknown =>

@@ -116,9 +116,10 @@ export class Holding {
     Depth.run(this.refuse)
   }
 
-  /** The call has ended: what it has made and nobody receives is run down. */
-  answered(received: ReadonlySet<string>): void {
+  /** The call has ended. The handles that it has made are run down, other than those that out parameters carry to the client. */
+  answered(out?: unknown, parameters: ReadonlyArray<Parameter> = []): void {
     const { made } = this
+    const received = new Set(parameters.map(({ name }) => (valueOf(out, name) as Handle | null | undefined)?.uuid))
     this.made = made.filter(({ handle }) => received.has(handle.uuid))
     for (const entry of made) if (!received.has(entry.handle.uuid)) entry.lose()
   }
@@ -136,7 +137,7 @@ export class Holding {
 // ----------------------------------------------------------------------------
 
 /** What identifies an interface. */
-interface Identity {
+export interface Identity {
   readonly uuid: string
   readonly version: readonly [major: number, minor: number]
 }
@@ -144,6 +145,7 @@ interface Identity {
 /** What runs the finalizers of a handle, and knows those that have not run yet. */
 export interface Host {
   readonly handles: Set<Entry>
+  readonly look: () => void
   readonly fork: (effect: Effect.Effect<void>) => unknown
 }
 
@@ -199,7 +201,10 @@ export class Entry {
     else if (next === State.runningDown) Depth.run(() => void this.host.fork(this.runDown))
     else {
       this.host.handles.delete(this)
-      Depth.run(() => void Deferred.doneUnsafe(this.gone, Exit.void))
+      Depth.run(() => {
+        Deferred.doneUnsafe(this.gone, Exit.void)
+        this.host.look()
+      })
     }
     return true
   }
@@ -279,6 +284,14 @@ export class Entry {
     return false
   }
 }
+
+/** A client of a server, as far as it has context handles. */
+export interface Owner {
+  handles: Handles | undefined
+}
+
+/** The open handles of a client. One that shares them with no other has any number. */
+export const handlesOf = (owner: Owner): Handles => owner.handles ??= new Handles(Infinity)
 
 /** The open handles of one association. */
 export class Handles {

@@ -2,8 +2,11 @@
  * Managers as a server runs them.
  */
 import type * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { serverTable } from "../CallState.ts"
 import type { Interface } from "../Interface.ts"
+import { RpcTransportError } from "../Status.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import type { Cancellation, ServerCallImpl } from "./serverCall.ts"
 
@@ -11,41 +14,54 @@ export const HandOffTypeId = "~callisto/Manager/HandOff"
 
 type Run = (input: any, call: any) => Effect.Effect<any, any>
 
-export type Routine = Run | { readonly [HandOffTypeId]: Run }
+/** A routine, or one that hands its calls off, with what its return does to a call. */
+export type Routine = Run | { readonly [HandOffTypeId]: Run; readonly returned: (call: ServerCallImpl) => void }
 
-export const isHandOff = (routine: Routine): routine is { readonly [HandOffTypeId]: Run } => typeof routine === "object"
+/** Hands a call off. That counts when its announcement has succeeded. */
+export const handOff = (call: ServerCallImpl): void => {
+  if (serverTable[call.state].next.handOff === undefined) return
+  const announcing = call.incoming?.handedOff?.()
+  if (announcing === undefined) return handedOff(call)
+  call.send(Effect.exit(announcing), (exit) => {
+    if (exit._tag === "Success") handedOff(call)
+    else if (call.isOpen) {
+      call.log("The hand-off could not be announced", exit.cause)
+      call.end(Exit.fail(new RpcTransportError({ status: 1726, detail: "the server could not hand the call off" })))
+    }
+  })
+}
 
-export const runnable = (routine: Routine): Run => isHandOff(routine) ? routine[HandOffTypeId] : routine
+const handedOff = (call: ServerCallImpl): void => {
+  const next = serverTable[call.state].next.handOff
+  if (next === undefined) return
+  call.state = next
+  call.watch?.changed("HandedOff")
+}
 
 export type Middleware = (
   routine: Effect.Effect<any, any>,
   call: ServerCallImpl
 ) => Effect.Effect<any, any>
 
-export class ManagerImpl extends PipeInspectable {
-  readonly "~callisto/Manager" = "~callisto/Manager"
+interface Fields {
   readonly interface: Interface.Any
   readonly routines: { readonly [name: string]: Routine }
-  readonly middleware: Middleware | undefined
+  readonly middleware?: Middleware | undefined
   readonly object: string | undefined
   readonly callObjects: boolean
   readonly cancellation: (method: string) => Cancellation
   /** The services of its routines, where it was made by a layer. */
-  readonly services: Context.Context<never> | undefined
+  readonly services?: Context.Context<never> | undefined
+}
 
-  constructor(
-    fields:
-      & Pick<ManagerImpl, "interface" | "routines" | "middleware" | "object" | "callObjects" | "cancellation">
-      & { readonly services?: Context.Context<never> | undefined }
-  ) {
+export interface ManagerImpl extends Fields {}
+
+export class ManagerImpl extends PipeInspectable {
+  readonly "~callisto/Manager" = "~callisto/Manager"
+
+  constructor(fields: Fields) {
     super()
-    this.interface = fields.interface
-    this.routines = fields.routines
-    this.middleware = fields.middleware
-    this.object = fields.object
-    this.callObjects = fields.callObjects
-    this.cancellation = fields.cancellation
-    this.services = fields.services
+    Object.assign(this, fields)
   }
 
   toJSON(): { readonly _id: string; readonly interface: string; readonly object?: string } {

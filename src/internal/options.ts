@@ -3,11 +3,15 @@
  * inside an effect: there the error is a defect of the constructor.
  */
 import * as Duration from "effect/Duration"
-import { format } from "effect/Formatter"
+import { formatJson } from "effect/Formatter"
 import * as Option from "effect/Option"
 
 const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
-  throw new TypeError(`${owner}: ${name} is out of range, got ${format(value)}, expected ${expected}.`)
+  throw new TypeError(
+    `${owner}: ${name} is out of range, got ${
+      typeof value === "number" ? value : formatJson(value)
+    }, expected ${expected}.`
+  )
 }
 
 /** A duration in milliseconds, of at least `least`. Infinity is allowed. */

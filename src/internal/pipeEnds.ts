@@ -39,15 +39,6 @@ export class End extends PipeInspectable {
     return (this.pushes ? pushTable : pullTable)[this.state]
   }
 
-  /** The reason why a push or pull fails now; `undefined` for none. */
-  refusal(): unknown {
-    if (this.state === State.ended) {
-      return this.pushes ? new PipeClosed({ pipe: this.name }) : new PipeEmpty({ pipe: this.name })
-    }
-    if (this.state === State.failed) return this.ends.failure
-    return this.ends.current === this ? undefined : new WrongPipeOrder({ pipe: this.name })
-  }
-
   /** The one place where an end changes its state. Gives whether it changed. */
   move(event: "end" | "fail"): boolean {
     const next = this.row.next[event]
@@ -73,16 +64,12 @@ export class Ends {
   onThrough: (() => void) | undefined = undefined
   /** Whether the program ever asked for one of the ends. */
   asked = false
-  private readonly watchers = new Set<() => void>()
+  readonly watchers: Set<() => void> = new Set()
 
   constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<ChunkBuffer> = makeBuffers(pipes)) {
     this.buffers = buffers
     this.list = pipes.map(({ isIn, name }, index) => new End(name, this, buffers[index]!, isIn === client))
     this.current = this.list[0]
-  }
-
-  get(pipes: Pipes, name: string, isIn: boolean): End {
-    return this.list[pipes.findIndex((pipe) => pipe.name === name && pipe.isIn === isIn)]!
   }
 
   fail(failure: unknown): void {
@@ -98,14 +85,45 @@ export class Ends {
     for (const watcher of [...this.watchers]) Depth.run(() => void (this.watchers.delete(watcher) && watcher()))
   }
 
-  onFailure(watcher: () => void): () => void {
-    this.watchers.add(watcher)
-    return () => this.watchers.delete(watcher)
-  }
-
   moved(): void {
     const before = this.current
     this.current = this.list.find(({ state }) => state === State.open)
     if (before !== undefined && this.current === undefined) this.onThrough?.()
   }
+}
+
+// ----------------------------------------------------------------------------
+// what only programs with pipes do
+// ----------------------------------------------------------------------------
+
+/** The end of a pipe of a method. */
+export const endOf = (
+  { interface: { name: service }, name: method, pipes = [] }: Method,
+  ends: Ends | undefined,
+  name: string,
+  isIn: boolean
+): End => {
+  const end = ends?.list[pipes.findIndex((pipe) => pipe.name === name && pipe.isIn === isIn)]
+  if (end !== undefined) return end
+  throw new TypeError(`${service}.${method} has no ${isIn ? "in" : "out"} pipe ${JSON.stringify(name)}.`)
+}
+
+interface Method {
+  readonly interface: { readonly name: string }
+  readonly name: string
+  readonly pipes: Pipes | undefined
+}
+
+/** The reason why a push or pull fails now; `undefined` for none. */
+export const refusalOf = (end: End): unknown => {
+  const { ends, name, pushes, state } = end
+  if (state === State.ended) return pushes ? new PipeClosed({ pipe: name }) : new PipeEmpty({ pipe: name })
+  if (state === State.failed) return ends.failure
+  return ends.current === end ? undefined : new WrongPipeOrder({ pipe: name })
+}
+
+/** Runs a watcher when the ends fail, until it is forgotten. */
+export const onFailure = ({ watchers }: Ends, watcher: () => void): () => void => {
+  watchers.add(watcher)
+  return () => watchers.delete(watcher)
 }

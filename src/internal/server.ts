@@ -3,7 +3,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -14,9 +13,8 @@ import type { Caller, Incoming, Origin, Refusal } from "../Channel.ts"
 import { type Interface, isCompatible, type Operation } from "../Interface.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
-import { contextMismatch } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
-import { isHandOff, type ManagerImpl, runnable } from "./manager.ts"
+import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
@@ -39,74 +37,35 @@ interface Version {
   readonly objects: Map<string | undefined, Registration>
 }
 
-/** The managers of a server, found by interface and object in constant time. */
-class Managers {
-  /** Counts what was added and removed. */
-  changes = 0
-  /** In the order in which they were added. */
-  readonly all: Set<Registration> = new Set()
-  /** By UUID: the versions, highest minor version first. */
-  private readonly versions = new Map<string, Array<Version>>()
+/** The managers of a server by the UUID of their interface, the highest minor version first. */
+export type Managers = Map<string, Array<Version>>
 
-  add(registration: Registration): void {
-    const { interface: iface, object } = registration.manager
-    const { name, uuid, version: [major, minor] } = iface
-    const versions = this.versions.get(uuid) ?? []
-    let version = versions.find(({ interface: { version } }) => version[0] === major && version[1] === minor)
-    if (version?.objects.has(object)) {
-      throw new TypeError(
-        `Server: two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out.`
-      )
-    }
-    if (version === undefined) {
-      version = { interface: iface, objects: new Map() }
-      versions.push(version)
-      versions.sort((a, b) => b.interface.version[1] - a.interface.version[1])
-      this.versions.set(uuid, versions)
-    }
-    version.objects.set(object, registration)
-    this.all.add(registration)
-    this.changes++
+const find = (
+  versions: ReadonlyArray<Version>,
+  wanted: Interface.Identity,
+  object: string | undefined
+): Registration | undefined => {
+  for (const { interface: offered, objects } of versions) {
+    const found = objects.get(object)
+    if (found !== undefined && isCompatible(offered, wanted)) return found
   }
-
-  remove(registration: Registration): void {
-    const { interface: { uuid }, object } = registration.manager
-    this.all.delete(registration)
-    this.changes++
-    const versions = this.versions.get(uuid) ?? []
-    for (const [index, { objects }] of versions.entries()) {
-      if (objects.get(object) !== registration) continue
-      objects.delete(object)
-      if (objects.size === 0) versions.splice(index, 1)
-      break
-    }
-    if (versions.length === 0) this.versions.delete(uuid)
-  }
-
-  /** The manager of an object, else the one for all; of several compatible versions the highest. */
-  resolve(wanted: Interface.Identity, object: string | undefined): Registration | undefined {
-    const versions = this.versions.get(wanted.uuid)
-    if (versions === undefined) return undefined
-    if (object !== undefined) {
-      for (const version of versions) {
-        const found = version.objects.get(object)
-        if (found !== undefined && isCompatible(version.interface, wanted)) return found
-      }
-    }
-    for (const version of versions) {
-      const found = version.objects.get(undefined)
-      if (found !== undefined && isCompatible(version.interface, wanted)) return found
-    }
-    return undefined
-  }
-
-  /** A manager of the highest compatible version, for whichever object. */
-  any(wanted: Interface.Identity): Registration | undefined {
-    const version = this.versions.get(wanted.uuid)?.find((version) => isCompatible(version.interface, wanted))
-    for (const registration of version?.objects.values() ?? []) return registration
-    return undefined
-  }
+  return undefined
 }
+
+/** The manager of an object, else the one for all; of several compatible versions the highest. */
+export const resolve = (
+  managers: Managers,
+  wanted: Interface.Identity,
+  object: string | undefined
+): Registration | undefined => {
+  const versions = managers.get(wanted.uuid)
+  return versions &&
+    ((object === undefined ? undefined : find(versions, wanted, object)) ?? find(versions, wanted, undefined))
+}
+
+/** A manager of the highest compatible version, for whichever object. */
+export const resolveAny = (managers: Managers, wanted: Interface.Identity): Registration | undefined =>
+  managers.get(wanted.uuid)?.find((version) => isCompatible(version.interface, wanted))?.objects.values().next().value
 
 // ----------------------------------------------------------------------------
 // lists of calls
@@ -123,7 +82,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
   readonly caller: Caller
   readonly peer: string
   readonly server: ServerImpl
-  readonly handles: Handles
+  handles: Handles | undefined
   readonly maximumCalls: number
   readonly total: Tally | undefined
   isOpen = true
@@ -139,7 +98,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
 
   constructor(
     server: ServerImpl,
-    fields: Pick<ClientImpl, "caller" | "peer" | "handles"> & Partial<Pick<ClientImpl, "maximumCalls" | "total">>
+    fields: Pick<ClientImpl, "caller" | "peer"> & Partial<Pick<ClientImpl, "handles" | "maximumCalls" | "total">>
   ) {
     super()
     this.server = server
@@ -153,14 +112,13 @@ export class ClientImpl extends PipeInspectable implements Origin {
 
   /** The manager that serves an object of an interface. */
   resolve(wanted: Interface.Identity, object: string | undefined): Registration | undefined {
-    const { managers } = this.server
-    if (
-      this.knownInterface === wanted && this.knownObject === object && this.knownChanges === managers.changes
-    ) return this.known
-    this.known = managers.resolve(wanted, object)
-    this.knownInterface = wanted
-    this.knownObject = object
-    this.knownChanges = managers.changes
+    const { changes, managers } = this.server
+    if (this.knownChanges !== changes || this.knownInterface !== wanted || this.knownObject !== object) {
+      this.known = resolve(managers, wanted, object)
+      this.knownInterface = wanted
+      this.knownObject = object
+      this.knownChanges = changes
+    }
     return this.known
   }
 
@@ -231,6 +189,8 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
   CurrentCall
 ) as never
 
+const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
+
 const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
@@ -238,7 +198,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly clock: Clock.Clock
   readonly watching: Watching | undefined
   readonly tracer: Tracer.Tracer | undefined
-  readonly managers: Managers = new Managers()
+  readonly managers: Managers = new Map()
+  /** Counts the managers that came and went. */
+  changes = 0
+  /** In the order in which they were added. */
+  readonly registrations: Set<Registration> = new Set()
   readonly context: Context.Context<never>
   /** The scope of what outlives its call. It closes behind the period of grace. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
@@ -256,7 +220,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   held = 0
   readonly closings: Set<Fiber.Fiber<void>> = new Set()
   readonly handles: Set<Entry> = new Set()
-  private readonly waits = new Set<{ readonly isQuiet: () => boolean; readonly deferred: Deferred.Deferred<void> }>()
+  /** Told whenever something has ended that a shutdown may wait for. */
+  private readonly waits = new Set<() => void>()
   private ageWatch: Fiber.Fiber<void> | undefined = undefined
 
   constructor(context: Context.Context<never>, options: ServerOptions) {
@@ -279,19 +244,31 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   // --- managers
 
-  /** Serves a manager. With `services` it may go before the server does. */
-  register(manager: ManagerImpl, services?: Context.Context<never>): Registration {
-    const calls = services === undefined ? undefined : new Set<ServerCallImpl>()
-    const context = [services, manager.services].reduce<Context.Context<never>>(
-      (context, services) => services === undefined ? context : Context.merge(context, withoutCall(services)),
-      this.context
-    )
+  /** Serves a manager. One that may go before the server does has a context and a set of calls of its own. */
+  register(manager: ManagerImpl, context = this.context, calls?: Set<ServerCallImpl>): Registration {
+    const { interface: { name, operations, uuid, version: [major, minor] }, object, services } = manager
+    if (services !== undefined) context = Context.merge(context, withoutCall(services))
     const dispatches: { [opnum: number]: Dispatch } = {}
-    for (const operation of Object.values<Operation>(manager.interface.operations)) {
+    for (const operation of Object.values<Operation>(operations)) {
       dispatches[operation.opnum] = this.dispatch(manager, operation, context, calls)
     }
     const registration: Registration = { manager, dispatches, calls }
-    this.managers.add(registration)
+    const versions = this.managers.get(uuid) ?? []
+    let version = versions.find(({ interface: { version } }) => version[0] === major && version[1] === minor)
+    if (version?.objects.has(object)) {
+      throw new TypeError(
+        `Server: two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out.`
+      )
+    }
+    if (version === undefined) {
+      version = { interface: manager.interface, objects: new Map() }
+      versions.push(version)
+      versions.sort((a, b) => b.interface.version[1] - a.interface.version[1])
+      this.managers.set(uuid, versions)
+    }
+    version.objects.set(object, registration)
+    this.registrations.add(registration)
+    this.changes++
     return registration
   }
 
@@ -302,7 +279,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     calls: Set<ServerCallImpl> | undefined
   ): Dispatch {
     const routine = manager.routines[operation.name]!
-    const run = runnable(routine)
+    const run = typeof routine === "object" ? routine[HandOffTypeId] : routine
     const { middleware } = manager
     return {
       host: this,
@@ -310,7 +287,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       routine: middleware === undefined
         ? run
         : (input, call) => middleware(Effect.suspend(() => run(input, call)), call),
-      handOff: isHandOff(routine),
+      handOff: typeof routine === "object" ? routine.returned : undefined,
       cancellation: manager.cancellation(operation.name),
       context: Context.add(context, References.CurrentLogAnnotations, {
         ...Context.get(context, References.CurrentLogAnnotations),
@@ -319,16 +296,6 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       }),
       calls
     }
-  }
-
-  /** Serves a manager no more: its calls have the period of grace, then they end with 1726. */
-  unregister(registration: Registration): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.managers.remove(registration)
-      const { calls } = registration
-      if (calls === undefined) return Effect.void
-      return this.drain(() => [...calls], (self) => calls.size === (self !== undefined && calls.has(self) ? 1 : 0))
-    })
   }
 
   // --- the one way in
@@ -348,9 +315,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
-    if (operation.handlesIn !== undefined && !call.claimHandles(input, operation.handlesIn)) {
-      return this.refuse(incoming, operation, contextMismatch(true))
-    }
+    const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
+    if (mismatch !== undefined) return this.refuse(incoming, operation, mismatch)
     if (this.watches) this.watch(call, incoming.span)
     this.add(call)
     incoming.accepted?.(call)
@@ -371,18 +337,14 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
     }
     if (dispatch === undefined) {
-      const code = client.resolve(incoming.interface, incoming.object) !== undefined
-        ? 1745
-        : this.managers.any(incoming.interface) === undefined
-        ? 1717
-        : 1732
-      return new RpcFault({ code, didNotExecute: true })
+      const { interface: wanted, object } = incoming
+      return notExecuted(client.resolve(wanted, object) ? 1745 : resolveAny(this.managers, wanted) ? 1732 : 1717)
     }
     const refusal = !this.accepting
       ? unavailable("the server was shut down")
       : !client.isOpen
       ? unavailable("the client has gone")
-      : new RpcFault({ code: 1723, didNotExecute: true })
+      : notExecuted(1723)
     return this.refuse(incoming, dispatch.operation, refusal)
   }
 
@@ -423,8 +385,31 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     if (this.waits.size > 0) this.look()
   }
 
-  private look(): void {
-    for (const { deferred, isQuiet } of this.waits) if (isQuiet()) Deferred.doneUnsafe(deferred, Exit.void)
+  look(): void {
+    for (const wait of this.waits) wait()
+  }
+
+  /** Waits until it is quiet, at most for a time. */
+  private awaitQuiet(isQuiet: () => boolean, millis: number): Effect.Effect<void> {
+    return Effect.withFiber(({ context }) =>
+      Effect.callback((resume) => {
+        let timer: Fiber.Fiber<void> | undefined
+        const wait = () => {
+          if (isQuiet()) done()
+        }
+        const done = () => {
+          this.waits.delete(wait)
+          timer?.interruptUnsafe()
+          resume(Effect.void)
+        }
+        this.waits.add(wait)
+        if (millis < Infinity) {
+          timer = Effect.runForkWith(context)(Effect.andThen(Effect.sleep(millis), Effect.sync(done)))
+        }
+        wait()
+        return Effect.sync(done)
+      })
+    )
   }
 
   /** The calls as they are now, oldest first. */
@@ -464,7 +449,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- its end
 
   /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
-  private drain(
+  drain(
     calls: () => Array<ServerCallImpl>,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
@@ -472,12 +457,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       const current = fiber.getRef(CurrentCall)
       const self = current?.dispatch.host === this ? current : undefined
       if (isQuiet(self) && calls().length === 0) return Effect.void
-      const wait = { isQuiet: () => isQuiet(self), deferred: Deferred.makeUnsafe<void>() }
-      this.waits.add(wait)
-      this.look()
-      return Deferred.await(wait.deferred).pipe(
-        Effect.timeoutOption(this.grace),
-        Effect.ensuring(Effect.sync(() => this.waits.delete(wait))),
+      return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.andThen(Effect.suspend(() => {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
           // The newest first, so that ending one never starts a waiting call.
@@ -494,9 +474,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   private readonly runDownHandles: Effect.Effect<void> = Effect.suspend(() => {
-    const handles = [...this.handles]
-    for (const handle of handles) handle.lose()
-    return Effect.forEach(handles, ({ gone }) => Deferred.await(gone), { discard: true })
+    for (const handle of [...this.handles]) handle.lose()
+    return this.awaitQuiet(() => this.handles.size === 0, Infinity)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
@@ -512,6 +491,27 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     (shutdown) => Effect.suspend(() => Effect.provideContext(shutdown, this.context))
   )
 }
+
+/** Serves a manager for a while, with services of its own. */
+export const add = (server: ServerImpl, manager: ManagerImpl, services: Context.Context<never>): Registration =>
+  server.register(manager, Context.merge(server.context, withoutCall(services)), new Set())
+
+/** Serves a manager no more: its calls have the period of grace, then they end with 1726. */
+export const remove = (server: ServerImpl, registration: Registration): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { calls, manager: { interface: { uuid }, object } } = registration
+    const versions = server.managers.get(uuid)!
+    const at = versions.findIndex(({ objects }) => objects.get(object) === registration)
+    versions[at]!.objects.delete(object)
+    if (versions[at]!.objects.size === 0) versions.splice(at, 1)
+    if (versions.length === 0) server.managers.delete(uuid)
+    server.registrations.delete(registration)
+    server.changes++
+    return server.drain(
+      () => [...calls!],
+      (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
+    )
+  })
 
 const numberOf = (refusal: Refusal): number => "code" in refusal ? refusal.code : refusal.codes.rpcStatus!.number
 

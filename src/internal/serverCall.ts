@@ -21,9 +21,8 @@ import {
   RpcTransportError
 } from "../Status.ts"
 import * as Depth from "./depth.ts"
-import { answerOf, cancelled, contextMismatch, isPipeError } from "./failures.ts"
-import { type Handle, type Parameter, valueOf } from "./handleSchema.ts"
-import { type Entry, type Handles, Holding } from "./handleTable.ts"
+import { answerOf, cancelled, isPipeError } from "./failures.ts"
+import type { Entry, Holding, Owner } from "./handleTable.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
 
@@ -35,7 +34,8 @@ export type Cancellation = "interrupt" | "cooperative" | "disabled"
 export interface Dispatch {
   readonly operation: Operation
   readonly routine: (input: any, call: any) => Effect.Effect<unknown, unknown>
-  readonly handOff: boolean
+  /** What the return of a hand-off routine does; `undefined` for a plain routine. */
+  readonly handOff: ((call: ServerCallImpl) => void) | undefined
   readonly cancellation: Cancellation
   /** The context of the server, with the method in its log annotations. */
   readonly context: Context.Context<never>
@@ -57,11 +57,12 @@ export interface Host {
   readonly closings: Set<Fiber.Fiber<void>>
   /** The context handles of all clients, until their finalizers have run. */
   readonly handles: Set<Entry>
+  /** Lets its shutdown look whether all is over. */
+  look(): void
 }
 
 /** The client of a call, as the call sees it. */
-export interface CallOrigin {
-  readonly handles: Handles
+export interface CallOrigin extends Owner {
   add(call: ServerCallImpl): void
   remove(call: ServerCallImpl): void
 }
@@ -72,14 +73,13 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
   { defaultValue: () => undefined }
 )
 
-/** Effect's own mark of an exit: asking for it costs a tenth of `Exit.isExit`. */
-const exitTypeId = "~effect/Exit"
-
-const nobody: ReadonlySet<string> = new Set()
-
 const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
 
 const failureOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
+
+// By the mark of Effect: that costs a tenth of `Exit.isExit`.
+const isExit = (effect: Effect.Effect<unknown, unknown>): effect is Exit.Exit<unknown, unknown> =>
+  (effect as { readonly "~effect/Exit"?: unknown } | undefined)?.["~effect/Exit"] !== undefined
 
 type Replying = Effect.Effect<void, BadStubData | RpcTransportError>
 
@@ -145,9 +145,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const { dispatch } = this
     this.fiber = "starting"
     const effect = this.evaluate(input)
-    if ((effect as { readonly [exitTypeId]?: unknown } | undefined)?.[exitTypeId] !== undefined) {
-      return this.returned(effect as unknown as Exit.Exit<unknown, unknown>)
-    }
+    if (isExit(effect)) return this.returned(effect)
     const fiber = this.fork(effect)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.returned(exit)
@@ -188,31 +186,10 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   returned(exit: Exit.Exit<unknown, unknown>): void {
     this.fiber = undefined
     if (!this.isOpen) this.dispatch.host.remove(this)
-    if (exit._tag === "Failure" || !this.dispatch.handOff) this.settle(exit)
-    else this.handOff()
+    const { handOff } = this.dispatch
+    if (exit._tag === "Failure" || handOff === undefined) this.settle(exit)
+    else handOff(this)
     this.over()
-  }
-
-  /** A hand-off counts when its announcement has succeeded. */
-  private handOff(): void {
-    const row = serverTable[this.state]
-    if (row.next.handOff === undefined) return
-    const announcing = this.incoming?.handedOff?.()
-    if (announcing === undefined) return this.handedOff()
-    this.send(Effect.exit(announcing), (exit) => {
-      if (exit._tag === "Success") this.handedOff()
-      else if (this.isOpen) {
-        this.log("The hand-off could not be announced", exit.cause)
-        this.end(Exit.fail(new RpcTransportError({ status: 1726, detail: "the server could not hand the call off" })))
-      }
-    })
-  }
-
-  private handedOff(): void {
-    const next = serverTable[this.state].next.handOff
-    if (next === undefined) return
-    this.state = next
-    this.watch?.changed("HandedOff")
   }
 
   // --- its end
@@ -255,7 +232,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): Ending {
     const { dispatch: { operation }, holding, incoming } = this
     const holds = holding !== undefined || operation.handlesOut !== undefined
-    const problem = holds && outcome._tag === "Success" ? this.refuseHandles(outcome.value) : undefined
+    const problem = holds && outcome._tag === "Success" ? operation.rules?.refuseOut(this, outcome.value) : undefined
     const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
     this.leave(sent, exit)
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
@@ -263,7 +240,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const refused = replied instanceof BadStubData ? replied : problem
     if (holds) {
       const isReceived = sent._tag === "Success" && refused === undefined && incoming !== undefined
-      this.holding?.answered(isReceived ? this.received(sent.value) : nobody)
+      if (isReceived) this.holding?.answered(sent.value, operation.handlesOut)
+      else this.holding?.answered()
     }
     if (refused === undefined && replied !== undefined) {
       return this.awaitReply(replied as Replying)
@@ -280,7 +258,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return Fiber.join(fiber)
   }
 
-  private send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
+  send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
     this.dispatch.host.held++
     const fiber = this.aside(effect)
     this.sending = fiber
@@ -308,7 +286,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
     this.interrupt()
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
-    this.holding?.answered(nobody)
+    this.holding?.answered()
     this.over()
   }
 
@@ -335,8 +313,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** Its part of what the server's shutdown waits for. */
   get held(): number {
-    return (this.#scope === undefined || this.#scope.state._tag === "Closed" ? 0 : 1) +
-      (this.sending === undefined ? 0 : 1)
+    const scope = this.#scope
+    return (scope === undefined || scope.state._tag === "Closed" ? 0 : 1) + (this.sending === undefined ? 0 : 1)
   }
 
   private get isOver(): boolean {
@@ -475,35 +453,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   // --- context handles
 
-  /** Stands in line for the handles that it carries. Gives `false` where one of them is none that it may carry. */
-  claimHandles(input: unknown, parameters: ReadonlyArray<Parameter>): boolean {
-    const found = this.origin.handles.findAll(input, this.dispatch.operation.interface, parameters)
-    if (found === undefined) return false
-    if (found.size === 0) return true
-    const refuse = () => this.isOpen && this.end(Exit.fail(contextMismatch(true)))
-    this.holding = new Holding(() => this.isOpen && this.start(input), refuse)
-    this.holding.claim(found)
-    return true
-  }
-
-  /** The reason against the handles among out parameters: each is null, or open in this association. */
-  private refuseHandles(out: unknown): BadStubData | undefined {
-    const { handlesOut, interface: iface, name } = this.dispatch.operation
-    if (handlesOut === undefined || this.origin.handles.findAll(out, iface, handlesOut) !== undefined) return undefined
-    const detail = "The out parameters were refused: a context handle is not open, or is of another client."
-    return new BadStubData({ detail, interface: iface.name, method: name })
-  }
-
-  /** The handles that out parameters carry. */
-  private received(out: unknown): ReadonlySet<string> {
-    const { handlesOut = [] } = this.dispatch.operation
-    const values = handlesOut.map(({ name }) => valueOf(out, name))
-    return new Set(values.map((value) => (value as Handle | null)?.uuid ?? ""))
-  }
-
   /** The reply could not be sent, although it was made: nobody receives its handles. */
   unsent(): void {
-    this.holding?.answered(nobody)
+    this.holding?.answered()
   }
 }
 

@@ -86,25 +86,20 @@ const sha1 = (message: ArrayLike<number>): ReadonlyArray<number> => {
   const words = new Int32Array((length + 8 >> 6) + 1 << 4)
   for (let i = 0; i <= length; i++) words[i >> 2]! |= (message[i] ?? 0x80) << 24 - 8 * (i & 3)
   words[words.length - 1] = length * 8
-  let state: State = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0]
+  let state = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0]
   for (let at = 0; at < words.length; at += 16) {
-    const w = Array.from(words.subarray(at, at + 16))
+    const w = [...words.subarray(at, at + 16)]
     const before = state
     for (let i = 0; i < 80; i++) {
-      if (i > 15) w[i] = rotate(w[i - 3]! ^ w[i - 8]! ^ w[i - 14]! ^ w[i - 16]!, 1)
-      const [a, b, c, d, e] = state
-      const mixed = i < 20
-        ? (b & c | ~b & d) + 0x5a827999
-        : i < 40
-        ? (b ^ c ^ d) + 0x6ed9eba1
-        : i < 60
-        ? (b & c | b & d | c & d) + 0x8f1bbcdc
-        : (b ^ c ^ d) + 0xca62c1d6
-      state = [rotate(a, 5) + e + w[i]! + mixed | 0, a, rotate(b, 30), c, d]
+      const [a, b, c, d, e] = state as [number, number, number, number, number]
+      const round = i / 20 | 0
+      const word = w[i] ??= rotate(w[i - 3]! ^ w[i - 8]! ^ w[i - 14]! ^ w[i - 16]!, 1)
+      const mixed = [b & c | ~b & d, b ^ c ^ d, b & c | b & d | c & d, b ^ c ^ d][round]!
+      // The constants of the rounds are the roots of 2, 3, 5 and 10.
+      const root = Math.sqrt([2, 3, 5, 10][round]!) * 2 ** 30 | 0
+      state = [rotate(a, 5) + e + word + mixed + root | 0, a, rotate(b, 30), c, d]
     }
-    state = state.map((word, i) => word + before[i]! | 0) as State
+    state = state.map((word, i) => word + before[i]! | 0)
   }
   return state
 }
-
-type State = [number, number, number, number, number]

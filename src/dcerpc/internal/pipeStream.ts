@@ -2,7 +2,8 @@
  * Pipes on the wire: chunks in the stub of a message that is sent and received part by part.
  */
 import * as Effect from "effect/Effect"
-import { type AnyChunk, type ChunkBuffer, part } from "../../internal/chunkBuffer.ts"
+import type { AnyChunk, ChunkBuffer } from "../../internal/chunkBuffer.ts"
+import * as Chunks from "../../internal/chunkBuffer.ts"
 import * as Pdu from "../Pdu.ts"
 import { maximumElements, type PipeCodec, type PipeInput, type PipeOutput, type Problem } from "./methodCodec.ts"
 
@@ -141,7 +142,7 @@ export const sendPipes = <E>(
           const chunk = chunks[sent]!
           const count = Math.min(chunk.length - from, most)
           const before = stub.length
-          const problem = codec.write(stub, count === chunk.length ? chunk : part(chunk, from, from + count))
+          const problem = codec.write(stub, count === chunk.length ? chunk : Chunks.part(chunk, from, from + count))
           if (problem !== undefined) return problem
           from += count
           if (from === chunk.length) {
@@ -160,7 +161,7 @@ export const sendPipes = <E>(
       }
       const isLast = endsMessage && index === pipes.length - 1
       while (!ended) {
-        if (chunks.length === 0) yield* buffer.awaitReadable()
+        if (chunks.length === 0) yield* Chunks.awaitReadable(buffer)
         yield* room
         if (chunks.length === 0) chunks = buffer.takeAll()
         // Taking may have let the writer push more, or end the call.
@@ -209,7 +210,7 @@ export class IncomingPipes {
 
   /** Waits until the reader of the present pipe has made room. */
   readonly room: Effect.Effect<void> = Effect.suspend(() =>
-    this.hasRoom ? Effect.void : this.pipes[this.index]!.buffer.awaitRoom(() => this.hasRoom)
+    this.hasRoom ? Effect.void : Chunks.awaitRoom(this.pipes[this.index]!.buffer, () => this.hasRoom)
   )
 
   /** What follows the pipes in the stub: the input from its position on. */
@@ -230,11 +231,11 @@ export class IncomingPipes {
       if (read === "broken") {
         this.index = this.pipes.length
       } else if (read === "end") {
-        buffer.end()
+        Chunks.end(buffer)
         this.index++
       } else if (read !== "count") {
         if ("problem" in read) return read
-        buffer.put(read)
+        Chunks.put(buffer, read)
       }
     }
     return undefined
