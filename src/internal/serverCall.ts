@@ -195,7 +195,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     if (row.next.handOff === undefined) return
     const announcing = this.incoming?.handedOff?.()
     if (announcing === undefined) return this.handedOff()
-    this.send(Effect.exit(announcing), (exit) => {
+    this.send(announcing, (exit) => {
       if (exit._tag === "Success") this.handedOff()
       else if (this.isOpen) {
         this.log("The hand-off could not be announced", exit.cause)
