@@ -97,6 +97,16 @@ export interface Listener {
   readonly stop: Effect.Effect<void>
 }
 
+/**
+ * Where the endpoint of the context listens, as `Endpoint.layer` provides it. The example is there.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Listener: Context.Service<Listener, Listener> = Context.Service<Listener>(
+  "@callisto/rpc/dcerpc/Transport/Listener"
+)
+
 // ----------------------------------------------------------------------------
 // flow
 // ----------------------------------------------------------------------------

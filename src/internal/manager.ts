@@ -22,7 +22,7 @@ export const handOff = (call: ServerCallImpl): void => {
   if (serverTable[call.state].next.handOff === undefined) return
   const announcing = call.incoming?.handedOff?.()
   if (announcing === undefined) return handedOff(call)
-  call.send(Effect.exit(announcing), (exit) => {
+  call.send(announcing, (exit) => {
     if (exit._tag === "Success") handedOff(call)
     else if (call.isOpen) {
       call.log("The hand-off could not be announced", exit.cause)

@@ -218,7 +218,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   /** The calls in progress, oldest first, where they have a maximum age. */
   private readonly aging: Set<ServerCallImpl> | undefined
   held = 0
-  readonly closings: Set<Fiber.Fiber<void>> = new Set()
+  readonly closings: Map<ServerCallImpl, Fiber.Fiber<void>> = new Map()
   readonly handles: Set<Entry> = new Set()
   /** Told whenever something has ended that a shutdown may wait for. */
   private readonly waits = new Set<() => void>()
@@ -311,12 +311,12 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     }
     const { operation } = dispatch
     const problem = incoming.decode?.(operation)
-    if (problem !== undefined) return this.refuse(incoming, operation, problem)
+    if (problem !== undefined) return this.refuse(incoming, dispatch, problem)
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
-    if (mismatch !== undefined) return this.refuse(incoming, operation, mismatch)
+    if (mismatch !== undefined) return this.refuse(incoming, dispatch, mismatch)
     if (this.watches) this.watch(call, incoming.span)
     this.add(call)
     incoming.accepted?.(call)
@@ -345,17 +345,17 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       : !client.isOpen
       ? unavailable("the client has gone")
       : notExecuted(1723)
-    return this.refuse(incoming, dispatch.operation, refusal)
+    return this.refuse(incoming, dispatch, refusal)
   }
 
   /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
-  private refuse(incoming: Incoming, operation: Operation, refusal: Refusal): Refusal {
+  private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
     refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
     if (refusal instanceof BadStubData) {
       const warning = Effect.logWarning(
         `Refused a request of ${operation.interface.name}.${operation.name} from ${incoming.origin.peer}: ${refusal.detail}`
       )
-      Effect.runForkWith(this.context)(warning)
+      Effect.runForkWith(context)(warning)
     }
     return refusal
   }
@@ -448,32 +448,50 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   // --- its end
 
-  /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
+  /** The call of this server in whose routine a fiber runs. */
+  private callOf(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
+    const current = fiber.getRef(CurrentCall)
+    return current?.dispatch.host === this ? current : undefined
+  }
+
+  /**
+   * Gives calls the period of grace, then ends the others. A call never waits for itself, and its work goes on: it is what closes the
+   * scope, and what lies under the server is released behind it.
+   */
   drain(
-    calls: () => Array<ServerCallImpl>,
+    calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
-      const current = fiber.getRef(CurrentCall)
-      const self = current?.dispatch.host === this ? current : undefined
-      if (isQuiet(self) && calls().length === 0) return Effect.void
+      const self = this.callOf(fiber)
+      if (isQuiet(self) && calls(self).length === 0) return Effect.void
       return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.andThen(Effect.suspend(() => {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
           // The newest first, so that ending one never starts a waiting call.
-          for (const call of calls().reverse()) {
-            call.stop(call.dispatched ? lost() : neverDispatched())
-            if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
+          for (const call of calls(self).reverse()) {
+            const failure = call.dispatched ? lost() : neverDispatched()
+            if (call === self) {
+              if (call.isOpen) call.end(Exit.fail(failure))
+              continue
+            }
+            call.stop(failure)
+            if (typeof call.fiber === "object") fibers.push(call.fiber)
           }
           return Fiber.awaitAll(fibers)
         })),
-        Effect.andThen(Effect.suspend(() => Fiber.awaitAll([...this.closings]))),
+        Effect.andThen(Effect.suspend(() => {
+          const closings = [...this.closings].flatMap(([call, closing]) => call === self ? [] : closing)
+          return Fiber.awaitAll(closings)
+        })),
         Effect.asVoid
       )
     })
   }
 
-  private readonly runDownHandles: Effect.Effect<void> = Effect.suspend(() => {
+  private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
+    // Their finalizers wait for no call that waits for them.
+    this.callOf(fiber)?.holding?.release()
     for (const handle of [...this.handles]) handle.lose()
     return this.awaitQuiet(() => this.handles.size === 0, Infinity)
   })
@@ -482,7 +500,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.accepting = false
     return this.drain(
       () => this.snapshot(),
-      (self) => this.count === (self === undefined ? 0 : 1) && this.held === (self?.held ?? 0)
+      (self) => this.count === (self?.isListed ? 1 : 0) && this.held === (self?.held ?? 0)
     )
   }).pipe(
     Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),
@@ -507,8 +525,9 @@ export const remove = (server: ServerImpl, registration: Registration): Effect.E
     if (versions.length === 0) server.managers.delete(uuid)
     server.registrations.delete(registration)
     server.changes++
+    // A call that removes its own manager still replies.
     return server.drain(
-      () => [...calls!],
+      (self) => [...calls!].filter((call) => call !== self),
       (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
     )
   })

@@ -54,7 +54,7 @@ export interface Host {
   /** No work of the call is left. */
   over(call: ServerCallImpl): void
   /** Runs the finalizers of a call's scope. */
-  readonly closings: Set<Fiber.Fiber<void>>
+  readonly closings: Map<ServerCallImpl, Fiber.Fiber<void>>
   /** The context handles of all clients, until their finalizers have run. */
   readonly handles: Set<Entry>
   /** Lets its shutdown look whether all is over. */
@@ -314,7 +314,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** Its part of what the server's shutdown waits for. */
   get held(): number {
     const scope = this.#scope
-    return (scope === undefined || scope.state._tag === "Closed" ? 0 : 1) + (this.sending === undefined ? 0 : 1)
+    const isOpen = scope !== undefined && scope.state._tag !== "Closed" || this.dispatch.host.closings.has(this)
+    return (isOpen ? 1 : 0) + (this.sending === undefined ? 0 : 1)
   }
 
   private get isOver(): boolean {
@@ -333,9 +334,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const fiber = this.aside(
       Effect.catchCause(closing, (cause) => Effect.logError("A finalizer of the call died", cause))
     )
-    closings.add(fiber)
+    closings.set(this, fiber)
     fiber.addObserver(() => {
-      closings.delete(fiber)
+      closings.delete(this)
       this.scopeClosed()
     })
   }
