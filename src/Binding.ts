@@ -187,7 +187,7 @@ class LocalCall implements Incoming, Remote {
 
   get pipes(): Incoming["pipes"] {
     const { operation: { pipes: kinds }, pipes } = this.call
-    return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.buffers)
+    return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.slots)
   }
 
   decode(operation: Operation): BadStubData | undefined {

@@ -260,7 +260,9 @@ class IncomingCall implements Incoming {
   piped(isIn: boolean): ReadonlyArray<Piped> {
     const { pipes = [] } = this.serverCall.dispatch.operation
     return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: this.pipes!.buffers[index]! }] : []
+      pipe.isIn === isIn
+        ? [{ codec: this.codec.pipes[index]!, buffer: Chunks.bufferOf(this.pipes!.slots[index]!) }]
+        : []
     )
   }
 
