@@ -21,7 +21,7 @@ import {
   RpcTransportError
 } from "../Status.ts"
 import * as Depth from "./depth.ts"
-import { answerOf, cancelled, isPipeError } from "./failures.ts"
+import { answerOf, cancelled, errorOf, isPipeError } from "./failures.ts"
 import type { Entry, Holding, Owner } from "./handleTable.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
@@ -74,8 +74,6 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
 )
 
 const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
-
-const failureOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
 
 // By the mark of Effect: that costs a tenth of `Exit.isExit`.
 const isExit = (effect: Effect.Effect<unknown, unknown>): effect is Exit.Exit<unknown, unknown> =>
@@ -415,7 +413,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** The outcome for a routine that failed, died or was interrupted. */
   failure(cause: Cause.Cause<unknown>): Outcome {
-    if (cause.reasons.some(Cause.isFailReason)) return this.abortion(failureOf(cause))
+    if (cause.reasons.some(Cause.isFailReason)) return this.abortion(errorOf(cause))
     if (Cause.hasDies(cause)) return unspecified()
     return this.reason === undefined ? unspecified() : Exit.fail(cancelled(false))
   }
