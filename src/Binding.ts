@@ -7,7 +7,6 @@
  * @module
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -31,8 +30,8 @@ import {
 import { bind } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
-import { cancelled } from "./internal/failures.ts"
-import * as Uuid from "./internal/uuid.ts"
+import { cancelled, errorOf } from "./internal/failures.ts"
+import { objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
@@ -187,7 +186,7 @@ class LocalCall implements Incoming, Remote {
 
   get pipes(): Incoming["pipes"] {
     const { operation: { pipes: kinds }, pipes } = this.call
-    return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.buffers)
+    return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.slots)
   }
 
   decode(operation: Operation): BadStubData | undefined {
@@ -382,7 +381,7 @@ const badInput = (problem: string): BadStubData => new BadStubData({ detail: `Th
 
 /** The abort as the client declares it: found by its code, with its fields where the client's error takes them. */
 const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }: Crossing): Outcome => {
-  const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
+  const error = errorOf(outcome.cause) as Abort.Error | undefined
   const code = abortOf(theirs, error)?.code
   if (code === undefined || abortOf(ours, error)?.code === code) return outcome as Outcome
   const { _tag, ...fields } = { ...error }
@@ -454,10 +453,7 @@ export const local = <I extends Interface.Any>(
   options?: LocalOptions
 ): Effect.Effect<Binding<I>, NoInterface, Scope.Scope> =>
   Effect.suspend(() => {
-    const object = options?.object === undefined ? undefined : Uuid.canonical(options.object)
-    if (options?.object !== undefined && object === undefined) {
-      throw new TypeError(`Binding to ${iface.name}: object ${JSON.stringify(options.object)} is not a UUID.`)
-    }
+    const object = objectOption(`Binding to ${iface.name}`, options?.object)
     const offer = Server.offers(server, iface, { object: object ?? null })
     if (offer === undefined) {
       return Effect.fail(

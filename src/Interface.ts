@@ -682,11 +682,12 @@ const mismatch = codes.ContextMismatch.rpcStatus!.number
 
 const refuseMethod = (method: Method.Any): string | undefined => {
   const { aborts, maybe, openAbort, out } = method
-  if (maybe && out.ast._tag !== "Void") return "a maybe method gets no reply, so it has no out parameters"
-  if (maybe && (aborts.length > 0 || openAbort !== undefined)) {
-    return "a maybe method gets no reply, so it has no aborts"
-  }
-  if (maybe && pipesOf(method) !== undefined) return "a maybe method gets no reply, so it has no pipes"
+  const replied = out.ast._tag !== "Void"
+    ? "out parameters"
+    : aborts.length > 0 || openAbort !== undefined
+    ? "aborts"
+    : pipesOf(method) && "pipes"
+  if (maybe && replied !== undefined) return `a maybe method gets no reply, so it has no ${replied}`
   const byCode = new Map<number, string>()
   const byTag = new Map<string, AbortClass>()
   for (const { code, error } of [...aborts, ...(openAbort === undefined ? [] : [{ ...openAbort, code: undefined }])]) {

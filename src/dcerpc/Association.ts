@@ -16,11 +16,12 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
-import * as Binding from "../Binding.ts"
+import type * as Binding from "../Binding.ts"
 import type { Channel as CallChannel, Outcome, Outgoing, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import { Handle, valueOf } from "../internal/handleSchema.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
+import { bufferOf } from "../internal/chunkBuffer.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { cancelled, failureOf, fromWire } from "../internal/failures.ts"
 import { toHex } from "../internal/statusTable.ts"
@@ -173,7 +174,7 @@ class SentCall implements Remote {
   piped(isIn: boolean): ReadonlyArray<Piped> {
     const { operation: { pipes = [] }, pipes: ends } = this.call
     return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: ends!.buffers[index]! }] : []
+      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: bufferOf(ends!.slots[index]!) }] : []
     )
   }
 

@@ -24,7 +24,7 @@ import * as Chunks from "../internal/chunkBuffer.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { Ends } from "../internal/pipeEnds.ts"
 import { cancelled, isPipeError } from "../internal/failures.ts"
-import { ClientImpl, type ServerImpl, type Tally } from "../internal/server.ts"
+import { type ClientFields, ClientImpl, type ServerImpl } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
 import { sentAs } from "../internal/statusTable.ts"
 import * as Server from "../Server.ts"
@@ -262,7 +262,9 @@ class IncomingCall implements Incoming {
   piped(isIn: boolean): ReadonlyArray<Piped> {
     const { pipes = [] } = this.serverCall.dispatch.operation
     return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: this.pipes!.buffers[index]! }] : []
+      pipe.isIn === isIn
+        ? [{ codec: this.codec.pipes[index]!, buffer: Chunks.bufferOf(this.pipes!.slots[index]!) }]
+        : []
     )
   }
 
@@ -350,6 +352,39 @@ const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, {
 
 const anonymous: Caller = { name: undefined, level: "none" }
 
+/** Counts the calls that several clients have in progress together. */
+interface Tally {
+  count: number
+  readonly maximum: number
+}
+
+/** One client of a server, with a limit to its calls. */
+class Client extends ClientImpl {
+  readonly maximum: number
+  readonly total: Tally | undefined
+
+  constructor(server: ServerImpl, fields: ClientFields, maximum: number, total: Tally | undefined) {
+    super(server, fields)
+    this.maximum = maximum
+    this.total = total
+  }
+
+  override get hasRoom(): boolean {
+    return super.hasRoom && this.count < this.maximum &&
+      (this.total === undefined || this.total.count < this.total.maximum)
+  }
+
+  override add(call: ServerCallImpl): void {
+    super.add(call)
+    if (this.total !== undefined) this.total.count++
+  }
+
+  override remove(call: ServerCallImpl): void {
+    super.remove(call)
+    if (this.total !== undefined) this.total.count--
+  }
+}
+
 class ServerConnection {
   readonly caller: Caller
   readonly endpoint: EndpointImpl
@@ -402,13 +437,8 @@ class ServerConnection {
     let client = this.clients.get(server)
     if (client === undefined) {
       const { limits, server: served, total } = this.endpoint
-      client = new ClientImpl(server as unknown as ServerImpl, {
-        caller: this.caller,
-        peer: this.peer,
-        handles: this.group!.handles,
-        maximumCalls: limits.calls,
-        total: server === served ? total : undefined
-      })
+      const fields = { caller: this.caller, peer: this.peer, handles: this.group!.handles }
+      client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
       this.clients.set(server, client)
     }
     return client

@@ -1,17 +1,16 @@
 /** How the library itself makes, finds and completes the errors of calls. */
+import * as Cause from "effect/Cause"
 import {
-  BadStubData,
   CallCancelled,
   ContextMismatch,
-  NullContext,
   PipeClosed,
   PipeDisciplineError,
   PipeEmpty,
   type PipeError,
   RpcFault,
-  RpcTransportError,
   WrongPipeOrder
 } from "../Status.ts"
+import { nameCall } from "./callFields.ts"
 import { type Abort, abortFromCode, type Operation } from "../Interface.ts"
 import { received, refuseCode, seenAs } from "./statusTable.ts"
 
@@ -39,6 +38,9 @@ export const contextMismatch = (didNotExecute: boolean): ContextMismatch =>
 /** The `RpcFault` for the number in a fault. */
 export const fromWire = (number: number, didNotExecute: boolean): RpcFault =>
   new RpcFault({ ...received(number), didNotExecute })
+
+/** What a cause failed with; `undefined` where it did not fail. */
+export const errorOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
 
 // ----------------------------------------------------------------------------
 // pipes
@@ -92,33 +94,19 @@ export interface Location {
   readonly address?: string | undefined
 }
 
-const locatable: ReadonlyArray<new (...args: never) => Error> = [
-  RpcFault,
-  RpcTransportError,
-  CallCancelled,
-  ContextMismatch,
-  BadStubData,
-  NullContext,
-  ...pipeErrors
-]
-
 /**
  * An error that names the call which failed. It is a new error of the same class, with the fields and the stack of the given one:
  * the server or other calls may hold that.
  *
  * Any other error, a declared abort for one, is given back as it is.
  */
-export const located = <E>(error: E, { address, interface: name, method }: Location): E => {
-  if (!locatable.some((Class) => error instanceof Class)) return error
-  const made = error as E & Error
-  const fields = {
-    ...made,
-    ...(name === undefined ? {} : { interface: name }),
-    ...(method === undefined ? {} : { method }),
-    ...(address === undefined ? {} : { address })
-  }
-  const Class = made.constructor as new (fields: object) => E & Error
-  const copy = withoutStack(() => new Class(fields))
+export const located = <E>(error: E, location: Location): E => {
+  if (!(error instanceof Error)) return error
+  const made: E & Error = error
+  const Class = made.constructor as { new (fields: object): E & Error; readonly fields?: object }
+  if (!nameCall(Class.fields)) return error
+  const known = Object.entries(location).filter(([, value]) => value !== undefined)
+  const copy = withoutStack(() => new Class({ ...made, ...Object.fromEntries(known) }))
   origins.set(copy, made)
   Object.defineProperty(copy, "stack", stack)
   return copy

@@ -71,10 +71,9 @@ export const resolveAny = (managers: Managers, wanted: Interface.Identity): Regi
 // lists of calls
 // ----------------------------------------------------------------------------
 
-/** Counts the calls that several clients have in progress together. */
-export interface Tally {
-  count: number
-  readonly maximum: number
+export interface ClientFields extends Origin {
+  /** Where several clients share their context handles. */
+  readonly handles?: Handles | undefined
 }
 
 /** One client of a server: the origin of its calls and the owner of its context handles. */
@@ -83,8 +82,6 @@ export class ClientImpl extends PipeInspectable implements Origin {
   readonly peer: string
   readonly server: ServerImpl
   handles: Handles | undefined
-  readonly maximumCalls: number
-  readonly total: Tally | undefined
   isOpen = true
   count = 0
   // The manager that it has called last, for as long as no manager comes or goes.
@@ -96,17 +93,12 @@ export class ClientImpl extends PipeInspectable implements Origin {
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
 
-  constructor(
-    server: ServerImpl,
-    fields: Pick<ClientImpl, "caller" | "peer"> & Partial<Pick<ClientImpl, "handles" | "maximumCalls" | "total">>
-  ) {
+  constructor(server: ServerImpl, { caller, handles, peer }: ClientFields) {
     super()
     this.server = server
-    this.caller = fields.caller
-    this.peer = fields.peer
-    this.handles = fields.handles
-    this.maximumCalls = fields.maximumCalls ?? Infinity
-    this.total = fields.total
+    this.caller = caller
+    this.peer = peer
+    this.handles = handles
     server.clients.add(this)
   }
 
@@ -124,8 +116,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
 
   /** Whether it may have one more call in progress. */
   get hasRoom(): boolean {
-    return this.isOpen && this.count < this.maximumCalls &&
-      (this.total === undefined || this.total.count < this.total.maximum)
+    return this.isOpen
   }
 
   add(call: ServerCallImpl): void {
@@ -138,7 +129,6 @@ export class ClientImpl extends PipeInspectable implements Origin {
     this.last = call
     call.isListed = true
     this.count++
-    if (this.total !== undefined) this.total.count++
   }
 
   remove(call: ServerCallImpl): void {
@@ -150,7 +140,6 @@ export class ClientImpl extends PipeInspectable implements Origin {
     call.previous = call.next = undefined
     call.isListed = false
     this.count--
-    if (this.total !== undefined) this.total.count--
     if (!this.isOpen && this.count === 0) this.server.clients.delete(this)
   }
 
@@ -245,7 +234,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- managers
 
   /** Serves a manager. One that may go before the server does has a context and a set of calls of its own. */
-  register(manager: ManagerImpl, context = this.context, calls?: Set<ServerCallImpl>): Registration {
+  register(
+    manager: ManagerImpl,
+    context: Context.Context<never> = this.context,
+    calls?: Set<ServerCallImpl>
+  ): Registration {
     const { interface: { name, operations, uuid, version: [major, minor] }, object, services } = manager
     if (services !== undefined) context = Context.merge(context, withoutCall(services))
     const dispatches: { [opnum: number]: Dispatch } = {}

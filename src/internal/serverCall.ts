@@ -21,7 +21,7 @@ import {
   RpcTransportError
 } from "../Status.ts"
 import * as Depth from "./depth.ts"
-import { answerOf, cancelled, isPipeError } from "./failures.ts"
+import { answerOf, cancelled, errorOf, isPipeError } from "./failures.ts"
 import type { Entry, Holding, Owner } from "./handleTable.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
@@ -75,8 +75,6 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
 
 const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
 
-const failureOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
-
 // By the mark of Effect: that costs a tenth of `Exit.isExit`.
 const isExit = (effect: Effect.Effect<unknown, unknown>): effect is Exit.Exit<unknown, unknown> =>
   (effect as { readonly "~effect/Exit"?: unknown } | undefined)?.["~effect/Exit"] !== undefined
@@ -115,6 +113,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   #isFinished = false
   /** How it ended, for the finalizers of its scope. */
   #exit: Exit.Exit<unknown, unknown> = Exit.void
+  /** Its part of what its server's shutdown waits for. */
+  held = 0
   /** Its place in the order in which the server has taken calls in. */
   readonly order: number
   // The list of its client's calls.
@@ -259,13 +259,13 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   }
 
   send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
-    this.dispatch.host.held++
+    this.hold(1)
     const fiber = this.aside(effect)
     this.sending = fiber
     fiber.addObserver((exit) => {
       this.sending = undefined
       then(exit)
-      this.dispatch.host.held--
+      this.hold(-1)
       this.over()
     })
     return fiber
@@ -307,15 +307,13 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     if (this.#scope !== undefined) return this.#scope
     const scope = this.#scope = Scope.makeUnsafe()
     if (this.isOver) Scope.closeUnsafe(scope, this.#exit)
-    else this.dispatch.host.held++
+    else this.hold(1)
     return scope
   }
 
-  /** Its part of what the server's shutdown waits for. */
-  get held(): number {
-    const scope = this.#scope
-    const isOpen = scope !== undefined && scope.state._tag !== "Closed" || this.dispatch.host.closings.has(this)
-    return (isOpen ? 1 : 0) + (this.sending === undefined ? 0 : 1)
+  private hold(change: 1 | -1): void {
+    this.held += change
+    this.dispatch.host.held += change
   }
 
   private get isOver(): boolean {
@@ -342,7 +340,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   }
 
   private scopeClosed(): void {
-    this.dispatch.host.held--
+    this.hold(-1)
     this.free()
   }
 
@@ -416,7 +414,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** The outcome for a routine that failed, died or was interrupted. */
   failure(cause: Cause.Cause<unknown>): Outcome {
-    if (cause.reasons.some(Cause.isFailReason)) return this.abortion(failureOf(cause))
+    if (cause.reasons.some(Cause.isFailReason)) return this.abortion(errorOf(cause))
     if (Cause.hasDies(cause)) return unspecified()
     return this.reason === undefined ? unspecified() : Exit.fail(cancelled(false))
   }
