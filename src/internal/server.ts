@@ -224,7 +224,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   last: ServerCallImpl | undefined = undefined
   /** Open scopes of calls, and replies that are on the way. */
   private held = 0
-  readonly closings: Set<Fiber.Fiber<void>> = new Set()
+  readonly closings: Map<ServerCallImpl, Fiber.Fiber<void>> = new Map()
   readonly handles: Set<Entry> = new Set()
   private readonly waits = new Set<{ readonly isQuiet: () => boolean; readonly deferred: Deferred.Deferred<void> }>()
   private ageWatch: Fiber.Fiber<void> | undefined = undefined
@@ -369,9 +369,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     call.dispatch.calls?.add(call)
   }
 
+  private lists(call: ServerCallImpl): boolean {
+    return call.previous !== undefined || this.first === call
+  }
+
   remove(call: ServerCallImpl): void {
     const { next, previous } = call
-    if (previous === undefined && this.first !== call) return
+    if (!this.lists(call)) return
     if (previous === undefined) this.first = next
     else previous.next = next
     if (next === undefined) this.last = previous
@@ -430,14 +434,22 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   // --- its end
 
-  /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
+  /** The call of this server in whose routine a fiber runs. */
+  private callOf(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
+    const current = fiber.getRef(CurrentCall)
+    return current?.dispatch.host === this ? current : undefined
+  }
+
+  /**
+   * Gives calls the period of grace, then ends the others. A call never waits for itself, and its work goes on: it is what closes the
+   * scope, and what lies under the server is released behind it.
+   */
   private drain(
     calls: () => Array<ServerCallImpl>,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
-      const current = fiber.getRef(CurrentCall)
-      const self = current?.dispatch.host === this ? current : undefined
+      const self = this.callOf(fiber)
       if (isQuiet(self) && calls().length === 0) return Effect.void
       const wait = { isQuiet: () => isQuiet(self), deferred: Deferred.makeUnsafe<void>() }
       this.waits.add(wait)
@@ -449,18 +461,29 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
           // The newest first, so that ending one never starts a waiting call.
           for (const call of calls().reverse()) {
-            call.stop(call.dispatched ? lost() : neverDispatched())
-            if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
+            const failure = call.dispatched ? lost() : neverDispatched()
+            if (call === self) {
+              if (call.isOpen) call.end(Exit.fail(failure))
+              continue
+            }
+            call.stop(failure)
+            if (typeof call.fiber === "object") fibers.push(call.fiber)
           }
           return Fiber.awaitAll(fibers)
         })),
-        Effect.andThen(Effect.suspend(() => Fiber.awaitAll([...this.closings]))),
+        Effect.andThen(
+          Effect.suspend(() =>
+            Fiber.awaitAll([...this.closings].flatMap(([call, closing]) => call === self ? [] : closing))
+          )
+        ),
         Effect.asVoid
       )
     })
   }
 
-  private readonly runDownHandles: Effect.Effect<void> = Effect.suspend(() => {
+  private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
+    // Their finalizers wait for no call that waits for them.
+    this.callOf(fiber)?.holding?.release()
     const handles = [...this.handles]
     for (const handle of handles) handle.lose()
     return Effect.forEach(handles, ({ gone }) => Deferred.await(gone), { discard: true })
@@ -470,7 +493,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.accepting = false
     return this.drain(
       () => this.snapshot(),
-      (self) => this.count === (self === undefined ? 0 : 1) && this.held === (self?.held ?? 0)
+      (self) => this.count === (self !== undefined && this.lists(self) ? 1 : 0) && this.held === (self?.held ?? 0)
     )
   }).pipe(
     Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),

@@ -55,7 +55,7 @@ export interface Host {
   /** No work of the call is left. */
   over(call: ServerCallImpl): void
   /** Runs the finalizers of a call's scope. */
-  readonly closings: Set<Fiber.Fiber<void>>
+  readonly closings: Map<ServerCallImpl, Fiber.Fiber<void>>
   /** The context handles of all clients, until their finalizers have run. */
   readonly handles: Set<Entry>
 }
@@ -345,9 +345,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const fiber = this.aside(
       Effect.catchCause(closing, (cause) => Effect.logError("A finalizer of the call died", cause))
     )
-    closings.add(fiber)
+    closings.set(this, fiber)
     fiber.addObserver(() => {
-      closings.delete(fiber)
+      closings.delete(this)
       this.scopeClosed()
     })
   }
