@@ -1,6 +1,6 @@
 /** The one way into a server, from the side of whoever carries calls to it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, Logger, Queue, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Logger, Queue, References, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Binding, Call, type Channel, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { arrivalOf, makeClient } from "./accept.ts"
@@ -137,7 +137,10 @@ describe("a call that is not taken in", () => {
   it.effect("a request that can't be decoded: the log warns with interface, method, peer and path", () =>
     Effect.gen(function* () {
       const logged: Array<string> = []
-      const logger = Logger.make(({ logLevel, message }) => void logged.push(`${logLevel} ${String(message)}`))
+      const logger = Logger.make(({ fiber, logLevel, message }) => {
+        const { "rpc.method": method, "rpc.service": service } = fiber.getRef(References.CurrentLogAnnotations)
+        logged.push(`${logLevel} ${String(service)}.${String(method)} ${String(message)}`)
+      })
       const { job } = yield* Effect.gen(function* () {
         const server = yield* Server.make([Manager.make(Job1, { Run: (input) => Effect.succeed(input) })])
         return { job: yield* hostOf({ peer: "queue:7" })(server, Job1) }
@@ -145,7 +148,7 @@ describe("a call that is not taken in", () => {
       const error = yield* Effect.flip(Call.invoke(job, "Run", { not: "text" } as never))
       assert.deepInclude(error, { _tag: "RpcFault", code: 1783, didNotExecute: true, interface: "Job1", method: "Run" })
       assert.strictEqual(logged.length, 1)
-      assert.match(logged[0]!, /^Warn .*queue:7.*Expected string/s)
+      assert.match(logged[0]!, /^Warn Job1\.Run .*queue:7.*Expected string/s)
     }))
 })
 

@@ -316,18 +316,18 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const dispatch = registration.dispatches.get(incoming.opnum)
     if (dispatch === undefined) return new RpcFault({ code: 1745, didNotExecute: true })
     const { operation } = dispatch
-    if (!this.accepting) return this.refuse(incoming, operation, unavailable("the server was shut down"))
-    if (!client.isOpen) return this.refuse(incoming, operation, unavailable("the client has gone"))
+    if (!this.accepting) return this.refuse(incoming, dispatch, unavailable("the server was shut down"))
+    if (!client.isOpen) return this.refuse(incoming, dispatch, unavailable("the client has gone"))
     if (this.count >= this.maximumCalls || !client.hasRoom) {
-      return this.refuse(incoming, operation, new RpcFault({ code: 1723, didNotExecute: true }))
+      return this.refuse(incoming, dispatch, new RpcFault({ code: 1723, didNotExecute: true }))
     }
     const problem = incoming.decode?.(operation)
-    if (problem !== undefined) return this.refuse(incoming, operation, problem)
+    if (problem !== undefined) return this.refuse(incoming, dispatch, problem)
 
     const call = new ServerCallImpl(dispatch, incoming, client)
     const { input } = incoming
     if (operation.handlesIn !== undefined && !call.claimHandles(input, operation.handlesIn)) {
-      return this.refuse(incoming, operation, contextMismatch(true))
+      return this.refuse(incoming, dispatch, contextMismatch(true))
     }
     if (this.watches) this.watch(call, incoming.span)
     this.add(call)
@@ -341,11 +341,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
-  private refuse(incoming: Incoming, operation: Operation, refusal: Refusal): Refusal {
+  private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
     refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
     if (refusal instanceof BadStubData) {
       const warning = Effect.logWarning(`Refused a request from ${incoming.origin.peer}: ${refusal.message}`)
-      Effect.runForkWith(this.context)(warning)
+      Effect.runForkWith(context)(warning)
     }
     return refusal
   }
