@@ -296,7 +296,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       this.managers.remove(registration)
       const { calls } = registration
       if (calls === undefined) return Effect.void
-      return this.drain(() => [...calls], (self) => calls.size === (self !== undefined && calls.has(self) ? 1 : 0))
+      // A call that removes its own manager still replies.
+      return this.drain(
+        (self) => [...calls].filter((call) => call !== self),
+        (self) => calls.size === (self !== undefined && calls.has(self) ? 1 : 0)
+      )
     })
   }
 
@@ -445,12 +449,12 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
    * scope, and what lies under the server is released behind it.
    */
   private drain(
-    calls: () => Array<ServerCallImpl>,
+    calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
       const self = this.callOf(fiber)
-      if (isQuiet(self) && calls().length === 0) return Effect.void
+      if (isQuiet(self) && calls(self).length === 0) return Effect.void
       const wait = { isQuiet: () => isQuiet(self), deferred: Deferred.makeUnsafe<void>() }
       this.waits.add(wait)
       this.look()
@@ -460,7 +464,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         Effect.andThen(Effect.suspend(() => {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
           // The newest first, so that ending one never starts a waiting call.
-          for (const call of calls().reverse()) {
+          for (const call of calls(self).reverse()) {
             const failure = call.dispatched ? lost() : neverDispatched()
             if (call === self) {
               if (call.isOpen) call.end(Exit.fail(failure))
