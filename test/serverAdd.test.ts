@@ -85,6 +85,7 @@ describe("managers of several objects", () => {
         assert.strictEqual(yield* Call.invoke(client, "Which"), 3)
       }))
       assert.strictEqual(yield* Call.invoke(client, "Which"), 1)
+      assert.deepInclude(Server.offers(server, version(0)), { object: undefined })
     }))
 })
 
