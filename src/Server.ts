@@ -86,8 +86,7 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  * clients. The `Scope` that a routine finds in its context is that of its call; what has to outlive the call is forked into
  * `ServerCall.server(call)`.
  *
- * A routine may close the scope. Its own call is not waited for and ends with 1726, unless it has replied before; the routine goes on
- * until the scope is closed.
+ * A routine may close the scope. Its own call is not waited for and ends with 1726, unless it has replied before.
  *
  * Dies with a `TypeError` for two managers of the same interface version for the same object.
  *
