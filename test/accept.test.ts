@@ -1,11 +1,12 @@
 /** The one way into a server, from the side of whoever carries calls to it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, Logger, Queue, References, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Queue, References, Scope, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import { Binding, Call, type Channel, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { arrivalOf, makeClient } from "./accept.ts"
 import { isWaiting, Job1, outcome, refusal, settle, shown, start } from "./fixtures.ts"
 import { hostOf } from "./host.ts"
+import { managerImpl } from "./internals.ts"
 
 const Box = ContextHandle.make("Box")
 
@@ -454,6 +455,52 @@ describe("the context of a call", () => {
       const job = yield* Binding.local(yield* makeTenant, Job1)
       assert.strictEqual(yield* Effect.provideService(Call.invoke(job, "Run", "a"), Tenant, "blue"), "none")
     }))
+})
+
+describe("the span of a call", () => {
+  const spanned = Manager.make(Job1, {
+    Run: () =>
+      Effect.map(Effect.context<never>(), (context) => {
+        const span = Context.getOrUndefined(context, Tracer.ParentSpan)
+        return span === undefined ? "none" : `${span._tag === "Span" ? span.name : "external"} ${span.traceId}`
+      })
+  })
+
+  for (const traced of [false, true]) {
+    const making: Record<string, Effect.Effect<Server.Server, never, Scope.Scope>> = {
+      "Server.make": Effect.withSpan(Server.make([spanned]), "making"),
+      "Server.add": Effect.tap(Server.make([]), (server) => Effect.withSpan(Server.add(server, spanned), "making")),
+      "Manager.layer": Effect.map(
+        Layer.build(
+          Server.layer([Job1]).pipe(
+            Layer.provide(Layer.span("making")),
+            Layer.provide(
+              Manager.layer(Job1, Effect.succeed({ Run: managerImpl(spanned).routines["Run"] as never })).pipe(
+                Layer.provide(Layer.span("making"))
+              )
+            )
+          )
+        ),
+        (context) => Context.get(context, Server.Server)
+      )
+    }
+    for (const [title, make] of Object.entries(making)) {
+      it.effect(`${title} in a span, ${traced ? "a tracer" : "no tracer"}: a routine is in the span of its call${traced ? "" : ", here none"}`, () =>
+        Effect.gen(function* () {
+          const tracer = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
+          const server = yield* traced ? Effect.withTracer(make, tracer) : make
+          for (const bind of [Binding.local, hostOf()]) {
+            const job = yield* traced ? Effect.withTracer(bind(server, Job1), tracer) : bind(server, Job1)
+            const calling = Effect.flatMap(
+              Effect.currentSpan,
+              ({ traceId }) => Effect.map(Call.invoke(job, "Run", "a"), (found) => [found, traceId] as const)
+            )
+            const [found, traceId] = yield* Effect.withTracer(Effect.withSpan(calling, "calling"), tracer)
+            assert.strictEqual(found, traced ? `Job1.Run ${traceId}` : "none")
+          }
+        }).pipe(Effect.orDie))
+    }
+  }
 })
 
 describe("middleware", () => {

@@ -2,6 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Queue, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import * as Association from "../src/dcerpc/Association.ts"
+import * as Endpoint from "../src/dcerpc/Endpoint.ts"
+import * as Transport from "../src/dcerpc/Transport.ts"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall } from "../mod.ts"
 import { type Bind, isWaiting, outcome, settle, start } from "./fixtures.ts"
 import { hostOf } from "./host.ts"
@@ -132,13 +135,48 @@ describe("a call that holds a context handle", () => {
       const box = Effect.acquireRelease(Effect.succeed("box"), () => note("run down"))
       const manager = Manager.make(IBox, {
         Open: (_, call) => Effect.map(boxes.open(call, box), (box) => ({ box })),
-        Stop: () => Effect.andThen(Scope.close(serving, Exit.void), note("routine ended"))
+        Stop: () => Scope.close(serving, Exit.void)
       })
       const server = yield* Scope.provide(Server.make([manager]), serving)
       const binding = yield* Binding.local(server, IBox)
       const { box: handle } = yield* Call.invoke(binding, "Open")
       yield* Effect.exit(Call.invoke(binding, "Stop", { box: handle }))
-      while (log.length < 3) yield* Effect.yieldNow
-      assert.deepStrictEqual(log, ["run down", "released", "routine ended"])
+      while (log.length < 2) yield* Effect.yieldNow
+      assert.deepStrictEqual(log, ["run down", "released"])
     }))
+})
+
+describe("a server that is shut down by its own call, over an association", () => {
+  for (const other of [false, true]) {
+    it.effect(`the routine closes endpoint and server${other ? ", another call in progress" : ""}: what lies under them is released`, () =>
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const closed = yield* Deferred.make<void>()
+        const serving = yield* Scope.make()
+        const note = (what: string) => Effect.andThen(Effect.yieldNow, Effect.sync(() => void log.push(what)))
+        yield* Scope.addFinalizer(serving, Effect.asVoid(Deferred.succeed(closed, undefined)))
+        yield* Scope.addFinalizer(serving, note("released"))
+        const manager = Manager.make(IStop, {
+          Stop: () => Scope.close(serving, Exit.void),
+          Hold: Manager.handOff(() => Effect.void)
+        })
+        const place = "ncacn_memory:[stop]"
+        const server = yield* Scope.provide(Server.make([manager], { grace: "5 seconds" }), serving)
+        yield* Scope.provide(Endpoint.serve(server, place), serving)
+        const binding = yield* Association.bind(IStop, place)
+        if (other) {
+          yield* start(Effect.exit(Call.invoke(binding, "Hold", "a")))
+          while ((yield* Server.calls(server)).length === 0) yield* Effect.yieldNow
+        }
+        const stopping = yield* start(Effect.exit(Call.invoke(binding, "Stop")))
+        yield* Effect.repeat(settle, { times: 10 })
+        yield* TestClock.adjust("5 seconds")
+        yield* Effect.repeat(settle, { times: 10 })
+        yield* TestClock.adjust("5 seconds")
+        yield* Deferred.await(closed)
+        yield* Fiber.await(stopping)
+        yield* settle
+        assert.deepStrictEqual(log, ["released"])
+      }).pipe(Effect.provide(Transport.memory)))
+  }
 })

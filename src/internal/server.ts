@@ -447,10 +447,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return current?.dispatch.host === this ? current : undefined
   }
 
-  /**
-   * Gives calls the period of grace, then ends the others. A call never waits for itself, and its work goes on: it is what closes the
-   * scope, and what lies under the server is released behind it.
-   */
+  /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
   drain(
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
@@ -463,13 +460,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
           // The newest first, so that ending one never starts a waiting call.
           for (const call of calls(self).reverse()) {
-            const failure = call.dispatched ? lost() : neverDispatched()
-            if (call === self) {
-              if (call.isOpen) call.end(Exit.fail(failure))
-              continue
-            }
-            call.stop(failure)
-            if (typeof call.fiber === "object") fibers.push(call.fiber)
+            call.stop(call.dispatched ? lost() : neverDispatched())
+            if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
           }
           return Fiber.awaitAll(fibers)
         })),
