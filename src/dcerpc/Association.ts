@@ -32,8 +32,11 @@ import {
   RpcTransportError,
   UnknownInterface
 } from "../Status.ts"
+import { highWaterMark, type ReadWhile } from "./internal/flow.ts"
 import { onDemand } from "./internal/onDemand.ts"
+import { makeOutbox, type Outbox } from "./internal/outbox.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
+import { makeReadWhile } from "./internal/sockets.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "./TransferSyntax.ts"
@@ -295,7 +298,7 @@ const featuresContextId = 255
 
 class ClientConnection {
   readonly association: AssociationImpl
-  readonly outbox: Transport.Outbox
+  readonly outbox: Outbox
   readonly writer = new Pdu.Writer()
   readonly calls = new Map<number, SentCall>()
   /** The interfaces that have a presentation context here. */
@@ -324,7 +327,7 @@ class ClientConnection {
   constructor(
     association: AssociationImpl,
     scope: Scope.Closeable,
-    outbox: Transport.Outbox,
+    outbox: Outbox,
     bound: Bound,
     forPipes: boolean,
     agreed: Agreed
@@ -354,7 +357,7 @@ class ClientConnection {
   get sendRoom(): Effect.Effect<void, Socket.SocketError> {
     const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
-    return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
+    return Effect.suspend(() => this.association.maximumQueued < highWaterMark ? drained : room)
   }
 
   send(channel: Channel, call: Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
@@ -1228,8 +1231,8 @@ class AssociationImpl implements Association {
     return Effect.gen({ self: this }, function* () {
       const { socket } = yield* this.transport.connect(address)
       let connection: ClientConnection | undefined
-      const outbox = yield* Transport.makeOutbox(socket, () => connection?.cutOff())
-      const readWhile = yield* Effect.mapError(Transport.makeReadWhile(socket), lost)
+      const outbox = yield* makeOutbox(socket, () => connection?.cutOff())
+      const readWhile = yield* Effect.mapError(makeReadWhile(socket), lost)
       const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
       const writer = new Pdu.Writer()
       const { groupId } = this
@@ -1309,7 +1312,7 @@ class AssociationImpl implements Association {
 
   private read(
     connection: ClientConnection,
-    readWhile: Transport.ReadWhile,
+    readWhile: ReadWhile,
     parser: Pdu.Parser,
     first: ReadonlyArray<Pdu.Pdu | Pdu.PduError>
   ): Effect.Effect<void> {

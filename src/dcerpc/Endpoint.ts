@@ -34,7 +34,9 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
+import { makeOutbox, type Outbox } from "./internal/outbox.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
+import { makeReadWhile } from "./internal/sockets.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -351,7 +353,7 @@ class ServerConnection {
   readonly endpoint: EndpointImpl
   readonly peer: string
   readonly local: string
-  readonly outbox: Transport.Outbox
+  readonly outbox: Outbox
   readonly contexts = new Map<number, Context>()
   readonly calls = new Map<number, IncomingCall>()
   group: Group | undefined = undefined
@@ -380,7 +382,7 @@ class ServerConnection {
   failed = false
   quiet: Deferred.Deferred<void> | undefined = undefined
 
-  constructor(endpoint: EndpointImpl, { local, peer }: Transport.Connection, outbox: Transport.Outbox) {
+  constructor(endpoint: EndpointImpl, { local, peer }: Transport.Connection, outbox: Outbox) {
     this.endpoint = endpoint
     this.peer = peer
     this.local = local
@@ -1014,7 +1016,7 @@ class EndpointImpl implements Endpoint {
   readonly handle = (connection: Transport.Connection): Effect.Effect<void, never, Scope.Scope> =>
     Effect.gen({ self: this }, function* () {
       if (this.stopping || this.connections.size >= this.limits.connections) return
-      const outbox = yield* Transport.makeOutbox(connection.socket)
+      const outbox = yield* makeOutbox(connection.socket)
       const served = new ServerConnection(this, connection, outbox)
       this.connections.add(served)
       yield* Effect.addFinalizer(() =>
@@ -1034,7 +1036,7 @@ class EndpointImpl implements Endpoint {
 
   private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
-      const readWhile = yield* Transport.makeReadWhile(socket)
+      const readWhile = yield* makeReadWhile(socket)
       const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
       let isOver = false
       const accept = (chunk: Uint8Array): boolean => {
