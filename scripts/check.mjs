@@ -76,6 +76,7 @@ const shared = [
   "failures",
   "handleSchema",
   "handleTable",
+  "methodPipes",
   "options",
   "pipeEnds",
   "statusTable",

@@ -12,6 +12,7 @@ import * as SchemaParser from "effect/SchemaParser"
 import type * as Types from "effect/Types"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
 import { findIn, type Parameter } from "./internal/handleSchema.ts"
+import { pipesOf } from "./internal/methodPipes.ts"
 import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
@@ -666,18 +667,6 @@ const hasDefaults = (ast: SchemaAST.AST): boolean =>
     ({ _tag, context }) => context?.constructorDefault !== undefined || (_tag === "Declaration" ? false : undefined)
   ) === true
 
-/**
- * The pipes of a method in their order; `undefined` where it has none.
- *
- * @internal
- */
-export const pipesOf = ({ inPipe, outPipe }: Method.Any): Operation["pipes"] => {
-  const pipes = [
-    ...Object.entries(inPipe).map(([name, element]) => ({ name, element, isIn: true })),
-    ...Object.entries(outPipe).map(([name, element]) => ({ name, element, isIn: false }))
-  ]
-  return pipes.length === 0 ? undefined : pipes
-}
 const mismatch = codes.ContextMismatch.rpcStatus!.number
 
 const refuseMethod = (method: Method.Any): string | undefined => {

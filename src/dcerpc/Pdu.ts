@@ -1605,18 +1605,3 @@ export const endMessage = (
   writer.position = end
   writer.stub = end
 }
-
-/**
- * Ends one fragment of a message that is sent part by part, where the rest of its stub, `following` bytes, need not be copied: they
- * are sent behind what is taken from the writer.
- *
- * @internal
- */
-export const endFragment = (writer: Writer, part: number, following: number): void => {
-  const { bytes, littleEndian, message: start, position: end, stub, view } = writer
-  writer.message = -1
-  bytes[start + 3]! &= ~whole | part
-  view.setUint32(start + 16, end - stub + following, littleEndian)
-  endPdu(writer, start, end, undefined, 0)
-  view.setUint16(start + 8, end - start + following, littleEndian)
-}
