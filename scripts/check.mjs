@@ -79,6 +79,7 @@ const shared = [
   "methodPipes",
   "options",
   "pipeEnds",
+  "seams",
   "statusTable",
   "uuid"
 ]

@@ -16,13 +16,14 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
-import * as Binding from "../Binding.ts"
+import type * as Binding from "../Binding.ts"
 import type { Channel as CallChannel, Outcome, Outgoing, Remote } from "../Channel.ts"
-import type { Interface, Operation } from "../Interface.ts"
+import type { Interface } from "../Interface.ts"
 import { Handle, valueOf } from "../internal/handleSchema.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { cancelled, failureOf, fromWire } from "../internal/failures.ts"
+import { type FullOperation, type FullOutgoing, fullOutgoing } from "../internal/seams.ts"
 import { toHex } from "../internal/statusTable.ts"
 import {
   BadStubData,
@@ -128,7 +129,7 @@ class SentCall implements Remote {
   readonly cancelDisabled = false
   readonly connection: ClientConnection
   readonly channel: Channel
-  readonly call: Outgoing
+  readonly call: FullOutgoing
   readonly callId: number
   readonly codec: MethodCodec
   readonly input: unknown
@@ -156,7 +157,7 @@ class SentCall implements Remote {
   constructor(
     connection: ClientConnection,
     channel: Channel,
-    call: Outgoing,
+    call: FullOutgoing,
     callId: number,
     codec: MethodCodec,
     input: unknown,
@@ -360,7 +361,7 @@ class ClientConnection {
     return Effect.suspend(() => this.association.maximumQueued < highWaterMark ? drained : room)
   }
 
-  send(channel: Channel, call: Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
+  send(channel: Channel, call: FullOutgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
     const { contextId, syntax } = channel.bound
     const codec = syntax.codec(method)!
@@ -389,7 +390,7 @@ class ClientConnection {
   /** Sends a call with pipes: the arguments now, what is pushed then. */
   private sendPiped(
     channel: Channel,
-    call: Outgoing,
+    call: FullOutgoing,
     input: unknown,
     codec: MethodCodec,
     fields: Parameters<typeof Pdu.beginRequest>[1]
@@ -774,7 +775,7 @@ const badInput = ({ problem }: Problem): BadStubData =>
 // context handles
 // ----------------------------------------------------------------------------
 
-const carriesHandle = ({ handlesIn }: Operation, input: unknown): boolean =>
+const carriesHandle = ({ handlesIn }: FullOperation, input: unknown): boolean =>
   handlesIn !== undefined && handlesIn.some(({ name }) => valueOf(input, name) !== null)
 
 /** The context handles that the client holds, each with the group of connections on which it lives. */
@@ -1400,10 +1401,11 @@ class Channel implements CallChannel {
   }
 
   issue(
-    call: Outgoing,
+    outgoing: Outgoing,
     input: unknown,
     _fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
+    const call = fullOutgoing(outgoing)
     const now = this.isOpen && call.pipes === undefined
     const connection = now ? this.association.readyNow(this.bound) : undefined
     if (connection === undefined) return this.issueLater(call, input)
@@ -1412,7 +1414,7 @@ class Channel implements CallChannel {
   }
 
   /** Waits for a connection, for the bind and for room to send. */
-  private issueLater(call: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
+  private issueLater(call: FullOutgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
     const send = (connection: ClientConnection): Exit.Exit<void, BadStubData | RpcTransportError> => {
       if (!this.isOpen) return Exit.fail(bindingClosed())
       const refused = connection.send(this, call, input)

@@ -24,6 +24,7 @@ import { Ends } from "../internal/pipeEnds.ts"
 import { cancelled, isPipeError } from "../internal/failures.ts"
 import { ClientImpl, type ServerImpl, type Tally } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
+import type { FullIncoming } from "../internal/seams.ts"
 import { sentAs } from "../internal/statusTable.ts"
 import * as Server from "../Server.ts"
 import {
@@ -171,7 +172,7 @@ interface Early {
 }
 
 /** One call of a connection, from its request to its reply. */
-class IncomingCall implements Incoming {
+class IncomingCall implements FullIncoming {
   readonly connection: ServerConnection
   readonly request: Pdu.Request
   readonly presentation: Context

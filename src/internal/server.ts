@@ -15,6 +15,7 @@ import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
+import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
@@ -245,7 +246,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- managers
 
   /** Serves a manager. One that may go before the server does has a context and a set of calls of its own. */
-  register(manager: ManagerImpl, context = this.context, calls?: Set<ServerCallImpl>): Registration {
+  register(
+    manager: ManagerImpl,
+    context: Context.Context<never> = this.context,
+    calls?: Set<ServerCallImpl>
+  ): Registration {
     const { interface: { name, operations, uuid, version: [major, minor] }, object, services } = manager
     if (services !== undefined) context = Context.merge(context, withoutCall(services))
     const dispatches: { [opnum: number]: Dispatch } = {}
@@ -283,7 +288,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const { middleware } = manager
     return {
       host: this,
-      operation,
+      operation: fullOperation(operation),
       routine: middleware === undefined
         ? run
         : (input, call) => middleware(Effect.suspend(() => run(input, call)), call),
