@@ -58,6 +58,28 @@ const exportsStep = () => {
   ].join("\n")
 }
 
+const exported =
+  /^export (?:declare )?(?:abstract )?(?:const|let|class|function|interface|type|namespace) (\w+)|^export (?:type )?\{([^}]*)\}/gm
+
+/** What is the library's own is in an internal folder: `@internal` hides nothing where sources are published. */
+const surface = () =>
+  readdirSync(join(root, "src"), { recursive: true })
+    .map((file) => `src/${file.replaceAll("\\", "/")}`)
+    .filter((file) => file.endsWith(".ts") && !file.includes("/internal/"))
+    .flatMap((file) => {
+      const source = read(file)
+      const names = [...source.matchAll(exported)].flatMap(([, name, list]) =>
+        name ?? list.match(/\w+(?=\s*(?:,|$))/g) ?? []
+      )
+      return [
+        ...(source.includes("@internal") ? [`${file}: @internal outside of an internal folder`] : []),
+        ...names.filter((name) => /(?:Impl|Unsafe)$/.test(name)).map((name) =>
+          `${file}: exports ${name}, which belongs in an internal folder`
+        )
+      ]
+    })
+    .join("\n")
+
 const importsOf = (file) =>
   [
     ...read(`src/${file}`).replace(/\/\*[^]*?\*\//g, "").matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)
@@ -231,6 +253,7 @@ const steps = {
   doc: ["every export is documented, entry points have @module (deno doc --lint)", docLint],
   jsr: ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
   exports: ["the package exports the modules of src (exports.mjs)", exportsStep],
+  surface: ["public modules export nothing internal", surface],
   layers: ["a wing imports what its row allows, no cycles", layers],
   editor: ["editors complete names and fields and show short types (TypeScript 5.9 and 7)", editor],
   size: ["no program weighs more than its budget (esbuild, gzip)", size]
