@@ -3,6 +3,7 @@ import { Context, type Duration, Effect, type Option, Queue, Schema, type Scope 
 import {
   Binding,
   Call,
+  type Channel,
   ContextHandle,
   Interface,
   Manager,
@@ -617,3 +618,8 @@ cursors.open(fetchCall, Effect.succeed({ rows: 1 }))
 ContextHandle.states<string>()(Schema.String)
 // @ts-expect-error a nullable handle is nullable already
 ContextHandle.nullable(ContextHandle.nullable(Printout))
+
+// A channel and a host of somebody else see nothing of the library's own.
+check<Equal<keyof Channel.Outgoing, "operation" | "span" | "context" | "remote" | "transferred" | "reply">>()
+check<Equal<Extract<keyof Channel.Incoming, "pipes" | "cancelledEarly">, never>>()
+check<Equal<Extract<keyof Interface.Operation, "handlesIn" | "handlesOut" | "rules">, never>>()
