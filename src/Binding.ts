@@ -33,6 +33,7 @@ import * as Depth from "./internal/depth.ts"
 import { cancelled, errorOf } from "./internal/failures.ts"
 import { objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
+import { type FullIncoming, fullOutgoing } from "./internal/seams.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -144,7 +145,7 @@ const localCaller: Caller = { name: undefined, level: "privacy" }
 const gone = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 /** A call between two sides of one process. While calls are nested too deeply it is also the server's side. */
-class LocalCall implements Incoming, Remote {
+class LocalCall implements FullIncoming, Remote {
   readonly channel: LocalChannel
   readonly call: Outgoing
   input: unknown
@@ -184,8 +185,8 @@ class LocalCall implements Incoming, Remote {
     return context === Context.empty() ? undefined : context
   }
 
-  get pipes(): Incoming["pipes"] {
-    const { operation: { pipes: kinds }, pipes } = this.call
+  get pipes(): FullIncoming["pipes"] {
+    const { operation: { pipes: kinds }, pipes } = fullOutgoing(this.call)
     return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.slots)
   }
 

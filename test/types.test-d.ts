@@ -3,6 +3,7 @@ import { Context, type Duration, Effect, Layer, type Option, Queue, Schema, type
 import {
   Binding,
   Call,
+  type Channel,
   ContextHandle,
   Interface,
   Manager,
@@ -633,3 +634,8 @@ void whole
 // @ts-expect-error the manager of IAudit is missing
 const partial: Layer.Layer<Server.Server> = serving.pipe(Layer.provide(filing))
 void partial
+
+// A channel and a host of somebody else see nothing of the library's own.
+check<Equal<keyof Channel.Outgoing, "operation" | "span" | "context" | "remote" | "transferred" | "reply">>()
+check<Equal<Extract<keyof Channel.Incoming, "pipes" | "cancelledEarly">, never>>()
+check<Equal<Extract<keyof Interface.Operation, "handlesIn" | "handlesOut" | "rules">, never>>()

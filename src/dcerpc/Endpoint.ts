@@ -26,6 +26,7 @@ import { Ends } from "../internal/pipeEnds.ts"
 import { cancelled, isPipeError } from "../internal/failures.ts"
 import { type ClientFields, ClientImpl, type ServerImpl } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
+import type { FullIncoming } from "../internal/seams.ts"
 import { sentAs } from "../internal/statusTable.ts"
 import * as Server from "../Server.ts"
 import {
@@ -36,7 +37,9 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
+import { makeOutbox, type Outbox } from "./internal/outbox.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
+import { makeReadWhile } from "./internal/sockets.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -171,7 +174,7 @@ interface Early {
 }
 
 /** One call of a connection, from its request to its reply. */
-class IncomingCall implements Incoming {
+class IncomingCall implements FullIncoming {
   readonly connection: ServerConnection
   readonly request: Pdu.Request
   readonly presentation: Context
@@ -390,7 +393,7 @@ class ServerConnection {
   readonly endpoint: EndpointImpl
   readonly peer: string
   readonly local: string
-  readonly outbox: Transport.Outbox
+  readonly outbox: Outbox
   readonly contexts = new Map<number, Context>()
   readonly calls = new Map<number, IncomingCall>()
   group: Group | undefined = undefined
@@ -422,7 +425,7 @@ class ServerConnection {
   constructor(
     endpoint: EndpointImpl,
     { local, peer }: Transport.Connection,
-    outbox: Transport.Outbox,
+    outbox: Outbox,
     caller: Caller
   ) {
     this.endpoint = endpoint
@@ -1054,7 +1057,7 @@ class EndpointImpl implements Endpoint {
   readonly handle = (connection: Transport.Connection, caller = anonymous): Effect.Effect<void, never, Scope.Scope> =>
     Effect.gen({ self: this }, function* () {
       if (this.stopping || this.connections.size >= this.limits.connections) return
-      const outbox = yield* Transport.makeOutbox(connection.socket)
+      const outbox = yield* makeOutbox(connection.socket)
       const served = new ServerConnection(this, connection, outbox, caller)
       this.connections.add(served)
       yield* Effect.addFinalizer(() =>
@@ -1074,7 +1077,7 @@ class EndpointImpl implements Endpoint {
 
   private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
-      const readWhile = yield* Transport.makeReadWhile(socket)
+      const readWhile = yield* makeReadWhile(socket)
       const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
       let isOver = false
       const accept = (chunk: Uint8Array): boolean => {

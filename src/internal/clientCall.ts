@@ -14,7 +14,7 @@ import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "../CallState.ts"
-import type { Outcome, Outgoing, Remote } from "../Channel.ts"
+import type { Outcome, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import {
   type BadStubData,
@@ -33,6 +33,7 @@ import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
 import { addFinalizer, removeFinalizer } from "./scope.ts"
+import { type FullOperation, fullOperation, type FullOutgoing } from "./seams.ts"
 import { Waiters } from "./waiters.ts"
 import { type Watch, watchClient } from "./watch.ts"
 
@@ -71,10 +72,10 @@ export class CallImpl extends PipeInspectable {
 CallImpl.prototype.taken = undefined
 CallImpl.prototype.goesOn = false
 
-export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements Outgoing {
+export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements FullOutgoing {
   declare readonly "~callisto/Call/Pending": { readonly _I: Types.Invariant<any>; readonly _K: Types.Invariant<any> }
   readonly call: CallImpl
-  readonly operation: Operation
+  readonly operation: FullOperation
   declare context: Context.Context<never>
   /** Where the caller stands, as far as the tracer of Effect knows. */
   declare frame: References.StackFrame | undefined
@@ -87,7 +88,7 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
   constructor(call: CallImpl, operation: Operation) {
     super()
     this.call = call
-    this.operation = operation
+    this.operation = fullOperation(operation)
     this.pipes = operation.pipes === undefined ? undefined : new Ends(operation.pipes, true)
   }
 

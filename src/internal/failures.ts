@@ -12,6 +12,7 @@ import {
 } from "../Status.ts"
 import { nameCall } from "./callFields.ts"
 import { type Abort, abortFromCode, type Operation } from "../Interface.ts"
+import { fullOperation } from "./seams.ts"
 import { received, refuseCode, seenAs } from "./statusTable.ts"
 
 // Engines without this property ignore it.
@@ -58,9 +59,10 @@ export const isPipeError = (error: unknown): error is PipeError =>
 
 /** What a client's call fails with for a fault: the same over the network, in process and in the test kit. */
 export const failureOf = (
-  { handlesIn, method, pipes }: Operation,
+  operation: Operation,
   fault: RpcFault
 ): RpcFault | CallCancelled | ContextMismatch | PipeError | Abort.Error => {
+  const { handlesIn, method, pipes } = fullOperation(operation)
   const { code, didNotExecute } = fault
   if (code === 6 && handlesIn !== undefined) return contextMismatch(didNotExecute)
   if (code === 1818) return cancelled(didNotExecute)

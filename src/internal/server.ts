@@ -15,6 +15,7 @@ import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
+import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
@@ -276,7 +277,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const { middleware } = manager
     return {
       host: this,
-      operation,
+      operation: fullOperation(operation),
       routine: middleware === undefined
         ? run
         : (input, call) => middleware(Effect.suspend(() => run(input, call)), call),

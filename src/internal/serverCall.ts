@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Server as State, serverTable } from "../CallState.ts"
 import type { Incoming, Outcome, Remote } from "../Channel.ts"
-import { type Abort, abortFromCode, abortOf, type Operation } from "../Interface.ts"
+import { type Abort, abortFromCode, abortOf } from "../Interface.ts"
 import {
   BadStubData,
   CallCancelled,
@@ -23,6 +23,7 @@ import {
 import * as Depth from "./depth.ts"
 import { answerOf, cancelled, errorOf, isPipeError } from "./failures.ts"
 import type { Entry, Holding, Owner } from "./handleTable.ts"
+import { type FullIncoming, fullIncoming, type FullOperation } from "./seams.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
 
@@ -32,7 +33,7 @@ export type Cancellation = "interrupt" | "cooperative" | "disabled"
 
 /** One method of one manager, as a server runs it. */
 export interface Dispatch {
-  readonly operation: Operation
+  readonly operation: FullOperation
   readonly routine: (input: any, call: any) => Effect.Effect<unknown, unknown>
   /** What the return of a hand-off routine does; `undefined` for a plain routine. */
   readonly handOff: ((call: ServerCallImpl) => void) | undefined
@@ -108,7 +109,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** The context handles that it carries or has made. */
   declare holding: Holding | undefined
   /** The ends of its pipes on this side. */
-  declare pipes: Incoming["pipes"]
+  declare pipes: FullIncoming["pipes"]
   #scope: Scope.Closeable | undefined = undefined
   #isFinished = false
   /** How it ended, for the finalizers of its scope. */
@@ -129,9 +130,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.origin = origin
     this.object = incoming.object
     this.order = order
-    const { pipes } = incoming
+    const { cancelledEarly, pipes } = fullIncoming(incoming)
     if (pipes !== undefined) this.pipes = pipes
-    if (incoming.cancelledEarly) this.cancelledEarly = true
+    if (cancelledEarly) this.cancelledEarly = true
   }
 
   toJSON(): { readonly _id: string; readonly interface: string; readonly method: string; readonly state: string } {
