@@ -2,7 +2,7 @@
  * Managers as a server runs them.
  */
 import type * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { serverTable } from "../CallState.ts"
 import type { Interface } from "../Interface.ts"
