@@ -28,13 +28,27 @@ const withoutStack = <E>(make: () => E): E => {
   }
 }
 
+/** An error without a stack says the same of every call, so it is made once. */
+const sharing = <E>(make: (didNotExecute: boolean) => E): (didNotExecute: boolean) => E => {
+  const made = new Map<boolean, E>()
+  return (didNotExecute) => {
+    const known = made.get(didNotExecute)
+    if (known !== undefined) return known
+    const error = withoutStack(() => make(didNotExecute))
+    made.set(didNotExecute, error)
+    return error
+  }
+}
+
 /** A `CallCancelled` without a stack: it would only show the library, and costs more than the rest of a cancel. */
-export const cancelled = (didNotExecute: boolean): CallCancelled =>
-  withoutStack(() => new CallCancelled({ didNotExecute }))
+export const cancelled: (didNotExecute: boolean) => CallCancelled = sharing((didNotExecute) =>
+  new CallCancelled({ didNotExecute })
+)
 
 /** A `ContextMismatch` without a stack, like {@link cancelled}: a client that forges handles makes many. */
-export const contextMismatch = (didNotExecute: boolean): ContextMismatch =>
-  withoutStack(() => new ContextMismatch({ didNotExecute }))
+export const contextMismatch: (didNotExecute: boolean) => ContextMismatch = sharing((didNotExecute) =>
+  new ContextMismatch({ didNotExecute })
+)
 
 /** The `RpcFault` for the number in a fault. */
 export const fromWire = (number: number, didNotExecute: boolean): RpcFault =>
