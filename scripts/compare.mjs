@@ -105,5 +105,5 @@ ${
   ).join("\n")
 }
 
-${slower.length === 0 ? "No row is slower." : `Slower: ${slower.join("; ")}.`}`)
+${k === 0 ? "Too few pairs to tell." : slower.length === 0 ? "No row is slower." : `Slower: ${slower.join("; ")}.`}`)
 process.exitCode = slower.length === 0 ? 0 : 1
