@@ -195,8 +195,8 @@ export type Refused<M extends Method.Any> = M extends Method.Any
   : never
 
 /**
- * The call that a failure belongs to. A failure that `finish`, `join` and the one-shot forms give has it among the annotations of its
- * cause; an error of `Status` names the call in its message, too.
+ * The call that a failure belongs to. The class of a declared abort is the program's own, so the cause of an abort carries its call as
+ * an annotation; an error of `Status` has the call in its fields and its message.
  *
  * @category models
  * @since 0.1.0
@@ -211,7 +211,7 @@ export interface FailedCall {
 }
 
 /**
- * The key of the annotation that names the call of a failure.
+ * The key of the annotation that names the call of an abort.
  *
  * **Example** (Which call was it?)
  *

@@ -303,23 +303,25 @@ const cancelledOutcome = (pending: PendingImpl, didNotExecute: boolean): Outcome
 
 /** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
 const locate = (pending: PendingImpl, outcome: Extract<Outcome, { readonly _tag: "Failure" }>): Outcome => {
-  const { reasons } = outcome.cause
-  const error = reasons.length === 1 && reasons[0]!._tag === "Fail" ? reasons[0]!.error : undefined
-  if (error instanceof CallCancelled && pending.frame === undefined) {
-    return cancelledOutcome(pending, error.didNotExecute)
+  const reason = outcome.cause.reasons[0]
+  if (reason?._tag !== "Fail") return outcome
+  if (reason.error instanceof CallCancelled && pending.frame === undefined) {
+    return cancelledOutcome(pending, reason.error.didNotExecute)
   }
   const location = locationOf(pending)
+  const error = located(reason.error, location)
+  let { cause } = outcome
   let { frame } = pending
-  const cause = Cause.map(outcome.cause, (error) => {
-    const copy = located(error, location)
-    if (copy === error) {
-      // The class of an abort is the program's own, so the call is a frame of its stack.
-      frame = { name: `${location.interface}.${location.method}`, stack: () => location.address, parent: frame }
-    } else if (frame !== undefined) {
-      Object.defineProperty(copy, "stack", { configurable: true, writable: true, value: String(copy) })
-    }
-    return copy
-  })
+  if (error === reason.error) {
+    // The class of an abort is the program's own, so the call is a frame of its stack.
+    frame = { name: `${location.interface}.${location.method}`, stack: () => location.address, parent: frame }
+  } else if (frame === undefined) {
+    // The error names the call itself.
+    return Exit.fail(error)
+  } else {
+    cause = Cause.fail(error)
+    Object.defineProperty(error, "stack", { configurable: true, writable: true, value: String(error) })
+  }
   const call = Context.make(failedCall, location)
   const annotations = frame === undefined ? call : Context.add(call, Cause.StackTrace, frame)
   return Exit.failCause(Cause.annotate(cause, annotations, { overwrite: true }))
