@@ -332,7 +332,8 @@ export const run: {
         const call = impl(self)
         if (serverTable[call.state].run !== "ties") return ended()
         if (call.reason !== undefined && !call.cancelDisabled) return sent(call.settle(Exit.interrupt()))
-        return Effect.flatMap(Effect.forkChild(effect, { startImmediately: true }), (fiber) => {
+        const own = Effect.provideService(effect, Internal.CurrentCall, call)
+        return Effect.flatMap(Effect.forkChild(own, { startImmediately: true }), (fiber) => {
           const tied = call.tied ??= new Set()
           tied.add(fiber)
           // The cancel may have come while the effect started.

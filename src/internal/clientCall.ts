@@ -219,6 +219,7 @@ export const issue = (
       // Until it is issued, a call is cancelled by interrupting its begin.
       if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0)))
     })
+    pending.watch.begin()
   }
   let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
   try {
@@ -233,7 +234,13 @@ export const issue = (
     return undefined
   }
   const locating = Effect.mapError(issuing, (error) => located(error, locationOf(pending)))
+  // The fiber may be interrupted before it comes to the effect.
+  const forget = fiber.addObserver((exit) => {
+    unissue(pending, exit)
+    if (call.single) release(call)
+  })
   return Effect.onExit(locating, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
+    forget()
     if (call.state === State.released) {
       letGo(call, pending.remote)
       return refuse("InvalidAsyncHandle")
@@ -293,7 +300,11 @@ const cancelledOutcome = (pending: PendingImpl, didNotExecute: boolean): Outcome
   const { call: { binding }, operation } = pending
   let outcomes = binding.cancelled.get(operation)
   if (outcomes === undefined) {
-    const outcomeOf = (didNotExecute: boolean) => Exit.fail(located(cancelled(didNotExecute), locationOf(pending)))
+    const location = locationOf(pending)
+    const outcomeOf = (didNotExecute: boolean): Outcome =>
+      Exit.failCause(
+        Cause.annotate(Cause.fail(located(cancelled(didNotExecute), location)), Context.make(failedCall, location))
+      )
     outcomes = [outcomeOf(false), outcomeOf(true)]
     binding.cancelled.set(operation, outcomes)
   }

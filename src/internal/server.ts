@@ -1,6 +1,7 @@
 /**
  * A server: the table of its managers, the calls in progress, and the one way in.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -163,12 +164,17 @@ export class ClientImpl extends PipeInspectable implements Origin {
     for (const call of calls) {
       const { incoming } = call
       call.gone("Disconnected")
-      incoming?.disconnected?.()
+      try {
+        incoming?.disconnected?.()
+      } catch (defect) {
+        call.log("The host could not tell that the client has gone", Cause.die(defect))
+      }
     }
   }
 
   toJSON(): { readonly _id: string; readonly caller: Caller; readonly peer: string } {
-    return { _id: "callisto/Client", caller: this.caller, peer: this.peer }
+    const { caller: { level, name }, peer } = this
+    return { _id: "callisto/Client", caller: { name, level }, peer }
   }
 }
 
@@ -218,7 +224,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   /** The calls in progress, oldest first, where they have a maximum age. */
   private readonly aging: Set<ServerCallImpl> | undefined
   held = 0
-  readonly closings: Set<Fiber.Fiber<void>> = new Set()
+  readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl> = new Map()
   readonly handles: Set<Entry> = new Set()
   /** Told whenever something has ended that a shutdown may wait for. */
   private readonly waits = new Set<() => void>()
@@ -306,23 +312,32 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const dispatch = client.server === this
       ? client.resolve(incoming.interface, incoming.object)?.dispatches[incoming.opnum]
       : undefined
-    if (dispatch === undefined || !this.accepting || this.count >= this.maximumCalls || !client.hasRoom) {
-      return this.refuseEarly(incoming, client, dispatch)
-    }
+    if (dispatch === undefined || !this.hasRoom(client)) return this.refuseEarly(incoming, client, dispatch)
     const { operation } = dispatch
     const problem = incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, operation, problem)
+    // The host may have closed the client or taken in another call while it decoded.
+    if (!this.hasRoom(client)) return this.refuseEarly(incoming, client, dispatch)
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) return this.refuse(incoming, operation, mismatch)
-    if (this.watches) this.watch(call, incoming.span)
     this.add(call)
-    incoming.accepted?.(call)
+    if (this.watches) this.watch(call, incoming.span)
+    try {
+      incoming.accepted?.(call)
+    } catch (defect) {
+      call.gone("Disconnected")
+      throw defect
+    }
     if (call.isOpen && call.dispatched) call.start(input)
     if (call.isOpen) this.goesOn(call)
     return undefined
+  }
+
+  private hasRoom(client: ClientImpl): boolean {
+    return this.accepting && this.count < this.maximumCalls && client.hasRoom
   }
 
   /** Reading the clock costs as much as the rest of a short call: only those that go on need it. */
@@ -362,6 +377,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
     call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, () => call.cancel())
+    call.watch.begin()
   }
 
   // --- the calls in progress
@@ -448,14 +464,20 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   // --- its end
 
+  /** The call of this server in whose routine a fiber runs. */
+  private ownCall(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
+    const call = fiber.getRef(CurrentCall)
+    return call?.dispatch.host === this ? call : undefined
+  }
+
   /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
   drain(
     calls: () => Array<ServerCallImpl>,
+    isOne: (call: ServerCallImpl) => boolean,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
-      const current = fiber.getRef(CurrentCall)
-      const self = current?.dispatch.host === this ? current : undefined
+      const self = this.ownCall(fiber)
       if (isQuiet(self) && calls().length === 0) return Effect.void
       return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.andThen(Effect.suspend(() => {
@@ -465,24 +487,38 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
             call.stop(call.dispatched ? lost() : neverDispatched())
             if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
           }
+          for (const [fiber, call] of this.endings) {
+            if (call !== self && call.sending?.has(fiber) && isOne(call)) {
+              fiber.interruptUnsafe()
+              fibers.push(fiber)
+            }
+          }
           return Fiber.awaitAll(fibers)
         })),
-        Effect.andThen(Effect.suspend(() => Fiber.awaitAll([...this.closings]))),
+        // The finalizers of those calls.
+        Effect.andThen(
+          Effect.suspend(() =>
+            Fiber.awaitAll([...this.endings].filter(([, call]) => call !== self && isOne(call)).map(([fiber]) => fiber))
+          )
+        ),
         Effect.asVoid
       )
     })
   }
 
-  private readonly runDownHandles: Effect.Effect<void> = Effect.suspend(() => {
+  private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) => {
+    const self = this.ownCall(fiber)
     for (const handle of [...this.handles]) handle.lose()
-    return this.awaitQuiet(() => this.handles.size === 0, Infinity)
+    // Those that the call itself carries are run down when it is over.
+    return this.awaitQuiet(() => this.handles.size === (self?.holding?.countIn(this.handles) ?? 0), Infinity)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
     this.accepting = false
     return this.drain(
       () => this.snapshot(),
-      (self) => this.count === (self === undefined ? 0 : 1) && this.held === (self?.held ?? 0)
+      () => true,
+      (self) => this.count === (self?.isListed ? 1 : 0) && this.held === (self?.held ?? 0)
     )
   }).pipe(
     Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),
@@ -509,6 +545,7 @@ export const remove = (server: ServerImpl, registration: Registration): Effect.E
     server.changes++
     return server.drain(
       () => [...calls!],
+      ({ dispatch }) => dispatch.calls === calls,
       (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
     )
   })
