@@ -347,6 +347,33 @@ describe("a call", () => {
       }
     }))
 
+  for (const [cancelTimeout, millis] of [[0, 0], ["1 second", 1_000]] as const) {
+    it.effect(`interrupted, cancelTimeout ${cancelTimeout}, cancel never recorded: over after ${millis} ms`, () =>
+      Effect.gen(function* () {
+        const remote: Channel.Remote = {
+          dispatched: true,
+          cancelDisabled: false,
+          cancel: () => Effect.never,
+          discard: () => {},
+          orphan: () => {},
+          goOn: () => {}
+        }
+        const channel: Channel.Channel = {
+          callObjects: true,
+          issue: (call) => {
+            call.remote = remote
+            return undefined
+          }
+        }
+        const binding = yield* Binding.make(Work, channel, { cancelTimeout })
+        const calling = yield* start(Call.invoke(binding, "Do", 1))
+        const interrupting = yield* start(Fiber.interrupt(calling))
+        yield* TestClock.adjust(millis)
+        yield* settle
+        assert.isDefined(interrupting.pollUnsafe())
+      }))
+  }
+
   it.effect("cancelled: the cause of the failure names the call", () =>
     Effect.gen(function* () {
       const { server } = yield* makeServer(() => Effect.never)

@@ -251,7 +251,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- managers
 
   /** Serves a manager. One that may go before the server does has a context and a set of calls of its own. */
-  register(manager: ManagerImpl, context = this.context, calls?: Set<ServerCallImpl>): Registration {
+  register(manager: ManagerImpl, context: Context.Context<never> = this.context, calls?: Set<ServerCallImpl>): Registration {
     const { interface: { name, operations, uuid, version: [major, minor] }, object, services } = manager
     if (services !== undefined) context = Context.merge(context, withoutCall(services))
     const dispatches: { [opnum: number]: Dispatch } = {}
