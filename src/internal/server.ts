@@ -251,7 +251,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- managers
 
   /** Serves a manager. One that may go before the server does has a context and a set of calls of its own. */
-  register(manager: ManagerImpl, context: Context.Context<never> = this.context, calls?: Set<ServerCallImpl>): Registration {
+  register(
+    manager: ManagerImpl,
+    context: Context.Context<never> = this.context,
+    calls?: Set<ServerCallImpl>
+  ): Registration {
     const { interface: { name, operations, uuid, version: [major, minor] }, object, services } = manager
     if (services !== undefined) context = Context.merge(context, withoutCall(services))
     const dispatches: { [opnum: number]: Dispatch } = {}
@@ -312,12 +316,14 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const dispatch = client.server === this
       ? client.resolve(incoming.interface, incoming.object)?.dispatches[incoming.opnum]
       : undefined
-    if (dispatch === undefined || !this.hasRoom(client)) return this.refuseEarly(incoming, client, dispatch)
+    if (dispatch === undefined || !this.accepting || this.count >= this.maximumCalls || !client.hasRoom) {
+      return this.refuseEarly(incoming, client, dispatch)
+    }
     const { operation } = dispatch
     const problem = incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, operation, problem)
-    // The host may have closed the client or taken in another call while it decoded.
-    if (!this.hasRoom(client)) return this.refuseEarly(incoming, client, dispatch)
+    // The host may have closed the client while it decoded.
+    if (!client.isOpen || !this.accepting) return this.refuseEarly(incoming, client, dispatch)
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
@@ -334,10 +340,6 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     if (call.isOpen && call.dispatched) call.start(input)
     if (call.isOpen) this.goesOn(call)
     return undefined
-  }
-
-  private hasRoom(client: ClientImpl): boolean {
-    return this.accepting && this.count < this.maximumCalls && client.hasRoom
   }
 
   /** Reading the clock costs as much as the rest of a short call: only those that go on need it. */
