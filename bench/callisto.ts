@@ -97,11 +97,20 @@ export const makeContenders = Effect.fnUntraced(function* (library: Library) {
 
 const tracer = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
 
-/** Invocations of the routine that answers at once, with a tracer and with metrics. */
+/** Looks at each event of a call. */
+const observer: Callisto.Observability.Observer = {
+  begun: () => {},
+  changed: () => {},
+  transferred: () => {},
+  ended: () => {}
+}
+
+/** Invocations of the routine that answers at once, with a tracer, with metrics and with an observer. */
 export const makeObserved = Effect.fnUntraced(function* (library: Library, reference: string) {
   const off = yield* makeLoops(library)
   const traced = yield* Effect.withTracer(makeLoops(library), tracer)
   const counted = yield* Effect.provide(makeLoops(library), library.Observability.layer)
+  const observed = yield* Effect.provideService(makeLoops(library), library.Observability.observer, observer)
   const contenders: ReadonlyArray<Contender> = [
     { name: reference, loop: off.invoke("Succeed") },
     {
@@ -109,7 +118,8 @@ export const makeObserved = Effect.fnUntraced(function* (library: Library, refer
       reference,
       loop: (n) => Effect.withTracer(traced.invoke("Succeed")(n), tracer)
     },
-    { name: "with metrics on both sides", reference, loop: counted.invoke("Succeed") }
+    { name: "with metrics on both sides", reference, loop: counted.invoke("Succeed") },
+    { name: "with an observer on both sides", reference, loop: observed.invoke("Succeed") }
   ]
   return contenders
 })

@@ -1,10 +1,12 @@
-// Measures calls and pipes in one process, what observability costs, the memory of calls, and how long importing takes.
+// Measures calls and pipes in one process, what observability costs, the memory of calls, many objects and bindings, and how long
+// importing takes.
 import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import * as callisto from "../mod.ts"
 import * as Callisto from "./callisto.ts"
 import * as EffectRpc from "./effectRpc.ts"
+import { type Effort as Growth, measureGrowth } from "./growth.ts"
 import * as Limits from "./limits.ts"
 import { type Effort as Turns, gc, measure, runtime, spread, type Table } from "./measure.ts"
 import { measureMemory } from "./memory.ts"
@@ -17,6 +19,7 @@ export interface Effort {
   readonly calls: Turns
   readonly overhead: Overhead
   readonly pending: { readonly count: number; readonly rounds: number }
+  readonly growth: Growth
   readonly imports: number
 }
 
@@ -59,7 +62,10 @@ const memoryTable = Effect.fnUntraced(function* (effort: Effort["pending"]) {
 })
 
 const overheadTable = (effort: Overhead): Effect.Effect<Table> =>
-  Effect.map(measureOverhead(effort), (rows) => ({ id: "overhead", title: "spans and metrics off", unit, rows }))
+  Effect.map(
+    measureOverhead(effort),
+    (rows) => ({ id: "overhead", title: "spans, metrics and observers off", unit, rows })
+  )
 
 export const measureLocal = (effort: Effort): Effect.Effect<ReadonlyArray<Table>, unknown> =>
   Effect.gen(function* () {
@@ -75,10 +81,11 @@ export const measureLocal = (effort: Effort): Effect.Effect<ReadonlyArray<Table>
     return [
       { id: "local calls", title: "calls in one process", unit, rows: calls, missing: Peers.missing },
       { id: "local pipes", title: "chunks through a pipe in one process, a number each", unit, rows: pipes },
-      { id: "observed", title: "spans and metrics on", unit, rows: observed },
+      { id: "observed", title: "spans, metrics and observers on", unit, rows: observed },
       // What takes long, or can't be measured elsewhere.
       ...(isNode ? [yield* overheadTable(effort.overhead)] : []),
       ...(isNode && gc !== undefined ? [yield* memoryTable(effort.pending)] : []),
+      yield* measureGrowth(effort.growth),
       measureImports(effort.imports)
     ]
   }).pipe(Effect.scoped)

@@ -30,12 +30,14 @@ const local: Local = quick
     calls: { rounds: 2, millis: 2 },
     overhead: { processes: 1, turns: 2, calls: 1000 },
     pending: { count: 1000, rounds: 1 },
+    growth: { rounds: 1, part: 0.01 },
     imports: 1
   }
   : {
     calls: { rounds: 9, millis: 100 },
     overhead: { processes: 30, turns: 40, calls: 50_000 },
     pending: { count: 50_000, rounds: 5 },
+    growth: { rounds: 3, part: 1 },
     imports: 9
   }
 

@@ -1,5 +1,5 @@
-// What spans and metrics cost while they are off: the library beside a copy of it without them. No two processes compile the
-// same program alike, and the second of two builds in one process fares worse than the first: so each measurement has a
+// What spans, metrics and observers cost while they are off: the library beside a copy of it without them. No two processes compile
+// the same program alike, and the second of two builds in one process fares worse than the first: so each measurement has a
 // process of its own, the builds take turns, and only the medians of many processes are compared.
 import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
@@ -18,7 +18,7 @@ export interface Effort {
 }
 
 // It is measured twice: the difference is chance.
-const reference = "without spans and metrics"
+const reference = "without spans, metrics and observers"
 
 const worker = fileURLToPath(new URL("./overheadWorker.ts", import.meta.url))
 
@@ -56,6 +56,6 @@ export const measureOverhead = (effort: Effort): Effect.Effect<ReadonlyArray<Row
     return [
       { name: reference, value: spread(first) },
       { name: "the same again", reference, value: spread(second), ratio: ratioOf(second, first) },
-      { name: "with both, off", reference, value: spread(library), ratio: ratioOf(library, both) }
+      { name: "with all three, off", reference, value: spread(library), ratio: ratioOf(library, both) }
     ]
   })

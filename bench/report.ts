@@ -131,7 +131,7 @@ const withoutSpans = (run: Run): string => {
   if (off === undefined) return ""
   const percent = (ratio: number) => (100 * (1 - ratio)).toFixed(1)
   const [low, high] = [percent(off.max), percent(off.min)]
-  return `Spans and metrics that are off cost ${
+  return `Spans, metrics and observers that are off cost ${
     percent(off.median)
   } % (${low} to ${high} % from one third of the processes to another).`
 }

@@ -92,7 +92,7 @@ export const targetsOf = (tables: ReadonlyArray<Table>): ReadonlyArray<Target> =
     met: value.median >= 1e6
   })),
   ...rowsOf(tables, "overhead").slice(-1).map(({ ratio }): Target => ({
-    name: "cost of spans and metrics that are off",
+    name: "cost of spans, metrics and observers that are off",
     wanted: "at most 3%",
     measured: `${percent(ratio!.median)}% (${percent(ratio!.max)} to ${
       percent(ratio!.min)
@@ -116,7 +116,7 @@ export const targetsOf = (tables: ReadonlyArray<Table>): ReadonlyArray<Target> =
     atMost(`1,000 cancels, ${name}, against JSON by hand`, 1.5, ratio!)
   ),
   // Chance is allowed half as much again.
-  ...rowsOf(tables, "scale").flatMap(({ name, ratio, reference }) =>
+  ...["growth", "scale"].flatMap((id) => rowsOf(tables, id)).flatMap(({ name, ratio, reference }) =>
     ratio === undefined ? [] : [atMost(`${name}, against ${reference}`, 1.5, ratio)]
   ),
   ...ours(tables, "memory").map(({ name, value }) =>

@@ -7,7 +7,6 @@
  * @module
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -31,9 +30,10 @@ import {
 import { bind } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
-import { cancelled } from "./internal/failures.ts"
-import * as Uuid from "./internal/uuid.ts"
+import { cancelled, errorOf } from "./internal/failures.ts"
+import { objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
+import { type FullIncoming, fullOutgoing } from "./internal/seams.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -145,7 +145,7 @@ const localCaller: Caller = { name: undefined, level: "privacy" }
 const gone = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 /** A call between two sides of one process. While calls are nested too deeply it is also the server's side. */
-class LocalCall implements Incoming, Remote {
+class LocalCall implements FullIncoming, Remote {
   readonly channel: LocalChannel
   readonly call: Outgoing
   input: unknown
@@ -185,9 +185,9 @@ class LocalCall implements Incoming, Remote {
     return context === Context.empty() ? undefined : context
   }
 
-  get pipes(): Incoming["pipes"] {
-    const { operation: { pipes: kinds }, pipes } = this.call
-    return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.buffers)
+  get pipes(): FullIncoming["pipes"] {
+    const { operation: { pipes: kinds }, pipes } = fullOutgoing(this.call)
+    return kinds === undefined ? undefined : new Ends(kinds, false, pipes!.slots)
   }
 
   decode(operation: Operation): BadStubData | undefined {
@@ -382,7 +382,7 @@ const badInput = (problem: string): BadStubData => new BadStubData({ detail: `Th
 
 /** The abort as the client declares it: found by its code, with its fields where the client's error takes them. */
 const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }: Crossing): Outcome => {
-  const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
+  const error = errorOf(outcome.cause) as Abort.Error | undefined
   const code = abortOf(theirs, error)?.code
   if (code === undefined || abortOf(ours, error)?.code === code) return outcome as Outcome
   const { _tag, ...fields } = { ...error }
@@ -454,10 +454,7 @@ export const local = <I extends Interface.Any>(
   options?: LocalOptions
 ): Effect.Effect<Binding<I>, NoInterface, Scope.Scope> =>
   Effect.suspend(() => {
-    const object = options?.object === undefined ? undefined : Uuid.canonical(options.object)
-    if (options?.object !== undefined && object === undefined) {
-      throw new TypeError(`Binding to ${iface.name}: object ${JSON.stringify(options.object)} is not a UUID.`)
-    }
+    const object = objectOption(`Binding to ${iface.name}`, options?.object)
     const offer = Server.offers(server, iface, { object: object ?? null })
     if (offer === undefined) {
       return Effect.fail(

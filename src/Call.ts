@@ -94,6 +94,37 @@ export interface Call<in out I extends Interface.Any> extends Pipeable {
 export declare namespace Call {
   /** Any call object. */
   export type Any = Call<any>
+  /** The {@link Failure} of a method. */
+  export type MethodFailure<M extends Method.Any> = Failure<M>
+  /**
+   * The arguments behind the name in a data-last form. An overload that does not fit by their number is in no error, so one whose first
+   * argument is no name has a wrong number: errors speak of the data-first form alone.
+   */
+  export type Last<
+    First,
+    Rest extends ReadonlyArray<unknown>,
+    Kind extends "plain" | "stream" | "sink" | "any",
+    Options extends ReadonlyArray<unknown> = []
+  > = [First] extends [string] ? Interface.One<First, Rest>
+    : First extends Call<infer I> | Binding<infer I> ? Misfit<Rest, Interface.MethodName<I, Kind> & string, I, Options>
+    : TooMany
+  /**
+   * The arguments of a data-first form that has a wrong number of them: the compiler reports the last form, so this one says what the
+   * data-first form would.
+   */
+  export type Misfit<
+    Rest extends ReadonlyArray<unknown>,
+    Names extends keyof I["methods"],
+    I extends Interface.Any,
+    Options extends ReadonlyArray<unknown>
+  > = Rest extends readonly [infer K, ...infer _]
+    ? [K] extends [Names]
+      ? Rest["length"] extends [K, ...Args<I, K>, ...Options]["length"] ? TooMany : [K, ...Args<I, K>, ...Options]
+    : Rest["length"] extends [Names, ...Args<I, Names>, ...Options]["length"] ? TooMany
+    : [Names, ...ReadonlyArray<unknown>]
+    : TooMany
+  /** More arguments than any form takes. */
+  export type TooMany = [0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /**
@@ -129,14 +160,12 @@ export declare namespace Pending {
   /** The out parameters of the call. */
   export type Out<P extends Any> = P extends Pending<infer I, infer K> ? Method.Out<I["methods"][K]> : never
   /** The failures of the call. */
-  export type Failure<P extends Any> = P extends Pending<infer I, infer K> ? MethodFailure<I["methods"][K]> : never
+  export type Failure<P extends Any> = P extends Pending<infer I, infer K> ? Call.MethodFailure<I["methods"][K]> : never
   /** The refusals of a wait for the call: also of its pipes, where the method has some. */
   export type Refusal<P extends Any> = P extends Pending<infer I, infer K>
     ? CallComplete | InvalidAsyncHandle | Method.IfPipes<I["methods"][K], PipeDisciplineError>
     : never
 }
-
-type MethodFailure<M extends Method.Any> = Failure<M>
 
 /**
  * The failures of a call that was begun: an abort that the method declares, any other exception code, the cancel, or the loss of the
@@ -166,8 +195,8 @@ export type Refused<M extends Method.Any> = M extends Method.Any
   : never
 
 /**
- * The call that a failure belongs to. A failure that `finish`, `join` and the one-shot forms give has it among the annotations of its
- * cause; an error of `Status` names the call in its message, too.
+ * The call that a failure belongs to. The class of a declared abort is the program's own, so the cause of an abort carries its call as
+ * an annotation; an error of `Status` has the call in its fields and its message.
  *
  * @category models
  * @since 0.1.0
@@ -182,7 +211,7 @@ export interface FailedCall {
 }
 
 /**
- * The key of the annotation that names the call of a failure.
+ * The key of the annotation that names the call of an abort.
  *
  * **Example** (Which call was it?)
  *
@@ -299,45 +328,6 @@ export interface Completion<out T, out P> {
   /** The evidence of the completed call, ready to be finished. */
   readonly pending: P
 }
-
-/**
- * The arguments behind the name in a data-last form. An overload that does not fit by their number is in no error, so one whose first
- * argument is no name has a wrong number: errors speak of the data-first form alone.
- */
-type Last<
-  First,
-  Rest extends ReadonlyArray<unknown>,
-  Kind extends "plain" | "stream" | "sink" | "any",
-  Options extends ReadonlyArray<unknown> = []
-> = [First] extends [string] ? Interface.One<First, Rest>
-  : First extends Call<infer I> | Binding<infer I> ? Misfit<Rest, Interface.MethodName<I, Kind> & string, I, Options>
-  : TooMany
-
-// Where the data-first form does not fit by number either, the compiler reports the last form: so this one says what that would.
-type Misfit<
-  Rest extends ReadonlyArray<unknown>,
-  Names extends keyof I["methods"],
-  I extends Interface.Any,
-  Options extends ReadonlyArray<unknown>
-> = Rest extends readonly [infer K, ...infer _]
-  ? [K] extends [Names]
-    ? Rest["length"] extends [K, ...Args<I, K>, ...Options]["length"] ? TooMany : [K, ...Args<I, K>, ...Options]
-  : Rest["length"] extends [Names, ...Args<I, Names>, ...Options]["length"] ? TooMany
-  : [Names, ...ReadonlyArray<unknown>]
-  : TooMany
-
-type TooMany = [0, 0, 0, 0, 0, 0, 0, 0, 0]
-
-/** An interface with a method of that name. */
-type With<K> = Interface.Any & { readonly methods: { readonly [P in K & string]: Method.Any } }
-
-/** Accepts everything where the arguments of a data-last form fit. */
-type Fits<Rest, Wanted> = Rest extends Readonly<Wanted> ? unknown : never
-
-type InvokeArgs<I extends Interface.Any, K extends keyof I["methods"]> = [
-  ...input: Args<I, K>,
-  options?: InvokeOptions | undefined
-]
 
 /**
  * Whether a value is a call object.
@@ -490,9 +480,9 @@ export const begin: {
   >
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
-    ...input: Last<K, Rest, "any">
-  ): <I extends With<K>>(
-    self: Call<I> & Fits<Rest, Args<I, K & string>>
+    ...input: Call.Last<K, Rest, "any">
+  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
+    self: Call<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
   ) => Effect.Effect<
     Pending<I, K & string>,
     CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError
@@ -574,9 +564,9 @@ export const start: {
   >
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
-    ...input: Last<K, Rest, "any">
-  ): <I extends With<K>>(
-    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+    ...input: Call.Last<K, Rest, "any">
+  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
+    binding: Binding<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
   ) => Effect.Effect<
     Pending<I, K & string>,
     NoInterface | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError,
@@ -1319,13 +1309,13 @@ export const invoke: {
   <I extends Interface.Any, const K extends Interface.MethodName<I> & string>(
     binding: Binding<I>,
     method: K,
-    ...args: InvokeArgs<I, K>
+    ...args: [...input: Args<I, K>, options?: InvokeOptions | undefined]
   ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
-    ...args: Last<K, Rest, "plain", [options?: InvokeOptions]>
-  ): <I extends With<K>>(
-    binding: Binding<I> & Fits<Rest, InvokeArgs<I, K & string>>
+    ...args: Call.Last<K, Rest, "plain", [options?: InvokeOptions]>
+  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
+    binding: Binding<I> & (Rest extends readonly [...Args<I, K & string>, InvokeOptions?] ? unknown : never)
   ) => Effect.Effect<
     Method.Out<I["methods"][K & string]>,
     Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
@@ -1617,9 +1607,9 @@ export const stream: {
   ): Stream.Stream<Client.StreamItem<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
-    ...input: Last<K, Rest, "stream">
-  ): <I extends With<K>>(
-    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+    ...input: Call.Last<K, Rest, "stream">
+  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
+    binding: Binding<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
   ) => Stream.Stream<
     Client.StreamItem<I["methods"][K & string]>,
     Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
@@ -1694,9 +1684,9 @@ export const sink: {
   >
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
-    ...input: Last<K, Rest, "sink">
-  ): <I extends With<K>>(
-    binding: Binding<I> & Fits<Rest, Args<I, K & string>>
+    ...input: Call.Last<K, Rest, "sink">
+  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
+    binding: Binding<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
   ) => Sink.Sink<
     Method.Out<I["methods"][K & string]>,
     Client.SinkItem<I["methods"][K & string]>,

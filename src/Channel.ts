@@ -13,7 +13,6 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Tracer from "effect/Tracer"
 import type { Abort, Interface, Operation } from "./Interface.ts"
-import type { Ends } from "./internal/pipeEnds.ts"
 import type {
   BadStubData,
   CallCancelled,
@@ -110,8 +109,6 @@ export interface Outgoing {
   readonly span: Tracer.Span | undefined
   /** The {@link Channel}'s `references` as the calling fiber has set them; empty where it has set none. */
   readonly context: Context.Context<never>
-  /** @internal The ends of the call's pipes on this side. */
-  readonly pipes: Ends | undefined
   /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
   remote: Remote | undefined
   /** Tells an observer that bytes of the call were sent (`out`) or received (`in`). */
@@ -190,10 +187,6 @@ export interface Incoming {
   readonly span?: Tracer.AnySpan | undefined
   /** References that the routine finds in its context; by default none. */
   readonly context?: Context.Context<never> | undefined
-  /** @internal The ends of the call's pipes on the server's side. */
-  readonly pipes?: Ends | undefined
-  /** @internal A cancel arrived before the whole request. */
-  readonly cancelledEarly?: boolean | undefined
   /**
    * Makes `input` ready for the method as the server describes it, or gives the reason why it can't. It runs when the call is
    * admitted, so that a call that is refused costs no decoding.
@@ -203,7 +196,7 @@ export interface Incoming {
   accepted?(remote: Remote): void
   /**
    * Takes the outcome of an accepted call, exactly once, unless its client is gone. Gives the reason where the out parameters can't be
-   * marshalled: the call then ends with 1783 for the client. The end of the call waits for an effect, and so does the call's scope.
+   * marshalled; the host then tells the client 1783. The end of the call waits for an effect, and so does the scope of the call.
    */
   reply(outcome: Outcome): void | BadStubData | Effect.Effect<void, BadStubData | RpcTransportError>
   /** The client's scope has closed before the call ended: no reply follows. */

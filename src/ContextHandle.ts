@@ -17,12 +17,13 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
-import { type Declared, declaredIn, fromBytes, Handle, toBytes, TypeId } from "./internal/handleSchema.ts"
+import { type Declared, declaredIn, fromParts, Handle, partsOf, TypeId } from "./internal/handleSchema.ts"
 import { rules } from "./internal/handleCalls.ts"
 import { RulesId } from "./internal/handleRules.ts"
 import { Entry, handlesOf, Holding } from "./internal/handleTable.ts"
 import { PipeInspectable } from "./internal/inspectable.ts"
 import type { ServerCallImpl } from "./internal/serverCall.ts"
+import * as Uuid from "./internal/uuid.ts"
 import type { ServerCall } from "./ServerCall.ts"
 import { RpcFault } from "./Status.ts"
 
@@ -87,6 +88,19 @@ const isHandle = (u: unknown): u is ContextHandle.Any => u instanceof Handle
 // ----------------------------------------------------------------------------
 
 const namePattern = /^[A-Za-z_]\w*$/
+
+const toBytes = (handle: Handle | null): Uint8Array => {
+  const { attributes, uuid } = partsOf(handle)
+  const bytes = new Uint8Array(20)
+  new DataView(bytes.buffer).setUint32(0, attributes, true)
+  Uuid.write(bytes, 4, uuid, true)
+  return bytes
+}
+
+const fromBytes = (type: string, bytes: Uint8Array): Handle | null => {
+  const attributes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+  return fromParts(type, attributes, Uuid.read(bytes, 4, true))
+}
 
 const declare = (declared: Declared): Schema.Constraint =>
   Schema.declare<Handle | null>(

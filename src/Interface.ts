@@ -11,7 +11,8 @@ import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import type * as Types from "effect/Types"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
-import { findIn, type Parameter } from "./internal/handleSchema.ts"
+import { findIn } from "./internal/handleSchema.ts"
+import { pipesOf } from "./internal/methodPipes.ts"
 import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
@@ -213,19 +214,6 @@ export type ToSchema<P extends Fields | Parameters> = P extends infer S extends 
   : P extends infer F extends Schema.Struct.Fields ? Schema.Struct<F>
   : never
 
-/** The same for pipes: `infer` keeps an expected type from deciding what `P` is. */
-type Given<P extends Elements> = P extends infer E extends Elements ? E : never
-
-// The parameters of `any` are unknown, so `any` has no handle.
-type HasHandle<A> = [Extract<{ [K in keyof A]: 0 extends 1 & A[K] ? never : A[K] }[keyof A], HandleLike>] extends
-  [never] ? false : true
-
-interface HandleLike {
-  readonly "~callisto/ContextHandle": unknown
-}
-
-type ArgumentList<A> = 0 extends 1 & A ? [value?: A] : [A] extends [void] ? [] : [value: A]
-
 /**
  * One remote procedure: its parameters in both directions, and the aborts that it declares.
  *
@@ -287,12 +275,34 @@ export declare namespace Method {
   export type IfPipes<M extends Any, A> = M extends Any
     ? [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? never : A
     : never
-  /** Whether a context handle is among the in parameters. */
-  export type TakesHandle<M extends Any> = 0 extends 1 & In<M> ? false : HasHandle<In<M>>
+  /**
+   * How a method is called, see {@link Interface.MethodName}; `never` for one with more than one pipe. The pipes of any method are not
+   * known, so it is of each kind.
+   */
+  export type Kind<M extends Any> = string extends keyof M["inPipe"] | keyof M["outPipe"] ? "plain" | "stream" | "sink"
+    : [keyof M["inPipe"] | keyof M["outPipe"]] extends [never] ? "plain"
+    : [keyof M["inPipe"]] extends [never]
+      ? [keyof M["outPipe"]] extends [Types.UnionToIntersection<keyof M["outPipe"]>] ? "stream" : never
+    : [keyof M["outPipe"]] extends [never]
+      ? [keyof M["inPipe"]] extends [Types.UnionToIntersection<keyof M["inPipe"]>] ? "sink" : never
+    : never
+  /** Whether a context handle is among the in parameters. Of parameters of type `any` that is not known, and none is one. */
+  export type TakesHandle<M extends Any> = 0 extends 1 & In<M> ? false
+    : [
+      Extract<
+        { [K in keyof In<M>]: 0 extends 1 & In<M>[K] ? never : In<M>[K] }[keyof In<M>],
+        { readonly "~callisto/ContextHandle": unknown }
+      >
+    ] extends [never] ? false
+    : true
   /** The argument list with which the in parameters are passed: empty for a method without parameters. */
-  export type Args<M extends Any> = ArgumentList<Input<M>>
+  export type Args<M extends Any> = 0 extends 1 & Input<M> ? [value?: Input<M>]
+    : [Input<M>] extends [void] ? []
+    : [value: Input<M>]
   /** The argument list with which the out parameters are passed: empty for a method without results. */
-  export type Results<M extends Any> = ArgumentList<Out<M>>
+  export type Results<M extends Any> = 0 extends 1 & Out<M> ? [value?: Out<M>]
+    : [Out<M>] extends [void] ? []
+    : [value: Out<M>]
   /** How a method is described, see {@link method}. */
   export interface Options<In, Out, Aborts, InPipe, OutPipe> {
     /** The in parameters, as fields or as any schema. By default none. */
@@ -368,7 +378,14 @@ export const method: {
     const OutPipe extends Elements = {}
   >(
     options: Method.Options<In, Out, Aborts, InPipe, OutPipe>
-  ): Method<ToSchema<In>, ToSchema<Out>, Abort.ErrorOf<Aborts[number]>, Given<InPipe>, Given<OutPipe>>
+  ): Method<
+    ToSchema<In>,
+    ToSchema<Out>,
+    Abort.ErrorOf<Aborts[number]>,
+    // As in `ToSchema`.
+    InPipe extends infer E extends Elements ? E : never,
+    OutPipe extends infer E extends Elements ? E : never
+  >
 } = (
   options:
     & Pick<Method.MaybeOptions<Fields | Parameters>, "in" | "opnum" | "idempotent">
@@ -440,12 +457,6 @@ export interface Operation {
   readonly pipes:
     | ReadonlyArray<{ readonly name: string; readonly isIn: boolean; readonly element: Element }>
     | undefined
-  /** @internal The context handles among the in parameters. */
-  readonly handlesIn: ReadonlyArray<Parameter> | undefined
-  /** @internal The context handles among the out parameters. */
-  readonly handlesOut: ReadonlyArray<Parameter> | undefined
-  /** @internal The rules for its context handles; `undefined` where it has none. */
-  readonly rules: Rules | undefined
 }
 
 /**
@@ -495,7 +506,9 @@ export declare namespace Interface {
    */
   export type MethodName<I extends Any, Kind extends "plain" | "stream" | "sink" | "any" = "plain"> = Kind extends "any"
     ? keyof I["methods"] & string
-    : keyof { [K in keyof I["methods"] & string as Kind extends KindOf<I["methods"][K]> ? K : never]: unknown } & string
+    :
+      & keyof { [K in keyof I["methods"] & string as Kind extends Method.Kind<I["methods"][K]> ? K : never]: unknown }
+      & string
   /** An argument list for one method: a union of names is refused. */
   export type One<K, Args extends ReadonlyArray<unknown>> = [K] extends [Types.UnionToIntersection<K>] ? Args
     : [never: "a union of methods is no method"]
@@ -504,15 +517,6 @@ export declare namespace Interface {
   /** The declared aborts of all methods. */
   export type Aborts<I extends Any> = Method.Abort<I["methods"][keyof I["methods"]]>
 }
-
-type KindOf<M extends Method.Any> = PipeKind<keyof M["inPipe"], keyof M["outPipe"]>
-
-// The pipes of `any` method are not known, so it is of each kind.
-type PipeKind<In, Out> = string extends In | Out ? "plain" | "stream" | "sink"
-  : [In | Out] extends [never] ? "plain"
-  : [In] extends [never] ? [Out] extends [Types.UnionToIntersection<Out>] ? "stream" : never
-  : [Out] extends [never] ? [In] extends [Types.UnionToIntersection<In>] ? "sink" : never
-  : never
 
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
@@ -631,7 +635,18 @@ export const make = <const Name extends string, const Methods extends Interface.
     if (typeof carried === "string") return refuse(`method ${key}${carried}`)
     const pipes = pipesOf(method)
     const makeInput = makerOf(method.in)
-    operations[key] = { interface: self, name: key, opnum, method, takesInput, makeInput, pipes, rules, ...carried }
+    const operation: Operation & Carried & { readonly rules: Rules | undefined } = {
+      interface: self,
+      name: key,
+      opnum,
+      method,
+      takesInput,
+      makeInput,
+      pipes,
+      rules,
+      ...carried
+    }
+    operations[key] = operation
     next = opnum + 1
   }
   return self
@@ -666,27 +681,16 @@ const hasDefaults = (ast: SchemaAST.AST): boolean =>
     ({ _tag, context }) => context?.constructorDefault !== undefined || (_tag === "Declaration" ? false : undefined)
   ) === true
 
-/**
- * The pipes of a method in their order; `undefined` where it has none.
- *
- * @internal
- */
-export const pipesOf = ({ inPipe, outPipe }: Method.Any): Operation["pipes"] => {
-  const pipes = [
-    ...Object.entries(inPipe).map(([name, element]) => ({ name, element, isIn: true })),
-    ...Object.entries(outPipe).map(([name, element]) => ({ name, element, isIn: false }))
-  ]
-  return pipes.length === 0 ? undefined : pipes
-}
 const mismatch = codes.ContextMismatch.rpcStatus!.number
 
 const refuseMethod = (method: Method.Any): string | undefined => {
   const { aborts, maybe, openAbort, out } = method
-  if (maybe && out.ast._tag !== "Void") return "a maybe method gets no reply, so it has no out parameters"
-  if (maybe && (aborts.length > 0 || openAbort !== undefined)) {
-    return "a maybe method gets no reply, so it has no aborts"
-  }
-  if (maybe && pipesOf(method) !== undefined) return "a maybe method gets no reply, so it has no pipes"
+  const replied = out.ast._tag !== "Void"
+    ? "out parameters"
+    : aborts.length > 0 || openAbort !== undefined
+    ? "aborts"
+    : pipesOf(method) && "pipes"
+  if (maybe && replied !== undefined) return `a maybe method gets no reply, so it has no ${replied}`
   const byCode = new Map<number, string>()
   const byTag = new Map<string, AbortClass>()
   for (const { code, error } of [...aborts, ...(openAbort === undefined ? [] : [{ ...openAbort, code: undefined }])]) {

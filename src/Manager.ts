@@ -15,7 +15,7 @@ import type { Pipeable } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import type { Interface, Method } from "./Interface.ts"
 import * as Internal from "./internal/manager.ts"
-import * as Uuid from "./internal/uuid.ts"
+import { objectOption } from "./internal/options.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
 
 const TypeId = "~callisto/Manager"
@@ -294,10 +294,6 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   for (const name of Object.keys(routines)) {
     if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
   }
-  const object = options?.object === undefined ? undefined : Uuid.canonical(options.object)
-  if (options?.object !== undefined && object === undefined) {
-    refuse(`object ${JSON.stringify(options.object)} is not a UUID`)
-  }
   const cancellation = options?.cancellation ?? "interrupt"
   const byName = typeof cancellation === "string" ? { "": cancellation } : cancellation
   for (const [name, kind] of Object.entries<Cancellation | undefined>(byName)) {
@@ -312,7 +308,7 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   return toManager({
     interface: iface,
     routines: routines as Internal.ManagerImpl["routines"],
-    object,
+    object: objectOption(`Manager of ${iface.name}`, options?.object),
     callObjects: options?.callObjects ?? true,
     cancellation: (method) => {
       if (typeof cancellation === "string") return cancellation

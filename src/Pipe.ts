@@ -187,9 +187,10 @@ export const push: {
       const end = toEnd(self)
       const refused = refusalOf(end)
       if (refused !== undefined) return Effect.fail(refused as E)
-      if (!isChunk(chunk, end.buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
-      if (!Chunks.isWritable(end.buffer)) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
-      Chunks.put(end.buffer, chunk as AnyChunk)
+      const buffer = Chunks.bufferOf(end.slot)
+      if (!isChunk(chunk, buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
+      if (!Chunks.isWritable(buffer)) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
+      Chunks.put(buffer, chunk as AnyChunk)
       return Effect.void
     })
 )
@@ -198,7 +199,7 @@ const isChunk = (chunk: unknown, { isBytes }: ChunkBuffer): chunk is AnyChunk =>
   isBytes ? chunk instanceof Uint8Array : Array.isArray(chunk)
 
 const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
-  const { buffer } = end
+  const buffer = Chunks.bufferOf(end.slot)
   // Pushed when the fiber goes on: if it is interrupted instead, nothing is pushed.
   const push: Effect.Effect<void, unknown> = Effect.suspend(() => {
     const refused = refusalOf(end)
@@ -258,7 +259,7 @@ export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClose
     if (refused !== undefined) return Effect.fail(refused as E)
     end.move("end")
     end.ends.moved()
-    Chunks.end(end.buffer)
+    Chunks.end(Chunks.bufferOf(end.slot))
     return Effect.void
   })
 
@@ -305,7 +306,7 @@ export const end = <C, E>(self: Writer<C, E>): Effect.Effect<void, E | PipeClose
 export const toSink = <C, E>(
   self: Writer<C, E>
 ): Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder> => {
-  const { isBytes } = toEnd(self).buffer
+  const { isBytes } = toEnd(self).slot
   const pushAll = (items: NonEmptyReadonlyArray<unknown>): Effect.Effect<void, E | PipeClosed | WrongPipeOrder> =>
     isBytes
       ? items.length === 1
@@ -399,7 +400,8 @@ const pullWith = <A>(
   take: (buffer: ChunkBuffer) => A,
   atEnd: (buffer: ChunkBuffer) => A
 ): Effect.Effect<A, unknown> => {
-  const { buffer, ends } = end
+  const { ends } = end
+  const buffer = Chunks.bufferOf(end.slot)
   // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
   const pull: Effect.Effect<A, unknown> = Effect.suspend(() => {
     const refused = refusalOf(end)

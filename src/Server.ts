@@ -93,6 +93,8 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  * its clients. The `Scope` that a routine finds in its context is that of its call. Fork work that outlives the call into
  * `ServerCall.server(call)`.
  *
+ * A routine may close the scope. Its own call is not waited for and ends with 1726, unless it has replied before.
+ *
  * Dies with a `TypeError` for two managers of the same interface version for the same object.
  *
  * Windows: `RpcServerRegisterIf` and `RpcServerListen`; the limit on calls is `MaxCalls`.

@@ -11,6 +11,7 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { callFields, type CallSchema } from "./internal/callFields.ts"
 import { type Code as TableCode, faultOf, received, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
@@ -144,13 +145,24 @@ const makeClass = <Self, const Tag extends string, const Fields extends Schema.S
     message: {
       configurable: true,
       get(this: Self) {
-        return ("address" in fields ? whereOf(this as CallFields) : "") +
-          (sentence === undefined ? fixed : sentence(this))
+        return sentence === undefined ? fixed : sentence(this)
       }
     }
   })
   return Class
 }
+
+// A function, so that bundlers drop the classes that nobody uses: they keep a spread.
+const makeCallClass = <Self extends CallFields, const Tag extends string, const Fields extends Schema.Struct.Fields>(
+  tag: Tag,
+  fields: Fields,
+  sentence: (error: Self) => string
+): ErrorClass<Self, Tag, CallSchema & Fields> =>
+  makeClass<Self, Tag, Fields & CallSchema>(
+    tag,
+    { ...fields, ...callFields },
+    (error) => whereOf(error) + sentence(error)
+  ) as never
 
 interface CallFields {
   readonly interface?: string | undefined
@@ -164,15 +176,6 @@ const whereOf = ({ address, interface: name, method }: CallFields): string => {
   const place = address === undefined ? call : call === "" ? address : `${call} at ${address}`
   return place === "" ? "" : `${place}: `
 }
-
-type OptionalText = Schema.optional<Schema.String>
-
-type CallSchema = { readonly interface: OptionalText; readonly method: OptionalText; readonly address: OptionalText }
-
-const text: OptionalText = Schema.optional(Schema.String)
-
-/** The call that failed: its interface, its method, and the address of the server. Absent means unknown. */
-const callFields: CallSchema = { interface: text, method: text, address: text }
 
 type DidNotExecute = Schema.withConstructorDefault<Schema.Boolean>
 
@@ -365,7 +368,7 @@ export class CantCreateEndpoint extends CantCreateEndpointBase {
 }
 
 const BadStubDataBase: ErrorClass<BadStubData, "BadStubData", CallSchema & { readonly detail: Schema.String }> =
-  makeClass("BadStubData", { detail: Schema.String, ...callFields }, ({ detail }) => detail)
+  makeCallClass("BadStubData", { detail: Schema.String }, ({ detail }) => detail)
 
 /**
  * The method's schema or the transfer syntax refuses arguments or out parameters.
@@ -383,9 +386,9 @@ const BadStubDataBase: ErrorClass<BadStubData, "BadStubData", CallSchema & { rea
 export class BadStubData extends BadStubDataBase {}
 
 const NullContextBase: ErrorClass<NullContext, "NullContext", CallSchema & { readonly parameter: Schema.String }> =
-  makeClass(
+  makeCallClass(
     "NullContext",
-    { parameter: Schema.String, ...callFields },
+    { parameter: Schema.String },
     ({ parameter }) =>
       `The context handle ${parameter} is null or was destroyed, and the method needs one. Nothing was sent.`
   )
@@ -411,9 +414,9 @@ export class NullContext extends NullContextBase {}
 
 type PipeFields = CallSchema & { readonly pipe: Schema.String }
 
-const pipeFields: PipeFields = { pipe: Schema.String, ...callFields }
+const pipeFields: { readonly pipe: Schema.String } = { pipe: Schema.String }
 
-const WrongPipeOrderBase: ErrorClass<WrongPipeOrder, "WrongPipeOrder", PipeFields> = makeClass(
+const WrongPipeOrderBase: ErrorClass<WrongPipeOrder, "WrongPipeOrder", PipeFields> = makeCallClass(
   "WrongPipeOrder",
   pipeFields,
   ({ pipe }) =>
@@ -431,7 +434,7 @@ const WrongPipeOrderBase: ErrorClass<WrongPipeOrder, "WrongPipeOrder", PipeField
  */
 export class WrongPipeOrder extends WrongPipeOrderBase {}
 
-const PipeClosedBase: ErrorClass<PipeClosed, "PipeClosed", PipeFields> = makeClass(
+const PipeClosedBase: ErrorClass<PipeClosed, "PipeClosed", PipeFields> = makeCallClass(
   "PipeClosed",
   pipeFields,
   ({ pipe }) => `Pipe ${pipe} was ended: nothing more can be pushed.`
@@ -447,7 +450,7 @@ const PipeClosedBase: ErrorClass<PipeClosed, "PipeClosed", PipeFields> = makeCla
  */
 export class PipeClosed extends PipeClosedBase {}
 
-const PipeEmptyBase: ErrorClass<PipeEmpty, "PipeEmpty", PipeFields> = makeClass(
+const PipeEmptyBase: ErrorClass<PipeEmpty, "PipeEmpty", PipeFields> = makeCallClass(
   "PipeEmpty",
   pipeFields,
   ({ pipe }) => `Pipe ${pipe} is at its end: nothing more can be pulled.`
@@ -463,7 +466,7 @@ const PipeEmptyBase: ErrorClass<PipeEmpty, "PipeEmpty", PipeFields> = makeClass(
  */
 export class PipeEmpty extends PipeEmptyBase {}
 
-const PipeDisciplineErrorBase: ErrorClass<PipeDisciplineError, "PipeDisciplineError", PipeFields> = makeClass(
+const PipeDisciplineErrorBase: ErrorClass<PipeDisciplineError, "PipeDisciplineError", PipeFields> = makeCallClass(
   "PipeDisciplineError",
   pipeFields,
   ({ pipe }) =>
@@ -499,9 +502,9 @@ export type PipeError = WrongPipeOrder | PipeClosed | PipeEmpty | PipeDiscipline
 
 type ExecutionFields = CallSchema & { readonly didNotExecute: DidNotExecute }
 
-const CallCancelledBase: ErrorClass<CallCancelled, "CallCancelled", ExecutionFields> = makeClass(
+const CallCancelledBase: ErrorClass<CallCancelled, "CallCancelled", ExecutionFields> = makeCallClass(
   "CallCancelled",
-  { didNotExecute, ...callFields },
+  { didNotExecute },
   (error) =>
     error.didNotExecute
       ? "The call was cancelled before the server executed it."
@@ -554,9 +557,9 @@ export class CallCancelled extends CallCancelledBase {}
 
 type FaultFields = ExecutionFields & { readonly code: Schema.Int; readonly wireCode: Schema.optional<Schema.Int> }
 
-const RpcFaultBase: ErrorClass<RpcFault, "RpcFault", FaultFields> = makeClass(
+const RpcFaultBase: ErrorClass<RpcFault, "RpcFault", FaultFields> = makeCallClass(
   "RpcFault",
-  { code: Schema.Int, didNotExecute, wireCode: Schema.optional(Schema.Int), ...callFields },
+  { code: Schema.Int, didNotExecute, wireCode: Schema.optional(Schema.Int) },
   (fault) => {
     const when = fault.didNotExecute ? " before executing it" : ""
     return `The server ended the call${when} with exception code ${fault.code} (${namesOf(fault)}).`
@@ -625,9 +628,9 @@ export class RpcFault extends RpcFaultBase {
   }
 }
 
-const ContextMismatchBase: ErrorClass<ContextMismatch, "ContextMismatch", ExecutionFields> = makeClass(
+const ContextMismatchBase: ErrorClass<ContextMismatch, "ContextMismatch", ExecutionFields> = makeCallClass(
   "ContextMismatch",
-  { didNotExecute, ...callFields },
+  { didNotExecute },
   (error) =>
     `The server does not know the context handle${
       error.didNotExecute ? ", and did not execute the call" : ""
@@ -656,9 +659,9 @@ type TransportFields = CallSchema & {
   readonly detail: Schema.String
 }
 
-const RpcTransportErrorBase: ErrorClass<RpcTransportError, "RpcTransportError", TransportFields> = makeClass(
+const RpcTransportErrorBase: ErrorClass<RpcTransportError, "RpcTransportError", TransportFields> = makeCallClass(
   "RpcTransportError",
-  { status: Schema.Literals([1722, 1726, 1727]), detail: Schema.String, ...callFields },
+  { status: Schema.Literals([1722, 1726, 1727]), detail: Schema.String },
   ({ detail, didNotExecute, status }) =>
     `${win32Of(status).name}: ${detail}. ${
       didNotExecute

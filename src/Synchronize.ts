@@ -45,6 +45,8 @@ export declare namespace Waitable {
   export type Any = Waitable<unknown>
   /** The refusals of a wait for `W`. */
   export type Error<W> = W extends Waitable<infer E> ? E : never
+  /** `A` for a list that may be empty, else `never`. */
+  export type IfEmpty<Ws, A> = Ws extends readonly [unknown, ...Array<unknown>] ? never : A
 }
 
 // Events and pending calls are all that has the brand.
@@ -265,10 +267,6 @@ export const wait: {
 // many
 // ----------------------------------------------------------------------------
 
-type NonEmpty<W> = readonly [W, ...Array<W>]
-
-type NothingToWaitFor<Ws> = Ws extends NonEmpty<unknown> ? never : NoSync
-
 /**
  * Waits until one of several events and calls is signaled, and gives that one: the first in order when several are.
  *
@@ -305,11 +303,11 @@ type NothingToWaitFor<Ws> = Ws extends NonEmpty<unknown> ? never : NoSync
 export const waitAny: {
   <const Ws extends ReadonlyArray<Waitable.Any>>(
     waitables: Ws
-  ): Effect.Effect<Ws[number], Waitable.Error<Ws[number]> | NothingToWaitFor<Ws>>
+  ): Effect.Effect<Ws[number], Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync>>
   <const Ws extends ReadonlyArray<Waitable.Any>>(
     waitables: Ws,
     timeout: Duration.Input
-  ): Effect.Effect<Ws[number], Waitable.Error<Ws[number]> | NothingToWaitFor<Ws> | WaitTimeout>
+  ): Effect.Effect<Ws[number], Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync> | WaitTimeout>
 } = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input): Effect.Effect<never, never> =>
   waitMany(waitables, false, timeout)
 
@@ -353,11 +351,11 @@ export const waitAny: {
 export const waitAll: {
   <const Ws extends ReadonlyArray<Waitable.Any>>(
     waitables: Ws
-  ): Effect.Effect<void, Waitable.Error<Ws[number]> | NothingToWaitFor<Ws>>
+  ): Effect.Effect<void, Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync>>
   <const Ws extends ReadonlyArray<Waitable.Any>>(
     waitables: Ws,
     timeout: Duration.Input
-  ): Effect.Effect<void, Waitable.Error<Ws[number]> | NothingToWaitFor<Ws> | WaitTimeout>
+  ): Effect.Effect<void, Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync> | WaitTimeout>
 } = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input): Effect.Effect<never, never> =>
   waitMany(waitables, true, timeout)
 

@@ -15,8 +15,9 @@ import type * as Context from "effect/Context"
 import type * as Tracer from "effect/Tracer"
 import * as Binding from "./Binding.ts"
 import type { Channel, Outcome, Outgoing, Remote } from "./Channel.ts"
-import type { Interface, Operation } from "./Interface.ts"
+import type { Interface } from "./Interface.ts"
 import { failureOf, fromWire } from "./internal/failures.ts"
+import { type FullOutgoing, fullOutgoing } from "./internal/seams.ts"
 import type { Manager } from "./Manager.ts"
 import * as Server from "./Server.ts"
 import { type BadStubData, type NoInterface, RpcTransportError } from "./Status.ts"
@@ -344,16 +345,16 @@ const lost = (status: 1726 | 1727): Outcome =>
   Exit.fail(new RpcTransportError({ status, detail: "a test cut the connection" }))
 
 /** A call whose reply does not reach it as the server sends it. */
-class Intercepted implements Outgoing {
-  readonly call: Outgoing
+class Intercepted implements FullOutgoing {
+  readonly call: FullOutgoing
   readonly reply: Outgoing["reply"]
 
   constructor(call: Outgoing, reply: Outgoing["reply"]) {
-    this.call = call
+    this.call = fullOutgoing(call)
     this.reply = reply
   }
 
-  get operation(): Operation {
+  get operation(): FullOutgoing["operation"] {
     return this.call.operation
   }
 
@@ -365,7 +366,7 @@ class Intercepted implements Outgoing {
     return this.call.context
   }
 
-  get pipes(): Outgoing["pipes"] {
+  get pipes(): FullOutgoing["pipes"] {
     return this.call.pipes
   }
 

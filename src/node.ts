@@ -38,26 +38,18 @@ import { join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
-import { print, type ProtocolSequence, type StringBinding } from "./dcerpc/StringBinding.ts"
+import { gather, highWaterMark, Incoming, Room } from "./dcerpc/internal/flow.ts"
+import { type End, handlers, makeSocket } from "./dcerpc/internal/sockets.ts"
 import {
   cantListen,
   cantListenOn,
   closed,
-  type Connection,
-  type End,
-  gather,
-  handlers,
-  highWaterMark,
-  Incoming,
-  makeSocket,
-  mergeAll,
-  Room,
-  Transport,
   unavailable,
   unsupported,
-  webSocket,
   writeFailed
-} from "./dcerpc/Transport.ts"
+} from "./dcerpc/internal/transportErrors.ts"
+import { print, type ProtocolSequence, type StringBinding } from "./dcerpc/StringBinding.ts"
+import { type Connection, mergeAll, Transport, webSocket } from "./dcerpc/Transport.ts"
 import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
 
 /**

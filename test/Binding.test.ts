@@ -155,6 +155,30 @@ describe("a binding that validates", () => {
       assert.deepStrictEqual(inputs[0], { a: 1, b: 2 } as never)
     }))
 
+  for (const handedOff of [false, true]) {
+    it.effect(`result of a ${handedOff ? "hand-off" : "plain"} routine with a field that the schema lacks: arrives without it`, () =>
+      Effect.gen(function* () {
+        const Users = Interface.make("Users", {
+          uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1d07",
+          version: [1, 0],
+          methods: { Find: Interface.method({ out: { name: Schema.String } }) }
+        })
+        const row = { name: "alice", passwordHash: "a secret of the server" }
+        const manager = Manager.make(Users, {
+          Find: handedOff
+            ? Manager.handOff((_, call: ServerCall.Of<typeof Users, "Find">) =>
+              Effect.orDie(ServerCall.complete(call, row))
+            )
+            : () => Effect.succeed(row)
+        })
+        const server = yield* Server.make([manager])
+        const users = yield* Binding.local(server, Users, { validate: true })
+        assert.deepStrictEqual(yield* Call.invoke(users, "Find"), { name: "alice" })
+        const call = yield* Call.make(users)
+        assert.deepStrictEqual(yield* Call.join(yield* Call.begin(call, "Find")), { name: "alice" })
+      }))
+  }
+
   it.effect("checks values, not their encoded form", () =>
     Effect.gen(function* () {
       const Dates = Interface.make("Dates", {

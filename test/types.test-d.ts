@@ -1,8 +1,9 @@
 // Compiled by the type check of the tests; it never runs.
-import { Context, type Duration, Effect, type Option, Queue, Schema, type Scope } from "effect"
+import { Context, type Duration, Effect, Layer, type Option, Queue, Schema, type Scope } from "effect"
 import {
   Binding,
   Call,
+  type Channel,
   ContextHandle,
   Interface,
   Manager,
@@ -617,3 +618,24 @@ cursors.open(fetchCall, Effect.succeed({ rows: 1 }))
 ContextHandle.states<string>()(Schema.String)
 // @ts-expect-error a nullable handle is nullable already
 ContextHandle.nullable(ContextHandle.nullable(Printout))
+
+// ----------------------------------------------------------------------------
+// layers
+// ----------------------------------------------------------------------------
+
+const IAudit = Interface.make("IAudit", { methods: { Rest: Interface.method({}) } })
+const IFiles = Interface.make("IFiles", { methods: { Rest: Interface.method({}) } })
+const auditing = Manager.layer(IAudit, Effect.succeed({ Rest: () => Effect.void }))
+const filing = Manager.layer(IFiles, Effect.succeed({ Rest: () => Effect.void }))
+const serving = Server.layer([IFiles, IAudit])
+check<Same<Layer.Services<typeof serving>, Manager.For<typeof IFiles> | Manager.For<typeof IAudit>>>()
+const whole: Layer.Layer<Server.Server> = serving.pipe(Layer.provide([auditing, filing]))
+void whole
+// @ts-expect-error the manager of IAudit is missing
+const partial: Layer.Layer<Server.Server> = serving.pipe(Layer.provide(filing))
+void partial
+
+// A channel and a host of somebody else see nothing of the library's own.
+check<Equal<keyof Channel.Outgoing, "operation" | "span" | "context" | "remote" | "transferred" | "reply">>()
+check<Equal<Extract<keyof Channel.Incoming, "pipes" | "cancelledEarly">, never>>()
+check<Equal<Extract<keyof Interface.Operation, "handlesIn" | "handlesOut" | "rules">, never>>()

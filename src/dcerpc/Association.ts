@@ -16,13 +16,15 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
-import * as Binding from "../Binding.ts"
+import type * as Binding from "../Binding.ts"
 import type { Channel as CallChannel, Outcome, Outgoing, Remote } from "../Channel.ts"
-import type { Interface, Operation } from "../Interface.ts"
+import type { Interface } from "../Interface.ts"
 import { Handle, valueOf } from "../internal/handleSchema.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
+import { bufferOf } from "../internal/chunkBuffer.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { cancelled, failureOf, fromWire } from "../internal/failures.ts"
+import { type FullOperation, type FullOutgoing, fullOutgoing } from "../internal/seams.ts"
 import { toHex } from "../internal/statusTable.ts"
 import {
   BadStubData,
@@ -32,8 +34,11 @@ import {
   RpcTransportError,
   UnknownInterface
 } from "../Status.ts"
+import { highWaterMark, type ReadWhile } from "./internal/flow.ts"
 import { onDemand } from "./internal/onDemand.ts"
+import { makeOutbox, type Outbox } from "./internal/outbox.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
+import { makeReadWhile } from "./internal/sockets.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "./TransferSyntax.ts"
@@ -125,7 +130,7 @@ class SentCall implements Remote {
   readonly cancelDisabled = false
   readonly connection: ClientConnection
   readonly channel: Channel
-  readonly call: Outgoing
+  readonly call: FullOutgoing
   readonly callId: number
   readonly codec: MethodCodec
   readonly input: unknown
@@ -153,7 +158,7 @@ class SentCall implements Remote {
   constructor(
     connection: ClientConnection,
     channel: Channel,
-    call: Outgoing,
+    call: FullOutgoing,
     callId: number,
     codec: MethodCodec,
     input: unknown,
@@ -173,7 +178,7 @@ class SentCall implements Remote {
   piped(isIn: boolean): ReadonlyArray<Piped> {
     const { operation: { pipes = [] }, pipes: ends } = this.call
     return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: ends!.buffers[index]! }] : []
+      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: bufferOf(ends!.slots[index]!) }] : []
     )
   }
 
@@ -295,7 +300,7 @@ const featuresContextId = 255
 
 class ClientConnection {
   readonly association: AssociationImpl
-  readonly outbox: Transport.Outbox
+  readonly outbox: Outbox
   readonly writer = new Pdu.Writer()
   readonly calls = new Map<number, SentCall>()
   /** The interfaces that have a presentation context here. */
@@ -324,7 +329,7 @@ class ClientConnection {
   constructor(
     association: AssociationImpl,
     scope: Scope.Closeable,
-    outbox: Transport.Outbox,
+    outbox: Outbox,
     bound: Bound,
     forPipes: boolean,
     agreed: Agreed
@@ -354,10 +359,10 @@ class ClientConnection {
   get sendRoom(): Effect.Effect<void, Socket.SocketError> {
     const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
-    return Effect.suspend(() => this.association.maximumQueued < Transport.highWaterMark ? drained : room)
+    return Effect.suspend(() => this.association.maximumQueued < highWaterMark ? drained : room)
   }
 
-  send(channel: Channel, call: Outgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
+  send(channel: Channel, call: FullOutgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
     const { contextId, syntax } = channel.bound
     const codec = syntax.codec(method)!
@@ -386,7 +391,7 @@ class ClientConnection {
   /** Sends a call with pipes: the arguments now, what is pushed then. */
   private sendPiped(
     channel: Channel,
-    call: Outgoing,
+    call: FullOutgoing,
     input: unknown,
     codec: MethodCodec,
     fields: Parameters<typeof Pdu.beginRequest>[1]
@@ -771,7 +776,7 @@ const badInput = ({ problem }: Problem): BadStubData =>
 // context handles
 // ----------------------------------------------------------------------------
 
-const carriesHandle = ({ handlesIn }: Operation, input: unknown): boolean =>
+const carriesHandle = ({ handlesIn }: FullOperation, input: unknown): boolean =>
   handlesIn !== undefined && handlesIn.some(({ name }) => valueOf(input, name) !== null)
 
 /** The context handles that the client holds, each with the group of connections on which it lives. */
@@ -1228,8 +1233,8 @@ class AssociationImpl implements Association {
     return Effect.gen({ self: this }, function* () {
       const { socket } = yield* this.transport.connect(address)
       let connection: ClientConnection | undefined
-      const outbox = yield* Transport.makeOutbox(socket, () => connection?.cutOff())
-      const readWhile = yield* Effect.mapError(Transport.makeReadWhile(socket), lost)
+      const outbox = yield* makeOutbox(socket, () => connection?.cutOff())
+      const readWhile = yield* Effect.mapError(makeReadWhile(socket), lost)
       const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
       const writer = new Pdu.Writer()
       const { groupId } = this
@@ -1309,7 +1314,7 @@ class AssociationImpl implements Association {
 
   private read(
     connection: ClientConnection,
-    readWhile: Transport.ReadWhile,
+    readWhile: ReadWhile,
     parser: Pdu.Parser,
     first: ReadonlyArray<Pdu.Pdu | Pdu.PduError>
   ): Effect.Effect<void> {
@@ -1397,10 +1402,11 @@ class Channel implements CallChannel {
   }
 
   issue(
-    call: Outgoing,
+    outgoing: Outgoing,
     input: unknown,
     _fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
+    const call = fullOutgoing(outgoing)
     const now = this.isOpen && call.pipes === undefined
     const connection = now ? this.association.readyNow(this.bound) : undefined
     if (connection === undefined) return this.issueLater(call, input)
@@ -1409,7 +1415,7 @@ class Channel implements CallChannel {
   }
 
   /** Waits for a connection, for the bind and for room to send. */
-  private issueLater(call: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
+  private issueLater(call: FullOutgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
     const send = (connection: ClientConnection): Exit.Exit<void, BadStubData | RpcTransportError> => {
       if (!this.isOpen) return Exit.fail(bindingClosed())
       const refused = connection.send(this, call, input)

@@ -6,11 +6,13 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type { Key } from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -22,8 +24,9 @@ import * as Chunks from "../internal/chunkBuffer.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { Ends } from "../internal/pipeEnds.ts"
 import { cancelled, isPipeError } from "../internal/failures.ts"
-import { ClientImpl, type ServerImpl, type Tally } from "../internal/server.ts"
+import { type ClientFields, ClientImpl, type ServerImpl } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
+import type { FullIncoming } from "../internal/seams.ts"
 import { sentAs } from "../internal/statusTable.ts"
 import * as Server from "../Server.ts"
 import {
@@ -34,7 +37,9 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
+import { makeOutbox, type Outbox } from "./internal/outbox.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
+import { makeReadWhile } from "./internal/sockets.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
@@ -169,7 +174,7 @@ interface Early {
 }
 
 /** One call of a connection, from its request to its reply. */
-class IncomingCall implements Incoming {
+class IncomingCall implements FullIncoming {
   readonly connection: ServerConnection
   readonly request: Pdu.Request
   readonly presentation: Context
@@ -260,7 +265,9 @@ class IncomingCall implements Incoming {
   piped(isIn: boolean): ReadonlyArray<Piped> {
     const { pipes = [] } = this.serverCall.dispatch.operation
     return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: this.pipes!.buffers[index]! }] : []
+      pipe.isIn === isIn
+        ? [{ codec: this.codec.pipes[index]!, buffer: Chunks.bufferOf(this.pipes!.slots[index]!) }]
+        : []
     )
   }
 
@@ -346,12 +353,47 @@ const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, {
     method: operation.name
   })
 
+const anonymous: Caller = { name: undefined, level: "none" }
+
+/** Counts the calls that several clients have in progress together. */
+interface Tally {
+  count: number
+  readonly maximum: number
+}
+
+/** One client of a server, with a limit to its calls. */
+class Client extends ClientImpl {
+  readonly maximum: number
+  readonly total: Tally | undefined
+
+  constructor(server: ServerImpl, fields: ClientFields, maximum: number, total: Tally | undefined) {
+    super(server, fields)
+    this.maximum = maximum
+    this.total = total
+  }
+
+  override get hasRoom(): boolean {
+    return super.hasRoom && this.count < this.maximum &&
+      (this.total === undefined || this.total.count < this.total.maximum)
+  }
+
+  override add(call: ServerCallImpl): void {
+    super.add(call)
+    if (this.total !== undefined) this.total.count++
+  }
+
+  override remove(call: ServerCallImpl): void {
+    super.remove(call)
+    if (this.total !== undefined) this.total.count--
+  }
+}
+
 class ServerConnection {
-  readonly caller: Caller = { name: undefined, level: "none" }
+  readonly caller: Caller
   readonly endpoint: EndpointImpl
   readonly peer: string
   readonly local: string
-  readonly outbox: Transport.Outbox
+  readonly outbox: Outbox
   readonly contexts = new Map<number, Context>()
   readonly calls = new Map<number, IncomingCall>()
   group: Group | undefined = undefined
@@ -380,8 +422,14 @@ class ServerConnection {
   failed = false
   quiet: Deferred.Deferred<void> | undefined = undefined
 
-  constructor(endpoint: EndpointImpl, { local, peer }: Transport.Connection, outbox: Transport.Outbox) {
+  constructor(
+    endpoint: EndpointImpl,
+    { local, peer }: Transport.Connection,
+    outbox: Outbox,
+    caller: Caller
+  ) {
     this.endpoint = endpoint
+    this.caller = caller
     this.peer = peer
     this.local = local
     this.outbox = outbox
@@ -392,13 +440,8 @@ class ServerConnection {
     let client = this.clients.get(server)
     if (client === undefined) {
       const { limits, server: served, total } = this.endpoint
-      client = new ClientImpl(server as unknown as ServerImpl, {
-        caller: this.caller,
-        peer: this.peer,
-        handles: this.group!.handles,
-        maximumCalls: limits.calls,
-        total: server === served ? total : undefined
-      })
+      const fields = { caller: this.caller, peer: this.peer, handles: this.group!.handles }
+      client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
       this.clients.set(server, client)
     }
     return client
@@ -1011,11 +1054,11 @@ class EndpointImpl implements Endpoint {
     group.handles.end()
   }
 
-  readonly handle = (connection: Transport.Connection): Effect.Effect<void, never, Scope.Scope> =>
+  readonly handle = (connection: Transport.Connection, caller = anonymous): Effect.Effect<void, never, Scope.Scope> =>
     Effect.gen({ self: this }, function* () {
       if (this.stopping || this.connections.size >= this.limits.connections) return
-      const outbox = yield* Transport.makeOutbox(connection.socket)
-      const served = new ServerConnection(this, connection, outbox)
+      const outbox = yield* makeOutbox(connection.socket)
+      const served = new ServerConnection(this, connection, outbox, caller)
       this.connections.add(served)
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -1034,7 +1077,7 @@ class EndpointImpl implements Endpoint {
 
   private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
-      const readWhile = yield* Transport.makeReadWhile(socket)
+      const readWhile = yield* makeReadWhile(socket)
       const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
       let isOver = false
       const accept = (chunk: Uint8Array): boolean => {
@@ -1196,7 +1239,7 @@ export const listen = (
     if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
     return yield* Effect.acquireRelease(
       Effect.tap(
-        Scope.provide(transport.listen(parsed.success, endpoint.handle), endpoint.scope),
+        Scope.provide(transport.listen(parsed.success, (connection) => endpoint.handle(connection)), endpoint.scope),
         (listener) => Effect.sync(() => endpoint.listeners.add(listener))
       ),
       (listener) => Effect.andThen(listener.stop, Effect.sync(() => endpoint.listeners.delete(listener))),
@@ -1207,16 +1250,22 @@ export const listen = (
 /**
  * Serves a connection that something else has accepted, a web server's WebSocket for instance, until its end.
  *
+ * **Gotchas**
+ *
+ * The endpoint believes the `caller` that it is given: whoever accepts the connection has to authenticate it first.
+ *
  * **Example** (WebSockets that Deno's HTTP server accepts)
  *
  * ```ts ignore
- * const serve = (socket: WebSocket, peer: string) =>
+ * const serve = (socket: WebSocket, peer: string, user: string) =>
  *   Effect.scoped(Effect.flatMap(Transport.fromWebSocket(socket, { peer }), (connection) =>
- *     Endpoint.handle(endpoint, connection)))
+ *     Endpoint.handle(endpoint, connection, { caller: { name: user, level: "connect" } })))
  *
  * Deno.serve((request, { remoteAddr }) => {
+ *   const user = userOfSession(request.headers.get("cookie"))
+ *   if (user === undefined) return new Response("Log in first.", { status: 401 })
  *   const { response, socket } = Deno.upgradeWebSocket(request)
- *   Effect.runFork(serve(socket, `ncacn_ws:${remoteAddr.hostname}[${remoteAddr.port}]`))
+ *   Effect.runFork(serve(socket, `ncacn_ws:${remoteAddr.hostname}[${remoteAddr.port}]`, user))
  *   return response
  * })
  * ```
@@ -1224,8 +1273,14 @@ export const listen = (
  * @category listening
  * @since 0.1.0
  */
-export const handle = (self: Endpoint, connection: Transport.Connection): Effect.Effect<void> =>
-  Effect.scoped(toImpl(self).handle(connection))
+export const handle = (
+  self: Endpoint,
+  connection: Transport.Connection,
+  options?: {
+    /** The identity that `ServerCall.caller` gives for the calls of the connection; by default no name and level `none`. */
+    readonly caller?: Caller | undefined
+  }
+): Effect.Effect<void> => Effect.scoped(toImpl(self).handle(connection, options?.caller))
 
 /**
  * Serves a server at a string binding until the scope closes: {@link make} and {@link listen} in one.
@@ -1249,3 +1304,61 @@ export const serve = (
   StringBinding.StringBindingError | CantCreateEndpoint,
   Transport.Transport | Scope.Scope
 > => Effect.flatMap(make(server, options), (endpoint) => listen(endpoint, binding))
+
+/**
+ * Serves the server of the context at a string binding, and provides where it listens as `Transport.Listener`.
+ *
+ * **Details**
+ *
+ * Nothing is listened to before the server is there. When the layer is released the endpoint ends before the server. Another
+ * server of the context, and another service for the listener, are named by their keys. It fails as {@link listen} does.
+ *
+ * **Example** (A program of layers)
+ *
+ * ```ts
+ * import { Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Association, Endpoint, Transport } from "@callisto/rpc/dcerpc"
+ * import { Effect, Layer, Schema } from "effect"
+ *
+ * const ISums = Interface.make("ISums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const sums = Manager.layer(ISums, Effect.succeed({
+ *   Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0))
+ * }))
+ * const live = Endpoint.layer("ncacn_memory:[sums]", { maximumCalls: 100 }).pipe(
+ *   Layer.provide(Server.layer([ISums])),
+ *   Layer.provide(sums),
+ *   Layer.provideMerge(Transport.memory)
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const { address } = yield* Transport.Listener
+ *   address.endpoint // => "sums"
+ *   return yield* Call.invoke(yield* Association.bind(ISums, "ncacn_memory:[sums]"), "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(Effect.provide(program, live))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const layer = <Serving = Server.Server, Listening = Transport.Listener>(
+  binding: string,
+  options?: Options & {
+    /** The service that is the server; by default `Server.Server`. */
+    readonly server?: Key<Serving, Server.Server> | undefined
+    /** The service under which the listener is provided; by default `Transport.Listener`. */
+    readonly key?: Key<Listening, Transport.Listener> | undefined
+  }
+): Layer.Layer<Listening, StringBinding.StringBindingError | CantCreateEndpoint, Serving | Transport.Transport> =>
+  Layer.effect(
+    (options?.key ?? Transport.Listener) as Key<Listening, Transport.Listener>,
+    Effect.flatMap(
+      (options?.server ?? Server.Server) as Key<Serving, Server.Server>,
+      (server) => serve(server, binding, options)
+    )
+  )

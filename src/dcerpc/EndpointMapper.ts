@@ -45,45 +45,24 @@ import { proposed } from "./TransferSyntax.ts"
 // the interface
 // ----------------------------------------------------------------------------
 
-type TowerBytes = Schema.Struct<{
-  readonly tower_length: Ndr.Derived
-  readonly tower_octet_string: Schema.Uint8Array
-}>
-
-const TowerBytes: TowerBytes = Ndr.struct({
+const TowerBytes: Methods.TowerBytes = Ndr.struct({
   tower_length: Ndr.sizeIs("tower_octet_string"),
   tower_octet_string: Ndr.Bytes
 })
 
-type WireEntry = Schema.Struct<{
-  readonly object: Schema.String
-  readonly tower: Schema.NullOr<TowerBytes>
-  readonly annotation: Schema.String
-}>
-
 const maximumAnnotation = 64
 
-const WireEntry: WireEntry = Ndr.struct({
+const WireEntry: Methods.WireEntry = Ndr.struct({
   object: Ndr.Uuid,
   tower: Ndr.full(TowerBytes),
   annotation: Ndr.varyingString(maximumAnnotation)
 })
 
-type InterfaceId = Schema.Struct<{
-  readonly uuid: Schema.String
-  readonly major: Schema.Int
-  readonly minor: Schema.Int
-}>
+const InterfaceId: Methods.InterfaceId = Ndr.struct({ uuid: Ndr.Uuid, major: Ndr.Uint16, minor: Ndr.Uint16 })
 
-const InterfaceId: InterfaceId = Ndr.struct({ uuid: Ndr.Uuid, major: Ndr.Uint16, minor: Ndr.Uint16 })
+const Handle: Methods.Handle = ContextHandle.make("ept_lookup_handle_t")
 
-type Handle = ContextHandle.Type<"ept_lookup_handle_t">
-
-const Handle: Handle = ContextHandle.make("ept_lookup_handle_t")
-
-type HandleOrNull = ContextHandle.Nullable<"ept_lookup_handle_t">
-
-const HandleOrNull: HandleOrNull = ContextHandle.nullable(Handle)
+const HandleOrNull: Methods.HandleOrNull = ContextHandle.nullable(Handle)
 
 /**
  * The methods of the endpoint mapper, in the order of their opnums. All of them answer with a `status`: 0, 1751
@@ -97,7 +76,7 @@ export type Methods = {
   readonly ept_insert: Interface.Method<
     Schema.Struct<{
       readonly num_ents: Ndr.Derived
-      readonly entries: Schema.$Array<WireEntry>
+      readonly entries: Schema.$Array<Methods.WireEntry>
       readonly replace: Schema.Int
     }>,
     Schema.Struct<{ readonly status: Schema.Int }>,
@@ -105,7 +84,7 @@ export type Methods = {
   >
   /** Removes entries. For local callers. */
   readonly ept_delete: Interface.Method<
-    Schema.Struct<{ readonly num_ents: Ndr.Derived; readonly entries: Schema.$Array<WireEntry> }>,
+    Schema.Struct<{ readonly num_ents: Ndr.Derived; readonly entries: Schema.$Array<Methods.WireEntry> }>,
     Schema.Struct<{ readonly status: Schema.Int }>,
     never
   >
@@ -114,15 +93,15 @@ export type Methods = {
     Schema.Struct<{
       readonly inquiry_type: Schema.Int
       readonly object: Schema.NullOr<Schema.String>
-      readonly interface_id: Schema.NullOr<InterfaceId>
+      readonly interface_id: Schema.NullOr<Methods.InterfaceId>
       readonly vers_option: Schema.Int
-      readonly entry_handle: HandleOrNull
+      readonly entry_handle: Methods.HandleOrNull
       readonly max_ents: Schema.Int
     }>,
     Schema.Struct<{
-      readonly entry_handle: HandleOrNull
+      readonly entry_handle: Methods.HandleOrNull
       readonly num_ents: Ndr.Derived
-      readonly entries: Ndr.SizedArray<WireEntry>
+      readonly entries: Ndr.SizedArray<Methods.WireEntry>
       readonly status: Schema.Int
     }>,
     never
@@ -131,22 +110,22 @@ export type Methods = {
   readonly ept_map: Interface.Method<
     Schema.Struct<{
       readonly object: Schema.NullOr<Schema.String>
-      readonly map_tower: Schema.NullOr<TowerBytes>
-      readonly entry_handle: HandleOrNull
+      readonly map_tower: Schema.NullOr<Methods.TowerBytes>
+      readonly entry_handle: Methods.HandleOrNull
       readonly max_towers: Schema.Int
     }>,
     Schema.Struct<{
-      readonly entry_handle: HandleOrNull
+      readonly entry_handle: Methods.HandleOrNull
       readonly num_towers: Ndr.Derived
-      readonly towers: Ndr.SizedArray<Schema.NullOr<TowerBytes>>
+      readonly towers: Ndr.SizedArray<Schema.NullOr<Methods.TowerBytes>>
       readonly status: Schema.Int
     }>,
     never
   >
   /** Ends a lookup before its end. */
   readonly ept_lookup_handle_free: Interface.Method<
-    Schema.Struct<{ readonly entry_handle: Handle }>,
-    Schema.Struct<{ readonly entry_handle: HandleOrNull; readonly status: Schema.Int }>,
+    Schema.Struct<{ readonly entry_handle: Methods.Handle }>,
+    Schema.Struct<{ readonly entry_handle: Methods.HandleOrNull; readonly status: Schema.Int }>,
     never
   >
   /** The UUID of the mapper itself. */
@@ -160,11 +139,38 @@ export type Methods = {
     Schema.Struct<{
       readonly object_speced: Schema.Int
       readonly object: Schema.NullOr<Schema.String>
-      readonly tower: Schema.NullOr<TowerBytes>
+      readonly tower: Schema.NullOr<Methods.TowerBytes>
     }>,
     Schema.Struct<{ readonly status: Schema.Int }>,
     never
   >
+}
+
+/**
+ * Types that belong to {@link Methods}.
+ */
+export declare namespace Methods {
+  /** A tower as its bytes. */
+  export type TowerBytes = Schema.Struct<{
+    readonly tower_length: Ndr.Derived
+    readonly tower_octet_string: Schema.Uint8Array
+  }>
+  /** An entry as it travels. */
+  export type WireEntry = Schema.Struct<{
+    readonly object: Schema.String
+    readonly tower: Schema.NullOr<TowerBytes>
+    readonly annotation: Schema.String
+  }>
+  /** An interface with its version. */
+  export type InterfaceId = Schema.Struct<{
+    readonly uuid: Schema.String
+    readonly major: Schema.Int
+    readonly minor: Schema.Int
+  }>
+  /** A lookup that goes on. */
+  export type Handle = ContextHandle.Type<"ept_lookup_handle_t">
+  /** A lookup that goes on, or null for one that begins or has ended. */
+  export type HandleOrNull = ContextHandle.Nullable<"ept_lookup_handle_t">
 }
 
 /**
@@ -330,7 +336,7 @@ const towersAsked = 16
 const briefly = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<void> =>
   effect.pipe(Effect.interruptible, Effect.timeoutOption("1 second"), Effect.ignore)
 
-const free = (mapper: Mapper, entry_handle: HandleOrNull["Type"]): Effect.Effect<void> =>
+const free = (mapper: Mapper, entry_handle: Methods.HandleOrNull["Type"]): Effect.Effect<void> =>
   entry_handle === null ? Effect.void : Effect.andThen(
     briefly(Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle })),
     // A mapper that does not answer has not given null for it, and Samba gives the handle back: it would keep a connection open.
@@ -392,7 +398,7 @@ export const lookup = (mapper: Mapper, filter: Filter = {}): Stream.Stream<Entry
     max_ents: pageSize
   }
   return Stream.unwrap(Effect.gen(function* () {
-    let handle: HandleOrNull["Type"] = null
+    let handle: Methods.HandleOrNull["Type"] = null
     yield* Effect.addFinalizer(() => free(mapper, handle))
     return Stream.paginate<void, Entry, ContextMismatch | Failure>(undefined, () =>
       Effect.gen(function* () {
@@ -413,7 +419,9 @@ export const lookup = (mapper: Mapper, filter: Filter = {}): Stream.Stream<Entry
   }))
 }
 
-const readEntry = ({ annotation, object, tower: pointed }: WireEntry["Type"]): Effect.Effect<Entry | undefined> => {
+const readEntry = (
+  { annotation, object, tower: pointed }: Methods.WireEntry["Type"]
+): Effect.Effect<Entry | undefined> => {
   const read = Tower.decode(pointed?.tower_octet_string ?? new Uint8Array())
   if (Result.isFailure(read)) {
     return Effect.as(
@@ -558,7 +566,7 @@ export const register = (
 ): Effect.Effect<void, Tower.TowerError | Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const { annotation, replace = true } = options
-    const entries: Array<WireEntry["Type"]> = []
+    const entries: Array<Methods.WireEntry["Type"]> = []
     for (const { interface: iface, object } of Server.interfaces(server)) {
       const tower = yield* Effect.fromResult(
         Tower.make({ interface: iface, transferSyntax: proposed(iface).id, binding: address })
@@ -624,7 +632,7 @@ interface Lookup {
 }
 
 interface Page {
-  readonly entry_handle: HandleOrNull["Type"]
+  readonly entry_handle: Methods.HandleOrNull["Type"]
   readonly found: ReadonlyArray<Registration>
   readonly status: number
 }
@@ -674,7 +682,7 @@ class Registry {
     this.maximumEntries = countOption("EndpointMapper", "maximumEntries", maximumEntries, {}, 10_000)
   }
 
-  insert(entries: ReadonlyArray<WireEntry["Type"]>, replace: boolean): number {
+  insert(entries: ReadonlyArray<Methods.WireEntry["Type"]>, replace: boolean): number {
     const added = new Map<string, Registration>()
     for (const entry of entries) {
       const registration = this.read(entry)
@@ -694,7 +702,7 @@ class Registry {
     return status.ok
   }
 
-  private read(entry: WireEntry["Type"]): Registration | undefined {
+  private read(entry: Methods.WireEntry["Type"]): Registration | undefined {
     const tower = this.readTower(entry.tower)
     // What comes from the same process was not checked.
     const object = Uuid.canonical(entry.object)
@@ -710,20 +718,20 @@ class Registry {
     }
   }
 
-  private readTower(pointed: TowerBytes["Type"] | null): Tower.Tower | undefined {
+  private readTower(pointed: Methods.TowerBytes["Type"] | null): Tower.Tower | undefined {
     if (pointed === null || pointed.tower_octet_string.length > maximumTower) return undefined
     const tower = Tower.decode(pointed.tower_octet_string)
     return Result.isSuccess(tower) ? tower.success : undefined
   }
 
-  delete(entries: ReadonlyArray<WireEntry["Type"]>): number {
+  delete(entries: ReadonlyArray<Methods.WireEntry["Type"]>): number {
     const keys = entries.map((entry) => this.read(entry)?.key)
     if (keys.includes(undefined)) return status.invalidEntry
     const deleted = keys.filter((key) => this.entries.delete(key!))
     return deleted.length < keys.length ? status.notRegistered : status.ok
   }
 
-  deleteTower(pointed: TowerBytes["Type"] | null, object: string | undefined): number {
+  deleteTower(pointed: Methods.TowerBytes["Type"] | null, object: string | undefined): number {
     const tower = this.readTower(pointed)
     if (tower === undefined) return status.invalidEntry
     const objects = object === undefined ? [...this.entries.values()].map(({ object }) => object) : [object]
@@ -810,7 +818,7 @@ export const makeManager = (
     const page = Effect.fnUntraced(function* (
       call: ServerCall.ServerCall.Any,
       method: Lookup["method"],
-      handle: HandleOrNull["Type"],
+      handle: Methods.HandleOrNull["Type"],
       max: number,
       matches: ((entry: Registration) => boolean) | undefined
     ): Effect.fn.Return<Page, RpcFault> {

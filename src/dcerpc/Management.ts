@@ -15,20 +15,9 @@ import * as Ndr from "./Ndr.ts"
 // the interface
 // ----------------------------------------------------------------------------
 
-type InterfaceId = Schema.Struct<{
-  readonly uuid: Schema.String
-  readonly major: Schema.Int
-  readonly minor: Schema.Int
-}>
+const InterfaceId: Methods.InterfaceId = Ndr.struct({ uuid: Ndr.Uuid, major: Ndr.Uint16, minor: Ndr.Uint16 })
 
-const InterfaceId: InterfaceId = Ndr.struct({ uuid: Ndr.Uuid, major: Ndr.Uint16, minor: Ndr.Uint16 })
-
-type InterfaceIds = Schema.Struct<{
-  readonly count: Ndr.Derived
-  readonly ids: Schema.$Array<Schema.NullOr<InterfaceId>>
-}>
-
-const InterfaceIds: InterfaceIds = Ndr.struct({
+const InterfaceIds: Methods.InterfaceIds = Ndr.struct({
   count: Ndr.sizeIs("ids"),
   ids: Ndr.conformant(Ndr.unique(InterfaceId))
 })
@@ -43,7 +32,7 @@ export type Methods = {
   /** The interfaces that the endpoint offers. */
   readonly inq_if_ids: Interface.Method<
     Schema.Void,
-    Schema.Struct<{ readonly if_id_vector: Schema.NullOr<InterfaceIds>; readonly status: Schema.Int }>,
+    Schema.Struct<{ readonly if_id_vector: Schema.NullOr<Methods.InterfaceIds>; readonly status: Schema.Int }>,
     never
   >
   /** The first `count` statistics: calls in, calls out, packets in, packets out. */
@@ -70,6 +59,23 @@ export type Methods = {
     Schema.Struct<{ readonly princ_name: Schema.String; readonly status: Schema.Int }>,
     never
   >
+}
+
+/**
+ * Types that belong to {@link Methods}.
+ */
+export declare namespace Methods {
+  /** An interface with its version. */
+  export type InterfaceId = Schema.Struct<{
+    readonly uuid: Schema.String
+    readonly major: Schema.Int
+    readonly minor: Schema.Int
+  }>
+  /** Several of them. */
+  export type InterfaceIds = Schema.Struct<{
+    readonly count: Ndr.Derived
+    readonly ids: Schema.$Array<Schema.NullOr<InterfaceId>>
+  }>
 }
 
 /**

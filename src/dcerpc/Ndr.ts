@@ -16,15 +16,14 @@ import type { Parameters } from "../Interface.ts"
 import {
   annotationOf,
   compile,
-  compileElement,
-  formatPath,
   type Program,
   type Representation,
   representationOf,
   type Scalar,
   type Shape
 } from "./internal/ndrCodec.ts"
-import { Decoder, Encoder, Refusal, status as statuses, Truncated } from "./internal/ndrStream.ts"
+import { ndrError, refused } from "./internal/ndrErrors.ts"
+import { Decoder, Encoder, status as statuses } from "./internal/ndrStream.ts"
 
 const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
   (schema as unknown as Schema.Top).annotate(annotationOf(schema.ast, representation)) as unknown as S
@@ -672,8 +671,6 @@ export interface NdrError {
   readonly message: string
   /** Whether the stub ended before the value did, so that more of it may help. */
   readonly truncated: boolean
-  /** @internal How many bytes a stub that ended too early has at least. */
-  readonly needed?: number
 }
 
 /**
@@ -835,69 +832,6 @@ const makeCodec = (program: Program): Codec<unknown> => ({
   }
 })
 
-/**
- * The elements of a pipe, one behind another.
- *
- * @internal
- */
-export interface ElementsCodec {
-  /** Writes the elements of a chunk at the writer's position. */
-  encode(writer: Writer, elements: ReadonlyArray<unknown>): Result.Result<void, NdrError>
-  /** Reads as many elements as the bytes hold, up to `count`, and leaves the reader behind them. */
-  decode(reader: Reader, count: number): Result.Result<ReadonlyArray<unknown>, NdrError>
-}
-
-/**
- * The codec of the elements of a pipe of that name, or `undefined` for a schema that has no NDR form. Throws a `TypeError` for one that has, but does not
- * flow through pipes: elements hold no pointers, strings, and conformant or varying arrays.
- *
- * @internal
- */
-export const elementsCodecOf = (element: Parameters, pipe: string): ElementsCodec | undefined => {
-  // As the one parameter, so that a structure is aligned as a whole.
-  const parameter = Schema.Struct({ element })
-  const program = compileElement(parameter.ast, pipe)
-  if (program === undefined) return undefined
-  const { minimum } = program
-  const toWire = program.transforms ? Schema.encodeUnknownSync(parameter) : undefined
-  const fromWire = program.transforms ? Schema.decodeUnknownSync(parameter) : undefined
-  return {
-    encode: (writer, elements) => {
-      const written = writer.position - writer.stub
-      try {
-        const encoder = new Encoder(writer)
-        for (const element of elements) program.write(encoder, toWire === undefined ? { element } : toWire({ element }))
-        encoder.finish()
-        return Result.void
-      } catch (error) {
-        writer.position = writer.stub + written
-        return refusedElement(error)
-      }
-    },
-    decode: (reader, count) => {
-      const elements: Array<unknown> = []
-      const decoder = new Decoder(reader)
-      const { length } = reader.bytes
-      try {
-        while (elements.length < count && length - reader.position >= minimum) {
-          const wire = program.read(decoder)
-          const value = fromWire === undefined ? wire : fromWire(wire)
-          elements.push((value as { readonly element: unknown }).element)
-          reader.position = decoder.position
-        }
-      } catch (error) {
-        if (!(error instanceof Truncated)) return refusedElement(error)
-      }
-      return Result.succeed(elements)
-    }
-  }
-}
-
-const refusedElement = (error: unknown): Result.Result<never, NdrError> =>
-  error instanceof Refusal || !(error instanceof Error)
-    ? refused(error)
-    : Result.fail(ndrError(statuses.badStubData, "", error.message))
-
 const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown> => {
   const toWire = Schema.encodeUnknownResult(schema)
   const fromWire = Schema.decodeUnknownResult(schema)
@@ -912,19 +846,4 @@ const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown
       return decoded
     }
   }
-}
-
-const ndrError = (status: NdrError["status"], path: string, problem: string, needed?: number): NdrError => ({
-  _tag: "NdrError",
-  status,
-  path,
-  truncated: needed !== undefined,
-  ...(needed === undefined ? {} : { needed }),
-  message: `${path === "" ? "" : `${path}: `}${problem} (${status})`
-})
-
-const refused = (error: unknown): Result.Result<never, NdrError> => {
-  if (!(error instanceof Refusal)) throw error
-  const path = formatPath(error.path.toReversed())
-  return Result.fail(ndrError(error.status, path, error.problem, error instanceof Truncated ? error.needed : undefined))
 }

@@ -305,7 +305,15 @@ export interface ContextElement {
   readonly transferSyntaxes: ReadonlyArray<SyntaxId>
 }
 
-interface BindBody extends Header {
+/**
+ * The client's first PDU on a connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Bind extends Header {
+  /** The type of the PDU. */
+  readonly _tag: "Bind"
   /** The largest fragment that the sender sends, in bytes. */
   readonly maxXmitFrag: number
   /** The largest fragment that the sender accepts, in bytes. */
@@ -317,23 +325,12 @@ interface BindBody extends Header {
 }
 
 /**
- * The client's first PDU on a connection.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Bind extends BindBody {
-  /** The type of the PDU. */
-  readonly _tag: "Bind"
-}
-
-/**
  * The client proposes further presentation contexts, or goes on with authentication.
  *
  * @category models
  * @since 0.1.0
  */
-export interface AlterContext extends BindBody {
+export interface AlterContext extends Omit<Bind, "_tag"> {
   /** The type of the PDU. */
   readonly _tag: "AlterContext"
 }
@@ -353,7 +350,15 @@ export interface ContextResult {
   readonly transferSyntax: SyntaxId
 }
 
-interface BindAckBody extends Header {
+/**
+ * The server accepts a connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BindAck extends Header {
+  /** The type of the PDU. */
+  readonly _tag: "BindAck"
   /** The largest fragment that the sender sends, in bytes. */
   readonly maxXmitFrag: number
   /** The largest fragment that the sender accepts, in bytes. */
@@ -367,23 +372,12 @@ interface BindAckBody extends Header {
 }
 
 /**
- * The server accepts a connection.
- *
- * @category models
- * @since 0.1.0
- */
-export interface BindAck extends BindAckBody {
-  /** The type of the PDU. */
-  readonly _tag: "BindAck"
-}
-
-/**
  * The server's answer to `AlterContext`.
  *
  * @category models
  * @since 0.1.0
  */
-export interface AlterContextResponse extends BindAckBody {
+export interface AlterContextResponse extends Omit<BindAck, "_tag"> {
   /** The type of the PDU. */
   readonly _tag: "AlterContextResponse"
 }
@@ -1091,7 +1085,7 @@ export class Writer {
   /** Where the current stub begins. */
   stub = 0
   /** Where the message that is being written begins, -1 if there is none. */
-  message = -1
+  message: number = -1
   /** Where the bytes begin that were not taken. */
   start = 0
 
@@ -1604,19 +1598,4 @@ export const endMessage = (
   writer.message = -1
   writer.position = end
   writer.stub = end
-}
-
-/**
- * Ends one fragment of a message that is sent part by part, where the rest of its stub, `following` bytes, need not be copied: they
- * are sent behind what is taken from the writer.
- *
- * @internal
- */
-export const endFragment = (writer: Writer, part: number, following: number): void => {
-  const { bytes, littleEndian, message: start, position: end, stub, view } = writer
-  writer.message = -1
-  bytes[start + 3]! &= ~whole | part
-  view.setUint32(start + 16, end - stub + following, littleEndian)
-  endPdu(writer, start, end, undefined, 0)
-  view.setUint16(start + 8, end - start + following, littleEndian)
 }

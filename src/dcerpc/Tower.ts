@@ -22,6 +22,7 @@ import type { Interface } from "../Interface.ts"
 import { addressCode } from "../internal/statusTable.ts"
 import * as Uuid from "../internal/uuid.ts"
 import type { Codes } from "../Status.ts"
+import { isIpv4 } from "./internal/networkAddress.ts"
 import { ndr20, type SyntaxId } from "./Pdu.ts"
 import * as StringBinding from "./StringBinding.ts"
 
@@ -160,7 +161,7 @@ const portBytes = (port: number): Uint8Array => Uint8Array.of(port >> 8, port)
 
 /** The four bytes of an IPv4 address; zeros for what has none. */
 const addressBytes = (address: string): Uint8Array =>
-  StringBinding.isIpv4(address) ? Uint8Array.from(address.split("."), Number) : new Uint8Array(4)
+  isIpv4(address) ? Uint8Array.from(address.split("."), Number) : new Uint8Array(4)
 
 /**
  * Makes the tower of an interface at a string binding.

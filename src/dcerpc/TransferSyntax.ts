@@ -10,11 +10,14 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
-import { type Interface, type Method, pipesOf } from "../Interface.ts"
+import type { Interface, Method } from "../Interface.ts"
+import { pipesOf } from "../internal/methodPipes.ts"
 import { isBytes } from "../internal/pipeEnds.ts"
 import type { Element } from "../Pipe.ts"
 import type { RpcTransportError } from "../Status.ts"
 import { type MethodCodec, type PipeCodec, type Problem, readBytes, readCount } from "./internal/methodCodec.ts"
+import { neededOf } from "./internal/ndrErrors.ts"
+import { elementsCodecOf } from "./internal/ndrPipe.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import * as Ndr from "./Ndr.ts"
 import { ndr20 as ndr20Id, type SyntaxId, type Writer } from "./Pdu.ts"
@@ -84,7 +87,7 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
     if (Result.isSuccess(decoded)) {
       return { value: { input: decoded.success, parent: undefined, size: reader.position } }
     }
-    return decoded.failure.needed ?? ndrProblem(decoded.failure)
+    return neededOf(decoded.failure) ?? ndrProblem(decoded.failure)
   }
   return {
     writeArguments: (writer, value) => {
@@ -118,7 +121,7 @@ const writeNdr = (written: Result.Result<void, Ndr.NdrError>): Problem | undefin
 
 /** A chunk is a count and so many elements; the count 0 ends the pipe. */
 const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
-  const elements = isBytes(element) ? undefined : Ndr.elementsCodecOf(element, name)
+  const elements = isBytes(element) ? undefined : elementsCodecOf(element, name)
   if (elements === undefined && !isBytes(element)) return undefined
   return {
     write: (output, chunk) => {

@@ -13,7 +13,8 @@ const maximumSize = 262144
 
 // After so much the writer leaves a turn to the event loop, though there is room: two ends that hardly wait would block it.
 // Browsers have no setImmediate: there a turn takes up to 4 ms.
-const worthATurn = "setImmediate" in globalThis ? maximumSize : 16 * maximumSize
+const turn = (): number => "setImmediate" in globalThis ? maximumSize : 16 * maximumSize
+const worthATurn = turn()
 
 // The least that a chunk counts for.
 const leastWeight = 64
@@ -21,10 +22,17 @@ const leastWeight = 64
 export const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
   chunk instanceof Uint8Array ? chunk.subarray(from, to) : chunk.slice(from, to)
 
-/**
- * The chunks between the two ends of a pipe: pushed, and not pulled yet. What only programs with pipes do is done by the functions
- * below.
- */
+/** The place of a buffer, which is made when an end needs it: programs without pipes do not load it. */
+export interface Slot {
+  readonly isBytes: boolean
+  buffer: ChunkBuffer | undefined
+  /** The reader has gone. */
+  isAbandoned: boolean
+}
+
+export const bufferOf = (slot: Slot): ChunkBuffer => slot.buffer ??= new ChunkBuffer(slot.isBytes, slot.isAbandoned)
+
+/** The chunks between the two ends of a pipe: pushed, and not pulled yet. */
 export class ChunkBuffer {
   readonly isBytes: boolean
   chunks: Array<AnyChunk> = []
@@ -34,14 +42,15 @@ export class ChunkBuffer {
   /** The writer pushes no more. */
   ended = false
   /** The reader pulls no more: later chunks are dropped. */
-  abandoned = false
+  abandoned: boolean
   /** Told when there is a chunk to take, or the end. */
   readonly readers: Waiting = new Waiting()
   /** Told when there is room. */
   readonly writers: Waiting = new Waiting()
 
-  constructor(isBytes: boolean) {
+  constructor(isBytes: boolean, abandoned = false) {
     this.isBytes = isBytes
+    this.abandoned = abandoned
   }
 
   get hasRoom(): boolean {

@@ -14,7 +14,7 @@ import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "../CallState.ts"
-import type { Outcome, Outgoing, Remote } from "../Channel.ts"
+import type { Outcome, Remote } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import {
   type BadStubData,
@@ -33,6 +33,7 @@ import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
 import { addFinalizer, removeFinalizer } from "./scope.ts"
+import { type FullOperation, fullOperation, type FullOutgoing } from "./seams.ts"
 import { Waiters } from "./waiters.ts"
 import { type Watch, watchClient } from "./watch.ts"
 
@@ -71,10 +72,10 @@ export class CallImpl extends PipeInspectable {
 CallImpl.prototype.taken = undefined
 CallImpl.prototype.goesOn = false
 
-export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements Outgoing {
+export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements FullOutgoing {
   declare readonly "~callisto/Call/Pending": { readonly _I: Types.Invariant<any>; readonly _K: Types.Invariant<any> }
   readonly call: CallImpl
-  readonly operation: Operation
+  readonly operation: FullOperation
   declare context: Context.Context<never>
   /** Where the caller stands, as far as the tracer of Effect knows. */
   declare frame: References.StackFrame | undefined
@@ -87,7 +88,7 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
   constructor(call: CallImpl, operation: Operation) {
     super()
     this.call = call
-    this.operation = operation
+    this.operation = fullOperation(operation)
     this.pipes = operation.pipes === undefined ? undefined : new Ends(operation.pipes, true)
   }
 
@@ -315,23 +316,25 @@ const cancelledOutcome = (pending: PendingImpl, didNotExecute: boolean): Outcome
 
 /** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
 const locate = (pending: PendingImpl, outcome: Extract<Outcome, { readonly _tag: "Failure" }>): Outcome => {
-  const { reasons } = outcome.cause
-  const error = reasons.length === 1 && reasons[0]!._tag === "Fail" ? reasons[0]!.error : undefined
-  if (error instanceof CallCancelled && pending.frame === undefined) {
-    return cancelledOutcome(pending, error.didNotExecute)
+  const reason = outcome.cause.reasons[0]
+  if (reason?._tag !== "Fail") return outcome
+  if (reason.error instanceof CallCancelled && pending.frame === undefined) {
+    return cancelledOutcome(pending, reason.error.didNotExecute)
   }
   const location = locationOf(pending)
+  const error = located(reason.error, location)
+  let { cause } = outcome
   let { frame } = pending
-  const cause = Cause.map(outcome.cause, (error) => {
-    const copy = located(error, location)
-    if (copy === error) {
-      // The class of an abort is the program's own, so the call is a frame of its stack.
-      frame = { name: `${location.interface}.${location.method}`, stack: () => location.address, parent: frame }
-    } else if (frame !== undefined) {
-      Object.defineProperty(copy, "stack", { configurable: true, writable: true, value: String(copy) })
-    }
-    return copy
-  })
+  if (error === reason.error) {
+    // The class of an abort is the program's own, so the call is a frame of its stack.
+    frame = { name: `${location.interface}.${location.method}`, stack: () => location.address, parent: frame }
+  } else if (frame === undefined) {
+    // The error names the call itself.
+    return Exit.fail(error)
+  } else {
+    cause = Cause.fail(error)
+    Object.defineProperty(error, "stack", { configurable: true, writable: true, value: String(error) })
+  }
   const call = Context.make(failedCall, location)
   const annotations = frame === undefined ? call : Context.add(call, Cause.StackTrace, frame)
   return Exit.failCause(Cause.annotate(cause, annotations, { overwrite: true }))

@@ -1,18 +1,18 @@
 /** How the library itself makes, finds and completes the errors of calls. */
+import * as Cause from "effect/Cause"
 import {
-  BadStubData,
   CallCancelled,
   ContextMismatch,
-  NullContext,
   PipeClosed,
   PipeDisciplineError,
   PipeEmpty,
   type PipeError,
   RpcFault,
-  RpcTransportError,
   WrongPipeOrder
 } from "../Status.ts"
+import { nameCall } from "./callFields.ts"
 import { type Abort, abortFromCode, type Operation } from "../Interface.ts"
+import { fullOperation } from "./seams.ts"
 import { received, refuseCode, seenAs } from "./statusTable.ts"
 
 // Engines without this property ignore it.
@@ -28,17 +28,34 @@ const withoutStack = <E>(make: () => E): E => {
   }
 }
 
+/** An error without a stack says the same of every call, so it is made once. */
+const sharing = <E>(make: (didNotExecute: boolean) => E): (didNotExecute: boolean) => E => {
+  const made = new Map<boolean, E>()
+  return (didNotExecute) => {
+    const known = made.get(didNotExecute)
+    if (known !== undefined) return known
+    const error = withoutStack(() => make(didNotExecute))
+    made.set(didNotExecute, error)
+    return error
+  }
+}
+
 /** A `CallCancelled` without a stack: it would only show the library, and costs more than the rest of a cancel. */
-export const cancelled = (didNotExecute: boolean): CallCancelled =>
-  withoutStack(() => new CallCancelled({ didNotExecute }))
+export const cancelled: (didNotExecute: boolean) => CallCancelled = sharing((didNotExecute) =>
+  new CallCancelled({ didNotExecute })
+)
 
 /** A `ContextMismatch` without a stack, like {@link cancelled}: a client that forges handles makes many. */
-export const contextMismatch = (didNotExecute: boolean): ContextMismatch =>
-  withoutStack(() => new ContextMismatch({ didNotExecute }))
+export const contextMismatch: (didNotExecute: boolean) => ContextMismatch = sharing((didNotExecute) =>
+  new ContextMismatch({ didNotExecute })
+)
 
 /** The `RpcFault` for the number in a fault. */
 export const fromWire = (number: number, didNotExecute: boolean): RpcFault =>
   new RpcFault({ ...received(number), didNotExecute })
+
+/** What a cause failed with; `undefined` where it did not fail. */
+export const errorOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
 
 // ----------------------------------------------------------------------------
 // pipes
@@ -56,9 +73,10 @@ export const isPipeError = (error: unknown): error is PipeError =>
 
 /** What a client's call fails with for a fault: the same over the network, in process and in the test kit. */
 export const failureOf = (
-  { handlesIn, method, pipes }: Operation,
+  operation: Operation,
   fault: RpcFault
 ): RpcFault | CallCancelled | ContextMismatch | PipeError | Abort.Error => {
+  const { handlesIn, method, pipes } = fullOperation(operation)
   const { code, didNotExecute } = fault
   if (code === 6 && handlesIn !== undefined) return contextMismatch(didNotExecute)
   if (code === 1818) return cancelled(didNotExecute)
@@ -92,37 +110,31 @@ export interface Location {
   readonly address?: string | undefined
 }
 
-const locatable: ReadonlyArray<new (...args: never) => Error> = [
-  RpcFault,
-  RpcTransportError,
-  CallCancelled,
-  ContextMismatch,
-  BadStubData,
-  NullContext,
-  ...pipeErrors
-]
-
 /**
  * An error that names the call which failed. It is a new error of the same class, with the fields and the stack of the given one:
  * the server or other calls may hold that.
  *
  * Any other error, a declared abort for one, is given back as it is.
  */
-export const located = <E>(error: E, { address, interface: name, method }: Location): E => {
-  if (!locatable.some((Class) => error instanceof Class)) return error
-  const made = error as E & Error
-  const fields = {
-    ...made,
-    ...(name === undefined ? {} : { interface: name }),
-    ...(method === undefined ? {} : { method }),
-    ...(address === undefined ? {} : { address })
+export const located = <E>(error: E, location: Location): E => {
+  if (!(error instanceof Error)) return error
+  const made: E & Error = error
+  const Class = made.constructor as { readonly prototype: object; readonly fields?: object }
+  if (!nameCall(Class.fields)) return error
+  const fields = { ...made }
+  for (const name of ["interface", "method", "address"] as const) {
+    if (location[name] !== undefined) Object.assign(fields, { [name]: location[name] })
   }
-  const Class = made.constructor as new (fields: object) => E & Error
-  const copy = withoutStack(() => new Class(fields))
+  // Its fields were checked when it was made, so the copy is made without the constructor, at a third of the cost.
+  const copy: E & Error = Object.assign(Object.setPrototypeOf(withoutStack(() => new Error()), Class.prototype), fields)
+  // Effect compares errors also by the arguments of their constructor.
+  Object.defineProperty(copy, plainArgs, { value: fields })
   origins.set(copy, made)
   Object.defineProperty(copy, "stack", stack)
   return copy
 }
+
+const plainArgs = Symbol.for("effect/Data/Error/plainArgs")
 
 const origins = new WeakMap<Error, Error>()
 

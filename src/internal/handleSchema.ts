@@ -57,19 +57,6 @@ export const fromParts = (type: string, attributes: number, uuid: string): Handl
 export const partsOf = (handle: Handle | null): { readonly attributes: number; readonly uuid: string } =>
   handle ?? { attributes: 0, uuid: Uuid.nil }
 
-export const toBytes = (handle: Handle | null): Uint8Array => {
-  const { attributes, uuid } = partsOf(handle)
-  const bytes = new Uint8Array(20)
-  new DataView(bytes.buffer).setUint32(0, attributes, true)
-  Uuid.write(bytes, 4, uuid, true)
-  return bytes
-}
-
-export const fromBytes = (type: string, bytes: Uint8Array): Handle | null => {
-  const attributes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
-  return fromParts(type, attributes, Uuid.read(bytes, 4, true))
-}
-
 // ----------------------------------------------------------------------------
 // parameters
 // ----------------------------------------------------------------------------

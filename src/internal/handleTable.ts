@@ -108,11 +108,6 @@ export class Holding {
     return this.claims.find(({ entry, granted }) => granted && entry.handle.uuid === handle.uuid)?.entry
   }
 
-  /** How many of some handles it carries or has made. */
-  countIn(handles: ReadonlySet<Entry>): number {
-    return this.claims.filter(({ entry }) => handles.has(entry)).length
-  }
-
   granted(): void {
     if (!this.isWaiting) Depth.run(this.start)
   }

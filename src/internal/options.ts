@@ -5,6 +5,7 @@
 import * as Duration from "effect/Duration"
 import { formatJson } from "effect/Formatter"
 import * as Option from "effect/Option"
+import * as Uuid from "./uuid.ts"
 
 const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
   throw new TypeError(
@@ -42,4 +43,12 @@ export const countOption = (
   return value >= min && value <= max && (Number.isInteger(value) || value === Infinity)
     ? value
     : refuse(owner, name, value, `an integer from ${min} to ${max}`)
+}
+
+/** The UUID of an object in its canonical form. */
+export const objectOption = (owner: string, value: string | undefined): string | undefined => {
+  if (value === undefined) return undefined
+  const uuid = Uuid.canonical(value)
+  if (uuid !== undefined) return uuid
+  throw new TypeError(`${owner}: object ${JSON.stringify(value)} is not a UUID.`)
 }

@@ -3,7 +3,7 @@
  */
 import { Pipe as State, type PullRow, pullTable, type PushRow, pushTable } from "../CallState.ts"
 import { PipeClosed, PipeEmpty, WrongPipeOrder } from "../Status.ts"
-import { ChunkBuffer } from "./chunkBuffer.ts"
+import type { Slot } from "./chunkBuffer.ts"
 import * as Depth from "./depth.ts"
 import { PipeInspectable } from "./inspectable.ts"
 
@@ -14,8 +14,8 @@ export type Pipes = ReadonlyArray<{ readonly name: string; readonly isIn: boolea
 export const isBytes = <E extends object>(element: E): element is Extract<E, { readonly _tag: "Bytes" }> =>
   "_tag" in element && element._tag === "Bytes"
 
-const makeBuffers = (pipes: Pipes): ReadonlyArray<ChunkBuffer> =>
-  pipes.map(({ element }) => new ChunkBuffer(isBytes(element)))
+const makeSlots = (pipes: Pipes): ReadonlyArray<Slot> =>
+  pipes.map(({ element }) => ({ isBytes: isBytes(element), buffer: undefined, isAbandoned: false }))
 
 /** One end of a pipe, on one side of a call. */
 export class End extends PipeInspectable {
@@ -23,15 +23,15 @@ export class End extends PipeInspectable {
   declare readonly "~callisto/Pipe/Reader": { readonly _C: () => any; readonly _E: () => any }
   readonly name: string
   readonly ends: Ends
-  readonly buffer: ChunkBuffer
+  readonly slot: Slot
   readonly pushes: boolean
   state: State = State.open
 
-  constructor(name: string, ends: Ends, buffer: ChunkBuffer, pushes: boolean) {
+  constructor(name: string, ends: Ends, slot: Slot, pushes: boolean) {
     super()
     this.name = name
     this.ends = ends
-    this.buffer = buffer
+    this.slot = slot
     this.pushes = pushes
   }
 
@@ -55,7 +55,7 @@ export class End extends PipeInspectable {
 /** The ends of all pipes of a call, on one side of it. */
 export class Ends {
   readonly list: ReadonlyArray<End>
-  readonly buffers: ReadonlyArray<ChunkBuffer>
+  readonly slots: ReadonlyArray<Slot>
   /** The end whose turn it is; `undefined` when all are through. */
   current: End | undefined
   /** The failure of the call, once it has ended. */
@@ -66,9 +66,9 @@ export class Ends {
   asked = false
   readonly watchers: Set<() => void> = new Set()
 
-  constructor(pipes: Pipes, client: boolean, buffers: ReadonlyArray<ChunkBuffer> = makeBuffers(pipes)) {
-    this.buffers = buffers
-    this.list = pipes.map(({ isIn, name }, index) => new End(name, this, buffers[index]!, isIn === client))
+  constructor(pipes: Pipes, client: boolean, slots: ReadonlyArray<Slot> = makeSlots(pipes)) {
+    this.slots = slots
+    this.list = pipes.map(({ isIn, name }, index) => new End(name, this, slots[index]!, isIn === client))
     this.current = this.list[0]
   }
 
@@ -78,9 +78,9 @@ export class Ends {
     const failed = this.list.filter((end) => end.move("fail"))
     this.moved()
     // Only now: a fiber that goes on finds all ends failed.
-    for (const { buffer, pushes } of failed) {
-      if (pushes) buffer.clear()
-      else buffer.abandon()
+    for (const { pushes, slot } of failed) {
+      if (!pushes) slot.isAbandoned = true
+      slot.buffer?.[pushes ? "clear" : "abandon"]()
     }
     for (const watcher of [...this.watchers]) Depth.run(() => void (this.watchers.delete(watcher) && watcher()))
   }

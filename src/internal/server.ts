@@ -16,6 +16,7 @@ import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
+import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
@@ -72,10 +73,9 @@ export const resolveAny = (managers: Managers, wanted: Interface.Identity): Regi
 // lists of calls
 // ----------------------------------------------------------------------------
 
-/** Counts the calls that several clients have in progress together. */
-export interface Tally {
-  count: number
-  readonly maximum: number
+export interface ClientFields extends Origin {
+  /** Where several clients share their context handles. */
+  readonly handles?: Handles | undefined
 }
 
 /** One client of a server: the origin of its calls and the owner of its context handles. */
@@ -84,8 +84,6 @@ export class ClientImpl extends PipeInspectable implements Origin {
   readonly peer: string
   readonly server: ServerImpl
   handles: Handles | undefined
-  readonly maximumCalls: number
-  readonly total: Tally | undefined
   isOpen = true
   count = 0
   // The manager that it has called last, for as long as no manager comes or goes.
@@ -97,17 +95,12 @@ export class ClientImpl extends PipeInspectable implements Origin {
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
 
-  constructor(
-    server: ServerImpl,
-    fields: Pick<ClientImpl, "caller" | "peer"> & Partial<Pick<ClientImpl, "handles" | "maximumCalls" | "total">>
-  ) {
+  constructor(server: ServerImpl, { caller, handles, peer }: ClientFields) {
     super()
     this.server = server
-    this.caller = fields.caller
-    this.peer = fields.peer
-    this.handles = fields.handles
-    this.maximumCalls = fields.maximumCalls ?? Infinity
-    this.total = fields.total
+    this.caller = caller
+    this.peer = peer
+    this.handles = handles
     server.clients.add(this)
   }
 
@@ -125,8 +118,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
 
   /** Whether it may have one more call in progress. */
   get hasRoom(): boolean {
-    return this.isOpen && this.count < this.maximumCalls &&
-      (this.total === undefined || this.total.count < this.total.maximum)
+    return this.isOpen
   }
 
   add(call: ServerCallImpl): void {
@@ -139,7 +131,6 @@ export class ClientImpl extends PipeInspectable implements Origin {
     this.last = call
     call.isListed = true
     this.count++
-    if (this.total !== undefined) this.total.count++
   }
 
   remove(call: ServerCallImpl): void {
@@ -151,7 +142,6 @@ export class ClientImpl extends PipeInspectable implements Origin {
     call.previous = call.next = undefined
     call.isListed = false
     this.count--
-    if (this.total !== undefined) this.total.count--
     if (!this.isOpen && this.count === 0) this.server.clients.delete(this)
   }
 
@@ -293,7 +283,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const { middleware } = manager
     return {
       host: this,
-      operation,
+      operation: fullOperation(operation),
       routine: middleware === undefined
         ? run
         : (input, call) => middleware(Effect.suspend(() => run(input, call)), call),
@@ -321,14 +311,14 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     }
     const { operation } = dispatch
     const problem = incoming.decode?.(operation)
-    if (problem !== undefined) return this.refuse(incoming, operation, problem)
+    if (problem !== undefined) return this.refuse(incoming, dispatch, problem)
     // The host may have closed the client while it decoded.
     if (!client.isOpen || !this.accepting) return this.refuseEarly(incoming, client, dispatch)
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
-    if (mismatch !== undefined) return this.refuse(incoming, operation, mismatch)
+    if (mismatch !== undefined) return this.refuse(incoming, dispatch, mismatch)
     this.add(call)
     if (this.watches) this.watch(call, incoming.span)
     try {
@@ -362,17 +352,17 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       : !client.isOpen
       ? unavailable("the client has gone")
       : notExecuted(1723)
-    return this.refuse(incoming, dispatch.operation, refusal)
+    return this.refuse(incoming, dispatch, refusal)
   }
 
   /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
-  private refuse(incoming: Incoming, operation: Operation, refusal: Refusal): Refusal {
+  private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
     refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
     if (refusal instanceof BadStubData) {
       const warning = Effect.logWarning(
         `Refused a request of ${operation.interface.name}.${operation.name} from ${incoming.origin.peer}: ${refusal.detail}`
       )
-      Effect.runForkWith(this.context)(warning)
+      Effect.runForkWith(context)(warning)
     }
     return refusal
   }
@@ -467,25 +457,25 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   // --- its end
 
   /** The call of this server in whose routine a fiber runs. */
-  private ownCall(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
-    const call = fiber.getRef(CurrentCall)
-    return call?.dispatch.host === this ? call : undefined
+  private callOf(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
+    const current = fiber.getRef(CurrentCall)
+    return current?.dispatch.host === this ? current : undefined
   }
 
   /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
   drain(
-    calls: () => Array<ServerCallImpl>,
+    calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isOne: (call: ServerCallImpl) => boolean,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
-      const self = this.ownCall(fiber)
-      if (isQuiet(self) && calls().length === 0) return Effect.void
+      const self = this.callOf(fiber)
+      if (isQuiet(self) && calls(self).length === 0) return Effect.void
       return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.andThen(Effect.suspend(() => {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
           // The newest first, so that ending one never starts a waiting call.
-          for (const call of calls().reverse()) {
+          for (const call of calls(self).reverse()) {
             call.stop(call.dispatched ? lost() : neverDispatched())
             if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
           }
@@ -508,11 +498,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     })
   }
 
-  private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) => {
-    const self = this.ownCall(fiber)
+  private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
+    // Their finalizers wait for no call that waits for them.
+    this.callOf(fiber)?.holding?.release()
     for (const handle of [...this.handles]) handle.lose()
-    // Those that the call itself carries are run down when it is over.
-    return this.awaitQuiet(() => this.handles.size === (self?.holding?.countIn(this.handles) ?? 0), Infinity)
+    return this.awaitQuiet(() => this.handles.size === 0, Infinity)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
@@ -545,8 +535,9 @@ export const remove = (server: ServerImpl, registration: Registration): Effect.E
     if (versions.length === 0) server.managers.delete(uuid)
     server.registrations.delete(registration)
     server.changes++
+    // A call that removes its own manager still replies.
     return server.drain(
-      () => [...calls!],
+      (self) => [...calls!].filter((call) => call !== self),
       ({ dispatch }) => dispatch.calls === calls,
       (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
     )

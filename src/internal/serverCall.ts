@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Server as State, serverTable } from "../CallState.ts"
 import type { Incoming, Outcome, Remote } from "../Channel.ts"
-import { type Abort, abortFromCode, abortOf, type Operation } from "../Interface.ts"
+import { type Abort, abortFromCode, abortOf } from "../Interface.ts"
 import {
   BadStubData,
   CallCancelled,
@@ -21,8 +21,9 @@ import {
   RpcTransportError
 } from "../Status.ts"
 import * as Depth from "./depth.ts"
-import { answerOf, cancelled, isPipeError } from "./failures.ts"
+import { answerOf, cancelled, errorOf, isPipeError } from "./failures.ts"
 import type { Entry, Holding, Owner } from "./handleTable.ts"
+import { type FullIncoming, fullIncoming, type FullOperation } from "./seams.ts"
 import { Waiters } from "./waiters.ts"
 import type { Watch } from "./watch.ts"
 
@@ -32,7 +33,7 @@ export type Cancellation = "interrupt" | "cooperative" | "disabled"
 
 /** One method of one manager, as a server runs it. */
 export interface Dispatch {
-  readonly operation: Operation
+  readonly operation: FullOperation
   readonly routine: (input: any, call: any) => Effect.Effect<unknown, unknown>
   /** What the return of a hand-off routine does; `undefined` for a plain routine. */
   readonly handOff: ((call: ServerCallImpl) => void) | undefined
@@ -75,8 +76,6 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
 
 const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
 
-const failureOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
-
 // By the mark of Effect: that costs a tenth of `Exit.isExit`.
 const isExit = (effect: Effect.Effect<unknown, unknown>): effect is Exit.Exit<unknown, unknown> =>
   (effect as { readonly "~effect/Exit"?: unknown } | undefined)?.["~effect/Exit"] !== undefined
@@ -109,16 +108,16 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   declare sending: Set<Fiber.Fiber<unknown, unknown>> | undefined
   /** The server has ended it, and its work. */
   declare isStopped: boolean
-  /** The finalizers of its scope run. */
-  declare isClosing: boolean
   /** The context handles that it carries or has made. */
   declare holding: Holding | undefined
   /** The ends of its pipes on this side. */
-  declare pipes: Incoming["pipes"]
+  declare pipes: FullIncoming["pipes"]
   #scope: Scope.Closeable | undefined = undefined
   #isFinished = false
   /** How it ended, for the finalizers of its scope. */
   #exit: Exit.Exit<unknown, unknown> = Exit.void
+  /** Its part of what its server's shutdown waits for. */
+  held = 0
   /** Its place in the order in which the server has taken calls in. */
   readonly order: number
   // The list of its client's calls.
@@ -133,9 +132,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.origin = origin
     this.object = incoming.object
     this.order = order
-    const { pipes } = incoming
+    const { cancelledEarly, pipes } = fullIncoming(incoming)
     if (pipes !== undefined) this.pipes = pipes
-    if (incoming.cancelledEarly) this.cancelledEarly = true
+    if (cancelledEarly) this.cancelledEarly = true
   }
 
   toJSON(): { readonly _id: string; readonly interface: string; readonly method: string; readonly state: string } {
@@ -278,7 +277,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
     const { endings } = this.dispatch.host
-    this.dispatch.host.held++
+    this.hold(1)
     const fiber = this.aside(effect)
     const sending = this.sending ??= new Set()
     sending.add(fiber)
@@ -287,7 +286,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
       sending.delete(fiber)
       endings.delete(fiber)
       then(exit)
-      this.dispatch.host.held--
+      this.hold(-1)
       this.over()
     })
     return fiber
@@ -330,15 +329,13 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     if (this.#scope !== undefined) return this.#scope
     const scope = this.#scope = Scope.makeUnsafe()
     if (this.isOver) Scope.closeUnsafe(scope, this.#exit)
-    else this.dispatch.host.held++
+    else this.hold(1)
     return scope
   }
 
-  /** Its part of what the server's shutdown waits for. */
-  get held(): number {
-    const scope = this.#scope
-    return (scope === undefined || (scope.state._tag === "Closed" && !this.isClosing) ? 0 : 1) +
-      (this.sending?.size ?? 0)
+  private hold(change: 1 | -1): void {
+    this.held += change
+    this.dispatch.host.held += change
   }
 
   private get isOver(): boolean {
@@ -354,20 +351,18 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const closing = Scope.closeUnsafe(scope, this.#exit)
     if (closing === undefined) return this.scopeClosed()
     const { endings } = this.dispatch.host
-    this.isClosing = true
     const fiber = this.aside(
       Effect.catchCause(closing, (cause) => Effect.logError("A finalizer of the call died", cause))
     )
     endings.set(fiber, this)
     fiber.addObserver(() => {
       endings.delete(fiber)
-      this.isClosing = false
       this.scopeClosed()
     })
   }
 
   private scopeClosed(): void {
-    this.dispatch.host.held--
+    this.hold(-1)
     this.free()
   }
 
@@ -441,7 +436,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** The outcome for a routine that failed, died or was interrupted. */
   failure(cause: Cause.Cause<unknown>): Outcome {
-    if (cause.reasons.some(Cause.isFailReason)) return this.abortion(failureOf(cause))
+    if (cause.reasons.some(Cause.isFailReason)) return this.abortion(errorOf(cause))
     if (Cause.hasDies(cause)) return unspecified()
     return this.reason === undefined ? unspecified() : Exit.fail(cancelled(false))
   }
@@ -490,7 +485,6 @@ Object.assign(ServerCallImpl.prototype, {
   cancelledEarly: false,
   tied: undefined,
   sending: undefined,
-  isClosing: false,
   isStopped: false,
   holding: undefined,
   pipes: undefined

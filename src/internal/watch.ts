@@ -13,7 +13,7 @@ import type { Origin } from "../Channel.ts"
 import { abortOf, type Operation } from "../Interface.ts"
 import { type Change, type Ending, type Kind, type Observed, type Observer, observer } from "../Observability.ts"
 import { RpcFault } from "../Status.ts"
-import { cancelled } from "./failures.ts"
+import { cancelled, errorOf } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { counting } from "./metrics.ts"
 
@@ -23,7 +23,7 @@ import { counting } from "./metrics.ts"
 
 export const kindOf = (outcome: Exit.Exit<unknown, unknown>): Kind => {
   if (outcome._tag === "Success") return "replied"
-  const tag = failureOf(outcome)?._tag
+  const tag = (errorOf(outcome.cause) as Failure | undefined)?._tag
   return tag === "CallCancelled" ? "cancelled" : tag === "RpcTransportError" ? "lost" : "aborted"
 }
 
@@ -34,17 +34,10 @@ interface Failure {
   readonly codes?: { readonly rpcStatus?: { readonly number: number } }
 }
 
-const failureOf = (outcome: Exit.Failure<unknown, unknown>): Failure | undefined => {
-  for (const reason of outcome.cause.reasons) {
-    if (reason._tag === "Fail") return reason.error as Failure
-  }
-  return undefined
-}
-
 /** The number that tells one outcome from another: 0 for a reply, else the exception code or status. */
 const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): number => {
   if (outcome._tag === "Success") return 0
-  const failure = failureOf(outcome)
+  const failure = errorOf(outcome.cause) as Failure | undefined
   return abortOf(operation.method, failure)?.code ?? failure?.code ?? failure?.status ??
     failure?.codes?.rpcStatus?.number ?? 1818
 }

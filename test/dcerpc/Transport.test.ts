@@ -11,6 +11,10 @@ import { join } from "node:path"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { parse, print, type StringBinding } from "../../src/dcerpc/StringBinding.ts"
+import { Incoming } from "../../src/dcerpc/internal/flow.ts"
+import { makeOutbox } from "../../src/dcerpc/internal/outbox.ts"
+import { makeReadWhile } from "../../src/dcerpc/internal/sockets.ts"
+import { closed } from "../../src/dcerpc/internal/transportErrors.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 import * as NodeTransport from "../../src/node.ts"
 import { type Faults, faulty, faultyTransport } from "./faults.ts"
@@ -185,7 +189,7 @@ for (const [name, place] of Object.entries(places)) {
         const [one, other] = [yield* client.connect(address), yield* client.connect(address)]
         for (const { socket } of [one, other]) {
           const { write } = yield* socket.writer
-          const readWhile = yield* Transport.makeReadWhile(socket)
+          const readWhile = yield* makeReadWhile(socket)
           const reading = yield* Effect.forkScoped(Effect.exit(readWhile(() => {
             throw new Error("expected in this test")
           })))
@@ -696,7 +700,7 @@ describe("an outbox", () => {
   it.effect("writes once what was sent in one turn", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
-      const outbox = yield* Transport.makeOutbox(socket)
+      const outbox = yield* makeOutbox(socket)
       const send = (value: string) => Effect.sync(() => outbox.sendUnsafe(text(value)))
       yield* Effect.forEach(["a", "b", "c"], (value) => Effect.forkChild(send(value)))
       assert.deepStrictEqual(batches, [])
@@ -721,7 +725,7 @@ describe("an outbox", () => {
   it.effect("writes at once when 16 KiB have come together, but for parts of something large", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
-      const outbox = yield* Transport.makeOutbox(socket)
+      const outbox = yield* makeOutbox(socket)
       const sizes = () => batches.map((batch) => batch.split("|").map(({ length }) => length))
       const send = (size: number) => outbox.sendUnsafe(text("a".repeat(size)))
       const sendPart = (size: number) => outbox.sendPartUnsafe(text("a".repeat(size)))
@@ -755,7 +759,7 @@ describe("an outbox", () => {
         reader: Effect.never,
         writer: Effect.succeed({ writeAll: () => result, write: () => Effect.die("not used") })
       })
-      const outbox = yield* Transport.makeOutbox(socket, () => told.push("failed"))
+      const outbox = yield* makeOutbox(socket, () => told.push("failed"))
       outbox.sendPartUnsafe(new Uint8Array(20_000))
       const waiting = Effect.andThen(outbox.drained, Effect.sync(() => told.push("drained")))
       yield* Effect.forkChild(waiting, { startImmediately: true })
@@ -774,7 +778,7 @@ describe("an outbox", () => {
   it.effect("writes as one chunk what stands one behind the other in memory", () =>
     Effect.gen(function* () {
       const { batches, socket } = makeRecorder()
-      const outbox = yield* Transport.makeOutbox(socket)
+      const outbox = yield* makeOutbox(socket)
       const bytes = text("abcdef")
       for (const [from, to] of [[0, 2], [2, 3], [4, 5], [5, 6], [3, 4]]) outbox.sendUnsafe(bytes.subarray(from, to))
       // What follows in another buffer does not.
@@ -786,7 +790,7 @@ describe("an outbox", () => {
   it.effect("hands over 256 KiB at once, and cuts what is larger", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
-      const outbox = yield* Transport.makeOutbox(socket)
+      const outbox = yield* makeOutbox(socket)
       const at = 262_144
       const sent = ["abc", "d".repeat(2 * at), "e", "f", "g".repeat(at - 5)]
       for (const value of sent) outbox.sendUnsafe(text(value))
@@ -807,7 +811,7 @@ describe("an outbox", () => {
   it.effect("has room until 64 KiB are queued, and again when the peer has caught up", () =>
     Effect.gen(function* () {
       const { room, socket } = makeRecorder()
-      const outbox = yield* Transport.makeOutbox(socket)
+      const outbox = yield* makeOutbox(socket)
       outbox.sendUnsafe(new Uint8Array(65_535))
       yield* outbox.room
       outbox.sendUnsafe(new Uint8Array(1))
@@ -822,13 +826,13 @@ describe("an outbox", () => {
   it.effect("fails those who wait when the connection is lost, and takes nothing more", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
-      const outbox = yield* Transport.makeOutbox(socket)
+      const outbox = yield* makeOutbox(socket)
       outbox.sendUnsafe(new Uint8Array(100_000))
       yield* Effect.yieldNow
       const waiting = yield* Effect.forkChild(Effect.flip(outbox.room))
       const draining = yield* Effect.forkChild(Effect.flip(outbox.drained))
       yield* Effect.yieldNow
-      const lost = Transport.closed(1006)
+      const lost = closed(1006)
       room.shift()!(Effect.fail(lost))
       assert.strictEqual(yield* Fiber.join(waiting), lost)
       assert.strictEqual(yield* Fiber.join(draining), lost)
@@ -842,7 +846,7 @@ describe("an outbox", () => {
     Effect.gen(function* () {
       const { socket } = makeRecorder()
       const scope = yield* Scope.make()
-      const outbox = yield* Scope.provide(Transport.makeOutbox(socket), scope)
+      const outbox = yield* Scope.provide(makeOutbox(socket), scope)
       outbox.sendUnsafe(new Uint8Array(100_000))
       const waiting = yield* Effect.forkChild(Effect.flip(outbox.room))
       yield* Effect.yieldNow
@@ -865,7 +869,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
     const setUp = Effect.gen(function* () {
       const [left, right] = yield* Transport.makePair
       const { write, writeAll } = yield* left.socket.writer
-      const readWhile = yield* Transport.makeReadWhile(as(right.socket))
+      const readWhile = yield* makeReadWhile(as(right.socket))
       const received: Array<string> = []
       /** Reads on until this text has come. */
       const readUntil = (last: string) =>
@@ -1102,7 +1106,7 @@ describe("the held bytes of a connection", () => {
         const chunk = later.shift()
         if (chunk !== undefined) arrive(chunk)
       }
-      const incoming = new Transport.Incoming((bytes) => {
+      const incoming = new Incoming((bytes) => {
         taken += bytes
         arriveMeanwhile()
       })

@@ -9,6 +9,7 @@ import * as Ndr from "../../src/dcerpc/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { parse } from "../../src/dcerpc/StringBinding.ts"
 import type { PipeCodec } from "../../src/dcerpc/internal/methodCodec.ts"
+import type { Outbox } from "../../src/dcerpc/internal/outbox.ts"
 import * as Transport from "../../src/dcerpc/Transport.ts"
 
 // ----------------------------------------------------------------------------
@@ -364,7 +365,7 @@ export interface Tables {
     readonly open: { readonly buffer: Uint8Array } | undefined
     /** Set where it need not end before it is dispatched or refused. */
     readonly early: unknown
-    readonly outbox: Transport.Outbox
+    readonly outbox: Outbox
   }>
   readonly groups: ReadonlyMap<number, unknown>
 }

@@ -98,7 +98,7 @@ export class OutgoingStub implements PipeOutput {
     if (size === 0 && !isLast && !this.isFirst) return Pdu.discardMessage(writer)
     this.size += size
     const part = (this.isFirst ? Pdu.flags.firstFrag : 0) | (isLast ? Pdu.flags.lastFrag : 0)
-    if (following.length > 0) Pdu.endFragment(writer, part, following.length)
+    if (following.length > 0) endInFront(writer, part, following.length)
     else Pdu.endMessage(writer, this.maxFragment, undefined, part)
     this.isFirst = false
     this.isWhole = isLast
@@ -107,6 +107,17 @@ export class OutgoingStub implements PipeOutput {
 }
 
 const noBytes = new Uint8Array(0)
+
+/** Ends a fragment whose stub goes on with `following` bytes, which are sent behind what is taken from the writer. */
+const endInFront = (writer: Pdu.Writer, part: number, following: number): void => {
+  const { bytes, littleEndian, message: start, position: end, stub, view } = writer
+  bytes[start + 3] = bytes[start + 3]! & ~(Pdu.flags.firstFrag | Pdu.flags.lastFrag) | part
+  view.setUint16(start + 8, end - start + following, littleEndian)
+  view.setUint16(start + 10, 0)
+  view.setUint32(start + 16, end - stub + following, littleEndian)
+  writer.message = -1
+  writer.stub = end
+}
 
 /** One pipe of a call, and how it travels. */
 export interface Piped {

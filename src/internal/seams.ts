@@ -1,0 +1,32 @@
+/**
+ * What the library's own sides of a call know of it beside what channels and hosts of others see.
+ */
+import type { Incoming, Outgoing } from "../Channel.ts"
+import type { Operation } from "../Interface.ts"
+import type { Carried, Rules } from "./handleRules.ts"
+import type { Ends } from "./pipeEnds.ts"
+
+/** Every operation, as `Interface.make` makes it. */
+export interface FullOperation extends Operation, Carried {
+  /** The rules for its context handles; `undefined` where it has none. */
+  readonly rules: Rules | undefined
+}
+
+/** A client's call, as `Call` makes it. */
+export interface FullOutgoing extends Outgoing {
+  readonly operation: FullOperation
+  /** The ends of its pipes on this side. */
+  readonly pipes: Ends | undefined
+}
+
+/** A call that arrives at a server, as the library's own hosts make it. */
+export interface FullIncoming extends Incoming {
+  /** The ends of its pipes on the server's side. */
+  readonly pipes?: Ends | undefined
+  /** A cancel arrived before the whole request. */
+  readonly cancelledEarly?: boolean | undefined
+}
+
+export const fullOperation = (operation: Operation): FullOperation => operation as FullOperation
+export const fullOutgoing = (call: Outgoing): FullOutgoing => call as FullOutgoing
+export const fullIncoming = (call: Incoming): FullIncoming => call
