@@ -296,7 +296,7 @@ describe("what a routine acquires and forks", () => {
       for (let i = 0; i < 100_000; i++) yield* Call.invoke(job, "Run", String(i % 100))
       yield* settle
       const { endings, count, held, scope } = serverImpl(server)
-      assert.deepStrictEqual([open, closings.size, count, held, scope.state._tag], [0, 0, 0, 0, "Empty"])
+      assert.deepStrictEqual([open, endings.size, count, held, scope.state._tag], [0, 0, 0, 0, "Empty"])
       // Held things would make the shutdown wait for the clock.
       yield* Scope.close(serving, Exit.void)
     }), 60_000)

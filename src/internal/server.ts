@@ -462,6 +462,12 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return current?.dispatch.host === this ? current : undefined
   }
 
+  private endingsOf(
+    isWanted: (call: ServerCallImpl, fiber: Fiber.Fiber<unknown, unknown>) => boolean
+  ): Array<Fiber.Fiber<unknown, unknown>> {
+    return [...this.endings].flatMap(([fiber, call]) => isWanted(call, fiber) ? fiber : [])
+  }
+
   /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
   drain(
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
@@ -473,24 +479,23 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       if (isQuiet(self) && calls(self).length === 0) return Effect.void
       return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.andThen(Effect.suspend(() => {
-          const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+          // The replies that are still on their way; those of the calls that end now have yet to leave.
+          const late = this.endingsOf((call, fiber) =>
+            call !== self && isOne(call) && call.sending?.has(fiber) === true
+          )
+          const fibers = [...late]
           // The newest first, so that ending one never starts a waiting call.
           for (const call of calls(self).reverse()) {
             call.stop(call.dispatched ? lost() : neverDispatched())
             if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
           }
-          for (const [fiber, call] of this.endings) {
-            if (call !== self && call.sending?.has(fiber) && isOne(call)) {
-              fiber.interruptUnsafe()
-              fibers.push(fiber)
-            }
-          }
+          for (const fiber of late) fiber.interruptUnsafe()
           return Fiber.awaitAll(fibers)
         })),
         // The finalizers of those calls.
         Effect.andThen(
           Effect.suspend(() =>
-            Fiber.awaitAll([...this.endings].filter(([, call]) => call !== self && isOne(call)).map(([fiber]) => fiber))
+            Fiber.awaitAll(this.endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
           )
         ),
         Effect.asVoid
