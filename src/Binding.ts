@@ -400,11 +400,11 @@ export interface LocalOptions extends Options {
   /**
    * Whether the server dispatches the calls of this binding in the order in which they were begun; by default it does.
    */
-  readonly causal?: boolean
+  readonly causal?: boolean | undefined
   /**
    * Whether arguments and results, which pass by reference, are checked against the schemas; by default they are not.
    */
-  readonly validate?: boolean
+  readonly validate?: boolean | undefined
 }
 
 /**

@@ -899,7 +899,7 @@ export const cancel: {
     self: Pending.Any,
     options?: CancelOptions
   ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError> =>
-    requestCancel(pendingImpl(self), options?.timeout)
+    requestCancel(pendingImpl(self), options?.timeout, true)
 )
 
 // ----------------------------------------------------------------------------
@@ -1376,7 +1376,10 @@ const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined
     if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
       return Effect.sync(() => releaseCall(pending.call))
     }
-    return Effect.andThen(ignoreFailure(requestCancel(pending, cancelTimeout)), ignoreFailure(awaitUnsafe(pending)))
+    return Effect.andThen(
+      ignoreFailure(requestCancel(pending, cancelTimeout, false)),
+      ignoreFailure(awaitUnsafe(pending))
+    )
   })
 
 // ----------------------------------------------------------------------------

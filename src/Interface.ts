@@ -180,8 +180,8 @@ const tagOf = (error: AbortClass): string => {
   throw new TypeError(`Abort ${error.name}: its schema has no literal _tag. Make the class with Schema.TaggedError.`)
 }
 
-/** The code of an abort that was given none: 0xE0000000 with 28 bits of SHA-1 of the tag. */
-const derivedCode = (tag: string): number => (Uuid.hash(tag) | 0xe0000000) >>> 0
+/** The code of an abort that was given none: 0xE0000000 with the last 28 of the first 32 bits of SHA-1 of the tag. */
+const derivedCode = (tag: string): number => (0xe0000000 | Uuid.hash(tag) & 0x0fffffff) >>> 0
 
 // ----------------------------------------------------------------------------
 // methods

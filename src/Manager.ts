@@ -295,6 +295,16 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
     if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
   }
   const cancellation = options?.cancellation ?? "interrupt"
+  const byName = typeof cancellation === "string" ? { "": cancellation } : cancellation
+  for (const [name, kind] of Object.entries<Cancellation | undefined>(byName)) {
+    const option = name === "" ? "cancellation" : `cancellation.${name}`
+    if (name !== "" && !Object.hasOwn(iface.methods, name)) refuse(`${option} has no method in the interface`)
+    if (kind !== undefined && !cancellations.includes(kind)) {
+      refuse(
+        `${option} is out of range, got ${JSON.stringify(kind)}, expected "interrupt", "cooperative" or "disabled"`
+      )
+    }
+  }
   return toManager({
     interface: iface,
     routines: routines as Internal.ManagerImpl["routines"],
@@ -307,6 +317,8 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
     }
   })
 }
+
+const cancellations: ReadonlyArray<Cancellation> = ["interrupt", "cooperative", "disabled"]
 
 const toManager = <I extends Interface.Any>(
   fields: ConstructorParameters<typeof Internal.ManagerImpl>[0]

@@ -332,7 +332,10 @@ export const run: {
         const call = impl(self)
         if (serverTable[call.state].run !== "ties") return ended()
         if (call.reason !== undefined && !call.cancelDisabled) return sent(call.settle(Exit.interrupt()))
-        return Effect.flatMap(Effect.forkChild(effect, { startImmediately: true }), (fiber) => {
+        // Also a worker that was forked elsewhere runs in this call now.
+        const isOwn = Fiber.getCurrent()!.getRef(Internal.CurrentCall) === call
+        const own = isOwn ? effect : Effect.provideService(effect, Internal.CurrentCall, call)
+        return Effect.flatMap(Effect.forkChild(own, { startImmediately: true }), (fiber) => {
           const tied = call.tied ??= new Set()
           tied.add(fiber)
           // The cancel may have come while the effect started.

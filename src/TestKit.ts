@@ -253,8 +253,14 @@ export const make = <I extends Interface.Any, R>(
   options?: Server.Options & Binding.LocalOptions
 ): Effect.Effect<Kit<I>, NoInterface, R | Scope.Scope> =>
   Effect.gen(function* () {
-    const server = yield* Server.make([manager] as ReadonlyArray<Manager<I, R>>, { grace: 0, ...options })
-    const local = yield* Binding.local(server, manager.interface, { validate: true, ...options })
+    const server = yield* Server.make([manager] as ReadonlyArray<Manager<I, R>>, {
+      ...options,
+      grace: options?.grace ?? 0
+    })
+    const local = yield* Binding.local(server, manager.interface, {
+      ...options,
+      validate: options?.validate ?? true
+    })
     const faults = new Map<string, Array<Fault>>()
     const channel = yield* Effect.acquireRelease(
       Effect.sync(() => new FaultyChannel(local.channel, faults)),

@@ -307,6 +307,12 @@ describe("an abort", () => {
     assert.deepStrictEqual(Interface.method({ aborts: [EndOfFile] }).aborts, [{ code: 0xe708b3fa, error: EndOfFile }])
   })
 
+  it("code left out: 28 bits of the tag's hash count", () => {
+    class Gone extends Schema.TaggedError<Gone>()("Gone", {}) {}
+    // SHA-1 of the tag begins with 149ecfc7.
+    assert.strictEqual(Interface.method({ aborts: [Gone] }).aborts[0]?.code, 0xe49ecfc7)
+  })
+
   it("one class extends another: the closest class decides, in either order", () => {
     class Base extends Schema.TaggedError<Base>()("Base", {}) {}
     const Near = extend(Base, "Near")

@@ -26,6 +26,14 @@ describe("a manager", () => {
     refuses(() => Manager.make(Pair, { ...routines, Third: routines.First } as never), "Pair", "Third", "no method")
   })
 
+  it("cancellation of an unknown kind or method: is refused by name", () => {
+    const make = (cancellation: unknown) => () => Manager.make(Pair, routines, { cancellation: cancellation as never })
+    refuses(make("interupt"), "Pair", "cancellation", `"interupt"`, `"cooperative"`)
+    refuses(make({ First: "never" }), "Pair", "cancellation.First", `"never"`)
+    refuses(make({ Frist: "disabled" }), "Pair", "cancellation.Frist", "no method")
+    Manager.make(Pair, routines, { cancellation: { First: undefined, Second: "disabled" } })
+  })
+
   it("takes no inherited property for a routine", () => {
     const Odd = Interface.make("Odd", {
       uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1c02",

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Call, Interface, Manager, Server, TestKit } from "../mod.ts"
+import { serverImpl } from "./internals.ts"
 
 const ISums = Interface.make("ISums", {
   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
@@ -35,6 +36,13 @@ describe("the test kit", () => {
       assert.strictEqual((yield* Effect.flip(Call.invoke(checked.binding, "Add", [1.5])))._tag, "BadStubData")
       const unchecked = yield* makeKit({ validate: false })
       assert.strictEqual(yield* Call.invoke(unchecked.binding, "Add", [1.5]), 1.5)
+    }))
+
+  it.effect("options that are undefined: count as left out", () =>
+    Effect.gen(function* () {
+      const { binding, server } = yield* makeKit({ validate: undefined, causal: undefined, grace: undefined })
+      assert.strictEqual((yield* Effect.flip(Call.invoke(binding, "Add", [1.5])))._tag, "BadStubData")
+      assert.strictEqual(serverImpl(server).grace, 0)
     }))
 
   it.effect("injects each fault into one call, in order, and then no more", () =>

@@ -295,8 +295,8 @@ describe("what a routine acquires and forks", () => {
       const job = yield* Binding.local(server, Job1)
       for (let i = 0; i < 100_000; i++) yield* Call.invoke(job, "Run", String(i % 100))
       yield* settle
-      const { closings, count, held, scope } = serverImpl(server)
-      assert.deepStrictEqual([open, closings.size, count, held, scope.state._tag], [0, 0, 0, 0, "Empty"])
+      const { endings, count, held, scope } = serverImpl(server)
+      assert.deepStrictEqual([open, endings.size, count, held, scope.state._tag], [0, 0, 0, 0, "Empty"])
       // Held things would make the shutdown wait for the clock.
       yield* Scope.close(serving, Exit.void)
     }), 60_000)

@@ -218,8 +218,11 @@ export const issue = (
   if (watching !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
       // Until it is issued, a call is cancelled by interrupting its begin.
-      if (pending.remote !== undefined) Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0)))
+      if (pending.remote !== undefined) {
+        Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
+      }
     })
+    pending.watch.begin()
   }
   let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
   try {
@@ -234,7 +237,13 @@ export const issue = (
     return undefined
   }
   const locating = Effect.mapError(issuing, (error) => located(error, locationOf(pending)))
+  // The fiber may be interrupted before it comes to the effect.
+  const forget = fiber.addObserver((exit) => {
+    unissue(pending, exit)
+    if (call.single) release(call)
+  })
   return Effect.onExit(locating, (exit): Effect.Effect<void, InvalidAsyncHandle> => {
+    forget()
     if (call.state === State.released) {
       letGo(call, pending.remote)
       return refuse("InvalidAsyncHandle")
@@ -294,7 +303,11 @@ const cancelledOutcome = (pending: PendingImpl, didNotExecute: boolean): Outcome
   const { call: { binding }, operation } = pending
   let outcomes = binding.cancelled.get(operation)
   if (outcomes === undefined) {
-    const outcomeOf = (didNotExecute: boolean) => Exit.fail(located(cancelled(didNotExecute), locationOf(pending)))
+    const location = locationOf(pending)
+    const outcomeOf = (didNotExecute: boolean): Outcome =>
+      Exit.failCause(
+        Cause.annotate(Cause.fail(located(cancelled(didNotExecute), location)), Context.make(failedCall, location))
+      )
     outcomes = [outcomeOf(false), outcomeOf(true)]
     binding.cancelled.set(operation, outcomes)
   }
@@ -420,18 +433,19 @@ export const takeThrough = (pending: PendingImpl): Effect.Effect<unknown, unknow
 
 export type CancelError = CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError
 
-/** Asks for a call to be cancelled, and gives it up after a time. */
+/** Asks for a call to be cancelled, and gives it up after a time. Only where it `records` does it wait until the server is told. */
 export const requestCancel = (
   pending: PendingImpl,
-  timeout: Duration.Input | undefined
+  timeout: Duration.Input | undefined,
+  records: boolean
 ): Effect.Effect<void, CancelError> =>
   Effect.withFiber((fiber) => {
     const inherited = Duration.toMillis(pending.call.binding.cancelTimeout)
     const millis = durationOption("Call.cancel", "timeout", timeout, inherited)
-    if (millis === 0 || millis === Infinity) return cancelUntil(pending, millis, millis, fiber)
+    if (millis === 0 || millis === Infinity) return cancelUntil(pending, millis, millis, fiber, records)
     return Effect.flatMap(
       fiber.getRef(Clock.Clock).monotonicTimeNanos,
-      (now) => cancelUntil(pending, millis, Number(now) / 1e6 + millis, fiber)
+      (now) => cancelUntil(pending, millis, Number(now) / 1e6 + millis, fiber, records)
     )
   })
 
@@ -439,7 +453,8 @@ const cancelUntil = (
   pending: PendingImpl,
   millis: number,
   deadline: number,
-  fiber: Fiber.Fiber<unknown, unknown>
+  fiber: Fiber.Fiber<unknown, unknown>,
+  records: boolean
 ): Effect.Effect<void, CancelError> => {
   const { cancel } = rowOf(pending)
   if (cancel !== "issues" && cancel !== "shortens") return refuse(cancel)
@@ -457,7 +472,9 @@ const cancelUntil = (
   if (isNew) move(call, "cancel")
 
   // Where the server has answered already and only the pipes were missing, nobody is left to wait for.
-  if (millis === 0 || pending.pipes?.onThrough !== undefined) return giveUp(pending, isNew)
+  if (millis === 0 || pending.pipes?.onThrough !== undefined) {
+    return toldTo(fiber, giveUp(pending, isNew), records)
+  }
 
   if (pending.pipes !== undefined) endPipes(pending.pipes, Exit.fail(cancelled(false)))
   pending.cancelling?.timer?.interruptUnsafe()
@@ -469,7 +486,7 @@ const cancelUntil = (
     cancelling.timer = Effect.runForkWith(fiber.context)(expire)
   }
   if (telling === undefined) return Effect.void
-  return Effect.onError(telling, () =>
+  const undone = Effect.onError(telling, () =>
     Effect.sync(() => {
       if (pending.cancelling !== cancelling) return
       // The server does not know of it: the cancel can be issued again.
@@ -477,6 +494,18 @@ const cancelUntil = (
       pending.cancelling = undefined
       move(call, "cancelFail")
     }))
+  return toldTo(fiber, undone, records)
+}
+
+/** A server may take long to be told: an interruption does not wait for that. */
+const toldTo = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  telling: Effect.Effect<void, RpcTransportError>,
+  records: boolean
+): Effect.Effect<void, RpcTransportError> => {
+  if (records || telling === Effect.void) return telling
+  Effect.runForkWith(fiber.context)(ignoreFailure(telling))
+  return Effect.void
 }
 
 /** Completes a call without the server's answer, and tells the server: also of the cancel, if it is new. */

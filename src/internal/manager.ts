@@ -2,9 +2,10 @@
  * Managers as a server runs them.
  */
 import type * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { serverTable } from "../CallState.ts"
+import type { Incoming } from "../Channel.ts"
 import type { Interface } from "../Interface.ts"
 import { RpcTransportError } from "../Status.ts"
 import { PipeInspectable } from "./inspectable.ts"
@@ -20,7 +21,12 @@ export type Routine = Run | { readonly [HandOffTypeId]: Run; readonly returned: 
 /** Hands a call off. That counts when its announcement has succeeded. */
 export const handOff = (call: ServerCallImpl): void => {
   if (serverTable[call.state].next.handOff === undefined) return
-  const announcing = call.incoming?.handedOff?.()
+  let announcing: ReturnType<NonNullable<Incoming["handedOff"]>> | undefined
+  try {
+    announcing = call.incoming?.handedOff?.()
+  } catch (defect) {
+    announcing = Effect.die(defect)
+  }
   if (announcing === undefined) return handedOff(call)
   call.send(announcing, (exit) => {
     if (exit._tag === "Success") handedOff(call)

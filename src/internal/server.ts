@@ -1,6 +1,7 @@
 /**
  * A server: the table of its managers, the calls in progress, and the one way in.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -153,12 +154,17 @@ export class ClientImpl extends PipeInspectable implements Origin {
     for (const call of calls) {
       const { incoming } = call
       call.gone("Disconnected")
-      incoming?.disconnected?.()
+      try {
+        incoming?.disconnected?.()
+      } catch (defect) {
+        call.log("The host could not tell that the client has gone", Cause.die(defect))
+      }
     }
   }
 
   toJSON(): { readonly _id: string; readonly caller: Caller; readonly peer: string } {
-    return { _id: "callisto/Client", caller: this.caller, peer: this.peer }
+    const { caller: { level, name }, peer } = this
+    return { _id: "callisto/Client", caller: { name, level }, peer }
   }
 }
 
@@ -208,7 +214,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   /** The calls in progress, oldest first, where they have a maximum age. */
   private readonly aging: Set<ServerCallImpl> | undefined
   held = 0
-  readonly closings: Map<ServerCallImpl, Fiber.Fiber<void>> = new Map()
+  readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl> = new Map()
   readonly handles: Set<Entry> = new Set()
   /** Told whenever something has ended that a shutdown may wait for. */
   private readonly waits = new Set<() => void>()
@@ -306,14 +312,21 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const { operation } = dispatch
     const problem = incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, dispatch, problem)
+    // The host may have closed the client while it decoded.
+    if (!client.isOpen || !this.accepting) return this.refuseEarly(incoming, client, dispatch)
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) return this.refuse(incoming, dispatch, mismatch)
-    if (this.watches) this.watch(call, incoming.span)
     this.add(call)
-    incoming.accepted?.(call)
+    if (this.watches) this.watch(call, incoming.span)
+    try {
+      incoming.accepted?.(call)
+    } catch (defect) {
+      call.gone("Disconnected")
+      throw defect
+    }
     if (call.isOpen && call.dispatched) call.start(input)
     if (call.isOpen) this.goesOn(call)
     return undefined
@@ -356,6 +369,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
     call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, () => call.cancel())
+    call.watch.begin()
   }
 
   // --- the calls in progress
@@ -448,9 +462,16 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return current?.dispatch.host === this ? current : undefined
   }
 
+  private endingsOf(
+    isWanted: (call: ServerCallImpl, fiber: Fiber.Fiber<unknown, unknown>) => boolean
+  ): Array<Fiber.Fiber<unknown, unknown>> {
+    return [...this.endings].flatMap(([fiber, call]) => isWanted(call, fiber) ? fiber : [])
+  }
+
   /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
   drain(
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
+    isOne: (call: ServerCallImpl) => boolean,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
@@ -458,18 +479,25 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       if (isQuiet(self) && calls(self).length === 0) return Effect.void
       return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.andThen(Effect.suspend(() => {
-          const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+          // The replies that are still on their way; those of the calls that end now have yet to leave.
+          const late = this.endingsOf((call, fiber) =>
+            call !== self && isOne(call) && call.sending?.has(fiber) === true
+          )
+          const fibers = [...late]
           // The newest first, so that ending one never starts a waiting call.
           for (const call of calls(self).reverse()) {
             call.stop(call.dispatched ? lost() : neverDispatched())
             if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
           }
+          for (const fiber of late) fiber.interruptUnsafe()
           return Fiber.awaitAll(fibers)
         })),
-        Effect.andThen(Effect.suspend(() => {
-          const closings = [...this.closings].flatMap(([call, closing]) => call === self ? [] : closing)
-          return Fiber.awaitAll(closings)
-        })),
+        // The finalizers of those calls.
+        Effect.andThen(
+          Effect.suspend(() =>
+            Fiber.awaitAll(this.endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
+          )
+        ),
         Effect.asVoid
       )
     })
@@ -486,6 +514,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.accepting = false
     return this.drain(
       () => this.snapshot(),
+      () => true,
       (self) => this.count === (self?.isListed ? 1 : 0) && this.held === (self?.held ?? 0)
     )
   }).pipe(
@@ -514,6 +543,7 @@ export const remove = (server: ServerImpl, registration: Registration): Effect.E
     // A call that removes its own manager still replies.
     return server.drain(
       (self) => [...calls!].filter((call) => call !== self),
+      ({ dispatch }) => dispatch.calls === calls,
       (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
     )
   })

@@ -54,8 +54,8 @@ export interface Host {
   held: number
   /** No work of the call is left. */
   over(call: ServerCallImpl): void
-  /** Runs the finalizers of a call's scope. */
-  readonly closings: Map<ServerCallImpl, Fiber.Fiber<void>>
+  /** The fibers that send replies, announce hand-offs or run the finalizers of a call's scope. */
+  readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl>
   /** The context handles of all clients, until their finalizers have run. */
   readonly handles: Set<Entry>
   /** Lets its shutdown look whether all is over. */
@@ -104,8 +104,10 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** The fiber of the routine while it runs; `starting` until it is known. */
   fiber: Fiber.Fiber<unknown, unknown> | "starting" | undefined = undefined
   declare tied: Set<Fiber.Fiber<unknown, unknown>> | undefined
-  /** Sends the reply, or announces the hand-off, where that takes time. */
-  declare sending: Fiber.Fiber<unknown, unknown> | undefined
+  /** Those that send the reply or announce the hand-off, where that takes time. */
+  declare sending: Set<Fiber.Fiber<unknown, unknown>> | undefined
+  /** The server has ended it, and its work. */
+  declare isStopped: boolean
   /** The context handles that it carries or has made. */
   declare holding: Holding | undefined
   /** The ends of its pipes on this side. */
@@ -147,13 +149,22 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.fiber = "starting"
     const effect = this.evaluate(input)
     if (isExit(effect)) return this.returned(effect)
-    const fiber = this.fork(effect)
+    let fiber: Fiber.Fiber<unknown, unknown>
+    try {
+      fiber = this.fork(effect)
+    } catch (defect) {
+      // The host could not give the context of the call.
+      return this.returned(Exit.die(defect))
+    }
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.returned(exit)
     this.fiber = fiber
     fiber.addObserver((exit) => this.returned(exit))
-    // While the routine started, the client may have cancelled or gone.
-    if (this.reason !== undefined && (this.reason !== "Cancelled" || dispatch.cancellation === "interrupt")) {
+    // While the routine started, the client may have cancelled or gone, or the server have stopped it.
+    if (
+      this.isStopped ||
+      this.reason !== undefined && (this.reason !== "Cancelled" || dispatch.cancellation === "interrupt")
+    ) {
       fiber.interruptUnsafe()
     }
   }
@@ -178,7 +189,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** Runs an effect of the library beside the call. */
   aside<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
-    const { context } = this.dispatch
+    const context = Context.add(this.dispatch.context, CurrentCall, this)
     const span = this.watch?.span
     return Effect.runForkWith(span === undefined ? context : Context.add(context, Tracer.ParentSpan, span))(effect)
   }
@@ -237,7 +248,12 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const sent: Outcome = problem === undefined ? outcome : Exit.fail(new RpcFault({ code: 1783 }))
     this.leave(sent, exit)
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
-    const replied = incoming?.reply(sent)
+    let replied: ReturnType<Incoming["reply"]> | undefined
+    try {
+      replied = incoming?.reply(sent)
+    } catch (defect) {
+      replied = Effect.die(defect)
+    }
     const refused = replied instanceof BadStubData ? replied : problem
     if (holds) {
       const isReceived = sent._tag === "Success" && refused === undefined && incoming !== undefined
@@ -260,11 +276,15 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   }
 
   send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
+    const { endings } = this.dispatch.host
     this.hold(1)
     const fiber = this.aside(effect)
-    this.sending = fiber
+    const sending = this.sending ??= new Set()
+    sending.add(fiber)
+    endings.set(fiber, this)
     fiber.addObserver((exit) => {
-      this.sending = undefined
+      sending.delete(fiber)
+      endings.delete(fiber)
       then(exit)
       this.hold(-1)
       this.over()
@@ -274,6 +294,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** Ends the call from the server's side, and the work that belongs to it. */
   stop(failure: RpcFault | RpcTransportError): void {
+    this.isStopped = true
     if (this.isOpen) this.end(Exit.fail(failure))
     this.interrupt()
   }
@@ -318,7 +339,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   }
 
   private get isOver(): boolean {
-    return !this.isOpen && this.fiber === undefined && !this.tied?.size && this.sending === undefined
+    return !this.isOpen && this.fiber === undefined && !this.tied?.size && !this.sending?.size
   }
 
   /** When all work of the call is over, its scope closes; then the next call may have its handles. */
@@ -329,13 +350,13 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     if (scope === undefined) return this.free()
     const closing = Scope.closeUnsafe(scope, this.#exit)
     if (closing === undefined) return this.scopeClosed()
-    const { closings } = this.dispatch.host
+    const { endings } = this.dispatch.host
     const fiber = this.aside(
       Effect.catchCause(closing, (cause) => Effect.logError("A finalizer of the call died", cause))
     )
-    closings.set(this, fiber)
+    endings.set(fiber, this)
     fiber.addObserver(() => {
-      closings.delete(this)
+      endings.delete(fiber)
       this.scopeClosed()
     })
   }
@@ -464,6 +485,7 @@ Object.assign(ServerCallImpl.prototype, {
   cancelledEarly: false,
   tied: undefined,
   sending: undefined,
+  isStopped: false,
   holding: undefined,
   pipes: undefined
 })

@@ -115,7 +115,11 @@ export class Watch extends PipeInspectable implements Observed {
     this.#watching = watching
     this.begunAt = watching === undefined ? 0 : clock.currentTimeMillisUnsafe()
     this.span = tracer === undefined ? undefined : makeSpan(tracer, clock, operation, side, parent)
-    watching?.tell("begun", this)
+  }
+
+  /** Tells of the begin, once the call knows its watch: an observer may end it at once. */
+  begin(): void {
+    this.#watching?.tell("begun", this)
   }
 
   get interface(): string {
@@ -211,7 +215,9 @@ export const refused = (
 ): void => {
   if (server.watching === undefined && server.tracer === undefined) return
   const exit = Exit.fail(new RpcFault({ code, didNotExecute: true }))
-  watchServer(server, operation, parent, origin, nothing).end(exit, exit, "refused")
+  const watch = watchServer(server, operation, parent, origin, nothing)
+  watch.begin()
+  watch.end(exit, exit, "refused")
 }
 
 const makeSpan = (
