@@ -306,6 +306,10 @@ class LocalChannel implements Channel {
     }
   }
 
+  toJSON(): { readonly _id: string } {
+    return { _id: "callisto/Channel" }
+  }
+
   crossing(ours: Operation, theirs: Operation): Crossing {
     const known = this.crossings.get(theirs)
     if (known !== undefined) return known

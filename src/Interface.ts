@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { BaseProto } from "effect/Inspectable"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
@@ -518,6 +519,15 @@ export declare namespace Interface {
   export type Aborts<I extends Any> = Method.Abort<I["methods"][keyof I["methods"]]>
 }
 
+// An operation knows its interface, so an interface prints without its operations.
+const printed = {
+  ...BaseProto,
+  toJSON(this: Interface.Any) {
+    const { methods, name, uuid, version } = this
+    return { _id: "callisto/Interface", name, uuid, version, methods: Object.keys(methods) }
+  }
+}
+
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 
@@ -608,13 +618,13 @@ export const make = <const Name extends string, const Methods extends Interface.
   if (uuid === Uuid.nil) refuse("uuid is the nil UUID, which identifies no interface")
 
   const operations: Record<string, Operation> = {}
-  const self: Interface<Name, Methods> = {
+  const self: Interface<Name, Methods> = Object.assign(Object.create(printed), {
     name,
     uuid,
     version: [major, minor],
     methods: options.methods,
-    operations: operations as Interface<Name, Methods>["operations"]
-  }
+    operations
+  })
 
   const byOpnum = new Map<number, string>()
   let next = 0

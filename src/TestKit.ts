@@ -290,6 +290,10 @@ class FaultyChannel implements Channel {
     return this.inner.address
   }
 
+  toJSON(): { readonly _id: string } {
+    return { _id: "callisto/Channel" }
+  }
+
   /** The end of the kit is the end of the connection. */
   close(): void {
     for (const [call, late] of this.owed) {

@@ -30,6 +30,21 @@ const make = (changes: {
     methods: changes.methods ?? {}
   })
 
+describe("an interface that is printed", () => {
+  const Printed = Interface.make("Printed", { methods: { Read: Interface.method({}), Write: Interface.method({}) } })
+
+  it("as JSON and as text: name, identity and methods, nothing circular", () => {
+    assert.deepStrictEqual(JSON.parse(JSON.stringify(Printed)), {
+      _id: "callisto/Interface",
+      name: "Printed",
+      uuid: Printed.uuid,
+      version: [1, 0],
+      methods: ["Read", "Write"]
+    })
+    assert.include(String(Printed), "Printed")
+  })
+})
+
 describe("an interface", () => {
   it("has the name, UUID, version and methods that it was given", () => {
     const Read = Interface.method({ in: { count: Schema.Int }, out: Schema.String })

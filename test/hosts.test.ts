@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Schema, Scope } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import {
@@ -374,16 +374,17 @@ describe("a call", () => {
       }))
   }
 
-  it.effect("cancelled: the cause of the failure names the call", () =>
+  it.effect("cancelled: the failure names the call, and is no other call's", () =>
     Effect.gen(function* () {
       const { server } = yield* makeServer(() => Effect.never)
-      const pending = yield* Call.start(yield* Binding.local(server, Work), "Do", 1)
-      yield* Call.cancel(pending)
-      const cause = yield* Effect.flip(Effect.sandbox(Call.join(pending)))
-      assert.deepStrictEqual(Context.getOrUndefined(Cause.annotations(cause), Call.FailedCall), {
-        interface: "Work",
-        method: "Do",
-        address: "local"
+      const work = yield* Binding.local(server, Work)
+      const cancelled = Effect.gen(function* () {
+        const pending = yield* Call.start(work, "Do", 1)
+        yield* Call.cancel(pending)
+        return yield* Effect.flip(Call.join(pending))
       })
+      const [first, second] = [yield* cancelled, yield* cancelled]
+      assert.include(first, { _tag: "CallCancelled", interface: "Work", method: "Do", address: "local" })
+      assert.notStrictEqual(first, second)
     }))
 })

@@ -1,8 +1,8 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Types from "effect/Types"
-import type { Channel, Outcome } from "../Channel.ts"
-import type { Interface, Operation } from "../Interface.ts"
+import type { Channel } from "../Channel.ts"
+import type { Interface } from "../Interface.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { type Watching, watching } from "./watch.ts"
@@ -15,8 +15,6 @@ export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   readonly channel: Channel
   readonly cancelTimeout: Duration.Duration
   readonly watching: Watching | undefined
-  /** The outcomes of cancelled calls, which did and did not execute. */
-  readonly cancelled: Map<Operation, readonly [Outcome, Outcome]> = new Map()
   /** Takes the result of a call through the channel; `undefined` where the channel does not take results. */
   readonly through: Through | undefined
 

@@ -141,7 +141,8 @@ export const pendingImpl = (pending: object): PendingImpl => pending as PendingI
 const refusals = {
   CallPending: () => new CallPending(),
   CallComplete: () => new CallComplete(),
-  CallCancelled: () => cancelled(false),
+  // Of its own: a program may mark the errors that it has seen.
+  CallCancelled: () => new CallCancelled({ didNotExecute: false }),
   InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" })
 }
 
@@ -298,29 +299,10 @@ export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Servi
   "@callisto/rpc/Call/FailedCall"
 )
 
-/** The outcome of a cancelled call. It has no stack, so the cancelled calls of a method share it. */
-const cancelledOutcome = (pending: PendingImpl, didNotExecute: boolean): Outcome => {
-  const { call: { binding }, operation } = pending
-  let outcomes = binding.cancelled.get(operation)
-  if (outcomes === undefined) {
-    const location = locationOf(pending)
-    const outcomeOf = (didNotExecute: boolean): Outcome =>
-      Exit.failCause(
-        Cause.annotate(Cause.fail(located(cancelled(didNotExecute), location)), Context.make(failedCall, location))
-      )
-    outcomes = [outcomeOf(false), outcomeOf(true)]
-    binding.cancelled.set(operation, outcomes)
-  }
-  return outcomes[didNotExecute ? 1 : 0]
-}
-
 /** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
 const locate = (pending: PendingImpl, outcome: Extract<Outcome, { readonly _tag: "Failure" }>): Outcome => {
   const reason = outcome.cause.reasons[0]
   if (reason?._tag !== "Fail") return outcome
-  if (reason.error instanceof CallCancelled && pending.frame === undefined) {
-    return cancelledOutcome(pending, reason.error.didNotExecute)
-  }
   const location = locationOf(pending)
   const error = located(reason.error, location)
   let { cause } = outcome
