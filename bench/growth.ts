@@ -37,11 +37,11 @@ const digits = (count: number): string => count.toLocaleString("en-US")
 // objects
 // ----------------------------------------------------------------------------
 
-/** A server has so many objects. The first is what the other is compared with. */
+/** The numbers of objects of a server. The rows of the second are compared with those of the first. */
 const objectCounts = [100, 10_000]
 const steps = ["added", "bound and called", "removed"] as const
 
-/** More objects come and go beside those that a server has: microseconds of each step. */
+/** The microseconds of each step in the life of one more object, beside the objects of a server. */
 const objectTurn = Effect.fnUntraced(function* (served: number, part: number) {
   const count = Math.ceil(served * part)
   const server = yield* Server.make([])
@@ -85,7 +85,7 @@ const objectRows = ({ outcomes }: Outcomes<ReadonlyArray<number>>): ReadonlyArra
 // bindings
 // ----------------------------------------------------------------------------
 
-/** So many bindings beside so many pending calls. The first is what the others are compared with. */
+/** The numbers of bindings and of pending calls beside them. The other rows are compared with the first. */
 const bindingCounts: ReadonlyArray<readonly [bindings: number, calls: number]> = [
   [10_000, 10_000],
   [10_000, 40_000],

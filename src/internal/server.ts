@@ -208,7 +208,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly watches: boolean
   accepting = true
   readonly clients: Set<ClientImpl> = new Set()
-  /** The calls in progress, and those that have ended while their routine still runs. */
+  /** The number of calls in progress, ended calls whose routine still runs among them. */
   count = 0
   private order = 0
   /** The calls in progress, oldest first, where they have a maximum age. */

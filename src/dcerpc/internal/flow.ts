@@ -1,5 +1,5 @@
 /**
- * How bytes wait in one direction of a connection: those that arrive until they are read, those who write until there is room.
+ * The flow of bytes in one direction of a connection: received bytes wait for their reader, a writer waits for room.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"

@@ -27,7 +27,7 @@ export class OutgoingStub implements PipeOutput {
   readonly writer: Pdu.Writer
   /** Begins a fragment of the message. */
   private readonly begin: () => void
-  /** Sends what the writer has, and then those bytes: so many of the stub together. */
+  /** Sends the bytes of the writer and then `following`; together they hold `size` bytes of the stub. */
   private readonly flush: (following: Uint8Array, size: number) => void
   private readonly maxFragment: number
   /** How much of the stub is in front of the present fragment. */
