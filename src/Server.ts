@@ -58,7 +58,11 @@ export const Server: Context.Service<Server, Server> = Context.Service<Server>("
 export interface Options {
   /**
    * How long calls in progress may go on when the server's scope closes; by default 5 seconds. Then they end with 1726,
-   * and their work is interrupted.
+   * and their work is interrupted. What does not end at once has the same time again: first the interrupted work, with its
+   * finalizers and replies, then the run-down of context handles. The shutdown does not wait longer, so such work may outlive it.
+   *
+   * With infinity the shutdown waits for every call. A routine that closes its own server from another runtime (with
+   * `Effect.runPromise`, say) then waits for itself, because the server can't tell whose routine closes it.
    */
   readonly grace?: Duration.Input | undefined
   /**
@@ -89,7 +93,8 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  * **Details**
  *
  * When the scope closes the server accepts no more calls, lets calls in progress reply within the `grace` period of its
- * {@link Options}, ends the other calls with 1726, and runs the context handles down. The fibers of the routines belong to the server, not to
+ * {@link Options}, ends the other calls with 1726, and runs the context handles down. At last it closes the scope of
+ * `ServerCall.server`, and waits for the work there as any scope does. The fibers of the routines belong to the server, not to
  * its clients. The `Scope` that a routine finds in its context is that of its call. Fork work that outlives the call into
  * `ServerCall.server(call)`.
  *

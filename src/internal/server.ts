@@ -397,8 +397,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     for (const wait of this.waits) wait()
   }
 
-  /** Waits until it is quiet, at most for a time. */
-  private awaitQuiet(isQuiet: () => boolean, millis: number): Effect.Effect<void> {
+  /** Waits until it is quiet, at most for the period of grace. */
+  private awaitQuiet(isQuiet: () => boolean): Effect.Effect<void> {
     return Effect.withFiber(({ context }) =>
       Effect.callback((resume) => {
         let timer: Fiber.Fiber<void> | undefined
@@ -411,8 +411,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
           resume(Effect.void)
         }
         this.waits.add(wait)
-        if (millis < Infinity) {
-          timer = Effect.runForkWith(context)(Effect.andThen(Effect.sleep(millis), Effect.sync(done)))
+        if (this.grace < Infinity) {
+          timer = Effect.runForkWith(context)(Effect.andThen(Effect.sleep(this.grace), Effect.sync(done)))
         }
         wait()
         return Effect.sync(done)
@@ -462,13 +462,10 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return current?.dispatch.host === this ? current : undefined
   }
 
-  private endingsOf(
-    isWanted: (call: ServerCallImpl, fiber: Fiber.Fiber<unknown, unknown>) => boolean
-  ): Array<Fiber.Fiber<unknown, unknown>> {
-    return [...this.endings].flatMap(([fiber, call]) => isWanted(call, fiber) ? fiber : [])
-  }
-
-  /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
+  /**
+   * Gives calls the period of grace, then ends the others. What they leave behind has the same period once more: work that
+   * does not let itself be interrupted, finalizers, and replies on their way. A call never waits for itself.
+   */
   drain(
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isOne: (call: ServerCallImpl) => boolean,
@@ -476,29 +473,19 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   ): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
       const self = this.callOf(fiber)
-      if (isQuiet(self) && calls(self).length === 0) return Effect.void
-      return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
-        Effect.andThen(Effect.suspend(() => {
+      const quiet = this.awaitQuiet(() => isQuiet(self))
+      return Effect.andThen(
+        quiet,
+        Effect.suspend(() => {
           // The replies that are still on their way; those of the calls that end now have yet to leave.
-          const late = this.endingsOf((call, fiber) =>
-            call !== self && isOne(call) && call.sending?.has(fiber) === true
+          const late = [...this.endings].filter(([fiber, call]) =>
+            call !== self && isOne(call) && call.sending?.has(fiber)
           )
-          const fibers = [...late]
           // The newest first, so that ending one never starts a waiting call.
-          for (const call of calls(self).reverse()) {
-            call.stop(call.dispatched ? lost() : neverDispatched())
-            if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
-          }
-          for (const fiber of late) fiber.interruptUnsafe()
-          return Fiber.awaitAll(fibers)
-        })),
-        // The finalizers of those calls.
-        Effect.andThen(
-          Effect.suspend(() =>
-            Fiber.awaitAll(this.endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
-          )
-        ),
-        Effect.asVoid
+          for (const call of calls(self).reverse()) call.stop(call.dispatched ? lost() : neverDispatched())
+          for (const [fiber] of late) fiber.interruptUnsafe()
+          return quiet
+        })
       )
     })
   }
@@ -507,7 +494,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     // Their finalizers wait for no call that waits for them.
     this.callOf(fiber)?.holding?.release()
     for (const handle of [...this.handles]) handle.lose()
-    return this.awaitQuiet(() => this.handles.size === 0, Infinity)
+    return this.awaitQuiet(() => this.handles.size === 0)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
