@@ -31,7 +31,7 @@ import { bind } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled, errorOf } from "./internal/failures.ts"
-import { objectOption } from "./internal/options.ts"
+import { flagOption, objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
 import { type FullIncoming, fullOutgoing } from "./internal/seams.ts"
 import * as Server from "./Server.ts"
@@ -422,8 +422,7 @@ export interface LocalOptions extends Options {
  * it has opened are run down.
  *
  * Fails with `NoInterface` when the server has no manager for the object that implements the interface: the same UUID,
- * the same major version and at least the same minor version. Dies with a `TypeError` for an `object` that is not a
- * UUID.
+ * the same major version and at least the same minor version. Dies with a `TypeError` for an option out of its range.
  *
  * Windows: obtaining an interface pointer in process; `causal: false` is `RPC_C_OPT_BINDING_NONCAUSAL`.
  *
@@ -458,7 +457,10 @@ export const local = <I extends Interface.Any>(
   options?: LocalOptions
 ): Effect.Effect<Binding<I>, NoInterface, Scope.Scope> =>
   Effect.suspend(() => {
-    const object = objectOption(`Binding to ${iface.name}`, options?.object)
+    const owner = `Binding to ${iface.name}`
+    const object = objectOption(owner, options?.object)
+    const causal = flagOption(owner, "causal", options?.causal, true)
+    const validate = flagOption(owner, "validate", options?.validate, false)
     const offer = Server.offers(server, iface, { object: object ?? null })
     if (offer === undefined) {
       return Effect.fail(
@@ -478,8 +480,8 @@ export const local = <I extends Interface.Any>(
         interface: iface,
         callObjects: offer.callObjects,
         object,
-        causal: options?.causal ?? true,
-        validate: options?.validate ?? false
+        causal,
+        validate
       })
       const close = Effect.sync(() => {
         channel.open = false

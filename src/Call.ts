@@ -43,7 +43,7 @@ import {
   take
 } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
-import { durationOption } from "./internal/options.ts"
+import { choiceOption, durationOption } from "./internal/options.ts"
 import { endOf } from "./internal/pipeEnds.ts"
 import { kindOf } from "./internal/watch.ts"
 import { awaitUnsafe, isReady, withTimeout } from "./internal/waiters.ts"
@@ -957,13 +957,9 @@ export const release: {
   (self: Call.Any | Pending.Any, options: ReleaseOptions): Effect.Effect<void, PipeDisciplineError>
 } = dual(
   (args) => isCall(args[0]) || isPending(args[0]),
-  (self: Call.Any | Pending.Any, { server = "stop" }: ReleaseOptions = {}): Effect.Effect<void, never> =>
+  (self: Call.Any | Pending.Any, options?: ReleaseOptions): Effect.Effect<void, never> =>
     Effect.suspend(() => {
-      if (server !== "stop" && server !== "goOn") {
-        throw new TypeError(
-          `Call.release: server is out of range, got ${JSON.stringify(server)}, expected "stop" or "goOn".`
-        )
-      }
+      const server = choiceOption("Call.release", "server", options?.server, ["stop", "goOn"], "stop")
       const call = isPending(self) ? carrierOf(pendingImpl(self)) : callImpl(self)
       if (call === undefined) return Effect.void
       if (server === "goOn" && clientTable[call.state].goOn !== "nothing") {

@@ -14,6 +14,7 @@ import type * as Types from "effect/Types"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
 import { findIn } from "./internal/handleSchema.ts"
 import { pipesOf } from "./internal/methodPipes.ts"
+import { flagOption } from "./internal/options.ts"
 import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
@@ -149,6 +150,8 @@ export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>)
  * call did not execute: the client sees these as `RpcFault`. A code that the method declares reaches the client as the
  * declared error.
  *
+ * Throws a `TypeError` where the schema of the class has no such field.
+ *
  * Windows: a method that returns any HRESULT.
  *
  * **Example** (Any HRESULT)
@@ -171,7 +174,15 @@ export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>)
 export const openAbort = <E extends Abort.Error>(
   error: AbortClass<E>,
   field: { [K in keyof E]-?: E[K] extends number ? K : never }[keyof E] & string
-): Abort.Open<E> => ({ error, field })
+): Abort.Open<E> => {
+  const { fields } = error as { readonly fields?: object }
+  if (fields !== undefined && !Object.hasOwn(fields, field)) {
+    throw new TypeError(
+      `Interface.openAbort: class ${error.name} has no field ${field}. Name the field that holds the code.`
+    )
+  }
+  return { error, field }
+}
 
 /** The literal tag in the schema of an error. */
 const tagOf = (error: AbortClass): string => {
@@ -344,7 +355,7 @@ export declare namespace Method {
  * A method without in parameters takes no input, one without out parameters gives nothing. Pipes are streams of chunks
  * beside the parameters, see `Pipe`; an in-out pipe has its name in both directions.
  *
- * Throws a `TypeError` for an abort class without a literal tag, and for a second open abort.
+ * Throws a `TypeError` for an abort class without a literal tag, for a second open abort, and for an option out of its range.
  *
  * **Example** (A method with parameters and an abort)
  *
@@ -414,8 +425,8 @@ export const method: {
     aborts: aborts as ReadonlyArray<Abort.Any> as never,
     openAbort: open as never,
     opnum: options.opnum,
-    idempotent: options.idempotent ?? false,
-    maybe: options.maybe ?? false,
+    idempotent: flagOption("Interface.method", "idempotent", options.idempotent, false),
+    maybe: flagOption("Interface.method", "maybe", options.maybe, false),
     inPipe: (options.inPipe ?? {}) as never,
     outPipe: (options.outPipe ?? {}) as never
   }

@@ -12,10 +12,10 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import type { Caller, Incoming, Origin, Refusal } from "./Channel.ts"
+import type { AuthenticationLevel, Caller, Incoming, Origin, Refusal } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
 import * as Managers from "./internal/manager.ts"
-import { countOption, durationOption } from "./internal/options.ts"
+import { choiceOption, countOption, durationOption, objectOption } from "./internal/options.ts"
 import {
   add as addManager,
   ClientImpl,
@@ -296,7 +296,7 @@ const offerOf = ({ manager }: Registration): Offer => manager
  * **Details**
  *
  * With `object` the offer is for calls of that object, or with `null` for calls of no object. Without it the offer is for any object: a
- * client on the network binds with it before it names an object.
+ * client on the network binds with it before it names an object. Throws a `TypeError` for an `object` that is not a UUID.
  *
  * **Example** (Before and after)
  *
@@ -321,13 +321,15 @@ export const offers = (
   self: Server,
   wanted: Interface.Identity,
   options?: {
-    /** The UUID of an object, or `null` for calls of no object; by default any object. */
+    /** The UUID of an object in upper or lower case, or `null` for calls of no object; by default any object. */
     readonly object?: string | null | undefined
   }
 ): Offer | undefined => {
   const { managers } = impl(self)
   const object = options?.object
-  const found = object === undefined ? resolveAny(managers, wanted) : resolve(managers, wanted, object ?? undefined)
+  const found = object === undefined
+    ? resolveAny(managers, wanted)
+    : resolve(managers, wanted, objectOption("Server.offers", object ?? undefined))
   return found === undefined ? undefined : offerOf(found)
 }
 
@@ -339,6 +341,8 @@ export const offers = (
  */
 export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(impl(self).registrations, offerOf)
 
+const levels: ReadonlyArray<AuthenticationLevel> = ["none", "connect", "call", "packet", "integrity", "privacy"]
+
 /**
  * Tells a server of a client that will call it, until the scope closes.
  *
@@ -347,7 +351,7 @@ export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(imp
  * The end of the scope is the client's going away: its calls end, their routines are interrupted, and its context handles are run
  * down. The cost depends on the calls and handles of this client alone.
  *
- * The example is at {@link accept}.
+ * Dies with a `TypeError` for a level that is unknown. The example is at {@link accept}.
  *
  * @category hosts
  * @since 0.1.0
@@ -362,7 +366,10 @@ export const client = (
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => new ClientImpl(impl(self), options)),
+    Effect.sync(() => {
+      choiceOption("Server.client", "caller.level", options.caller.level, levels)
+      return new ClientImpl(impl(self), options)
+    }),
     (client) =>
       Effect.sync(() => {
         client.end()

@@ -13,6 +13,7 @@ import { dual } from "effect/Function"
 import type { Pipeable } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import { flagOption } from "./internal/options.ts"
 import { type Awaited, awaitUnsafe, isReady, type Waiter, Waiters, withTimeout } from "./internal/waiters.ts"
 import { NoSync, type WaitTimeout } from "./Status.ts"
 
@@ -112,7 +113,8 @@ const toEvent = (self: Synchronize): Event => self as Event
  * @category constructors
  * @since 0.1.0
  */
-export const make = (signaled = false): Effect.Effect<Synchronize> => Effect.sync(() => new Event(signaled))
+export const make = (signaled?: boolean): Effect.Effect<Synchronize> =>
+  Effect.sync(() => new Event(flagOption("Synchronize.make", "signaled", signaled, false)))
 
 /**
  * Whether a value is a {@link Synchronize}.

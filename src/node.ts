@@ -86,7 +86,7 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
 
 /**
  * The same transport, with certificates for `ncacn_ip_tls`. A client checks the server's certificate against the host
- * name; a server needs `cert` and `key`.
+ * name; a server needs `cert` and `key`. Throws a `TypeError` for a `key` that is not redacted.
  *
  * **Gotchas**
  *
@@ -106,11 +106,15 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
  * @category layers
  * @since 0.1.0
  */
-export const layerTls = (options: TlsOptions): Layer.Layer<Transport> =>
-  mergeAll(
+export const layerTls = (options: TlsOptions): Layer.Layer<Transport> => {
+  if (options.key !== undefined && !Redacted.isRedacted(options.key)) {
+    throw new TypeError("NodeTransport.layerTls: key is not redacted. Make it with Redacted.make.")
+  }
+  return mergeAll(
     Layer.succeed(Transport, makeTransport(options)),
     Layer.provide(webSocket, Socket.layerWebSocketConstructorGlobal)
   )
+}
 
 const protocols: ReadonlyArray<ProtocolSequence> = ["ncacn_ip_tcp", "ncalrpc", "ncacn_ip_tls"]
 

@@ -15,7 +15,7 @@ import { type Interface, isCompatible, type Operation } from "../Interface.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
-import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
+import { type ManagerImpl, runOf } from "./manager.ts"
 import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
@@ -279,7 +279,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     calls: Set<ServerCallImpl> | undefined
   ): Dispatch {
     const routine = manager.routines[operation.name]!
-    const run = typeof routine === "object" ? routine[HandOffTypeId] : routine
+    const run = runOf(routine)!
     const { middleware } = manager
     return {
       host: this,
@@ -474,19 +474,16 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return Effect.withFiber((fiber) => {
       const self = this.callOf(fiber)
       const quiet = this.awaitQuiet(() => isQuiet(self))
-      return Effect.andThen(
-        quiet,
-        Effect.suspend(() => {
-          // The replies that are still on their way; those of the calls that end now have yet to leave.
-          const late = [...this.endings].filter(([fiber, call]) =>
-            call !== self && isOne(call) && call.sending?.has(fiber)
-          )
-          // The newest first, so that ending one never starts a waiting call.
-          for (const call of calls(self).reverse()) call.stop(call.dispatched ? lost() : neverDispatched())
-          for (const [fiber] of late) fiber.interruptUnsafe()
-          return quiet
-        })
-      )
+      return Effect.flatMap(quiet, () => {
+        // The replies that are still on their way; those of the calls that end now have yet to leave.
+        const late = [...this.endings].filter(([fiber, call]) =>
+          call !== self && isOne(call) && call.sending?.has(fiber)
+        )
+        // The newest first, so that ending one never starts a waiting call.
+        for (const call of calls(self).reverse()) call.stop(call.dispatched ? lost() : neverDispatched())
+        for (const [fiber] of late) fiber.interruptUnsafe()
+        return quiet
+      })
     })
   }
 
