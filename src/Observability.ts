@@ -62,7 +62,10 @@ export interface Observed {
   readonly span: Tracer.Span | undefined
   /** When it began, in milliseconds of the clock. */
   readonly begunAt: number
-  /** Asks the call to end: on the client as an abortive cancel, on the server as a cancel of its client. */
+  /**
+   * Asks the call to end: on the client as an abortive cancel, on the server as a cancel of its client. A call that is not issued or
+   * not accepted yet is cancelled as soon as it is.
+   */
   readonly cancel: () => void
 }
 

@@ -218,10 +218,7 @@ export const issue = (
   if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
   if (watching !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
-      // Until it is issued, a call is cancelled by interrupting its begin.
-      if (pending.remote !== undefined) {
-        Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
-      }
+      Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
     })
     pending.watch.begin()
   }
@@ -257,6 +254,7 @@ export const issue = (
 
 const issued = (pending: PendingImpl): void => {
   if (pending.operation.method.maybe) complete(pending, Exit.void)
+  pending.watch?.issued()
 }
 
 /** Issuing the call failed: the object is idle, whatever the channel had done by then. */

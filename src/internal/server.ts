@@ -327,6 +327,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       call.gone("Disconnected")
       throw defect
     }
+    call.watch?.issued()
     if (call.isOpen && call.dispatched) call.start(input)
     if (call.isOpen) this.goesOn(call)
     return undefined
