@@ -450,7 +450,10 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
       return Exit.fail((error instanceof abort.error ? error : abortFromCode(method, abort.code)) as Abort.Error)
     }
     if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(cancelled(false))
-    if (isPipeError(error)) return Exit.fail(error)
+    if (isPipeError(error)) {
+      if (this.dispatch.operation.pipes !== undefined) return Exit.fail(error)
+      error = new RpcFault({ code: error.codes.rpcStatus!.number })
+    }
     if (error instanceof RpcFault) {
       const answer = answerOf(this.dispatch.operation, error)
       if (typeof answer !== "string") return Exit.fail(answer)
