@@ -533,6 +533,15 @@ export const remove = (server: ServerImpl, registration: Registration): Effect.E
     )
   })
 
+/** Refuses a call because the way on which it came is closing. It is seen and counted as a refusal of the server. */
+export const refuseLate = (server: ServerImpl, incoming: Incoming): Refusal => {
+  const { interface: wanted, object, opnum, origin, span } = incoming
+  const refusal = unavailable("the endpoint is closing")
+  const dispatch = (origin as ClientImpl).resolve(wanted, object)?.dispatches[opnum]
+  if (dispatch !== undefined) refused(server, dispatch.operation, span, origin, numberOf(refusal))
+  return refusal
+}
+
 const numberOf = (refusal: Refusal): number => "code" in refusal ? refusal.code : refusal.codes.rpcStatus!.number
 
 const lost = (): RpcTransportError =>
