@@ -1804,7 +1804,7 @@ export declare namespace Client {
  * **Gotchas**
  *
  * A method named `then` is left out, because JavaScript would call it wherever the client is awaited: call it with {@link invoke}. The
- * client has its methods and no prototype.
+ * client has its methods and no prototype, since a method may be called `toString`. So `String(client)` throws: print its binding.
  *
  * **Example** (At once, or begun and finished later)
  *

@@ -392,6 +392,11 @@ export const client = (
  *
  * Throws a `TypeError` where `origin` is not a client of this server.
  *
+ * **Gotchas**
+ *
+ * A routine that answers at once replies within `accept`. So a host must not call `accept` within `reply`: a chain of such calls would use
+ * up the stack. Let a fiber of the host make the next call.
+ *
  * **Example** (A host that calls by number)
  *
  * ```ts
