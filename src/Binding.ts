@@ -144,7 +144,7 @@ const localCaller: Caller = { name: undefined, level: "privacy" }
 
 const gone = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
-/** A call between two sides of one process. While calls are nested too deeply it is also the server's side. */
+/** A call within one process, as its server sees it. While it waits because calls nest too deeply, its client sees it as well. */
 class LocalCall implements FullIncoming, Remote {
   readonly channel: LocalChannel
   readonly call: Outgoing
@@ -276,7 +276,7 @@ interface LocalChannel extends LocalFields {}
 
 class LocalChannel implements Channel {
   readonly address = "local"
-  /** The calls that wait until calls are nested less deeply. */
+  /** The calls that wait to be dispatched, because calls nest too deeply. */
   readonly waiting = new Set<LocalCall>()
   private readonly crossings = new Map<Operation, Crossing>()
   open = true
@@ -338,9 +338,9 @@ type Check = (value: unknown) => Result.Result<unknown, string>
 
 interface Checks {
   readonly in: Check
-  /** On the server's side. */
+  /** Checks out parameters on the server's side. */
   readonly out: Check
-  /** On the client's side, where its description is another one. */
+  /** Checks out parameters on the client's side, where its description is another one. */
   readonly received: Check
 }
 

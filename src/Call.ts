@@ -488,7 +488,7 @@ export const begin: {
     CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError
   >
 } = ((first: unknown, second?: unknown, third?: unknown) =>
-  // By hand, because `dual` would gather the arguments of each call.
+  // The two forms are told apart by hand: `dual` would gather the arguments of each call.
   typeof first === "string"
     ? (self: Call.Any) => beginCall(self, first, second)
     : beginCall(first as Call.Any, second as string, third)) as never
@@ -813,7 +813,7 @@ export const join = <P extends Pending.Any>(
     return unlessUndriven(pending, waitAndTake(pending))
   }) as never
 
-/** Refuses to wait for a call with pipes where that is certainly in vain: nobody ever asked for an end of one. */
+/** Refuses to wait for a call with pipes where nobody ever asked for an end of a pipe: the wait would never end. */
 const unlessUndriven = (pending: PendingImpl, wait: Effect.Effect<unknown, unknown>): Effect.Effect<any, unknown> => {
   const isUndriven = () => pending.pipes?.current !== undefined && !pending.pipes.asked
   if (!isUndriven()) return wait
@@ -829,7 +829,7 @@ const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
     const { join } = rowOf(pending)
     if (join === "consumes") return resume(take(pending))
     if (join !== "waits") return resume(refuse(join))
-    // Taken when the fiber goes on: if it is interrupted instead, nothing is consumed.
+    // The result is taken when the fiber goes on: an interrupted fiber consumes nothing.
     const waiter = () => resume(Effect.suspend(() => take(pending)))
     pending.addWaiterUnsafe(waiter)
     return Effect.sync(() => pending.removeWaiterUnsafe(waiter))
@@ -1337,7 +1337,7 @@ const invokeCall = (
   input: unknown,
   options: InvokeOptions | undefined
 ): Effect.Effect<never, BadStubData> =>
-  // One callback: an interruption that comes while the call is being issued finds its cleanup all the same.
+  // All in one callback, so that an interruption while the call is being issued finds the cleanup.
   Effect.callback((resume) => {
     const cancelTimeout = options?.cancelTimeout
     if (cancelTimeout !== undefined) durationOption("Call.invoke", "cancelTimeout", cancelTimeout, 0)
@@ -1525,7 +1525,7 @@ const beginScoped = (
     const call = new CallImpl(binding, undefined, false)
     const pending = new PendingImpl(call, operation)
     const end = Effect.suspend(() => call.current === undefined ? Effect.void : abandon(pending, undefined))
-    // First the finalizer: an interruption may come just when the call was begun.
+    // The finalizer is added first: an interruption may come just when the call was begun.
     return Effect.andThen(
       Effect.addFinalizer(() => end),
       Effect.suspend(() => Effect.as(issue(pending, input, fiber) ?? Effect.void, pending))

@@ -192,7 +192,7 @@ const tagOf = (error: AbortClass): string => {
   throw new TypeError(`Abort ${error.name}: its schema has no literal _tag. Make the class with Schema.TaggedError.`)
 }
 
-/** The code of an abort that was given none: 0xE0000000 with the last 28 of the first 32 bits of SHA-1 of the tag. */
+/** The code of an abort that is declared without one: 0xE0000000 with the last 28 of the first 32 bits of SHA-1 of the tag. */
 const derivedCode = (tag: string): number => (0xe0000000 | Uuid.hash(tag) & 0x0fffffff) >>> 0
 
 // ----------------------------------------------------------------------------
@@ -378,7 +378,7 @@ export declare namespace Method {
  * @since 0.1.0
  */
 export const method: {
-  // The general form last: its error tells best why no form fits.
+  // The general form comes last: its error tells best why no form fits.
   <const In extends Fields | Parameters = Schema.Void>(
     options: Method.MaybeOptions<In>
   ): Method<ToSchema<In>, Schema.Void, never>
@@ -394,7 +394,7 @@ export const method: {
     ToSchema<In>,
     ToSchema<Out>,
     Abort.ErrorOf<Aborts[number]>,
-    // As in `ToSchema`.
+    // `infer` keeps an expected type from deciding, as in `ToSchema`.
     InPipe extends infer E extends Elements ? E : never,
     OutPipe extends infer E extends Elements ? E : never
   >
@@ -544,7 +544,7 @@ const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0
 
 const noHandles: Carried = { handlesIn: undefined, handlesOut: undefined }
 
-// Name space of the UUIDs of interfaces that give none.
+// The name space for the UUIDs of interfaces that are described without one.
 const interfaces = "945afeeb-eb6f-53ec-922d-01fdca545c35"
 
 /**
@@ -680,7 +680,7 @@ export const make = <const Name extends string, const Methods extends Interface.
 /** The constructor of parameters that are a class or have defaults. */
 const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined => {
   const ast = SchemaAST.toType(schema.ast)
-  // The annotation by which Effect finds the constructor of a class.
+  // Effect finds the constructor of a class by this annotation.
   const isClass = ast.annotations?.["~constructor"] !== undefined
   if (!isClass && !hasDefaults(ast)) return undefined
   const make = SchemaParser.make(schema)

@@ -141,7 +141,7 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
         maximumCalls: countOption("Server.make", "maximumCalls", options?.maximumCalls, {}, Infinity)
       })
       for (const manager of managers) server.register(Managers.implOf(manager))
-      // Not in the context of its making: the shutdown looks in whose routine it runs.
+      // The finalizer runs in the context of whoever closes the scope: the shutdown looks in whose routine that is.
       return Effect.as(Scope.addFinalizer(Context.get(context, Scope.Scope), server.shutdown), toServer(server))
     })
   )

@@ -327,7 +327,7 @@ class FaultyChannel implements Channel {
     return { _id: "callisto/Channel" }
   }
 
-  /** The end of the kit is the end of the connection. */
+  /** Ends the calls whose reply is owed, as the loss of the connection would. */
   close(): void {
     for (const [call, late] of this.owed) {
       late?.interruptUnsafe()

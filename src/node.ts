@@ -182,7 +182,7 @@ const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialle
       try {
         conn = connect(binding, binding.endpoint!, options)
       } catch (error) {
-        // Deno throws where it was not given the permission.
+        // Deno throws without the permission to connect.
         return resume(Effect.fail(unavailable(describe(binding, error as NodeJS.ErrnoException))))
       }
       const onError = (error: NodeJS.ErrnoException) => {
@@ -279,7 +279,7 @@ const listen = (
     server.once("error", onError)
     server.listen(where, () => {
       server.off("error", onError)
-      // An accept that failed; the next one may not.
+      // One connection could not be accepted; the next one may be.
       server.on("error", () => {})
       resume(Effect.succeed(server))
     })
@@ -317,7 +317,7 @@ const addressOf = (binding: StringBinding, address: string | undefined, port: nu
       : { protocol: binding.protocol, address: address.replace(/^::ffff:/, ""), endpoint: String(port), options: {} }
   )
 
-// Chunks of that size on average are not worth copying.
+// Chunks of at least this size on average are not worth copying.
 const worthGathering = 2048
 
 /** Writes the chunks in one system call. Tells whether there is room for more. */

@@ -141,7 +141,7 @@ export const pendingImpl = (pending: object): PendingImpl => pending as PendingI
 const refusals = {
   CallPending: () => new CallPending(),
   CallComplete: () => new CallComplete(),
-  // Of its own: a program may mark the errors that it has seen.
+  // Not the shared one: a program may mark the errors that it has seen.
   CallCancelled: () => new CallCancelled({ didNotExecute: false }),
   InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" })
 }
@@ -156,7 +156,7 @@ const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: 
     new Map(references.filter(({ key }) => mapUnsafe.has(key)).map(({ key }) => [key, mapUnsafe.get(key)]))
   )
 
-/** Without the logging of `Effect.ignore`, which would come into every program. */
+/** Like `Effect.ignore`, without its logging, which would come into every program. */
 export const ignoreFailure = (effect: Effect.Effect<unknown, unknown>): Effect.Effect<void> =>
   Effect.matchEffect(effect, { onFailure: () => Effect.void, onSuccess: () => Effect.void })
 
@@ -329,7 +329,7 @@ const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | unde
   if (pending.pipes !== undefined) endPipes(pending.pipes, outcome)
 }
 
-/** What is pushed and pulled still fails as the call does. */
+/** Fails the pushes and pulls of a call with its failure. */
 const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
   pipes.onThrough = undefined
   const failure = outcome === undefined ? Option.none() : Exit.findErrorOption(outcome)
@@ -385,7 +385,7 @@ const consume = (pending: PendingImpl): Outcome => {
   return outcome!
 }
 
-/** Takes a result through the channel. Only bindings with channels of other makers come here. */
+/** Takes a result through the channel. Only a binding whose channel has a `take` comes here. */
 export const takeThrough = (pending: PendingImpl): Effect.Effect<unknown, unknown> => {
   const { call } = pending
   if (!hasTaken(pending) && rowOf(pending).finish !== "consumes") return consume(pending)

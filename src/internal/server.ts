@@ -27,9 +27,9 @@ import { refused, type WatchedServer, type Watching, watching, watchServer } fro
 /** A manager as one server runs it. */
 export interface Registration {
   readonly manager: ManagerImpl
-  /** By the number of the method. */
+  /** What each method runs, by its number. */
   readonly dispatches: { readonly [opnum: number]: Dispatch | undefined }
-  /** The calls of a manager that may go before its server does. */
+  /** The calls in progress, where the manager may go before its server does. */
   readonly calls: Set<ServerCallImpl> | undefined
 }
 
@@ -86,7 +86,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
   handles: Handles | undefined
   isOpen = true
   count = 0
-  // The manager that it has called last, for as long as no manager comes or goes.
+  // The manager that the client called last. It is looked up again when a manager comes or goes.
   private known: Registration | undefined = undefined
   private knownInterface: Interface.Identity | undefined = undefined
   private knownObject: string | undefined = undefined
@@ -200,7 +200,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   /** In the order in which they were added. */
   readonly registrations: Set<Registration> = new Set()
   readonly context: Context.Context<never>
-  /** The scope of what outlives its call. It closes behind the period of grace. */
+  /** The scope of work that outlives its call. It closes at the end of the shutdown. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
   readonly grace: number
   readonly maximumCalls: number
@@ -225,7 +225,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.context = Context.add(withoutCall(context), Scope.Scope, this.scope)
     this.clock = Context.get(context, Clock.Clock)
     this.watching = watching(context, "server")
-    // By the name of its key: the key itself brings a default, Effect's own tracer, into every program.
+    // Looked up by the name of its key: the key itself would bring its default, Effect's own tracer, into every program.
     this.tracer = context.mapUnsafe.get(Tracer.TracerKey)
     this.grace = options.grace
     this.maximumCalls = options.maximumCalls
@@ -333,13 +333,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return undefined
   }
 
-  /** Reading the clock costs as much as the rest of a short call: only those that go on need it. */
+  /** Notes when a call began that goes on. A short call would spend as much on the clock as on the rest. */
   private goesOn(call: ServerCallImpl): void {
     call.startedAt = nowOf(this.clock)
     if (this.aging !== undefined && this.ageWatch === undefined) this.watchAge(this.aging)
   }
 
-  /** The first reason, in the documented order, for which a call is not taken in. */
+  /** Finds the first reason, in the documented order, against taking a call in. */
   private refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
     if (client.server !== this) {
       throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
@@ -356,7 +356,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return this.refuse(incoming, dispatch, refusal)
   }
 
-  /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
+  /** Tells observers of a call that is not taken in, and the log of arguments that can't be decoded. */
   private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
     refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
     if (refusal instanceof BadStubData) {
@@ -451,7 +451,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       }
       return watch
     })
-    // It starts with a sleep, so it never ends before it is known.
+    // The fiber yields first, so it never ends before this field is set.
     this.ageWatch = Effect.runForkWith(this.context)(Effect.andThen(Effect.yieldNow, watch))
   }
 
@@ -476,7 +476,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       const self = this.callOf(fiber)
       const quiet = this.awaitQuiet(() => isQuiet(self))
       return Effect.flatMap(quiet, () => {
-        // The replies that are still on their way; those of the calls that end now have yet to leave.
+        // The replies that are late: on their way before the calls below are stopped and reply.
         const late = [...this.endings].filter(([fiber, call]) =>
           call !== self && isOne(call) && call.sending?.has(fiber)
         )
@@ -489,7 +489,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
-    // Their finalizers wait for no call that waits for them.
+    // The call in whose routine the shutdown runs lets its handles go: their finalizers wait until no call has them.
     this.callOf(fiber)?.holding?.release()
     for (const handle of [...this.handles]) handle.lose()
     return this.awaitQuiet(() => this.handles.size === 0)
