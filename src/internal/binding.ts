@@ -2,7 +2,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Types from "effect/Types"
 import type { Channel } from "../Channel.ts"
-import type { Interface } from "../Interface.ts"
+import type { Interface, Operation } from "../Interface.ts"
+import type { Named } from "./clientCall.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { type Watching, watching } from "./watch.ts"
@@ -17,6 +18,8 @@ export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   readonly watching: Watching | undefined
   /** Takes the result of a call through the channel; `undefined` where the channel does not take results. */
   readonly through: Through | undefined
+  /** Its methods as the failures of calls name them. */
+  readonly named: Map<Operation, Named> = new Map()
 
   constructor(
     iface: I,

@@ -202,13 +202,13 @@ export const issue = (
   const { channel, watching } = call.binding
   if (operation.handlesIn !== undefined) {
     const refused = operation.rules!.refuseIn(operation.handlesIn, input)
-    if (refused !== undefined) return Effect.fail(located(refused, locationOf(pending)))
+    if (refused !== undefined) return Effect.fail(located(refused, named(pending).call))
   }
   if (operation.makeInput !== undefined) {
     try {
       input = operation.makeInput(input)
     } catch (refused) {
-      return Effect.fail(located(refused as BadStubData, locationOf(pending)))
+      return Effect.fail(located(refused as BadStubData, named(pending).call))
     }
   }
   move(call, "begin")
@@ -234,7 +234,7 @@ export const issue = (
     issued(pending)
     return undefined
   }
-  const locating = Effect.mapError(issuing, (error) => located(error, locationOf(pending)))
+  const locating = Effect.mapError(issuing, (error) => located(error, named(pending).call))
   // The fiber may be interrupted before it comes to the effect.
   const forget = fiber.addObserver((exit) => {
     unissue(pending, exit)
@@ -280,12 +280,6 @@ const complete = (pending: PendingImpl, outcome: Outcome): void => {
   pending.wakeUnsafe(undefined)
 }
 
-const locationOf = ({ call, operation }: PendingImpl): FailedCall => ({
-  interface: operation.interface.name,
-  method: operation.name,
-  address: call.binding.channel.address
-})
-
 interface FailedCall {
   readonly interface: string
   readonly method: string
@@ -297,28 +291,52 @@ export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Servi
   "@callisto/rpc/Call/FailedCall"
 )
 
-/** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
-const locate = (pending: PendingImpl, outcome: Extract<Outcome, { readonly _tag: "Failure" }>): Outcome => {
-  const reason = outcome.cause.reasons[0]
-  if (reason?._tag !== "Fail") return outcome
-  const location = locationOf(pending)
-  const error = located(reason.error, location)
-  let { cause } = outcome
-  let { frame } = pending
-  if (error === reason.error) {
-    // The class of an abort is the program's own, so the call is a frame of its stack.
-    frame = { name: `${location.interface}.${location.method}`, stack: () => location.address, parent: frame }
-  } else if (frame === undefined) {
-    // The error names the call itself.
-    return Exit.fail(error)
-  } else {
-    cause = Cause.fail(error)
-    Object.defineProperty(error, "stack", { configurable: true, writable: true, value: String(error) })
-  }
-  const call = Context.make(failedCall, location)
-  const annotations = frame === undefined ? call : Context.add(call, Cause.StackTrace, frame)
-  return Exit.failCause(Cause.annotate(cause, annotations, { overwrite: true }))
+/** A call as its failures name it: the same for all calls of a method over one binding. */
+export interface Named {
+  readonly call: FailedCall
+  /** For an abort: its class is the program's own, so the call is a frame of its stack. */
+  readonly annotations: Context.Context<never>
 }
+
+const named = ({ call: { binding }, operation }: PendingImpl): Named => {
+  const { address } = binding.channel
+  const known = binding.named.get(operation)
+  if (known !== undefined && known.call.address === address) return known
+  const call: FailedCall = { interface: operation.interface.name, method: operation.name, address }
+  const made = {
+    call,
+    annotations: Context.add(Context.make(failedCall, call), Cause.StackTrace, frameOf(call, undefined))
+  }
+  binding.named.set(operation, made)
+  return made
+}
+
+const frameOf = ({ address, interface: name, method }: FailedCall, parent: References.StackFrame | undefined) => ({
+  name: `${name}.${method}`,
+  stack: () => address,
+  parent
+})
+
+/** A failure that names its call. Its stack begins at the caller where the tracer of Effect knows that. */
+const locate = (pending: PendingImpl, outcome: Exit.Failure<unknown, unknown>): Outcome => {
+  const reason = outcome.cause.reasons[0]
+  if (reason?._tag !== "Fail") return outcome as Outcome
+  const { frame } = pending
+  const { annotations, call } = named(pending)
+  const error = located(reason.error, call)
+  if (error === reason.error) {
+    const ofCaller = frame === undefined
+      ? annotations
+      : Context.add(annotations, Cause.StackTrace, frameOf(call, frame))
+    return annotate(outcome.cause, ofCaller)
+  }
+  return frame === undefined
+    ? Exit.fail(error as never)
+    : annotate(Cause.fail(error), Context.make(Cause.StackTrace, frame))
+}
+
+const annotate = (cause: Cause.Cause<unknown>, annotations: Context.Context<never>): Outcome =>
+  Exit.failCause(Cause.annotate(cause as Cause.Cause<never>, annotations, { overwrite: true }))
 
 /** Lets go of everything that belongs to a call in progress. */
 const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
@@ -396,7 +414,7 @@ export const takeThrough = (pending: PendingImpl): Effect.Effect<unknown, unknow
         consume(pending)
         if (hasTaken(pending)) call.taken = undefined
       }
-      return Effect.fail(located(error, locationOf(pending)))
+      return Effect.fail(located(error, named(pending).call))
     },
     onSuccess: () => {
       if (hasTaken(pending)) return pending.outcome!

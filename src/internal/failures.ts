@@ -50,9 +50,9 @@ export const contextMismatch: (didNotExecute: boolean) => ContextMismatch = shar
   new ContextMismatch({ didNotExecute })
 )
 
-/** The `RpcFault` for the number in a fault. */
+/** The `RpcFault` for the number in a fault. Its frames would only show the library. */
 export const fromWire = (number: number, didNotExecute: boolean): RpcFault =>
-  new RpcFault({ ...received(number), didNotExecute })
+  withoutStack(() => new RpcFault({ ...received(number), didNotExecute }))
 
 /** What a cause failed with; `undefined` where it did not fail. */
 export const errorOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
@@ -96,7 +96,8 @@ export const answerOf = (operation: Operation, fault: RpcFault): ReturnType<type
   const passedOn = fault.didNotExecute || fault.wireCode !== undefined || fault.interface !== undefined
   // A routine's own 1728 travels as this number, which ends no connection.
   const refused = code === 1728 && !passedOn ? undefined : refuseCode(code)
-  return refused ?? failureOf(operation, passedOn || code !== fault.code ? new RpcFault({ code }) : fault)
+  return refused ??
+    failureOf(operation, passedOn || code !== fault.code ? withoutStack(() => new RpcFault({ code })) : fault)
 }
 
 // ----------------------------------------------------------------------------
@@ -111,40 +112,33 @@ export interface Location {
 }
 
 /**
- * An error that names the call which failed. It is a new error of the same class, with the fields and the stack of the given one:
- * the server or other calls may hold that.
+ * An error that names the call which failed. It is a new error of the same class, with the fields of the given one: the server or
+ * other calls may hold that. Its stack is its message, as of an error that came over the network.
  *
  * Any other error, a declared abort for one, is given back as it is.
  */
 export const located = <E>(error: E, location: Location): E => {
   if (!(error instanceof Error)) return error
-  const made: E & Error = error
-  const Class = made.constructor as { readonly prototype: object; readonly fields?: object }
-  if (!nameCall(Class.fields)) return error
-  const fields = { ...made }
-  for (const name of ["interface", "method", "address"] as const) {
-    if (location[name] !== undefined) Object.assign(fields, { [name]: location[name] })
-  }
-  // Its fields were checked when it was made, so the copy is made without the constructor, at a third of the cost.
-  const copy: E & Error = Object.assign(Object.setPrototypeOf(withoutStack(() => new Error()), Class.prototype), fields)
+  const Class = error.constructor as new () => E & Error
+  if (!nameCall((Class as { readonly fields?: object }).fields)) return error
+  const fields: { [name: string]: unknown } = { ...(error as object) }
+  for (const name of callNames) if (location[name] !== undefined) fields[name] = location[name]
+  // Its fields were checked when it was made, so the copy is made without the constructor, at a tenth of the cost.
+  const copy = withoutStack(() => Reflect.construct(Error, [], Class) as E & Error)
   // Effect compares errors also by the arguments of their constructor.
-  Object.defineProperty(copy, plainArgs, { value: fields })
-  origins.set(copy, made)
-  Object.defineProperty(copy, "stack", stack)
-  return copy
+  Object.defineProperty(Object.assign(copy, fields), plainArgs, { value: fields })
+  // Where the engine gives an error without frames no stack at all.
+  return Object.hasOwn(copy, "stack") ? copy : Object.defineProperty(copy, "stack", message)
 }
+
+const callNames = ["interface", "method", "address"] as const
 
 const plainArgs = Symbol.for("effect/Data/Error/plainArgs")
 
-const origins = new WeakMap<Error, Error>()
-
-// Engines write a stack when it is read first, so it is read no earlier here.
-const stack: PropertyDescriptor = {
+const message: PropertyDescriptor = {
   configurable: true,
   get(this: Error) {
-    const frames = origins.get(this)?.stack ?? ""
-    const start = frames.search(/^\s+at /m)
-    return start < 0 ? String(this) : `${String(this)}\n${frames.slice(start)}`
+    return String(this)
   },
   set(this: Error, value: unknown) {
     Object.defineProperty(this, "stack", { configurable: true, writable: true, value })
