@@ -27,12 +27,13 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
-import { bind } from "./internal/binding.ts"
+import { bind, makeBinding } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled, errorOf } from "./internal/failures.ts"
 import { objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
+import { scoped } from "./internal/scope.ts"
 import { type FullIncoming, fullOutgoing } from "./internal/seams.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
@@ -484,7 +485,7 @@ export const local = <I extends Interface.Any>(
       const close = Effect.sync(() => {
         channel.open = false
       })
-      return Effect.acquireRelease(bind(iface, channel, options), () => close)
+      return scoped((context) => makeBinding(context, iface, channel, options), () => close)
     })
   })
 

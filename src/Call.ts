@@ -10,6 +10,7 @@
  * @module
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -1354,9 +1355,12 @@ const invokeCall = (
       pending.addWaiterUnsafe(() => resume(outcomeOf(pending) as never))
       return cleanUp
     }
+    const waiting = Effect.flatMap(issuing, () => waitAndTake(pending))
+    // A call that was not issued has nothing to clean up: the cancel finds it complete.
     resume(
-      Effect.uninterruptibleMask((restore) =>
-        Effect.andThen(restore(issuing), Effect.onInterrupt(restore(waitAndTake(pending)), () => cleanUp))
+      Effect.onExit(
+        waiting,
+        (exit) => exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? cleanUp : Effect.void
       ) as Effect.Effect<never, BadStubData>
     )
   })
@@ -1376,9 +1380,9 @@ const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined
     if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
       return Effect.sync(() => releaseCall(pending.call))
     }
-    return Effect.andThen(
+    return Effect.flatMap(
       ignoreFailure(requestCancel(pending, cancelTimeout, false)),
-      ignoreFailure(awaitUnsafe(pending))
+      () => ignoreFailure(awaitUnsafe(pending))
     )
   })
 

@@ -11,11 +11,12 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type { Caller, Incoming, Origin, Refusal } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
 import * as Managers from "./internal/manager.ts"
 import { countOption, durationOption } from "./internal/options.ts"
+import { scoped } from "./internal/scope.ts"
 import {
   add as addManager,
   ClientImpl,
@@ -128,17 +129,18 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
   managers: Managers,
   options?: Options
 ): Effect.Effect<Server, never, Services<Managers> | Scope.Scope> =>
-  Effect.contextWith((context: Context.Context<Services<Managers> | Scope.Scope>) =>
-    Effect.suspend(() => {
+  scoped(
+    (context: Context.Context<Services<Managers>>) => {
       const server = new ServerImpl(context as Context.Context<never>, {
         grace: durationOption("Server.make", "grace", options?.grace, 5_000),
         maximumAge: durationOption("Server.make", "maximumAge", options?.maximumAge, Infinity),
         maximumCalls: countOption("Server.make", "maximumCalls", options?.maximumCalls, {}, Infinity)
       })
       for (const manager of managers) server.register(Managers.implOf(manager))
-      // Not in the context of its making: the shutdown looks in whose routine it runs.
-      return Effect.as(Scope.addFinalizer(Context.get(context, Scope.Scope), server.shutdown), toServer(server))
-    })
+      return toServer(server)
+    },
+    // Not in the context of its making: the shutdown looks in whose routine it runs.
+    (server) => impl(server).shutdown
   )
 
 /**
@@ -356,8 +358,8 @@ export const client = (
     readonly peer: string
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => new ClientImpl(impl(self), options)),
+  scoped(
+    () => new ClientImpl(impl(self), options),
     (client) =>
       Effect.sync(() => {
         client.end()

@@ -1,3 +1,4 @@
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Types from "effect/Types"
@@ -38,14 +39,27 @@ export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   }
 }
 
-/** Makes a binding. */
+interface Options {
+  readonly cancelTimeout?: Duration.Input | undefined
+}
+
+/** Makes a binding in a context. */
+export const makeBinding = <I extends Interface.Any>(
+  context: Context.Context<never>,
+  iface: I,
+  channel: Channel,
+  options: Options | undefined,
+  through?: Through
+): BindingImpl<I> => {
+  const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
+  return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"), through)
+}
+
+/** The same in the context of the fiber. */
 export const bind = <I extends Interface.Any>(
   iface: I,
   channel: Channel,
-  options: { readonly cancelTimeout?: Duration.Input | undefined } | undefined,
+  options: Options | undefined,
   through?: Through
 ): Effect.Effect<BindingImpl<I>> =>
-  Effect.map(Effect.context<never>(), (context) => {
-    const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
-    return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"), through)
-  })
+  Effect.withFiber(({ context }) => Effect.succeed(makeBinding(context, iface, channel, options, through)))

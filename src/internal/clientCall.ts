@@ -8,7 +8,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import type * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
@@ -28,7 +27,7 @@ import {
   type RpcTransportError
 } from "../Status.ts"
 import type { BindingImpl } from "./binding.ts"
-import { cancelled, located } from "./failures.ts"
+import { cancelled, errorOf, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
@@ -157,8 +156,11 @@ const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: 
   )
 
 /** Without the logging of `Effect.ignore`, which would come into every program. */
-export const ignoreFailure = (effect: Effect.Effect<unknown, unknown>): Effect.Effect<void> =>
-  Effect.matchEffect(effect, { onFailure: () => Effect.void, onSuccess: () => Effect.void })
+export const ignoreFailure = (effect: Effect.Effect<void, unknown>): Effect.Effect<void> =>
+  Effect.catchCause(
+    effect,
+    (cause) => errorOf(cause) === undefined ? Effect.failCause(cause as Cause.Cause<never>) : Effect.void
+  )
 
 /** The row for operations that take the evidence: stale evidence finds its object as idle. */
 export const rowOf = (pending: PendingImpl): ClientRow => {
@@ -334,8 +336,8 @@ const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | unde
 /** What is pushed and pulled still fails as the call does. */
 const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
   pipes.onThrough = undefined
-  const failure = outcome === undefined ? Option.none() : Exit.findErrorOption(outcome)
-  pipes.fail(Option.getOrElse(failure, () => refusal("InvalidAsyncHandle")))
+  const failure = outcome?._tag === "Failure" ? errorOf(outcome.cause) : undefined
+  pipes.fail(failure ?? refusal("InvalidAsyncHandle"))
 }
 
 /** Releases a call object. */
@@ -464,13 +466,13 @@ const cancelUntil = (
   pending.cancelling = cancelling
   const telling = isNew ? tell(remote) : undefined
   if (pending.cancelling === cancelling && millis !== Infinity) {
-    const expire = Effect.andThen(Effect.sleep(millis), Effect.suspend(() => giveUp(pending, false)))
+    const expire = Effect.flatMap(Effect.sleep(millis), () => giveUp(pending, false))
     cancelling.timer = Effect.runForkWith(fiber.context)(expire)
   }
   if (telling === undefined) return Effect.void
-  const undone = Effect.onError(telling, () =>
+  const undone = Effect.onExit(telling, (exit) =>
     Effect.sync(() => {
-      if (pending.cancelling !== cancelling) return
+      if (exit._tag === "Success" || pending.cancelling !== cancelling) return
       // The server does not know of it: the cancel can be issued again.
       cancelling.timer?.interruptUnsafe()
       pending.cancelling = undefined

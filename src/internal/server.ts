@@ -412,7 +412,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         }
         this.waits.add(wait)
         if (millis < Infinity) {
-          timer = Effect.runForkWith(context)(Effect.andThen(Effect.sleep(millis), Effect.sync(done)))
+          timer = Effect.runForkWith(context)(Effect.flatMap(Effect.sleep(millis), () => Effect.sync(done)))
         }
         wait()
         return Effect.sync(done)
@@ -451,7 +451,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       return watch
     })
     // It starts with a sleep, so it never ends before it is known.
-    this.ageWatch = Effect.runForkWith(this.context)(Effect.andThen(Effect.yieldNow, watch))
+    this.ageWatch = Effect.runForkWith(this.context)(Effect.flatMap(Effect.yieldNow, () => watch))
   }
 
   // --- its end
@@ -473,12 +473,12 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isOne: (call: ServerCallImpl) => boolean,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
-  ): Effect.Effect<void> {
+  ): Effect.Effect<unknown> {
     return Effect.withFiber((fiber) => {
       const self = this.callOf(fiber)
       if (isQuiet(self) && calls(self).length === 0) return Effect.void
       return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
-        Effect.andThen(Effect.suspend(() => {
+        Effect.flatMap(() => {
           // The replies that are still on their way; those of the calls that end now have yet to leave.
           const late = this.endingsOf((call, fiber) =>
             call !== self && isOne(call) && call.sending?.has(fiber) === true
@@ -491,14 +491,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
           }
           for (const fiber of late) fiber.interruptUnsafe()
           return Fiber.awaitAll(fibers)
-        })),
+        }),
         // The finalizers of those calls.
-        Effect.andThen(
-          Effect.suspend(() =>
-            Fiber.awaitAll(this.endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
-          )
-        ),
-        Effect.asVoid
+        Effect.flatMap(() =>
+          Fiber.awaitAll(this.endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
+        )
       )
     })
   }
@@ -518,9 +515,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       (self) => this.count === (self?.isListed ? 1 : 0) && this.held === (self?.held ?? 0)
     )
   }).pipe(
-    Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),
-    Effect.andThen(this.runDownHandles),
-    Effect.andThen(Effect.suspend(() => Scope.close(this.scope, Exit.void))),
+    Effect.flatMap(() => {
+      this.ageWatch?.interruptUnsafe()
+      return this.runDownHandles
+    }),
+    Effect.flatMap(() => Scope.close(this.scope, Exit.void)),
     (shutdown) => Effect.suspend(() => Effect.provideContext(shutdown, this.context))
   )
 }
@@ -530,7 +529,7 @@ export const add = (server: ServerImpl, manager: ManagerImpl, services: Context.
   server.register(manager, Context.merge(server.context, withoutCall(services)), new Set())
 
 /** Serves a manager no more: its calls have the period of grace, then they end with 1726. */
-export const remove = (server: ServerImpl, registration: Registration): Effect.Effect<void> =>
+export const remove = (server: ServerImpl, registration: Registration): Effect.Effect<unknown> =>
   Effect.suspend(() => {
     const { calls, manager: { interface: { uuid }, object } } = registration
     const versions = server.managers.get(uuid)!
