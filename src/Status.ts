@@ -127,11 +127,11 @@ type ErrorClass<Self, Tag extends string, Fields extends Schema.Struct.Fields = 
   Documented
 >
 
-/** Makes a class of errors. Without a `sentence` of its own the message is the one of the table. */
+/** Makes a class of errors. */
 const makeClass = <Self, const Tag extends string, const Fields extends Schema.Struct.Fields>(
   tag: Tag,
   fields: Fields,
-  sentence?: (error: Self) => string
+  sentence: (error: Self) => string
 ): ErrorClass<Self, Tag, Fields> => {
   const Class = Schema.TaggedError<Self>(`@callisto/rpc/${tag}`)(tag, fields) as unknown as ErrorClass<
     Self,
@@ -139,13 +139,12 @@ const makeClass = <Self, const Tag extends string, const Fields extends Schema.S
     Fields
   >
   const numbers = (codes as Record<string, Codes>)[tag]
-  const fixed = rows.find(({ error }) => error === tag)?.sentence
   Object.defineProperties(Class.prototype, {
     codes: { configurable: true, get: () => numbers },
     message: {
       configurable: true,
       get(this: Self) {
-        return sentence === undefined ? fixed : sentence(this)
+        return sentence(this)
       }
     }
   })
@@ -185,7 +184,11 @@ const didNotExecute: DidNotExecute = Schema.Boolean.pipe(Schema.withConstructorD
 // refusals
 // ----------------------------------------------------------------------------
 
-const CallPendingBase: ErrorClass<CallPending, "CallPending"> = makeClass("CallPending", {})
+const CallPendingBase: ErrorClass<CallPending, "CallPending"> = makeClass(
+  "CallPending",
+  {},
+  () => "The call is still pending. Wait for it and finish it before the next begin; join does both."
+)
 
 /**
  * Refuses a `begin` on a call object that carries a call already, and a `finish` of a call that is not complete. The
@@ -198,7 +201,11 @@ const CallPendingBase: ErrorClass<CallPending, "CallPending"> = makeClass("CallP
  */
 export class CallPending extends CallPendingBase {}
 
-const CallCompleteBase: ErrorClass<CallComplete, "CallComplete"> = makeClass("CallComplete", {})
+const CallCompleteBase: ErrorClass<CallComplete, "CallComplete"> = makeClass(
+  "CallComplete",
+  {},
+  () => "The call is complete. There is nothing left to wait for or to cancel, and its result can be taken only once."
+)
 
 /**
  * Refuses an operation on a call that is over: the call was finished and its evidence is stale, or `cancel` came after completion.
@@ -232,7 +239,11 @@ const InvalidAsyncHandleBase: ErrorClass<InvalidAsyncHandle, "InvalidAsyncHandle
  */
 export class InvalidAsyncHandle extends InvalidAsyncHandleBase {}
 
-const WaitTimeoutBase: ErrorClass<WaitTimeout, "WaitTimeout"> = makeClass("WaitTimeout", {})
+const WaitTimeoutBase: ErrorClass<WaitTimeout, "WaitTimeout"> = makeClass(
+  "WaitTimeout",
+  {},
+  () => "The wait timed out. Nothing was changed: wait again, cancel, or go on with other work."
+)
 
 /**
  * A wait reached its timeout. The call or the event goes on as if nobody had waited.
@@ -262,7 +273,11 @@ const CancelDisabledBase: ErrorClass<CancelDisabled, "CancelDisabled", MethodFie
  */
 export class CancelDisabled extends CancelDisabledBase {}
 
-const NoSyncBase: ErrorClass<NoSync, "NoSync"> = makeClass("NoSync", {})
+const NoSyncBase: ErrorClass<NoSync, "NoSync"> = makeClass(
+  "NoSync",
+  {},
+  () => "There is nothing to wait for: the list or the container is empty."
+)
 
 /**
  * Refuses a wait on many when there is nothing to wait for.

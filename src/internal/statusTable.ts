@@ -23,8 +23,6 @@ export interface Row {
   readonly sentAs?: number | undefined
   /** Why the Win32 code is refused as the code of an abort. */
   readonly refused?: string
-  /** What happened, where the error says nothing more. */
-  readonly sentence?: string
 }
 
 type Name = readonly [number: number, name: string]
@@ -39,7 +37,7 @@ const fault = ([low, name]: Name): Code => ({ number: protocol + low, name })
 const row = (
   win32: Name | undefined,
   { faults = [], hresult, sentAs = faults[0]?.[0], ...more }:
-    & Pick<Row, "error" | "refused" | "sentence">
+    & Pick<Row, "error" | "refused">
     & {
       readonly hresult?: Name
       /** Without the high bits; the first is the one that a server sends. */
@@ -66,8 +64,7 @@ export const rows: ReadonlyArray<Row> = [
   row([87, "RPC_S_INVALID_ARG"]),
   row([997, "RPC_S_ASYNC_CALL_PENDING"], {
     error: "CallPending",
-    hresult: [0x80010115, "RPC_S_CALLPENDING"],
-    sentence: "The call is still pending. Wait for it and finish it before the next begin; join does both."
+    hresult: [0x80010115, "RPC_S_CALLPENDING"]
   }),
   row([1130, "RPC_S_SERVER_OUT_OF_MEMORY"], {
     faults: [[0x1b, "nca_s_fault_remote_no_memory"], [0x10013, "nca_s_out_args_too_big"]],
@@ -145,24 +142,11 @@ export const rows: ReadonlyArray<Row> = [
     faults: [[0x17, "nca_s_fault_pipe_discipline"]]
   }),
   row([1918, "RPC_X_PIPE_EMPTY"], { error: "PipeEmpty", faults: [[0x14, "nca_s_fault_pipe_empty"]] }),
-  row(undefined, {
-    error: "CallComplete",
-    hresult: [0x80010117, "RPC_E_CALL_COMPLETE"],
-    sentence:
-      "The call is complete. There is nothing left to wait for or to cancel, and its result can be taken only once."
-  }),
-  row(undefined, {
-    error: "WaitTimeout",
-    hresult: [0x8001011f, "RPC_E_TIMEOUT"],
-    sentence: "The wait timed out. Nothing was changed: wait again, cancel, or go on with other work."
-  }),
+  row(undefined, { error: "CallComplete", hresult: [0x80010117, "RPC_E_CALL_COMPLETE"] }),
+  row(undefined, { error: "WaitTimeout", hresult: [0x8001011f, "RPC_E_TIMEOUT"] }),
   row(undefined, { error: "NoInterface", hresult: [0x80004002, "E_NOINTERFACE"] }),
   row(undefined, { error: "CancelDisabled", hresult: [0x80010140, "CO_E_CANCEL_DISABLED"] }),
-  row(undefined, {
-    error: "NoSync",
-    hresult: [0x80010120, "RPC_E_NO_SYNC"],
-    sentence: "There is nothing to wait for: the list or the container is empty."
-  }),
+  row(undefined, { error: "NoSync", hresult: [0x80010120, "RPC_E_NO_SYNC"] }),
   row(undefined, {
     faults: [
       [0x10006, "nca_s_wrong_boot_time"],
