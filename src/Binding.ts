@@ -147,9 +147,9 @@ const gone = (detail: string): RpcTransportError => new RpcTransportError({ stat
 
 /** A call between two sides of one process. While calls are nested too deeply it is also the server's side. */
 class LocalCall implements FullIncoming, Remote {
-  readonly channel: LocalChannel
-  readonly call: Outgoing
-  input: unknown
+  declare readonly channel: LocalChannel
+  declare readonly call: Outgoing
+  declare input: unknown
   /** The two descriptions of the method, where they differ or are checked. */
   crossing: Crossing | undefined = undefined
 

@@ -12,12 +12,12 @@ type Through = (pending: any) => Effect.Effect<unknown, unknown>
 
 export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   declare readonly "~callisto/Binding": Types.Invariant<I>
-  readonly interface: I
-  readonly channel: Channel
-  readonly cancelTimeout: Duration.Duration
-  readonly watching: Watching | undefined
+  declare readonly interface: I
+  declare readonly channel: Channel
+  declare readonly cancelTimeout: Duration.Duration
+  declare readonly watching: Watching | undefined
   /** Takes the result of a call through the channel; `undefined` where the channel does not take results. */
-  readonly through: Through | undefined
+  declare readonly through: Through | undefined
 
   constructor(
     iface: I,

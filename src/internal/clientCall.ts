@@ -42,10 +42,10 @@ import { type Watch, watchClient } from "./watch.ts"
 
 export class CallImpl extends PipeInspectable {
   declare readonly "~callisto/Call": Types.Invariant<any>
-  readonly binding: BindingImpl<Interface.Any>
-  readonly scope: Scope.Scope | undefined
+  declare readonly binding: BindingImpl<Interface.Any>
+  declare readonly scope: Scope.Scope | undefined
   /** Made for one call: it leaves its scope when that is finished. */
-  readonly single: boolean
+  declare readonly single: boolean
   state: State = State.idle
   current: PendingImpl | undefined = undefined
   /** The evidence that took its result through the channel, and may take it again. */
@@ -73,8 +73,8 @@ CallImpl.prototype.goesOn = false
 
 export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements FullOutgoing {
   declare readonly "~callisto/Call/Pending": { readonly _I: Types.Invariant<any>; readonly _K: Types.Invariant<any> }
-  readonly call: CallImpl
-  readonly operation: FullOperation
+  declare readonly call: CallImpl
+  declare readonly operation: FullOperation
   declare context: Context.Context<never>
   /** Where the caller stands, as far as the tracer of Effect knows. */
   declare frame: References.StackFrame | undefined
@@ -82,7 +82,7 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
   outcome: Outcome | undefined = undefined
   cancelling: { readonly deadline: number; timer: Fiber.Fiber<void, unknown> | undefined } | undefined = undefined
   watch: Watch | undefined = undefined
-  readonly pipes: Ends | undefined
+  declare readonly pipes: Ends | undefined
 
   constructor(call: CallImpl, operation: Operation) {
     super()

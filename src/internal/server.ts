@@ -80,10 +80,10 @@ export interface ClientFields extends Origin {
 
 /** One client of a server: the origin of its calls and the owner of its context handles. */
 export class ClientImpl extends PipeInspectable implements Origin {
-  readonly caller: Caller
-  readonly peer: string
-  readonly server: ServerImpl
-  handles: Handles | undefined
+  declare readonly caller: Caller
+  declare readonly peer: string
+  declare readonly server: ServerImpl
+  declare handles: Handles | undefined
   isOpen = true
   count = 0
   // The manager that it has called last, for as long as no manager comes or goes.
@@ -191,28 +191,28 @@ const unavailable = (detail: string): RpcTransportError => new RpcTransportError
 
 export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly "~callisto/Server" = "~callisto/Server"
-  readonly clock: Clock.Clock
-  readonly watching: Watching | undefined
-  readonly tracer: Tracer.Tracer | undefined
+  declare readonly clock: Clock.Clock
+  declare readonly watching: Watching | undefined
+  declare readonly tracer: Tracer.Tracer | undefined
   readonly managers: Managers = new Map()
   /** Counts the managers that came and went. */
   changes = 0
   /** In the order in which they were added. */
   readonly registrations: Set<Registration> = new Set()
-  readonly context: Context.Context<never>
+  declare readonly context: Context.Context<never>
   /** The scope of what outlives its call. It closes behind the period of grace. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
-  readonly grace: number
-  readonly maximumCalls: number
-  readonly maximumAge: number
-  readonly watches: boolean
+  declare readonly grace: number
+  declare readonly maximumCalls: number
+  declare readonly maximumAge: number
+  declare readonly watches: boolean
   accepting = true
   readonly clients: Set<ClientImpl> = new Set()
   /** The number of calls in progress, ended calls whose routine still runs among them. */
   count = 0
   private order = 0
   /** The calls in progress, oldest first, where they have a maximum age. */
-  private readonly aging: Set<ServerCallImpl> | undefined
+  declare private readonly aging: Set<ServerCallImpl> | undefined
   held = 0
   readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl> = new Map()
   readonly handles: Set<Entry> = new Set()

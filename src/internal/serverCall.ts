@@ -89,11 +89,11 @@ export const isRefused = (ending: Ending | PipeDisciplineError): ending is BadSt
   ending instanceof BadStubData || ending instanceof PipeDisciplineError
 
 export class ServerCallImpl extends Waiters<never> implements Remote {
-  readonly dispatch: Dispatch
-  readonly origin: Incoming["origin"] & CallOrigin
-  readonly object: string | undefined
+  declare readonly dispatch: Dispatch
+  declare readonly origin: Incoming["origin"] & CallOrigin
+  declare readonly object: string | undefined
   /** What the client is owed; `undefined` when the call has ended. */
-  incoming: Incoming | undefined
+  declare incoming: Incoming | undefined
   state: State = State.dispatched
   reason: Exclude<CancelReason, "Ended"> | undefined = undefined
   /** A cancel arrived before the whole request: `testCancel` tells of it, and nothing else happens. */
@@ -119,7 +119,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** Its part of what its server's shutdown waits for. */
   held = 0
   /** Its place in the order in which the server has taken calls in. */
-  readonly order: number
+  declare readonly order: number
   // The list of its client's calls.
   isListed = false
   previous: ServerCallImpl | undefined = undefined

@@ -48,8 +48,8 @@ const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): num
 
 /** The observers of the calls of a server or binding; the metrics are one of them. */
 export class Watching {
-  private readonly observers: ReadonlyArray<Observer>
-  private readonly context: Context.Context<never>
+  declare private readonly observers: ReadonlyArray<Observer>
+  declare private readonly context: Context.Context<never>
 
   constructor(observers: ReadonlyArray<Observer>, context: Context.Context<never>) {
     this.observers = observers
@@ -84,12 +84,12 @@ export const watching = (context: Context.Context<never>, side: "client" | "serv
 
 /** Watches one call on one side, from its begin or its dispatch to its end. */
 export class Watch extends PipeInspectable implements Observed {
-  readonly side: "client" | "server"
-  readonly address: string | undefined
-  readonly caller: Observed["caller"]
-  readonly span: Tracer.Span | undefined
-  readonly begunAt: number
-  readonly cancel: () => void
+  declare readonly side: "client" | "server"
+  declare readonly address: string | undefined
+  declare readonly caller: Observed["caller"]
+  declare readonly span: Tracer.Span | undefined
+  declare readonly begunAt: number
+  declare readonly cancel: () => void
   readonly #operation: Operation
   readonly #clock: Clock.Clock
   readonly #watching: Watching | undefined
