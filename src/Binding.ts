@@ -212,22 +212,8 @@ class LocalCall implements FullIncoming, Remote {
     const { call, crossing } = this
     if (crossing === undefined) call.reply(outcome)
     else if (outcome._tag === "Failure") call.reply(translate(outcome, crossing))
-    else return this.replyChecked(outcome.value, crossing)
+    else return replyChecked(call, outcome.value, crossing)
     return undefined
-  }
-
-  private replyChecked(value: unknown, crossing: Crossing): BadStubData | undefined {
-    const { call } = this
-    const sent = crossing.out(value)
-    const received = Result.flatMap(sent, crossing.received)
-    if (Result.isSuccess(received)) {
-      call.reply(Exit.succeed(received.success))
-      return undefined
-    }
-    call.reply(Exit.fail(new RpcFault({ code: 1783 })))
-    if (Result.isSuccess(sent)) return undefined
-    const { interface: { name }, name: method } = call.operation
-    return new BadStubData({ detail: `The out parameters were refused: ${sent.failure}`, interface: name, method })
   }
 
   disconnected(): void {
@@ -279,7 +265,7 @@ class LocalChannel implements Channel {
   readonly address = "local"
   /** The calls that wait until calls are nested less deeply. */
   readonly waiting = new Set<LocalCall>()
-  private readonly crossings = new Map<Operation, Crossing>()
+  readonly #crossings = new Map<Operation, Crossing>()
   open = true
 
   constructor(fields: LocalFields) {
@@ -312,11 +298,11 @@ class LocalChannel implements Channel {
   }
 
   crossing(ours: Operation, theirs: Operation): Crossing {
-    const known = this.crossings.get(theirs)
+    const known = this.#crossings.get(theirs)
     if (known !== undefined) return known
     const checks = this.validate ? makeChecks(ours.method, theirs.method) : unchecked
     const crossing: Crossing = { ours: ours.method, theirs: theirs.method, ...checks }
-    this.crossings.set(theirs, crossing)
+    this.#crossings.set(theirs, crossing)
     return crossing
   }
 
@@ -375,6 +361,19 @@ const makeChecks = (ours: Method.Any, theirs: Method.Any): Checks => {
     out: makeCheck(theirs.out),
     received: makeCheck(ours.out)
   }
+}
+
+const replyChecked = (call: Outgoing, value: unknown, crossing: Crossing): BadStubData | undefined => {
+  const sent = crossing.out(value)
+  const received = Result.flatMap(sent, crossing.received)
+  if (Result.isSuccess(received)) {
+    call.reply(Exit.succeed(received.success))
+    return undefined
+  }
+  call.reply(Exit.fail(new RpcFault({ code: 1783 })))
+  if (Result.isSuccess(sent)) return undefined
+  const { interface: { name }, name: method } = call.operation
+  return new BadStubData({ detail: `The out parameters were refused: ${sent.failure}`, interface: name, method })
 }
 
 const samePipes = ({ pipes: ours = [] }: Operation, { pipes: theirs = [] }: Operation): boolean =>

@@ -87,10 +87,10 @@ export class ClientImpl extends PipeInspectable implements Origin {
   isOpen = true
   count = 0
   // The manager that it has called last, for as long as no manager comes or goes.
-  private known: Registration | undefined = undefined
-  private knownInterface: Interface.Identity | undefined = undefined
-  private knownObject: string | undefined = undefined
-  private knownChanges = -1
+  #known: Registration | undefined = undefined
+  #knownInterface: Interface.Identity | undefined = undefined
+  #knownObject: string | undefined = undefined
+  #knownChanges = -1
   // Its calls in progress, oldest first.
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
@@ -107,13 +107,13 @@ export class ClientImpl extends PipeInspectable implements Origin {
   /** The manager that serves an object of an interface. */
   resolve(wanted: Interface.Identity, object: string | undefined): Registration | undefined {
     const { changes, managers } = this.server
-    if (this.knownChanges !== changes || this.knownInterface !== wanted || this.knownObject !== object) {
-      this.known = resolve(managers, wanted, object)
-      this.knownInterface = wanted
-      this.knownObject = object
-      this.knownChanges = changes
+    if (this.#knownChanges !== changes || this.#knownInterface !== wanted || this.#knownObject !== object) {
+      this.#known = resolve(managers, wanted, object)
+      this.#knownInterface = wanted
+      this.#knownObject = object
+      this.#knownChanges = changes
     }
-    return this.known
+    return this.#known
   }
 
   /** Whether it may have one more call in progress. */
@@ -212,13 +212,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   count = 0
   private order = 0
   /** The calls in progress, oldest first, where they have a maximum age. */
-  declare private readonly aging: Set<ServerCallImpl> | undefined
+  readonly #aging: Set<ServerCallImpl> | undefined
   held = 0
   readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl> = new Map()
   readonly handles: Set<Entry> = new Set()
   /** Told whenever something has ended that a shutdown may wait for. */
-  private readonly waits = new Set<() => void>()
-  private ageWatch: Fiber.Fiber<void> | undefined = undefined
+  readonly #waits = new Set<() => void>()
+  #ageWatch: Fiber.Fiber<void> | undefined = undefined
 
   constructor(context: Context.Context<never>, options: ServerOptions) {
     super()
@@ -230,7 +230,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.grace = options.grace
     this.maximumCalls = options.maximumCalls
     this.maximumAge = options.maximumAge
-    this.aging = options.maximumAge === Infinity ? undefined : new Set()
+    this.#aging = options.maximumAge === Infinity ? undefined : new Set()
     this.watches = this.watching !== undefined || this.tracer !== undefined
   }
 
@@ -307,13 +307,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       ? client.resolve(incoming.interface, incoming.object)?.dispatches[incoming.opnum]
       : undefined
     if (dispatch === undefined || !this.accepting || this.count >= this.maximumCalls || !client.hasRoom) {
-      return this.refuseEarly(incoming, client, dispatch)
+      return this.#refuseEarly(incoming, client, dispatch)
     }
     const { operation } = dispatch
     const problem = incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, dispatch, problem)
     // The host may have closed the client while it decoded.
-    if (!client.isOpen || !this.accepting) return this.refuseEarly(incoming, client, dispatch)
+    if (!client.isOpen || !this.accepting) return this.#refuseEarly(incoming, client, dispatch)
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
@@ -328,18 +328,18 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       throw defect
     }
     if (call.isOpen && call.dispatched) call.start(input)
-    if (call.isOpen) this.goesOn(call)
+    if (call.isOpen) this.#goesOn(call)
     return undefined
   }
 
   /** Reading the clock costs as much as the rest of a short call: only those that go on need it. */
-  private goesOn(call: ServerCallImpl): void {
+  #goesOn(call: ServerCallImpl): void {
     call.startedAt = nowOf(this.clock)
-    if (this.aging !== undefined && this.ageWatch === undefined) this.watchAge(this.aging)
+    if (this.#aging !== undefined && this.#ageWatch === undefined) this.#watchAge(this.#aging)
   }
 
   /** The first reason, in the documented order, for which a call is not taken in. */
-  private refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
+  #refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
     if (client.server !== this) {
       throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
     }
@@ -377,7 +377,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   private add(call: ServerCallImpl): void {
     this.count++
     call.origin.add(call)
-    this.aging?.add(call)
+    this.#aging?.add(call)
     call.dispatch.calls?.add(call)
   }
 
@@ -385,20 +385,20 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     if (!call.isListed) return
     this.count--
     call.origin.remove(call)
-    this.aging?.delete(call)
+    this.#aging?.delete(call)
   }
 
   over(call: ServerCallImpl): void {
     call.dispatch.calls?.delete(call)
-    if (this.waits.size > 0) this.look()
+    if (this.#waits.size > 0) this.look()
   }
 
   look(): void {
-    for (const wait of this.waits) wait()
+    for (const wait of this.#waits) wait()
   }
 
   /** Waits until it is quiet, at most for a time. */
-  private awaitQuiet(isQuiet: () => boolean, millis: number): Effect.Effect<void> {
+  #awaitQuiet(isQuiet: () => boolean, millis: number): Effect.Effect<void> {
     return Effect.withFiber(({ context }) =>
       Effect.callback((resume) => {
         let timer: Fiber.Fiber<void> | undefined
@@ -406,11 +406,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
           if (isQuiet()) done()
         }
         const done = () => {
-          this.waits.delete(wait)
+          this.#waits.delete(wait)
           timer?.interruptUnsafe()
           resume(Effect.void)
         }
-        this.waits.add(wait)
+        this.#waits.add(wait)
         if (millis < Infinity) {
           timer = Effect.runForkWith(context)(Effect.flatMap(Effect.sleep(millis), () => Effect.sync(done)))
         }
@@ -430,7 +430,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   /** Ends what is too old. Calls are listed oldest first, so one sleeper for the first is enough. */
-  private watchAge(aging: ReadonlySet<ServerCallImpl>): void {
+  #watchAge(aging: ReadonlySet<ServerCallImpl>): void {
     const watch: Effect.Effect<void> = Effect.suspend(() => {
       let oldest: ServerCallImpl | undefined
       for (const call of aging) {
@@ -440,7 +440,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         }
       }
       if (oldest === undefined) {
-        this.ageWatch = undefined
+        this.#ageWatch = undefined
         return Effect.void
       }
       const left = this.maximumAge - oldest.age()
@@ -451,18 +451,18 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       return watch
     })
     // It starts with a sleep, so it never ends before it is known.
-    this.ageWatch = Effect.runForkWith(this.context)(Effect.flatMap(Effect.yieldNow, () => watch))
+    this.#ageWatch = Effect.runForkWith(this.context)(Effect.flatMap(Effect.yieldNow, () => watch))
   }
 
   // --- its end
 
   /** The call of this server in whose routine a fiber runs. */
-  private callOf(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
+  #callOf(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
     const current = fiber.getRef(CurrentCall)
     return current?.dispatch.host === this ? current : undefined
   }
 
-  private endingsOf(
+  #endingsOf(
     isWanted: (call: ServerCallImpl, fiber: Fiber.Fiber<unknown, unknown>) => boolean
   ): Array<Fiber.Fiber<unknown, unknown>> {
     return [...this.endings].flatMap(([fiber, call]) => isWanted(call, fiber) ? fiber : [])
@@ -475,12 +475,12 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     isQuiet: (self: ServerCallImpl | undefined) => boolean
   ): Effect.Effect<unknown> {
     return Effect.withFiber((fiber) => {
-      const self = this.callOf(fiber)
+      const self = this.#callOf(fiber)
       if (isQuiet(self) && calls(self).length === 0) return Effect.void
-      return this.awaitQuiet(() => isQuiet(self), this.grace).pipe(
+      return this.#awaitQuiet(() => isQuiet(self), this.grace).pipe(
         Effect.flatMap(() => {
           // The replies that are still on their way; those of the calls that end now have yet to leave.
-          const late = this.endingsOf((call, fiber) =>
+          const late = this.#endingsOf((call, fiber) =>
             call !== self && isOne(call) && call.sending?.has(fiber) === true
           )
           const fibers = [...late]
@@ -494,17 +494,17 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         }),
         // The finalizers of those calls.
         Effect.flatMap(() =>
-          Fiber.awaitAll(this.endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
+          Fiber.awaitAll(this.#endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
         )
       )
     })
   }
 
-  private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
+  readonly #runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
     // Their finalizers wait for no call that waits for them.
-    this.callOf(fiber)?.holding?.release()
+    this.#callOf(fiber)?.holding?.release()
     for (const handle of [...this.handles]) handle.lose()
-    return this.awaitQuiet(() => this.handles.size === 0, Infinity)
+    return this.#awaitQuiet(() => this.handles.size === 0, Infinity)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
@@ -516,8 +516,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     )
   }).pipe(
     Effect.flatMap(() => {
-      this.ageWatch?.interruptUnsafe()
-      return this.runDownHandles
+      this.#ageWatch?.interruptUnsafe()
+      return this.#runDownHandles
     }),
     Effect.flatMap(() => Scope.close(this.scope, Exit.void)),
     (shutdown) => Effect.suspend(() => Effect.provideContext(shutdown, this.context))
