@@ -12,7 +12,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { callFields, type CallSchema } from "./internal/callFields.ts"
-import { type Code as TableCode, faultOf, received, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
+import { faults as allFaults, received } from "./internal/faultTable.ts"
+import { faultOf, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
 // numbers
@@ -80,9 +81,8 @@ export const codes: {
   readonly PipeEmpty: Codes
   readonly ContextMismatch: Codes
   readonly NullContext: Codes
-} = Object.fromEntries(rows.flatMap(({ error, faults, hresult, win32 }) => {
+} = Object.fromEntries(rows.flatMap(({ error, fault, hresult, win32 }) => {
   if (error === undefined) return []
-  const [fault] = faults
   return [[error, {
     ...(win32 === undefined ? {} : { rpcStatus: win32 }),
     ...(hresult === undefined ? {} : { hresult }),
@@ -105,9 +105,7 @@ export const codes: {
  * @category numbers
  * @since 0.1.0
  */
-export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = rows.flatMap(({ faults, win32 }) =>
-  faults.map((fault: TableCode) => win32 === undefined ? fault : { ...fault, rpcStatus: win32.number })
-)
+export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = allFaults
 
 // ----------------------------------------------------------------------------
 // what the errors share
@@ -638,8 +636,8 @@ export class RpcFault extends RpcFaultBase {
   override get codes(): Codes {
     const fault = faultOf(this.wireCode ?? this.code)
     if (fault === undefined) return { rpcStatus: win32Of(this.code) }
-    const { win32: rpcStatus } = rowOf(fault.number)!
-    return rpcStatus === undefined ? { fault } : { fault, rpcStatus }
+    const { rpcStatus, ...status } = fault
+    return rpcStatus === undefined ? { fault: status } : { fault: status, rpcStatus: win32Of(rpcStatus) }
   }
 }
 
@@ -848,6 +846,7 @@ const errorOf = (number: number): RpcError => {
     case 1727:
       return new RpcTransportError({ status: number, detail })
   }
-  const error = (rowOf(number) ?? rows.find(({ hresult }) => hresult?.number === number))?.error
-  return error === undefined ? new RpcFault(received(number)) : fromTag[error]!()
+  const fields = received(number)
+  const error = (rowOf(fields.code) ?? rows.find(({ hresult }) => hresult?.number === number))?.error
+  return error === undefined ? new RpcFault(fields) : fromTag[error]!()
 }
