@@ -1373,18 +1373,17 @@ const needsPipes = ({ interface: { name }, name: method }: Operation): Effect.Ef
   Effect.fail(new BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` }))
 
 /** Cancels a call whose caller was interrupted, and waits until it is over for the client. */
-const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    if (pending.outcome !== undefined) return Effect.void
-    // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
-    if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
-      return Effect.sync(() => releaseCall(pending.call))
-    }
-    return Effect.flatMap(
-      ignoreFailure(requestCancel(pending, cancelTimeout, false)),
-      () => ignoreFailure(awaitUnsafe(pending))
-    )
-  })
+const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> => {
+  if (pending.outcome !== undefined) return Effect.void
+  // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
+  if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
+    return Effect.sync(() => releaseCall(pending.call))
+  }
+  return Effect.flatMap(
+    ignoreFailure(requestCancel(pending, cancelTimeout, false)),
+    () => ignoreFailure(awaitUnsafe(pending))
+  )
+}
 
 // ----------------------------------------------------------------------------
 // pipes

@@ -8,16 +8,16 @@
 import * as Schema from "effect/Schema"
 import { BaseProto } from "effect/Inspectable"
 import * as SchemaAST from "effect/SchemaAST"
-import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import type * as Types from "effect/Types"
+import { badInput, issueIn } from "./internal/badInput.ts"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
 import { findIn } from "./internal/handleSchema.ts"
 import { pipesOf } from "./internal/methodPipes.ts"
 import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
-import { BadStubData, codes } from "./Status.ts"
+import { codes } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
 // aborts
@@ -529,6 +529,8 @@ const printed = {
 }
 
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
+
+const noIdentifier = "its name is not an identifier (a letter or _, then letters, digits and _)"
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 
 const noHandles: Carried = { handlesIn: undefined, handlesOut: undefined }
@@ -601,7 +603,7 @@ export const make = <const Name extends string, const Methods extends Interface.
   const refuse = (problem: string): never => {
     throw new TypeError(`Interface ${JSON.stringify(name)}: ${problem}.`)
   }
-  if (!namePattern.test(name)) refuse("its name is not an identifier (a letter or _, then letters, digits and _)")
+  if (!namePattern.test(name)) refuse(noIdentifier)
 
   const version = options.version ?? [1, 0]
   const [major, minor] = version
@@ -630,7 +632,7 @@ export const make = <const Name extends string, const Methods extends Interface.
   let next = 0
   for (const [key, method] of Object.entries(options.methods)) {
     if (!namePattern.test(key)) {
-      refuse(`method ${JSON.stringify(key)}: its name is not an identifier (a letter or _, then letters, digits and _)`)
+      refuse(`method ${JSON.stringify(key)}: ${noIdentifier}`)
     }
     const opnum = method.opnum ?? next
     if (!isUint16(opnum)) refuse(`method ${key}: opnum ${opnum} is not an integer from 0 to 65535`)
@@ -678,8 +680,7 @@ const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined 
       return make(isClass ? input ?? {} : input)
     } catch (error) {
       const { cause, message } = error as Error
-      const problem = SchemaIssue.isIssue(cause) ? SchemaIssue.makeFormatterDefault()(cause) : message
-      throw new BadStubData({ detail: `The arguments were refused: ${problem}` })
+      throw badInput(issueIn(cause) ?? message)
     }
   }
 }

@@ -15,7 +15,7 @@ import type { Pipeable } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import type { Interface, Method } from "./Interface.ts"
 import * as Internal from "./internal/manager.ts"
-import { objectOption } from "./internal/options.ts"
+import { objectOption, refuseOption } from "./internal/options.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
 
 const TypeId = "~callisto/Manager"
@@ -285,8 +285,9 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   routines: T & { readonly [K in Exclude<keyof T, Interface.MethodName<I, "any">>]: never },
   options?: Options<I>
 ): Manager<I, Exclude<Routine.Services<T[keyof T]>, Scope.Scope>> => {
+  const owner = `Manager of ${iface.name}`
   const refuse = (problem: string): never => {
-    throw new TypeError(`Manager of ${iface.name}: ${problem}.`)
+    throw new TypeError(`${owner}: ${problem}.`)
   }
   for (const name of Object.keys(iface.methods)) {
     if (!Object.hasOwn(routines, name)) refuse(`method ${name} has no routine`)
@@ -295,26 +296,23 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
     if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
   }
   const cancellation = options?.cancellation ?? "interrupt"
-  const byName = typeof cancellation === "string" ? { "": cancellation } : cancellation
-  for (const [name, kind] of Object.entries<Cancellation | undefined>(byName)) {
+  // Under no name: that of every method.
+  const byName: Record<string, Cancellation | undefined> = typeof cancellation === "string"
+    ? { "": cancellation }
+    : cancellation
+  for (const [name, kind] of Object.entries(byName)) {
     const option = name === "" ? "cancellation" : `cancellation.${name}`
     if (name !== "" && !Object.hasOwn(iface.methods, name)) refuse(`${option} has no method in the interface`)
     if (kind !== undefined && !cancellations.includes(kind)) {
-      refuse(
-        `${option} is out of range, got ${JSON.stringify(kind)}, expected "interrupt", "cooperative" or "disabled"`
-      )
+      refuseOption(owner, option, kind, `"interrupt", "cooperative" or "disabled"`)
     }
   }
   return toManager({
     interface: iface,
     routines: routines as Internal.ManagerImpl["routines"],
-    object: objectOption(`Manager of ${iface.name}`, options?.object),
+    object: objectOption(owner, options?.object),
     callObjects: options?.callObjects ?? true,
-    cancellation: (method) => {
-      if (typeof cancellation === "string") return cancellation
-      const byMethod = cancellation as Record<string, Cancellation | undefined>
-      return (Object.hasOwn(byMethod, method) ? byMethod[method] : undefined) ?? "interrupt"
-    }
+    cancellation: (method) => (Object.hasOwn(byName, method) ? byName[method] : byName[""]) ?? "interrupt"
   })
 }
 

@@ -6,7 +6,8 @@ import * as Duration from "effect/Duration"
 import { formatJson } from "effect/Formatter"
 import * as Uuid from "./uuid.ts"
 
-const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
+/** Refuses the value of an option. */
+export const refuseOption = (owner: string, name: string, value: unknown, expected: string): never => {
   throw new TypeError(
     `${owner}: ${name} is out of range, got ${
       typeof value === "number" ? value : formatJson(value)
@@ -24,7 +25,7 @@ export const durationOption = (
 ): number => {
   if (value === undefined) return fallback
   const millis = millisOf(value)
-  return millis >= least ? millis : refuse(owner, name, value, `a duration of at least ${least} ms`)
+  return millis >= least ? millis : refuseOption(owner, name, value, `a duration of at least ${least} ms`)
 }
 
 /** Milliseconds; NaN for what is no duration. */
@@ -49,7 +50,7 @@ export const countOption = (
   if (value === undefined) return fallback
   return value >= min && value <= max && (Number.isInteger(value) || value === Infinity)
     ? value
-    : refuse(owner, name, value, `an integer from ${min} to ${max}`)
+    : refuseOption(owner, name, value, `an integer from ${min} to ${max}`)
 }
 
 /** The UUID of an object in its canonical form. */

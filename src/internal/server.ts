@@ -187,7 +187,7 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
 
 const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
 
-const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
+export const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly "~callisto/Server" = "~callisto/Server"
@@ -357,7 +357,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
   private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
-    refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
+    if (this.watches) refused(this, operation, incoming.span, incoming.origin, refusal.codes.rpcStatus!.number)
     if (refusal instanceof BadStubData) {
       const warning = Effect.logWarning(
         `Refused a request of ${operation.interface.name}.${operation.name} from ${incoming.origin.peer}: ${refusal.detail}`
@@ -399,25 +399,23 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   /** Waits until it is quiet, at most for a time. */
   #awaitQuiet(isQuiet: () => boolean, millis: number): Effect.Effect<void> {
-    return Effect.withFiber(({ context }) =>
-      Effect.callback((resume) => {
-        let timer: Fiber.Fiber<void> | undefined
-        const wait = () => {
-          if (isQuiet()) done()
-        }
-        const done = () => {
-          this.#waits.delete(wait)
-          timer?.interruptUnsafe()
-          resume(Effect.void)
-        }
-        this.#waits.add(wait)
-        if (millis < Infinity) {
-          timer = Effect.runForkWith(context)(Effect.flatMap(Effect.sleep(millis), () => Effect.sync(done)))
-        }
-        wait()
-        return Effect.sync(done)
-      })
-    )
+    return Effect.callback((resume) => {
+      let timer: Fiber.Fiber<void> | undefined
+      const wait = () => {
+        if (isQuiet()) done()
+      }
+      const done = () => {
+        this.#waits.delete(wait)
+        timer?.interruptUnsafe()
+        resume(Effect.void)
+      }
+      this.#waits.add(wait)
+      if (millis < Infinity) {
+        timer = Effect.runForkWith(this.context)(Effect.flatMap(Effect.sleep(millis), () => Effect.sync(done)))
+      }
+      wait()
+      return Effect.sync(done)
+    })
   }
 
   /** The calls as they are now, oldest first. */
@@ -546,8 +544,6 @@ export const remove = (server: ServerImpl, registration: Registration): Effect.E
       (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
     )
   })
-
-const numberOf = (refusal: Refusal): number => "code" in refusal ? refusal.code : refusal.codes.rpcStatus!.number
 
 const lost = (): RpcTransportError =>
   new RpcTransportError({ status: 1726, detail: "the server was shut down while the call was in progress" })

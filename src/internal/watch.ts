@@ -48,21 +48,21 @@ const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): num
 
 /** The observers of the calls of a server or binding; the metrics are one of them. */
 export class Watching {
-  declare private readonly observers: ReadonlyArray<Observer>
-  declare private readonly context: Context.Context<never>
+  readonly #observers: ReadonlyArray<Observer>
+  readonly #context: Context.Context<never>
 
   constructor(observers: ReadonlyArray<Observer>, context: Context.Context<never>) {
-    this.observers = observers
-    this.context = context
+    this.#observers = observers
+    this.#context = context
   }
 
   /** Runs a function of each observer. A failure of it is logged, and is nothing to the call. */
   tell<K extends keyof Observer>(event: K, ...args: Parameters<NonNullable<Observer[K]>>): void {
-    for (const observer of this.observers) {
+    for (const observer of this.#observers) {
       try {
         ;(observer[event] as ((...args: ReadonlyArray<unknown>) => void) | undefined)?.(...args)
       } catch (defect) {
-        Effect.runForkWith(this.context)(Effect.logError("An observer of calls threw", Cause.die(defect)))
+        Effect.runForkWith(this.#context)(Effect.logError("An observer of calls threw", Cause.die(defect)))
       }
     }
   }
@@ -213,7 +213,6 @@ export const refused = (
   origin: Origin,
   code: number
 ): void => {
-  if (server.watching === undefined && server.tracer === undefined) return
   const exit = Exit.fail(new RpcFault({ code, didNotExecute: true }))
   const watch = watchServer(server, operation, parent, origin, nothing)
   watch.begin()
