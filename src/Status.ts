@@ -81,14 +81,7 @@ export const codes: {
   readonly PipeEmpty: Codes
   readonly ContextMismatch: Codes
   readonly NullContext: Codes
-} = Object.fromEntries(rows.flatMap(({ error, fault, hresult, win32 }) => {
-  if (error === undefined) return []
-  return [[error, {
-    ...(win32 === undefined ? {} : { rpcStatus: win32 }),
-    ...(hresult === undefined ? {} : { hresult }),
-    ...(fault === undefined ? {} : { fault })
-  }]]
-})) as typeof codes
+} = Object.fromEntries(rows.flatMap(({ codes, error }) => error === undefined ? [] : [[error, codes]])) as typeof codes
 
 /**
  * The statuses that a fault can carry on the network, each with the Win32 code that a client reads in its place. A status without
@@ -170,7 +163,7 @@ interface CallFields {
 /** Names the call that an error belongs to, as far as the error knows it. */
 const whereOf = ({ address, interface: name, method }: CallFields): string => {
   const call = [name, method].filter((part) => part !== undefined).join(".")
-  const place = address === undefined ? call : call === "" ? address : `${call} at ${address}`
+  const place = [call, address].filter(Boolean).join(" at ")
   return place === "" ? "" : `${place}: `
 }
 
@@ -580,12 +573,13 @@ const RpcFaultBase: ErrorClass<RpcFault, "RpcFault", FaultFields> = makeCallClas
 )
 
 const namesOf = ({ code, wireCode }: RpcFault): string => {
-  const { name } = faultOf(code) ?? win32Of(code)
-  const shown = name === String(code) ? toHex(code) : faultOf(code) ? `${toHex(code)} ${name}` : name
-  if (wireCode === undefined) return shown
-  const status = faultOf(wireCode)?.name
-  return `${shown}, on the network ${toHex(wireCode)}${status === undefined ? "" : ` ${status}`}`
+  const { name } = win32Of(code)
+  const shown = name === String(code) ? statusOf(code) : name
+  return wireCode === undefined ? shown : `${shown}, on the network ${statusOf(wireCode)}`
 }
+
+/** A number in hexadecimal, with its name if it is the status of a fault. */
+const statusOf = (number: number): string => [toHex(number), faultOf(number)?.name].filter(Boolean).join(" ")
 
 /**
  * The server ended the call with an exception code that the method does not declare.
@@ -847,6 +841,6 @@ const errorOf = (number: number): RpcError => {
       return new RpcTransportError({ status: number, detail })
   }
   const fields = received(number)
-  const error = (rowOf(fields.code) ?? rows.find(({ hresult }) => hresult?.number === number))?.error
+  const error = (rowOf(fields.code) ?? rows.find(({ codes: { hresult } }) => hresult?.number === number))?.error
   return error === undefined ? new RpcFault(fields) : fromTag[error]!()
 }

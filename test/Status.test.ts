@@ -287,7 +287,7 @@ const sent: ReadonlyArray<readonly [number, number]> = [
 
 describe("the table of numbers", () => {
   it("says as which status each Win32 code travels", () => {
-    const codes = rows.flatMap(({ win32 }) => win32 === undefined ? [] : [win32.number])
+    const codes = rows.flatMap(({ codes: { rpcStatus: win32 } }) => win32 === undefined ? [] : [win32.number])
     assert.deepStrictEqual(
       codes.filter((code) => sentAs(code) !== code).map((code) => [code, sentAs(code)]),
       sent.map((pair) => [...pair])
@@ -295,12 +295,12 @@ describe("the table of numbers", () => {
   })
 
   it("has a row for each code that a client reads", () => {
-    const codes = new Set(rows.map(({ win32 }) => win32?.number))
+    const codes = new Set(rows.map(({ codes: { rpcStatus } }) => rpcStatus?.number))
     for (const { name, rpcStatus } of allFaults) assert.isTrue(rpcStatus === undefined || codes.has(rpcStatus), name)
   })
 
   it("a code of a server: a client sees the code that it reads from the fault", () => {
-    for (const { win32 } of rows) {
+    for (const { codes: { rpcStatus: win32 } } of rows) {
       if (win32 === undefined) continue
       const sent = sentAs(win32.number)
       const read = allFaults.find(({ number }) => number === sent)?.rpcStatus ?? sent
@@ -309,7 +309,7 @@ describe("the table of numbers", () => {
   })
 
   it("holds each number once", () => {
-    const codes = [...rows.flatMap(({ hresult, win32 }) => [win32, hresult]), ...allFaults]
+    const codes = [...rows.flatMap(({ codes: { hresult, rpcStatus } }) => [rpcStatus, hresult]), ...allFaults]
     const numbers = codes.flatMap((code) => code === undefined ? [] : [code.number])
     assert.strictEqual(new Set(numbers).size, numbers.length)
   })
@@ -349,7 +349,7 @@ describe("docs/windows.md", () => {
 
   it("has the numbers that change on the network, and the codes that are refused", () => {
     const read = (code: number | undefined) => faultsOf(code).map(inWords).join("<br>")
-    const expected = rows.flatMap(({ win32 }) => {
+    const expected = rows.flatMap(({ codes: { rpcStatus: win32 } }) => {
       if (win32 === undefined) return []
       const { number } = win32
       const sent = sentAs(number)

@@ -44,7 +44,7 @@ const others: ReadonlyArray<Row> = [
 
 /** All statuses of faults: first those that mean an error of their own. */
 export const faults: ReadonlyArray<Fault> = [
-  ...rows.flatMap(({ fault }) => fault === undefined ? [] : [faultOf(fault.number)!]),
+  ...rows.flatMap(({ codes: { fault } }) => fault === undefined ? [] : [faultOf(fault.number)!]),
   ...others.flatMap(([win32, ...names]) =>
     names.map((name): Fault => ({ ...statusOf(name), ...(win32 !== undefined && { rpcStatus: win32 }) }))
   )
@@ -60,10 +60,10 @@ export const faultsOf = (code: number | undefined): ReadonlyArray<Fault> =>
 const travelAsTheyAre = [1130, 1728, 1767, 1768, 1769, 1770, 1771]
 
 const sent: ReadonlyMap<number, number> = new Map(
-  rows.flatMap(({ win32 }) => {
-    if (win32 === undefined || travelAsTheyAre.includes(win32.number)) return []
-    const [fault] = faultsOf(seenAs(win32.number))
-    return fault === undefined ? [] : [[win32.number, fault.number]]
+  rows.flatMap(({ codes: { rpcStatus } }) => {
+    if (rpcStatus === undefined || travelAsTheyAre.includes(rpcStatus.number)) return []
+    const [fault] = faultsOf(seenAs(rpcStatus.number))
+    return fault === undefined ? [] : [[rpcStatus.number, fault.number]]
   })
 )
 

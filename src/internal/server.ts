@@ -87,10 +87,10 @@ export class ClientImpl extends PipeInspectable implements Origin {
   isOpen = true
   count = 0
   // The manager that it has called last, for as long as no manager comes or goes.
-  #known: Registration | undefined = undefined
-  #knownInterface: Interface.Identity | undefined = undefined
-  #knownObject: string | undefined = undefined
-  #knownChanges = -1
+  private known: Registration | undefined = undefined
+  private knownInterface: Interface.Identity | undefined = undefined
+  private knownObject: string | undefined = undefined
+  private knownChanges = -1
   // Its calls in progress, oldest first.
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
@@ -107,13 +107,13 @@ export class ClientImpl extends PipeInspectable implements Origin {
   /** The manager that serves an object of an interface. */
   resolve(wanted: Interface.Identity, object: string | undefined): Registration | undefined {
     const { changes, managers } = this.server
-    if (this.#knownChanges !== changes || this.#knownInterface !== wanted || this.#knownObject !== object) {
-      this.#known = resolve(managers, wanted, object)
-      this.#knownInterface = wanted
-      this.#knownObject = object
-      this.#knownChanges = changes
+    if (this.knownChanges !== changes || this.knownInterface !== wanted || this.knownObject !== object) {
+      this.known = resolve(managers, wanted, object)
+      this.knownInterface = wanted
+      this.knownObject = object
+      this.knownChanges = changes
     }
-    return this.#known
+    return this.known
   }
 
   /** Whether it may have one more call in progress. */
@@ -212,13 +212,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   count = 0
   private order = 0
   /** The calls in progress, oldest first, where they have a maximum age. */
-  readonly #aging: Set<ServerCallImpl> | undefined
+  declare private readonly aging: Set<ServerCallImpl> | undefined
   held = 0
   readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl> = new Map()
   readonly handles: Set<Entry> = new Set()
   /** Told whenever something has ended that a shutdown may wait for. */
-  readonly #waits = new Set<() => void>()
-  #ageWatch: Fiber.Fiber<void> | undefined = undefined
+  private readonly waits = new Set<() => void>()
+  private ageWatch: Fiber.Fiber<void> | undefined = undefined
 
   constructor(context: Context.Context<never>, options: ServerOptions) {
     super()
@@ -230,7 +230,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.grace = options.grace
     this.maximumCalls = options.maximumCalls
     this.maximumAge = options.maximumAge
-    this.#aging = options.maximumAge === Infinity ? undefined : new Set()
+    this.aging = options.maximumAge === Infinity ? undefined : new Set()
     this.watches = this.watching !== undefined || this.tracer !== undefined
   }
 
@@ -328,14 +328,14 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       throw defect
     }
     if (call.isOpen && call.dispatched) call.start(input)
-    if (call.isOpen) this.#goesOn(call)
+    if (call.isOpen) this.goesOn(call)
     return undefined
   }
 
   /** Reading the clock costs as much as the rest of a short call: only those that go on need it. */
-  #goesOn(call: ServerCallImpl): void {
+  private goesOn(call: ServerCallImpl): void {
     call.startedAt = nowOf(this.clock)
-    if (this.#aging !== undefined && this.#ageWatch === undefined) this.#watchAge(this.#aging)
+    if (this.aging !== undefined && this.ageWatch === undefined) this.#watchAge(this.aging)
   }
 
   /** The first reason, in the documented order, for which a call is not taken in. */
@@ -377,7 +377,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   private add(call: ServerCallImpl): void {
     this.count++
     call.origin.add(call)
-    this.#aging?.add(call)
+    this.aging?.add(call)
     call.dispatch.calls?.add(call)
   }
 
@@ -385,16 +385,16 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     if (!call.isListed) return
     this.count--
     call.origin.remove(call)
-    this.#aging?.delete(call)
+    this.aging?.delete(call)
   }
 
   over(call: ServerCallImpl): void {
     call.dispatch.calls?.delete(call)
-    if (this.#waits.size > 0) this.look()
+    if (this.waits.size > 0) this.look()
   }
 
   look(): void {
-    for (const wait of this.#waits) wait()
+    for (const wait of this.waits) wait()
   }
 
   /** Waits until it is quiet, at most for a time. */
@@ -405,11 +405,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         if (isQuiet()) done()
       }
       const done = () => {
-        this.#waits.delete(wait)
+        this.waits.delete(wait)
         timer?.interruptUnsafe()
         resume(Effect.void)
       }
-      this.#waits.add(wait)
+      this.waits.add(wait)
       if (millis < Infinity) {
         timer = Effect.runForkWith(this.context)(Effect.flatMap(Effect.sleep(millis), () => Effect.sync(done)))
       }
@@ -438,7 +438,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         }
       }
       if (oldest === undefined) {
-        this.#ageWatch = undefined
+        this.ageWatch = undefined
         return Effect.void
       }
       const left = this.maximumAge - oldest.age()
@@ -449,7 +449,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       return watch
     })
     // It starts with a sleep, so it never ends before it is known.
-    this.#ageWatch = Effect.runForkWith(this.context)(Effect.flatMap(Effect.yieldNow, () => watch))
+    this.ageWatch = Effect.runForkWith(this.context)(Effect.flatMap(Effect.yieldNow, () => watch))
   }
 
   // --- its end
@@ -514,7 +514,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     )
   }).pipe(
     Effect.flatMap(() => {
-      this.#ageWatch?.interruptUnsafe()
+      this.ageWatch?.interruptUnsafe()
       return this.#runDownHandles
     }),
     Effect.flatMap(() => Scope.close(this.scope, Exit.void)),

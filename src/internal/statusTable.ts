@@ -16,14 +16,19 @@ export interface Fault extends Code {
   readonly rpcStatus?: number
 }
 
+/** All the numbers under which a kind of failure is documented. */
+export interface Codes {
+  readonly rpcStatus?: Code
+  readonly hresult?: Code
+  /** The status of the fault that means this kind alone. */
+  readonly fault?: Code
+}
+
 /** One kind of failure, with every number that means it. */
 export interface Row {
   /** The tag of the class of errors that means this row alone. */
   readonly error?: string
-  readonly win32?: Code
-  readonly hresult?: Code
-  /** The status of the fault that means the error. */
-  readonly fault?: Code
+  readonly codes: Codes
   /** Why the Win32 code is refused as the code of an abort. */
   readonly refused?: string
   /** The other code that a client reads in place of the Win32 code. */
@@ -41,7 +46,7 @@ const protocol = 0x1c000000
 export const statusOf = ([low, name]: Name): Code => ({ number: protocol + low, name })
 
 const row = (
-  win32: Name | undefined,
+  rpcStatus: Name | undefined,
   { fault, hresult, ...more }:
     & Pick<Row, "error" | "refused" | "seenAs">
     & {
@@ -50,10 +55,12 @@ const row = (
       readonly fault?: Name
     } = {}
 ): Row => ({
-  ...(win32 && { win32: code(win32) }),
-  ...(hresult && { hresult: code(hresult) }),
-  ...(fault && { fault: statusOf(fault) }),
-  ...more
+  ...more,
+  codes: {
+    ...(rpcStatus && { rpcStatus: code(rpcStatus) }),
+    ...(hresult && { hresult: code(hresult) }),
+    ...(fault && { fault: statusOf(fault) })
+  }
 })
 
 /** All rows: those with a Win32 code, and those with an HRESULT alone. */
@@ -123,15 +130,15 @@ const addressNames: { readonly [number: number]: string } = {
 }
 
 const byWin32: ReadonlyMap<number, Row> = new Map(
-  rows.flatMap((row) => row.win32 === undefined ? [] : [[row.win32.number, row]])
+  rows.flatMap((row) => row.codes.rpcStatus === undefined ? [] : [[row.codes.rpcStatus.number, row]])
 )
 
 /** The row of a Win32 code. */
 export const rowOf = (number: number): Row | undefined => byWin32.get(number)
 
 const byFault: Map<number, Fault> = new Map(
-  rows.flatMap(({ fault, win32 }) =>
-    fault === undefined ? [] : [[fault.number, { ...fault, rpcStatus: win32!.number }]]
+  rows.flatMap(({ codes: { fault, rpcStatus } }) =>
+    fault === undefined ? [] : [[fault.number, { ...fault, rpcStatus: rpcStatus!.number }]]
   )
 )
 
@@ -143,7 +150,8 @@ export const addFaults = (faults: ReadonlyArray<Fault>): void =>
 export const faultOf = (status: number): Fault | undefined => byFault.get(status)
 
 /** A Win32 code with its name; one that the table does not hold is named by its number. */
-export const win32Of = (number: number): Code => byWin32.get(number)?.win32 ?? { number, name: String(number) }
+export const win32Of = (number: number): Code =>
+  byWin32.get(number)?.codes.rpcStatus ?? { number, name: String(number) }
 
 /** The same for every code under which a string binding or a tower is refused. */
 export const addressCode = (number: number): Code => ({ number, name: addressNames[number] ?? win32Of(number).name })
