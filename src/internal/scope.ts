@@ -7,18 +7,6 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
-/** Makes a value and adds its finalizer to the scope in one step. Lighter than `Effect.acquireRelease`. */
-export const scoped = <A, R = never>(
-  make: (context: Context.Context<R>) => A,
-  finalizer: (value: A) => Effect.Effect<unknown>
-): Effect.Effect<A, never, R | Scope.Scope> =>
-  Effect.withFiber((fiber) => {
-    const context = fiber.context as Context.Context<R | Scope.Scope>
-    const value = make(context)
-    const adding = Scope.addFinalizer(Context.get(context, Scope.Scope), finalizer(value))
-    return Effect.flatMap(adding, () => Effect.succeed(value))
-  })
-
 /** Adds a finalizer under a key; `false` where the scope is closed. */
 export const addFinalizer = (
   scope: Scope.Scope,
@@ -48,3 +36,16 @@ export const removeFinalizer = (scope: Scope.Scope, key: object): void => {
     scope.state = { _tag: "Empty" }
   }
 }
+
+/** Makes a value and adds its finalizer to the scope, which nothing can interrupt. Lighter than `Effect.acquireRelease`. */
+export const scoped = <A, R = never>(
+  make: (context: Context.Context<R>) => A,
+  finalizer: (value: A) => Effect.Effect<void>
+): Effect.Effect<A, never, R | Scope.Scope> =>
+  Effect.withFiber((fiber) => {
+    const context = fiber.context as Context.Context<R | Scope.Scope>
+    const value = make(context)
+    const end = finalizer(value)
+    const isAdded = addFinalizer(Context.get(context, Scope.Scope), {}, () => end)
+    return isAdded ? Effect.succeed(value) : Effect.flatMap(end, () => Effect.succeed(value))
+  })
