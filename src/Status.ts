@@ -597,6 +597,11 @@ const statusOf = (number: number): string => [toHex(number), faultOf(number)?.na
  *
  * Windows: the exception code that `RpcAsyncCompleteCall` returns.
  *
+ * **Gotchas**
+ *
+ * The message and `codes` name a status of the protocol (0x1C000000 to 0x1CFFFFFF). A bundle without `dcerpc`, {@link faults} and
+ * {@link fromNumber} leaves those names out, and shows such a status, which no call in one process ends with, as a number.
+ *
  * **Example** (Handling one exception code)
  *
  * ```ts
