@@ -33,7 +33,7 @@ import { bind, makeBinding } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled, errorOf } from "./internal/failures.ts"
-import { objectOption } from "./internal/options.ts"
+import { flagOption, objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
 import { scoped } from "./internal/scope.ts"
 import { type FullIncoming, fullOutgoing } from "./internal/seams.ts"
@@ -146,7 +146,7 @@ export const make = <I extends Interface.Any>(
 
 const localCaller: Caller = { name: undefined, level: "privacy" }
 
-/** A call between two sides of one process. While calls are nested too deeply it is also the server's side. */
+/** A call within one process, as its server sees it. While it waits because calls nest too deeply, its client sees it as well. */
 class LocalCall implements FullIncoming, Remote {
   declare readonly channel: LocalChannel
   declare readonly call: Outgoing
@@ -264,7 +264,7 @@ interface LocalChannel extends LocalFields {}
 
 class LocalChannel implements Channel {
   readonly address = "local"
-  /** The calls that wait until calls are nested less deeply. */
+  /** The calls that wait to be dispatched, because calls nest too deeply. */
   readonly waiting = new Set<LocalCall>()
   readonly #crossings = new Map<Operation, Crossing>()
   open = true
@@ -328,9 +328,9 @@ type Checked = Exit.Exit<unknown, string>
 
 interface Checks {
   readonly in: Check
-  /** On the server's side. */
+  /** Checks out parameters on the server's side. */
   readonly out: Check
-  /** On the client's side, where its description is another one. */
+  /** Checks out parameters on the client's side, where its description is another one. */
   readonly received: Check
 }
 
@@ -426,8 +426,7 @@ export interface LocalOptions extends Options {
  * it has opened are run down.
  *
  * Fails with `NoInterface` when the server has no manager for the object that implements the interface: the same UUID,
- * the same major version and at least the same minor version. Dies with a `TypeError` for an `object` that is not a
- * UUID.
+ * the same major version and at least the same minor version. Dies with a `TypeError` for an option out of its range.
  *
  * Windows: obtaining an interface pointer in process; `causal: false` is `RPC_C_OPT_BINDING_NONCAUSAL`.
  *
@@ -462,7 +461,10 @@ export const local = <I extends Interface.Any>(
   options?: LocalOptions
 ): Effect.Effect<Binding<I>, NoInterface, Scope.Scope> =>
   Effect.suspend(() => {
-    const object = objectOption(`Binding to ${iface.name}`, options?.object)
+    const owner = `Binding to ${iface.name}`
+    const object = objectOption(owner, options?.object)
+    const causal = flagOption(owner, "causal", options?.causal, true)
+    const validate = flagOption(owner, "validate", options?.validate, false)
     const offer = Server.offers(server, iface, { object: object ?? null })
     if (offer === undefined) {
       return Effect.fail(
@@ -480,8 +482,8 @@ export const local = <I extends Interface.Any>(
         interface: iface,
         callObjects: offer.callObjects,
         object,
-        causal: options?.causal ?? true,
-        validate: options?.validate ?? false
+        causal,
+        validate
       })
       const close = Effect.sync(() => {
         channel.open = false

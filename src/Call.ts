@@ -44,7 +44,7 @@ import {
   take
 } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
-import { durationOption } from "./internal/options.ts"
+import { choiceOption, durationOption } from "./internal/options.ts"
 import { endOf } from "./internal/pipeEnds.ts"
 import { kindOf } from "./internal/watch.ts"
 import { awaitUnsafe, isReady, withTimeout } from "./internal/waiters.ts"
@@ -489,7 +489,7 @@ export const begin: {
     CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError
   >
 } = ((first: unknown, second?: unknown, third?: unknown) =>
-  // By hand, because `dual` would gather the arguments of each call.
+  // The two forms are told apart by hand: `dual` would gather the arguments of each call.
   typeof first === "string"
     ? (self: Call.Any) => beginCall(self, first, second)
     : beginCall(first as Call.Any, second as string, third)) as never
@@ -814,7 +814,7 @@ export const join = <P extends Pending.Any>(
     return unlessUndriven(pending, waitAndTake(pending))
   }) as never
 
-/** Refuses to wait for a call with pipes where that is certainly in vain: nobody ever asked for an end of one. */
+/** Refuses to wait for a call with pipes where nobody ever asked for an end of a pipe: the wait would never end. */
 const unlessUndriven = (pending: PendingImpl, wait: Effect.Effect<unknown, unknown>): Effect.Effect<any, unknown> => {
   const isUndriven = () => pending.pipes?.current !== undefined && !pending.pipes.asked
   if (!isUndriven()) return wait
@@ -830,7 +830,7 @@ const waitAndTake = (pending: PendingImpl): Effect.Effect<unknown, unknown> =>
     const { join } = rowOf(pending)
     if (join === "consumes") return resume(take(pending))
     if (join !== "waits") return resume(refuse(join))
-    // Taken when the fiber goes on: if it is interrupted instead, nothing is consumed.
+    // The result is taken when the fiber goes on: an interrupted fiber consumes nothing.
     const waiter = () => resume(Effect.suspend(() => take(pending)))
     pending.addWaiterUnsafe(waiter)
     return Effect.sync(() => pending.removeWaiterUnsafe(waiter))
@@ -958,13 +958,9 @@ export const release: {
   (self: Call.Any | Pending.Any, options: ReleaseOptions): Effect.Effect<void, PipeDisciplineError>
 } = dual(
   (args) => isCall(args[0]) || isPending(args[0]),
-  (self: Call.Any | Pending.Any, { server = "stop" }: ReleaseOptions = {}): Effect.Effect<void, never> =>
+  (self: Call.Any | Pending.Any, options?: ReleaseOptions): Effect.Effect<void, never> =>
     Effect.suspend(() => {
-      if (server !== "stop" && server !== "goOn") {
-        throw new TypeError(
-          `Call.release: server is out of range, got ${JSON.stringify(server)}, expected "stop" or "goOn".`
-        )
-      }
+      const server = choiceOption("Call.release", "server", options?.server, ["stop", "goOn"], "stop")
       const call = isPending(self) ? carrierOf(pendingImpl(self)) : callImpl(self)
       if (call === undefined) return Effect.void
       if (server === "goOn" && clientTable[call.state].goOn !== "nothing") {
@@ -1342,7 +1338,7 @@ const invokeCall = (
   input: unknown,
   options: InvokeOptions | undefined
 ): Effect.Effect<never, BadStubData> =>
-  // One callback: an interruption that comes while the call is being issued finds its cleanup all the same.
+  // All in one callback, so that an interruption while the call is being issued finds the cleanup.
   Effect.callback((resume) => {
     const cancelTimeout = options?.cancelTimeout
     if (cancelTimeout !== undefined) durationOption("Call.invoke", "cancelTimeout", cancelTimeout, 0)
@@ -1532,7 +1528,7 @@ const beginScoped = (
     const call = new CallImpl(binding, undefined, false)
     const pending = new PendingImpl(call, operation)
     const end = Effect.suspend(() => call.current === undefined ? Effect.void : abandon(pending, undefined))
-    // First the finalizer: an interruption may come just when the call was begun.
+    // The finalizer is added first: an interruption may come just when the call was begun.
     return Effect.andThen(
       Effect.addFinalizer(() => end),
       Effect.suspend(() => Effect.as(issue(pending, input, fiber) ?? Effect.void, pending))
@@ -1811,7 +1807,7 @@ export declare namespace Client {
  * **Gotchas**
  *
  * A method named `then` is left out, because JavaScript would call it wherever the client is awaited: call it with {@link invoke}. The
- * client has its methods and no prototype.
+ * client has its methods and no prototype, since a method may be called `toString`. So `String(client)` throws: print its binding.
  *
  * **Example** (At once, or begun and finished later)
  *

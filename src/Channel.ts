@@ -196,7 +196,8 @@ export interface Incoming {
   accepted?(remote: Remote): void
   /**
    * Takes the outcome of an accepted call, exactly once, unless its client is gone. Gives the reason where the out parameters can't be
-   * marshalled; the host then tells the client 1783. The end of the call waits for an effect, and so does the scope of the call.
+   * marshalled; the host then tells the client 1783. The end of the call waits for an effect, and so does the scope of the call. It
+   * must not call `Server.accept`: a chain of such calls would use up the stack.
    */
   reply(outcome: Outcome): void | BadStubData | Effect.Effect<void, BadStubData | RpcTransportError>
   /** The client's scope has closed before the call ended: no reply follows. */

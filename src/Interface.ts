@@ -14,6 +14,7 @@ import { badInput, issueIn } from "./internal/badInput.ts"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
 import { findIn } from "./internal/handleSchema.ts"
 import { pipesOf } from "./internal/methodPipes.ts"
+import { flagOption } from "./internal/options.ts"
 import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
@@ -149,6 +150,8 @@ export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>)
  * call did not execute: the client sees these as `RpcFault`. A code that the method declares reaches the client as the
  * declared error.
  *
+ * Throws a `TypeError` where the schema of the class has no such field.
+ *
  * Windows: a method that returns any HRESULT.
  *
  * **Example** (Any HRESULT)
@@ -171,7 +174,15 @@ export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>)
 export const openAbort = <E extends Abort.Error>(
   error: AbortClass<E>,
   field: { [K in keyof E]-?: E[K] extends number ? K : never }[keyof E] & string
-): Abort.Open<E> => ({ error, field })
+): Abort.Open<E> => {
+  const { fields } = error as { readonly fields?: object }
+  if (fields !== undefined && !Object.hasOwn(fields, field)) {
+    throw new TypeError(
+      `Interface.openAbort: class ${error.name} has no field ${field}. Name the field that holds the code.`
+    )
+  }
+  return { error, field }
+}
 
 /** The literal tag in the schema of an error. */
 const tagOf = (error: AbortClass): string => {
@@ -181,7 +192,7 @@ const tagOf = (error: AbortClass): string => {
   throw new TypeError(`Abort ${error.name}: its schema has no literal _tag. Make the class with Schema.TaggedError.`)
 }
 
-/** The code of an abort that was given none: 0xE0000000 with the last 28 of the first 32 bits of SHA-1 of the tag. */
+/** The code of an abort that is declared without one: 0xE0000000 with the last 28 of the first 32 bits of SHA-1 of the tag. */
 const derivedCode = (tag: string): number => (0xe0000000 | Uuid.hash(tag) & 0x0fffffff) >>> 0
 
 // ----------------------------------------------------------------------------
@@ -344,7 +355,7 @@ export declare namespace Method {
  * A method without in parameters takes no input, one without out parameters gives nothing. Pipes are streams of chunks
  * beside the parameters, see `Pipe`; an in-out pipe has its name in both directions.
  *
- * Throws a `TypeError` for an abort class without a literal tag, and for a second open abort.
+ * Throws a `TypeError` for an abort class without a literal tag, for a second open abort, and for an option out of its range.
  *
  * **Example** (A method with parameters and an abort)
  *
@@ -367,7 +378,7 @@ export declare namespace Method {
  * @since 0.1.0
  */
 export const method: {
-  // The general form last: its error tells best why no form fits.
+  // The general form comes last: its error tells best why no form fits.
   <const In extends Fields | Parameters = Schema.Void>(
     options: Method.MaybeOptions<In>
   ): Method<ToSchema<In>, Schema.Void, never>
@@ -383,7 +394,7 @@ export const method: {
     ToSchema<In>,
     ToSchema<Out>,
     Abort.ErrorOf<Aborts[number]>,
-    // As in `ToSchema`.
+    // `infer` keeps an expected type from deciding, as in `ToSchema`.
     InPipe extends infer E extends Elements ? E : never,
     OutPipe extends infer E extends Elements ? E : never
   >
@@ -414,8 +425,8 @@ export const method: {
     aborts: aborts as ReadonlyArray<Abort.Any> as never,
     openAbort: open as never,
     opnum: options.opnum,
-    idempotent: options.idempotent ?? false,
-    maybe: options.maybe ?? false,
+    idempotent: flagOption("Interface.method", "idempotent", options.idempotent, false),
+    maybe: flagOption("Interface.method", "maybe", options.maybe, false),
     inPipe: (options.inPipe ?? {}) as never,
     outPipe: (options.outPipe ?? {}) as never
   }
@@ -535,7 +546,7 @@ const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0
 
 const noHandles: Carried = { handlesIn: undefined, handlesOut: undefined }
 
-// Name space of the UUIDs of interfaces that give none.
+// The name space for the UUIDs of interfaces that are described without one.
 const interfaces = "945afeeb-eb6f-53ec-922d-01fdca545c35"
 
 /**
@@ -671,7 +682,7 @@ export const make = <const Name extends string, const Methods extends Interface.
 /** The constructor of parameters that are a class or have defaults. */
 const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined => {
   const ast = SchemaAST.toType(schema.ast)
-  // The annotation by which Effect finds the constructor of a class.
+  // Effect finds the constructor of a class by this annotation.
   const isClass = ast.annotations?.["~constructor"] !== undefined
   if (!isClass && !hasDefaults(ast)) return undefined
   const make = SchemaParser.make(schema)

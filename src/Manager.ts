@@ -15,7 +15,7 @@ import type { Pipeable } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import type { Interface, Method } from "./Interface.ts"
 import * as Internal from "./internal/manager.ts"
-import { objectOption, refuseOption } from "./internal/options.ts"
+import { choiceOption, flagOption, objectOption } from "./internal/options.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
 
 const TypeId = "~callisto/Manager"
@@ -204,7 +204,8 @@ export interface Options<I extends Interface.Any> {
  * server. The services that the routines need come from the context in which the server is made. The `Scope` that a routine
  * finds is that of its call: it closes when the call has ended and its reply has left.
  *
- * Throws a `TypeError` for a method without a routine, a routine without a method, and an `object` that is not a UUID.
+ * Throws a `TypeError` for a method without a routine, a routine without a method, a routine that is neither a function nor made with
+ * {@link handOff}, and an option out of its range.
  *
  * **Example** (A manager with one routine)
  *
@@ -291,28 +292,30 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   }
   for (const name of Object.keys(iface.methods)) {
     if (!Object.hasOwn(routines, name)) refuse(`method ${name} has no routine`)
+    if (Internal.runOf(routines[name as keyof T]) === undefined) {
+      refuse(`routine ${name} is no function`)
+    }
   }
   for (const name of Object.keys(routines)) {
     if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
   }
-  const cancellation = options?.cancellation ?? "interrupt"
-  // Under no name: that of every method.
-  const byName: Record<string, Cancellation | undefined> = typeof cancellation === "string"
-    ? { "": cancellation }
-    : cancellation
-  for (const [name, kind] of Object.entries(byName)) {
-    const option = name === "" ? "cancellation" : `cancellation.${name}`
-    if (name !== "" && !Object.hasOwn(iface.methods, name)) refuse(`${option} has no method in the interface`)
-    if (kind !== undefined && !cancellations.includes(kind)) {
-      refuseOption(owner, option, kind, `"interrupt", "cooperative" or "disabled"`)
-    }
+  const readCancellation = (name: string, kind: unknown): Cancellation =>
+    choiceOption(owner, name, kind, cancellations, "interrupt")
+  const cancellation: unknown = options?.cancellation
+  const kinds = new Map<string, Cancellation>()
+  const isByName = typeof cancellation === "object" && cancellation !== null
+  for (const [method, kind] of Object.entries(isByName ? cancellation : {})) {
+    const name = `cancellation.${method}`
+    if (!Object.hasOwn(iface.methods, method)) refuse(`${name} has no method in the interface`)
+    kinds.set(method, readCancellation(name, kind))
   }
+  const others = readCancellation("cancellation", isByName ? undefined : cancellation)
   return toManager({
     interface: iface,
     routines: routines as Internal.ManagerImpl["routines"],
     object: objectOption(owner, options?.object),
-    callObjects: options?.callObjects ?? true,
-    cancellation: (method) => (Object.hasOwn(byName, method) ? byName[method] : byName[""]) ?? "interrupt"
+    callObjects: flagOption(owner, "callObjects", options?.callObjects, true),
+    cancellation: (method) => kinds.get(method) ?? others
   })
 }
 
@@ -363,6 +366,9 @@ export const middleware: {
   ): Manager<I, Exclude<R2, Scope.Scope>>
 } = dual(2, (self: Manager.Any, outer: Internal.Middleware): Manager.Any => {
   const manager = Internal.implOf(self)
+  if (typeof outer !== "function") {
+    throw new TypeError(`Manager of ${manager.interface.name}: the middleware is no function.`)
+  }
   const inner = manager.middleware
   return toManager<any>({
     ...manager,

@@ -48,7 +48,7 @@ export type Ending = Kind | "abandoned" | "refused"
  * @since 0.1.0
  */
 export interface Observed {
-  /** The side that sees it. A call within one process is seen by both. */
+  /** The side that sees the call. A call within one process is seen by both. */
   readonly side: "client" | "server"
   /** The name of the interface. */
   readonly interface: string
@@ -60,9 +60,12 @@ export interface Observed {
   readonly caller: Caller | undefined
   /** The span of the call; `undefined` without a tracer. */
   readonly span: Tracer.Span | undefined
-  /** When it began, in milliseconds of the clock. */
+  /** When the call began, in milliseconds of the clock. */
   readonly begunAt: number
-  /** Asks the call to end: on the client as an abortive cancel, on the server as a cancel of its client. */
+  /**
+   * Asks the call to end: on the client as an abortive cancel, on the server as a cancel of its client. A call that is not issued or
+   * not accepted yet is cancelled as soon as it is.
+   */
   readonly cancel: () => void
 }
 
@@ -149,7 +152,7 @@ export const observer: Context.Reference<Observer | undefined> = Context.Referen
 // metrics
 // ----------------------------------------------------------------------------
 
-// Made with their attributes: attributes that are added later make a new key for each update.
+// The metrics are made with their attributes: adding them later would make a new key for each update.
 const count = (context: Context.Context<never>, side: "client" | "server"): Observer => {
   const begun = Metric.counter("callisto_calls_begun", {
     description: "Calls begun",

@@ -37,7 +37,7 @@ import type { PipeClosed, PipeEmpty, WrongPipeOrder } from "./Status.ts"
  * @since 0.1.0
  */
 export interface Bytes {
-  /** Tells it from a schema. */
+  /** Tells the description from a schema. */
   readonly _tag: "Bytes"
 }
 
@@ -200,7 +200,7 @@ const isChunk = (chunk: unknown, { isBytes }: ChunkBuffer): chunk is AnyChunk =>
 
 const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
   const buffer = Chunks.bufferOf(end.slot)
-  // Pushed when the fiber goes on: if it is interrupted instead, nothing is pushed.
+  // The chunk is pushed when the fiber goes on: an interrupted fiber pushes nothing.
   const push: Effect.Effect<void, unknown> = Effect.suspend(() => {
     const refused = refusalOf(end)
     if (refused !== undefined) return Effect.fail(refused)
@@ -317,12 +317,12 @@ export const toSink = <C, E>(
     const pushing = Effect.forever(Effect.flatMap(upstream, pushAll), { disableYield: true }).pipe(
       Pull.catchDone(() => Effect.as(end(self), [undefined] as const))
     )
-    // The stream may have nothing to push for long. Then nothing else would tell that the call has ended.
+    // A stream that pushes nothing for long would not notice that the call has ended.
     return Effect.raceFirst(pushing, failed(toEnd(self)) as Effect.Effect<never, E>)
   }) as Sink.Sink<void, Item<C>, never, E | PipeClosed | WrongPipeOrder>
 }
 
-/** Waits for the call to end before the pipe. */
+/** Waits until the call ends while its pipe is open. */
 const failed = (end: End): Effect.Effect<never, unknown> =>
   Effect.callback((resume) => {
     const { ends } = end
@@ -394,7 +394,7 @@ export const pull: {
 
 const noElements = ({ isBytes }: ChunkBuffer): AnyChunk => isBytes ? new Uint8Array(0) : []
 
-/** Takes as soon as something is held, or gives what stands for the end. */
+/** Takes a chunk as soon as the buffer holds one, or gives what stands for the end. */
 const pullWith = <A>(
   end: End,
   take: (buffer: ChunkBuffer) => A,
@@ -402,7 +402,7 @@ const pullWith = <A>(
 ): Effect.Effect<A, unknown> => {
   const { ends } = end
   const buffer = Chunks.bufferOf(end.slot)
-  // Taken when the fiber goes on: if it is interrupted instead, nothing is lost.
+  // The chunk is taken when the fiber goes on: an interrupted fiber loses nothing.
   const pull: Effect.Effect<A, unknown> = Effect.suspend(() => {
     const refused = refusalOf(end)
     if (refused !== undefined) return Effect.fail(refused)

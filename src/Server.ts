@@ -12,10 +12,10 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { Caller, Incoming, Origin, Refusal } from "./Channel.ts"
+import type { AuthenticationLevel, Caller, Incoming, Origin, Refusal } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
 import * as Managers from "./internal/manager.ts"
-import { countOption, durationOption } from "./internal/options.ts"
+import { choiceOption, countOption, durationOption, objectOption } from "./internal/options.ts"
 import { scoped } from "./internal/scope.ts"
 import {
   add as addManager,
@@ -59,7 +59,11 @@ export const Server: Context.Service<Server, Server> = Context.Service<Server>("
 export interface Options {
   /**
    * How long calls in progress may go on when the server's scope closes; by default 5 seconds. Then they end with 1726,
-   * and their work is interrupted.
+   * and their work is interrupted. What does not end at once has the same time again: first the interrupted work, with its
+   * finalizers and replies, then the run-down of context handles. The shutdown does not wait longer, so such work may outlive it.
+   *
+   * With infinity the shutdown waits for every call. A routine that closes its own server from another runtime (with
+   * `Effect.runPromise`, say) then waits for itself, because the server can't tell whose routine closes it.
    */
   readonly grace?: Duration.Input | undefined
   /**
@@ -90,7 +94,8 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  * **Details**
  *
  * When the scope closes the server accepts no more calls, lets calls in progress reply within the `grace` period of its
- * {@link Options}, ends the other calls with 1726, and runs the context handles down. The fibers of the routines belong to the server, not to
+ * {@link Options}, ends the other calls with 1726, and runs the context handles down. At last it closes the scope of
+ * `ServerCall.server`, and waits for the work there as any scope does. The fibers of the routines belong to the server, not to
  * its clients. The `Scope` that a routine finds in its context is that of its call. Fork work that outlives the call into
  * `ServerCall.server(call)`.
  *
@@ -139,7 +144,7 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
       for (const manager of managers) server.register(Managers.implOf(manager))
       return toServer(server)
     },
-    // Not in the context of its making: the shutdown looks in whose routine it runs.
+    // The finalizer runs in the context of whoever closes the scope: the shutdown looks in whose routine that is.
     (server) => impl(server).shutdown
   )
 
@@ -293,7 +298,7 @@ const offerOf = ({ manager }: Registration): Offer => manager
  * **Details**
  *
  * With `object` the offer is for calls of that object, or with `null` for calls of no object. Without it the offer is for any object: a
- * client on the network binds with it before it names an object.
+ * client on the network binds with it before it names an object. Throws a `TypeError` for an `object` that is not a UUID.
  *
  * **Example** (Before and after)
  *
@@ -318,13 +323,15 @@ export const offers = (
   self: Server,
   wanted: Interface.Identity,
   options?: {
-    /** The UUID of an object, or `null` for calls of no object; by default any object. */
+    /** The UUID of an object in upper or lower case, or `null` for calls of no object; by default any object. */
     readonly object?: string | null | undefined
   }
 ): Offer | undefined => {
   const { managers } = impl(self)
   const object = options?.object
-  const found = object === undefined ? resolveAny(managers, wanted) : resolve(managers, wanted, object ?? undefined)
+  const found = object === undefined
+    ? resolveAny(managers, wanted)
+    : resolve(managers, wanted, objectOption("Server.offers", object ?? undefined))
   return found === undefined ? undefined : offerOf(found)
 }
 
@@ -336,6 +343,8 @@ export const offers = (
  */
 export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(impl(self).registrations, offerOf)
 
+const levels: ReadonlyArray<AuthenticationLevel> = ["none", "connect", "call", "packet", "integrity", "privacy"]
+
 /**
  * Tells a server of a client that will call it, until the scope closes.
  *
@@ -344,7 +353,7 @@ export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(imp
  * The end of the scope is the client's going away: its calls end, their routines are interrupted, and its context handles are run
  * down. The cost depends on the calls and handles of this client alone.
  *
- * The example is at {@link accept}.
+ * Dies with a `TypeError` for a level that is unknown. The example is at {@link accept}.
  *
  * @category hosts
  * @since 0.1.0
@@ -359,7 +368,10 @@ export const client = (
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
   scoped(
-    () => new ClientImpl(impl(self), options),
+    () => {
+      choiceOption("Server.client", "caller.level", options.caller.level, levels)
+      return new ClientImpl(impl(self), options)
+    },
     (client) =>
       Effect.sync(() => {
         client.end()
@@ -381,6 +393,11 @@ export const client = (
  * (`BadStubData`, with a warning in the server's log); whether it knows the context handles (`ContextMismatch`).
  *
  * Throws a `TypeError` where `origin` is not a client of this server.
+ *
+ * **Gotchas**
+ *
+ * A routine that answers at once replies within `accept`. So a host must not call `accept` within `reply`: a chain of such calls would use
+ * up the stack. Let a fiber of the host make the next call.
  *
  * **Example** (A host that calls by number)
  *

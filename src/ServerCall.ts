@@ -137,7 +137,7 @@ const impl = (call: ServerCall.Any): Internal.ServerCallImpl => call as never
  */
 export const isServerCall = (u: unknown): u is ServerCall.Any => u instanceof Internal.ServerCallImpl
 
-/** A reply that takes time is awaited; the log has the reason where it was refused. */
+/** Waits for a reply that takes time. Where the reply was refused, the log has the reason. */
 const sent = (ending: Internal.Ending | PipeDisciplineError): Effect.Effect<void, RpcTransportError> =>
   ending === undefined || Internal.isRefused(ending) ? Effect.void : ending as Effect.Effect<void, RpcTransportError>
 
@@ -332,7 +332,7 @@ export const run: {
         const call = impl(self)
         if (serverTable[call.state].run !== "ties") return ended()
         if (call.reason !== undefined && !call.cancelDisabled) return sent(call.settle(Exit.interrupt()))
-        // Also a worker that was forked elsewhere runs in this call now.
+        // A worker that was forked elsewhere runs in this call from now on, too.
         const isOwn = Fiber.getCurrent()!.getRef(Internal.CurrentCall) === call
         const own = isOwn ? effect : Effect.provideService(effect, Internal.CurrentCall, call)
         return Effect.flatMap(Effect.forkChild(own, { startImmediately: true }), (fiber) => {

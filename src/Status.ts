@@ -142,7 +142,7 @@ const makeClass = <Self, const Tag extends string, const Fields extends Schema.S
   return Class
 }
 
-// A function, so that bundlers drop the classes that nobody uses: they keep a spread.
+// A function spreads the fields: bundlers would keep an unused class with a spread at the top level.
 const makeCallClass = <Self extends CallFields, const Tag extends string, const Fields extends Schema.Struct.Fields>(
   tag: Tag,
   fields: Fields,
@@ -342,7 +342,7 @@ export class EndpointNotRegistered extends EndpointNotRegisteredBase {}
 
 type EndpointStatus = Schema.Literals<readonly [1703, 1720, 1740]>
 
-// A constant of its own, so that bundlers drop it with the class.
+// A constant of its own, so that bundlers drop this schema with the class.
 const endpointStatus: EndpointStatus = Schema.Literals([1703, 1720, 1740])
 
 type EndpointFields = { readonly status: EndpointStatus; readonly detail: Schema.String }

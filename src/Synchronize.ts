@@ -13,6 +13,7 @@ import { dual } from "effect/Function"
 import type { Pipeable } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import { flagOption } from "./internal/options.ts"
 import { type Awaited, awaitUnsafe, isReady, type Waiter, Waiters, withTimeout } from "./internal/waiters.ts"
 import { NoSync, type WaitTimeout } from "./Status.ts"
 
@@ -49,7 +50,7 @@ export declare namespace Waitable {
   export type IfEmpty<Ws, A> = Ws extends readonly [unknown, ...Array<unknown>] ? never : A
 }
 
-// Events and pending calls are all that has the brand.
+// Events and pending calls alone have the brand.
 const awaited = (waitable: Waitable.Any): Awaited<unknown> => waitable as never
 
 // ----------------------------------------------------------------------------
@@ -112,7 +113,8 @@ const toEvent = (self: Synchronize): Event => self as Event
  * @category constructors
  * @since 0.1.0
  */
-export const make = (signaled = false): Effect.Effect<Synchronize> => Effect.sync(() => new Event(signaled))
+export const make = (signaled?: boolean): Effect.Effect<Synchronize> =>
+  Effect.sync(() => new Event(flagOption("Synchronize.make", "signaled", signaled, false)))
 
 /**
  * Whether a value is a {@link Synchronize}.
@@ -451,7 +453,7 @@ export interface Container<in out W extends Waitable.Any> {
 class ContainerImpl extends Waiters<never> implements Container<any> {
   declare readonly "~callisto/Synchronize/Container": Container<any>["~callisto/Synchronize/Container"]
   readonly waiting = new Map<Awaited<unknown>, Waiter<unknown>>()
-  /** With the refusal of those that were refused. */
+  /** The objects to give next: each with its refusal, or with `undefined` where it was signaled. */
   readonly signaled = new Map<Awaited<unknown>, unknown>()
 
   get isReady(): boolean {
@@ -471,7 +473,7 @@ class ContainerImpl extends Waiters<never> implements Container<any> {
     this.wakeUnsafe(undefined)
   }
 
-  /** The next that is signaled or refused. One that was released after it was signaled is refused, too. */
+  /** The next object that is signaled or refused. A call that was released after it was signaled is refused, too. */
   take(): Effect.Effect<unknown, unknown> | undefined {
     for (const [one, refused] of this.signaled) {
       this.signaled.delete(one)
@@ -607,7 +609,7 @@ export const waitMultiple: {
     container.addWaiterUnsafe(waiter)
     return Effect.sync(() => container.removeWaiterUnsafe(waiter))
   })
-  // Two may wait on one container: the second looks again.
+  // Two fibers may wait on one container: the second one looks again.
   const next: Effect.Effect<unknown, unknown> = Effect.suspend(() =>
     container.take() ?? Effect.flatMap(arrival, () => next)
   )

@@ -17,6 +17,7 @@ import * as Binding from "./Binding.ts"
 import type { Channel, Outcome, Outgoing, Remote } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
 import { failureOf, fromWire } from "./internal/failures.ts"
+import { choiceOption, countOption, durationOption } from "./internal/options.ts"
 import { type FullOutgoing, fullOutgoing } from "./internal/seams.ts"
 import type { Manager } from "./Manager.ts"
 import * as Server from "./Server.ts"
@@ -75,10 +76,15 @@ export const unreachable: Fault = { _tag: "Unreachable" }
  * The server refuses the call with an exception code or the status of a fault; the manager does not run. The client sees what it
  * would see over the network: 1723 for 1723 and for 0x1C010014. The example is at {@link Fault}.
  *
+ * Throws a `TypeError` for a code that is not an integer from 1 to 0xFFFFFFFF.
+ *
  * @category faults
  * @since 0.1.0
  */
-export const fault = (code: number): Fault => ({ _tag: "Fault", code })
+export const fault = (code: number): Fault => ({
+  _tag: "Fault",
+  code: countOption("TestKit.fault", "code", code ?? NaN, { min: 1, max: 0xffffffff }, 0)
+})
 
 /**
  * The connection is lost before the server gets the call: it ends with 1727, and the manager does not run. The example
@@ -164,7 +170,10 @@ export const dropReply: Fault = { _tag: "DropReply" }
  * @category faults
  * @since 0.1.0
  */
-export const delayBegin = (duration: Duration.Input): Fault => ({ _tag: "DelayBegin", duration })
+export const delayBegin = (duration: Duration.Input): Fault => ({
+  _tag: "DelayBegin",
+  duration: durationOf("TestKit.delayBegin", duration)
+})
 
 /**
  * The reply arrives later by the duration.
@@ -198,7 +207,23 @@ export const delayBegin = (duration: Duration.Input): Fault => ({ _tag: "DelayBe
  * @category faults
  * @since 0.1.0
  */
-export const delayReply = (duration: Duration.Input): Fault => ({ _tag: "DelayReply", duration })
+export const delayReply = (duration: Duration.Input): Fault => ({
+  _tag: "DelayReply",
+  duration: durationOf("TestKit.delayReply", duration)
+})
+
+const durationOf = (owner: string, duration: Duration.Input | undefined): number =>
+  durationOption(owner, "duration", duration ?? NaN, NaN)
+
+const tags: ReadonlyArray<Fault["_tag"]> = [
+  "Unreachable",
+  "Fault",
+  "LoseRequest",
+  "LoseReply",
+  "DropReply",
+  "DelayBegin",
+  "DelayReply"
+]
 
 /**
  * A client and a server wired in memory.
@@ -211,7 +236,10 @@ export interface Kit<in out I extends Interface.Any> {
   readonly server: Server.Server
   /** The client's binding, whose calls the faults hit. */
   readonly binding: Binding.Binding<I>
-  /** Injects faults into the next calls of a method: one for each call, in order, after earlier faults. */
+  /**
+   * Injects faults into the next calls of a method: one for each call, in order, after earlier faults. Dies with a `TypeError` for a
+   * method or a fault that does not exist.
+   */
   readonly inject: (method: Interface.MethodName<I, "any">, ...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
 }
 
@@ -255,11 +283,11 @@ export const make = <I extends Interface.Any, R>(
   Effect.gen(function* () {
     const server = yield* Server.make([manager] as ReadonlyArray<Manager<I, R>>, {
       ...options,
-      grace: options?.grace ?? 0
+      grace: options?.grace === undefined ? 0 : options.grace
     })
     const local = yield* Binding.local(server, manager.interface, {
       ...options,
-      validate: options?.validate ?? true
+      validate: options?.validate === undefined ? true : options.validate
     })
     const faults = new Map<string, Array<Fault>>()
     const channel = yield* Effect.acquireRelease(
@@ -269,7 +297,12 @@ export const make = <I extends Interface.Any, R>(
     return {
       server,
       binding: yield* Binding.make(manager.interface, channel, options),
-      inject: (method, ...more) => Effect.sync(() => void faults.set(method, [...faults.get(method) ?? [], ...more]))
+      inject: (method, ...more) =>
+        Effect.sync(() => {
+          choiceOption("TestKit.inject", "method", method, Object.keys(manager.interface.methods))
+          for (const fault of more) choiceOption("TestKit.inject", "fault", fault._tag, tags)
+          faults.set(method, [...faults.get(method) ?? [], ...more])
+        })
     }
   })
 
@@ -294,7 +327,7 @@ class FaultyChannel implements Channel {
     return { _id: "callisto/Channel" }
   }
 
-  /** The end of the kit is the end of the connection. */
+  /** Ends the calls whose reply is owed, as the loss of the connection would. */
   close(): void {
     for (const [call, late] of this.owed) {
       late?.interruptUnsafe()

@@ -36,7 +36,7 @@ const sigpipe = 13
 
 const writer = (method: "stdout" | "stderr") => {
   const stream = process[method]
-  // The callback of a write tells as well.
+  // The callback of each write tells of errors, too.
   stream.on("error", () => {})
   return () =>
     Sink.forEach((chunk: string | Uint8Array) =>
@@ -44,7 +44,7 @@ const writer = (method: "stdout" | "stderr") => {
         const written = (error?: (Error & { readonly code?: string }) | null) => {
           if (error === undefined || error === null) resume(Effect.void)
           else if (method === "stdout" && error.code === "EPIPE") {
-            // Who read the results does not want more of them.
+            // Whoever read the results wants no more of them.
             endAs(sigpipe)()
             resume(Effect.void)
           } else {
@@ -55,7 +55,7 @@ const writer = (method: "stdout" | "stderr") => {
         try {
           stream.write(chunk, written)
         } catch (error) {
-          // Deno throws where the others call back.
+          // Deno throws where the other runtimes call back.
           written(error as Error)
         }
       })

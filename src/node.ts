@@ -86,7 +86,7 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
 
 /**
  * The same transport, with certificates for `ncacn_ip_tls`. A client checks the server's certificate against the host
- * name; a server needs `cert` and `key`.
+ * name; a server needs `cert` and `key`. Throws a `TypeError` for a `key` that is not redacted.
  *
  * **Gotchas**
  *
@@ -106,11 +106,15 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
  * @category layers
  * @since 0.1.0
  */
-export const layerTls = (options: TlsOptions): Layer.Layer<Transport> =>
-  mergeAll(
+export const layerTls = (options: TlsOptions): Layer.Layer<Transport> => {
+  if (options.key !== undefined && !Redacted.isRedacted(options.key)) {
+    throw new TypeError("NodeTransport.layerTls: key is not redacted. Make it with Redacted.make.")
+  }
+  return mergeAll(
     Layer.succeed(Transport, makeTransport(options)),
     Layer.provide(webSocket, Socket.layerWebSocketConstructorGlobal)
   )
+}
 
 const protocols: ReadonlyArray<ProtocolSequence> = ["ncacn_ip_tcp", "ncalrpc", "ncacn_ip_tls"]
 
@@ -178,7 +182,7 @@ const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialle
       try {
         conn = connect(binding, binding.endpoint!, options)
       } catch (error) {
-        // Deno throws where it was not given the permission.
+        // Deno throws without the permission to connect.
         return resume(Effect.fail(unavailable(describe(binding, error as NodeJS.ErrnoException))))
       }
       const onError = (error: NodeJS.ErrnoException) => {
@@ -275,7 +279,7 @@ const listen = (
     server.once("error", onError)
     server.listen(where, () => {
       server.off("error", onError)
-      // An accept that failed; the next one may not.
+      // One connection could not be accepted; the next one may be.
       server.on("error", () => {})
       resume(Effect.succeed(server))
     })
@@ -313,7 +317,7 @@ const addressOf = (binding: StringBinding, address: string | undefined, port: nu
       : { protocol: binding.protocol, address: address.replace(/^::ffff:/, ""), endpoint: String(port), options: {} }
   )
 
-// Chunks of that size on average are not worth copying.
+// Chunks of at least this size on average are not worth copying.
 const worthGathering = 2048
 
 /** Writes the chunks in one system call. Tells whether there is room for more. */

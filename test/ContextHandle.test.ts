@@ -700,13 +700,14 @@ describe("the run-down", () => {
 
   it.effect("comes when the server stops, which waits for it, after the calls", () =>
     Effect.gen(function* () {
-      const { ends, left, open, shelf, stopServer, test } = yield* setUp()
+      const { ends, left, open, shelf, stopServer, test } = yield* setUp({ grace: "2 seconds" })
       const box = yield* open("box")
       test.close = Effect.sleep("1 second")
       test.work = () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void ends.push("the call ended")))
       yield* beginUse(shelf, box, "a")
       yield* settle
       const stopping = yield* start(stopServer)
+      yield* TestClock.adjust("2 seconds")
       assert.isTrue(yield* isWaiting(stopping))
       assert.deepStrictEqual(ends, ["the call ended"])
       yield* TestClock.adjust("1 second")

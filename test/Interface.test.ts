@@ -444,6 +444,16 @@ describe("an open abort", () => {
   })
 })
 
+describe("the field of an open abort", () => {
+  it("a field that the class does not have: is refused by name", () => {
+    class HResult extends Schema.TaggedError<HResult>()("HResult", { hresult: Schema.Int }) {}
+    class Special extends HResult.extend<Special>("Special")({ more: Schema.Int }) {}
+    refuses(() => Interface.openAbort(HResult, "code" as never), "Interface.openAbort", "HResult", "no field code")
+    refuses(() => Interface.openAbort(HResult, "toString" as never), "no field toString")
+    assert.strictEqual(Interface.openAbort(Special, "hresult").field, "hresult")
+  })
+})
+
 describe("an open abort of a call", () => {
   // Fields that NDR can carry decide the syntax.
   const storeOf = (code: Schema.Int) =>

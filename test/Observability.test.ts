@@ -1,8 +1,24 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Logger, Metric, Option, Queue, References, Scope, Tracer } from "effect"
+import {
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Logger,
+  Metric,
+  Option,
+  Queue,
+  References,
+  Scope,
+  Tracer
+} from "effect"
 import { TestClock } from "effect/testing"
-import { Binding, Call, Manager, Observability, Server, ServerCall } from "../mod.ts"
+import { Binding, Call, Manager, Observability, Server, ServerCall, TestKit } from "../mod.ts"
+import { arrivalOf } from "./accept.ts"
 import { Desk, Job1, makeDesk, makeJob, settle, start } from "./fixtures.ts"
+import { serverImpl } from "./internals.ts"
+import { IShelf, makeShelf } from "./shelf.ts"
 
 /** A tracer that keeps its spans. */
 const makeTracer = () => {
@@ -404,6 +420,57 @@ describe("an observer", () => {
         assert.strictEqual(failure._tag, "CallCancelled")
         call!.cancel()
       }
+    }))
+
+  for (const side of ["client", "server"] as const) {
+    it.effect(`cancel within begun, on the ${side}: the call ends as soon as it is issued`, () =>
+      Effect.gen(function* () {
+        const cancelling: Observability.Observer = {
+          begun: (call) => {
+            if (call.side === side) call.cancel()
+          }
+        }
+        const { desk } = yield* observing(makeDesk(), cancelling)
+        const pending = yield* Call.begin(yield* Call.make(desk), "Stay", "a")
+        assert.strictEqual((yield* Effect.flip(Call.join(pending)))._tag, "CallCancelled")
+        assert.strictEqual((yield* Effect.flip(Call.invoke(desk, "Stay", "b")))._tag, "CallCancelled")
+        // Completed by then.
+        yield* Call.invoke(desk, "Tell", "c")
+      }))
+  }
+
+  it.effect("cancel while a call is being issued: the call ends as soon as it is issued", () =>
+    Effect.gen(function* () {
+      const { calls, observer } = makeObserver()
+      const { binding, inject } = yield* observing(
+        TestKit.make(Manager.make(Job1, { Run: () => Effect.never })),
+        observer
+      )
+      yield* inject("Run", TestKit.delayBegin("1 second"))
+      const running = yield* start(Effect.flip(Call.invoke(binding, "Run", "a")))
+      for (const call of calls) call.cancel()
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(running))._tag, "CallCancelled")
+    }))
+
+  it.effect("cancel within begun of a call that waits for its handle: the host gets the call before its reply", () =>
+    Effect.gen(function* () {
+      const { manager } = yield* makeShelf
+      let isCancelling = false
+      const cancelling: Observability.Observer = { begun: (call) => isCancelling && call.cancel() }
+      const server = yield* observing(Server.make([manager], { grace: 0 }), cancelling)
+      const shelf = yield* Binding.local(server, IShelf)
+      const { box } = yield* Call.invoke(shelf, "Open", { text: "box" })
+      yield* Call.begin(yield* Call.make(shelf), "Hold", { box })
+      isCancelling = true
+      const { incoming, log } = arrivalOf({
+        origin: serverImpl(server).clients.values().next().value!,
+        interface: IShelf,
+        opnum: IShelf.operations.Use.opnum,
+        input: { box, text: "a" }
+      })
+      assert.isUndefined(Server.accept(server, incoming))
+      assert.deepStrictEqual(log, ["decode", "accepted", "reply"])
     }))
 
   it.effect("a server that has too many calls: the refused one is seen and counted with its method", () =>

@@ -28,7 +28,7 @@ const manager = Manager.make(IFail, { Plain: fail, Piped: fail, Held: ({ code })
 type Fail = Binding.Binding<typeof IFail>
 
 /** The same server as three clients see it. */
-const makeBindings = Effect.gen(function* () {
+const makeBindings = Effect.fnUntraced(function* (manager: Manager.Manager<typeof IFail, never>) {
   const server = yield* Server.make([manager], { grace: 0 })
   yield* Endpoint.serve(server, "ncacn_memory:[codes]")
   const bindings: ReadonlyArray<Fail> = [
@@ -39,9 +39,12 @@ const makeBindings = Effect.gen(function* () {
   return bindings
 })
 
-const seen = (call: (binding: Fail) => Effect.Effect<unknown, Call.Failure<Interface.Method.Any> | Error>) =>
+const seen = (
+  call: (binding: Fail) => Effect.Effect<unknown, Call.Failure<Interface.Method.Any> | Error>,
+  server: Manager.Manager<typeof IFail, never> = manager
+) =>
   Effect.gen(function* () {
-    const errors = yield* Effect.forEach(yield* makeBindings, (binding) => Effect.flip(call(binding)))
+    const errors = yield* Effect.forEach(yield* makeBindings(server), (binding) => Effect.flip(call(binding)))
     return errors.map((error) => {
       const { _tag, code } = error as { readonly _tag: string; readonly code?: number }
       return code ?? _tag
@@ -100,6 +103,31 @@ describe("a routine that fails with RpcFault", () => {
       const piped = (binding: Fail) => Stream.runDrain(Call.stream(binding, "Piped", 1916))
       assert.deepStrictEqual(yield* seen(piped), everywhere("PipeClosed"))
     }))
+
+  const pipeErrors = [
+    ["PipeDisciplineError", 1917, new Status.PipeDisciplineError({ pipe: "data" })],
+    ["PipeClosed", 1916, new Status.PipeClosed({ pipe: "data" })],
+    ["PipeEmpty", 1918, new Status.PipeEmpty({ pipe: "data" })],
+    ["WrongPipeOrder", 1831, new Status.WrongPipeOrder({ pipe: "data" })]
+  ] as const
+  for (const [tag, code, error] of pipeErrors) {
+    const failing = Manager.make(IFail, {
+      Plain: () => Effect.fail(error as never),
+      Piped: () => Effect.fail(error),
+      Held: () => Effect.void
+    })
+    it.effect(`${tag} in a method without pipes: RpcFault ${code} everywhere`, () =>
+      Effect.gen(function* () {
+        const codes = yield* seen((binding) => Call.invoke(binding, "Plain", 0), failing)
+        assert.deepStrictEqual(codes, everywhere(code))
+      }))
+
+    it.effect(`${tag} in a method with pipes: that error everywhere`, () =>
+      Effect.gen(function* () {
+        const tags = yield* seen((binding) => Stream.runDrain(Call.stream(binding, "Piped", 0)), failing)
+        assert.deepStrictEqual(tags, everywhere(tag))
+      }))
+  }
 
   for (const code of [6, 1778]) {
     it.effect(`${code} in a method with a context handle: ContextMismatch everywhere`, () =>

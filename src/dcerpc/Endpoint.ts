@@ -24,7 +24,7 @@ import * as Chunks from "../internal/chunkBuffer.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { Ends } from "../internal/pipeEnds.ts"
 import { cancelled, isPipeError } from "../internal/failures.ts"
-import { type ClientFields, ClientImpl, type ServerImpl } from "../internal/server.ts"
+import { type ClientFields, ClientImpl, refuseLate, type ServerImpl } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
 import type { FullIncoming } from "../internal/seams.ts"
 import { sentAs } from "../internal/faultTable.ts"
@@ -747,9 +747,10 @@ class ServerConnection {
     if (context === undefined) return this.fault(callId, 0, status.unknownInterface, true, "go on")
     // One id for two calls in progress: nobody could tell their replies apart.
     if (this.calls.has(callId)) return this.protocolError(callId, false)
-    if (this.endpoint.stopping) return this.fault(callId, contextId, status.unavailable, true, "go on")
     const call = new IncomingCall(this, context, request, this.openCancelled)
-    const refusal = Server.accept(context.server, call)
+    const refusal = this.endpoint.stopping
+      ? refuseLate(context.server as unknown as ServerImpl, call)
+      : Server.accept(context.server, call)
     if (refusal !== undefined) return this.refuseCall(call, refusal)
     const { size } = call.read!
     if (size !== undefined) this.startArriving(call, request, size)

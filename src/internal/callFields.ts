@@ -16,5 +16,5 @@ export type CallSchema = {
 
 export const callFields: CallSchema = { interface: text, method: text, address: text }
 
-/** Whether these are the fields of an error that names its call. */
+/** Whether an error with these fields names its call. */
 export const nameCall = (fields: { readonly address?: unknown } | undefined): boolean => fields?.address === text

@@ -16,7 +16,7 @@ const maximumSize = 262144
 const turn = (): number => "setImmediate" in globalThis ? maximumSize : 16 * maximumSize
 const worthATurn = turn()
 
-// The least that a chunk counts for.
+// A smaller chunk counts as much as one of this size.
 const leastWeight = 64
 
 export const part = (chunk: AnyChunk, from: number, to?: number): AnyChunk =>
@@ -103,8 +103,8 @@ class Waiting {
   private isScheduled = false
 
   /**
-   * Tells one fiber after another, in the order in which they came, while the condition holds. Not at once where the other end may
-   * go on: small chunks that are pushed or pulled in one go cost one turn.
+   * Tells one fiber after another, in the order in which they came, while the condition holds. While the other end may go on, that
+   * waits for the end of its turn: small chunks that are pushed or pulled in one go cost one turn.
    */
   tell(holds: () => boolean, atOnce: boolean): void {
     if (this.waiting.size === 0) return
@@ -121,7 +121,7 @@ class Waiting {
     Depth.run(() => {
       for (const one of [...this.waiting]) {
         if (!holds()) return
-        // It may have been forgotten meanwhile.
+        // A fiber may have stopped waiting meanwhile.
         if (this.waiting.delete(one)) one()
       }
     })

@@ -140,7 +140,7 @@ export const pendingImpl = (pending: object): PendingImpl => pending as PendingI
 const refusals = {
   CallPending: () => new CallPending(),
   CallComplete: () => new CallComplete(),
-  // Of its own: a program may mark the errors that it has seen.
+  // Not the shared one: a program may mark the errors that it has seen.
   CallCancelled: () => new CallCancelled({ didNotExecute: false }),
   InvalidAsyncHandle: () => new InvalidAsyncHandle({ handle: "call object" })
 }
@@ -155,7 +155,7 @@ const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: 
     new Map(references.filter(({ key }) => mapUnsafe.has(key)).map(({ key }) => [key, mapUnsafe.get(key)]))
   )
 
-/** Without the logging of `Effect.ignore`, which would come into every program. */
+/** Like `Effect.ignore`, without its logging, which would come into every program. */
 export const ignoreFailure = (effect: Effect.Effect<void, unknown>): Effect.Effect<void> =>
   Effect.catchCause(
     effect,
@@ -220,10 +220,7 @@ export const issue = (
   if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
   if (watching !== undefined || fiber.cache.tracer !== undefined) {
     pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
-      // Until it is issued, a call is cancelled by interrupting its begin.
-      if (pending.remote !== undefined) {
-        Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
-      }
+      Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
     })
     pending.watch.begin()
   }
@@ -259,6 +256,7 @@ export const issue = (
 
 const issued = (pending: PendingImpl): void => {
   if (pending.operation.method.maybe) complete(pending, Exit.void)
+  pending.watch?.issued()
 }
 
 /** Issuing the call failed: the object is idle, whatever the channel had done by then. */
@@ -333,7 +331,7 @@ const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | unde
   if (pending.pipes !== undefined) endPipes(pending.pipes, outcome)
 }
 
-/** What is pushed and pulled still fails as the call does. */
+/** Fails the pushes and pulls of a call with its failure. */
 const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
   pipes.onThrough = undefined
   const failure = outcome?._tag === "Failure" ? errorOf(outcome.cause) : undefined
@@ -389,7 +387,7 @@ const consume = (pending: PendingImpl): Outcome => {
   return outcome!
 }
 
-/** Takes a result through the channel. Only bindings with channels of other makers come here. */
+/** Takes a result through the channel. Only a binding whose channel has a `take` comes here. */
 export const takeThrough = (pending: PendingImpl): Effect.Effect<unknown, unknown> => {
   const { call } = pending
   if (!hasTaken(pending) && rowOf(pending).finish !== "consumes") return consume(pending)

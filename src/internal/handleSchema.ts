@@ -33,7 +33,7 @@ export class Handle extends PipeInspectable {
     return this.#destroyed
   }
 
-  /** Without its UUID, which would let a reader of the log use it. */
+  /** Leaves the UUID out, with which a reader of the log could use the handle. */
   toJSON(): { readonly _id: string; readonly type: string; readonly state: string } {
     return { _id: "callisto/ContextHandle", type: this.type, state: this.#destroyed ? "destroyed" : "open" }
   }
@@ -78,8 +78,8 @@ export const declaredIn = (ast: SchemaAST.AST): Declared | undefined =>
   ast.annotations?.[TypeId] as Declared | undefined
 
 /**
- * What a function finds among the parts of a schema, at any depth. `undefined` goes on with the parts of a part, another falsy
- * value without them.
+ * What a function finds among the parts of a schema, at any depth. Where it gives `undefined`, the search goes on with the parts of
+ * that part; where it gives another falsy value, with the next part.
  */
 export const findIn = <A>(
   ast: SchemaAST.AST,

@@ -153,7 +153,7 @@ export interface Host {
 export class Entry {
   readonly handle: Handle
   readonly interface: Identity
-  /** By whom the state was made, who alone knows its type. */
+  /** The `States` that made the state, and that alone know its type. */
   readonly owner: unknown
   readonly value: unknown
   readonly gone: Deferred.Deferred<void> = Deferred.makeUnsafe()
@@ -209,7 +209,7 @@ export class Entry {
     return true
   }
 
-  /** Closes it for a call. Gives `false` where somebody did already. */
+  /** Closes the handle for a call. Gives `false` where it was closed already. */
   close(holding: Holding): boolean {
     if (!this.admits) return false
     this.closer = holding
@@ -262,7 +262,7 @@ export class Entry {
     if (!this.admits) this.runDownWhenIdle()
   }
 
-  /** Who stands in front has the handle; if that call shares it, those behind that share it too. */
+  /** Gives the handle to the first call in line; where that shares it, also to those behind it that share it. */
   private grant(): void {
     const granted: Array<Claim> = []
     for (const claim of this.line) {
@@ -290,13 +290,13 @@ export interface Owner {
   handles: Handles | undefined
 }
 
-/** The open handles of a client. One that shares them with no other has any number. */
+/** The open handles of a client. A client that shares them with no other may have any number. */
 export const handlesOf = (owner: Owner): Handles => owner.handles ??= new Handles(Infinity)
 
 /** The open handles of one association. */
 export class Handles {
   readonly open: Map<string, Entry> = new Map()
-  /** How many are being made. */
+  /** How many handles are being made. */
   making = 0
   private readonly limit: number
 
@@ -334,7 +334,7 @@ export class Handles {
     return found
   }
 
-  /** Of the handles to the states of one owner so many stay, the latest: older ones are run down. */
+  /** Keeps so many of the handles to the states of one owner, the latest ones, and runs the older ones down. */
   keepLatest(owner: unknown, count: number): void {
     const owned = [...this.open.values()].filter((entry) => entry.owner === owner)
     for (const entry of owned.slice(0, Math.max(0, owned.length - count))) entry.lose()

@@ -18,6 +18,12 @@ type Run = (input: any, call: any) => Effect.Effect<any, any>
 /** A routine, or one that hands its calls off, with what its return does to a call. */
 export type Routine = Run | { readonly [HandOffTypeId]: Run; readonly returned: (call: ServerCallImpl) => void }
 
+/** The function of a routine; `undefined` where a value is no routine. */
+export const runOf = (routine: Routine | undefined): Run | undefined => {
+  const run = (routine as { readonly [HandOffTypeId]?: Run } | null | undefined)?.[HandOffTypeId] ?? routine
+  return typeof run === "function" ? run : undefined
+}
+
 /** Hands a call off. That counts when its announcement has succeeded. */
 export const handOff = (call: ServerCallImpl): void => {
   if (serverTable[call.state].next.handOff === undefined) return

@@ -3,7 +3,7 @@ import * as Context from "effect/Context"
 /** Makes the observer that counts the calls of one side. Only programs that switch metrics on contain it. */
 export type Counting = (context: Context.Context<never>, side: "client" | "server") => object
 
-/** How calls are counted; by default not at all. */
+/** The function that counts calls; by default there is none. */
 export const counting: Context.Reference<Counting | undefined> = Context.Reference<Counting | undefined>(
   "@callisto/rpc/Observability/counting",
   { defaultValue: () => undefined }

@@ -1,16 +1,15 @@
 /**
- * Checks the numbers among options. A wrong one throws a `TypeError` that names the option, so the caller reads its options
+ * Checks options. A wrong one throws a `TypeError` that names the option, so the caller reads its options
  * inside an effect: there the error is a defect of the constructor.
  */
 import * as Duration from "effect/Duration"
 import { formatJson } from "effect/Formatter"
 import * as Uuid from "./uuid.ts"
 
-/** Refuses the value of an option. */
-export const refuseOption = (owner: string, name: string, value: unknown, expected: string): never => {
+const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
   throw new TypeError(
     `${owner}: ${name} is out of range, got ${
-      typeof value === "number" ? value : formatJson(value)
+      value === undefined || typeof value === "number" ? value : formatJson(value)
     }, expected ${expected}.`
   )
 }
@@ -25,7 +24,9 @@ export const durationOption = (
 ): number => {
   if (value === undefined) return fallback
   const millis = millisOf(value)
-  return millis >= least ? millis : refuseOption(owner, name, value, `a duration of at least ${least} ms`)
+  return millis >= least && (millis > 0 || !isEmpty(value))
+    ? millis
+    : refuse(owner, name, value, `a duration of at least ${least} ms`)
 }
 
 /** Milliseconds; NaN for what is no duration. */
@@ -39,6 +40,26 @@ const millisOf = (value: Duration.Input): number => {
   }
 }
 
+/** Whether a value names no unit of time. Duration reads such an object as zero. */
+const isEmpty = (value: Duration.Input): boolean =>
+  typeof value === "object" && !Duration.isDuration(value) && !Object.values(value).includes(0)
+
+/** One of some values. Without a fallback it must be there. */
+export const choiceOption = <Value>(
+  owner: string,
+  name: string,
+  value: unknown,
+  choices: ReadonlyArray<Value>,
+  fallback?: Value
+): Value => {
+  const choice = value === undefined ? fallback : value as Value
+  return choices.includes(choice!) ? choice! : refuse(owner, name, value, `one of ${JSON.stringify(choices)}`)
+}
+
+/** `true` or `false`. */
+export const flagOption = (owner: string, name: string, value: boolean | undefined, fallback: boolean): boolean =>
+  choiceOption(owner, name, value, [true, false], fallback)
+
 /** An integer from `min` to `max`. Infinity is allowed where it is the `max`. */
 export const countOption = (
   owner: string,
@@ -50,13 +71,11 @@ export const countOption = (
   if (value === undefined) return fallback
   return value >= min && value <= max && (Number.isInteger(value) || value === Infinity)
     ? value
-    : refuseOption(owner, name, value, `an integer from ${min} to ${max}`)
+    : refuse(owner, name, value, `an integer from ${min} to ${max}`)
 }
 
 /** The UUID of an object in its canonical form. */
 export const objectOption = (owner: string, value: string | undefined): string | undefined => {
   if (value === undefined) return undefined
-  const uuid = Uuid.canonical(value)
-  if (uuid !== undefined) return uuid
-  throw new TypeError(`${owner}: object ${JSON.stringify(value)} is not a UUID.`)
+  return Uuid.canonical(value) ?? refuse(owner, "object", value, "a UUID")
 }

@@ -77,7 +77,7 @@ export class Ends {
     this.failure = failure
     const failed = this.list.filter((end) => end.move("fail"))
     this.moved()
-    // Only now: a fiber that goes on finds all ends failed.
+    // The buffers wake fibers only now, so that each of these finds all ends failed.
     for (const { pushes, slot } of failed) {
       if (!pushes) slot.isAbandoned = true
       slot.buffer?.[pushes ? "clear" : "abandon"]()

@@ -1,5 +1,5 @@
 /**
- * What the library's own sides of a call know of it beside what channels and hosts of others see.
+ * What the library itself knows of operations and calls, beside what channels and hosts of others see.
  */
 import type { Incoming, Outgoing } from "../Channel.ts"
 import type { Operation } from "../Interface.ts"

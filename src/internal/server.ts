@@ -15,7 +15,7 @@ import { type Interface, isCompatible, type Operation } from "../Interface.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
-import { HandOffTypeId, type ManagerImpl } from "./manager.ts"
+import { type ManagerImpl, runOf } from "./manager.ts"
 import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
@@ -27,9 +27,9 @@ import { refused, type WatchedServer, type Watching, watching, watchServer } fro
 /** A manager as one server runs it. */
 export interface Registration {
   readonly manager: ManagerImpl
-  /** By the number of the method. */
+  /** What each method runs, by its number. */
   readonly dispatches: { readonly [opnum: number]: Dispatch | undefined }
-  /** The calls of a manager that may go before its server does. */
+  /** The calls in progress, where the manager may go before its server does. */
   readonly calls: Set<ServerCallImpl> | undefined
 }
 
@@ -86,7 +86,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
   declare handles: Handles | undefined
   isOpen = true
   count = 0
-  // The manager that it has called last, for as long as no manager comes or goes.
+  // The manager that the client called last. It is looked up again when a manager comes or goes.
   private known: Registration | undefined = undefined
   private knownInterface: Interface.Identity | undefined = undefined
   private knownObject: string | undefined = undefined
@@ -200,7 +200,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   /** In the order in which they were added. */
   readonly registrations: Set<Registration> = new Set()
   declare readonly context: Context.Context<never>
-  /** The scope of what outlives its call. It closes behind the period of grace. */
+  /** The scope of work that outlives its call. It closes at the end of the shutdown. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
   declare readonly grace: number
   declare readonly maximumCalls: number
@@ -225,7 +225,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     this.context = Context.add(withoutCall(context), Scope.Scope, this.scope)
     this.clock = Context.get(context, Clock.Clock)
     this.watching = watching(context, "server")
-    // By the name of its key: the key itself brings a default, Effect's own tracer, into every program.
+    // Looked up by the name of its key: the key itself would bring its default, Effect's own tracer, into every program.
     this.tracer = context.mapUnsafe.get(Tracer.TracerKey)
     this.grace = options.grace
     this.maximumCalls = options.maximumCalls
@@ -279,7 +279,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     calls: Set<ServerCallImpl> | undefined
   ): Dispatch {
     const routine = manager.routines[operation.name]!
-    const run = typeof routine === "object" ? routine[HandOffTypeId] : routine
+    const run = runOf(routine)!
     const { middleware } = manager
     return {
       host: this,
@@ -327,18 +327,19 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       call.gone("Disconnected")
       throw defect
     }
+    call.watch?.issued()
     if (call.isOpen && call.dispatched) call.start(input)
     if (call.isOpen) this.goesOn(call)
     return undefined
   }
 
-  /** Reading the clock costs as much as the rest of a short call: only those that go on need it. */
+  /** Notes when a call began that goes on. A short call would spend as much on the clock as on the rest. */
   private goesOn(call: ServerCallImpl): void {
     call.startedAt = nowOf(this.clock)
     if (this.aging !== undefined && this.ageWatch === undefined) this.#watchAge(this.aging)
   }
 
-  /** The first reason, in the documented order, for which a call is not taken in. */
+  /** Finds the first reason, in the documented order, against taking a call in. */
   #refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
     if (client.server !== this) {
       throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
@@ -355,7 +356,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return this.refuse(incoming, dispatch, refusal)
   }
 
-  /** A call that is not taken in. The server's log has the reason for arguments that it can't decode. */
+  /** Tells observers of a call that is not taken in, and the log of arguments that can't be decoded. */
   private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
     if (this.watches) refused(this, operation, incoming.span, incoming.origin, refusal.codes.rpcStatus!.number)
     if (refusal instanceof BadStubData) {
@@ -397,8 +398,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     for (const wait of this.waits) wait()
   }
 
-  /** Waits until it is quiet, at most for a time. */
-  #awaitQuiet(isQuiet: () => boolean, millis: number): Effect.Effect<void> {
+  /** Waits until it is quiet, at most for the period of grace. */
+  #awaitQuiet(isQuiet: () => boolean): Effect.Effect<void> {
     return Effect.callback((resume) => {
       let timer: Fiber.Fiber<void> | undefined
       const wait = () => {
@@ -410,8 +411,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         resume(Effect.void)
       }
       this.waits.add(wait)
-      if (millis < Infinity) {
-        timer = Effect.runForkWith(this.context)(Effect.flatMap(Effect.sleep(millis), () => Effect.sync(done)))
+      if (this.grace < Infinity) {
+        timer = Effect.runForkWith(this.context)(Effect.flatMap(Effect.sleep(this.grace), () => Effect.sync(done)))
       }
       wait()
       return Effect.sync(done)
@@ -448,7 +449,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       }
       return watch
     })
-    // It starts with a sleep, so it never ends before it is known.
+    // The fiber yields first, so it never ends before this field is set.
     this.ageWatch = Effect.runForkWith(this.context)(Effect.flatMap(Effect.yieldNow, () => watch))
   }
 
@@ -460,13 +461,10 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     return current?.dispatch.host === this ? current : undefined
   }
 
-  #endingsOf(
-    isWanted: (call: ServerCallImpl, fiber: Fiber.Fiber<unknown, unknown>) => boolean
-  ): Array<Fiber.Fiber<unknown, unknown>> {
-    return [...this.endings].flatMap(([fiber, call]) => isWanted(call, fiber) ? fiber : [])
-  }
-
-  /** Gives calls the period of grace, then ends the others. A call never waits for itself. */
+  /**
+   * Gives calls the period of grace, then ends the others. What they leave behind has the same period once more: work that
+   * does not let itself be interrupted, finalizers, and replies on their way. A call never waits for itself.
+   */
   drain(
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isOne: (call: ServerCallImpl) => boolean,
@@ -474,35 +472,25 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   ): Effect.Effect<unknown> {
     return Effect.withFiber((fiber) => {
       const self = this.#callOf(fiber)
-      if (isQuiet(self) && calls(self).length === 0) return Effect.void
-      return this.#awaitQuiet(() => isQuiet(self), this.grace).pipe(
-        Effect.flatMap(() => {
-          // The replies that are still on their way; those of the calls that end now have yet to leave.
-          const late = this.#endingsOf((call, fiber) =>
-            call !== self && isOne(call) && call.sending?.has(fiber) === true
-          )
-          const fibers = [...late]
-          // The newest first, so that ending one never starts a waiting call.
-          for (const call of calls(self).reverse()) {
-            call.stop(call.dispatched ? lost() : neverDispatched())
-            if (call !== self && typeof call.fiber === "object") fibers.push(call.fiber)
-          }
-          for (const fiber of late) fiber.interruptUnsafe()
-          return Fiber.awaitAll(fibers)
-        }),
-        // The finalizers of those calls.
-        Effect.flatMap(() =>
-          Fiber.awaitAll(this.#endingsOf((call, fiber) => call !== self && isOne(call) && !call.sending?.has(fiber)))
+      const quiet = this.#awaitQuiet(() => isQuiet(self))
+      return Effect.flatMap(quiet, () => {
+        // The replies that are late: on their way before the calls below are stopped and reply.
+        const late = [...this.endings].filter(([fiber, call]) =>
+          call !== self && isOne(call) && call.sending?.has(fiber)
         )
-      )
+        // The newest first, so that ending one never starts a waiting call.
+        for (const call of calls(self).reverse()) call.stop(call.dispatched ? lost() : neverDispatched())
+        for (const [fiber] of late) fiber.interruptUnsafe()
+        return quiet
+      })
     })
   }
 
   readonly #runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
-    // Their finalizers wait for no call that waits for them.
+    // The call in whose routine the shutdown runs lets its handles go: their finalizers wait until no call has them.
     this.#callOf(fiber)?.holding?.release()
     for (const handle of [...this.handles]) handle.lose()
-    return this.#awaitQuiet(() => this.handles.size === 0, Infinity)
+    return this.#awaitQuiet(() => this.handles.size === 0)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
@@ -544,6 +532,15 @@ export const remove = (server: ServerImpl, registration: Registration): Effect.E
       (self) => calls!.size === (self !== undefined && calls!.has(self) ? 1 : 0)
     )
   })
+
+/** Refuses a call because the way on which it came is closing. It is seen and counted as a refusal of the server. */
+export const refuseLate = (server: ServerImpl, incoming: Incoming): Refusal => {
+  const { interface: wanted, object, opnum, origin, span } = incoming
+  const refusal = unavailable("the endpoint is closing")
+  const dispatch = (origin as ClientImpl).resolve(wanted, object)?.dispatches[opnum]
+  if (dispatch !== undefined && server.watches) refused(server, dispatch.operation, span, origin, 1722)
+  return refusal
+}
 
 const lost = (): RpcTransportError =>
   new RpcTransportError({ status: 1726, detail: "the server was shut down while the call was in progress" })

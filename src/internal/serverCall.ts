@@ -76,7 +76,7 @@ export const CurrentCall: Context.Reference<ServerCallImpl | undefined> = Contex
 
 const unspecified = () => Exit.fail(new RpcFault({ code: 1726 }))
 
-// By the mark of Effect: that costs a tenth of `Exit.isExit`.
+// Looks for the mark of Effect itself: that costs a tenth of `Exit.isExit`.
 const isExit = (effect: Effect.Effect<unknown, unknown>): effect is Exit.Exit<unknown, unknown> =>
   (effect as { readonly "~effect/Exit"?: unknown } | undefined)?.["~effect/Exit"] !== undefined
 
@@ -114,7 +114,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   declare pipes: FullIncoming["pipes"]
   #scope: Scope.Closeable | undefined = undefined
   #isFinished = false
-  /** How it ended, for the finalizers of its scope. */
+  /** How the call ended, for the finalizers of its scope. */
   #exit: Exit.Exit<unknown, unknown> = Exit.void
   /** Its part of what its server's shutdown waits for. */
   held = 0
@@ -219,7 +219,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return this.state !== State.ended
   }
 
-  /** An exit is the reply, unless the call was answered already. */
+  /** Replies with an exit, unless the call was answered already. */
   settle(exit: Exit.Exit<unknown, unknown>): Ending | PipeDisciplineError {
     if (exit._tag === "Failure") {
       if (this.reason === undefined || Cause.hasDies(exit.cause)) this.logUnexpected(exit.cause)
@@ -240,7 +240,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return error
   }
 
-  /** Ends the call with a reply. The entry goes first, so that whoever is woken by the reply finds the call ended. */
+  /** Ends the call with a reply. The call leaves its server first, so that whoever the reply wakes finds it ended. */
   end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): Ending {
     const { dispatch: { operation }, holding, incoming } = this
     const holds = holding !== undefined || operation.handlesOut !== undefined
@@ -305,7 +305,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.reason = reason
     this.watch?.changed(reason)
     this.leave(undefined, Exit.interrupt())
-    // Before its pipes fail: a routine that waits at one is interrupted, and does not go on with that failure.
+    // Interrupted before its pipes fail: a routine that waits at a pipe must not go on with that failure.
     this.interrupt()
     this.pipes?.fail(new InvalidAsyncHandle({ handle: "server call" }))
     this.holding?.answered()
@@ -391,7 +391,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.watch?.changed("CancelRequested", "Cancelled")
     this.wakeUnsafe(undefined)
     const { cancellation } = this.dispatch
-    // Before its turn at a context handle it is over at once.
+    // A call that waits for its turn at a context handle ends at once.
     if (!this.dispatched && cancellation !== "disabled") return void this.end(Exit.fail(cancelled(true)))
     if (cancellation === "interrupt") this.interruptRoutine()
     if (cancellation !== "disabled") this.interruptTied()
@@ -450,7 +450,10 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
       return Exit.fail((error instanceof abort.error ? error : abortFromCode(method, abort.code)) as Abort.Error)
     }
     if (error instanceof CallCancelled && this.reason !== undefined) return Exit.fail(cancelled(false))
-    if (isPipeError(error)) return Exit.fail(error)
+    if (isPipeError(error)) {
+      if (this.dispatch.operation.pipes !== undefined) return Exit.fail(error)
+      error = new RpcFault({ code: error.codes.rpcStatus!.number })
+    }
     if (error instanceof RpcFault) {
       const answer = answerOf(this.dispatch.operation, error)
       if (typeof answer !== "string") return Exit.fail(answer)
@@ -492,7 +495,7 @@ Object.assign(ServerCallImpl.prototype, {
 
 /** Monotonic milliseconds. */
 export const nowOf = (clock: Clock.Clock): number =>
-  // The clock of a test may have the time of the wall alone.
+  // The clock of a test may tell the time of day alone.
   clock.monotonicTimeNanosUnsafe === undefined
     ? clock.currentTimeMillisUnsafe()
     : Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000

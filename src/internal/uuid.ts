@@ -9,7 +9,7 @@ const pattern = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
 
 /** The canonical form, lower case with hyphens; `undefined` for any text that is not a UUID, one in braces included. */
 export const canonical = (text: string): string | undefined => {
-  const lower = text.toLowerCase()
+  const lower = String(text).toLowerCase()
   return pattern.test(lower) ? lower : undefined
 }
 

@@ -89,7 +89,13 @@ export class Watch extends PipeInspectable implements Observed {
   declare readonly caller: Observed["caller"]
   declare readonly span: Tracer.Span | undefined
   declare readonly begunAt: number
-  declare readonly cancel: () => void
+  readonly cancel: () => void = () => {
+    if (this.#isIssued) this.#cancel()
+    else this.#isCancelled = true
+  }
+  readonly #cancel: () => void
+  #isIssued = false
+  #isCancelled = false
   readonly #operation: Operation
   readonly #clock: Clock.Clock
   readonly #watching: Watching | undefined
@@ -109,7 +115,7 @@ export class Watch extends PipeInspectable implements Observed {
     this.side = side
     this.address = address
     this.caller = caller
-    this.cancel = cancel
+    this.#cancel = cancel
     this.#operation = operation
     this.#clock = clock
     this.#watching = watching
@@ -120,6 +126,12 @@ export class Watch extends PipeInspectable implements Observed {
   /** Tells of the begin, once the call knows its watch: an observer may end it at once. */
   begin(): void {
     this.#watching?.tell("begun", this)
+  }
+
+  /** From now on a cancel reaches the call; one that came before does so now. */
+  issued(): void {
+    this.#isIssued = true
+    if (this.#isCancelled) this.#cancel()
   }
 
   get interface(): string {

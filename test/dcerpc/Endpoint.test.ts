@@ -2,9 +2,9 @@
  * The endpoint against raw bytes: what is sent is spelled out PDU by PDU, and so is what has to come back.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Queue, Scope } from "effect"
+import { Effect, Exit, Fiber, Metric, Queue, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { Call, Server, ServerCall } from "../../mod.ts"
+import { Call, Observability, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
@@ -1260,6 +1260,32 @@ describe("an endpoint that ends", () => {
       yield* Fiber.join(closing)
       assert.isTrue(client.state.closed)
       assert.strictEqual(yield* ServerCall.awaitEnd(third), "Disconnected")
+    }).pipe(Effect.provide(Transport.memory)))
+  it.effect("a call that it refuses: is seen and counted", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const observer: Observability.Observer = {
+        ended: ({ method, side }, ending, code) => void seen.push(`${side} ${method} ${ending} ${code}`)
+      }
+      const found = yield* Effect.gen(function* () {
+        const { close } = yield* makeWorld({ server: { grace: "1 second" } }).pipe(
+          Effect.provideService(Observability.observer, observer),
+          Effect.provide(Observability.layer)
+        )
+        const client = yield* bound()
+        yield* client.say(keep(2))
+        const closing = yield* Effect.forkChild(close)
+        yield* client.heard
+        yield* client.say(request({ callId: 3 }), request({ callId: 4, opnum: 4000 }))
+        assert.deepStrictEqual(seen, ["server AddOne refused 1722"])
+        yield* TestClock.adjust("2 seconds")
+        yield* Fiber.join(closing)
+        return yield* Metric.snapshot
+      }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+      const refused = found.filter(({ attributes, id }) =>
+        id === "callisto_calls_completed" && (attributes as Record<string, string>)["outcome"] === "refused"
+      )
+      assert.deepStrictEqual(refused.map(({ state }) => state), [{ count: 1, incremental: true }])
     }).pipe(Effect.provide(Transport.memory)))
   it.effect("is over as soon as its calls are, with the last reply sent", () =>
     Effect.gen(function* () {

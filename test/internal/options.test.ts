@@ -21,7 +21,7 @@ describe("a duration option", () => {
   })
 
   it("duration of 0, of 30 days or without end: means what it reads", () => {
-    assert.strictEqual(read(0), 0)
+    for (const none of [0, Duration.zero, { seconds: 0 }, [0, 0]] as const) assert.strictEqual(read(none), 0)
     assert.strictEqual(read("30 days"), 2_592_000_000)
     for (const endless of [Infinity, "Infinity", Duration.infinity] as const) {
       assert.strictEqual(read(endless), Infinity)
@@ -35,7 +35,11 @@ describe("a duration option", () => {
       messageOf(() => read(NaN)),
       "Server.make: maximumAge is out of range, got NaN, expected a duration of at least 0 ms."
     )
-    for (const wrong of [-1, "-1 second", -Infinity, "-Infinity", Duration.millis(-1), "soon", null, true, []]) {
+    for (
+      const wrong of [-1, "-1 second", -Infinity, "-Infinity", Duration.millis(-1), "soon", null, true, [], {}, {
+        milis: 5
+      }]
+    ) {
       assert.include(messageOf(() => read(wrong as never)), "maximumAge is out of range, got ")
     }
   })
