@@ -6,7 +6,7 @@ import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Server as State, serverTable } from "../CallState.ts"
@@ -272,7 +272,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const fiber = this.send(replying, (exit) => {
       if (exit._tag === "Failure") this.log("The reply could not be sent", exit.cause)
     })
-    return Fiber.join(fiber)
+    return Effect.callback((resume) => void fiber.addObserver(resume))
   }
 
   send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {
