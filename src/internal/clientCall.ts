@@ -159,7 +159,7 @@ const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: 
 export const ignoreFailure = (effect: Effect.Effect<void, unknown>): Effect.Effect<void> =>
   Effect.catchCause(
     effect,
-    (cause) => errorOf(cause) === undefined ? Effect.failCause(cause as Cause.Cause<never>) : Effect.void
+    (cause) => errorOf(cause) === undefined ? Exit.failCause(cause as Cause.Cause<never>) : Effect.void
   )
 
 /** The row for operations that take the evidence: stale evidence finds its object as idle. */
@@ -505,6 +505,6 @@ const tell = (remote: Remote | undefined): Effect.Effect<void, RpcTransportError
   try {
     return remote?.cancel() ?? undefined
   } catch (defect) {
-    return Effect.die(defect)
+    return Exit.die(defect)
   }
 }

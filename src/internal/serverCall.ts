@@ -252,7 +252,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     try {
       replied = incoming?.reply(sent)
     } catch (defect) {
-      replied = Effect.die(defect)
+      replied = Exit.die(defect)
     }
     const refused = replied instanceof BadStubData ? replied : problem
     if (holds) {
