@@ -96,6 +96,7 @@ const shared = [
   "chunkBuffer",
   "depth",
   "failures",
+  "faultTable",
   "handleSchema",
   "handleTable",
   "methodPipes",

@@ -7,14 +7,15 @@
  * @module
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type { Pipeable } from "effect/Pipeable"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as SchemaParser from "effect/SchemaParser"
 import type * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
 import type { Caller, Channel, Incoming, Origin, Outcome, Outgoing, Remote } from "./Channel.ts"
@@ -27,13 +28,16 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
-import { bind } from "./internal/binding.ts"
+import { badInput, issueIn } from "./internal/badInput.ts"
+import { bind, makeBinding } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
 import { cancelled, errorOf } from "./internal/failures.ts"
 import { flagOption, objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
+import { scoped } from "./internal/scope.ts"
 import { type FullIncoming, fullOutgoing } from "./internal/seams.ts"
+import { makeClient, resolve, type ServerImpl, unavailable } from "./internal/server.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -142,13 +146,11 @@ export const make = <I extends Interface.Any>(
 
 const localCaller: Caller = { name: undefined, level: "privacy" }
 
-const gone = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
-
 /** A call within one process, as its server sees it. While it waits because calls nest too deeply, its client sees it as well. */
 class LocalCall implements FullIncoming, Remote {
-  readonly channel: LocalChannel
-  readonly call: Outgoing
-  input: unknown
+  declare readonly channel: LocalChannel
+  declare readonly call: Outgoing
+  declare input: unknown
   /** The two descriptions of the method, where they differ or are checked. */
   crossing: Crossing | undefined = undefined
 
@@ -198,8 +200,8 @@ class LocalCall implements FullIncoming, Remote {
     }
     const crossing = this.crossing = channel.crossing(call.operation, operation)
     const checked = crossing.in(this.input)
-    if (Result.isFailure(checked)) return badInput(checked.failure)
-    this.input = checked.success
+    if (checked._tag === "Failure") return badInput(errorOf(checked.cause) as string)
+    this.input = checked.value
     return undefined
   }
 
@@ -211,22 +213,8 @@ class LocalCall implements FullIncoming, Remote {
     const { call, crossing } = this
     if (crossing === undefined) call.reply(outcome)
     else if (outcome._tag === "Failure") call.reply(translate(outcome, crossing))
-    else return this.replyChecked(outcome.value, crossing)
+    else return replyChecked(call, outcome.value, crossing)
     return undefined
-  }
-
-  private replyChecked(value: unknown, crossing: Crossing): BadStubData | undefined {
-    const { call } = this
-    const sent = crossing.out(value)
-    const received = Result.flatMap(sent, crossing.received)
-    if (Result.isSuccess(received)) {
-      call.reply(Exit.succeed(received.success))
-      return undefined
-    }
-    call.reply(Exit.fail(new RpcFault({ code: 1783 })))
-    if (Result.isSuccess(sent)) return undefined
-    const { interface: { name }, name: method } = call.operation
-    return new BadStubData({ detail: `The out parameters were refused: ${sent.failure}`, interface: name, method })
   }
 
   disconnected(): void {
@@ -263,7 +251,7 @@ class LocalCall implements FullIncoming, Remote {
 }
 
 interface LocalFields {
-  readonly server: Server.Server
+  readonly server: ServerImpl
   readonly origin: Origin
   readonly interface: Interface.Any
   readonly callObjects: boolean
@@ -278,7 +266,7 @@ class LocalChannel implements Channel {
   readonly address = "local"
   /** The calls that wait to be dispatched, because calls nest too deeply. */
   readonly waiting = new Set<LocalCall>()
-  private readonly crossings = new Map<Operation, Crossing>()
+  readonly #crossings = new Map<Operation, Crossing>()
   open = true
 
   constructor(fields: LocalFields) {
@@ -286,7 +274,7 @@ class LocalChannel implements Channel {
   }
 
   issue(outgoing: Outgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
-    if (!this.open) return Effect.fail(gone("the binding was closed with its scope"))
+    if (!this.open) return Effect.fail(unavailable("the binding was closed with its scope"))
     const call = new LocalCall(this, outgoing, input)
     if ((this.causal && this.waiting.size > 0) || !Depth.enter()) {
       outgoing.remote = call
@@ -295,7 +283,7 @@ class LocalChannel implements Channel {
       return undefined
     }
     try {
-      const refusal = Server.accept(this.server, call)
+      const refusal = this.server.accept(call)
       if (refusal === undefined) return undefined
       // A call that is refused before anybody looked at it was never issued.
       if (refusal._tag === "BadStubData" || refusal._tag === "RpcTransportError") return Effect.fail(refusal)
@@ -311,17 +299,17 @@ class LocalChannel implements Channel {
   }
 
   crossing(ours: Operation, theirs: Operation): Crossing {
-    const known = this.crossings.get(theirs)
+    const known = this.#crossings.get(theirs)
     if (known !== undefined) return known
     const checks = this.validate ? makeChecks(ours.method, theirs.method) : unchecked
     const crossing: Crossing = { ours: ours.method, theirs: theirs.method, ...checks }
-    this.crossings.set(theirs, crossing)
+    this.#crossings.set(theirs, crossing)
     return crossing
   }
 
   private release(call: LocalCall): void {
     if (!this.waiting.delete(call)) return
-    const refusal = this.open ? Server.accept(this.server, call) : gone("the binding was closed with its scope")
+    const refusal = this.open ? this.server.accept(call) : unavailable("the binding was closed with its scope")
     if (refusal === undefined) return
     call.call.reply(
       refusal._tag === "BadStubData" ? Exit.fail(new RpcFault({ code: 1783, didNotExecute: true })) : Exit.fail(refusal)
@@ -334,7 +322,9 @@ class LocalChannel implements Channel {
 // ----------------------------------------------------------------------------
 
 /** Gives a value as its schema declares it, without other fields, or the reason against it. */
-type Check = (value: unknown) => Result.Result<unknown, string>
+type Check = (value: unknown) => Checked
+
+type Checked = Exit.Exit<unknown, string>
 
 interface Checks {
   readonly in: Check
@@ -350,17 +340,23 @@ interface Crossing extends Checks {
   readonly theirs: Method.Any
 }
 
-const accept: Check = Result.succeed
+const accept: Check = Exit.succeed
 
 const unchecked: Checks = { in: accept, out: accept, received: accept }
 
+const andCheck = (checked: Checked, check: Check): Checked =>
+  checked._tag === "Success" ? check(checked.value) : checked
+
 const makeCheck = (schema: Parameters): Check => {
-  const decode = Schema.decodeUnknownResult(Schema.toType(schema))
+  const decode = SchemaParser.decodeUnknownExit(Schema.toType(schema))
   return (value) => {
     try {
-      return Result.mapError(decode(value), ({ message }) => message)
+      const decoded = decode(value)
+      if (decoded._tag === "Success") return Exit.succeed(decoded.value)
+      const failure = Cause.squash(decoded.cause)
+      return Exit.fail(issueIn(failure) ?? String(failure))
     } catch (defect) {
-      return Result.fail(String(defect))
+      return Exit.fail(String(defect))
     }
   }
 }
@@ -370,10 +366,20 @@ const makeChecks = (ours: Method.Any, theirs: Method.Any): Checks => {
   if (theirs === ours) return { in: checkIn, out: makeCheck(ours.out), received: accept }
   const checkInThere = makeCheck(theirs.in)
   return {
-    in: (value) => Result.flatMap(checkIn(value), checkInThere),
+    in: (value) => andCheck(checkIn(value), checkInThere),
     out: makeCheck(theirs.out),
     received: makeCheck(ours.out)
   }
+}
+
+const replyChecked = (call: Outgoing, value: unknown, crossing: Crossing): BadStubData | undefined => {
+  const sent = crossing.out(value)
+  const received = andCheck(sent, crossing.received)
+  call.reply(received._tag === "Success" ? Exit.succeed(received.value) : Exit.fail(new RpcFault({ code: 1783 })))
+  if (sent._tag === "Success") return undefined
+  const { interface: { name }, name: method } = call.operation
+  const detail = `The out parameters were refused: ${errorOf(sent.cause)}`
+  return new BadStubData({ detail, interface: name, method })
 }
 
 const samePipes = ({ pipes: ours = [] }: Operation, { pipes: theirs = [] }: Operation): boolean =>
@@ -381,8 +387,6 @@ const samePipes = ({ pipes: ours = [] }: Operation, { pipes: theirs = [] }: Oper
   ours.every(({ element, isIn }, index) =>
     theirs[index]!.isIn === isIn && isBytes(theirs[index]!.element) === isBytes(element)
   )
-
-const badInput = (problem: string): BadStubData => new BadStubData({ detail: `The arguments were refused: ${problem}` })
 
 /** The abort as the client declares it: found by its code, with its fields where the client's error takes them. */
 const translate = (outcome: Exit.Failure<unknown, Abort.Error>, { ours, theirs }: Crossing): Outcome => {
@@ -461,21 +465,20 @@ export const local = <I extends Interface.Any>(
     const object = objectOption(owner, options?.object)
     const causal = flagOption(owner, "causal", options?.causal, true)
     const validate = flagOption(owner, "validate", options?.validate, false)
-    const offer = Server.offers(server, iface, { object: object ?? null })
+    const serverImpl = server as unknown as ServerImpl
+    const offer = resolve(serverImpl.managers, iface, object)?.manager
     if (offer === undefined) {
       return Effect.fail(
         new NoInterface({
           interface: `${iface.name} ${iface.version.join(".")}`,
           uuid: iface.uuid,
-          detail: object === undefined
-            ? "the server has no compatible version"
-            : `the server has no compatible version for object ${object}`
+          detail: `the server has no compatible version${object === undefined ? "" : ` for object ${object}`}`
         })
       )
     }
-    return Effect.flatMap(Server.client(server, { caller: localCaller, peer: "local" }), (origin) => {
+    return Effect.flatMap(makeClient(serverImpl, { caller: localCaller, peer: "local" }), (origin) => {
       const channel = new LocalChannel({
-        server,
+        server: serverImpl,
         origin,
         interface: iface,
         callObjects: offer.callObjects,
@@ -486,7 +489,7 @@ export const local = <I extends Interface.Any>(
       const close = Effect.sync(() => {
         channel.open = false
       })
-      return Effect.acquireRelease(bind(iface, channel, options), () => close)
+      return scoped((context) => makeBinding(context, iface, channel, options), () => close)
     })
   })
 

@@ -10,6 +10,7 @@
  * @module
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -1350,9 +1351,12 @@ const invokeCall = (
       pending.addWaiterUnsafe(() => resume(outcomeOf(pending) as never))
       return cleanUp
     }
+    const waiting = Effect.flatMap(issuing, () => waitAndTake(pending))
+    // A call that was not issued has nothing to clean up: the cancel finds it complete.
     resume(
-      Effect.uninterruptibleMask((restore) =>
-        Effect.andThen(restore(issuing), Effect.onInterrupt(restore(waitAndTake(pending)), () => cleanUp))
+      Effect.onExit(
+        waiting,
+        (exit) => exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? cleanUp : Effect.void
       ) as Effect.Effect<never, BadStubData>
     )
   })
@@ -1365,18 +1369,17 @@ const needsPipes = ({ interface: { name }, name: method }: Operation): Effect.Ef
   Effect.fail(new BadStubData({ detail: `${name}.${method} has pipes: use Call.stream, Call.sink, or a call object.` }))
 
 /** Cancels a call whose caller was interrupted, and waits until it is over for the client. */
-const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    if (pending.outcome !== undefined) return Effect.void
-    // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
-    if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
-      return Effect.sync(() => releaseCall(pending.call))
-    }
-    return Effect.andThen(
-      ignoreFailure(requestCancel(pending, cancelTimeout, false)),
-      ignoreFailure(awaitUnsafe(pending))
-    )
-  })
+const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined): Effect.Effect<void> => {
+  if (pending.outcome !== undefined) return Effect.void
+  // A call that can't be cancelled would wait for its pipes for ever: the server is told that its client is gone.
+  if (pending.remote?.cancelDisabled && pending.pipes?.current !== undefined) {
+    return Effect.sync(() => releaseCall(pending.call))
+  }
+  return Effect.flatMap(
+    ignoreFailure(requestCancel(pending, cancelTimeout, false)),
+    () => ignoreFailure(awaitUnsafe(pending))
+  )
+}
 
 // ----------------------------------------------------------------------------
 // pipes

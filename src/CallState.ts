@@ -60,11 +60,6 @@ export type Client = 0 | 1 | 2 | 3 | 4
 export interface ClientRow {
   /** The name of the state. */
   readonly state: keyof typeof Client
-  /**
-   * The name that the Windows documentation gives it: C make the call, WComp wait for completion, Can cancel, Comp,
-   * End.
-   */
-  readonly documented: string
   /** `starts`: a call is issued. */
   readonly begin: "starts" | Refusal
   /** `waits` for completion, or `returns` at once. */
@@ -120,7 +115,6 @@ export interface ClientRow {
 export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, ClientRow] = [
   {
     state: "idle",
-    documented: "End, before C",
     begin: "starts",
     wait: "CallComplete",
     cancel: "CallComplete",
@@ -132,7 +126,6 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
   },
   {
     state: "pending",
-    documented: "WComp",
     begin: "CallPending",
     wait: "waits",
     cancel: "issues",
@@ -149,7 +142,6 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
   },
   {
     state: "cancelling",
-    documented: "Can, then WComp",
     begin: "CallPending",
     wait: "waits",
     cancel: "shortens",
@@ -166,7 +158,6 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
   },
   {
     state: "completed",
-    documented: "Comp",
     begin: "CallPending",
     wait: "returns",
     cancel: "CallComplete",
@@ -178,7 +169,6 @@ export const clientTable: readonly [ClientRow, ClientRow, ClientRow, ClientRow, 
   },
   {
     state: "released",
-    documented: "(the handle is gone)",
     begin: "InvalidAsyncHandle",
     wait: "InvalidAsyncHandle",
     cancel: "InvalidAsyncHandle",
@@ -234,8 +224,6 @@ export type Server = 0 | 1 | 2
 export interface ServerRow {
   /** The name of the state. */
   readonly state: keyof typeof Server
-  /** The name that the Windows documentation gives it: D dispatch, Comp completion, A abort, End. */
-  readonly documented: string
   /** `replies`: the out parameters are sent. */
   readonly complete: "replies" | Refusal
   /** `replies`: the exception code is sent. */
@@ -280,7 +268,6 @@ export interface ServerRow {
 export const serverTable: readonly [ServerRow, ServerRow, ServerRow] = [
   {
     state: "dispatched",
-    documented: "D",
     complete: "replies",
     abort: "replies",
     run: "ties",
@@ -292,7 +279,6 @@ export const serverTable: readonly [ServerRow, ServerRow, ServerRow] = [
   },
   {
     state: "handedOff",
-    documented: "D, after the dispatch routine returned",
     complete: "replies",
     abort: "replies",
     run: "ties",
@@ -304,7 +290,6 @@ export const serverTable: readonly [ServerRow, ServerRow, ServerRow] = [
   },
   {
     state: "ended",
-    documented: "Comp or A, then End",
     complete: "InvalidAsyncHandle",
     abort: "InvalidAsyncHandle",
     run: "InvalidAsyncHandle",
@@ -366,8 +351,6 @@ export type Pipe = 0 | 1 | 2
 export interface PushRow {
   /** The name of the state. */
   readonly state: keyof typeof Pipe
-  /** The names that the Windows documentation gives it: P push, WS wait for send, WP wait for the pipe operation, NP null push. */
-  readonly documented: string
   /** `sends` a chunk, once there is room; `fails` as the call did. */
   readonly push: "sends" | "fails" | PipeRefusal
   /** `ends` the pipe: the null push. */
@@ -390,13 +373,12 @@ export interface PushRow {
 export const pushTable: readonly [PushRow, PushRow, PushRow] = [
   {
     state: "open",
-    documented: "P; WS or WP while there is no room",
     push: "sends",
     end: "ends",
     next: { end: Pipe.ended, fail: Pipe.failed }
   },
-  { state: "ended", documented: "NP, WNP", push: "PipeClosed", end: "PipeClosed", next: {} },
-  { state: "failed", documented: "Comp or End", push: "fails", end: "fails", next: {} }
+  { state: "ended", push: "PipeClosed", end: "PipeClosed", next: {} },
+  { state: "failed", push: "fails", end: "fails", next: {} }
 ]
 
 /**
@@ -408,8 +390,6 @@ export const pushTable: readonly [PushRow, PushRow, PushRow] = [
 export interface PullRow {
   /** The name of the state. */
   readonly state: keyof typeof Pipe
-  /** The names that the Windows documentation gives it: P pull, WP wait for the pipe operation. */
-  readonly documented: string
   /** `takes` a chunk, once there is one; `fails` as the call did. */
   readonly pull: "takes" | "fails" | PipeRefusal
   /** The state after each event that can happen here. An event that is missing changes nothing. */
@@ -430,10 +410,66 @@ export interface PullRow {
 export const pullTable: readonly [PullRow, PullRow, PullRow] = [
   {
     state: "open",
-    documented: "P; WP while there is no data",
     pull: "takes",
     next: { end: Pipe.ended, fail: Pipe.failed }
   },
-  { state: "ended", documented: "the empty chunk was pulled", pull: "PipeEmpty", next: {} },
-  { state: "failed", documented: "Can, A or End", pull: "fails", next: {} }
+  { state: "ended", pull: "PipeEmpty", next: {} },
+  { state: "failed", pull: "fails", next: {} }
 ]
+
+// ----------------------------------------------------------------------------
+// the names in Windows
+// ----------------------------------------------------------------------------
+
+/**
+ * The names that the Windows documentation gives the states of each table.
+ *
+ * **Details**
+ *
+ * C make the call, D dispatch, WComp wait for completion, Can cancel, Comp completion, A abort, End; of pipes P push or pull, WS wait
+ * for send, WP wait for the pipe operation, NP null push, WNP wait for the null push.
+ *
+ * **Example** (A state in the words of Windows)
+ *
+ * ```ts
+ * import { CallState } from "@callisto/rpc"
+ *
+ * CallState.documented.client.cancelling // => "Can, then WComp"
+ * ```
+ *
+ * @category the names in Windows
+ * @since 0.1.0
+ */
+export const documented: {
+  /** The states of {@link clientTable}. */
+  readonly client: { readonly [State in keyof typeof Client]: string }
+  /** The states of {@link serverTable}. */
+  readonly server: { readonly [State in keyof typeof Server]: string }
+  /** The states of {@link pushTable}. */
+  readonly push: { readonly [State in keyof typeof Pipe]: string }
+  /** The states of {@link pullTable}. */
+  readonly pull: { readonly [State in keyof typeof Pipe]: string }
+} = {
+  client: {
+    idle: "End, before C",
+    pending: "WComp",
+    cancelling: "Can, then WComp",
+    completed: "Comp",
+    released: "(the handle is gone)"
+  },
+  server: {
+    dispatched: "D",
+    handedOff: "D, after the dispatch routine returned",
+    ended: "Comp or A, then End"
+  },
+  push: {
+    open: "P; WS or WP while there is no room",
+    ended: "NP, WNP",
+    failed: "Comp or End"
+  },
+  pull: {
+    open: "P; WP while there is no data",
+    ended: "the empty chunk was pulled",
+    failed: "Can, A or End"
+  }
+}

@@ -8,17 +8,17 @@
 import * as Schema from "effect/Schema"
 import { BaseProto } from "effect/Inspectable"
 import * as SchemaAST from "effect/SchemaAST"
-import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import type * as Types from "effect/Types"
+import { badInput, issueIn } from "./internal/badInput.ts"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
 import { findIn } from "./internal/handleSchema.ts"
 import { pipesOf } from "./internal/methodPipes.ts"
 import { flagOption } from "./internal/options.ts"
-import { refuseCode as refuse, toHex } from "./internal/statusTable.ts"
+import { refuseCode as refusalOf, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Chunk, Element, Elements } from "./Pipe.ts"
-import { BadStubData, codes } from "./Status.ts"
+import { codes } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
 // aborts
@@ -99,7 +99,7 @@ export declare namespace Abort {
  * @category aborts
  * @since 0.1.0
  */
-export const refuseCode: (code: number) => string | undefined = refuse
+export const refuseCode: (code: number) => string | undefined = refusalOf
 
 /**
  * Declares that a method may abort with an error under a given exception code, for peers that know the code.
@@ -130,7 +130,7 @@ export const refuseCode: (code: number) => string | undefined = refuse
  * @since 0.1.0
  */
 export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>): Abort<E> => {
-  const reason = refuseCode(code)
+  const reason = refusalOf(code)
   if (reason !== undefined) {
     throw new TypeError(`Interface.abort(${code}, ${error.name}): code ${code} is refused: ${reason}.`)
   }
@@ -540,6 +540,8 @@ const printed = {
 }
 
 const namePattern = /^(?!__proto__$)[A-Za-z_]\w*$/
+
+const noIdentifier = "its name is not an identifier (a letter or _, then letters, digits and _)"
 const isUint16 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffff
 
 const noHandles: Carried = { handlesIn: undefined, handlesOut: undefined }
@@ -612,7 +614,7 @@ export const make = <const Name extends string, const Methods extends Interface.
   const refuse = (problem: string): never => {
     throw new TypeError(`Interface ${JSON.stringify(name)}: ${problem}.`)
   }
-  if (!namePattern.test(name)) refuse("its name is not an identifier (a letter or _, then letters, digits and _)")
+  if (!namePattern.test(name)) refuse(noIdentifier)
 
   const version = options.version ?? [1, 0]
   const [major, minor] = version
@@ -641,7 +643,7 @@ export const make = <const Name extends string, const Methods extends Interface.
   let next = 0
   for (const [key, method] of Object.entries(options.methods)) {
     if (!namePattern.test(key)) {
-      refuse(`method ${JSON.stringify(key)}: its name is not an identifier (a letter or _, then letters, digits and _)`)
+      refuse(`method ${JSON.stringify(key)}: ${noIdentifier}`)
     }
     const opnum = method.opnum ?? next
     if (!isUint16(opnum)) refuse(`method ${key}: opnum ${opnum} is not an integer from 0 to 65535`)
@@ -650,20 +652,17 @@ export const make = <const Name extends string, const Methods extends Interface.
     const problem = refuseMethod(method)
     if (problem !== undefined) refuse(`method ${key}: ${problem}`)
     byOpnum.set(opnum, key)
-    const takesInput = !["Void", "Undefined"].includes(method.in.ast._tag)
     const rules = rulesIn(method.in.ast) ?? rulesIn(method.out.ast)
     const carried = rules === undefined ? noHandles : rules.carriedBy(method)
     if (typeof carried === "string") return refuse(`method ${key}${carried}`)
-    const pipes = pipesOf(method)
-    const makeInput = makerOf(method.in)
     const operation: Operation & Carried & { readonly rules: Rules | undefined } = {
       interface: self,
       name: key,
       opnum,
       method,
-      takesInput,
-      makeInput,
-      pipes,
+      takesInput: !["Void", "Undefined"].includes(method.in.ast._tag),
+      makeInput: makerOf(method.in),
+      pipes: pipesOf(method),
       rules,
       ...carried
     }
@@ -689,8 +688,7 @@ const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined 
       return make(isClass ? input ?? {} : input)
     } catch (error) {
       const { cause, message } = error as Error
-      const problem = SchemaIssue.isIssue(cause) ? SchemaIssue.makeFormatterDefault()(cause) : message
-      throw new BadStubData({ detail: `The arguments were refused: ${problem}` })
+      throw badInput(issueIn(cause) ?? message)
     }
   }
 }
@@ -714,7 +712,11 @@ const refuseMethod = (method: Method.Any): string | undefined => {
   if (maybe && replied !== undefined) return `a maybe method gets no reply, so it has no ${replied}`
   const byCode = new Map<number, string>()
   const byTag = new Map<string, AbortClass>()
-  for (const { code, error } of [...aborts, ...(openAbort === undefined ? [] : [{ ...openAbort, code: undefined }])]) {
+  const declared: ReadonlyArray<{ readonly error: AbortClass; readonly code?: number }> = [
+    ...aborts,
+    ...openAbort ? [openAbort] : []
+  ]
+  for (const { code, error } of declared) {
     const tag = tagOf(error)
     const same = byTag.get(tag)
     if (same === error) return `abort ${tag} is declared twice`
@@ -722,7 +724,7 @@ const refuseMethod = (method: Method.Any): string | undefined => {
     byTag.set(tag, error)
     if (rulesIn(error.ast) !== undefined) return `abort ${tag} contains a context handle, which must be a parameter`
     if (code === undefined) continue
-    const reason = refuseCode(code)
+    const reason = refusalOf(code)
     if (reason !== undefined) return `abort ${tag} has code ${code}, which is refused: ${reason}`
     const other = byCode.get(code)
     if (other !== undefined) {
@@ -801,7 +803,7 @@ const isCloser = (error: unknown, { error: candidate }: Pick<Abort.Any, "error">
 /** The abort with a code: the declared one, else the open one. */
 const byCode = (method: Method.Any, code: number): Abort.Any | undefined => {
   const declared = method.aborts.find((abort) => abort.code === code)
-  if (declared !== undefined || method.openAbort === undefined || refuseCode(code) !== undefined) return declared
+  if (declared !== undefined || method.openAbort === undefined || refusalOf(code) !== undefined) return declared
   if (code === mismatch && rulesIn(method.in.ast) !== undefined) return undefined
   return { code, error: method.openAbort.error }
 }

@@ -11,14 +11,15 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type { AuthenticationLevel, Caller, Incoming, Origin, Refusal } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
 import * as Managers from "./internal/manager.ts"
 import { choiceOption, countOption, durationOption, objectOption } from "./internal/options.ts"
+import { scoped } from "./internal/scope.ts"
 import {
   add as addManager,
-  ClientImpl,
+  makeClient,
   type Registration,
   remove,
   resolve,
@@ -133,17 +134,18 @@ export const make = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
   managers: Managers,
   options?: Options
 ): Effect.Effect<Server, never, Services<Managers> | Scope.Scope> =>
-  Effect.contextWith((context: Context.Context<Services<Managers> | Scope.Scope>) =>
-    Effect.suspend(() => {
+  scoped(
+    (context: Context.Context<Services<Managers>>) => {
       const server = new ServerImpl(context as Context.Context<never>, {
         grace: durationOption("Server.make", "grace", options?.grace, 5_000),
         maximumAge: durationOption("Server.make", "maximumAge", options?.maximumAge, Infinity),
         maximumCalls: countOption("Server.make", "maximumCalls", options?.maximumCalls, {}, Infinity)
       })
       for (const manager of managers) server.register(Managers.implOf(manager))
-      // The finalizer runs in the context of whoever closes the scope: the shutdown looks in whose routine that is.
-      return Effect.as(Scope.addFinalizer(Context.get(context, Scope.Scope), server.shutdown), toServer(server))
-    })
+      return toServer(server)
+    },
+    // The finalizer runs in the context of whoever closes the scope: the shutdown looks in whose routine that is.
+    (server) => impl(server).shutdown
   )
 
 /**
@@ -365,17 +367,10 @@ export const client = (
     readonly peer: string
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      choiceOption("Server.client", "caller.level", options.caller.level, levels)
-      return new ClientImpl(impl(self), options)
-    }),
-    (client) =>
-      Effect.sync(() => {
-        client.end()
-        client.handles?.end()
-      })
-  )
+  Effect.suspend(() => {
+    choiceOption("Server.client", "caller.level", options.caller.level, levels)
+    return makeClient(impl(self), options)
+  })
 
 /**
  * Takes a call in: the one way into a server, for hosts that carry calls to it.

@@ -12,7 +12,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { callFields, type CallSchema } from "./internal/callFields.ts"
-import { type Code as TableCode, faultOf, received, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
+import { faults as allFaults, received } from "./internal/faultTable.ts"
+import { faultOf, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
 // numbers
@@ -80,15 +81,7 @@ export const codes: {
   readonly PipeEmpty: Codes
   readonly ContextMismatch: Codes
   readonly NullContext: Codes
-} = Object.fromEntries(rows.flatMap(({ error, faults, hresult, win32 }) => {
-  if (error === undefined) return []
-  const [fault] = faults
-  return [[error, {
-    ...(win32 === undefined ? {} : { rpcStatus: win32 }),
-    ...(hresult === undefined ? {} : { hresult }),
-    ...(fault === undefined ? {} : { fault })
-  }]]
-})) as typeof codes
+} = Object.fromEntries(rows.flatMap(({ codes, error }) => error === undefined ? [] : [[error, codes]])) as typeof codes
 
 /**
  * The statuses that a fault can carry on the network, each with the Win32 code that a client reads in its place. A status without
@@ -105,9 +98,7 @@ export const codes: {
  * @category numbers
  * @since 0.1.0
  */
-export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = rows.flatMap(({ faults, win32 }) =>
-  faults.map((fault: TableCode) => win32 === undefined ? fault : { ...fault, rpcStatus: win32.number })
-)
+export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = allFaults
 
 // ----------------------------------------------------------------------------
 // what the errors share
@@ -127,11 +118,11 @@ type ErrorClass<Self, Tag extends string, Fields extends Schema.Struct.Fields = 
   Documented
 >
 
-/** Makes a class of errors. Without a `sentence` of its own the message is the one of the table. */
+/** Makes a class of errors. */
 const makeClass = <Self, const Tag extends string, const Fields extends Schema.Struct.Fields>(
   tag: Tag,
   fields: Fields,
-  sentence?: (error: Self) => string
+  sentence: (error: Self) => string
 ): ErrorClass<Self, Tag, Fields> => {
   const Class = Schema.TaggedError<Self>(`@callisto/rpc/${tag}`)(tag, fields) as unknown as ErrorClass<
     Self,
@@ -139,13 +130,12 @@ const makeClass = <Self, const Tag extends string, const Fields extends Schema.S
     Fields
   >
   const numbers = (codes as Record<string, Codes>)[tag]
-  const fixed = rows.find(({ error }) => error === tag)?.sentence
   Object.defineProperties(Class.prototype, {
     codes: { configurable: true, get: () => numbers },
     message: {
       configurable: true,
       get(this: Self) {
-        return sentence === undefined ? fixed : sentence(this)
+        return sentence(this)
       }
     }
   })
@@ -173,7 +163,7 @@ interface CallFields {
 /** Names the call that an error belongs to, as far as the error knows it. */
 const whereOf = ({ address, interface: name, method }: CallFields): string => {
   const call = [name, method].filter((part) => part !== undefined).join(".")
-  const place = address === undefined ? call : call === "" ? address : `${call} at ${address}`
+  const place = [call, address].filter(Boolean).join(" at ")
   return place === "" ? "" : `${place}: `
 }
 
@@ -185,7 +175,11 @@ const didNotExecute: DidNotExecute = Schema.Boolean.pipe(Schema.withConstructorD
 // refusals
 // ----------------------------------------------------------------------------
 
-const CallPendingBase: ErrorClass<CallPending, "CallPending"> = makeClass("CallPending", {})
+const CallPendingBase: ErrorClass<CallPending, "CallPending"> = makeClass(
+  "CallPending",
+  {},
+  () => "The call is still pending. Wait for it and finish it before the next begin; join does both."
+)
 
 /**
  * Refuses a `begin` on a call object that carries a call already, and a `finish` of a call that is not complete. The
@@ -198,7 +192,11 @@ const CallPendingBase: ErrorClass<CallPending, "CallPending"> = makeClass("CallP
  */
 export class CallPending extends CallPendingBase {}
 
-const CallCompleteBase: ErrorClass<CallComplete, "CallComplete"> = makeClass("CallComplete", {})
+const CallCompleteBase: ErrorClass<CallComplete, "CallComplete"> = makeClass(
+  "CallComplete",
+  {},
+  () => "The call is complete. There is nothing left to wait for or to cancel, and its result can be taken only once."
+)
 
 /**
  * Refuses an operation on a call that is over: the call was finished and its evidence is stale, or `cancel` came after completion.
@@ -232,7 +230,11 @@ const InvalidAsyncHandleBase: ErrorClass<InvalidAsyncHandle, "InvalidAsyncHandle
  */
 export class InvalidAsyncHandle extends InvalidAsyncHandleBase {}
 
-const WaitTimeoutBase: ErrorClass<WaitTimeout, "WaitTimeout"> = makeClass("WaitTimeout", {})
+const WaitTimeoutBase: ErrorClass<WaitTimeout, "WaitTimeout"> = makeClass(
+  "WaitTimeout",
+  {},
+  () => "The wait timed out. Nothing was changed: wait again, cancel, or go on with other work."
+)
 
 /**
  * A wait reached its timeout. The call or the event goes on as if nobody had waited.
@@ -262,7 +264,11 @@ const CancelDisabledBase: ErrorClass<CancelDisabled, "CancelDisabled", MethodFie
  */
 export class CancelDisabled extends CancelDisabledBase {}
 
-const NoSyncBase: ErrorClass<NoSync, "NoSync"> = makeClass("NoSync", {})
+const NoSyncBase: ErrorClass<NoSync, "NoSync"> = makeClass(
+  "NoSync",
+  {},
+  () => "There is nothing to wait for: the list or the container is empty."
+)
 
 /**
  * Refuses a wait on many when there is nothing to wait for.
@@ -567,12 +573,13 @@ const RpcFaultBase: ErrorClass<RpcFault, "RpcFault", FaultFields> = makeCallClas
 )
 
 const namesOf = ({ code, wireCode }: RpcFault): string => {
-  const { name } = faultOf(code) ?? win32Of(code)
-  const shown = name === String(code) ? toHex(code) : faultOf(code) ? `${toHex(code)} ${name}` : name
-  if (wireCode === undefined) return shown
-  const status = faultOf(wireCode)?.name
-  return `${shown}, on the network ${toHex(wireCode)}${status === undefined ? "" : ` ${status}`}`
+  const { name } = win32Of(code)
+  const shown = name === String(code) ? statusOf(code) : name
+  return wireCode === undefined ? shown : `${shown}, on the network ${statusOf(wireCode)}`
 }
+
+/** A number in hexadecimal, with its name if it is the status of a fault. */
+const statusOf = (number: number): string => [toHex(number), faultOf(number)?.name].filter(Boolean).join(" ")
 
 /**
  * The server ended the call with an exception code that the method does not declare.
@@ -589,6 +596,11 @@ const namesOf = ({ code, wireCode }: RpcFault): string => {
  * that failed, as far as they are known.
  *
  * Windows: the exception code that `RpcAsyncCompleteCall` returns.
+ *
+ * **Gotchas**
+ *
+ * The message and `codes` name a status of the protocol (0x1C000000 to 0x1CFFFFFF). A bundle without `dcerpc`, {@link faults} and
+ * {@link fromNumber} leaves those names out, and shows such a status, which no call in one process ends with, as a number.
  *
  * **Example** (Handling one exception code)
  *
@@ -623,8 +635,8 @@ export class RpcFault extends RpcFaultBase {
   override get codes(): Codes {
     const fault = faultOf(this.wireCode ?? this.code)
     if (fault === undefined) return { rpcStatus: win32Of(this.code) }
-    const { win32: rpcStatus } = rowOf(fault.number)!
-    return rpcStatus === undefined ? { fault } : { fault, rpcStatus }
+    const { rpcStatus, ...status } = fault
+    return rpcStatus === undefined ? { fault: status } : { fault: status, rpcStatus: win32Of(rpcStatus) }
   }
 }
 
@@ -833,6 +845,7 @@ const errorOf = (number: number): RpcError => {
     case 1727:
       return new RpcTransportError({ status: number, detail })
   }
-  const error = (rowOf(number) ?? rows.find(({ hresult }) => hresult?.number === number))?.error
-  return error === undefined ? new RpcFault(received(number)) : fromTag[error]!()
+  const fields = received(number)
+  const error = (rowOf(fields.code) ?? rows.find(({ codes: { hresult } }) => hresult?.number === number))?.error
+  return error === undefined ? new RpcFault(fields) : fromTag[error]!()
 }

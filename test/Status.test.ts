@@ -3,7 +3,8 @@ import { Cause, Effect, Equal, Option, Schema } from "effect"
 import { readFileSync } from "node:fs"
 import { Status } from "../mod.ts"
 import { cancelled, located } from "../src/internal/failures.ts"
-import { refuseCode, rows, sentAs, toHex } from "../src/internal/statusTable.ts"
+import { faults as allFaults, faultsOf, sentAs } from "../src/internal/faultTable.ts"
+import { refuseCode, rows, seenAs, toHex } from "../src/internal/statusTable.ts"
 
 const named = { interface: "Desk", uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1a01", detail: "no such version" }
 
@@ -286,17 +287,30 @@ const sent: ReadonlyArray<readonly [number, number]> = [
 
 describe("the table of numbers", () => {
   it("says as which status each Win32 code travels", () => {
-    const codes = rows.flatMap(({ win32 }) => win32 === undefined ? [] : [win32.number])
+    const codes = rows.flatMap(({ codes: { rpcStatus: win32 } }) => win32 === undefined ? [] : [win32.number])
     assert.deepStrictEqual(
       codes.filter((code) => sentAs(code) !== code).map((code) => [code, sentAs(code)]),
       sent.map((pair) => [...pair])
     )
   })
 
+  it("has a row for each code that a client reads", () => {
+    const codes = new Set(rows.map(({ codes: { rpcStatus } }) => rpcStatus?.number))
+    for (const { name, rpcStatus } of allFaults) assert.isTrue(rpcStatus === undefined || codes.has(rpcStatus), name)
+  })
+
+  it("a code of a server: a client sees the code that it reads from the fault", () => {
+    for (const { codes: { rpcStatus: win32 } } of rows) {
+      if (win32 === undefined) continue
+      const sent = sentAs(win32.number)
+      const read = allFaults.find(({ number }) => number === sent)?.rpcStatus ?? sent
+      assert.strictEqual(seenAs(win32.number), read, win32.name)
+    }
+  })
+
   it("holds each number once", () => {
-    const numbers = rows.flatMap(({ faults, hresult, win32 }) => [win32, hresult, ...faults]).flatMap((code) =>
-      code === undefined ? [] : [code.number]
-    )
+    const codes = [...rows.flatMap(({ codes: { hresult, rpcStatus } }) => [rpcStatus, hresult]), ...allFaults]
+    const numbers = codes.flatMap((code) => code === undefined ? [] : [code.number])
     assert.strictEqual(new Set(numbers).size, numbers.length)
   })
 })
@@ -334,17 +348,19 @@ describe("docs/windows.md", () => {
   })
 
   it("has the numbers that change on the network, and the codes that are refused", () => {
-    const expected = rows.flatMap(({ faults, sentAs: sent, win32 }) => {
-      const refused = win32 === undefined ? "yes" : refuseCode(win32.number) === undefined ? "" : "yes"
-      if (faults.length === 0 && sent === undefined && refused === "") return []
-      return [[
-        win32 === undefined ? "" : inWords(win32),
-        win32 === undefined ? "" : sent === undefined ? String(win32.number) : toHex(sent),
-        faults.map(inWords).join("<br>"),
-        refused
-      ]]
+    const read = (code: number | undefined) => faultsOf(code).map(inWords).join("<br>")
+    const expected = rows.flatMap(({ codes: { rpcStatus: win32 } }) => {
+      if (win32 === undefined) return []
+      const { number } = win32
+      const sent = sentAs(number)
+      const refused = refuseCode(number) === undefined ? "" : "yes"
+      if (read(number) === "" && sent === number && refused === "") return []
+      return [[inWords(win32), sent === number ? String(number) : toHex(sent), read(number), refused]]
     })
-    assert.deepStrictEqual(tableIn(page, "code", "sent as", "read from", "refused as an abort"), expected)
+    assert.deepStrictEqual(tableIn(page, "code", "sent as", "read from", "refused as an abort"), [
+      ...expected,
+      ["", "", read(undefined), "yes"]
+    ])
   })
 })
 

@@ -13,7 +13,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import type * as Binding from "../Binding.ts"
@@ -1005,8 +1004,8 @@ class AssociationImpl implements Association {
         continue
       }
       const died = (defect: unknown) => Effect.fail(transportError(1722, `the transport failed: ${String(defect)}`))
-      const failed = yield* Effect.result(Effect.catchDefect(this.progress(bound), died))
-      if (Result.isFailure(failed)) this.refuse(failed.failure, bound)
+      const refused = (failure: Failure) => Effect.sync(() => this.refuse(failure, bound))
+      yield* Effect.catch(Effect.catchDefect(this.progress(bound), died), refused)
     }
     this.serving = undefined
   })
@@ -1048,7 +1047,9 @@ class AssociationImpl implements Association {
   private progress(bound: Bound): Effect.Effect<void, Failure> {
     for (const connection of this.connections) {
       if (connection.isFree && !connection.forPipes) {
-        return connection.contexts.has(bound) ? Effect.ignore(connection.sendRoom) : connection.alter(bound)
+        return connection.contexts.has(bound)
+          ? Effect.catch(connection.sendRoom, () => Effect.void)
+          : connection.alter(bound)
       }
     }
     if (this.usable >= this.maximumConnections) return Deferred.await(this.change ??= Deferred.makeUnsafe<void>())
@@ -1182,7 +1183,10 @@ class AssociationImpl implements Association {
         Effect.sync(() => {
           this.resolved = address
         }))
-    const anew = Effect.flatMap(this.resolve(bound), (found) => Effect.firstSuccessOf(found.map(to)))
+    const anew = Effect.flatMap(
+      this.resolve(bound),
+      (found) => found.map(to).reduce((first, next) => Effect.catch(first, () => next))
+    )
     return resolved === undefined ? anew : Effect.catch(to(resolved), () => anew)
   }
 
@@ -1442,7 +1446,7 @@ const bindingClosed = (): RpcTransportError => transportError(1722, "the binding
 
 /** Waits until what was sent has left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>
-  Effect.asVoid(Effect.timeoutOption(Effect.ignore(outbox.drained), "1 second"))
+  Effect.asVoid(Effect.timeoutOption(Effect.catch(outbox.drained, () => Effect.void), "1 second"))
 
 const rejection = ({ rejectReason }: Pdu.BindNak): string => rejectReasons[rejectReason] ?? `reason ${rejectReason}`
 

@@ -27,7 +27,7 @@ import { cancelled, isPipeError } from "../internal/failures.ts"
 import { type ClientFields, ClientImpl, refuseLate, type ServerImpl } from "../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../internal/serverCall.ts"
 import type { FullIncoming } from "../internal/seams.ts"
-import { sentAs } from "../internal/statusTable.ts"
+import { sentAs } from "../internal/faultTable.ts"
 import * as Server from "../Server.ts"
 import {
   BadStubData,

@@ -1,3 +1,4 @@
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Types from "effect/Types"
@@ -12,12 +13,12 @@ type Through = (pending: any) => Effect.Effect<unknown, unknown>
 
 export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   declare readonly "~callisto/Binding": Types.Invariant<I>
-  readonly interface: I
-  readonly channel: Channel
-  readonly cancelTimeout: Duration.Duration
-  readonly watching: Watching | undefined
+  declare readonly interface: I
+  declare readonly channel: Channel
+  declare readonly cancelTimeout: Duration.Duration
+  declare readonly watching: Watching | undefined
   /** Takes the result of a call through the channel; `undefined` where the channel does not take results. */
-  readonly through: Through | undefined
+  declare readonly through: Through | undefined
   /** Its methods as the failures of calls name them. */
   readonly named: Map<Operation, Named> = new Map()
 
@@ -41,14 +42,27 @@ export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   }
 }
 
-/** Makes a binding. */
+interface Options {
+  readonly cancelTimeout?: Duration.Input | undefined
+}
+
+/** Makes a binding in a context. */
+export const makeBinding = <I extends Interface.Any>(
+  context: Context.Context<never>,
+  iface: I,
+  channel: Channel,
+  options: Options | undefined,
+  through?: Through
+): BindingImpl<I> => {
+  const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
+  return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"), through)
+}
+
+/** The same in the context of the fiber. */
 export const bind = <I extends Interface.Any>(
   iface: I,
   channel: Channel,
-  options: { readonly cancelTimeout?: Duration.Input | undefined } | undefined,
+  options: Options | undefined,
   through?: Through
 ): Effect.Effect<BindingImpl<I>> =>
-  Effect.map(Effect.context<never>(), (context) => {
-    const millis = durationOption(`Binding to ${iface.name}`, "cancelTimeout", options?.cancelTimeout, 0)
-    return new BindingImpl(iface, channel, Duration.millis(millis), watching(context, "client"), through)
-  })
+  Effect.withFiber(({ context }) => Effect.succeed(makeBinding(context, iface, channel, options, through)))

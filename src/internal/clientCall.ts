@@ -8,7 +8,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import type * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
@@ -28,7 +27,7 @@ import {
   type RpcTransportError
 } from "../Status.ts"
 import type { BindingImpl } from "./binding.ts"
-import { cancelled, located } from "./failures.ts"
+import { cancelled, errorOf, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { Ends } from "./pipeEnds.ts"
@@ -43,10 +42,10 @@ import { type Watch, watchClient } from "./watch.ts"
 
 export class CallImpl extends PipeInspectable {
   declare readonly "~callisto/Call": Types.Invariant<any>
-  readonly binding: BindingImpl<Interface.Any>
-  readonly scope: Scope.Scope | undefined
+  declare readonly binding: BindingImpl<Interface.Any>
+  declare readonly scope: Scope.Scope | undefined
   /** Made for one call: it leaves its scope when that is finished. */
-  readonly single: boolean
+  declare readonly single: boolean
   state: State = State.idle
   current: PendingImpl | undefined = undefined
   /** The evidence that took its result through the channel, and may take it again. */
@@ -74,8 +73,8 @@ CallImpl.prototype.goesOn = false
 
 export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements FullOutgoing {
   declare readonly "~callisto/Call/Pending": { readonly _I: Types.Invariant<any>; readonly _K: Types.Invariant<any> }
-  readonly call: CallImpl
-  readonly operation: FullOperation
+  declare readonly call: CallImpl
+  declare readonly operation: FullOperation
   declare context: Context.Context<never>
   /** Where the caller stands, as far as the tracer of Effect knows. */
   declare frame: References.StackFrame | undefined
@@ -83,7 +82,7 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
   outcome: Outcome | undefined = undefined
   cancelling: { readonly deadline: number; timer: Fiber.Fiber<void, unknown> | undefined } | undefined = undefined
   watch: Watch | undefined = undefined
-  readonly pipes: Ends | undefined
+  declare readonly pipes: Ends | undefined
 
   constructor(call: CallImpl, operation: Operation) {
     super()
@@ -157,8 +156,11 @@ const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: 
   )
 
 /** Like `Effect.ignore`, without its logging, which would come into every program. */
-export const ignoreFailure = (effect: Effect.Effect<unknown, unknown>): Effect.Effect<void> =>
-  Effect.matchEffect(effect, { onFailure: () => Effect.void, onSuccess: () => Effect.void })
+export const ignoreFailure = (effect: Effect.Effect<void, unknown>): Effect.Effect<void> =>
+  Effect.catchCause(
+    effect,
+    (cause) => errorOf(cause) === undefined ? Exit.failCause(cause as Cause.Cause<never>) : Effect.void
+  )
 
 /** The row for operations that take the evidence: stale evidence finds its object as idle. */
 export const rowOf = (pending: PendingImpl): ClientRow => {
@@ -350,8 +352,8 @@ const leave = (pending: PendingImpl, outcome: Exit.Exit<unknown, unknown> | unde
 /** Fails the pushes and pulls of a call with its failure. */
 const endPipes = (pipes: Ends, outcome: Exit.Exit<unknown, unknown> | undefined): void => {
   pipes.onThrough = undefined
-  const failure = outcome === undefined ? Option.none() : Exit.findErrorOption(outcome)
-  pipes.fail(Option.getOrElse(failure, () => refusal("InvalidAsyncHandle")))
+  const failure = outcome?._tag === "Failure" ? errorOf(outcome.cause) : undefined
+  pipes.fail(failure ?? refusal("InvalidAsyncHandle"))
 }
 
 /** Releases a call object. */
@@ -480,13 +482,13 @@ const cancelUntil = (
   pending.cancelling = cancelling
   const telling = isNew ? tell(remote) : undefined
   if (pending.cancelling === cancelling && millis !== Infinity) {
-    const expire = Effect.andThen(Effect.sleep(millis), Effect.suspend(() => giveUp(pending, false)))
+    const expire = Effect.flatMap(Effect.sleep(millis), () => giveUp(pending, false))
     cancelling.timer = Effect.runForkWith(fiber.context)(expire)
   }
   if (telling === undefined) return Effect.void
-  const undone = Effect.onError(telling, () =>
+  const undone = Effect.onExit(telling, (exit) =>
     Effect.sync(() => {
-      if (pending.cancelling !== cancelling) return
+      if (exit._tag === "Success" || pending.cancelling !== cancelling) return
       // The server does not know of it: the cancel can be issued again.
       cancelling.timer?.interruptUnsafe()
       pending.cancelling = undefined
@@ -521,6 +523,6 @@ const tell = (remote: Remote | undefined): Effect.Effect<void, RpcTransportError
   try {
     return remote?.cancel() ?? undefined
   } catch (defect) {
-    return Effect.die(defect)
+    return Exit.die(defect)
   }
 }

@@ -11,9 +11,10 @@ import {
   WrongPipeOrder
 } from "../Status.ts"
 import { nameCall } from "./callFields.ts"
+import { received } from "./faultTable.ts"
 import { type Abort, abortFromCode, type Operation } from "../Interface.ts"
 import { fullOperation } from "./seams.ts"
-import { received, refuseCode, seenAs } from "./statusTable.ts"
+import { refuseCode, seenAs } from "./statusTable.ts"
 
 // Engines without this property ignore it.
 const stacks = Error as { stackTraceLimit?: number | undefined }

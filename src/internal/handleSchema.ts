@@ -94,26 +94,27 @@ export const findIn = <A>(
   return found
 }
 
+/** The fields in which a node of a schema keeps its parts. Each kind of node has some of them. */
+type Parts = Partial<
+  & Pick<SchemaAST.Objects, "propertySignatures" | "indexSignatures">
+  & Pick<SchemaAST.Arrays, "elements" | "rest">
+  & Pick<SchemaAST.Union, "types">
+  & Pick<SchemaAST.Declaration, "typeParameters">
+  & Pick<SchemaAST.Suspend, "thunk">
+>
+
 const partsOfSchema = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
-  const encoded = ast.encoding?.map(({ to }) => to) ?? []
-  switch (ast._tag) {
-    case "Objects":
-      return [
-        ...encoded,
-        ...ast.propertySignatures.map(({ type }) => type),
-        ...ast.indexSignatures.flatMap(({ parameter, type }) => [parameter, type])
-      ]
-    case "Arrays":
-      return [...encoded, ...ast.elements, ...ast.rest]
-    case "Union":
-      return [...encoded, ...ast.types]
-    case "Suspend":
-      return [...encoded, ast.thunk()]
-    case "Declaration":
-      return [...encoded, ...ast.typeParameters]
-    default:
-      return encoded
-  }
+  const parts = ast as Parts
+  return [
+    ...ast.encoding?.map(({ to }) => to) ?? [],
+    ...parts.propertySignatures?.map(({ type }) => type) ?? [],
+    ...parts.indexSignatures?.flatMap(({ parameter, type }) => [parameter, type]) ?? [],
+    ...parts.elements ?? [],
+    ...parts.rest ?? [],
+    ...parts.types ?? [],
+    ...parts.typeParameters ?? [],
+    ...parts.thunk === undefined ? [] : [parts.thunk()]
+  ]
 }
 
 /** The value of a parameter. Unchecked parameters may be anything. */

@@ -4,7 +4,6 @@
  */
 import * as Duration from "effect/Duration"
 import { formatJson } from "effect/Formatter"
-import * as Option from "effect/Option"
 import * as Uuid from "./uuid.ts"
 
 const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
@@ -24,13 +23,21 @@ export const durationOption = (
   least = 0
 ): number => {
   if (value === undefined) return fallback
-  // Duration reads NaN as zero.
-  const millis = Number.isNaN(value)
-    ? NaN
-    : Option.getOrElse(Option.map(Duration.fromInput(value), Duration.toMillis), () => NaN)
+  const millis = millisOf(value)
   return millis >= least && (millis > 0 || !isEmpty(value))
     ? millis
     : refuse(owner, name, value, `a duration of at least ${least} ms`)
+}
+
+/** Milliseconds; NaN for what is no duration. */
+const millisOf = (value: Duration.Input): number => {
+  // Duration reads NaN as zero.
+  if (Number.isNaN(value)) return NaN
+  try {
+    return Duration.toMillis(Duration.fromInputUnsafe(value))
+  } catch {
+    return NaN
+  }
 }
 
 /** Whether a value names no unit of time. Duration reads such an object as zero. */

@@ -21,10 +21,10 @@ const makeSlots = (pipes: Pipes): ReadonlyArray<Slot> =>
 export class End extends PipeInspectable {
   declare readonly "~callisto/Pipe/Writer": { readonly _C: (chunk: any) => void; readonly _E: () => any }
   declare readonly "~callisto/Pipe/Reader": { readonly _C: () => any; readonly _E: () => any }
-  readonly name: string
-  readonly ends: Ends
-  readonly slot: Slot
-  readonly pushes: boolean
+  declare readonly name: string
+  declare readonly ends: Ends
+  declare readonly slot: Slot
+  declare readonly pushes: boolean
   state: State = State.open
 
   constructor(name: string, ends: Ends, slot: Slot, pushes: boolean) {
@@ -54,10 +54,10 @@ export class End extends PipeInspectable {
 
 /** The ends of all pipes of a call, on one side of it. */
 export class Ends {
-  readonly list: ReadonlyArray<End>
-  readonly slots: ReadonlyArray<Slot>
+  declare readonly list: ReadonlyArray<End>
+  declare readonly slots: ReadonlyArray<Slot>
   /** The end whose turn it is; `undefined` when all are through. */
-  current: End | undefined
+  declare current: End | undefined
   /** The failure of the call, once it has ended. */
   failure: unknown = undefined
   /** Runs when all pipes are through. */

@@ -2,9 +2,10 @@
  * Finalizers that can be removed again. Effect has the same for its own fibers, but exports no function for it: only the state of a
  * scope is public.
  */
-import type * as Effect from "effect/Effect"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 
 /** Adds a finalizer under a key; `false` where the scope is closed. */
 export const addFinalizer = (
@@ -35,3 +36,16 @@ export const removeFinalizer = (scope: Scope.Scope, key: object): void => {
     scope.state = { _tag: "Empty" }
   }
 }
+
+/** Makes a value and adds its finalizer to the scope, which nothing can interrupt. Lighter than `Effect.acquireRelease`. */
+export const scoped = <A, R = never>(
+  make: (context: Context.Context<R>) => A,
+  finalizer: (value: A) => Effect.Effect<void>
+): Effect.Effect<A, never, R | Scope.Scope> =>
+  Effect.withFiber((fiber) => {
+    const context = fiber.context as Context.Context<R | Scope.Scope>
+    const value = make(context)
+    const end = finalizer(value)
+    const isAdded = addFinalizer(Context.get(context, Scope.Scope), {}, () => end)
+    return isAdded ? Effect.succeed(value) : Effect.flatMap(end, () => Effect.succeed(value))
+  })

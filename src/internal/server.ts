@@ -6,7 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
@@ -16,6 +16,7 @@ import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { type ManagerImpl, runOf } from "./manager.ts"
+import { scoped } from "./scope.ts"
 import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
@@ -80,10 +81,10 @@ export interface ClientFields extends Origin {
 
 /** One client of a server: the origin of its calls and the owner of its context handles. */
 export class ClientImpl extends PipeInspectable implements Origin {
-  readonly caller: Caller
-  readonly peer: string
-  readonly server: ServerImpl
-  handles: Handles | undefined
+  declare readonly caller: Caller
+  declare readonly peer: string
+  declare readonly server: ServerImpl
+  declare handles: Handles | undefined
   isOpen = true
   count = 0
   // The manager that the client called last. It is looked up again when a manager comes or goes.
@@ -178,6 +179,17 @@ export interface ServerOptions {
   readonly maximumCalls: number
 }
 
+/** Makes a client whose calls end with the scope. */
+export const makeClient = (server: ServerImpl, fields: ClientFields): Effect.Effect<ClientImpl, never, Scope.Scope> =>
+  scoped(
+    () => new ClientImpl(server, fields),
+    (client) =>
+      Effect.sync(() => {
+        client.end()
+        client.handles?.end()
+      })
+  )
+
 /** A routine runs in the scope and the span of its call, and never in those in which its server was made. */
 const withoutCall: (context: Context.Context<never>) => Context.Context<never> = Context.omit(
   Scope.Scope,
@@ -187,32 +199,32 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
 
 const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
 
-const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
+export const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly "~callisto/Server" = "~callisto/Server"
-  readonly clock: Clock.Clock
-  readonly watching: Watching | undefined
-  readonly tracer: Tracer.Tracer | undefined
+  declare readonly clock: Clock.Clock
+  declare readonly watching: Watching | undefined
+  declare readonly tracer: Tracer.Tracer | undefined
   readonly managers: Managers = new Map()
   /** Counts the managers that came and went. */
   changes = 0
   /** In the order in which they were added. */
   readonly registrations: Set<Registration> = new Set()
-  readonly context: Context.Context<never>
+  declare readonly context: Context.Context<never>
   /** The scope of work that outlives its call. It closes at the end of the shutdown. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
-  readonly grace: number
-  readonly maximumCalls: number
-  readonly maximumAge: number
-  readonly watches: boolean
+  declare readonly grace: number
+  declare readonly maximumCalls: number
+  declare readonly maximumAge: number
+  declare readonly watches: boolean
   accepting = true
   readonly clients: Set<ClientImpl> = new Set()
   /** The number of calls in progress, ended calls whose routine still runs among them. */
   count = 0
   private order = 0
   /** The calls in progress, oldest first, where they have a maximum age. */
-  private readonly aging: Set<ServerCallImpl> | undefined
+  declare private readonly aging: Set<ServerCallImpl> | undefined
   held = 0
   readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl> = new Map()
   readonly handles: Set<Entry> = new Set()
@@ -307,13 +319,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       ? client.resolve(incoming.interface, incoming.object)?.dispatches[incoming.opnum]
       : undefined
     if (dispatch === undefined || !this.accepting || this.count >= this.maximumCalls || !client.hasRoom) {
-      return this.refuseEarly(incoming, client, dispatch)
+      return this.#refuseEarly(incoming, client, dispatch)
     }
     const { operation } = dispatch
     const problem = incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, dispatch, problem)
     // The host may have closed the client while it decoded.
-    if (!client.isOpen || !this.accepting) return this.refuseEarly(incoming, client, dispatch)
+    if (!client.isOpen || !this.accepting) return this.#refuseEarly(incoming, client, dispatch)
 
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const { input } = incoming
@@ -336,11 +348,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   /** Notes when a call began that goes on. A short call would spend as much on the clock as on the rest. */
   private goesOn(call: ServerCallImpl): void {
     call.startedAt = nowOf(this.clock)
-    if (this.aging !== undefined && this.ageWatch === undefined) this.watchAge(this.aging)
+    if (this.aging !== undefined && this.ageWatch === undefined) this.#watchAge(this.aging)
   }
 
   /** Finds the first reason, in the documented order, against taking a call in. */
-  private refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
+  #refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
     if (client.server !== this) {
       throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
     }
@@ -358,7 +370,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   /** Tells observers of a call that is not taken in, and the log of arguments that can't be decoded. */
   private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
-    refused(this, operation, incoming.span, incoming.origin, numberOf(refusal))
+    if (this.watches) refused(this, operation, incoming.span, incoming.origin, refusal.codes.rpcStatus!.number)
     if (refusal instanceof BadStubData) {
       const warning = Effect.logWarning(
         `Refused a request of ${operation.interface.name}.${operation.name} from ${incoming.origin.peer}: ${refusal.detail}`
@@ -399,26 +411,24 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   /** Waits until it is quiet, at most for the period of grace. */
-  private awaitQuiet(isQuiet: () => boolean): Effect.Effect<void> {
-    return Effect.withFiber(({ context }) =>
-      Effect.callback((resume) => {
-        let timer: Fiber.Fiber<void> | undefined
-        const wait = () => {
-          if (isQuiet()) done()
-        }
-        const done = () => {
-          this.waits.delete(wait)
-          timer?.interruptUnsafe()
-          resume(Effect.void)
-        }
-        this.waits.add(wait)
-        if (this.grace < Infinity) {
-          timer = Effect.runForkWith(context)(Effect.andThen(Effect.sleep(this.grace), Effect.sync(done)))
-        }
-        wait()
-        return Effect.sync(done)
-      })
-    )
+  #awaitQuiet(isQuiet: () => boolean): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      let timer: Fiber.Fiber<void> | undefined
+      const wait = () => {
+        if (isQuiet()) done()
+      }
+      const done = () => {
+        this.waits.delete(wait)
+        timer?.interruptUnsafe()
+        resume(Effect.void)
+      }
+      this.waits.add(wait)
+      if (this.grace < Infinity) {
+        timer = Effect.runForkWith(this.context)(Effect.flatMap(Effect.sleep(this.grace), () => Effect.sync(done)))
+      }
+      wait()
+      return Effect.sync(done)
+    })
   }
 
   /** The calls as they are now, oldest first. */
@@ -431,7 +441,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   /** Ends what is too old. Calls are listed oldest first, so one sleeper for the first is enough. */
-  private watchAge(aging: ReadonlySet<ServerCallImpl>): void {
+  #watchAge(aging: ReadonlySet<ServerCallImpl>): void {
     const watch: Effect.Effect<void> = Effect.suspend(() => {
       let oldest: ServerCallImpl | undefined
       for (const call of aging) {
@@ -452,13 +462,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       return watch
     })
     // The fiber yields first, so it never ends before this field is set.
-    this.ageWatch = Effect.runForkWith(this.context)(Effect.andThen(Effect.yieldNow, watch))
+    this.ageWatch = Effect.runForkWith(this.context)(Effect.flatMap(Effect.yieldNow, () => watch))
   }
 
   // --- its end
 
   /** The call of this server in whose routine a fiber runs. */
-  private callOf(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
+  #callOf(fiber: Fiber.Fiber<unknown, unknown>): ServerCallImpl | undefined {
     const current = fiber.getRef(CurrentCall)
     return current?.dispatch.host === this ? current : undefined
   }
@@ -471,10 +481,10 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isOne: (call: ServerCallImpl) => boolean,
     isQuiet: (self: ServerCallImpl | undefined) => boolean
-  ): Effect.Effect<void> {
+  ): Effect.Effect<unknown> {
     return Effect.withFiber((fiber) => {
-      const self = this.callOf(fiber)
-      const quiet = this.awaitQuiet(() => isQuiet(self))
+      const self = this.#callOf(fiber)
+      const quiet = this.#awaitQuiet(() => isQuiet(self))
       return Effect.flatMap(quiet, () => {
         // The replies that are late: on their way before the calls below are stopped and reply.
         const late = [...this.endings].filter(([fiber, call]) =>
@@ -488,11 +498,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     })
   }
 
-  private readonly runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
+  readonly #runDownHandles: Effect.Effect<void> = Effect.withFiber((fiber) => {
     // The call in whose routine the shutdown runs lets its handles go: their finalizers wait until no call has them.
-    this.callOf(fiber)?.holding?.release()
+    this.#callOf(fiber)?.holding?.release()
     for (const handle of [...this.handles]) handle.lose()
-    return this.awaitQuiet(() => this.handles.size === 0)
+    return this.#awaitQuiet(() => this.handles.size === 0)
   })
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
@@ -503,9 +513,11 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       (self) => this.count === (self?.isListed ? 1 : 0) && this.held === (self?.held ?? 0)
     )
   }).pipe(
-    Effect.andThen(Effect.suspend(() => this.ageWatch === undefined ? Effect.void : Fiber.interrupt(this.ageWatch))),
-    Effect.andThen(this.runDownHandles),
-    Effect.andThen(Effect.suspend(() => Scope.close(this.scope, Exit.void))),
+    Effect.flatMap(() => {
+      this.ageWatch?.interruptUnsafe()
+      return this.#runDownHandles
+    }),
+    Effect.flatMap(() => Scope.close(this.scope, Exit.void)),
     (shutdown) => Effect.suspend(() => Effect.provideContext(shutdown, this.context))
   )
 }
@@ -515,7 +527,7 @@ export const add = (server: ServerImpl, manager: ManagerImpl, services: Context.
   server.register(manager, Context.merge(server.context, withoutCall(services)), new Set())
 
 /** Serves a manager no more: its calls have the period of grace, then they end with 1726. */
-export const remove = (server: ServerImpl, registration: Registration): Effect.Effect<void> =>
+export const remove = (server: ServerImpl, registration: Registration): Effect.Effect<unknown> =>
   Effect.suspend(() => {
     const { calls, manager: { interface: { uuid }, object } } = registration
     const versions = server.managers.get(uuid)!
@@ -538,11 +550,9 @@ export const refuseLate = (server: ServerImpl, incoming: Incoming): Refusal => {
   const { interface: wanted, object, opnum, origin, span } = incoming
   const refusal = unavailable("the endpoint is closing")
   const dispatch = (origin as ClientImpl).resolve(wanted, object)?.dispatches[opnum]
-  if (dispatch !== undefined) refused(server, dispatch.operation, span, origin, numberOf(refusal))
+  if (dispatch !== undefined && server.watches) refused(server, dispatch.operation, span, origin, 1722)
   return refusal
 }
-
-const numberOf = (refusal: Refusal): number => "code" in refusal ? refusal.code : refusal.codes.rpcStatus!.number
 
 const lost = (): RpcTransportError =>
   new RpcTransportError({ status: 1726, detail: "the server was shut down while the call was in progress" })

@@ -6,7 +6,7 @@ import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Server as State, serverTable } from "../CallState.ts"
@@ -89,11 +89,11 @@ export const isRefused = (ending: Ending | PipeDisciplineError): ending is BadSt
   ending instanceof BadStubData || ending instanceof PipeDisciplineError
 
 export class ServerCallImpl extends Waiters<never> implements Remote {
-  readonly dispatch: Dispatch
-  readonly origin: Incoming["origin"] & CallOrigin
-  readonly object: string | undefined
+  declare readonly dispatch: Dispatch
+  declare readonly origin: Incoming["origin"] & CallOrigin
+  declare readonly object: string | undefined
   /** What the client is owed; `undefined` when the call has ended. */
-  incoming: Incoming | undefined
+  declare incoming: Incoming | undefined
   state: State = State.dispatched
   reason: Exclude<CancelReason, "Ended"> | undefined = undefined
   /** A cancel arrived before the whole request: `testCancel` tells of it, and nothing else happens. */
@@ -119,7 +119,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   /** Its part of what its server's shutdown waits for. */
   held = 0
   /** Its place in the order in which the server has taken calls in. */
-  readonly order: number
+  declare readonly order: number
   // The list of its client's calls.
   isListed = false
   previous: ServerCallImpl | undefined = undefined
@@ -252,7 +252,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     try {
       replied = incoming?.reply(sent)
     } catch (defect) {
-      replied = Effect.die(defect)
+      replied = Exit.die(defect)
     }
     const refused = replied instanceof BadStubData ? replied : problem
     if (holds) {
@@ -272,7 +272,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     const fiber = this.send(replying, (exit) => {
       if (exit._tag === "Failure") this.log("The reply could not be sent", exit.cause)
     })
-    return Fiber.join(fiber)
+    return Effect.callback((resume) => void fiber.addObserver(resume))
   }
 
   send<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> {

@@ -94,7 +94,7 @@ const sha1 = (message: ArrayLike<number>): ReadonlyArray<number> => {
       const [a, b, c, d, e] = state as [number, number, number, number, number]
       const round = i / 20 | 0
       const word = w[i] ??= rotate(w[i - 3]! ^ w[i - 8]! ^ w[i - 14]! ^ w[i - 16]!, 1)
-      const mixed = [b & c | ~b & d, b ^ c ^ d, b & c | b & d | c & d, b ^ c ^ d][round]!
+      const mixed = [d ^ b & (c ^ d), b ^ c ^ d, b & c | d & (b | c), b ^ c ^ d][round]!
       // The constants of the rounds are the roots of 2, 3, 5 and 10.
       const root = Math.sqrt([2, 3, 5, 10][round]!) * 2 ** 30 | 0
       state = [rotate(a, 5) + e + word + mixed + root | 0, a, rotate(b, 30), c, d]

@@ -48,21 +48,21 @@ const codeOf = (operation: Operation, outcome: Exit.Exit<unknown, unknown>): num
 
 /** The observers of the calls of a server or binding; the metrics are one of them. */
 export class Watching {
-  private readonly observers: ReadonlyArray<Observer>
-  private readonly context: Context.Context<never>
+  readonly #observers: ReadonlyArray<Observer>
+  readonly #context: Context.Context<never>
 
   constructor(observers: ReadonlyArray<Observer>, context: Context.Context<never>) {
-    this.observers = observers
-    this.context = context
+    this.#observers = observers
+    this.#context = context
   }
 
   /** Runs a function of each observer. A failure of it is logged, and is nothing to the call. */
   tell<K extends keyof Observer>(event: K, ...args: Parameters<NonNullable<Observer[K]>>): void {
-    for (const observer of this.observers) {
+    for (const observer of this.#observers) {
       try {
         ;(observer[event] as ((...args: ReadonlyArray<unknown>) => void) | undefined)?.(...args)
       } catch (defect) {
-        Effect.runForkWith(this.context)(Effect.logError("An observer of calls threw", Cause.die(defect)))
+        Effect.runForkWith(this.#context)(Effect.logError("An observer of calls threw", Cause.die(defect)))
       }
     }
   }
@@ -84,11 +84,11 @@ export const watching = (context: Context.Context<never>, side: "client" | "serv
 
 /** Watches one call on one side, from its begin or its dispatch to its end. */
 export class Watch extends PipeInspectable implements Observed {
-  readonly side: "client" | "server"
-  readonly address: string | undefined
-  readonly caller: Observed["caller"]
-  readonly span: Tracer.Span | undefined
-  readonly begunAt: number
+  declare readonly side: "client" | "server"
+  declare readonly address: string | undefined
+  declare readonly caller: Observed["caller"]
+  declare readonly span: Tracer.Span | undefined
+  declare readonly begunAt: number
   readonly cancel: () => void = () => {
     if (this.#isIssued) this.#cancel()
     else this.#isCancelled = true
@@ -225,7 +225,6 @@ export const refused = (
   origin: Origin,
   code: number
 ): void => {
-  if (server.watching === undefined && server.tracer === undefined) return
   const exit = Exit.fail(new RpcFault({ code, didNotExecute: true }))
   const watch = watchServer(server, operation, parent, origin, nothing)
   watch.begin()

@@ -131,7 +131,8 @@ export const makeOutbox = (
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {
         stop(closed(1000))
-        return writing === undefined ? Effect.void : Fiber.interrupt(writing)
+        writing?.interruptUnsafe()
+        return writing === undefined ? Effect.void : Fiber.await(writing)
       })
     )
 
