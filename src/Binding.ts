@@ -37,7 +37,7 @@ import { flagOption, objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
 import { scoped } from "./internal/scope.ts"
 import { type FullIncoming, fullOutgoing } from "./internal/seams.ts"
-import { makeClient, resolve, type ServerImpl, unavailable } from "./internal/server.ts"
+import { unavailable } from "./internal/server.ts"
 import * as Server from "./Server.ts"
 import { BadStubData, NoInterface, RpcFault, RpcTransportError } from "./Status.ts"
 
@@ -251,7 +251,7 @@ class LocalCall implements FullIncoming, Remote {
 }
 
 interface LocalFields {
-  readonly server: ServerImpl
+  readonly server: Server.Server
   readonly origin: Origin
   readonly interface: Interface.Any
   readonly callObjects: boolean
@@ -283,7 +283,7 @@ class LocalChannel implements Channel {
       return undefined
     }
     try {
-      const refusal = this.server.accept(call)
+      const refusal = Server.accept(this.server, call)
       if (refusal === undefined) return undefined
       // A call that is refused before anybody looked at it was never issued.
       if (refusal._tag === "BadStubData" || refusal._tag === "RpcTransportError") return Effect.fail(refusal)
@@ -309,7 +309,7 @@ class LocalChannel implements Channel {
 
   private release(call: LocalCall): void {
     if (!this.waiting.delete(call)) return
-    const refusal = this.open ? this.server.accept(call) : unavailable("the binding was closed with its scope")
+    const refusal = this.open ? Server.accept(this.server, call) : unavailable("the binding was closed with its scope")
     if (refusal === undefined) return
     call.call.reply(
       refusal._tag === "BadStubData" ? Exit.fail(new RpcFault({ code: 1783, didNotExecute: true })) : Exit.fail(refusal)
@@ -465,8 +465,7 @@ export const local = <I extends Interface.Any>(
     const object = objectOption(owner, options?.object)
     const causal = flagOption(owner, "causal", options?.causal, true)
     const validate = flagOption(owner, "validate", options?.validate, false)
-    const serverImpl = server as unknown as ServerImpl
-    const offer = resolve(serverImpl.managers, iface, object)?.manager
+    const offer = Server.offers(server, iface, { object: object ?? null })
     if (offer === undefined) {
       return Effect.fail(
         new NoInterface({
@@ -476,9 +475,9 @@ export const local = <I extends Interface.Any>(
         })
       )
     }
-    return Effect.flatMap(makeClient(serverImpl, { caller: localCaller, peer: "local" }), (origin) => {
+    return Effect.flatMap(Server.client(server, { caller: localCaller, peer: "local" }), (origin) => {
       const channel = new LocalChannel({
-        server: serverImpl,
+        server,
         origin,
         interface: iface,
         callObjects: offer.callObjects,

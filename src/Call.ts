@@ -207,8 +207,8 @@ export interface FailedCall {
   readonly interface: string
   /** The name of the method. */
   readonly method: string
-  /** Where the server is, as far as the channel says: a string binding, or `"local"`. */
-  readonly address: string | undefined
+  /** Where the server is, as far as the channel says: a string binding, or `"local"`. Absent where it does not say. */
+  readonly address?: string
 }
 
 /**

@@ -19,7 +19,7 @@ import { choiceOption, countOption, durationOption, objectOption } from "./inter
 import { scoped } from "./internal/scope.ts"
 import {
   add as addManager,
-  makeClient,
+  ClientImpl,
   type Registration,
   remove,
   resolve,
@@ -367,10 +367,17 @@ export const client = (
     readonly peer: string
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
-  Effect.suspend(() => {
-    choiceOption("Server.client", "caller.level", options.caller.level, levels)
-    return makeClient(impl(self), options)
-  })
+  scoped(
+    () => {
+      choiceOption("Server.client", "caller.level", options.caller.level, levels)
+      return new ClientImpl(impl(self), options)
+    },
+    (client) =>
+      Effect.sync(() => {
+        client.end()
+        client.handles?.end()
+      })
+  )
 
 /**
  * Takes a call in: the one way into a server, for hosts that carry calls to it.

@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { callFields, type CallSchema } from "./internal/callFields.ts"
 import { faults as allFaults, received } from "./internal/faultTable.ts"
-import { faultOf, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
+import { addressCode, faultOf, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
 // numbers
@@ -350,7 +350,7 @@ type EndpointFields = { readonly status: EndpointStatus; readonly detail: Schema
 const CantCreateEndpointBase: ErrorClass<CantCreateEndpoint, "CantCreateEndpoint", EndpointFields> = makeClass(
   "CantCreateEndpoint",
   { status: endpointStatus, detail: Schema.String },
-  ({ detail, status }) => `${win32Of(status).name}: the server can't listen: ${detail}.`
+  ({ detail, status }) => `${addressCode(status).name}: the server can't listen: ${detail}.`
 )
 
 /**
@@ -369,7 +369,7 @@ const CantCreateEndpointBase: ErrorClass<CantCreateEndpoint, "CantCreateEndpoint
 export class CantCreateEndpoint extends CantCreateEndpointBase {
   /** The documented numbers of the error. */
   override get codes(): Codes {
-    return { rpcStatus: win32Of(this.status) }
+    return { rpcStatus: addressCode(this.status) }
   }
 }
 

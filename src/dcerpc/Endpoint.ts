@@ -284,7 +284,7 @@ class IncomingCall implements FullIncoming {
 
   /** Nobody receives its out parameters, if it has ended and they wait. */
   dropResults(): void {
-    if (this.results !== undefined) this.serverCall.unsent()
+    if (this.results !== undefined) this.serverCall.holding?.answered()
   }
 
   transferred(direction: "in" | "out", bytes: number): void {
@@ -841,7 +841,7 @@ class ServerConnection {
 
   private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
     if (call.maybe) {
-      call.serverCall.unsent()
+      call.serverCall.holding?.answered()
       return undefined
     }
     const { callId, codec, contextId } = call
@@ -910,7 +910,7 @@ class ServerConnection {
   /** The connection is closed: what has not left was received by nobody. */
   settle(): void {
     this.outbox.stopUnsafe()
-    for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.unsent()
+    for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.holding?.answered()
   }
 
   private endReply(): undefined {

@@ -285,7 +285,7 @@ const complete = (pending: PendingImpl, outcome: Outcome): void => {
 interface FailedCall {
   readonly interface: string
   readonly method: string
-  readonly address: string | undefined
+  readonly address?: string
 }
 
 /** The key of the annotation that names the call of a failure. */
@@ -304,7 +304,8 @@ const named = ({ call: { binding }, operation }: PendingImpl): Named => {
   const { address } = binding.channel
   const known = binding.named.get(operation)
   if (known !== undefined && known.call.address === address) return known
-  const call: FailedCall = { interface: operation.interface.name, method: operation.name, address }
+  const { interface: { name }, name: method } = operation
+  const call: FailedCall = { interface: name, method, ...(address !== undefined && { address }) }
   const made = {
     call,
     annotations: Context.add(Context.make(failedCall, call), Cause.StackTrace, frameOf(call, undefined))

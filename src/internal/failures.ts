@@ -107,9 +107,9 @@ export const answerOf = (operation: Operation, fault: RpcFault): ReturnType<type
 
 /** The call that an error belongs to, as far as it is known. */
 export interface Location {
-  readonly interface?: string | undefined
-  readonly method?: string | undefined
-  readonly address?: string | undefined
+  readonly interface?: string
+  readonly method?: string
+  readonly address?: string
 }
 
 /**
@@ -122,26 +122,16 @@ export const located = <E>(error: E, location: Location): E => {
   if (!(error instanceof Error)) return error
   const Class = error.constructor as new () => E & Error
   if (!nameCall((Class as { readonly fields?: object }).fields)) return error
-  const fields: { [name: string]: unknown } = { ...(error as object) }
-  for (const name of callNames) if (location[name] !== undefined) fields[name] = location[name]
+  const fields = { ...(error as object), ...location }
   // Its fields were checked when it was made, so the copy is made without the constructor, at a tenth of the cost.
   const copy = withoutStack(() => Reflect.construct(Error, [], Class) as E & Error)
   // Effect compares errors also by the arguments of their constructor.
   Object.defineProperty(Object.assign(copy, fields), plainArgs, { value: fields })
-  // Where the engine gives an error without frames no stack at all.
-  return Object.hasOwn(copy, "stack") ? copy : Object.defineProperty(copy, "stack", message)
+  // JavaScriptCore gives an error without frames no stack at all.
+  if (!Object.hasOwn(copy, "stack")) {
+    Object.defineProperty(copy, "stack", { value: String(copy), configurable: true, writable: true })
+  }
+  return copy
 }
-
-const callNames = ["interface", "method", "address"] as const
 
 const plainArgs = Symbol.for("effect/Data/Error/plainArgs")
-
-const message: PropertyDescriptor = {
-  configurable: true,
-  get(this: Error) {
-    return String(this)
-  },
-  set(this: Error, value: unknown) {
-    Object.defineProperty(this, "stack", { configurable: true, writable: true, value })
-  }
-}

@@ -16,7 +16,6 @@ import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { type ManagerImpl, runOf } from "./manager.ts"
-import { scoped } from "./scope.ts"
 import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
@@ -178,17 +177,6 @@ export interface ServerOptions {
   readonly maximumAge: number
   readonly maximumCalls: number
 }
-
-/** Makes a client whose calls end with the scope. */
-export const makeClient = (server: ServerImpl, fields: ClientFields): Effect.Effect<ClientImpl, never, Scope.Scope> =>
-  scoped(
-    () => new ClientImpl(server, fields),
-    (client) =>
-      Effect.sync(() => {
-        client.end()
-        client.handles?.end()
-      })
-  )
 
 /** A routine runs in the scope and the span of its call, and never in those in which its server was made. */
 const withoutCall: (context: Context.Context<never>) => Context.Context<never> = Context.omit(

@@ -474,13 +474,6 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     )
     return unspecified()
   }
-
-  // --- context handles
-
-  /** The reply could not be sent, although it was made: nobody receives its handles. */
-  unsent(): void {
-    this.holding?.answered()
-  }
 }
 
 // Few calls have these, so an object has them only when they are set.

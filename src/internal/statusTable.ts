@@ -72,10 +72,8 @@ export const rows: ReadonlyArray<Row> = [
   row([997, "RPC_S_ASYNC_CALL_PENDING"], { error: "CallPending", hresult: [0x80010115, "RPC_S_CALLPENDING"] }),
   row([1130, "RPC_S_SERVER_OUT_OF_MEMORY"]),
   row([1460, "RPC_S_TIMEOUT"]),
-  row([1703, "RPC_S_PROTSEQ_NOT_SUPPORTED"]),
   row([1715, "RPC_S_NOT_LISTENING"], { seenAs: 1723 }),
   row([1717, "RPC_S_UNKNOWN_IF"], { error: "UnknownInterface", fault: [0x10003, "nca_s_unk_if"] }),
-  row([1720, "RPC_S_CANT_CREATE_ENDPOINT"]),
   row([1722, "RPC_S_SERVER_UNAVAILABLE"], { refused: "it means that the server is unavailable" }),
   row([1723, "RPC_S_SERVER_TOO_BUSY"]),
   row([1725, "RPC_S_NO_CALL_ACTIVE"]),
@@ -85,7 +83,6 @@ export const rows: ReadonlyArray<Row> = [
   row([1732, "RPC_S_UNSUPPORTED_TYPE"]),
   row([1733, "RPC_S_INVALID_TAG"]),
   row([1734, "RPC_S_INVALID_BOUND"]),
-  row([1740, "RPC_S_DUPLICATE_ENDPOINT"]),
   row([1745, "RPC_S_PROCNUM_OUT_OF_RANGE"]),
   row([1753, "EPT_S_NOT_REGISTERED"], { error: "EndpointNotRegistered" }),
   row([1767, "RPC_S_ZERO_DIVIDE"]),
@@ -122,10 +119,13 @@ export const rows: ReadonlyArray<Row> = [
 // No call ends with these, so programs without a network do not load their names.
 const addressNames: { readonly [number: number]: string } = {
   1700: "RPC_S_INVALID_STRING_BINDING",
+  1703: "RPC_S_PROTSEQ_NOT_SUPPORTED",
   1705: "RPC_S_INVALID_STRING_UUID",
   1706: "RPC_S_INVALID_ENDPOINT_FORMAT",
   1707: "RPC_S_INVALID_NET_ADDR",
+  1720: "RPC_S_CANT_CREATE_ENDPOINT",
   1724: "RPC_S_INVALID_NETWORK_OPTIONS",
+  1740: "RPC_S_DUPLICATE_ENDPOINT",
   1751: "EPT_S_INVALID_ENTRY"
 }
 
@@ -153,7 +153,7 @@ export const faultOf = (status: number): Fault | undefined => byFault.get(status
 export const win32Of = (number: number): Code =>
   byWin32.get(number)?.codes.rpcStatus ?? { number, name: String(number) }
 
-/** The same for every code under which a string binding or a tower is refused. */
+/** The same for every code under which a string binding, a tower or an endpoint is refused. */
 export const addressCode = (number: number): Code => ({ number, name: addressNames[number] ?? win32Of(number).name })
 
 /** The code that a client reads for a Win32 code that a server sends: another one for 14, 1715 and 1778. */
