@@ -165,7 +165,8 @@ const measureRow = (loop: (n: number) => Effectful) =>
     let n = 100
     let took = 0
     while ((took = yield* time(n)) < millis) n *= 2
-    for (let i = 0; i < 5; i++) took = Math.min(took, yield* time(n))
+    // Until engines have compiled what they will.
+    for (let i = 0; i < 15; i++) took = Math.min(took, yield* time(n))
     n = Math.max(1, Math.round(n * millis / took / 100)) * 100
 
     const rates: Array<number> = []
