@@ -13,7 +13,8 @@ import process from "node:process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../mod.ts"
-import { Association, Endpoint, Ndr } from "../src/dcerpc.ts"
+import { Association, Endpoint } from "../src/dcerpc.ts"
+import { Ndr } from "../src/ndr.ts"
 import * as NodeTransport from "../src/node.ts"
 
 const mebi = 0x100000

@@ -6,7 +6,8 @@ import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { Console, Deferred, Effect, Exit, Schema } from "effect"
 import { Call, ContextHandle, Interface, Manager, Server } from "@callisto/rpc"
-import { Association, Endpoint, StringBinding } from "@callisto/rpc/dcerpc"
+import { Association, Endpoint } from "@callisto/rpc/dcerpc"
+import { StringBinding } from "@callisto/rpc/transport"
 import * as NodeTransport from "@callisto/rpc/node"
 
 // ----------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 import process from "node:process"
 import { Console, Effect, Stream } from "effect"
 import { Call, Interface, Manager, Server } from "@callisto/rpc"
-import { Association, Endpoint, EndpointMapper, Ndr, StringBinding, Tower } from "@callisto/rpc/dcerpc"
+import { Association, Endpoint, EndpointMapper, Tower } from "@callisto/rpc/dcerpc"
+import { Ndr } from "@callisto/rpc/ndr"
+import { StringBinding } from "@callisto/rpc/transport"
 import * as NodeTransport from "@callisto/rpc/node"
 
 const IThermometer = Interface.make("Thermometer", {

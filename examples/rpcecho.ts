@@ -2,7 +2,7 @@
 // rpcecho_server.ts serves the interface, rpcecho_client.ts calls it.
 import { Console, Effect } from "effect"
 import { Interface, Manager, ServerCall, Status } from "@callisto/rpc"
-import { Ndr } from "@callisto/rpc/dcerpc"
+import { Ndr } from "@callisto/rpc/ndr"
 
 // ----------------------------------------------------------------------------
 // the interface

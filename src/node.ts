@@ -5,7 +5,7 @@
  * **Example** (Listening on a port that the system chooses)
  *
  * ```ts
- * import { StringBinding, Transport } from "@callisto/rpc/dcerpc"
+ * import { StringBinding, Transport } from "@callisto/rpc/transport"
  * import * as NodeTransport from "@callisto/rpc/node"
  * import { Effect } from "effect"
  *
@@ -38,8 +38,8 @@ import { join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
-import { gather, highWaterMark, Incoming, Room } from "./dcerpc/internal/flow.ts"
-import { type End, handlers, makeSocket } from "./dcerpc/internal/sockets.ts"
+import { gather, highWaterMark, Incoming, Room } from "./transport/internal/flow.ts"
+import { type End, handlers, makeSocket } from "./transport/internal/sockets.ts"
 import {
   cantListen,
   cantListenOn,
@@ -47,9 +47,9 @@ import {
   unavailable,
   unsupported,
   writeFailed
-} from "./dcerpc/internal/transportErrors.ts"
-import { print, type ProtocolSequence, type StringBinding } from "./dcerpc/StringBinding.ts"
-import { type Connection, mergeAll, Transport, webSocket } from "./dcerpc/Transport.ts"
+} from "./transport/internal/transportErrors.ts"
+import { print, type ProtocolSequence, type StringBinding } from "./transport/StringBinding.ts"
+import { type Connection, mergeAll, Transport, webSocket } from "./transport/Transport.ts"
 import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
 
 /**

@@ -3,8 +3,8 @@ import { Deferred, Effect, Fiber, Schema } from "effect"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, Status } from "../mod.ts"
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
-import * as Ndr from "../src/dcerpc/Ndr.ts"
-import * as Transport from "../src/dcerpc/Transport.ts"
+import * as Ndr from "../src/ndr/Ndr.ts"
+import * as Transport from "../src/transport/Transport.ts"
 import { Denied, refuses } from "./fixtures.ts"
 
 class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}

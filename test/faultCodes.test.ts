@@ -4,7 +4,7 @@ import { Effect, Schema, Stream } from "effect"
 import { Binding, Call, ContextHandle, Interface, Manager, Pipe, Server, Status, TestKit } from "../mod.ts"
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
-import * as Transport from "../src/dcerpc/Transport.ts"
+import * as Transport from "../src/transport/Transport.ts"
 import { assertFailure } from "./fixtures.ts"
 
 class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}

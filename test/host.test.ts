@@ -2,7 +2,7 @@
 import { Effect, Layer } from "effect"
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
-import * as Transport from "../src/dcerpc/Transport.ts"
+import * as Transport from "../src/transport/Transport.ts"
 import { testCalls } from "./calls.ts"
 import { hostOf } from "./host.ts"
 

@@ -1,7 +1,7 @@
 /** A server of boxes, which are context handles: for tests of them in one process and, as NDR, over the wire. */
 import { Effect, Exit, Queue, Stream } from "effect"
 import { ContextHandle, Interface, Manager, Pipe, ServerCall, type Status } from "../mod.ts"
-import * as Ndr from "../src/dcerpc/Ndr.ts"
+import * as Ndr from "../src/ndr/Ndr.ts"
 import { Denied } from "./fixtures.ts"
 
 export const Box = ContextHandle.make("Box")

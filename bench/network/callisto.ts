@@ -1,7 +1,8 @@
 // This library: an interface with an NDR form, and one that is described with ordinary schemas.
 import { Effect, Schema, Scope, Stream, Tracer } from "effect"
 import { type Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
-import { Association, Endpoint, Ndr } from "../../src/dcerpc.ts"
+import { Association, Endpoint } from "../../src/dcerpc.ts"
+import { Ndr } from "../../src/ndr.ts"
 import * as NodeTransport from "../../src/node.ts"
 import {
   chunksOf,

@@ -2,7 +2,7 @@
  * What went wrong, in the words of the tool: the Windows status, a sentence, what to try, and the exit code.
  */
 import * as Result from "effect/Result"
-import * as StringBinding from "../dcerpc/StringBinding.ts"
+import * as StringBinding from "../transport/StringBinding.ts"
 import type { Codes, RpcError } from "../Status.ts"
 
 /** The exit codes of the tool. 128 and more are those of shells for signals. */

@@ -33,15 +33,15 @@ import {
   RpcTransportError,
   UnknownInterface
 } from "../Status.ts"
-import { highWaterMark, type ReadWhile } from "./internal/flow.ts"
+import { highWaterMark, type ReadWhile } from "../transport/internal/flow.ts"
 import { onDemand } from "./internal/onDemand.ts"
-import { makeOutbox, type Outbox } from "./internal/outbox.ts"
+import { makeOutbox, type Outbox } from "../transport/internal/outbox.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
-import { makeReadWhile } from "./internal/sockets.ts"
+import { makeReadWhile } from "../transport/internal/sockets.ts"
 import * as Pdu from "./Pdu.ts"
-import * as StringBinding from "./StringBinding.ts"
+import * as StringBinding from "../transport/StringBinding.ts"
 import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "./TransferSyntax.ts"
-import * as Transport from "./Transport.ts"
+import * as Transport from "../transport/Transport.ts"
 
 const TypeId = "~callisto/dcerpc/Association"
 
@@ -1487,7 +1487,8 @@ const providerReasons: { readonly [reason: number]: string } = {
  *
  * ```ts
  * import { Call, Interface, Manager, Server } from "@callisto/rpc"
- * import { Association, Endpoint, Management, Transport } from "@callisto/rpc/dcerpc"
+ * import { Association, Endpoint, Management } from "@callisto/rpc/dcerpc"
+ * import { Transport } from "@callisto/rpc/transport"
  * import { Effect, Schema } from "effect"
  *
  * const Sums = Interface.make("Sums", {

@@ -37,12 +37,12 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
-import { makeOutbox, type Outbox } from "./internal/outbox.ts"
+import { makeOutbox, type Outbox } from "../transport/internal/outbox.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
-import { makeReadWhile } from "./internal/sockets.ts"
+import { makeReadWhile } from "../transport/internal/sockets.ts"
 import * as Management from "./Management.ts"
 import * as Pdu from "./Pdu.ts"
-import * as StringBinding from "./StringBinding.ts"
+import * as StringBinding from "../transport/StringBinding.ts"
 import {
   type Arguments,
   type ArgumentsBeforePipes,
@@ -54,7 +54,7 @@ import {
   type Read,
   type TransferSyntax
 } from "./TransferSyntax.ts"
-import * as Transport from "./Transport.ts"
+import * as Transport from "../transport/Transport.ts"
 
 // ----------------------------------------------------------------------------
 // options
@@ -1149,7 +1149,8 @@ class EndpointImpl implements Endpoint {
  *
  * ```ts
  * import { Call, Interface, Manager, Server } from "@callisto/rpc"
- * import { Association, Endpoint, Transport } from "@callisto/rpc/dcerpc"
+ * import { Association, Endpoint } from "@callisto/rpc/dcerpc"
+ * import { Transport } from "@callisto/rpc/transport"
  * import { Effect, Schema } from "effect"
  *
  * const Sums = Interface.make("Sums", {
@@ -1318,7 +1319,8 @@ export const serve = (
  *
  * ```ts
  * import { Call, Interface, Manager, Server } from "@callisto/rpc"
- * import { Association, Endpoint, Transport } from "@callisto/rpc/dcerpc"
+ * import { Association, Endpoint } from "@callisto/rpc/dcerpc"
+ * import { Transport } from "@callisto/rpc/transport"
  * import { Effect, Layer, Schema } from "effect"
  *
  * const ISums = Interface.make("ISums", {

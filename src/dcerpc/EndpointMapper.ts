@@ -35,9 +35,9 @@ import {
   RpcFault,
   type RpcTransportError
 } from "../Status.ts"
-import * as Ndr from "./Ndr.ts"
+import * as Ndr from "../ndr/Ndr.ts"
 import type { SyntaxId } from "./Pdu.ts"
-import * as StringBinding from "./StringBinding.ts"
+import * as StringBinding from "../transport/StringBinding.ts"
 import * as Tower from "./Tower.ts"
 import { proposed } from "./TransferSyntax.ts"
 
@@ -360,7 +360,9 @@ const free = (mapper: Mapper, entry_handle: Methods.HandleOrNull["Type"]): Effec
  *
  * ```ts
  * import { Binding, Interface, Manager, Server } from "@callisto/rpc"
- * import { EndpointMapper, Ndr, StringBinding, Tower } from "@callisto/rpc/dcerpc"
+ * import { EndpointMapper, Tower } from "@callisto/rpc/dcerpc"
+ * import { Ndr } from "@callisto/rpc/ndr"
+ * import { StringBinding } from "@callisto/rpc/transport"
  * import { Effect, Result, Stream } from "effect"
  *
  * const IClock = Interface.make("Clock", {
@@ -462,7 +464,9 @@ const readEntry = (
  *
  * ```ts
  * import { Binding, Interface, Manager, Server } from "@callisto/rpc"
- * import { Endpoint, EndpointMapper, Ndr, StringBinding } from "@callisto/rpc/dcerpc"
+ * import { Endpoint, EndpointMapper } from "@callisto/rpc/dcerpc"
+ * import { Ndr } from "@callisto/rpc/ndr"
+ * import { StringBinding } from "@callisto/rpc/transport"
  * import * as NodeTransport from "@callisto/rpc/node"
  * import { Effect } from "effect"
  *

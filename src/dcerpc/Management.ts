@@ -9,7 +9,7 @@ import type * as Schema from "effect/Schema"
 import * as Interface from "../Interface.ts"
 import * as Manager from "../Manager.ts"
 import { RpcFault } from "../Status.ts"
-import * as Ndr from "./Ndr.ts"
+import * as Ndr from "../ndr/Ndr.ts"
 
 // ----------------------------------------------------------------------------
 // the interface

@@ -22,9 +22,9 @@ import type { Interface } from "../Interface.ts"
 import { addressCode } from "../internal/statusTable.ts"
 import * as Uuid from "../internal/uuid.ts"
 import type { Codes } from "../Status.ts"
-import { isIpv4 } from "./internal/networkAddress.ts"
+import { isIpv4 } from "../transport/internal/networkAddress.ts"
 import { ndr20, type SyntaxId } from "./Pdu.ts"
-import * as StringBinding from "./StringBinding.ts"
+import * as StringBinding from "../transport/StringBinding.ts"
 
 // ----------------------------------------------------------------------------
 // models
@@ -177,7 +177,8 @@ const addressBytes = (address: string): Uint8Array =>
  * **Example** (A tower and its bytes)
  *
  * ```ts
- * import { Management, StringBinding, Tower } from "@callisto/rpc/dcerpc"
+ * import { Management, Tower } from "@callisto/rpc/dcerpc"
+ * import { StringBinding } from "@callisto/rpc/transport"
  * import { Result } from "effect"
  *
  * const binding = Result.getOrThrow(StringBinding.parse("ncacn_ip_tcp:10.0.0.1[135]"))

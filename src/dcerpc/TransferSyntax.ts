@@ -16,10 +16,10 @@ import { isBytes } from "../internal/pipeEnds.ts"
 import type { Element } from "../Pipe.ts"
 import type { RpcTransportError } from "../Status.ts"
 import { type MethodCodec, type PipeCodec, type Problem, readBytes, readCount } from "./internal/methodCodec.ts"
-import { neededOf } from "./internal/ndrErrors.ts"
-import { elementsCodecOf } from "./internal/ndrPipe.ts"
+import { neededOf } from "../ndr/internal/ndrErrors.ts"
+import { elementsCodecOf } from "../ndr/internal/ndrPipe.ts"
 import { onDemand } from "./internal/onDemand.ts"
-import * as Ndr from "./Ndr.ts"
+import * as Ndr from "../ndr/Ndr.ts"
 import { ndr20 as ndr20Id, type SyntaxId, type Writer } from "./Pdu.ts"
 
 // ----------------------------------------------------------------------------

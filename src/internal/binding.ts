@@ -4,10 +4,22 @@ import * as Effect from "effect/Effect"
 import type * as Types from "effect/Types"
 import type { Channel } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
-import type { Named } from "./clientCall.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { type Watching, watching } from "./watch.ts"
+
+export interface FailedCall {
+  readonly interface: string
+  readonly method: string
+  readonly address?: string
+}
+
+/** A call as its failures name it: the same for all calls of a method over one binding. */
+export interface Named {
+  readonly call: FailedCall
+  /** For an abort: its class is the program's own, so the call is a frame of its stack. */
+  readonly annotations: Context.Context<never>
+}
 
 type Through = (pending: any) => Effect.Effect<unknown, unknown>
 

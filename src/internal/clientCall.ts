@@ -26,7 +26,7 @@ import {
   PipeDisciplineError,
   type RpcTransportError
 } from "../Status.ts"
-import type { BindingImpl } from "./binding.ts"
+import type { BindingImpl, FailedCall, Named } from "./binding.ts"
 import { cancelled, errorOf, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
@@ -282,23 +282,10 @@ const complete = (pending: PendingImpl, outcome: Outcome): void => {
   pending.wakeUnsafe(undefined)
 }
 
-interface FailedCall {
-  readonly interface: string
-  readonly method: string
-  readonly address?: string
-}
-
 /** The key of the annotation that names the call of a failure. */
 export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Service<FailedCall>(
   "@callisto/rpc/Call/FailedCall"
 )
-
-/** A call as its failures name it: the same for all calls of a method over one binding. */
-export interface Named {
-  readonly call: FailedCall
-  /** For an abort: its class is the program's own, so the call is a frame of its stack. */
-  readonly annotations: Context.Context<never>
-}
 
 const named = ({ call: { binding }, operation }: PendingImpl): Named => {
   const { address } = binding.channel

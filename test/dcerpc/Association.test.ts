@@ -6,9 +6,9 @@ import { Deferred, Effect, Exit, Fiber, Option, Result, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
-import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
+import * as StringBinding from "../../src/transport/StringBinding.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import { Call, Pipe, Status } from "../../mod.ts"
 import {
   accepted,

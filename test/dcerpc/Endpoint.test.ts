@@ -9,7 +9,7 @@ import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import * as Uuid from "../../src/internal/uuid.ts"
 import {
   accepted,

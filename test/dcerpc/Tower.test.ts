@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import fc from "fast-check"
 import * as Management from "../../src/dcerpc/Management.ts"
-import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
+import * as StringBinding from "../../src/transport/StringBinding.ts"
 import * as Tower from "../../src/dcerpc/Tower.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 

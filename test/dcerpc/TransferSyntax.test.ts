@@ -7,7 +7,7 @@ const codecModule = "../../src/dcerpc/internal/binaryCodec.ts"
 /** The library as it is before the codec was needed. */
 const library = Effect.promise(async () => ({
   Association: await import("../../src/dcerpc/Association.ts"),
-  Transport: await import("../../src/dcerpc/Transport.ts"),
+  Transport: await import("../../src/transport/Transport.ts"),
   ...await import("../../src/dcerpc/TransferSyntax.ts")
 }))
 

@@ -4,7 +4,7 @@ import { Context, Effect, Exit, Layer, Schema, Scope } from "effect"
 import { Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import { refusal } from "../fixtures.ts"
 
 const IWho = Interface.make("IWho", {

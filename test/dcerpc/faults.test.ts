@@ -7,7 +7,7 @@ import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, O
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime } from "./faults.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"

@@ -3,8 +3,8 @@ import { Effect } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Socket from "effect/socket/Socket"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
-import { gather } from "../../src/dcerpc/internal/flow.ts"
-import type { Connection, Transport } from "../../src/dcerpc/Transport.ts"
+import { gather } from "../../src/transport/internal/flow.ts"
+import type { Connection, Transport } from "../../src/transport/Transport.ts"
 import { makeRandom } from "./random.ts"
 
 export interface Faults {

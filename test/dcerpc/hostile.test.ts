@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing"
 import { Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import { cut, damaged, u16 } from "./damage.ts"
 import { below, makeRandom, pick, type Random } from "./random.ts"
 import {

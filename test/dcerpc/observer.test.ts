@@ -4,7 +4,7 @@ import { Effect, Schema, Stream } from "effect"
 import { Call, Interface, Manager, Observability, Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 
 const IBox = Interface.make("IBox", {
   uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1a31",

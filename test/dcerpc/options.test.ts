@@ -6,7 +6,7 @@ import { Call, Server } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import { Desk, isWaiting, makeDesk, outcome, start } from "../fixtures.ts"
 
 type Make = (options: Record<string, number>) => Effect.Effect<unknown, unknown, Scope.Scope | Transport.Transport>

@@ -8,7 +8,7 @@ import { TestClock } from "effect/testing"
 import { Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary, ndr20, type TransferSyntax } from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import { cut } from "./damage.ts"
 import {
   alter,

@@ -5,12 +5,12 @@ import { TestClock } from "effect/testing"
 import { Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import type { AnyChunk } from "../../src/internal/chunkBuffer.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Ndr from "../../src/dcerpc/Ndr.ts"
+import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
-import { parse } from "../../src/dcerpc/StringBinding.ts"
+import { parse } from "../../src/transport/StringBinding.ts"
 import type { PipeCodec } from "../../src/dcerpc/internal/methodCodec.ts"
-import type { Outbox } from "../../src/dcerpc/internal/outbox.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import type { Outbox } from "../../src/transport/internal/outbox.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 
 // ----------------------------------------------------------------------------
 // interfaces

@@ -4,7 +4,7 @@ import { Deferred, Effect, Schema } from "effect"
 import { Call, Interface, Manager, Server } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 
 const IJobs = Interface.make("IJobs", {
   uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1a32",

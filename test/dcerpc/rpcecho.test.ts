@@ -10,8 +10,8 @@ import { IRpcEcho, limit, rpcEcho } from "../../examples/rpcecho.ts"
 import { Call, Server, type Status } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
-import * as Transport from "../../src/dcerpc/Transport.ts"
+import * as StringBinding from "../../src/transport/StringBinding.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import * as NodeTransport from "../../src/node.ts"
 
 const setUp = (binding: string) =>

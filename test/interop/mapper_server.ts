@@ -1,7 +1,9 @@
 /** Serves our endpoint mapper and, on ports of their own, two servers that are registered there. Prints `listening BINDING`. */
 import process from "node:process"
 import { Binding, Interface, Manager, Server } from "@callisto/rpc"
-import { Endpoint, EndpointMapper, Ndr, StringBinding } from "@callisto/rpc/dcerpc"
+import { Endpoint, EndpointMapper } from "@callisto/rpc/dcerpc"
+import { Ndr } from "@callisto/rpc/ndr"
+import { StringBinding } from "@callisto/rpc/transport"
 import * as NodeTransport from "@callisto/rpc/node"
 import { Console, Effect } from "effect"
 import { rpcEcho } from "../../examples/rpcecho.ts"

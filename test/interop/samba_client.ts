@@ -5,7 +5,8 @@
 import { deepStrictEqual, match, ok } from "node:assert/strict"
 import process from "node:process"
 import { Call, type ContextHandle, Interface } from "@callisto/rpc"
-import { Association, EndpointMapper, Ndr, Tower } from "@callisto/rpc/dcerpc"
+import { Association, EndpointMapper, Tower } from "@callisto/rpc/dcerpc"
+import { Ndr } from "@callisto/rpc/ndr"
 import * as NodeTransport from "@callisto/rpc/node"
 import { Cause, Effect, Result, Stream } from "effect"
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import { ipFromString } from "effect/net/NetAddress"
 import fc from "fast-check"
-import * as StringBinding from "../../src/dcerpc/StringBinding.ts"
+import * as StringBinding from "../../src/transport/StringBinding.ts"
 
 const uuid = "5a7b91f8-ff00-11d0-a9b2-00c04fb6e6fc"
 

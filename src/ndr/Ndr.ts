@@ -209,7 +209,7 @@ const makeEnum = (title: string, size: 2 | 4, max: number): MakeEnum =>
  * **Example** (Names, and bare numbers)
  *
  * ```ts
- * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  *
  * const Color = Ndr.enum16({ Red: 1, Green: 2 }) // values "Red" and "Green"
  * const Level = Ndr.enum16([1, 2, 5]) //            values 1, 2 and 5
@@ -356,7 +356,7 @@ export type SizedArray<T extends Parameters> = Schema.Struct<{
  *
  * ```ts
  * import { Interface } from "@callisto/rpc"
- * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  *
  * const Names = Interface.method({
  *   in: { max: Ndr.Uint32 },
@@ -421,7 +421,7 @@ export const fixedBytes = (count: number): Schema.Uint8Array =>
  * **Example** (A structure with a counted array)
  *
  * ```ts
- * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  *
  * const Surrounding = Ndr.struct({
  *   count: Ndr.sizeIs("numbers"),
@@ -462,7 +462,7 @@ const derived = (what: "size" | "length" | "switch", field: string, type: Parame
  *
  * ```ts
  * import { Interface } from "@callisto/rpc"
- * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  *
  * const SinkData = Interface.method({ in: { len: Ndr.sizeIs("data"), data: Ndr.Bytes } })
  *
@@ -543,7 +543,7 @@ export declare namespace Union {
  * **Example** (Information in two levels)
  *
  * ```ts
- * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  *
  * const Info = Ndr.union(Ndr.Uint16, { 1: Ndr.Uint32, 2: Ndr.struct({ name: Ndr.unique(Ndr.WString) }) })
  *
@@ -606,7 +606,7 @@ export const ref = <T extends Parameters>(target: T): T =>
  * **Example** (A list)
  *
  * ```ts
- * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  * import { Schema } from "effect"
  *
  * interface Item {
@@ -787,7 +787,7 @@ const programs = new WeakMap<SchemaAST.AST, Codec<any> | undefined>()
  *
  * ```ts
  * import { Interface } from "@callisto/rpc"
- * import * as Ndr from "@callisto/rpc/dcerpc/Ndr"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  *
  * const AddOne = Interface.method({ in: { value: Ndr.Uint32 }, out: { value: Ndr.Uint32 } })
  *

@@ -1,8 +1,8 @@
 /** A program that opens and closes connections of each kind. It has to end by itself when its scopes are closed. */
 import { Effect, Result } from "effect"
 import process from "node:process"
-import { parse } from "../../src/dcerpc/StringBinding.ts"
-import { Transport } from "../../src/dcerpc/Transport.ts"
+import { parse } from "../../src/transport/StringBinding.ts"
+import { Transport } from "../../src/transport/Transport.ts"
 import { layer } from "../../src/node.ts"
 
 const scenario = (text: string) =>

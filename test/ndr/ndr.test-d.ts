@@ -1,7 +1,7 @@
 // Compiled by the type check of the tests; it never runs.
 import { type Result, Schema } from "effect"
 import { Interface } from "../../mod.ts"
-import * as Ndr from "../../src/dcerpc/Ndr.ts"
+import * as Ndr from "../../src/ndr/Ndr.ts"
 import type * as Pdu from "../../src/dcerpc/Pdu.ts"
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false

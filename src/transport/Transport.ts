@@ -65,7 +65,7 @@ export interface Transport {
  * @category services
  * @since 0.1.0
  */
-export const Transport: Context.Service<Transport, Transport> = Context.Service("@callisto/rpc/dcerpc/Transport")
+export const Transport: Context.Service<Transport, Transport> = Context.Service("@callisto/rpc/transport/Transport")
 
 /**
  * An established connection.
@@ -109,7 +109,7 @@ export interface Listener {
  * @since 0.1.0
  */
 export const Listener: Context.Service<Listener, Listener> = Context.Service<Listener>(
-  "@callisto/rpc/dcerpc/Transport/Listener"
+  "@callisto/rpc/transport/Transport/Listener"
 )
 
 // ----------------------------------------------------------------------------
@@ -139,7 +139,7 @@ export const merge = (...transports: ReadonlyArray<Transport>): Transport => {
  * **Example** (A browser that talks to a server and to its workers)
  *
  * ```ts
- * import { Transport } from "@callisto/rpc/dcerpc"
+ * import { Transport } from "@callisto/rpc/transport"
  * import { Layer } from "effect"
  * import * as Socket from "effect/socket/Socket"
  *
@@ -251,7 +251,7 @@ interface Way {
  * **Example** (A server and a client in memory)
  *
  * ```ts
- * import { StringBinding, Transport } from "@callisto/rpc/dcerpc"
+ * import { StringBinding, Transport } from "@callisto/rpc/transport"
  * import { Effect } from "effect"
  *
  * const program = Effect.gen(function*() {

@@ -154,7 +154,7 @@ export class StringBindingError extends StringBindingErrorBase {
  * **Example** (The parts of a string binding)
  *
  * ```ts
- * import { StringBinding } from "@callisto/rpc/dcerpc"
+ * import { StringBinding } from "@callisto/rpc/transport"
  * import { Result } from "effect"
  *
  * Result.getOrThrow(StringBinding.parse("ncacn_ip_tcp:127.0.0.1[8765]"))
@@ -316,7 +316,7 @@ const bracketHint = (input: string, open: number): string =>
  * **Example** (Composing a string binding)
  *
  * ```ts
- * import { StringBinding } from "@callisto/rpc/dcerpc"
+ * import { StringBinding } from "@callisto/rpc/transport"
  * import { Result } from "effect"
  *
  * const binding = StringBinding.make({ protocol: "ncacn_ip_tcp", address: "::1", endpoint: 8765 })
