@@ -1,0 +1,106 @@
+/**
+ * The life of a connection at both ends, as data. Every change of a connection's state is a row and an event of these tables.
+ */
+
+/**
+ * The states of a connection: `opening`, until its bind is answered; `open`, when new calls may use it; `draining`, while only the calls in
+ * progress go on; `lingering`, when it keeps context handles alive or its last bytes leave; `closed`.
+ */
+export const State = { opening: 0, open: 1, draining: 2, lingering: 3, closed: 4 } as const
+
+export type State = (typeof State)[keyof typeof State]
+
+/** What happens to a connection. */
+export type Event =
+  /** The transport has connected. */
+  | "connected"
+  /** The bind was accepted. */
+  | "agreed"
+  /** The bind was refused. */
+  | "refused"
+  /** A call was orphaned, and the server does not keep a connection then. */
+  | "orphaned"
+  /** A request ends in the middle, or the peer broke the protocol: nothing can follow. */
+  | "truncated"
+  /** The peer said that it shuts down. */
+  | "shutdownHeard"
+  /** This side shuts down. */
+  | "shutdownAsked"
+  | "writeFailed"
+  /** The peer was silent for longer than it may be. */
+  | "silent"
+  /** Nobody has used it for a time. */
+  | "idle"
+  | "lastCallEnded"
+  /** The last context handle that needs it is gone, and the last byte has left. */
+  | "lastHandleGone"
+  | "closedByPeer"
+
+export interface Row {
+  readonly state: keyof typeof State
+  /** Whether a new call may use it. */
+  readonly takesCalls: boolean
+  /** The state after an event. An event that is missing changes nothing. */
+  readonly next: { readonly [E in Event]?: State }
+}
+
+const ends = { writeFailed: State.closed, silent: State.closed, closedByPeer: State.closed } as const
+
+/** The life of a connection at the client. */
+export const clientTable: ReadonlyArray<Row> = [
+  {
+    state: "opening",
+    takesCalls: false,
+    next: { agreed: State.open, refused: State.closed, shutdownAsked: State.closed, ...ends }
+  },
+  {
+    state: "open",
+    takesCalls: true,
+    next: {
+      orphaned: State.draining,
+      truncated: State.draining,
+      shutdownHeard: State.draining,
+      shutdownAsked: State.closed,
+      idle: State.closed,
+      ...ends,
+      // What has arrived may still answer the calls.
+      writeFailed: State.draining
+    }
+  },
+  {
+    state: "draining",
+    takesCalls: false,
+    next: { lastCallEnded: State.lingering, shutdownAsked: State.closed, ...ends }
+  },
+  {
+    state: "lingering",
+    takesCalls: false,
+    next: { lastHandleGone: State.closed, shutdownAsked: State.closed, shutdownHeard: State.closed, ...ends }
+  },
+  { state: "closed", takesCalls: false, next: {} }
+]
+
+/** The life of a connection at the server. */
+export const serverTable: ReadonlyArray<Row> = [
+  {
+    state: "opening",
+    takesCalls: false,
+    next: { agreed: State.open, refused: State.lingering, shutdownAsked: State.closed, ...ends }
+  },
+  {
+    state: "open",
+    takesCalls: true,
+    next: { truncated: State.lingering, shutdownAsked: State.draining, idle: State.closed, ...ends }
+  },
+  {
+    state: "draining",
+    takesCalls: false,
+    next: { lastCallEnded: State.lingering, truncated: State.lingering, ...ends }
+  },
+  {
+    state: "lingering",
+    takesCalls: false,
+    next: { lastHandleGone: State.closed, ...ends }
+  },
+  { state: "closed", takesCalls: false, next: {} }
+]
