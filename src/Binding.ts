@@ -352,7 +352,7 @@ const makeCheck = (schema: Parameters): Check => {
   return (value) => {
     try {
       const decoded = decode(value)
-      if (decoded._tag === "Success") return Exit.succeed(decoded.value)
+      if (decoded._tag === "Success") return decoded as Exit.Success<unknown, never>
       const failure = Cause.squash(decoded.cause)
       return Exit.fail(issueIn(failure) ?? String(failure))
     } catch (defect) {
@@ -375,7 +375,9 @@ const makeChecks = (ours: Method.Any, theirs: Method.Any): Checks => {
 const replyChecked = (call: Outgoing, value: unknown, crossing: Crossing): BadStubData | undefined => {
   const sent = crossing.out(value)
   const received = andCheck(sent, crossing.received)
-  call.reply(received._tag === "Success" ? Exit.succeed(received.value) : Exit.fail(new RpcFault({ code: 1783 })))
+  call.reply(
+    received._tag === "Success" ? received as Exit.Success<unknown, never> : Exit.fail(new RpcFault({ code: 1783 }))
+  )
   if (sent._tag === "Success") return undefined
   const { interface: { name }, name: method } = call.operation
   const detail = `The out parameters were refused: ${errorOf(sent.cause)}`
