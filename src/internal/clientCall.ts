@@ -487,14 +487,15 @@ const cancelUntil = (
     cancelling.timer = Effect.runForkWith(fiber.context)(expire)
   }
   if (telling === undefined) return Effect.void
-  const undone = Effect.onExit(telling, (exit) =>
-    Effect.sync(() => {
-      if (exit._tag === "Success" || pending.cancelling !== cancelling) return
-      // The server does not know of it: the cancel can be issued again.
-      cancelling.timer?.interruptUnsafe()
-      pending.cancelling = undefined
-      move(call, "cancelFail")
-    }))
+  const undone = Effect.onExit(telling, (exit): Effect.Effect<void, RpcTransportError> => {
+    if (exit._tag === "Success" || pending.cancelling !== cancelling) return Effect.void
+    // An interrupted caller can't cancel again, and the server, which does not know of it, may never answer.
+    if (!records) return giveUp(pending, false)
+    cancelling.timer?.interruptUnsafe()
+    pending.cancelling = undefined
+    move(call, "cancelFail")
+    return Effect.void
+  })
   return toldTo(fiber, undone, records)
 }
 
