@@ -217,15 +217,15 @@ export const issue = (
   call.current = pending
   if (fiber.cache.stackFrame !== undefined) pending.frame = fiber.cache.stackFrame
   if (call.taken !== undefined) call.taken = undefined
-  if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
-  if (watching !== undefined || fiber.cache.tracer !== undefined) {
-    pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
-      Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
-    })
-    pending.watch.begin()
-  }
   let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
   try {
+    if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
+    if (watching !== undefined || fiber.cache.tracer !== undefined) {
+      pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+        Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
+      })
+      pending.watch.begin()
+    }
     issuing = channel.issue(pending, input, fiber)
   } catch (defect) {
     const died = Exit.die(defect)
