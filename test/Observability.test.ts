@@ -531,6 +531,27 @@ describe("an observer", () => {
       assert.strictEqual(logged.length, 4)
     }))
 
+  for (const event of ["changed", "ended"] as const) {
+    it.effect(`an observer that cancels each call that has ${event}: a call ends once, and its server is told`, () =>
+      Effect.gen(function* () {
+        const seen: Array<string> = []
+        const observer: Observability.Observer = {
+          changed: (call) => event === "changed" && call.cancel(),
+          ended: (call, ending) => {
+            seen.push(`${call.side} ${ending}`)
+            if (event === "ended") call.cancel()
+          }
+        }
+        const { desk, server } = yield* observing(makeDesk(), observer)
+        const pending = yield* Call.begin(yield* Call.make(desk), "Stay", "a")
+        yield* Call.cancel(pending, { timeout: "1 minute" })
+        yield* settle
+        yield* Effect.flip(Call.finish(pending))
+        assert.deepStrictEqual(seen.sort(), ["client cancelled", "server cancelled"])
+        assert.strictEqual(serverImpl(server).count, 0)
+      }))
+  }
+
   const throwing = Tracer.make({
     span: () => {
       throw new Error("no span")

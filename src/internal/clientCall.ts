@@ -222,7 +222,9 @@ export const issue = (
     if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
     if (watching !== undefined || fiber.cache.tracer !== undefined) {
       pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
-        Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
+        // An observer may cancel while the call changes its state, so the cancel comes after that.
+        const cancel = Effect.flatMap(Effect.yieldNow, () => requestCancel(pending, 0, true))
+        Effect.runForkWith(fiber.context)(ignoreFailure(cancel))
       })
       pending.watch.begin()
     }
