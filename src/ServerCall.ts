@@ -338,8 +338,8 @@ export const run: {
         return Effect.flatMap(Effect.forkChild(own, { startImmediately: true }), (fiber) => {
           const tied = call.tied ??= new Set()
           tied.add(fiber)
-          // The cancel may have come while the effect started.
-          if (call.reason !== undefined && !call.cancelDisabled) fiber.interruptUnsafe()
+          // The cancel or the end of the call may have come while the effect started.
+          if (call.isStopped || call.reason !== undefined && !call.cancelDisabled) fiber.interruptUnsafe()
           const untie = Effect.suspend(() => {
             tied.delete(fiber)
             const ending = call.settle(fiber.pollUnsafe()!)

@@ -300,7 +300,7 @@ export const make = <I extends Interface.Any, R>(
       inject: (method, ...more) =>
         Effect.sync(() => {
           choiceOption("TestKit.inject", "method", method, Object.keys(manager.interface.methods))
-          for (const fault of more) choiceOption("TestKit.inject", "fault", fault._tag, tags)
+          for (const fault of more) choiceOption("TestKit.inject", "fault", fault?._tag, tags)
           faults.set(method, [...faults.get(method) ?? [], ...more])
         })
     }

@@ -531,6 +531,52 @@ describe("an observer", () => {
       assert.strictEqual(logged.length, 4)
     }))
 
+  for (const event of ["changed", "ended"] as const) {
+    it.effect(`an observer that cancels each call that has ${event}: a call ends once, and its server is told`, () =>
+      Effect.gen(function* () {
+        const seen: Array<string> = []
+        const observer: Observability.Observer = {
+          changed: (call) => event === "changed" && call.cancel(),
+          ended: (call, ending) => {
+            seen.push(`${call.side} ${ending}`)
+            if (event === "ended") call.cancel()
+          }
+        }
+        const { desk, server } = yield* observing(makeDesk(), observer)
+        const pending = yield* Call.begin(yield* Call.make(desk), "Stay", "a")
+        yield* Call.cancel(pending, { timeout: "1 minute" })
+        yield* settle
+        yield* Effect.flip(Call.finish(pending))
+        assert.deepStrictEqual(seen.sort(), ["client cancelled", "server cancelled"])
+        assert.strictEqual(serverImpl(server).count, 0)
+      }))
+  }
+
+  const throwing = Tracer.make({
+    span: () => {
+      throw new Error("no span")
+    }
+  })
+
+  it.effect("a client whose tracer throws: begin dies, and the object is idle", () =>
+    Effect.gen(function* () {
+      const { desk } = yield* makeDesk()
+      const call = yield* Call.make(desk)
+      const begun = yield* Effect.exit(Effect.withTracer(Call.begin(call, "Answer", "a"), throwing))
+      assert.include(String(begun), "no span")
+      assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+      assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Answer", "a")), "answer to a")
+    }))
+
+  it.effect("a server whose tracer throws: begin dies, and nothing of the call is left", () =>
+    Effect.gen(function* () {
+      const { desk, server } = yield* Effect.withTracer(makeDesk(), throwing)
+      const call = yield* Call.make(desk)
+      assert.include(String(yield* Effect.exit(Call.begin(call, "Answer", "a"))), "no span")
+      assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
+      assert.strictEqual(serverImpl(server).count, 0)
+    }))
+
   it.effect("a server with an observer, a binding without: only the server's side is seen", () =>
     Effect.gen(function* () {
       const { observer, seen } = makeObserver()

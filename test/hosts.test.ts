@@ -347,14 +347,23 @@ describe("a call", () => {
       }
     }))
 
-  for (const [cancelTimeout, millis] of [[0, 0], ["1 second", 1_000]] as const) {
-    it.effect(`interrupted, cancelTimeout ${cancelTimeout}, cancel never recorded: over after ${millis} ms`, () =>
+  const lost = Effect.fail(new Status.RpcTransportError({ status: 1726, detail: "the connection was lost" }))
+  const cancels = [
+    ["never recorded", 0, () => Effect.never, 0],
+    ["never recorded", "1 second", () => Effect.never, 1_000],
+    ["that fails", "1 second", () => lost, 0],
+    ["that fails", "Infinity", () => lost, 0],
+    ["that throws", "1 second", throws, 0]
+  ] as const
+  for (const [title, cancelTimeout, cancel, millis] of cancels) {
+    it.effect(`interrupted, cancelTimeout ${cancelTimeout}, a cancel ${title}: over after ${millis} ms`, () =>
       Effect.gen(function* () {
+        let discarded = 0
         const remote: Channel.Remote = {
           dispatched: true,
           cancelDisabled: false,
-          cancel: () => Effect.never,
-          discard: () => {},
+          cancel,
+          discard: () => void discarded++,
           orphan: () => {},
           goOn: () => {}
         }
@@ -371,6 +380,7 @@ describe("a call", () => {
         yield* TestClock.adjust(millis)
         yield* settle
         assert.isDefined(interrupting.pollUnsafe())
+        assert.strictEqual(discarded, 1)
       }))
   }
 

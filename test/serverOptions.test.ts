@@ -1,6 +1,6 @@
 /** The options of the core: wrong ones are refused by name, the others mean what they read. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, type Duration, Effect, Exit, Fiber, Queue, Scope } from "effect"
+import { Cause, type Duration, Effect, Exit, Fiber, Formatter, Queue, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Binding, Call, Interface, Manager, Server, ServerCall, Synchronize, TestKit } from "../mod.ts"
 import * as NodeTransport from "../src/node.ts"
@@ -21,7 +21,7 @@ describe("an option out of its range", () => {
   for (const [option, make] of Object.entries(making)) {
     const others = option.endsWith("maximumCalls") ? [1.5, "3"] : [{}, { milis: 5 }, { seconds: NaN }]
     for (const value of [-1, NaN, -Infinity, "soon", ...others]) {
-      const shown = typeof value === "number" ? String(value) : JSON.stringify(value)
+      const shown = Formatter.format(value)
       it.effect(`${option} is ${shown}: dies with a TypeError that names option, value and range`, () =>
         Effect.gen(function* () {
           const exit = yield* Effect.exit(Effect.scoped(make(value as never)))
@@ -73,6 +73,7 @@ describe("an option that is not one of its values", () => {
       "undefined",
       "Unreachable"
     ],
+    [kit(({ inject }) => inject("Run", undefined as never)), "TestKit.inject: fault", "undefined", "Unreachable"],
     [kit(({ inject }) => inject("Rum" as never)), "TestKit.inject: method", `"Rum"`, `expected one of ["Run"]`],
     [kit(() => Effect.void, { grace: null }), "Server.make: grace", "null", duration],
     [kit(() => Effect.void, { validate: null }), "Binding to Job1: validate", "null", flag],

@@ -122,6 +122,40 @@ describe("work that never ends", () => {
     }))
 })
 
+describe("work that ends its own call while it starts", () => {
+  const working = (
+    cancellation: ServerCall.Cancellation,
+    end: (scopes: { readonly client: Effect.Effect<void>; readonly server: Effect.Effect<void> }) => Effect.Effect<void>
+  ) =>
+    Effect.gen(function* () {
+      const [clientScope, serverScope] = [yield* Scope.make(), yield* Scope.make()]
+      const ended: Array<string> = []
+      const work = Effect.suspend(() =>
+        end({ client: Scope.close(clientScope, Exit.void), server: Scope.close(serverScope, Exit.void) })
+      ).pipe(Effect.andThen(Effect.never), Effect.onInterrupt(() => Effect.sync(() => void ended.push("work"))))
+      const manager = Manager.make(Job1, {
+        Run: Manager.handOff((_, call) =>
+          Effect.andThen(
+            Effect.addFinalizer(() => Effect.sync(() => void ended.push("scope"))),
+            Effect.forkDetach(ServerCall.run(call, work), { startImmediately: true })
+          )
+        )
+      }, { cancellation })
+      const server = yield* Scope.provide(Server.make([manager]), serverScope)
+      const job = yield* Scope.provide(Binding.local(server, Job1), clientScope)
+      const failure = yield* Effect.flip(Call.invoke(job, "Run", "a"))
+      yield* settle
+      assert.strictEqual(failure._tag, "RpcTransportError")
+      assert.deepStrictEqual(ended, ["work", "scope"])
+    })
+
+  it.effect("work tied to a call, which closes its server: is interrupted, and the call's scope closes", () =>
+    working("interrupt", ({ server }) => server))
+
+  it.effect("work tied to a call without cancellation, whose client goes: is interrupted", () =>
+    working("disabled", ({ client }) => client))
+})
+
 describe("work that ends in time", () => {
   it.effect("a finalizer of an interrupted call: the shutdown waits for it, and no longer", () =>
     Effect.gen(function* () {

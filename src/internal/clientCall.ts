@@ -217,15 +217,17 @@ export const issue = (
   call.current = pending
   if (fiber.cache.stackFrame !== undefined) pending.frame = fiber.cache.stackFrame
   if (call.taken !== undefined) call.taken = undefined
-  if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
-  if (watching !== undefined || fiber.cache.tracer !== undefined) {
-    pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
-      Effect.runForkWith(fiber.context)(ignoreFailure(requestCancel(pending, 0, true)))
-    })
-    pending.watch.begin()
-  }
   let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
   try {
+    if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
+    if (watching !== undefined || fiber.cache.tracer !== undefined) {
+      pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+        // An observer may cancel while the call changes its state, so the cancel comes after that.
+        const cancel = Effect.flatMap(Effect.yieldNow, () => requestCancel(pending, 0, true))
+        Effect.runForkWith(fiber.context)(ignoreFailure(cancel))
+      })
+      pending.watch.begin()
+    }
     issuing = channel.issue(pending, input, fiber)
   } catch (defect) {
     const died = Exit.die(defect)
@@ -474,14 +476,15 @@ const cancelUntil = (
     cancelling.timer = Effect.runForkWith(fiber.context)(expire)
   }
   if (telling === undefined) return Effect.void
-  const undone = Effect.onExit(telling, (exit) =>
-    Effect.sync(() => {
-      if (exit._tag === "Success" || pending.cancelling !== cancelling) return
-      // The server does not know of it: the cancel can be issued again.
-      cancelling.timer?.interruptUnsafe()
-      pending.cancelling = undefined
-      move(call, "cancelFail")
-    }))
+  const undone = Effect.onExit(telling, (exit): Effect.Effect<void, RpcTransportError> => {
+    if (exit._tag === "Success" || pending.cancelling !== cancelling) return Effect.void
+    // An interrupted caller can't cancel again, and the server, which does not know of it, may never answer.
+    if (!records) return giveUp(pending, false)
+    cancelling.timer?.interruptUnsafe()
+    pending.cancelling = undefined
+    move(call, "cancelFail")
+    return Effect.void
+  })
   return toldTo(fiber, undone, records)
 }
 

@@ -3,15 +3,11 @@
  * inside an effect: there the error is a defect of the constructor.
  */
 import * as Duration from "effect/Duration"
-import { formatJson } from "effect/Formatter"
+import { format } from "effect/Formatter"
 import * as Uuid from "./uuid.ts"
 
 const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
-  throw new TypeError(
-    `${owner}: ${name} is out of range, got ${
-      value === undefined || typeof value === "number" ? value : formatJson(value)
-    }, expected ${expected}.`
-  )
+  throw new TypeError(`${owner}: ${name} is out of range, got ${format(value)}, expected ${expected}.`)
 }
 
 /** A duration in milliseconds, of at least `least`. Infinity is allowed. */
@@ -24,25 +20,22 @@ export const durationOption = (
 ): number => {
   if (value === undefined) return fallback
   const millis = millisOf(value)
-  return millis >= least && (millis > 0 || !isEmpty(value))
-    ? millis
-    : refuse(owner, name, value, `a duration of at least ${least} ms`)
+  return millis >= least ? millis : refuse(owner, name, value, `a duration of at least ${least} ms`)
 }
 
 /** Milliseconds; NaN for what is no duration. */
 const millisOf = (value: Duration.Input): number => {
-  // Duration reads NaN as zero.
-  if (Number.isNaN(value)) return NaN
   try {
-    return Duration.toMillis(Duration.fromInputUnsafe(value))
+    const millis = Duration.toMillis(Duration.fromInputUnsafe(value))
+    const parts: ReadonlyArray<unknown> = typeof value === "object" && !Duration.isDuration(value)
+      ? Object.values(value)
+      : [value, 0]
+    // Duration reads NaN as zero, and so an object without a unit of time.
+    return parts.some(Number.isNaN) || millis === 0 && !parts.includes(0) ? NaN : millis
   } catch {
     return NaN
   }
 }
-
-/** Whether a value names no unit of time. Duration reads such an object as zero. */
-const isEmpty = (value: Duration.Input): boolean =>
-  typeof value === "object" && !Duration.isDuration(value) && !Object.values(value).includes(0)
 
 /** One of some values. Without a fallback it must be there. */
 export const choiceOption = <Value>(
@@ -69,7 +62,7 @@ export const countOption = (
   fallback: number
 ): number => {
   if (value === undefined) return fallback
-  return value >= min && value <= max && (Number.isInteger(value) || value === Infinity)
+  return (Number.isInteger(value) || value === Infinity) && value >= min && value <= max
     ? value
     : refuse(owner, name, value, `an integer from ${min} to ${max}`)
 }

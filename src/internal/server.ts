@@ -320,8 +320,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) return this.refuse(incoming, dispatch, mismatch)
     this.add(call)
-    if (this.watches) this.watch(call, incoming.span)
     try {
+      if (this.watches) this.watch(call, incoming.span)
       incoming.accepted?.(call)
     } catch (defect) {
       call.gone("Disconnected")

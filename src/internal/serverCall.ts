@@ -106,7 +106,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   declare tied: Set<Fiber.Fiber<unknown, unknown>> | undefined
   /** Those that send the reply or announce the hand-off, where that takes time. */
   declare sending: Set<Fiber.Fiber<unknown, unknown>> | undefined
-  /** The server has ended it, and its work. */
+  /** Its work was interrupted, whatever the cancellation: the server has ended the call, or its client is gone. */
   declare isStopped: boolean
   /** The context handles that it carries or has made. */
   declare holding: Holding | undefined
@@ -161,10 +161,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.fiber = fiber
     fiber.addObserver((exit) => this.returned(exit))
     // While the routine started, the client may have cancelled or gone, or the server have stopped it.
-    if (
-      this.isStopped ||
-      this.reason !== undefined && (this.reason !== "Cancelled" || dispatch.cancellation === "interrupt")
-    ) {
+    if (this.isStopped || this.reason !== undefined && dispatch.cancellation === "interrupt") {
       fiber.interruptUnsafe()
     }
   }
@@ -294,7 +291,6 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** Ends the call from the server's side, and the work that belongs to it. */
   stop(failure: RpcFault | RpcTransportError): void {
-    this.isStopped = true
     if (this.isOpen) this.end(Exit.fail(failure))
     this.interrupt()
   }
@@ -407,6 +403,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
 
   /** Interrupts all work that belongs to the call. */
   interrupt(): void {
+    this.isStopped = true
     this.interruptRoutine()
     this.interruptTied()
   }

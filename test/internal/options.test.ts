@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
-import { countOption, durationOption } from "../../src/internal/options.ts"
+import { countOption, durationOption, flagOption } from "../../src/internal/options.ts"
 
 const messageOf = (check: () => unknown): string => {
   try {
@@ -10,6 +10,16 @@ const messageOf = (check: () => unknown): string => {
     return error.message
   }
   return assert.fail("nothing was refused")
+}
+
+/** No operator takes it. */
+const hostile = {
+  get seconds() {
+    throw new Error("no seconds")
+  },
+  [Symbol.toPrimitive]: () => {
+    throw new Error("no primitive")
+  }
 }
 
 describe("a duration option", () => {
@@ -36,11 +46,31 @@ describe("a duration option", () => {
       "Server.make: maximumAge is out of range, got NaN, expected a duration of at least 0 ms."
     )
     for (
-      const wrong of [-1, "-1 second", -Infinity, "-Infinity", Duration.millis(-1), "soon", null, true, [], {}, {
-        milis: 5
-      }]
+      const wrong of [
+        -1,
+        "-1 second",
+        -Infinity,
+        "-Infinity",
+        Duration.millis(-1),
+        "soon",
+        null,
+        true,
+        [],
+        {},
+        {
+          milis: 5
+        },
+        Symbol("soon"),
+        hostile
+      ]
     ) {
       assert.include(messageOf(() => read(wrong as never)), "maximumAge is out of range, got ")
+    }
+  })
+
+  it("duration with a part that is no number: is refused, whatever the other parts", () => {
+    for (const wrong of [[NaN, 0], [0, NaN], { hours: 0, seconds: NaN }, { minutes: NaN, seconds: 5 }] as const) {
+      assert.include(messageOf(() => read(wrong)), "maximumAge is out of range, got ")
     }
   })
 
@@ -70,9 +100,22 @@ describe("a count option", () => {
       messageOf(() => read(65, { min: 1, max: 64 })),
       "Endpoint.make: maximumCalls is out of range, got 65, expected an integer from 1 to 64."
     )
-    for (const wrong of [0, -1, 1.5, NaN, Infinity, -Infinity, "8", null, 8n]) {
+    for (const wrong of [0, -1, 1.5, NaN, Infinity, -Infinity, "8", null, 8n, Symbol("8"), hostile]) {
       assert.include(messageOf(() => read(wrong as never, { min: 1, max: 64 })), "maximumCalls is out of range")
     }
     for (const wrong of [-1, 0.5, NaN, -Infinity]) messageOf(() => read(wrong))
+  })
+})
+
+describe("a choice option", () => {
+  it("a value that is none of the choices: is refused as it reads", () => {
+    const read = (value: unknown) => messageOf(() => flagOption("Binding to Files", "causal", value as boolean, true))
+    assert.strictEqual(read("no"), 'Binding to Files: causal is out of range, got "no", expected one of [true,false].')
+    for (
+      const [wrong, text] of [[() => false, "() => false"], [Symbol("no"), "Symbol(no)"], [0n, "0n"], [NaN, "NaN"]]
+    ) {
+      assert.include(read(wrong), `got ${String(text)}, expected`)
+    }
+    assert.include(read(hostile), "causal is out of range, got ")
   })
 })
