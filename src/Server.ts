@@ -62,8 +62,8 @@ export interface Options {
    * and their work is interrupted. What does not end at once has the same time again: first the interrupted work, with its
    * finalizers and replies, then the run-down of context handles. The shutdown does not wait longer, so such work may outlive it.
    *
-   * With infinity the shutdown waits for every call. A routine that closes its own server from another runtime (with
-   * `Effect.runPromise`, say) then waits for itself, because the server can't tell whose routine closes it.
+   * With infinity the shutdown waits for every call. Two shutdowns that wait for each other's calls then never end. Nor does that of a
+   * routine that closes its own server from another runtime, with `Effect.runPromise`: the server can't tell whose routine closes it.
    */
   readonly grace?: Duration.Input | undefined
   /**
