@@ -120,10 +120,10 @@ export const types: { readonly [Tag in Pdu["_tag"]]: Type } = {
   Request: type(0, "request", "client", 24),
   Response: type(2, "response", "server", 24),
   Fault: type(3, "fault", "server", 32),
-  Bind: type(11, "bind", "client", 28, { bindTime: true }),
+  Bind: type(11, "bind", "client", 25, { bindTime: true }),
   BindAck: type(12, "bind_ack", "server", 32, { bindTime: true, requiredFlags: whole }),
   BindNak: type(13, "bind_nak", "server", 19, { bindTime: true, requiredFlags: whole, auth: "never" }),
-  AlterContext: type(14, "alter_context", "client", 28, { bindTime: true }),
+  AlterContext: type(14, "alter_context", "client", 25, { bindTime: true }),
   AlterContextResponse: type(15, "alter_context_resp", "server", 32, { bindTime: true, requiredFlags: whole }),
   Auth3: type(16, "auth3", "client", 20, { bindTime: true, auth: "required" }),
   Shutdown: type(17, "shutdown", "server", 16, { auth: "never" }),
@@ -748,7 +748,8 @@ const readContextElements = (
 ): Array<ContextElement> | PduError => {
   const elements: Array<ContextElement> = []
   const count = bytes[start + 24]!
-  let at = start + 28
+  // Without elements the reserved bytes may be missing.
+  let at = count === 0 ? Math.min(start + 28, end) : start + 28
   for (let i = 0; i < count; i++) {
     const syntaxes = at + 24
     const next = syntaxes <= end ? syntaxes + 20 * bytes[at + 2]! : syntaxes
@@ -1238,7 +1239,7 @@ const writeSyntax = (writer: Writer, at: number, syntax: SyntaxId): void => {
 const encodeContexts = (writer: Writer, type: Type, fields: Fields<Bind>): void => {
   const { assocGroupId, authTrailer, contextElements, maxRecvFrag, maxXmitFrag } = fields
   uint("number of context elements", contextElements.length, 0xff)
-  let size = type.minSize
+  let size = 28
   for (const { transferSyntaxes } of contextElements) {
     size += 24 + 20 * uint("number of transfer syntaxes", transferSyntaxes.length, 0xff)
   }
@@ -1438,7 +1439,8 @@ export const encodeFault = (writer: Writer, fields: Fields<Fault, "allocHint" | 
   const status = uint("status", fields.status, 0xffffffff)
   const start = beginPdu(writer, types.Fault, fields, 32 + trailerSize(fields.authTrailer))
   const { bytes, littleEndian, view } = writer
-  view.setUint32(start + 16, 32, littleEndian)
+  // Real servers send 24 here: the size of the header and of the body in front of the status.
+  view.setUint32(start + 16, 24, littleEndian)
   view.setUint16(start + 20, contextId, littleEndian)
   bytes[start + 22] = cancelCount
   bytes[start + 23] = 0

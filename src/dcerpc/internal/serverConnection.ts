@@ -21,7 +21,7 @@ import type { Outbox } from "../../transport/internal/outbox.ts"
 import * as StringBinding from "../../transport/StringBinding.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
-import { binary, carries, type MethodCodec, type Problem, type TransferSyntax } from "../TransferSyntax.ts"
+import { binary, carries, type MethodCodec, ndr20, type Problem, type TransferSyntax } from "../TransferSyntax.ts"
 import { type Context, hasInPipes, IncomingCall, status } from "./incomingCall.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
 
@@ -106,10 +106,20 @@ const sameSyntax = (a: Pdu.SyntaxId, b: Pdu.SyntaxId): boolean =>
 
 // The last eight bytes of the pseudo transfer syntax are the features that the client asks for.
 const featurePrefix = "6cb71c2c-9812-4540-"
+const multiplexSecurityContexts = 1
 const keepConnectionOnOrphan = 2
 
+// Known by name, but never agreed on.
+const ndr64: Pdu.SyntaxId = { uuid: "71710533-beba-4937-8319-b5dbef9ccc36", major: 1, minor: 0 }
+
+// Clients of the object resolver bind a second time where they mean an alter_context.
+const objectResolver = "99fcfec4-5260-101b-bbcb-00aa0021347a"
+
+const isOfObjectResolver = ({ contextElements }: Pdu.Bind): boolean =>
+  contextElements.length > 0 && contextElements.every(({ abstractSyntax: { uuid } }) => uuid === objectResolver)
+
 const askedFeatures = ({ transferSyntaxes }: Pdu.ContextElement): number | undefined => {
-  const uuid = transferSyntaxes.length === 1 ? transferSyntaxes[0]!.uuid : ""
+  const { uuid } = transferSyntaxes[0]!
   return uuid.startsWith(featurePrefix)
     ? parseInt(uuid.slice(featurePrefix.length, featurePrefix.length + 2), 16)
     : undefined
@@ -184,6 +194,8 @@ export class ServerConnection {
   /** Its bind was refused: only what came with it is answered. */
   refused = false
   multiplexed = false
+  /** The size of fragments that both sides have agreed on. */
+  private agreed: number = Pdu.defaultFragment
   /** The largest fragment that the client receives. */
   maxFragment: number = Pdu.defaultFragment
   /** The largest fragment that this side receives. */
@@ -241,7 +253,7 @@ export class ServerConnection {
     const isLater = pdu.callId === this.openRequest?.callId && (pdu.flags & Pdu.flags.firstFrag) === 0
     switch (pdu._tag) {
       case "Bind":
-        return this.refuseBind(pdu.callId, 0)
+        return isOfObjectResolver(pdu) ? this.alter(pdu) : this.refuseBind(pdu.callId, 0)
       case "AlterContext":
         return isLater ? this.protocolError(pdu.callId, true) : this.alter(pdu)
       case "Request":
@@ -266,9 +278,9 @@ export class ServerConnection {
 
   private bind(pdu: Pdu.Bind): Verdict {
     if (pdu.authTrailer !== undefined) {
-      const { authLevel, authType } = pdu.authTrailer
-      const noService = authType === 0 && (authLevel < 2 || authLevel > 6)
-      return this.refuseBind(pdu.callId, noService ? 0 : 8)
+      const { authLevel } = pdu.authTrailer
+      // No level of protection at all, or a type of authentication that this server does not have.
+      return this.refuseBind(pdu.callId, authLevel < 2 || authLevel > 6 ? 0 : 8)
     }
     const elements = pdu.contextElements
     if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
@@ -283,12 +295,12 @@ export class ServerConnection {
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
-    const size = this.negotiate(pdu)
+    this.negotiate(pdu)
     Pdu.encodeBindAck(this.endpoint.writer, {
       callId: pdu.callId,
-      flags: this.multiplexed ? Pdu.flags.concMpx : 0,
-      maxXmitFrag: size,
-      maxRecvFrag: size,
+      flags: pdu.flags & (Pdu.flags.concMpx | Pdu.flags.supportHeaderSign),
+      maxXmitFrag: this.agreed,
+      maxRecvFrag: this.agreed,
       assocGroupId: group.id,
       secAddr: this.secAddr,
       results
@@ -297,13 +309,12 @@ export class ServerConnection {
   }
 
   /** Agrees on the size of fragments: of each side's largest the smaller one. */
-  private negotiate({ maxRecvFrag, maxXmitFrag }: Pdu.Bind | Pdu.AlterContext): number {
+  private negotiate({ maxRecvFrag, maxXmitFrag }: Pdu.Bind | Pdu.AlterContext): void {
     // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
     if (this.knowsBinary) this.largest = binary.maxFragment
-    const size = Math.min(Math.max(Math.min(maxXmitFrag, maxRecvFrag), 2048), this.largest) & ~7
+    this.agreed = Math.min(Math.max(Math.min(maxXmitFrag, maxRecvFrag), 2048), this.largest) & ~7
     // The answer is never below 2048, but the client may receive no more than every client must.
-    this.maxFragment = Math.min(size, Math.max(maxRecvFrag, Pdu.minFragment))
-    return size
+    this.maxFragment = Math.min(this.agreed, Math.max(maxRecvFrag, Pdu.minFragment))
   }
 
   private get knowsBinary(): boolean {
@@ -317,45 +328,56 @@ export class ServerConnection {
     return /^[\x20-\x7e]*$/.test(endpoint) ? endpoint : ""
   }
 
-  private alter(pdu: Pdu.AlterContext): Verdict {
+  private alter(pdu: Pdu.AlterContext | Pdu.Bind): Verdict {
     const elements = pdu.contextElements
     if (pdu.authTrailer !== undefined) return this.fault(pdu.callId, 0, status.accessDenied, true, "close")
     if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
       return this.protocolError(pdu.callId, true)
     }
+    if (elements.some((element) => this.namesUnagreed(element))) return this.protocolError(pdu.callId, true)
     const results = this.offer(elements)
     if (results === undefined) return this.fault(pdu.callId, 0, status.protocolError, true, "go on")
     // The sizes of an alter_context mean nothing, except between two that have just found out that both are Callisto.
     if (this.largest !== binary.maxFragment && this.knowsBinary) this.negotiate(pdu)
     Pdu.encodeAlterContextResponse(this.endpoint.writer, {
       callId: pdu.callId,
-      maxXmitFrag: this.maxFragment,
-      maxRecvFrag: this.maxFragment,
+      flags: pdu.flags & Pdu.flags.supportHeaderSign,
+      maxXmitFrag: this.agreed,
+      maxRecvFrag: this.agreed,
       assocGroupId: this.group!.id,
       results
     })
     return this.send()
   }
 
+  /** Whether an element proposes nothing but NDR64 for a context that has another syntax. */
+  private namesUnagreed({ contextId, transferSyntaxes }: Pdu.ContextElement): boolean {
+    return this.contexts.has(contextId) && transferSyntaxes.some((syntax) => sameSyntax(syntax, ndr64)) &&
+      !transferSyntaxes.some((syntax) => this.endpoint.syntaxes.some(({ id }) => sameSyntax(id, syntax)))
+  }
+
   /**
    * What becomes of each presentation context that the client proposes. Nothing does where one has the id of another, for
-   * another interface or syntax.
+   * another interface or syntax. Of the elements that could be accepted with NDR only the first is, as real servers do.
    */
   private offer(elements: ReadonlyArray<Pdu.ContextElement>): ReadonlyArray<Pdu.ContextResult> | undefined {
     const contexts = new Map(this.contexts)
     const results: Array<Pdu.ContextResult> = []
+    let hasNdr = false
     for (const element of elements) {
       const features = askedFeatures(element)
       if (features !== undefined) {
-        results.push({ result: 3, reason: features & keepConnectionOnOrphan, transferSyntax: Pdu.nilSyntax })
+        const granted = features & (multiplexSecurityContexts | keepConnectionOnOrphan)
+        results.push({ result: 3, reason: granted, transferSyntax: Pdu.nilSyntax })
         continue
       }
-      const chosen = this.choose(element, contexts)
+      const chosen = this.choose(element, contexts, hasNdr)
       if (chosen === undefined) return undefined
       if (typeof chosen === "number") {
         results.push({ result: 2, reason: chosen, transferSyntax: Pdu.nilSyntax })
       } else {
         contexts.set(element.contextId, chosen)
+        hasNdr ||= chosen.syntax === ndr20
         results.push({ result: 0, reason: 0, transferSyntax: chosen.syntax.id })
       }
     }
@@ -366,7 +388,8 @@ export class ServerConnection {
   /** The context of an element, or the reason to reject it; `undefined` where its id belongs to another context. */
   private choose(
     { abstractSyntax, contextId, transferSyntaxes }: Pdu.ContextElement,
-    contexts: ReadonlyMap<number, Context>
+    contexts: ReadonlyMap<number, Context>,
+    hasNdr: boolean
   ): Context | number | undefined {
     const { limits, syntaxes } = this.endpoint
     const { major, minor, uuid } = abstractSyntax
@@ -374,7 +397,7 @@ export class ServerConnection {
     if (iface === undefined) return 1
     const usable = transferSyntaxes
       .map((proposed) => syntaxes.find(({ id }) => sameSyntax(id, proposed)))
-      .filter((syntax) => syntax !== undefined && carries(syntax, iface))
+      .filter((syntax) => syntax !== undefined && !(hasNdr && syntax === ndr20) && carries(syntax, iface))
     const known = contexts.get(contextId)
     const syntax = usable[0]
     if (syntax === undefined) return 2
@@ -394,12 +417,18 @@ export class ServerConnection {
   private request(fragment: Pdu.Request): Verdict {
     const { callId } = fragment
     const isFirst = (fragment.flags & Pdu.flags.firstFrag) !== 0
-    if (fragment.authTrailer !== undefined) return this.fault(callId, 0, status.accessDenied, false, "close")
+    if (fragment.authTrailer !== undefined) {
+      return this.fault(callId, fragment.contextId, status.accessDenied, false, "close")
+    }
     const header = fragment.object === undefined ? 24 : 40
     if (header + fragment.stub.length > this.largest) return this.protocolError(callId, false)
     const openId = this.openRequest?.callId
     if (isFirst) {
-      if (openId !== undefined) return this.protocolError(this.multiplexed ? callId : openId, false)
+      if (openId !== undefined) {
+        return this.multiplexed
+          ? this.protocolError(callId, false)
+          : this.fault(openId, this.openRequest!.contextId, status.protocolError, false, "close")
+      }
       if (!this.multiplexed && this.isAwaited) return this.protocolError(callId, false)
       if ((fragment.flags & Pdu.flags.pendingCancel) !== 0) {
         return this.fault(callId, 0, status.noCallActive, true, "close")
