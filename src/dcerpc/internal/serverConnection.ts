@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type { SocketError } from "effect/socket/Socket"
 import type { Caller, Outcome, Refusal } from "../../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../../Interface.ts"
 import { cancelled, isPipeError } from "../../internal/failures.ts"
@@ -22,6 +23,7 @@ import * as StringBinding from "../../transport/StringBinding.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import { binary, carries, type MethodCodec, ndr20, type Problem, type TransferSyntax } from "../TransferSyntax.ts"
+import { type Event, serverTable, State } from "./connection.ts"
 import { type Context, hasInPipes, IncomingCall, status } from "./incomingCall.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
 
@@ -141,6 +143,12 @@ const operationOf = ({ operations }: Interface.Any, opnum: number): Operation | 
 /** The out parameters, or an abort, end a response. */
 const isLast = (): boolean => true
 
+// So much one connection does before the others have their turn. Bytes are those that arrive and those of replies.
+const pdusInTurn = 64
+const bytesInTurn = 0x40000
+
+const noBytes = new Uint8Array(0)
+
 /** What a PDU does to its connection. */
 type Verdict = "go on" | "close"
 
@@ -191,8 +199,6 @@ export class ServerConnection {
   private readonly clients = new Map<Server.Server, ClientImpl>()
   /** The replies that carry new context handles, with where each ends in what was sent. */
   readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
-  /** Its bind was refused: only what came with it is answered. */
-  refused = false
   multiplexed = false
   /** The size of fragments that both sides have agreed on. */
   private agreed: number = Pdu.defaultFragment
@@ -209,10 +215,18 @@ export class ServerConnection {
   arriving: Arriving | undefined = undefined
   /** When something last happened on it, where there is a limit on silence. */
   activeAt = 0
-  readonly closed: Deferred.Deferred<void> = Deferred.makeUnsafe()
-  /** The client doesn't listen: nothing more is said. */
-  failed = false
-  quiet: Deferred.Deferred<void> | undefined = undefined
+  private state: State = State.opening
+  /** Done when nothing more is read. */
+  readonly over: Deferred.Deferred<void> = Deferred.makeUnsafe()
+  /** Done when nothing more is said either. */
+  readonly gone: Deferred.Deferred<void> = Deferred.makeUnsafe()
+  private readonly parser: Pdu.Parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment, owned: true })
+  /** What has arrived and waits for room, or for the connection's next turn. */
+  private waiting: Uint8Array = noBytes
+  private waitingAt = 0
+  /** How many PDUs and bytes are left of the connection's turn. */
+  private turnPdus = pdusInTurn
+  private turnBytes = bytesInTurn
 
   constructor(
     endpoint: Host,
@@ -227,6 +241,84 @@ export class ServerConnection {
     this.outbox = outbox
     this.touch()
   }
+
+  // --- its life
+
+  /** The one place where the connection changes its state. Gives `false` when the event changes nothing in its state. */
+  move(event: Event): boolean {
+    const next = serverTable[this.state]!.next[event]
+    if (next === undefined) return false
+    this.state = next
+    if (this.isOver) {
+      this.waiting = noBytes
+      Deferred.doneUnsafe(this.over, Exit.void)
+    }
+    if (this.isClosed) Deferred.doneUnsafe(this.gone, Exit.void)
+    return true
+  }
+
+  get isClosed(): boolean {
+    return this.state === State.closed
+  }
+
+  /** Whether nothing more is read. */
+  get isOver(): boolean {
+    return this.state >= State.lingering
+  }
+
+  /** Tells the client that the server ends, and ends the connection with its last call. */
+  shutdown(): void {
+    if (serverTable[this.state]!.takesCalls) {
+      Pdu.encodeShutdown(this.endpoint.writer, { callId: 0 })
+      this.send()
+    }
+    if (this.move("shutdownAsked") && this.calls.size === 0) this.move("lastCallEnded")
+  }
+
+  // --- what arrives
+
+  /** Takes a chunk. Answers whether the next may be read: else `resume` goes on behind the PDU that was the last to find room. */
+  readonly take = (chunk: Uint8Array): boolean => {
+    this.touch()
+    this.turnBytes -= chunk.length
+    this.waiting = chunk
+    this.waitingAt = 0
+    return this.resume()
+  }
+
+  resume(): boolean {
+    const { waiting } = this
+    const at = this.parser.read(waiting, this.waitingAt, this.accept)
+    if (this.isOver) return false
+    if (at < waiting.length) {
+      this.waitingAt = at
+      return false
+    }
+    this.waiting = noBytes
+    this.waitingAt = 0
+    // What came together with a refused bind was answered.
+    if (this.state === State.draining && this.group === undefined) this.move("lastCallEnded")
+    return this.mayGoOn
+  }
+
+  private readonly accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
+    this.turnPdus--
+    return this.receive(pdu) === "go on" && this.mayGoOn
+  }
+
+  private get mayGoOn(): boolean {
+    return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
+  }
+
+  /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
+  readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
+    // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
+    const room = Effect.andThen(this.outbox.room, this.room)
+    if (this.turnPdus > 0 && this.turnBytes > 0) return room
+    this.turnPdus = pdusInTurn
+    this.turnBytes = bytesInTurn
+    return Effect.andThen(Effect.yieldNow, room)
+  })
 
   get maximumRequest(): number {
     return this.endpoint.limits.request
@@ -247,8 +339,8 @@ export class ServerConnection {
     this.endpoint.packetsIn++
     if (pdu._tag === "PduError") return this.refuse(pdu)
     if (this.group === undefined) {
-      if (pdu._tag === "Bind" && !this.refused) return this.bind(pdu)
-      return this.refused ? this.protocolError(pdu.callId, true) : this.refuseBind(pdu.callId, 4)
+      if (this.state !== State.opening) return this.protocolError(pdu.callId, true)
+      return pdu._tag === "Bind" ? this.bind(pdu) : this.refuseBind(pdu.callId, 4)
     }
     const isLater = pdu.callId === this.openRequest?.callId && (pdu.flags & Pdu.flags.firstFrag) === 0
     switch (pdu._tag) {
@@ -270,10 +362,10 @@ export class ServerConnection {
   // --- binding
 
   private refuseBind(callId: number, rejectReason: number): Verdict {
-    this.refused = true
     Pdu.encodeBindNak(this.endpoint.writer, { callId, rejectReason })
     this.send()
-    return this.group === undefined ? "go on" : "close"
+    this.move("refused")
+    return this.isOver ? "close" : "go on"
   }
 
   private bind(pdu: Pdu.Bind): Verdict {
@@ -294,6 +386,7 @@ export class ServerConnection {
     const group = this.endpoint.join(pdu.assocGroupId)
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
+    this.move("agreed")
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
     this.negotiate(pdu)
     Pdu.encodeBindAck(this.endpoint.writer, {
@@ -311,7 +404,7 @@ export class ServerConnection {
   /** Agrees on the size of fragments: of each side's largest the smaller one. */
   private negotiate({ maxRecvFrag, maxXmitFrag }: Pdu.Bind | Pdu.AlterContext): void {
     // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
-    if (this.knowsBinary) this.largest = binary.maxFragment
+    if (this.knowsBinary) this.parser.maxFragment = this.largest = binary.maxFragment
     this.agreed = Math.min(Math.max(Math.min(maxXmitFrag, maxRecvFrag), 2048), this.largest) & ~7
     // The answer is never below 2048, but the client may receive no more than every client must.
     this.maxFragment = Math.min(this.agreed, Math.max(maxRecvFrag, Pdu.minFragment))
@@ -694,7 +787,7 @@ export class ServerConnection {
     if (abort === undefined) {
       if (error instanceof ContextMismatch) this.sendFault(call, status.contextMismatch, error.didNotExecute)
       // A server that ends closes the connection: that is how the client learns of it.
-      else if (error instanceof RpcTransportError && error.status === 1726) this.close()
+      else if (error instanceof RpcTransportError && error.status === 1726) this.move("callLost")
       else if (error instanceof RpcTransportError) this.sendFault(call, error.status, true)
       else this.sendFault(call, status.cancelled, error instanceof CallCancelled && error.didNotExecute)
       return undefined
@@ -717,7 +810,7 @@ export class ServerConnection {
   private carry(call: IncomingCall): void {
     const { carriers, outbox } = this
     while (carriers.length > 0 && carriers[0]![1] <= outbox.handedUnsafe()) carriers.shift()
-    carriers.push([call, this.failed ? Infinity : outbox.sentUnsafe()])
+    carriers.push([call, this.isClosed ? Infinity : outbox.sentUnsafe()])
   }
 
   /** The connection is closed: what has not left was received by nobody. */
@@ -733,8 +826,9 @@ export class ServerConnection {
 
   /** A call has left the connection, its answer is on the way. */
   private left(): void {
-    if (this.calls.size === 0) this.touch()
-    if (this.calls.size === 0 && this.quiet !== undefined) Deferred.doneUnsafe(this.quiet, Exit.void)
+    if (this.calls.size > 0) return
+    this.touch()
+    if (this.state === State.draining) this.move("lastCallEnded")
   }
 
   private sendFault(call: IncomingCall, status: number, didNotExecute: boolean): void {
@@ -748,6 +842,7 @@ export class ServerConnection {
     const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
     Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount: 0, status, flags })
     this.send()
+    if (verdict === "close") this.move("truncated")
     return verdict
   }
 
@@ -756,8 +851,7 @@ export class ServerConnection {
   }
 
   private refuse(error: Pdu.PduError): Verdict {
-    if (error.reason === "Dead") return "close"
-    if (this.group === undefined) return this.refuseBind(error.callId, 4)
+    if (this.state === State.opening) return this.refuseBind(error.callId, 4)
     // A fragment that is too large may belong to a call that executes already.
     return this.protocolError(error.callId, error.reason !== "TooLarge")
   }
@@ -765,7 +859,8 @@ export class ServerConnection {
   /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
   send(following?: Uint8Array): Verdict {
     const bytes = this.endpoint.writer.take()
-    if (this.failed) return "close"
+    if (this.isClosed) return "close"
+    this.turnBytes -= bytes.length
     // One message may be several fragments, each with its length.
     for (let at = 0; at < bytes.length; at += bytes[at + 8]! | bytes[at + 9]! << 8) this.endpoint.packetsOut++
     if (following === undefined) this.outbox.sendUnsafe(bytes)
@@ -773,18 +868,8 @@ export class ServerConnection {
       this.outbox.sendPartUnsafe(bytes)
       this.outbox.sendPartUnsafe(following)
     }
-    if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.fail()
-    return this.failed ? "close" : "go on"
-  }
-
-  close(): void {
-    Deferred.doneUnsafe(this.closed, Exit.void)
-  }
-
-  /** Closes the connection without another word. */
-  fail(): void {
-    this.failed = true
-    this.close()
+    if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.move("silent")
+    return this.isClosed ? "close" : "go on"
   }
 
   touch(): void {
@@ -802,6 +887,5 @@ export class ServerConnection {
     for (const client of this.clients.values()) client.end()
     if (this.group !== undefined) this.endpoint.leave(this.group)
     this.group = undefined
-    if (this.quiet !== undefined) Deferred.doneUnsafe(this.quiet, Exit.void)
   }
 }

@@ -16,8 +16,11 @@ import { makeOutbox } from "../../transport/internal/outbox.ts"
 import { makeReadWhile } from "../../transport/internal/sockets.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
-import { binary, type TransferSyntax } from "../TransferSyntax.ts"
+import type { TransferSyntax } from "../TransferSyntax.ts"
 import { type Group, type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
+
+/** For so long a connection that is over may take to send its last bytes. */
+const lingering = 1000
 
 const anonymous: Caller = { name: undefined, level: "none" }
 
@@ -42,6 +45,8 @@ export class EndpointImpl implements Host {
   packetsIn = 0
   packetsOut = 0
   stopping = false
+  /** Told when the last connection has gone. */
+  private quiet: (() => void) | undefined = undefined
 
   constructor(server: Server.Server, clock: Clock.Clock, limits: Limits, syntaxes: ReadonlyArray<TransferSyntax>) {
     this.server = server
@@ -92,47 +97,48 @@ export class EndpointImpl implements Host {
         Effect.sync(() => {
           this.connections.delete(served)
           served.settle()
+          if (this.connections.size === 0) this.quiet?.()
         })
       )
       yield* Effect.forkScoped(this.watchBind(served))
       if (this.limits.idleTimeout !== Infinity) yield* Effect.forkScoped(this.watchIdle(served))
-      yield* Effect.raceFirst(Effect.ignore(this.read(served, connection.socket)), Deferred.await(served.closed)).pipe(
-        Effect.ensuring(Effect.sync(() => served.end()))
+      const read = Effect.ignore(this.read(served, connection.socket))
+      yield* Effect.raceFirst(read, Deferred.await(served.over)).pipe(
+        Effect.ensuring(Effect.sync(() => {
+          if (!served.isOver) served.move("closedByPeer")
+          served.end()
+        }))
       )
-      // What is left to say, to a client that listens.
-      if (!served.failed) yield* outbox.drained.pipe(Effect.timeoutOption("1 second"), Effect.ignore)
+      // What is left to say, to a client that listens. At the end of the server the period of grace bounds it.
+      if (!served.isClosed) {
+        const left = Effect.timeoutOption(outbox.drained, this.stopping ? Infinity : lingering)
+        yield* Effect.raceFirst(Effect.ignore(left), Deferred.await(served.gone))
+      }
+      served.move("lastHandleGone")
     })
 
   private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
-    return Effect.gen({ self: this }, function* () {
+    return Effect.gen(function* () {
       const readWhile = yield* makeReadWhile(socket)
-      const parser = Pdu.makeParser({ maxFragment: binary.maxFragment, owned: true })
-      let isOver = false
-      const accept = (chunk: Uint8Array): boolean => {
-        served.touch()
-        const closes = parser.push(chunk).some((pdu) => served.receive(pdu) === "close" || served.failed)
-        isOver = closes || served.refused
-        return !isOver && served.outbox.hasRoomUnsafe() && served.hasRoom
-      }
       while (true) {
-        yield* readWhile(accept)
-        if (isOver) return
-        // Who doesn't read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
-        yield* served.outbox.room
-        yield* served.room
+        yield* readWhile(served.take)
+        do {
+          if (served.isOver) return
+          yield* served.ready
+        } while (!served.resume())
       }
     })
   }
 
   private watchBind(served: ServerConnection): Effect.Effect<void> {
-    return Effect.delay(Effect.sync(() => served.group === undefined && served.fail()), this.limits.bindTimeout)
+    return Effect.delay(Effect.sync(() => served.group === undefined && served.move("silent")), this.limits.bindTimeout)
   }
 
   private watchIdle(served: ServerConnection): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (served.calls.size > 0) served.touch()
       const left = served.activeAt + this.limits.idleTimeout - nowOf(this.clock)
-      return left > 0 ? Effect.delay(this.watchIdle(served), left) : Effect.sync(() => served.fail())
+      return left > 0 ? Effect.delay(this.watchIdle(served), left) : Effect.sync(() => served.move("silent"))
     })
   }
 
@@ -141,19 +147,15 @@ export class EndpointImpl implements Host {
     return Effect.gen({ self: this }, function* () {
       this.stopping = true
       for (const { stop } of this.listeners) yield* stop
-      const waits: Array<Effect.Effect<void>> = []
-      for (const served of this.connections) {
-        if (served.group === undefined) continue
-        Pdu.encodeShutdown(this.writer, { callId: 0 })
-        served.send()
-        const quiet = served.quiet = Deferred.makeUnsafe<void>()
-        if (served.calls.size === 0) Deferred.doneUnsafe(quiet, Exit.void)
-        // The last reply must be out before the connection goes.
-        waits.push(Effect.andThen(Deferred.await(quiet), Effect.ignore(served.outbox.drained)))
-      }
-      yield* Effect.all(waits, { concurrency: "unbounded", discard: true }).pipe(Effect.timeoutOption(grace))
-      for (const served of this.connections) served.fail()
+      for (const served of this.connections) served.shutdown()
+      yield* Effect.timeoutOption(this.awaitQuiet, grace)
+      for (const served of this.connections) served.move("outOfTime")
       yield* Scope.close(this.scope, Exit.void)
     })
   }
+
+  private readonly awaitQuiet: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.connections.size === 0) return resume(Effect.void)
+    this.quiet = () => resume(Effect.void)
+  })
 }
