@@ -120,10 +120,10 @@ export const types: { readonly [Tag in Pdu["_tag"]]: Type } = {
   Request: type(0, "request", "client", 24),
   Response: type(2, "response", "server", 24),
   Fault: type(3, "fault", "server", 32),
-  Bind: type(11, "bind", "client", 28, { bindTime: true }),
+  Bind: type(11, "bind", "client", 25, { bindTime: true }),
   BindAck: type(12, "bind_ack", "server", 32, { bindTime: true, requiredFlags: whole }),
   BindNak: type(13, "bind_nak", "server", 19, { bindTime: true, requiredFlags: whole, auth: "never" }),
-  AlterContext: type(14, "alter_context", "client", 28, { bindTime: true }),
+  AlterContext: type(14, "alter_context", "client", 25, { bindTime: true }),
   AlterContextResponse: type(15, "alter_context_resp", "server", 32, { bindTime: true, requiredFlags: whole }),
   Auth3: type(16, "auth3", "client", 20, { bindTime: true, auth: "required" }),
   Shutdown: type(17, "shutdown", "server", 16, { auth: "never" }),
@@ -748,7 +748,8 @@ const readContextElements = (
 ): Array<ContextElement> | PduError => {
   const elements: Array<ContextElement> = []
   const count = bytes[start + 24]!
-  let at = start + 28
+  // Without elements the reserved bytes may be missing.
+  let at = count === 0 ? Math.min(start + 28, end) : start + 28
   for (let i = 0; i < count; i++) {
     const syntaxes = at + 24
     const next = syntaxes <= end ? syntaxes + 20 * bytes[at + 2]! : syntaxes
@@ -830,7 +831,7 @@ export const decode = (bytes: Uint8Array): Pdu | PduError => {
  * {@link PduError} is the last element, and the parser is dead: each further `push` gives an error with reason `Dead`.
  * A header is judged as soon as it is complete, before anything is allocated for its body.
  *
- * The parser holds at most one partial PDU, in a buffer of the size that its header states.
+ * The parser holds at most one partial PDU, in a buffer that grows with what arrives, whatever its header states.
  *
  * Who owns the bytes: `stub`, `authValue` and `fragment` of a PDU are views that stay valid and unchanged for as long as the
  * PDU is kept. With `owned`, a PDU that lies wholly in one chunk is not copied: its views keep that chunk alive, so the
@@ -843,6 +844,13 @@ export const decode = (bytes: Uint8Array): Pdu | PduError => {
 export interface Parser {
   /** Takes the next bytes of the stream, and gives the PDUs that they complete. */
   push(chunk: Uint8Array): ReadonlyArray<Pdu | PduError>
+  /**
+   * Takes the bytes of a chunk from a position on, and gives each PDU that they complete to a function, until that answers
+   * `false`. Gives the position behind what was taken: the next call goes on there, or with the next chunk.
+   */
+  read(chunk: Uint8Array, from: number, accept: (pdu: Pdu | PduError) => boolean): number
+  /** The largest PDU to accept from now on. */
+  maxFragment: number
   /** How many bytes of a PDU that is not complete the parser holds. */
   readonly buffered: number
 }
@@ -877,68 +885,87 @@ export interface Parser {
 export const makeParser = (options: { readonly maxFragment: number; readonly owned?: boolean }): Parser =>
   new ParserImpl(options.maxFragment, options.owned === true)
 
+// A partial PDU begins in a buffer of so many bytes, or of what has arrived.
+const firstPart = 512
+
 class ParserImpl implements Parser {
   buffered = 0
-  readonly #limit: number
+  maxFragment: number
   readonly #owned: boolean
-  readonly #header = new Uint8Array(headerSize)
-  /** The PDU that is not complete, once its header is. */
-  #partial: Uint8Array | undefined = undefined
+  /** The bytes of the PDU that is not complete, and its size, once its header is. */
+  #partial: Uint8Array = new Uint8Array(headerSize)
+  #size = 0
   #dead: PduError | undefined = undefined
 
   constructor(limit: number, owned: boolean) {
-    this.#limit = limit
+    this.maxFragment = limit
     this.#owned = owned
   }
 
   push(chunk: Uint8Array): ReadonlyArray<Pdu | PduError> {
-    if (this.#dead !== undefined) return [this.#dead]
     const pdus: Array<Pdu | PduError> = []
-    for (let at = 0; at < chunk.length;) {
-      if (this.#partial === undefined) {
-        const inPlace = this.buffered === 0 && chunk.length - at >= headerSize
-        if (!inPlace) {
-          at += this.#fill(this.#header, chunk, at)
-          if (this.buffered < headerSize) break
-        }
-        const size = inPlace ? checkHeader(chunk, at, this.#limit) : checkHeader(this.#header, 0, this.#limit)
-        if (typeof size !== "number") return this.#fail(pdus, size)
-        if (inPlace && this.#owned && size <= chunk.length - at) {
-          const pdu = decodeChecked(chunk, at, at + size)
-          if (pdu._tag === "PduError") return this.#fail(pdus, pdu)
-          pdus.push(pdu)
-          at += size
-          continue
-        }
-        this.#partial = new Uint8Array(size)
-        this.#partial.set(this.#header.subarray(0, this.buffered))
-      }
-      const partial = this.#partial
-      at += this.#fill(partial, chunk, at)
-      if (this.buffered < partial.length) break
-      this.buffered = 0
-      this.#partial = undefined
-      const pdu = decodeChecked(partial, 0, partial.length)
-      if (pdu._tag === "PduError") return this.#fail(pdus, pdu)
-      pdus.push(pdu)
-    }
+    this.read(chunk, 0, (pdu) => pdus.push(pdu) > 0)
     return pdus
   }
 
-  /** Copies what `target` still lacks, as far as the chunk has it. */
-  #fill(target: Uint8Array, chunk: Uint8Array, at: number): number {
-    const count = Math.min(target.length - this.buffered, chunk.length - at)
-    target.set(chunk.subarray(at, at + count), this.buffered)
-    this.buffered += count
+  read(chunk: Uint8Array, from: number, accept: (pdu: Pdu | PduError) => boolean): number {
+    if (this.#dead !== undefined) {
+      accept(this.#dead)
+      return chunk.length
+    }
+    let at = from
+    while (at < chunk.length) {
+      let pdu: Pdu | PduError | undefined
+      if (this.#size === 0) {
+        const inPlace = this.buffered === 0 && chunk.length - at >= headerSize
+        if (!inPlace) {
+          at += this.#fill(headerSize, chunk, at)
+          if (this.buffered < headerSize) break
+        }
+        const size = inPlace
+          ? checkHeader(chunk, at, this.maxFragment)
+          : checkHeader(this.#partial, 0, this.maxFragment)
+        if (typeof size !== "number") return this.#fail(chunk, size, accept)
+        if (inPlace && this.#owned && size <= chunk.length - at) {
+          pdu = decodeChecked(chunk, at, at + size)
+          at += size
+        } else this.#size = size
+      }
+      if (pdu === undefined) {
+        const size = this.#size
+        at += this.#fill(size, chunk, at)
+        if (this.buffered < size) break
+        pdu = decodeChecked(this.#partial, 0, size)
+        this.buffered = 0
+        this.#partial = new Uint8Array(headerSize)
+        this.#size = 0
+      }
+      if (pdu._tag === "PduError") return this.#fail(chunk, pdu, accept)
+      if (!accept(pdu)) break
+    }
+    return at
+  }
+
+  /** Copies what the partial PDU still lacks of `size` bytes, as far as the chunk has it. */
+  #fill(size: number, chunk: Uint8Array, at: number): number {
+    const count = Math.min(size - this.buffered, chunk.length - at)
+    const filled = this.buffered + count
+    if (filled > this.#partial.length) {
+      const larger = new Uint8Array(Math.min(size, Math.max(filled, 2 * this.#partial.length, firstPart)))
+      larger.set(this.#partial.subarray(0, this.buffered))
+      this.#partial = larger
+    }
+    this.#partial.set(chunk.subarray(at, at + count), this.buffered)
+    this.buffered = filled
     return count
   }
 
-  #fail(pdus: Array<Pdu | PduError>, error: PduError): ReadonlyArray<Pdu | PduError> {
+  #fail(chunk: Uint8Array, error: PduError, accept: (pdu: PduError) => boolean): number {
     this.buffered = 0
-    this.#partial = undefined
+    this.#size = 0
     this.#dead = { ...error, reason: "Dead", message: `the parser failed before: ${error.message}` }
-    pdus.push(error)
-    return pdus
+    accept(error)
+    return chunk.length
   }
 }
 
@@ -1238,7 +1265,7 @@ const writeSyntax = (writer: Writer, at: number, syntax: SyntaxId): void => {
 const encodeContexts = (writer: Writer, type: Type, fields: Fields<Bind>): void => {
   const { assocGroupId, authTrailer, contextElements, maxRecvFrag, maxXmitFrag } = fields
   uint("number of context elements", contextElements.length, 0xff)
-  let size = type.minSize
+  let size = 28
   for (const { transferSyntaxes } of contextElements) {
     size += 24 + 20 * uint("number of transfer syntaxes", transferSyntaxes.length, 0xff)
   }
@@ -1438,7 +1465,8 @@ export const encodeFault = (writer: Writer, fields: Fields<Fault, "allocHint" | 
   const status = uint("status", fields.status, 0xffffffff)
   const start = beginPdu(writer, types.Fault, fields, 32 + trailerSize(fields.authTrailer))
   const { bytes, littleEndian, view } = writer
-  view.setUint32(start + 16, 32, littleEndian)
+  // Real servers send 24 here: the size of the header and of the body in front of the status.
+  view.setUint32(start + 16, 24, littleEndian)
   view.setUint16(start + 20, contextId, littleEndian)
   bytes[start + 22] = cancelCount
   bytes[start + 23] = 0

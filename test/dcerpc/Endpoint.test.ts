@@ -53,8 +53,10 @@ import {
 } from "./rawClient.ts"
 
 const single = { flags: 0 }
+const ndr64: Pdu.SyntaxId = { uuid: "71710533-beba-4937-8319-b5dbef9ccc36", major: 1, minor: 0 }
+const objectResolver = { ...IEcho, uuid: "99fcfec4-5260-101b-bbcb-00aa0021347a" }
 const unknown = { ...IEcho, uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10" }
-const unknownSyntax: Pdu.SyntaxId = { uuid: "71710533-beba-4937-8319-b5dbef9ccc36", major: 1, minor: 0 }
+const unknownSyntax: Pdu.SyntaxId = { uuid: "5b1f7c9e-0d2a-4e63-9c84-1f6e0a7d3b58", major: 1, minor: 0 }
 const auth = (authType: number, authLevel: number): Pdu.AuthTrailer => ({
   authType,
   authLevel,
@@ -141,7 +143,7 @@ describe("a bind", () => {
   )
   row(
     "with one id for two interfaces is refused with 0",
-    [bind({ contextElements: [element(0, IEcho), element(0, IDouble)] })],
+    [bind({ contextElements: [element(0, IEcho), element(0, IPlain, binary.id)] })],
     [bindNak(1, 0)],
     "is closed"
   )
@@ -151,11 +153,11 @@ describe("a bind", () => {
     [bindNak(1, 0)],
     "is closed"
   )
-  wire("is answered with the flag of multiplexing alone", (client) =>
+  wire("is answered with the flags of multiplexing and of signed headers alone", (client) =>
     Effect.gen(function* () {
-      const [ack] = yield* client.ask(bind({ flags: Pdu.flags.concMpx | Pdu.flags.supportHeaderSign }))
-      assert.strictEqual(ack!._tag === "BindAck" && ack.flags, 0x13)
-      const [other] = yield* (yield* connect).ask(bind({ flags: Pdu.flags.supportHeaderSign }))
+      const [ack] = yield* client.ask(bind({ exactFlags: 0xff }))
+      assert.strictEqual(ack!._tag === "BindAck" && ack.flags, 0x17)
+      const [other] = yield* (yield* connect).ask(bind({ flags: 0 }))
       assert.strictEqual(other!._tag === "BindAck" && other.flags, 0x03)
     }))
   wire("is answered with the name of the endpoint", (client) =>
@@ -186,7 +188,15 @@ describe("a bind with authentication", () => {
       "is closed"
     )
   }
-  for (const [type, level] of [[0, 2], [0, 6], [9, 6], [10, 2], [68, 5], [10, 1], [200, 0]] as const) {
+  for (const [type, level] of [[10, 1], [200, 0], [68, 7]] as const) {
+    row(
+      `of type ${type} and level ${level}, which is none, is refused with 0`,
+      [bind({ authTrailer: auth(type, level) })],
+      [bindNak(1, 0)],
+      "is closed"
+    )
+  }
+  for (const [type, level] of [[0, 2], [0, 6], [9, 6], [10, 2], [68, 5]] as const) {
     row(
       `of type ${type} and level ${level} is refused with 8`,
       [bind({ authTrailer: auth(type, level) })],
@@ -253,7 +263,10 @@ describe("alter_context", () => {
   boundRow(
     "with the id of a context for another interface is a fault",
     {},
-    [alter({ contextElements: [element(1, IDouble), element(0, IDouble)] }), request({ callId: 3, contextId: 1 })],
+    [
+      alter({ contextElements: [element(1, IPlain, binary.id), element(0, IDouble)] }),
+      request({ callId: 3, contextId: 1 })
+    ],
     [
       fault(2, status.protocolError, { didNotExecute: true }),
       fault(3, status.unknownInterface, { didNotExecute: true })
@@ -272,6 +285,34 @@ describe("alter_context", () => {
     {},
     [alter({ contextElements: [element(0, unknown), element(0, IEcho, unknownSyntax)] }), request({ callId: 3 })],
     [{ alterAck: 2, results: [rejected(1), rejected(2)] }, response(3, 42)],
+    "lives"
+  )
+  boundRow(
+    "a second bind for the object resolver alone: it is taken as an alter_context",
+    {},
+    [bind({ callId: 2, contextElements: [element(1, objectResolver)] }), request({ callId: 3 })],
+    [{ alterAck: 2, results: [rejected(1)] }, response(3, 42)],
+    "lives"
+  )
+  boundRow(
+    "a second bind for the object resolver and another interface: it is refused with 0",
+    {},
+    [bind({ callId: 2, contextElements: [element(1, objectResolver), element(2, IDouble)] })],
+    [bindNak(2, 0)],
+    "is closed"
+  )
+  boundRow(
+    "the id of a context and NDR64, which was not agreed on: it is a fault, and the connection is closed",
+    {},
+    [alter({ contextElements: [element(0, IEcho, ndr64)] })],
+    [fault(2, status.protocolError, { didNotExecute: true })],
+    "is closed"
+  )
+  boundRow(
+    "two interfaces with NDR, and one in another syntax: the second with NDR is rejected",
+    {},
+    [alter({ contextElements: [element(1, IDouble), element(2, IEcho), element(3, IPlain, binary.id)] })],
+    [{ alterAck: 2, results: [accepted(), rejected(2), accepted(binary.id)] }],
     "lives"
   )
   boundRow(
@@ -303,7 +344,7 @@ describe("alter_context", () => {
 
 describe("bind-time features", () => {
   const asking = (mask: number) => element(1, IEcho, features(mask))
-  for (const [mask, bits] of [[0, 0], [1, 0], [2, 2], [3, 2], [0xff, 2]] as const) {
+  for (const [mask, bits] of [[0, 0], [1, 1], [2, 2], [3, 3], [0xff, 3]] as const) {
     row(
       `asked for ${mask} are granted as ${bits}`,
       [bind({ contextElements: [element(0, IEcho), asking(mask)] }), request()],
@@ -993,14 +1034,16 @@ describe("the limit", () => {
     }), { maximumConnections: 2 })
   wire(
     "of connections counts one that does not hear its last words, for a second",
-    (client) =>
+    (client, { tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
         client.state.reads = false
         yield* client.write(request())
         yield* settle
-        yield* client.write(request({ opnum: opnum.sourceData, stub: u32(300_000) }), bare(99))
+        yield* client.write(request({ opnum: opnum.sourceData, stub: u32(300_000) }))
         yield* settle
+        const [, served] = [...tables.connections]
+        served!.move("truncated")
         const early = yield* connect
         yield* settle
         assert.isTrue(early.state.closed)
@@ -1013,13 +1056,17 @@ describe("the limit", () => {
     "of contexts rejects one more for reason 3, and those that are there stay",
     { contextElements: [element(0, IEcho)] },
     [
-      alter({ contextElements: [element(1, IDouble), element(2, IDouble), element(0, IEcho)] }),
+      alter({ contextElements: [element(1, IDouble)] }),
+      alter({ contextElements: [element(2, IDouble)] }),
+      alter({ contextElements: [element(0, IEcho)] }),
       alter({ contextElements: [element(3, IEcho), element(4, unknown)] }),
       request({ callId: 3, contextId: 1 }),
       request({ callId: 4, contextId: 2 })
     ],
     [
-      { alterAck: 2, results: [accepted(), rejected(3), accepted()] },
+      { alterAck: 2, results: [accepted()] },
+      { alterAck: 2, results: [rejected(3)] },
+      { alterAck: 2, results: [accepted()] },
       { alterAck: 2, results: [rejected(3), rejected(1)] },
       response(3, 82, { contextId: 1 }),
       fault(4, status.unknownInterface, { didNotExecute: true })
@@ -1086,18 +1133,19 @@ describe("the limit", () => {
       })
   )
   wire(
-    "of bytes for a client that does not read ends its calls",
-    (client, { kept, tables }) =>
+    "ten requests in one chunk, each with a reply of 300 kB: each is dispatched when there is room, and all are answered",
+    (client, { tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
-        client.state.reads = false
-        yield* client.write(request({ callId: 3, opnum: opnum.keep }))
-        yield* client.write(
-          ...Array.from({ length: 10 }, () => request({ opnum: opnum.sourceData, stub: u32(300_000) }))
-        )
+        yield* stopReading(client)
+        yield* client.write(...Array.from({ length: 10 }, () => source))
         yield* settle
-        assert.strictEqual(tables.connections.size, 1)
-        assert.strictEqual(yield* ServerCall.awaitEnd(yield* Queue.take(kept)), "Disconnected")
+        const [, served] = [...tables.connections]
+        assert.isBelow(served!.outbox.queuedUnsafe(), 310_000)
+        client.state.reads = true
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.strictEqual((yield* client.heard).length, 1 + 10 * 52)
       }),
     { maximumQueued: 1_000_000 }
   )

@@ -147,13 +147,13 @@ const goldens: ReadonlyArray<
   },
   {
     name: "fault",
-    bytes: "0500032310000000200000000300000020000000000000000200011c00000000",
+    bytes: "0500032310000000200000000300000018000000000000000200011c00000000",
     pdu: {
       _tag: "Fault",
       ...single,
       flags: 0x23,
       callId: 3,
-      allocHint: 32,
+      allocHint: 24,
       contextId: 0,
       cancelCount: 0,
       extendedError: false,
@@ -410,7 +410,7 @@ const anyPdu: fc.Arbitrary<Written> = fc.oneof(
     Pdu.endMessage(writer, Pdu.minFragment, fields.authTrailer)
   }, ({ stub }) => ({ allocHint: stub.length })),
   pdusOf("Fault", fc.record({ ...common, contextId: short, cancelCount: byte, status: long }), Pdu.encodeFault, () => ({
-    allocHint: 32,
+    allocHint: 24,
     extendedError: false,
     stub: new Uint8Array(0)
   })),

@@ -123,7 +123,9 @@ describe("a handle in Callisto's own syntax", () => {
 const name = "ncacn_memory:[echo]"
 
 interface Served {
-  readonly connections: ReadonlySet<{ readonly calls: ReadonlyMap<number, unknown>; readonly fail: () => void }>
+  readonly connections: ReadonlySet<
+    { readonly calls: ReadonlyMap<number, unknown>; readonly move: (event: "silent") => boolean }
+  >
   readonly groups: ReadonlyMap<number, unknown>
   join: (group: number) => unknown
 }
@@ -768,7 +770,7 @@ for (
     Effect.gen(function* () {
       const { box, ends, poured, pouring, served, use } = yield* setUpPouring
       const [main] = served().connections
-      main!.fail()
+      main!.move("silent")
       yield* settle
       yield* end(pouring)
       yield* Deferred.succeed(poured, undefined)
@@ -847,7 +849,7 @@ describe("a call with a handle whose connection is lost", () => {
       test.work = () => Effect.never
       const looking = yield* Call.begin(yield* Call.make(shelf), "Look", { box, text: "look" })
       yield* settle
-      for (const connection of served().connections) connection.fail()
+      for (const connection of served().connections) connection.move("silent")
       yield* settle
       const lost = yield* Effect.flip(Call.join(looking))
       assert.deepStrictEqual([lost._tag, "status" in lost && lost.status], ["RpcTransportError", 1726])
@@ -863,7 +865,7 @@ describe("a call with a handle whose connection is lost", () => {
     "is followed by calls whose connections are in one group, though they are made at once",
     Effect.gen(function* () {
       const { open, served, shelf } = yield* setUp()
-      for (const connection of served().connections) connection.fail()
+      for (const connection of served().connections) connection.move("silent")
       yield* settle
       const pour = Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Pour"))
       yield* Effect.all([pour, open("box"), pour], { concurrency: "unbounded" })
@@ -925,7 +927,7 @@ describe("a call with a handle whose connection is lost", () => {
       const [first] = [...served().connections]
       assert.strictEqual(served().connections.size, 2)
       test.work = (_, box) => Effect.succeed(box)
-      first!.fail()
+      first!.move("silent")
       yield* Call.cancel(other)
       assert.strictEqual(yield* Call.join(looking), "box")
       assert.deepStrictEqual([ran, ends], [["look", "other", "look"], []])

@@ -61,7 +61,7 @@ for (const littleEndian of [true, false]) {
   const size = (value: number) => ({ 8: u16(value, littleEndian) })
   const authSize = (value: number) => ({ 10: u16(value, littleEndian) })
   const hello = { littleEndian, contextElements: [element(0, IEcho), element(1, IDouble)] }
-  const ack = { bindAck: 1, results: [accepted(), accepted()] }
+  const ack = { bindAck: 1, results: [accepted(), rejected(2)] }
 
   describe(`what does not fit, in ${order}`, () => {
     const refused = (name: string, pdu: Uint8Array, rest = didNotExecute) =>
@@ -138,15 +138,20 @@ describe("what never ends", () => {
   )
   row(
     "255 contexts are answered, those beyond the limit for reason 3",
-    [bind({ contextElements: Array.from({ length: 255 }, (_, id) => element(id, IEcho)) })],
-    [{ bindAck: 1, results: Array.from({ length: 255 }, (_, id) => id < 64 ? accepted() : rejected(3)) }],
+    [bind({ contextElements: Array.from({ length: 255 }, (_, id) => element(id, IPlain, binary.id)) })],
+    [{
+      bindAck: 1,
+      results: Array.from({ length: 255 }, (_, id) => id < 64 ? accepted(binary.id) : rejected(3))
+    }],
     "lives"
   )
   wire("contexts in ever new alter_contexts are bounded", (client, { tables }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       for (let id = 1; id < 2000; id += 100) {
-        yield* client.ask(alter({ contextElements: Array.from({ length: 100 }, (_, i) => element(id + i, IEcho)) }))
+        yield* client.ask(
+          alter({ contextElements: Array.from({ length: 100 }, (_, i) => element(id + i, IPlain, binary.id)) })
+        )
       }
       for (const { contexts } of tables.connections) assert.isAtMost(contexts.size, 64)
       assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
@@ -267,10 +272,17 @@ describe("what never ends", () => {
 
 const trailer: Pdu.AuthTrailer = { authType: 10, authLevel: 5, authContextId: 0, authValue: new Uint8Array(16) }
 
+const alterFlow = (littleEndian: boolean): Uint8Array =>
+  alter({ littleEndian, callId: 1, contextElements: [element(3, IFlow)] })
+
 const binds = (littleEndian: boolean) => [
-  () => bind({ littleEndian, contextElements: [element(0, IEcho), element(3, IFlow)] }),
-  () => bind({ littleEndian, flags: 0, contextElements: [element(0, IEcho), element(3, IFlow)] }),
-  () => bind({ littleEndian, contextElements: [element(0, IEcho), element(3, IFlow), element(1, IEcho, features(3))] }),
+  () => concat(bind({ littleEndian }), alterFlow(littleEndian)),
+  () => concat(bind({ littleEndian, flags: 0 }), alterFlow(littleEndian)),
+  () =>
+    concat(
+      bind({ littleEndian, contextElements: [element(0, IEcho), element(1, IEcho, features(3))] }),
+      alterFlow(littleEndian)
+    ),
   () =>
     bind({
       littleEndian,

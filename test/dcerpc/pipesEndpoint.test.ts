@@ -11,15 +11,17 @@ import { binary, ndr20, type TransferSyntax } from "../../src/dcerpc/TransferSyn
 import * as Transport from "../../src/transport/Transport.ts"
 import { cut } from "./damage.ts"
 import {
+  accepted,
   alter,
   bind,
   bindAck,
-  bound,
+  type BindFields,
   boundRow,
   brief,
   type Client,
   coCancel,
   concat,
+  connect,
   element,
   fault,
   first,
@@ -59,10 +61,16 @@ const bytesOf = (text: string): Uint8Array =>
 const numbers = (littleEndian: boolean, ...values: ReadonlyArray<number>): Uint8Array =>
   concat(...values.map((value) => u32(value, littleEndian)))
 
-const withFlows = { contextElements: [element(0, IFlow), element(1, IPlainFlow, binary.id), element(2, IEcho)] }
+/** Binds to three interfaces. A server accepts one of them with NDR in each PDU. */
+const bindFlows = (fields: BindFields = {}) =>
+  concat(
+    bind({ ...fields, contextElements: [element(0, IFlow), element(1, IPlainFlow, binary.id)] }),
+    alter({ ...fields, callId: 1, contextElements: [element(2, IEcho)] })
+  )
+const moreAck = { alterAck: 1, results: [accepted()] }
 const flowsAck = {
   ...bindAck,
-  results: [bindAck.results[0], { ...bindAck.results[0], transferSyntax: binary.id }, bindAck.results[0]]
+  results: [bindAck.results[0], { ...bindAck.results[0], transferSyntax: binary.id }]
 }
 
 /** The stub of a response, whose fragments have to be those of one message. */
@@ -114,7 +122,7 @@ describe("chunks in NDR", () => {
     const order = littleEndian ? "little-endian" : "big-endian"
     wire(`follow the arguments of a request, byte for byte, in ${order}`, (client) =>
       Effect.gen(function* () {
-        yield* client.ask(bind({ ...withFlows, littleEndian }))
+        yield* client.ask(bindFlows({ littleEndian }))
         const stub = littleEndian
           ? bytesOf("05000000  02000000 01000000 02000000  01000000 03000000  00000000")
           : bytesOf("00000005  00000002 00000001 00000002  00000001 00000003  00000000")
@@ -124,7 +132,7 @@ describe("chunks in NDR", () => {
 
   wire("precede the out parameters of a response, byte for byte", (client) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows))
+      yield* client.ask(bindFlows())
       const answers = yield* client.ask(request({ opnum: flow.count, stub: u32(5) }))
       assert.strictEqual(
         hex(stubOf(answers)),
@@ -134,7 +142,7 @@ describe("chunks in NDR", () => {
 
   wire("are aligned from the start of the stub, element by element, pipe by pipe", (client) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows))
+      yield* client.ask(bindFlows())
       const name = "02000000 00000000 02000000 6100 0000"
       const pipes = "01000000 0700 0000  00000000" + // a number of two bytes
         "02000000 01 000000 02000000 03 000000 04000000  00000000" + // two points
@@ -148,7 +156,7 @@ describe("chunks in NDR", () => {
 
   wire("may be empty pipes", (client) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows))
+      yield* client.ask(bindFlows())
       assert.deepStrictEqual(
         yield* client.say(request({ opnum: flow.sum, stub: numbers(true, 7, 0) })),
         [response(2, 7)]
@@ -163,7 +171,7 @@ describe("chunks in NDR", () => {
 describe("chunks in Callisto's own syntax", () => {
   wire("are lengths and what Effect makes of the elements", (client) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows))
+      yield* client.ask(bindFlows())
       const stub = stubOf(
         yield* client.ask(request({ contextId: 1, opnum: flow.several, stub: severalStub(binary, true) }))
       )
@@ -201,7 +209,7 @@ describe("fragments", () => {
       `have nothing to do with chunks: a request cut at each byte, in ${named}`,
       (client) =>
         Effect.gen(function* () {
-          yield* client.ask(bind({ ...withFlows, littleEndian }))
+          yield* client.ask(bindFlows({ littleEndian }))
           const stub = severalStub(syntax, littleEndian)
           const fields = { littleEndian, contextId, opnum: flow.several }
           const expected = hex(stubOf(yield* client.ask(request({ ...fields, stub }))))
@@ -219,7 +227,7 @@ describe("fragments", () => {
     "of arguments are awaited, however many, and none of the pipes",
     (client, { started }) =>
       Effect.gen(function* () {
-        yield* client.ask(bind(withFlows))
+        yield* client.ask(bindFlows())
         for (const [syntax, contextId] of [[ndr20, 0], [binary, 1]] as const) {
           const name = "x".repeat(200_000)
           const writer = new Pdu.Writer()
@@ -244,7 +252,7 @@ describe("fragments", () => {
 
   wire("of a response are as large as the client receives", (client) =>
     Effect.gen(function* () {
-      yield* client.ask(bind({ ...withFlows, maxRecvFrag: 1432, maxXmitFrag: 1432 }))
+      yield* client.ask(bindFlows({ maxRecvFrag: 1432, maxXmitFrag: 1432 }))
       const answers = yield* client.ask(request({ opnum: flow.count, stub: u32(60_000) }))
       const stub = stubOf(answers)
       for (const pdu of answers) assert.isAtMost(24 + (pdu as Pdu.Response).stub.length, 1432)
@@ -265,7 +273,7 @@ describe("the limit of a request", () => {
 
   wire("does not count what flows through pipes", (client) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows))
+      yield* client.ask(bindFlows())
       const stub = concat(u32(0), chunk(5000), u32(0))
       const fields = { opnum: flow.sum, stub }
       const [value] = yield* client.say(request({ ...fields, limit: 5840 }))
@@ -318,7 +326,7 @@ const flowRow = (
   answers: ReadonlyArray<unknown>,
   fate: "lives" | "is closed",
   options?: Parameters<typeof row>[4]
-) => row(name, [bind(withFlows), ...sent], [flowsAck, ...answers], fate, options)
+) => row(name, [bindFlows(), ...sent], [flowsAck, moreAck, ...answers], fate, options)
 
 /** Another call on the same connection, which is answered. */
 const next = request({ callId: 9, contextId: 2 })
@@ -380,7 +388,7 @@ describe("a stub with pipes", () => {
 
   wire("that goes on behind the pipes is not held", (client, { held, tables }) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows))
+      yield* client.ask(bindFlows())
       yield* client.ask(first({ opnum: flow.hold, stub: u32(0) }))
       const call = yield* Queue.take(held)
       for (let i = 0; i < 1000; i++) yield* client.write(middle({ stub: new Uint8Array(5000) }))
@@ -443,8 +451,8 @@ describe("while a request with pipes arrives", () => {
     const [newer, older] = [3, 2]
     row(
       `another request is a protocol error, on a connection for ${mode}`,
-      [bind({ ...withFlows, flags }), begin, request({ callId: newer })],
-      [flowsAck, fault(flags === 0 ? older : newer, status.protocolError)],
+      [bindFlows({ flags }), begin, request({ callId: newer })],
+      [flowsAck, moreAck, fault(flags === 0 ? older : newer, status.protocolError)],
       "is closed"
     )
   }
@@ -477,7 +485,7 @@ describe("while a request with pipes arrives", () => {
   )
   wire("the loss of the connection ends the pipes and the call", (client, { held, server }) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows), begin)
+      yield* client.ask(bindFlows(), begin)
       const call = yield* Queue.take(held)
       const there = ServerCall.inPipe(call, "there")
       assert.deepStrictEqual(yield* Pipe.pull(there), Uint8Array.of(1, 0, 0, 0))
@@ -500,7 +508,7 @@ describe("a call with pipes", () => {
     "is cancelled in the middle, and the rest is swallowed",
     (client, { nextInterrupted }) =>
       Effect.gen(function* () {
-        yield* client.ask(bind(withFlows), begin)
+        yield* client.ask(bindFlows(), begin)
         assert.deepStrictEqual(yield* client.say(coCancel()), [fault(2, status.cancelled, { cancels: 1 })])
         assert.strictEqual(yield* nextInterrupted, "Abort")
         assert.deepStrictEqual(yield* client.say(more, last({ stub: u32(0) }), next), [answered])
@@ -511,7 +519,7 @@ describe("a call with pipes", () => {
     "is orphaned in the middle, and the rest is swallowed without an answer",
     (client, { nextInterrupted, tables }) =>
       Effect.gen(function* () {
-        yield* client.ask(bind(withFlows), begin)
+        yield* client.ask(bindFlows(), begin)
         assert.deepStrictEqual(yield* client.say(orphaned()), [])
         assert.strictEqual(yield* nextInterrupted, "Abort")
         assert.strictEqual(servedOf(tables).calls.size, 0)
@@ -556,7 +564,7 @@ describe("a call with pipes", () => {
   it.effect("whose out parameters can't be written behind the pipes ends with 1783", () =>
     Effect.gen(function* () {
       yield* makeWorld()
-      const client = yield* bound(withFlows)
+      const client = yield* Effect.tap(connect, (client) => client.ask(bindFlows()))
       const answers = yield* client.ask(request({ opnum: flow.spoil }))
       assert.isAbove(answers.length, 1)
       assert.deepStrictEqual(brief(answers.at(-1)!), fault(2, status.badStubData))
@@ -570,7 +578,7 @@ describe("a call with pipes", () => {
     ) =>
       wire(name, (client, world) =>
         Effect.gen(function* () {
-          yield* client.ask(bind(withFlows), first({ opnum: flow.hold, stub: numbers(true, 4, 1) }))
+          yield* client.ask(bindFlows(), first({ opnum: flow.hold, stub: numbers(true, 4, 1) }))
           yield* body(client, yield* Queue.take(world.held), world)
         }), { cancellation: "cooperative" })
 
@@ -631,7 +639,7 @@ describe("a slow", () => {
 
   wire("reader on the server stops the client, and loses nothing", (client, { held }) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows), first({ opnum: flow.hold, stub: new Uint8Array(0) }))
+      yield* client.ask(bindFlows(), first({ opnum: flow.hold, stub: new Uint8Array(0) }))
       const call = yield* Queue.take(held)
       let written = 0
       const writing = yield* Effect.forkChild(
@@ -658,7 +666,7 @@ describe("a slow", () => {
       `reader of elements that are large on the wire stops the client as soon, in ${named}`,
       (client, { started }) =>
         Effect.gen(function* () {
-          yield* client.ask(bind({ ...withFlows, maxRecvFrag: 65528, maxXmitFrag: 65528 }))
+          yield* client.ask(bindFlows({ maxRecvFrag: 65528, maxXmitFrag: 65528 }))
           const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Slow)!
           const writer = new Pdu.Writer()
           Pdu.beginRequest(writer, { callId: 2, contextId, opnum: flow.slow })
@@ -693,7 +701,7 @@ describe("a slow", () => {
     "reader that answers without reading on lets the connection go on",
     (client, { held }) =>
       Effect.gen(function* () {
-        yield* client.ask(bind(withFlows), first({ opnum: flow.hold, stub: new Uint8Array(0) }))
+        yield* client.ask(bindFlows(), first({ opnum: flow.hold, stub: new Uint8Array(0) }))
         const call = yield* Queue.take(held)
         const writing = yield* Effect.forkChild(
           Effect.andThen(
@@ -711,7 +719,7 @@ describe("a slow", () => {
 
   wire("client stops the writer on the server, and loses nothing", (client, { held }) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows), request({ opnum: flow.hold, stub: u32(0) }))
+      yield* client.ask(bindFlows(), request({ opnum: flow.hold, stub: u32(0) }))
       const call = yield* Queue.take(held)
       yield* Stream.runDrain(Pipe.toStream(ServerCall.inPipe(call, "there")))
       client.state.reads = false
@@ -737,7 +745,7 @@ describe("a slow", () => {
 
   wire("client that goes away ends the writer on the server", (client, { held }) =>
     Effect.gen(function* () {
-      yield* client.ask(bind(withFlows), request({ opnum: flow.hold, stub: u32(0) }))
+      yield* client.ask(bindFlows(), request({ opnum: flow.hold, stub: u32(0) }))
       const call = yield* Queue.take(held)
       yield* Stream.runDrain(Pipe.toStream(ServerCall.inPipe(call, "there")))
       client.state.reads = false
@@ -753,7 +761,7 @@ describe("a slow", () => {
 describe("an endpoint that is closed", () => {
   const setUp = Effect.gen(function* () {
     const world = yield* makeWorld({ server: { grace: "5 seconds" } })
-    const client = yield* bound(withFlows)
+    const client = yield* Effect.tap(connect, (client) => client.ask(bindFlows()))
     yield* client.ask(first({ opnum: flow.hold, stub: numbers(true, 4, 1) }))
     const call = yield* Queue.take(world.held)
     const closing = yield* Effect.forkChild(world.close)

@@ -9,6 +9,7 @@ import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { parse } from "../../src/transport/StringBinding.ts"
 import type { PipeCodec } from "../../src/dcerpc/internal/methodCodec.ts"
+import type { Event } from "../../src/dcerpc/internal/connection.ts"
 import type { Outbox } from "../../src/transport/internal/outbox.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 
@@ -366,6 +367,7 @@ export interface Tables {
     /** Set where it need not end before it is dispatched or refused. */
     readonly early: unknown
     readonly outbox: Outbox
+    readonly move: (event: Event) => boolean
   }>
   readonly groups: ReadonlyMap<number, unknown>
 }

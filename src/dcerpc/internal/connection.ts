@@ -31,6 +31,10 @@ export type Event =
   | "silent"
   /** Nobody has used it for a time. */
   | "idle"
+  /** The server has ended a call without a reply: only the end of the connection tells the client. */
+  | "callLost"
+  /** The time for its end has run out. */
+  | "outOfTime"
   | "lastCallEnded"
   /** The last context handle that needs it is gone, and the last byte has left. */
   | "lastHandleGone"
@@ -45,6 +49,14 @@ export interface Row {
 }
 
 const ends = { writeFailed: State.closed, silent: State.closed, closedByPeer: State.closed } as const
+
+/** At the server. What it has said may still reach a client that has closed its own direction. */
+const leaves = {
+  writeFailed: State.closed,
+  silent: State.closed,
+  outOfTime: State.closed,
+  closedByPeer: State.lingering
+} as const
 
 /** The life of a connection at the client. */
 export const clientTable: ReadonlyArray<Row> = [
@@ -80,27 +92,50 @@ export const clientTable: ReadonlyArray<Row> = [
   { state: "closed", takesCalls: false, next: {} }
 ]
 
-/** The life of a connection at the server. */
+/**
+ * The life of a connection at the server. A connection whose bind was refused is `draining`: what came together with the bind is answered.
+ * One that is `lingering` reads nothing more, and closes once its last bytes have left.
+ */
 export const serverTable: ReadonlyArray<Row> = [
   {
     state: "opening",
     takesCalls: false,
-    next: { agreed: State.open, refused: State.lingering, shutdownAsked: State.closed, ...ends }
+    next: {
+      agreed: State.open,
+      refused: State.draining,
+      truncated: State.lingering,
+      shutdownAsked: State.closed,
+      idle: State.closed,
+      ...leaves
+    }
   },
   {
     state: "open",
     takesCalls: true,
-    next: { truncated: State.lingering, shutdownAsked: State.draining, idle: State.closed, ...ends }
+    next: {
+      refused: State.lingering,
+      truncated: State.lingering,
+      callLost: State.lingering,
+      shutdownAsked: State.draining,
+      idle: State.closed,
+      ...leaves
+    }
   },
   {
     state: "draining",
     takesCalls: false,
-    next: { lastCallEnded: State.lingering, truncated: State.lingering, ...ends }
+    next: {
+      lastCallEnded: State.lingering,
+      refused: State.lingering,
+      truncated: State.lingering,
+      callLost: State.lingering,
+      ...leaves
+    }
   },
   {
     state: "lingering",
     takesCalls: false,
-    next: { lastHandleGone: State.closed, ...ends }
+    next: { lastHandleGone: State.closed, ...leaves, closedByPeer: State.closed }
   },
   { state: "closed", takesCalls: false, next: {} }
 ]

@@ -1,0 +1,194 @@
+/**
+ * A call at the server's end of a connection, from its request to its reply.
+ */
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type { Incoming, Outcome, Remote } from "../../Channel.ts"
+import type { Interface, Operation } from "../../Interface.ts"
+import * as Chunks from "../../internal/chunkBuffer.ts"
+import { sentAs } from "../../internal/faultTable.ts"
+import { Ends } from "../../internal/pipeEnds.ts"
+import type { FullIncoming } from "../../internal/seams.ts"
+import type { ClientImpl } from "../../internal/server.ts"
+import type { ServerCallImpl } from "../../internal/serverCall.ts"
+import type * as Server from "../../Server.ts"
+import { BadStubData } from "../../Status.ts"
+import * as Pdu from "../Pdu.ts"
+import type { Arguments, ArgumentsBeforePipes, MethodCodec, Problem, Read, TransferSyntax } from "../TransferSyntax.ts"
+import type { OutgoingStub, Piped } from "./pipeStream.ts"
+
+type StatusName =
+  | "accessDenied"
+  | "unavailable"
+  | "noCallActive"
+  | "badStubData"
+  | "cancelled"
+  | "contextMismatch"
+  | "unknownInterface"
+  | "protocolError"
+
+/** The statuses of faults. */
+export const status: { readonly [Name in StatusName]: number } = {
+  accessDenied: 5,
+  unavailable: 1722,
+  noCallActive: 1725,
+  badStubData: 1783,
+  cancelled: sentAs(1818),
+  contextMismatch: sentAs(6),
+  unknownInterface: sentAs(1717),
+  protocolError: 0x1c01000b
+}
+
+/** A presentation context of a connection. */
+export interface Context {
+  readonly abstractSyntax: Pdu.SyntaxId
+  readonly server: Server.Server
+  readonly interface: Interface.Any
+  readonly syntax: TransferSyntax
+}
+
+/** What a call asks of its connection. */
+export interface Carrier {
+  /** The bytes that the arguments of one request may have. */
+  readonly maximumRequest: number
+  /** The client, as a server knows it. */
+  readonly client: (server: Server.Server) => ClientImpl
+  /** The server has taken the call in. */
+  readonly accepted: (call: IncomingCall) => void
+  readonly reply: (call: IncomingCall, outcome: Outcome) => BadStubData | undefined
+}
+
+export const hasInPipes = (pipes: Operation["pipes"]): boolean => pipes !== undefined && pipes.some(({ isIn }) => isIn)
+
+const tooShort: Problem = { problem: "the stub ends before the arguments do", status: status.badStubData }
+
+const argumentsOrProblem = (read: Read<ArgumentsBeforePipes> | number): Read<ArgumentsBeforePipes> =>
+  typeof read === "number" ? tooShort : read
+
+/** One call of a connection, from its request to its reply. */
+export class IncomingCall implements FullIncoming {
+  readonly connection: Carrier
+  readonly request: Pdu.Request
+  readonly presentation: Context
+  readonly cancelledEarly: boolean
+  codec!: MethodCodec
+  maybe = false
+  /** Its arguments, and its parent span, once they are read. */
+  read: (Arguments & { readonly size?: number }) | undefined = undefined
+  pipes: Ends | undefined = undefined
+  /** The status of the fault for arguments that can't be read. */
+  refused: number | "too large" | undefined = undefined
+  /** The server's side, once it was accepted. */
+  serverCall!: ServerCallImpl
+  cancels = 0
+  /** What its response is made of, where pipes go in front of the out parameters. */
+  response: OutgoingStub | undefined = undefined
+  /** Sends what is pushed into its out pipes, until they are through. */
+  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** The out parameters, which wait until the out pipes are through. */
+  results: Exit.Success<unknown, never> | undefined = undefined
+
+  constructor(connection: Carrier, context: Context, request: Pdu.Request, cancelledEarly: boolean) {
+    this.connection = connection
+    this.presentation = context
+    this.request = request
+    this.cancelledEarly = cancelledEarly
+  }
+
+  get origin(): ClientImpl {
+    return this.connection.client(this.presentation.server)
+  }
+
+  get interface(): Interface.Identity {
+    return this.presentation.interface
+  }
+
+  get object(): string | undefined {
+    return this.request.object
+  }
+
+  get opnum(): number {
+    return this.request.opnum
+  }
+
+  get input(): unknown {
+    return this.read!.input
+  }
+
+  get span(): Incoming["span"] {
+    return this.read?.parent
+  }
+
+  get callId(): number {
+    return this.request.callId
+  }
+
+  get contextId(): number {
+    return this.request.contextId
+  }
+
+  decode({ method, pipes }: Operation): BadStubData | undefined {
+    const { flags, littleEndian, stub } = this.request
+    const codec = this.codec = this.presentation.syntax.codec(method)!
+    this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
+    const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
+      ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian))
+      : codec.readArguments(stub, littleEndian)
+    if ("problem" in read) return this.refuse(read.problem, read.status)
+    if (read.value.size !== undefined && read.value.size > this.connection.maximumRequest) {
+      return this.refuse("the arguments in front of the pipes are too large", "too large")
+    }
+    this.read = read.value
+    if (pipes !== undefined) this.pipes = new Ends(pipes, false)
+    return undefined
+  }
+
+  private refuse(problem: string, refused: number | "too large"): BadStubData {
+    this.refused = refused
+    return new BadStubData({ detail: `The arguments were refused: ${problem}` })
+  }
+
+  accepted(remote: Remote): void {
+    this.serverCall = remote as ServerCallImpl
+    this.connection.accepted(this)
+  }
+
+  /** Its pipes in one direction. */
+  piped(isIn: boolean): ReadonlyArray<Piped> {
+    const { pipes = [] } = this.serverCall.dispatch.operation
+    return pipes.flatMap((pipe, index) =>
+      pipe.isIn === isIn
+        ? [{ codec: this.codec.pipes[index]!, buffer: Chunks.bufferOf(this.pipes!.slots[index]!) }]
+        : []
+    )
+  }
+
+  endPipes(): void {
+    for (const { buffer } of this.piped(false)) Chunks.end(buffer)
+  }
+
+  stopSending(): void {
+    if (this.sending === undefined) return
+    this.response!.isCut = true
+    this.sending.interruptUnsafe()
+    this.sending = undefined
+  }
+
+  /** Nobody receives its out parameters, if it has ended and they wait. */
+  dropResults(): void {
+    if (this.results !== undefined) this.serverCall.holding?.answered()
+  }
+
+  transferred(direction: "in" | "out", bytes: number): void {
+    this.serverCall.watch?.transferred(direction, bytes)
+  }
+
+  cancel(): void {
+    this.cancels = Math.min(this.cancels + 1, 255)
+    this.serverCall.cancel()
+  }
+
+  reply(outcome: Outcome): BadStubData | undefined {
+    return this.connection.reply(this, outcome)
+  }
+}

@@ -1,0 +1,891 @@
+/**
+ * The server's end of a connection: what the PDUs of one client do, and what the client is told.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type { SocketError } from "effect/socket/Socket"
+import type { Caller, Outcome, Refusal } from "../../Channel.ts"
+import { abortOf, type Interface, type Operation } from "../../Interface.ts"
+import { cancelled, isPipeError } from "../../internal/failures.ts"
+import { sentAs } from "../../internal/faultTable.ts"
+import type { Handles } from "../../internal/handleTable.ts"
+import { type ClientFields, ClientImpl, refuseLate, type ServerImpl } from "../../internal/server.ts"
+import { nowOf, type ServerCallImpl } from "../../internal/serverCall.ts"
+import * as Server from "../../Server.ts"
+import { BadStubData, CallCancelled, ContextMismatch, RpcFault, RpcTransportError } from "../../Status.ts"
+import type { Outbox } from "../../transport/internal/outbox.ts"
+import * as StringBinding from "../../transport/StringBinding.ts"
+import type * as Transport from "../../transport/Transport.ts"
+import * as Pdu from "../Pdu.ts"
+import { binary, carries, type MethodCodec, ndr20, type Problem, type TransferSyntax } from "../TransferSyntax.ts"
+import { type Event, serverTable, State } from "./connection.ts"
+import { type Context, hasInPipes, IncomingCall, status } from "./incomingCall.ts"
+import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
+
+// ----------------------------------------------------------------------------
+// its endpoint
+// ----------------------------------------------------------------------------
+
+export interface Limits {
+  readonly connections: number
+  readonly contexts: number
+  readonly calls: number
+  readonly totalCalls: number
+  readonly handles: number
+  readonly request: number
+  readonly queued: number
+  readonly bindTimeout: number
+  readonly idleTimeout: number
+}
+
+/** The connections of one client that belong together. Its context handles are run down when the last has gone. */
+export interface Group {
+  readonly id: number
+  readonly handles: Handles
+  connections: number
+}
+
+/** Counts the calls that several clients have in progress together. */
+export interface Tally {
+  count: number
+  readonly maximum: number
+}
+
+/** What a connection asks of its endpoint. */
+export interface Host {
+  readonly limits: Limits
+  readonly clock: Clock.Clock
+  readonly server: Server.Server
+  /** The calls of all connections to the server. */
+  readonly total: Tally
+  readonly syntaxes: ReadonlyArray<TransferSyntax>
+  /** Replies are written one after another, so one writer serves all connections. */
+  readonly writer: Pdu.Writer
+  /** Whether it takes no more calls. */
+  readonly stopping: boolean
+  callsIn: number
+  packetsIn: number
+  packetsOut: number
+  /** Who offers an interface. */
+  readonly find: (wanted: Interface.Identity) => readonly [Server.Server, Interface.Any | undefined]
+  /** The group that a connection joins; `undefined` where there is none with that id. */
+  readonly join: (id: number) => Group | undefined
+  readonly leave: (group: Group) => void
+}
+
+// ----------------------------------------------------------------------------
+// requests that arrive
+// ----------------------------------------------------------------------------
+
+/** A request of which no more than pipes is to come. Without pipes it was refused, and the rest is of no use. */
+interface Arriving {
+  readonly first: Pdu.Request
+  readonly call: IncomingCall | undefined
+  readonly pipes: IncomingPipes | undefined
+}
+
+/** How to read the arguments of a request before all of it has arrived. */
+interface Early {
+  /** Nothing reads those of a request that is refused. */
+  readonly codec: MethodCodec | undefined
+  /** How much of the stub they take at least. */
+  size: number
+  /** How often it was looked whether they are there. */
+  looks: number
+}
+
+// ----------------------------------------------------------------------------
+// a connection
+// ----------------------------------------------------------------------------
+
+const sameSyntax = (a: Pdu.SyntaxId, b: Pdu.SyntaxId): boolean =>
+  a.uuid === b.uuid && a.major === b.major && a.minor === b.minor
+
+// The last eight bytes of the pseudo transfer syntax are the features that the client asks for.
+const featurePrefix = "6cb71c2c-9812-4540-"
+const multiplexSecurityContexts = 1
+const keepConnectionOnOrphan = 2
+
+// Known by name, but never agreed on.
+const ndr64: Pdu.SyntaxId = { uuid: "71710533-beba-4937-8319-b5dbef9ccc36", major: 1, minor: 0 }
+
+// Clients of the object resolver bind a second time where they mean an alter_context.
+const objectResolver = "99fcfec4-5260-101b-bbcb-00aa0021347a"
+
+const isOfObjectResolver = ({ contextElements }: Pdu.Bind): boolean =>
+  contextElements.length > 0 && contextElements.every(({ abstractSyntax: { uuid } }) => uuid === objectResolver)
+
+const askedFeatures = ({ transferSyntaxes }: Pdu.ContextElement): number | undefined => {
+  const { uuid } = transferSyntaxes[0]!
+  return uuid.startsWith(featurePrefix)
+    ? parseInt(uuid.slice(featurePrefix.length, featurePrefix.length + 2), 16)
+    : undefined
+}
+
+const attempt = (write: () => Problem | undefined): Problem | undefined => {
+  try {
+    return write()
+  } catch (error) {
+    return { problem: String(error), status: status.badStubData }
+  }
+}
+
+const nowhere: { readonly endpoint?: string } = {}
+
+const operationOf = ({ operations }: Interface.Any, opnum: number): Operation | undefined =>
+  Object.values<Operation>(operations).find((operation) => operation.opnum === opnum)
+
+/** The out parameters, or an abort, end a response. */
+const isLast = (): boolean => true
+
+// So much one connection does before the others have their turn. Bytes are those that arrive and those of replies.
+const pdusInTurn = 64
+const bytesInTurn = 0x40000
+
+const noBytes = new Uint8Array(0)
+
+/** What a PDU does to its connection. */
+type Verdict = "go on" | "close"
+
+const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, { problem }: Problem): BadStubData =>
+  new BadStubData({
+    detail: `The out parameters were refused: ${problem}`,
+    interface: operation.interface.name,
+    method: operation.name
+  })
+
+/** One client of a server, with a limit to its calls. */
+class Client extends ClientImpl {
+  readonly maximum: number
+  readonly total: Tally | undefined
+
+  constructor(server: ServerImpl, fields: ClientFields, maximum: number, total: Tally | undefined) {
+    super(server, fields)
+    this.maximum = maximum
+    this.total = total
+  }
+
+  override get hasRoom(): boolean {
+    return super.hasRoom && this.count < this.maximum &&
+      (this.total === undefined || this.total.count < this.total.maximum)
+  }
+
+  override add(call: ServerCallImpl): void {
+    super.add(call)
+    if (this.total !== undefined) this.total.count++
+  }
+
+  override remove(call: ServerCallImpl): void {
+    super.remove(call)
+    if (this.total !== undefined) this.total.count--
+  }
+}
+
+export class ServerConnection {
+  readonly caller: Caller
+  readonly endpoint: Host
+  readonly peer: string
+  readonly local: string
+  readonly outbox: Outbox
+  readonly contexts: Map<number, Context> = new Map()
+  readonly calls: Map<number, IncomingCall> = new Map()
+  group: Group | undefined = undefined
+  /** This client, as the server and the endpoint's management know it. */
+  private readonly clients = new Map<Server.Server, ClientImpl>()
+  /** The replies that carry new context handles, with where each ends in what was sent. */
+  readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
+  multiplexed = false
+  /** The size of fragments that both sides have agreed on. */
+  private agreed: number = Pdu.defaultFragment
+  /** The largest fragment that the client receives. */
+  maxFragment: number = Pdu.defaultFragment
+  /** The largest fragment that this side receives. */
+  largest: number = Pdu.defaultFragment
+  /** The request of which not all fragments have arrived. */
+  open: Pdu.Assembly<Pdu.Request> | undefined = undefined
+  openCancelled = false
+  /** For an open request that need not wait for its last fragment. */
+  early: Early | undefined = undefined
+  /** The request whose call was dispatched or refused already, while the rest of its pipes arrives. */
+  arriving: Arriving | undefined = undefined
+  /** When something last happened on it, where there is a limit on silence. */
+  activeAt = 0
+  private state: State = State.opening
+  /** Done when nothing more is read. */
+  readonly over: Deferred.Deferred<void> = Deferred.makeUnsafe()
+  /** Done when nothing more is said either. */
+  readonly gone: Deferred.Deferred<void> = Deferred.makeUnsafe()
+  private readonly parser: Pdu.Parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment, owned: true })
+  /** What has arrived and waits for room, or for the connection's next turn. */
+  private waiting: Uint8Array = noBytes
+  private waitingAt = 0
+  /** How many PDUs and bytes are left of the connection's turn. */
+  private turnPdus = pdusInTurn
+  private turnBytes = bytesInTurn
+
+  constructor(
+    endpoint: Host,
+    { local, peer }: Transport.Connection,
+    outbox: Outbox,
+    caller: Caller
+  ) {
+    this.endpoint = endpoint
+    this.caller = caller
+    this.peer = peer
+    this.local = local
+    this.outbox = outbox
+    this.touch()
+  }
+
+  // --- its life
+
+  /** The one place where the connection changes its state. Gives `false` when the event changes nothing in its state. */
+  move(event: Event): boolean {
+    const next = serverTable[this.state]!.next[event]
+    if (next === undefined) return false
+    this.state = next
+    if (this.isOver) {
+      this.waiting = noBytes
+      Deferred.doneUnsafe(this.over, Exit.void)
+    }
+    if (this.isClosed) Deferred.doneUnsafe(this.gone, Exit.void)
+    return true
+  }
+
+  get isClosed(): boolean {
+    return this.state === State.closed
+  }
+
+  /** Whether nothing more is read. */
+  get isOver(): boolean {
+    return this.state >= State.lingering
+  }
+
+  /** Tells the client that the server ends, and ends the connection with its last call. */
+  shutdown(): void {
+    if (serverTable[this.state]!.takesCalls) {
+      Pdu.encodeShutdown(this.endpoint.writer, { callId: 0 })
+      this.send()
+    }
+    if (this.move("shutdownAsked") && this.calls.size === 0) this.move("lastCallEnded")
+  }
+
+  // --- what arrives
+
+  /** Takes a chunk. Answers whether the next may be read: else `resume` goes on behind the PDU that was the last to find room. */
+  readonly take = (chunk: Uint8Array): boolean => {
+    this.touch()
+    this.turnBytes -= chunk.length
+    this.waiting = chunk
+    this.waitingAt = 0
+    return this.resume()
+  }
+
+  resume(): boolean {
+    const { waiting } = this
+    const at = this.parser.read(waiting, this.waitingAt, this.accept)
+    if (this.isOver) return false
+    if (at < waiting.length) {
+      this.waitingAt = at
+      return false
+    }
+    this.waiting = noBytes
+    this.waitingAt = 0
+    // What came together with a refused bind was answered.
+    if (this.state === State.draining && this.group === undefined) this.move("lastCallEnded")
+    return this.mayGoOn
+  }
+
+  private readonly accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
+    this.turnPdus--
+    return this.receive(pdu) === "go on" && this.mayGoOn
+  }
+
+  private get mayGoOn(): boolean {
+    return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
+  }
+
+  /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
+  readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
+    // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
+    const room = Effect.andThen(this.outbox.room, this.room)
+    if (this.turnPdus > 0 && this.turnBytes > 0) return room
+    this.turnPdus = pdusInTurn
+    this.turnBytes = bytesInTurn
+    return Effect.andThen(Effect.yieldNow, room)
+  })
+
+  get maximumRequest(): number {
+    return this.endpoint.limits.request
+  }
+
+  client(server: Server.Server): ClientImpl {
+    let client = this.clients.get(server)
+    if (client === undefined) {
+      const { limits, server: served, total } = this.endpoint
+      const fields = { caller: this.caller, peer: this.peer, handles: this.group!.handles }
+      client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
+      this.clients.set(server, client)
+    }
+    return client
+  }
+
+  receive(pdu: Pdu.Pdu | Pdu.PduError): Verdict {
+    this.endpoint.packetsIn++
+    if (pdu._tag === "PduError") return this.refuse(pdu)
+    if (this.group === undefined) {
+      if (this.state !== State.opening) return this.protocolError(pdu.callId, true)
+      return pdu._tag === "Bind" ? this.bind(pdu) : this.refuseBind(pdu.callId, 4)
+    }
+    const isLater = pdu.callId === this.openRequest?.callId && (pdu.flags & Pdu.flags.firstFrag) === 0
+    switch (pdu._tag) {
+      case "Bind":
+        return isOfObjectResolver(pdu) ? this.alter(pdu) : this.refuseBind(pdu.callId, 0)
+      case "AlterContext":
+        return isLater ? this.protocolError(pdu.callId, true) : this.alter(pdu)
+      case "Request":
+        return this.request(pdu)
+      case "CoCancel":
+        return this.cancel(pdu.callId)
+      case "Orphaned":
+        return this.orphan(pdu.callId)
+      default:
+        return this.protocolError(pdu.callId, true)
+    }
+  }
+
+  // --- binding
+
+  private refuseBind(callId: number, rejectReason: number): Verdict {
+    Pdu.encodeBindNak(this.endpoint.writer, { callId, rejectReason })
+    this.send()
+    this.move("refused")
+    return this.isOver ? "close" : "go on"
+  }
+
+  private bind(pdu: Pdu.Bind): Verdict {
+    if (pdu.authTrailer !== undefined) {
+      const { authLevel } = pdu.authTrailer
+      // No level of protection at all, or a type of authentication that this server does not have.
+      return this.refuseBind(pdu.callId, authLevel < 2 || authLevel > 6 ? 0 : 8)
+    }
+    const elements = pdu.contextElements
+    if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
+      return this.refuseBind(pdu.callId, 0)
+    }
+    if (elements.filter((element) => askedFeatures(element) !== undefined).length > 1) {
+      return this.refuseBind(pdu.callId, 0)
+    }
+    const results = this.offer(elements)
+    if (results === undefined) return this.refuseBind(pdu.callId, 0)
+    const group = this.endpoint.join(pdu.assocGroupId)
+    if (group === undefined) return this.refuseBind(pdu.callId, 0)
+    this.group = group
+    this.move("agreed")
+    this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
+    this.negotiate(pdu)
+    Pdu.encodeBindAck(this.endpoint.writer, {
+      callId: pdu.callId,
+      flags: pdu.flags & (Pdu.flags.concMpx | Pdu.flags.supportHeaderSign),
+      maxXmitFrag: this.agreed,
+      maxRecvFrag: this.agreed,
+      assocGroupId: group.id,
+      secAddr: this.secAddr,
+      results
+    })
+    return this.send()
+  }
+
+  /** Agrees on the size of fragments: of each side's largest the smaller one. */
+  private negotiate({ maxRecvFrag, maxXmitFrag }: Pdu.Bind | Pdu.AlterContext): void {
+    // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
+    if (this.knowsBinary) this.parser.maxFragment = this.largest = binary.maxFragment
+    this.agreed = Math.min(Math.max(Math.min(maxXmitFrag, maxRecvFrag), 2048), this.largest) & ~7
+    // The answer is never below 2048, but the client may receive no more than every client must.
+    this.maxFragment = Math.min(this.agreed, Math.max(maxRecvFrag, Pdu.minFragment))
+  }
+
+  private get knowsBinary(): boolean {
+    for (const { syntax } of this.contexts.values()) if (syntax === binary) return true
+    return false
+  }
+
+  /** The port or the name to which the client has connected, as far as a bind's answer can hold it. */
+  private get secAddr(): string {
+    const { endpoint = "" } = Option.getOrElse(Result.getSuccess(StringBinding.parse(this.local)), () => nowhere)
+    return /^[\x20-\x7e]*$/.test(endpoint) ? endpoint : ""
+  }
+
+  private alter(pdu: Pdu.AlterContext | Pdu.Bind): Verdict {
+    const elements = pdu.contextElements
+    if (pdu.authTrailer !== undefined) return this.fault(pdu.callId, 0, status.accessDenied, true, "close")
+    if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
+      return this.protocolError(pdu.callId, true)
+    }
+    if (elements.some((element) => this.namesUnagreed(element))) return this.protocolError(pdu.callId, true)
+    const results = this.offer(elements)
+    if (results === undefined) return this.fault(pdu.callId, 0, status.protocolError, true, "go on")
+    // The sizes of an alter_context mean nothing, except between two that have just found out that both are Callisto.
+    if (this.largest !== binary.maxFragment && this.knowsBinary) this.negotiate(pdu)
+    Pdu.encodeAlterContextResponse(this.endpoint.writer, {
+      callId: pdu.callId,
+      flags: pdu.flags & Pdu.flags.supportHeaderSign,
+      maxXmitFrag: this.agreed,
+      maxRecvFrag: this.agreed,
+      assocGroupId: this.group!.id,
+      results
+    })
+    return this.send()
+  }
+
+  /** Whether an element proposes nothing but NDR64 for a context that has another syntax. */
+  private namesUnagreed({ contextId, transferSyntaxes }: Pdu.ContextElement): boolean {
+    return this.contexts.has(contextId) && transferSyntaxes.some((syntax) => sameSyntax(syntax, ndr64)) &&
+      !transferSyntaxes.some((syntax) => this.endpoint.syntaxes.some(({ id }) => sameSyntax(id, syntax)))
+  }
+
+  /**
+   * What becomes of each presentation context that the client proposes. Nothing does where one has the id of another, for
+   * another interface or syntax. Of the elements that could be accepted with NDR only the first is, as real servers do.
+   */
+  private offer(elements: ReadonlyArray<Pdu.ContextElement>): ReadonlyArray<Pdu.ContextResult> | undefined {
+    const contexts = new Map(this.contexts)
+    const results: Array<Pdu.ContextResult> = []
+    let hasNdr = false
+    for (const element of elements) {
+      const features = askedFeatures(element)
+      if (features !== undefined) {
+        const granted = features & (multiplexSecurityContexts | keepConnectionOnOrphan)
+        results.push({ result: 3, reason: granted, transferSyntax: Pdu.nilSyntax })
+        continue
+      }
+      const chosen = this.choose(element, contexts, hasNdr)
+      if (chosen === undefined) return undefined
+      if (typeof chosen === "number") {
+        results.push({ result: 2, reason: chosen, transferSyntax: Pdu.nilSyntax })
+      } else {
+        contexts.set(element.contextId, chosen)
+        hasNdr ||= chosen.syntax === ndr20
+        results.push({ result: 0, reason: 0, transferSyntax: chosen.syntax.id })
+      }
+    }
+    for (const [id, context] of contexts) this.contexts.set(id, context)
+    return results
+  }
+
+  /** The context of an element, or the reason to reject it; `undefined` where its id belongs to another context. */
+  private choose(
+    { abstractSyntax, contextId, transferSyntaxes }: Pdu.ContextElement,
+    contexts: ReadonlyMap<number, Context>,
+    hasNdr: boolean
+  ): Context | number | undefined {
+    const { limits, syntaxes } = this.endpoint
+    const { major, minor, uuid } = abstractSyntax
+    const [server, iface] = this.endpoint.find({ uuid, version: [major, minor] })
+    if (iface === undefined) return 1
+    const usable = transferSyntaxes
+      .map((proposed) => syntaxes.find(({ id }) => sameSyntax(id, proposed)))
+      .filter((syntax) => syntax !== undefined && !(hasNdr && syntax === ndr20) && carries(syntax, iface))
+    const known = contexts.get(contextId)
+    const syntax = usable[0]
+    if (syntax === undefined) return 2
+    if (known !== undefined) {
+      return sameSyntax(known.abstractSyntax, abstractSyntax) && usable.includes(known.syntax) ? known : undefined
+    }
+    return contexts.size >= limits.contexts ? 3 : { abstractSyntax, server, interface: iface, syntax }
+  }
+
+  // --- requests
+
+  /** The first fragment of the request that has not ended. */
+  private get openRequest(): Pdu.Request | undefined {
+    return (this.open ?? this.arriving)?.first
+  }
+
+  private request(fragment: Pdu.Request): Verdict {
+    const { callId } = fragment
+    const isFirst = (fragment.flags & Pdu.flags.firstFrag) !== 0
+    if (fragment.authTrailer !== undefined) {
+      return this.fault(callId, fragment.contextId, status.accessDenied, false, "close")
+    }
+    const header = fragment.object === undefined ? 24 : 40
+    if (header + fragment.stub.length > this.largest) return this.protocolError(callId, false)
+    const openId = this.openRequest?.callId
+    if (isFirst) {
+      if (openId !== undefined) {
+        return this.multiplexed
+          ? this.protocolError(callId, false)
+          : this.fault(openId, this.openRequest!.contextId, status.protocolError, false, "close")
+      }
+      if (!this.multiplexed && this.isAwaited) return this.protocolError(callId, false)
+      if ((fragment.flags & Pdu.flags.pendingCancel) !== 0) {
+        return this.fault(callId, 0, status.noCallActive, true, "close")
+      }
+      this.openCancelled = false
+    } else if (openId !== undefined && openId !== callId) {
+      return this.protocolError(callId, false)
+    }
+    if (this.arriving !== undefined) return this.arrive(this.arriving, fragment)
+    if (isFirst) this.early = this.lookEarly(fragment)
+    const added = this.early === undefined
+      ? Pdu.assemble(this.open, fragment, this.endpoint.limits.request)
+      // What is announced, and what comes behind the arguments, flows through pipes.
+      : Pdu.assemble(this.open, { ...fragment, allocHint: 0 }, this.endpoint.limits.request + this.largest)
+    if (added._tag === "PduError") {
+      if (added.reason === "MessageTooLarge") {
+        return this.tooLarge(openId ?? callId)
+      }
+      return this.protocolError(openId ?? callId, added.reason === "FragmentMismatch")
+    }
+    if (added._tag === "Assembly") {
+      this.open = added
+      return this.dispatchEarly(added)
+    }
+    this.open = undefined
+    return this.dispatch(added)
+  }
+
+  // --- requests with pipes
+
+  /** A call with in pipes runs as soon as its arguments are there, and what nobody offers is refused at once. */
+  private dispatchEarly({ buffer, first, size }: Pdu.Assembly<Pdu.Request>): Verdict {
+    const { early } = this
+    if (early === undefined || size < early.size) return "go on"
+    const stub = buffer.subarray(0, size)
+    const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian)
+    if (typeof read === "number") {
+      if (read > this.endpoint.limits.request) return this.tooLarge(first.callId)
+      // Arguments of many fragments are not read again with each of them.
+      early.size = ++early.looks < 64 ? read : Math.min(Math.max(read, 2 * size), this.endpoint.limits.request)
+      return "go on"
+    }
+    this.open = undefined
+    const verdict = this.dispatch({ ...first, stub })
+    this.arriving ??= { first, call: undefined, pipes: undefined }
+    return verdict
+  }
+
+  /** Whether a request that begins can be dispatched, or refused, before it has ended. */
+  private lookEarly({ contextId, flags, object, opnum, stub }: Pdu.Request): Early | undefined {
+    if ((flags & Pdu.flags.lastFrag) !== 0 && stub.length <= this.endpoint.limits.request) return undefined
+    const context = this.contexts.get(contextId)
+    const offer = context && Server.offers(context.server, context.interface, { object: object ?? null })
+    const operation = offer && operationOf(offer.interface, opnum)
+    if (operation === undefined) return { codec: undefined, size: 0, looks: 0 }
+    return hasInPipes(operation.pipes)
+      ? { codec: context!.syntax.codec(operation.method)!, size: 0, looks: 0 }
+      : undefined
+  }
+
+  private tooLarge(callId: number): Verdict {
+    return this.fault(callId, 0, status.accessDenied, false, "close")
+  }
+
+  /** The next fragment of a request whose call was dispatched already. */
+  private arrive({ call, first, pipes }: Arriving, { callId, flags, littleEndian, stub }: Pdu.Request): Verdict {
+    if (littleEndian !== first.littleEndian) return this.protocolError(callId, call === undefined)
+    const isLast = (flags & Pdu.flags.lastFrag) !== 0
+    if (isLast) this.arriving = undefined
+    // What comes behind the pipes means nothing, and what comes behind the call's end neither.
+    if (call === undefined || pipes === undefined || pipes.isThrough) return "go on"
+    if (call.pipes!.current === undefined) return "go on"
+    call.transferred("in", stub.length)
+    const problem = pipes.push(stub)
+    if (problem !== undefined) call.serverCall.stop(new RpcFault({ code: problem.status }))
+    else if (isLast && !pipes.isThrough) call.serverCall.stop(new RpcFault({ code: status.badStubData }))
+    return "go on"
+  }
+
+  /** Whether what arrives for a pipe finds room there. */
+  get hasRoom(): boolean {
+    return this.arriving?.pipes?.hasRoom !== false
+  }
+
+  readonly room: Effect.Effect<void> = Effect.suspend(() =>
+    this.hasRoom ? Effect.void : Effect.andThen(this.arriving!.pipes!.room, this.room)
+  )
+
+  /** Sends what is pushed into the out pipes of a call. */
+  private startSending(call: IncomingCall, piped: ReadonlyArray<Piped>): void {
+    const { callId, contextId } = call
+    const { writer } = this.endpoint
+    call.response = new OutgoingStub(
+      writer,
+      this.maxFragment,
+      () => Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels }),
+      (following, size) => {
+        this.send(following)
+        call.transferred("out", size)
+      }
+    )
+    const sending = sendPipes(piped, call.response, this.outbox.room, false)
+    call.sending = call.serverCall.aside(sending)
+    call.sending.addObserver((exit) => {
+      if (exit._tag === "Failure" || call.sending === undefined) return
+      call.sending = undefined
+      const problem = exit.value as Problem | undefined
+      if (problem !== undefined) {
+        call.serverCall.log("What the manager pushed into a pipe was refused", Cause.fail(problem.problem))
+        if (call.serverCall.isOpen) call.serverCall.stop(new RpcFault({ code: problem.status }))
+        else if (this.calls.get(call.callId) === call) {
+          this.reply(call, Exit.fail(new RpcFault({ code: problem.status })))
+        }
+      } else if (call.results !== undefined) {
+        this.reply(call, call.results)
+      }
+    })
+  }
+
+  /** Whether the client waits for the reply to a call. */
+  private get isAwaited(): boolean {
+    for (const { maybe } of this.calls.values()) if (!maybe) return true
+    return false
+  }
+
+  private dispatch(request: Pdu.Request): Verdict {
+    const { callId, contextId } = request
+    const context = this.contexts.get(contextId)
+    if (context === undefined) return this.fault(callId, 0, status.unknownInterface, true, "go on")
+    // One id for two calls in progress: nobody could tell their replies apart.
+    if (this.calls.has(callId)) return this.protocolError(callId, false)
+    const call = new IncomingCall(this, context, request, this.openCancelled)
+    const refusal = this.endpoint.stopping
+      ? refuseLate(context.server as unknown as ServerImpl, call)
+      : Server.accept(context.server, call)
+    if (refusal !== undefined) return this.refuseCall(call, refusal)
+    const { size } = call.read!
+    if (size !== undefined) this.startArriving(call, request, size)
+    return "go on"
+  }
+
+  /** A call that the server does not take in. */
+  private refuseCall({ callId, contextId, refused }: IncomingCall, refusal: Refusal): Verdict {
+    if (refused === "too large") return this.tooLarge(callId)
+    const code = refusal._tag === "BadStubData"
+      ? refused!
+      : refusal._tag === "RpcFault"
+      ? refusal.code
+      : refusal._tag === "ContextMismatch"
+      ? status.contextMismatch
+      : status.unavailable
+    return this.fault(callId, contextId, sentAs(code), true, "go on")
+  }
+
+  /** The server has taken a call in, and its routine is about to run. */
+  accepted(call: IncomingCall): void {
+    this.endpoint.callsIn++
+    this.calls.set(call.callId, call)
+    call.transferred("in", call.read!.size ?? call.request.stub.length)
+    const outgoing = call.pipes === undefined ? [] : call.piped(false)
+    if (outgoing.length > 0) this.startSending(call, outgoing)
+  }
+
+  /** `start`: where in the stub the in pipes begin. */
+  private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
+    // It may have ended already.
+    if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
+    const pipes = new IncomingPipes(call.piped(true), request.littleEndian, start)
+    this.arriving = { first: request, call, pipes }
+    this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
+  }
+
+  private cancel(callId: number): Verdict {
+    if (this.open?.first.callId === callId) {
+      this.openCancelled = true
+      return "go on"
+    }
+    const call = this.calls.get(callId)
+    call?.cancel()
+    // It has ended already, and the client will pull its pipes no more.
+    if (call?.results !== undefined) this.reply(call, Exit.fail(cancelled(false)))
+    return "go on"
+  }
+
+  private orphan(callId: number): Verdict {
+    const call = this.calls.get(callId)
+    if (call !== undefined) {
+      this.calls.delete(callId)
+      call.stopSending()
+      call.dropResults()
+      call.serverCall.orphan()
+      this.left()
+    }
+    return "go on"
+  }
+
+  // --- answers
+
+  reply(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
+    if (outcome._tag === "Success" && call.sending !== undefined) {
+      const refused = this.refuseResults(call, outcome.value)
+      if (refused === undefined) {
+        call.results = outcome as Exit.Success<unknown, never>
+        // A cancelled call can be completed though its pipes are not through: they end here.
+        if (call.pipes!.failure !== undefined) call.endPipes()
+        return undefined
+      }
+      this.reply(call, Exit.fail(new RpcFault({ code: refused.status })))
+      return badResults(call, refused)
+    }
+    call.stopSending()
+    if (this.calls.get(call.callId) === call) this.calls.delete(call.callId)
+    const refused = this.answer(call, outcome)
+    if (outcome._tag === "Failure" || refused !== undefined) call.dropResults()
+    this.left()
+    return refused
+  }
+
+  /** Why out parameters that have to wait for the pipes could not be sent then. */
+  private refuseResults({ codec }: IncomingCall, results: unknown): Problem | undefined {
+    return attempt(() => codec.writeResults(new Pdu.Writer(), results))
+  }
+
+  private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
+    if (call.maybe) {
+      call.serverCall.holding?.answered()
+      return undefined
+    }
+    const { callId, codec, contextId } = call
+    if (outcome._tag === "Success") {
+      if (call.response !== undefined) {
+        const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), isLast)
+        if (problem !== undefined) {
+          // They could be written before, but a getter may give something else each time.
+          this.sendFault(call, sentAs(problem.status), false)
+          return badResults(call, problem)
+        }
+        if (call.serverCall.holding?.hasMade) this.carry(call)
+        return undefined
+      }
+      Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
+      const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
+      if (problem === undefined) {
+        call.transferred("out", this.endpoint.writer.position - this.endpoint.writer.stub)
+        this.endReply()
+        if (call.serverCall.holding?.hasMade) this.carry(call)
+        return undefined
+      }
+      Pdu.discardMessage(this.endpoint.writer)
+      this.sendFault(call, sentAs(problem.status), false)
+      return badResults(call, problem)
+    }
+    const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
+    if (error instanceof RpcFault) {
+      this.sendFault(call, sentAs(error.code), error.didNotExecute)
+      return undefined
+    }
+    if (isPipeError(error)) {
+      this.sendFault(call, error.codes.fault!.number, false)
+      return undefined
+    }
+    const abort = abortOf(call.serverCall.dispatch.operation.method, error)
+    if (abort === undefined) {
+      if (error instanceof ContextMismatch) this.sendFault(call, status.contextMismatch, error.didNotExecute)
+      // A server that ends closes the connection: that is how the client learns of it.
+      else if (error instanceof RpcTransportError && error.status === 1726) this.move("callLost")
+      else if (error instanceof RpcTransportError) this.sendFault(call, error.status, true)
+      else this.sendFault(call, status.cancelled, error instanceof CallCancelled && error.didNotExecute)
+      return undefined
+    }
+    if (codec.writeAbort !== undefined) {
+      const write = (writer: Pdu.Writer) => attempt(() => codec.writeAbort!(writer, abort, error!))
+      if (call.response !== undefined) {
+        if (call.response.send(write, isLast) === undefined) return undefined
+      } else {
+        Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
+        if (write(this.endpoint.writer) === undefined) return this.endReply()
+        Pdu.discardMessage(this.endpoint.writer)
+      }
+    }
+    this.sendFault(call, abort.code, false)
+    return undefined
+  }
+
+  /** Notes a reply with new context handles, until it has left. */
+  private carry(call: IncomingCall): void {
+    const { carriers, outbox } = this
+    while (carriers.length > 0 && carriers[0]![1] <= outbox.handedUnsafe()) carriers.shift()
+    carriers.push([call, this.isClosed ? Infinity : outbox.sentUnsafe()])
+  }
+
+  /** The connection is closed: what has not left was received by nobody. */
+  settle(): void {
+    this.outbox.stopUnsafe()
+    for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.holding?.answered()
+  }
+
+  private endReply(): undefined {
+    Pdu.endMessage(this.endpoint.writer, this.maxFragment)
+    this.send()
+  }
+
+  /** A call has left the connection, its answer is on the way. */
+  private left(): void {
+    if (this.calls.size > 0) return
+    this.touch()
+    if (this.state === State.draining) this.move("lastCallEnded")
+  }
+
+  private sendFault(call: IncomingCall, status: number, didNotExecute: boolean): void {
+    const { callId, cancels: cancelCount, contextId } = call
+    const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
+    Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount, status, flags })
+    this.send()
+  }
+
+  private fault(callId: number, contextId: number, status: number, didNotExecute: boolean, verdict: Verdict): Verdict {
+    const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
+    Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount: 0, status, flags })
+    this.send()
+    if (verdict === "close") this.move("truncated")
+    return verdict
+  }
+
+  private protocolError(callId: number, didNotExecute: boolean): Verdict {
+    return this.fault(callId, 0, status.protocolError, didNotExecute, "close")
+  }
+
+  private refuse(error: Pdu.PduError): Verdict {
+    if (this.state === State.opening) return this.refuseBind(error.callId, 4)
+    // A fragment that is too large may belong to a call that executes already.
+    return this.protocolError(error.callId, error.reason !== "TooLarge")
+  }
+
+  /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
+  send(following?: Uint8Array): Verdict {
+    const bytes = this.endpoint.writer.take()
+    if (this.isClosed) return "close"
+    this.turnBytes -= bytes.length
+    // One message may be several fragments, each with its length.
+    for (let at = 0; at < bytes.length; at += bytes[at + 8]! | bytes[at + 9]! << 8) this.endpoint.packetsOut++
+    if (following === undefined) this.outbox.sendUnsafe(bytes)
+    else {
+      this.outbox.sendPartUnsafe(bytes)
+      this.outbox.sendPartUnsafe(following)
+    }
+    if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.move("silent")
+    return this.isClosed ? "close" : "go on"
+  }
+
+  touch(): void {
+    const { clock, limits } = this.endpoint
+    if (limits.idleTimeout !== Infinity) this.activeAt = nowOf(clock)
+  }
+
+  /** The connection is over: its calls have lost their client. */
+  end(): void {
+    for (const call of this.calls.values()) {
+      call.stopSending()
+      call.dropResults()
+    }
+    this.calls.clear()
+    for (const client of this.clients.values()) client.end()
+    if (this.group !== undefined) this.endpoint.leave(this.group)
+    this.group = undefined
+  }
+}
