@@ -22,13 +22,15 @@ import * as StringBinding from "../transport/StringBinding.ts"
 import * as Transport from "../transport/Transport.ts"
 import {
   type Bound,
+  boundTo,
   type Caller,
   type ClientConnection,
   type Failure,
+  type Refusal,
   transportError
 } from "./internal/clientConnection.ts"
 import { onDemand } from "./internal/onDemand.ts"
-import { bindingClosed, callFailure, Pool, type Settings, withoutPeriod } from "./internal/pool.ts"
+import { bindingClosed, Pool, type Settings, withoutPeriod } from "./internal/pool.ts"
 
 const TypeId = "~callisto/dcerpc/Association"
 
@@ -136,7 +138,7 @@ const ask = (
   address: StringBinding.StringBinding,
   object: string | undefined,
   iface: Interface.Any
-): Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Failure, Transport.Transport> => {
+): Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Refusal, Transport.Transport> => {
   const asking = Effect.gen(function* () {
     const { lookUp } = yield* endpointLookup
     const association = yield* makeTo(mapper, mapper, {})
@@ -148,10 +150,11 @@ const ask = (
   return Effect.scoped(asking).pipe(
     // Clients keep to the host that they know: towers have no room for its name.
     Effect.map((bindings) => bindings.map(({ endpoint }) => ({ ...address, endpoint: endpoint! }))),
-    Effect.mapError((error) => {
-      if (error._tag === "EndpointNotRegistered") return error
+    Effect.mapError((error): Refusal => {
+      if (error._tag === "EndpointNotRegistered") return { failure: error, reach: "interface" }
       const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
-      return transportError(1722, `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`)
+      const detail = `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`
+      return { failure: transportError(1722, detail), reach: "server" }
     })
   )
 }
@@ -201,7 +204,7 @@ class Channel implements CallChannel, Caller {
       return refused === undefined ? Exit.void : Exit.fail(refused)
     }
     const { bound, pool } = this
-    const sent = call.pipes === undefined ? pool.whenReady(bound, send) : pool.whenAlone(bound, send)
+    const sent = pool.whenReady(bound, call.pipes !== undefined, send)
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
     const { callTimeout } = pool
     if (callTimeout === Infinity) return begun
@@ -214,6 +217,10 @@ class Channel implements CallChannel, Caller {
     this.pool.endCallsOf(this)
   }
 }
+
+/** For a call, an interface that is offered or registered no more is a server that can't be reached. */
+const callFailure = (failure: Failure): RpcTransportError =>
+  failure._tag === "RpcTransportError" ? failure : transportError(1722, withoutPeriod(failure.message))
 
 const notSentInTime = (): RpcTransportError => transportError(1722, "the call timeout is over, and nothing was sent")
 
@@ -310,7 +317,7 @@ const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | 
     maximumResponse: count("maximumResponse", 0, 0x400000),
     connectTimeout: duration("connectTimeout", 0, 10_000),
     callTimeout: duration("callTimeout", 1, Infinity),
-    keepAlive: duration("keepAlive", 1, Infinity)
+    keepAlive: duration("keepAlive", 1, 60_000)
   }
 }
 
@@ -360,9 +367,9 @@ export const bind: {
   Effect.gen(function* () {
     const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
     const { pool } = association
-    const bound = pool.bound(iface)
+    const bound = boundTo(iface)
     yield* bound.syntax.load
-    yield* pool.whenReady(bound, () => Exit.void)
+    yield* pool.whenReady(bound, false, () => Exit.void)
     const channel = new Channel(association, bound, options.object ?? association.object)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
     return yield* makeBinding(iface, channel, options)

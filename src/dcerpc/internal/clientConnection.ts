@@ -1,33 +1,35 @@
 /**
  * A client's connection and the calls on it, from their requests to their replies.
  */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
-import type * as Socket from "effect/socket/Socket"
 import type { Outcome, Remote } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
 import { cancelled, failureOf, fromWire } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
+import { nowOf } from "../../internal/serverCall.ts"
 import { toHex } from "../../internal/statusTable.ts"
 import {
   BadStubData,
   type EndpointNotRegistered,
   PipeDisciplineError,
-  RpcFault,
   RpcTransportError,
   UnknownInterface
 } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
+import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
 import * as Pdu from "../Pdu.ts"
-import { binary, type MethodCodec, type Problem, type TransferSyntax } from "../TransferSyntax.ts"
-import type { HeldHandles } from "./heldHandles.ts"
+import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "../TransferSyntax.ts"
+import { clientTable, type Event, State } from "./connection.ts"
+import { type HeldHandles, unreadable } from "./heldHandles.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
 
 // ----------------------------------------------------------------------------
@@ -41,8 +43,19 @@ export type Failure = RpcTransportError | UnknownInterface | EndpointNotRegister
 export interface Bound {
   readonly interface: Interface.Any
   readonly syntax: TransferSyntax
-  /** Its presentation context on each connection that has it. */
-  readonly contextId: number
+  /** The same for each interface with this identity and syntax: they share a presentation context. */
+  readonly key: string
+}
+
+export const boundTo = (iface: Interface.Any): Bound => {
+  const syntax = proposed(iface)
+  return { interface: iface, syntax, key: `${iface.uuid} ${iface.version.join(".")} ${syntax.id.uuid}` }
+}
+
+/** A failure, and how far it reaches: to the calls of one interface, or to all that wait for a connection. */
+export interface Refusal {
+  readonly failure: Failure
+  readonly reach: "interface" | "server"
 }
 
 /** A binding, as its calls see it. */
@@ -57,30 +70,29 @@ export interface Owner {
   readonly maximumQueued: number
   readonly maximumResponse: number
   // In milliseconds.
-  readonly connectTimeout: number
   readonly callTimeout: number
   readonly keepAlive: number
+  readonly clock: Clock.Clock
+  /** The calls and proposals of the association so far. */
+  readonly lastCall: number
   readonly handles: HeldHandles<ClientConnection>
   /** The connections that new calls without pipes may use. */
   readonly usable: number
   /** The connections that keep the association alive. */
   readonly kept: number
-  nextCallId(): number
-  /** When a call that begins now has to be over. */
-  deadline(): number
+  /** The next number for a call, which is not in use on the connection. */
+  nextCallId(connection: ClientConnection): number
   fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E>
   /** Sends a call of a lost connection once more. */
   resend(sent: SentCall, error: RpcTransportError): void
-  /** A connection has become free, or one more may be made. */
+  /** A call, room, an interface or a state of a connection has changed: those that wait may go on. */
   changed(): void
-  /** The connection has ended. */
-  forget(connection: ClientConnection): void
-  /** Closes a connection without calls, when its last bytes have left. */
-  close(connection: ClientConnection): void
-  /** Ends a connection without waiting for anything. */
-  abandon(connection: ClientConnection, detail: string): void
-  /** Ends a connection after a second, in which replies may still arrive. */
-  abandonSoon(connection: ClientConnection, detail: string): void
+  /** The server does not serve an interface on the connection. */
+  refused(bound: Bound, failure: Failure): void
+  /** The connection has ended, in order or not. Its calls are not lost yet. */
+  ended(connection: ClientConnection, inOrder: boolean): void
+  /** Whether the server still answers, on another connection. */
+  probe(connection: ClientConnection): Effect.Effect<boolean>
 }
 
 // ----------------------------------------------------------------------------
@@ -98,11 +110,15 @@ export class SentCall implements Remote {
   readonly caller: Caller
   readonly call: FullOutgoing
   readonly callId: number
+  /** Its presentation context. */
+  readonly contextId: number
+  /** Counts the calls of the association, in the order in which they are sent. */
+  readonly order: number
   readonly codec: MethodCodec
   readonly input: unknown
   /** The same call on a connection that was lost. */
   readonly earlier: SentCall | undefined
-  /** When it has to be over, in milliseconds of the clock. */
+  /** When it has to be over, in monotonic milliseconds. */
   readonly deadline: number
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
   begin = 0
@@ -125,7 +141,7 @@ export class SentCall implements Remote {
     connection: ClientConnection,
     caller: Caller,
     call: FullOutgoing,
-    callId: number,
+    { callId, contextId }: Pick<Pdu.Request, "callId" | "contextId">,
     codec: MethodCodec,
     input: unknown,
     earlier: SentCall | undefined
@@ -134,10 +150,12 @@ export class SentCall implements Remote {
     this.caller = caller
     this.call = call
     this.callId = callId
+    this.contextId = contextId
+    this.order = connection.owner.lastCall
     this.codec = codec
     this.input = input
     this.earlier = earlier
-    this.deadline = earlier?.deadline ?? connection.owner.deadline()
+    this.deadline = earlier?.deadline ?? connection.deadline
   }
 
   /** Its pipes in one direction. */
@@ -175,8 +193,8 @@ export class SentCall implements Remote {
     if (!this.connection.giveUp(this)) this.connection.sendCancel(this)
   }
 
-  /** The connection was lost: what certainly did not run, and what may run twice, is sent once more. */
-  lose(detail: string): void {
+  /** The connection was lost. The call is sent once more if it did not run or may run twice; otherwise this gives its failure. */
+  lose(detail: string): RpcTransportError | undefined {
     const { caller, connection: { owner, outbox }, earlier } = this
     const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
     this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
@@ -186,8 +204,9 @@ export class SentCall implements Remote {
     // What went through a pipe is not there any more.
     const again = earlier === undefined && !this.cancelled && caller.isOpen && this.call.pipes === undefined &&
       (!this.mayHaveRun || this.call.operation.method.idempotent)
-    if (again) owner.resend(this, error)
-    else this.call.reply(Exit.fail(error))
+    if (!again) return error
+    owner.resend(this, error)
+    return undefined
   }
 }
 
@@ -206,72 +225,153 @@ const featuresContextId = 255
 export class ClientConnection {
   readonly owner: Owner
   readonly outbox: Outbox
-  readonly writer: Pdu.Writer = new Pdu.Writer()
-  readonly calls: Map<number, SentCall> = new Map()
-  /** The interfaces that have a presentation context here. */
-  readonly contexts: Set<Bound> = new Set()
-  /** The proposals of presentation contexts that await an answer, by call id. */
-  readonly proposals: Map<number, Proposal> = new Map()
-  readonly multiplexed: boolean
-  readonly keepsOnOrphan: boolean
-  maxFragment: number
-  readonly groupId: number
-  readonly scope: Scope.Closeable
-  /** Something has arrived since the server was last looked after. */
-  heard = false
-  /** A call was sent since it was last looked whether the connection is idle. */
-  used = false
-  /** The server was asked whether it is there. */
-  asked = false
+  /** Where the server is. */
+  readonly address: StringBinding.StringBinding
+  /** The interface that was bound first. */
+  readonly first: Bound
   /** Whether it is for calls with pipes, one at a time. */
   readonly forPipes: boolean
-  /** No new call may use it: the server shuts down, a call was orphaned on it, or it can't be written. */
-  retired: boolean
-  /** A call has cost it, which was orphaned, or whose request ends in the middle. */
-  spent = false
-  ended = false
+  readonly scope: Scope.Closeable
+  readonly writer: Pdu.Writer = new Pdu.Writer()
+  readonly calls: Map<number, SentCall> = new Map()
+  /** The numbers of the presentation contexts that the server has accepted, by the key of their interfaces. */
+  readonly contexts: Map<string, number> = new Map()
+  /** The proposals of presentation contexts that await an answer, by call id. */
+  readonly proposals: Map<number, Proposal> = new Map()
+  /** Done when the bind was answered. */
+  readonly opened: Deferred.Deferred<void, Refusal> = Deferred.makeUnsafe()
+  state: State = State.opening
+  multiplexed = false
+  keepsOnOrphan = false
+  maxFragment: number = largest
+  groupId = 0
+  /** The reason of a bind_nak. */
+  rejectReason: number | undefined = undefined
+  /** Something has arrived since the server was last looked after. */
+  private heard = false
+  /** For how many quarters of `keepAlive` the server has been silent while something is owed. */
+  private quiet = 0
+  /** A call was sent since it was last looked whether the connection is idle. */
+  private used = false
+  private awaitsRoom = false
 
   constructor(
     owner: Owner,
     scope: Scope.Closeable,
     outbox: Outbox,
-    bound: Bound,
-    forPipes: boolean,
-    agreed: Agreed
+    address: StringBinding.StringBinding,
+    first: Bound,
+    forPipes: boolean
   ) {
     this.owner = owner
     this.scope = scope
     this.outbox = outbox
-    this.retired = outbox.isStoppedUnsafe()
-    this.contexts.add(bound)
+    this.address = address
+    this.first = first
     this.forPipes = forPipes
-    this.multiplexed = agreed.multiplexed
-    this.keepsOnOrphan = agreed.keepsOnOrphan
-    this.maxFragment = agreed.maxFragment
-    this.groupId = agreed.groupId
+  }
+
+  // --- its life
+
+  /** Something happens to the connection. The detail says what its calls are told where that ends it. */
+  move(event: Event, detail: string = details[event] ?? "the connection was closed"): void {
+    const next = clientTable[this.state]!.next[event]
+    if (next === undefined) return
+    const wasOpening = this.state === State.opening
+    this.state = next
+    if (next === State.closed) this.end(detail, inOrder.has(event))
+    else if (next === State.open) Deferred.doneUnsafe(this.opened, Exit.void)
+    else this.released()
+    if (wasOpening && next === State.closed) {
+      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: transportError(1722, detail), reach: "server" }))
+    }
+  }
+
+  /** Whether new calls may use it. */
+  get takesCalls(): boolean {
+    return clientTable[this.state]!.takesCalls
+  }
+
+  /** Whether the server keeps the handles of its group for as long as it lasts. */
+  get keeps(): boolean {
+    return this.state === State.open || this.state === State.draining || this.state === State.lingering
+  }
+
+  /** Whether a new connection can join its group: the server is not about to close it. */
+  get isJoinable(): boolean {
+    return this.state === State.open || this.keeps && this.owner.handles.areIn(this.groupId)
+  }
+
+  /** A call or a handle is off the connection: the next may use it, or it is of no more use. */
+  released(): void {
+    if (this.calls.size === 0) this.move("lastCallEnded")
+    if (this.state === State.lingering && !this.owner.handles.need(this)) this.move("lastHandleGone")
+    this.owner.changed()
+  }
+
+  /** The connection is over, and the calls on it are lost. */
+  private end(detail: string, isInOrder: boolean): void {
+    // Before it is known what has not left, and is perhaps sent elsewhere.
+    if (!isInOrder) this.outbox.stopUnsafe()
+    this.owner.ended(this, isInOrder)
+    const sent = [...this.calls.values()]
+    this.calls.clear()
+    // Those that are sent again come first, before whoever is told of a failure calls anew.
+    const errors = sent.map((sent) => sent.lose(detail))
+    sent.forEach(({ call }, index) => {
+      if (errors[index] !== undefined) call.reply(Exit.fail(errors[index]))
+    })
+    const proposals = [...this.proposals.values()]
+    this.proposals.clear()
+    for (const { bound, isQuestion } of proposals) {
+      if (!isQuestion) this.owner.refused(bound, transportError(1722, detail))
+    }
+    this.owner.changed()
+  }
+
+  /** Nothing can be sent any more. What has arrived may still answer the calls. */
+  cutOff(): void {
+    this.move("writeFailed")
+    if (this.state === State.leaving) {
+      this.owner.fork(Effect.andThen(Effect.sleep("1 second"), Effect.sync(() => this.move("closedByPeer"))))
+    }
+  }
+
+  // --- calls
+
+  get deadline(): number {
+    const { callTimeout, clock } = this.owner
+    return callTimeout === Infinity ? Infinity : nowOf(clock) + callTimeout
   }
 
   /** Whether a call can be sent now. */
   get isFree(): boolean {
-    return !this.retired && !this.ended && (this.calls.size === 0 || this.multiplexed && !this.forPipes)
+    return this.takesCalls && (this.calls.size === 0 || this.multiplexed && !this.forPipes)
   }
 
   get hasRoom(): boolean {
     return this.outbox.queuedUnsafe() < this.owner.maximumQueued
   }
 
-  /** Waits for room to send. */
-  get sendRoom(): Effect.Effect<void, Socket.SocketError> {
+  /** Tells the owner when there is room to send. */
+  awaitRoom(): void {
+    if (this.awaitsRoom) return
+    this.awaitsRoom = true
     const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
-    return Effect.suspend(() => this.owner.maximumQueued < highWaterMark ? drained : room)
+    const awaiting = this.owner.fork(Effect.exit(this.owner.maximumQueued < highWaterMark ? drained : room))
+    awaiting.addObserver(() => {
+      this.awaitsRoom = false
+      this.owner.changed()
+    })
   }
 
   send(caller: Caller, call: FullOutgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
-    const { contextId, syntax } = caller.bound
+    const { key, syntax } = caller.bound
     const codec = syntax.codec(method)!
-    const callId = this.owner.nextCallId()
+    const callId = this.owner.nextCallId(this)
+    const contextId = this.contexts.get(key)!
     const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
     if (call.pipes !== undefined) return this.sendPiped(caller, call, input, codec, fields)
     Pdu.beginRequest(this.writer, fields)
@@ -282,7 +382,7 @@ export class ClientConnection {
     }
     const size = this.writer.position - this.writer.stub
     Pdu.endMessage(this.writer, this.maxFragment)
-    const sent = new SentCall(this, caller, call, callId, codec, input, earlier)
+    const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
     this.used = true
@@ -301,7 +401,7 @@ export class ClientConnection {
     codec: MethodCodec,
     fields: Parameters<typeof Pdu.beginRequest>[1]
   ): BadStubData | undefined {
-    const sent = new SentCall(this, caller, call, fields.callId, codec, input, undefined)
+    const sent = new SentCall(this, caller, call, fields, codec, input, undefined)
     const outgoing = sent.piped(true)
     const stub = new OutgoingStub(
       this.writer,
@@ -328,45 +428,33 @@ export class ClientConnection {
       sent.sending = undefined
       if (exit._tag === "Failure" || exit.value === undefined) return
       const { problem } = exit.value as Problem
-      const { interface: { name }, name: method } = call.operation
-      // The fault has no room for it.
-      this.owner.fork(Effect.logError(`What was pushed into a pipe of ${name}.${method} was refused: ${problem}`))
-      this.spoil(sent, exit.value as Problem)
+      const error = transportError(1726, `the client cannot write what was pushed into a pipe: ${problem}`)
+      this.failHere(sent, error, false)
     })
     return undefined
   }
 
-  /** What goes through a pipe can't be written or read: the call is over, and the server is told. */
-  private spoil(sent: SentCall, { status }: Problem): void {
-    this.giveUp(sent)
-    sent.call.reply(Exit.fail(new RpcFault({ code: status })))
-  }
-
   sendCancel(sent: SentCall): void {
-    if (this.ended || sent.cancelled) return
+    if (this.state === State.closed || sent.cancelled) return
     sent.cancelled = true
-    if (sent.stopSending()) {
-      this.retired = this.spent = true
-      this.owner.changed()
-    }
+    if (sent.stopSending()) this.move("truncated")
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
     this.flush()
   }
 
   /** Nobody waits for the reply any more. Gives whether the server was told so. */
   giveUp(sent: SentCall): boolean {
-    if (this.ended || this.calls.get(sent.callId) !== sent) return true
+    if (this.state === State.closed || this.calls.get(sent.callId) !== sent) return true
     this.calls.delete(sent.callId)
-    // Nothing waits behind what a call with pipes still receives: it ends with its connection.
-    if (sent.call.pipes !== undefined) this.retired = this.spent = true
     sent.stopSending()
     // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
     const orphans = this.keepsOnOrphan || this.calls.size === 0
     if (orphans) {
       Pdu.encodeOrphaned(this.writer, { callId: sent.callId })
       this.flush()
-      if (!this.keepsOnOrphan) this.retired = this.spent = true
     }
+    // Nothing waits behind what a call with pipes still receives: it ends with its connection.
+    if (sent.call.pipes !== undefined || orphans && !this.keepsOnOrphan) this.move("orphaned")
     this.released()
     return orphans
   }
@@ -387,26 +475,10 @@ export class ClientConnection {
     this.outbox.sendPartUnsafe(following)
   }
 
-  /** A call is off the connection: the next may use it, or nobody. */
-  private released(): void {
-    this.closeUnneeded()
-    if (!this.multiplexed || this.forPipes) this.owner.changed()
-  }
-
-  /** Whether it carries calls no more, and yet may keep the context handles of its group alive until another one does. */
-  get lingers(): boolean {
-    return this.spent && this.owner.handles.areIn(this.groupId)
-  }
-
-  /** Closes it when it is retired and has nothing left to do. */
-  closeUnneeded(): void {
-    const { owner, calls, lingers, retired } = this
-    if (retired && calls.size === 0 && !(lingers && owner.handles.need(this))) owner.close(this)
-  }
-
   /** Gives a sentence when the server broke the protocol. */
   receive(pdu: Pdu.Pdu | Pdu.PduError): string | undefined {
     this.heard = true
+    if (this.state === State.opening) return this.answered(pdu)
     switch (pdu._tag) {
       case "PduError":
         return pdu.message
@@ -417,9 +489,7 @@ export class ClientConnection {
       case "Fault":
         return this.fail(pdu)
       case "Shutdown":
-        this.retired = true
-        if (this.calls.size === 0) this.owner.close(this)
-        this.owner.changed()
+        this.move("shutdownHeard")
         return undefined
       default:
         return `the server sent ${pdu._tag}, which has no place on a bound connection`
@@ -430,21 +500,39 @@ export class ClientConnection {
     const sent = this.calls.get(fragment.callId)
     // A reply to a call that was given up.
     if (sent === undefined) return undefined
-    if (fragment.contextId !== sent.caller.bound.contextId) {
+    if (fragment.contextId !== sent.contextId) {
       return `a response in presentation context ${fragment.contextId}`
     }
     sent.call.transferred("in", fragment.stub.length)
     if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
     const added = Pdu.assemble(sent.open, fragment, this.owner.maximumResponse)
-    if (added._tag === "PduError") return added.message
+    if (added._tag === "PduError") {
+      if (added.reason !== "MessageTooLarge") return added.message
+      this.failHere(sent, this.tooLarge, (fragment.flags & Pdu.flags.lastFrag) !== 0)
+      return undefined
+    }
     if (added._tag === "Assembly") {
       sent.open = added
       return undefined
     }
     const read = sent.codec.readResults(added.stub, added.littleEndian)
-    const outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
-    this.complete(sent, outcome)
+    this.complete(sent, "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value)
     return undefined
+  }
+
+  private get tooLarge(): RpcTransportError {
+    const { maximumResponse } = this.owner
+    return transportError(
+      1726,
+      `the response was discarded: it is larger than maximumResponse, expected at most ${maximumResponse} bytes`
+    )
+  }
+
+  /** The client can't go on with a call: that ends, and the server is told unless it has sent the whole response. */
+  private failHere(sent: SentCall, error: RpcTransportError, isAnswered: boolean): void {
+    if (isAnswered) return this.complete(sent, Exit.fail(error))
+    this.giveUp(sent)
+    sent.call.reply(Exit.fail(error))
   }
 
   /** A fragment of a response in which pipes go in front of the out parameters. */
@@ -458,12 +546,12 @@ export class ClientConnection {
     if (this.calls.get(sent.callId) !== sent) return undefined
     const { bytes, position } = arriving.rest
     if (problem !== undefined) {
-      this.spoil(sent, problem)
+      this.failHere(sent, unreadable(problem.problem), false)
     } else if (arriving.isThrough && bytes.length - position > this.owner.maximumResponse) {
-      return `out parameters of more than ${this.owner.maximumResponse} bytes`
+      this.failHere(sent, this.tooLarge, false)
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
       const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
-      const outcome: Outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
+      const outcome: Outcome = "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value
       // After a cancel the request ends in the middle, and the manager may answer all the same.
       const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
       this.complete(sent, isEarly ? Exit.fail(new PipeDisciplineError({ pipe: "of the call" })) : outcome)
@@ -488,9 +576,13 @@ export class ClientConnection {
   }
 
   private fail({ callId, flags, status }: Pdu.Fault): string | undefined {
-    if (this.proposals.has(callId)) {
-      const error = transportError(1722, `the server answered the proposal of an interface with fault ${toHex(status)}`)
-      this.settle(callId, Exit.fail(error))
+    const proposal = this.proposals.get(callId)
+    if (proposal !== undefined) {
+      const { name } = proposal.bound.interface
+      this.settle(
+        callId,
+        transportError(1722, `the server answered the proposal of ${name} with fault ${toHex(status)}`)
+      )
       return undefined
     }
     const sent = this.calls.get(callId)
@@ -508,82 +600,130 @@ export class ClientConnection {
       : this.owner.handles.receive(this, sent.call.operation, sent.input, outcome)
     this.calls.delete(sent.callId)
     // A request that ends in the middle is not continued by another.
-    if (sent.stopSending()) this.retired = this.spent = true
-    this.released()
+    if (sent.stopSending()) this.move("truncated")
+    if (this.calls.size === 0 || !this.multiplexed) this.released()
     sent.call.reply(kept)
   }
 
   // --- one more interface
 
-  /** Agrees on a presentation context for one more interface. */
-  alter(bound: Bound): Effect.Effect<void, Failure> {
-    return Effect.suspend(() =>
-      Effect.timeoutOrElse(Deferred.await(this.propose(bound)), {
-        duration: this.owner.connectTimeout,
-        orElse: () => Effect.fail(transportError(1722, "binding to another interface took too long"))
-      })
-    )
+  /** Whether an interface was proposed, and the server has not answered. */
+  awaits({ key }: Bound): boolean {
+    for (const { bound, isQuestion } of this.proposals.values()) if (bound.key === key && !isQuestion) return true
+    return false
   }
 
-  private propose(bound: Bound): Proposal["answered"] {
-    const callId = this.owner.nextCallId()
-    const answered = Deferred.makeUnsafe<void, Failure>()
-    this.proposals.set(callId, { bound, answered })
+  /** Proposes one more interface. Gives `false` where the connection has no number left for it. */
+  propose(bound: Bound): boolean {
+    const contextId = this.freeContextId()
+    if (contextId === undefined) {
+      this.move("exhausted")
+      return false
+    }
+    this.sendProposal(bound, contextId, false)
+    return true
+  }
+
+  private freeContextId(): number | undefined {
+    const used = new Set(this.contexts.values())
+    for (const { contextId } of this.proposals.values()) used.add(contextId)
+    for (let id = 0; id < featuresContextId; id++) if (!used.has(id)) return id
+    return undefined
+  }
+
+  private sendProposal(bound: Bound, contextId: number, isQuestion: boolean): void {
+    const callId = this.owner.nextCallId(this)
+    this.proposals.set(callId, { bound, contextId, isQuestion })
     const size = Math.max(this.maxFragment, bound.syntax.maxFragment)
     Pdu.encodeAlterContext(this.writer, {
       callId,
       maxXmitFrag: size,
       maxRecvFrag: size,
       assocGroupId: this.groupId,
-      contextElements: [contextElement(bound)]
+      contextElements: [contextElement(bound, contextId)]
     })
     this.flush()
-    return answered
   }
 
   private altered({ callId, maxRecvFrag, results }: Pdu.AlterContextResponse): string | undefined {
-    const bound = this.proposals.get(callId)?.bound
-    if (bound === undefined) return "an answer to an alter_context that was not sent"
+    const proposal = this.proposals.get(callId)
+    if (proposal === undefined) return "an answer to an alter_context that was not sent"
     const [result] = results
     if (result === undefined || results.length > 1) {
       return `an answer about ${results.length} presentation contexts, 1 was proposed`
     }
+    const { bound, contextId } = proposal
     const refused = refusal(bound, result)
     if (refused === undefined) {
-      this.contexts.add(bound)
+      this.contexts.set(bound.key, contextId)
       // Where both sides have chosen Callisto's own syntax the fragments may be larger from now on.
       if (bound.syntax === binary) this.maxFragment = Math.max(this.maxFragment, Math.min(maxRecvFrag, largest))
     }
-    this.settle(callId, refused === undefined ? Exit.void : Exit.fail(refused))
+    this.settle(callId, refused)
     return undefined
   }
 
-  private settle(callId: number, exit: Exit.Exit<void, Failure>): void {
-    const { answered } = this.proposals.get(callId)!
+  private settle(callId: number, failure: Failure | undefined): void {
+    const { bound, isQuestion } = this.proposals.get(callId)!
     this.proposals.delete(callId)
-    Deferred.doneUnsafe(answered, exit)
+    if (failure !== undefined && !isQuestion) this.owner.refused(bound, failure)
     this.owner.changed()
   }
 
-  /** The connection is over, and the calls on it are lost. What was sent may leave still, or else it stays. */
-  end(detail: string, leaves = false): void {
-    if (this.ended) return
-    this.ended = true
-    // Before it is known what has not left, and is perhaps sent elsewhere.
-    if (!leaves) this.outbox.stopUnsafe()
-    this.owner.forget(this)
-    for (const callId of this.proposals.keys()) this.settle(callId, Exit.fail(transportError(1722, detail)))
-    for (const sent of [...this.calls.values()]) {
-      this.calls.delete(sent.callId)
-      sent.lose(detail)
-    }
+  // --- the bind
+
+  /** Proposes the first interface, and to join a group; 0 begins one. */
+  bind(groupId: number): void {
+    const { first, owner } = this
+    const { interface: iface, syntax: { maxFragment: size } } = first
+    Pdu.encodeBind(this.writer, {
+      callId: owner.nextCallId(this),
+      flags: Pdu.flags.concMpx,
+      maxXmitFrag: size,
+      maxRecvFrag: size,
+      assocGroupId: groupId,
+      contextElements: [
+        contextElement(first, 0),
+        { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
+      ]
+    })
+    this.flush()
   }
 
-  /** Nothing can be sent any more. What has arrived may still answer the calls. */
-  cutOff(): void {
-    this.retired = true
-    if (this.calls.size === 0) this.owner.abandon(this, "the connection was lost")
-    else this.owner.abandonSoon(this, "the connection was lost")
+  /** The answer to the bind. What stands behind it is read before a call uses the connection. */
+  private answered(answer: Pdu.Pdu | Pdu.PduError): undefined {
+    const { first } = this
+    if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
+    if (answer._tag === "BindNak") {
+      this.rejectReason = answer.rejectReason
+      return this.refuse(`the server refused to bind: ${rejection(answer)}`)
+    }
+    if (answer._tag !== "BindAck") return this.refuse(`the server answered the bind with ${answer._tag}`)
+    const [accepted, featureResult] = answer.results
+    if (accepted === undefined || featureResult === undefined || answer.results.length > 2) {
+      return this.refuse(`the server answered ${answer.results.length} presentation contexts, 2 were proposed`)
+    }
+    const refused = refusal(first, accepted)
+    if (refused !== undefined) {
+      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: refused, reach: "interface" }))
+      return void this.move("refused")
+    }
+    if (answer.maxRecvFrag < Pdu.minFragment) {
+      return this.refuse(
+        `the server receives ${answer.maxRecvFrag} bytes at a time, which the protocol does not allow`
+      )
+    }
+    this.multiplexed = (answer.flags & Pdu.flags.concMpx) !== 0
+    this.keepsOnOrphan = featureResult.result === negotiateAck && (featureResult.reason & keepConnectionOnOrphan) !== 0
+    this.maxFragment = Math.min(answer.maxRecvFrag, first.syntax.maxFragment)
+    this.groupId = answer.assocGroupId
+    this.contexts.set(first.key, 0)
+    this.move("agreed")
+    return undefined
+  }
+
+  private refuse(detail: string): undefined {
+    this.move("refused", detail)
   }
 
   // --- from time to time
@@ -593,14 +733,15 @@ export class ClientConnection {
     const { callTimeout, keepAlive } = this.owner
     const chores: Array<Effect.Effect<void>> = []
     if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
-    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, () => this.closeIdle()))
-    else if (keepAlive !== Infinity) chores.push(every(keepAlive, () => this.ask()))
+    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, Effect.sync(() => this.closeIdle())))
+    if (keepAlive !== Infinity) chores.push(every(keepAlive / 4, Effect.suspend(() => this.look(keepAlive / 4))))
     return chores
   }
 
   /** Cancels what takes too long. The calls are in the order of their deadlines. */
   private expire(timeout: number): Effect.Effect<void> {
-    const expireDue = Effect.map(Clock.currentTimeMillis, (now) => {
+    const expireDue = Effect.sync(() => {
+      const now = nowOf(this.owner.clock)
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
         // The server first: whoever is woken by the completion may close the connection.
@@ -615,34 +756,50 @@ export class ClientConnection {
 
   private closeIdle(): void {
     const { kept, usable } = this.owner
-    if (!this.used && this.isFree && (this.forPipes ? kept : usable) > 1) this.owner.close(this)
+    if (!this.used && this.isFree && (this.forPipes ? kept : usable) > 1) this.move("idle")
     this.used = false
   }
 
-  /** Asks a silent server for an answer, by proposing once more what it has accepted. */
-  private ask(): void {
-    if (!this.heard && this.asked) return this.owner.abandon(this, "the server was silent for too long")
-    this.asked = !this.heard
+  /**
+   * Looks after the server, four times in the time that it may be silent. After that time it is asked, and a quarter later the connection
+   * is lost.
+   */
+  private look(timeout: number): Effect.Effect<void> {
+    const isOwed = this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
+    this.quiet = this.heard || !isOwed ? 0 : this.quiet + 1
     this.heard = false
-    if (this.asked) { for (const bound of this.contexts) return void this.propose(bound) }
+    if (this.quiet < 4) return Effect.void
+    if (this.quiet > 4) return Effect.sync(() => this.move("silent"))
+    // A question would wait behind what the server does not read, or be a second call at a time.
+    if (this.multiplexed && !this.forPipes && this.outbox.queuedUnsafe() === 0) {
+      return Effect.sync(() => this.sendProposal(this.first, 0, true))
+    }
+    return Effect.map(Effect.timeoutOption(this.owner.probe(this), timeout), (answer) => {
+      this.quiet = 0
+      if (!Option.getOrElse(answer, () => false)) this.move("silent")
+    })
   }
 }
+
+/** What the calls on a connection are told where an event ends it. */
+const details: { readonly [E in Event]?: string } = {
+  closedByPeer: "the connection was lost",
+  writeFailed: "the connection was lost",
+  silent: "the server was silent for longer than keepAlive, and gave no answer when it was asked for one"
+}
+
+/** The events after which the last bytes still leave. */
+const inOrder: ReadonlySet<Event> = new Set<Event>(["lastCallEnded", "lastHandleGone", "idle", "shutdownAsked"])
 
 /** A presentation context that was proposed for an interface. */
 export interface Proposal {
   readonly bound: Bound
-  readonly answered: Deferred.Deferred<void, Failure>
+  readonly contextId: number
+  /** It was accepted before, and only asks whether the server is there. */
+  readonly isQuestion: boolean
 }
 
-/** What client and server have agreed on for a connection. */
-export interface Agreed {
-  readonly multiplexed: boolean
-  readonly keepsOnOrphan: boolean
-  readonly maxFragment: number
-  readonly groupId: number
-}
-
-const contextElement = ({ contextId, interface: iface, syntax }: Bound): Pdu.ContextElement => ({
+const contextElement = ({ interface: iface, syntax }: Bound, contextId: number): Pdu.ContextElement => ({
   contextId,
   abstractSyntax: syntaxOf(iface),
   transferSyntaxes: [syntax.id]
@@ -669,8 +826,8 @@ const refusal = (
 /** How long a connection of a pool may be unused. */
 const idleTime = "10 seconds"
 
-const every = (duration: Duration.Input, chore: () => void): Effect.Effect<void> =>
-  Effect.forever(Effect.andThen(Effect.sleep(duration), Effect.sync(chore)))
+const every = (duration: Duration.Input, chore: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.forever(Effect.andThen(Effect.sleep(duration), chore))
 
 const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxId => ({ uuid, major, minor })
 
@@ -682,45 +839,6 @@ const badInput = ({ problem }: Problem): BadStubData =>
 // ----------------------------------------------------------------------------
 // the bind
 // ----------------------------------------------------------------------------
-
-/** The bind that begins a connection. */
-export const bindFor = (bound: Bound, callId: number, assocGroupId: number): Pdu.Fields<Pdu.Bind> => {
-  const { interface: iface, syntax: { maxFragment: size } } = bound
-  return {
-    callId,
-    flags: Pdu.flags.concMpx,
-    maxXmitFrag: size,
-    maxRecvFrag: size,
-    assocGroupId,
-    contextElements: [
-      contextElement(bound),
-      { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
-    ]
-  }
-}
-
-/** What the answer to the bind agrees on, or why there is no connection. */
-export const agreedOn = (bound: Bound, answer: Pdu.Pdu | Pdu.PduError): Effect.Effect<Agreed, Failure> => {
-  const refuse = (detail: string) => Effect.fail(transportError(1722, detail))
-  if (answer._tag === "PduError") return refuse(`the server's answer to the bind was ${answer.message}`)
-  if (answer._tag === "BindNak") return refuse(`the server refused to bind: ${rejection(answer)}`)
-  if (answer._tag !== "BindAck") return refuse(`the server answered the bind with ${answer._tag}`)
-  const [accepted, featureResult] = answer.results
-  if (accepted === undefined || featureResult === undefined || answer.results.length > 2) {
-    return refuse(`the server answered ${answer.results.length} presentation contexts, 2 were proposed`)
-  }
-  const refused = refusal(bound, accepted)
-  if (refused !== undefined) return Effect.fail(refused)
-  if (answer.maxRecvFrag < Pdu.minFragment) {
-    return refuse(`the server receives ${answer.maxRecvFrag} bytes at a time, which the protocol does not allow`)
-  }
-  return Effect.succeed({
-    multiplexed: (answer.flags & Pdu.flags.concMpx) !== 0,
-    keepsOnOrphan: featureResult.result === negotiateAck && (featureResult.reason & keepConnectionOnOrphan) !== 0,
-    maxFragment: Math.min(answer.maxRecvFrag, bound.syntax.maxFragment),
-    groupId: answer.assocGroupId
-  })
-}
 
 const rejection = ({ rejectReason }: Pdu.BindNak): string => rejectReasons[rejectReason] ?? `reason ${rejectReason}`
 

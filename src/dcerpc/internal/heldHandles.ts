@@ -5,16 +5,20 @@ import * as Exit from "effect/Exit"
 import type { Outcome } from "../../Channel.ts"
 import { Handle, valueOf } from "../../internal/handleSchema.ts"
 import type { FullOperation } from "../../internal/seams.ts"
-import { RpcFault } from "../../Status.ts"
+import { RpcTransportError } from "../../Status.ts"
 
 export const carriesHandle = ({ handlesIn }: FullOperation, input: unknown): boolean =>
   handlesIn !== undefined && handlesIn.some(({ name }) => valueOf(input, name) !== null)
 
+/** The failure of a call whose response the client refuses. The server has ended it, and did so well as far as it knows. */
+export const unreadable = (problem: string): RpcTransportError =>
+  new RpcTransportError({ status: 1726, detail: `the client cannot read the response: ${problem}` })
+
 /** A connection, as far as handles depend on it. */
 interface Keeper {
   readonly groupId: number
-  readonly retired: boolean
-  readonly spent: boolean
+  /** Whether the server may keep its handles. */
+  readonly keeps: boolean
 }
 
 /** The context handles that the client holds, each with the group of connections on which it lives. */
@@ -34,7 +38,9 @@ export class HeldHandles<Connection extends Keeper> {
     const out = outcome.value as Record<string, unknown>
     for (const { name, nullable } of operation.handlesOut!) {
       const handle = out[name] as Handle | null
-      if (handle === null && !nullable) return Exit.fail(new RpcFault({ code: 1783 }))
+      if (handle === null && !nullable) {
+        return Exit.fail(unreadable(`\`${name}\` is a null context handle, expected a handle`))
+      }
       const earlier = valueOf(input, name)
       if (earlier instanceof Handle && earlier.uuid !== handle?.uuid) this.drop(earlier)
       if (handle === null) continue
@@ -57,7 +63,7 @@ export class HeldHandles<Connection extends Keeper> {
 
   /** Whether handles would be run down if a connection were closed, because no other one of its group goes on. */
   need(connection: Connection): boolean {
-    return this.areIn(connection.groupId) && !this.others(connection).some(({ retired, spent }) => !retired || spent)
+    return this.areIn(connection.groupId) && !this.others(connection).some(({ keeps }) => keeps)
   }
 
   /** A connection is gone, and if it was the last one of its group its handles are too. */
