@@ -17,7 +17,13 @@ import type { Interface } from "../Interface.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { type FullOutgoing, fullOutgoing } from "../internal/seams.ts"
-import type { BadStubData, EndpointNotRegistered, RpcTransportError, UnknownInterface } from "../Status.ts"
+import {
+  type BadStubData,
+  type EndpointNotRegistered,
+  RpcFault,
+  type RpcTransportError,
+  type UnknownInterface
+} from "../Status.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import * as Transport from "../transport/Transport.ts"
 import {
@@ -71,14 +77,18 @@ export interface Options {
   readonly causal?: boolean | undefined
   /**
    * The number of connections where one can't carry several calls; at least 1, by default 8. One that was not used for 10 seconds is
-   * closed, except the last. As many more are for calls with pipes, each of which has one to itself; further calls wait in `begin`.
+   * closed, except the last. As many more are for calls with pipes, each of which has one to itself; further calls wait in `begin`, for
+   * up to `connectTimeout`.
    */
   readonly maximumConnections?: number | undefined
   /** The bytes that may wait to be sent before `begin` waits; at least 1, by default 1 MiB. */
   readonly maximumQueued?: number | undefined
-  /** The bytes of one response; by default 4 MiB. A larger one closes the connection. */
+  /** The bytes of one response; by default 4 MiB. A call with a larger one ends with 1726. */
   readonly maximumResponse?: number | undefined
-  /** The time that connecting and binding may take; by default 10 seconds. */
+  /**
+   * The time that connecting and binding may take, and for which a call may wait for a free connection; by default 10 seconds. It does not
+   * count while a call waits for room to send, or in a causal association for the call before it.
+   */
   readonly connectTimeout?: Duration.Input | undefined
   /**
    * The time that a call may take; at least 1 ms, by default forever. Then it is cancelled abortively. A `begin` that waits so long
@@ -86,8 +96,9 @@ export interface Options {
    */
   readonly callTimeout?: Duration.Input | undefined
   /**
-   * The time for which the server may be silent before it is asked whether it is there; at least 1 ms, by default forever. A connection
-   * that then stays silent for as long again is lost. Only for connections that carry several calls at once.
+   * The time for which the server may be silent while a call is pending, before it is asked whether it is there; at least 1 ms, by
+   * default 60 seconds; `Infinity` never asks. Where the connection can't carry the question, another one does. Without an answer the
+   * call ends with 1726 (1722 where nothing was sent), at most one and a half times this time after the server's last sign of life.
    */
   readonly keepAlive?: Duration.Input | undefined
   /**
@@ -187,7 +198,7 @@ class Channel implements CallChannel, Caller {
     outgoing: Outgoing,
     input: unknown,
     _fiber: Fiber.Fiber<unknown, unknown>
-  ): Effect.Effect<void, BadStubData | RpcTransportError> | undefined {
+  ): Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> | undefined {
     const call = fullOutgoing(outgoing)
     const now = this.isOpen && call.pipes === undefined
     const connection = now ? this.pool.readyNow(this.bound) : undefined
@@ -197,14 +208,18 @@ class Channel implements CallChannel, Caller {
   }
 
   /** Waits for a connection, for the bind and for room to send. */
-  private issueLater(call: FullOutgoing, input: unknown): Effect.Effect<void, BadStubData | RpcTransportError> {
+  private issueLater(
+    call: FullOutgoing,
+    input: unknown
+  ): Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> {
     const send = (connection: ClientConnection): Exit.Exit<void, BadStubData | RpcTransportError> => {
       if (!this.isOpen) return Exit.fail(bindingClosed())
       const refused = connection.send(this, call, input)
       return refused === undefined ? Exit.void : Exit.fail(refused)
     }
     const { bound, pool } = this
-    const sent = pool.whenReady(bound, call.pipes !== undefined, send)
+    // The binding of a layer is made before the syntax is there.
+    const sent = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
     const { callTimeout } = pool
     if (callTimeout === Infinity) return begun
@@ -218,9 +233,11 @@ class Channel implements CallChannel, Caller {
   }
 }
 
-/** For a call, an interface that is offered or registered no more is a server that can't be reached. */
-const callFailure = (failure: Failure): RpcTransportError =>
-  failure._tag === "RpcTransportError" ? failure : transportError(1722, withoutPeriod(failure.message))
+/** What a call is told where there is no connection for it. A server that is not registered can't be reached. */
+const callFailure = (failure: Failure): RpcFault | RpcTransportError => {
+  if (failure._tag === "UnknownInterface") return new RpcFault({ code: 1717, didNotExecute: true })
+  return failure._tag === "RpcTransportError" ? failure : transportError(1722, withoutPeriod(failure.message))
+}
 
 const notSentInTime = (): RpcTransportError => transportError(1722, "the call timeout is over, and nothing was sent")
 
@@ -366,17 +383,48 @@ export const bind: {
 ): Effect.Effect<Binding.Binding<I>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
-    const { pool } = association
     const bound = boundTo(iface)
     yield* bound.syntax.load
-    yield* pool.whenReady(bound, false, () => Exit.void)
+    yield* association.pool.whenReady(bound, false, () => Exit.void)
     const channel = new Channel(association, bound, options.object ?? association.object)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
     return yield* makeBinding(iface, channel, options)
   }) as Effect.Effect<any, never, Scope.Scope>
 
 /**
- * Provides a binding service by {@link bind}.
+ * Provides a binding service to the server at a string binding. It connects at the first call, so that a program can be built before its
+ * server is there.
+ *
+ * **Details**
+ *
+ * The layer fails with `StringBindingError` alone. `begin` fails with `RpcFault` 1717 when the server does not offer the interface in a
+ * compatible version, and with `RpcTransportError` 1722 when it can't be reached: nothing has executed. The next call tries again.
+ *
+ * **Example** (A program that is built before its server)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Association, Endpoint } from "@callisto/rpc/dcerpc"
+ * import { Transport } from "@callisto/rpc/transport"
+ * import { Effect, Layer, Schema } from "effect"
+ *
+ * const ISums = Interface.make("ISums", {
+ *   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b11",
+ *   version: [1, 0],
+ *   methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+ * })
+ * const Sums = Binding.Service("app/Sums", ISums)
+ *
+ * const program = Effect.gen(function*() {
+ *   const sums = yield* Sums
+ *   const manager = Manager.make(ISums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+ *   yield* Endpoint.serve(yield* Server.make([manager]), "ncacn_memory:[sums]")
+ *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
+ * }).pipe(Effect.scoped)
+ *
+ * const layer = Layer.provideMerge(Association.layer(Sums, "ncacn_memory:[sums]"), Transport.memory)
+ * await Effect.runPromise(Effect.provide(program, layer))
+ * ```
  *
  * @category services
  * @since 0.1.0
@@ -385,8 +433,13 @@ export const layer = <Key extends string, I extends Interface.Any>(
   service: Binding.Service<Key, I>,
   binding: string,
   options?: Options & Binding.Options
-): Layer.Layer<
-  Binding.Bound<Key, I>,
-  StringBinding.StringBindingError | UnknownInterface | EndpointNotRegistered | RpcTransportError,
-  Transport.Transport
-> => Layer.effect(service, bind(service.interface, binding, options))
+): Layer.Layer<Binding.Bound<Key, I>, StringBinding.StringBindingError, Transport.Transport> =>
+  Layer.effect(
+    service,
+    Effect.gen(function* () {
+      const association = yield* make(binding, options)
+      const { object } = association as AssociationImpl
+      const channel = new Channel(association as AssociationImpl, boundTo(service.interface), object)
+      return yield* makeBinding(service.interface, channel, options)
+    })
+  )

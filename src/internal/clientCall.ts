@@ -24,6 +24,7 @@ import {
   InvalidAsyncHandle,
   type NullContext,
   PipeDisciplineError,
+  type RpcFault,
   type RpcTransportError
 } from "../Status.ts"
 import type { BindingImpl, FailedCall, Named } from "./binding.ts"
@@ -192,7 +193,7 @@ const detach = (call: CallImpl): void => {
   if (call.scope !== undefined) removeFinalizer(call.scope, call)
 }
 
-export type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcTransportError
+export type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcFault | RpcTransportError
 
 /** Issues a call. Gives `undefined` when that is done, else what must be waited for. */
 export const issue = (
@@ -224,7 +225,7 @@ export const issue = (
     })
     pending.watch.begin()
   }
-  let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
+  let issuing: Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> | undefined
   try {
     issuing = channel.issue(pending, input, fiber)
   } catch (defect) {

@@ -238,7 +238,7 @@ export class ClientConnection {
   readonly contexts: Map<string, number> = new Map()
   /** The proposals of presentation contexts that await an answer, by call id. */
   readonly proposals: Map<number, Proposal> = new Map()
-  /** Done when the bind was answered. */
+  /** Done when the bind was answered, and what arrived with the answer was read. */
   readonly opened: Deferred.Deferred<void, Refusal> = Deferred.makeUnsafe()
   state: State = State.opening
   multiplexed = false
@@ -280,8 +280,7 @@ export class ClientConnection {
     const wasOpening = this.state === State.opening
     this.state = next
     if (next === State.closed) this.end(detail, inOrder.has(event))
-    else if (next === State.open) Deferred.doneUnsafe(this.opened, Exit.void)
-    else this.released()
+    else if (next !== State.open) this.released()
     if (wasOpening && next === State.closed) {
       Deferred.doneUnsafe(this.opened, Exit.fail({ failure: transportError(1722, detail), reach: "server" }))
     }
@@ -690,7 +689,12 @@ export class ClientConnection {
     this.flush()
   }
 
-  /** The answer to the bind. What stands behind it is read before a call uses the connection. */
+  /** Tells who opens the connection that all that has arrived was read. */
+  announce(): void {
+    if (this.state !== State.opening) Deferred.doneUnsafe(this.opened, Exit.void)
+  }
+
+  /** The answer to the bind. */
   private answered(answer: Pdu.Pdu | Pdu.PduError): undefined {
     const { first } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)

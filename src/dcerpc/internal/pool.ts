@@ -626,6 +626,7 @@ export class Pool implements Owner {
         problem = connection.receive(pdu)
         if (problem !== undefined) return false
       }
+      connection.announce()
       return connection.keepsUp
     }
     const reading = Effect.gen(function* () {
