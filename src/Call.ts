@@ -436,7 +436,8 @@ const declined = ({ interface: { name, uuid } }: Binding.Any): Effect.Effect<nev
  * Fails, and leaves the object as it was, with `CallPending` when the object carries a call already, with
  * `InvalidAsyncHandle` when it is released, with `BadStubData` when the input is refused or the interface has no such
  * method, with `NullContext` when a context handle is null or destroyed, and with `RpcTransportError` when the server
- * can't be reached. A channel that throws is a defect of `begin`, and leaves the object idle.
+ * can't be reached. With `RpcFault` 1717 it fails when a binding that connects at its first call finds that the server does not serve the
+ * interface. A channel that throws is a defect of `begin`, and leaves the object idle.
  *
  * Windows: calling the asynchronous stub; the `Begin_` method of an asynchronous interface.
  *
@@ -477,7 +478,7 @@ export const begin: {
     ...input: Args<I, K>
   ): Effect.Effect<
     Pending<I, K>,
-    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError
   >
   <const K, const Rest extends ReadonlyArray<unknown>>(
     method: K,
@@ -486,7 +487,7 @@ export const begin: {
     self: Call<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
   ) => Effect.Effect<
     Pending<I, K & string>,
-    CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError
+    CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcFault | RpcTransportError
   >
 } = ((first: unknown, second?: unknown, third?: unknown) =>
   // The two forms are told apart by hand: `dual` would gather the arguments of each call.
@@ -560,7 +561,7 @@ export const start: {
     ...input: Args<I, K>
   ): Effect.Effect<
     Pending<I, K>,
-    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError,
+    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError,
     Scope.Scope
   >
   <const K, const Rest extends ReadonlyArray<unknown>>(
@@ -570,7 +571,7 @@ export const start: {
     binding: Binding<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
   ) => Effect.Effect<
     Pending<I, K & string>,
-    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcTransportError,
+    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcFault | RpcTransportError,
     Scope.Scope
   >
 } =
@@ -1755,7 +1756,7 @@ export declare namespace Client {
       ...input: Method.Args<I["methods"][K]>
     ): Effect.Effect<
       Pending<I, K>,
-      NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcTransportError,
+      NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError,
       Scope.Scope
     >
   }

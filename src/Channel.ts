@@ -88,7 +88,7 @@ export interface Channel {
     call: Outgoing,
     input: unknown,
     fiber: Fiber.Fiber<unknown, unknown>
-  ) => Effect.Effect<void, BadStubData | RpcTransportError> | undefined
+  ) => Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> | undefined
   /**
    * Takes the result of a completed call. `Call.finish` and `Call.join` run it before they consume the call, and again after a rollback of
    * the transaction in which it ran. Without it the first `finish` or `join` in this process gets the result.

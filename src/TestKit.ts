@@ -21,7 +21,7 @@ import { choiceOption, countOption, durationOption } from "./internal/options.ts
 import { type FullOutgoing, fullOutgoing } from "./internal/seams.ts"
 import type { Manager } from "./Manager.ts"
 import * as Server from "./Server.ts"
-import { type BadStubData, type NoInterface, RpcTransportError } from "./Status.ts"
+import { type BadStubData, type NoInterface, type RpcFault, RpcTransportError } from "./Status.ts"
 
 /**
  * A fault of a call.
@@ -306,7 +306,7 @@ export const make = <I extends Interface.Any, R>(
     }
   })
 
-type BeginFailure = BadStubData | RpcTransportError
+type BeginFailure = BadStubData | RpcFault | RpcTransportError
 
 class FaultyChannel implements Channel {
   readonly inner: Channel

@@ -67,7 +67,7 @@ check<Equal<Success<typeof begun>, Call.Pending<typeof Stream, "Read">>>()
 check<
   Same<
     Failure<typeof begun>,
-    Status.CallPending | Status.InvalidAsyncHandle | Status.BadStubData | Status.RpcTransportError
+    Status.CallPending | Status.InvalidAsyncHandle | Status.BadStubData | Status.RpcFault | Status.RpcTransportError
   >
 >()
 check<Same<Needs<typeof begun>, never>>()
@@ -177,7 +177,7 @@ check<Equal<Success<typeof started>, Call.Pending<typeof Stream, "Read">>>()
 check<
   Same<
     Failure<typeof started>,
-    Status.NoInterface | Status.InvalidAsyncHandle | Status.BadStubData | Status.RpcTransportError
+    Status.NoInterface | Status.InvalidAsyncHandle | Status.BadStubData | Status.RpcFault | Status.RpcTransportError
   >
 >()
 check<Same<Failure<typeof clientBegun>, Failure<typeof started>>>()
@@ -578,6 +578,7 @@ type BeginRefused =
   | Status.InvalidAsyncHandle
   | Status.BadStubData
   | Status.NullContext
+  | Status.RpcFault
   | Status.RpcTransportError
 check<Same<Failure<typeof begunFetch>, BeginRefused>>()
 const begunFetchLast = tableCall.pipe(Call.begin("Fetch", { cursor, count: 1 }))

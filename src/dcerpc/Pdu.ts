@@ -119,7 +119,7 @@ const type = (
 export const types: { readonly [Tag in Pdu["_tag"]]: Type } = {
   Request: type(0, "request", "client", 24),
   Response: type(2, "response", "server", 24),
-  Fault: type(3, "fault", "server", 32),
+  Fault: type(3, "fault", "server", 28),
   Bind: type(11, "bind", "client", 25, { bindTime: true }),
   BindAck: type(12, "bind_ack", "server", 32, { bindTime: true, requiredFlags: whole }),
   BindNak: type(13, "bind_nak", "server", 19, { bindTime: true, requiredFlags: whole, auth: "never" }),
@@ -662,7 +662,9 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
       }
     }
     case types.Fault.ptype: {
-      if (stubEnd < start + 32) break
+      // Some servers leave out the reserved word behind the status.
+      const isShort = stubEnd === start + 28
+      if (!isShort && stubEnd < start + 32) break
       return {
         _tag: "Fault",
         flags: pduFlags,
@@ -674,7 +676,7 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
         cancelCount: bytes[start + 22]!,
         extendedError: (bytes[start + 23]! & 1) !== 0,
         status: u32(bytes, start + 24, littleEndian),
-        stub: viewOf(bytes, start + 32, stubEnd)
+        stub: viewOf(bytes, isShort ? stubEnd : start + 32, stubEnd)
       }
     }
     case types.Bind.ptype:

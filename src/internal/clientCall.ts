@@ -24,6 +24,7 @@ import {
   InvalidAsyncHandle,
   type NullContext,
   PipeDisciplineError,
+  type RpcFault,
   type RpcTransportError
 } from "../Status.ts"
 import type { BindingImpl, FailedCall, Named } from "./binding.ts"
@@ -192,7 +193,7 @@ const detach = (call: CallImpl): void => {
   if (call.scope !== undefined) removeFinalizer(call.scope, call)
 }
 
-export type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcTransportError
+export type BeginError = CallPending | InvalidAsyncHandle | BadStubData | NullContext | RpcFault | RpcTransportError
 
 /** Issues a call. Gives `undefined` when that is done, else what must be waited for. */
 export const issue = (
@@ -217,7 +218,7 @@ export const issue = (
   call.current = pending
   if (fiber.cache.stackFrame !== undefined) pending.frame = fiber.cache.stackFrame
   if (call.taken !== undefined) call.taken = undefined
-  let issuing: Effect.Effect<void, BadStubData | RpcTransportError> | undefined
+  let issuing: Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> | undefined
   try {
     if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
     if (watching !== undefined || fiber.cache.tracer !== undefined) {

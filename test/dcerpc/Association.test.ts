@@ -806,38 +806,6 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "because the server is silent, the keep-alive tells",
-    Effect.gen(function* () {
-      const { begin, peer } = yield* setUp({ keepAlive: "10 seconds" })
-      const one = yield* begin("one")
-      yield* peer.take("Request")
-      for (let i = 0; i < 3; i++) {
-        yield* TestClock.adjust("10 seconds")
-        const asked = yield* peer.take("AlterContext")
-        assert.deepStrictEqual(asked.contextElements, [{
-          contextId: 0,
-          abstractSyntax: { uuid: IEcho.uuid, major: 1, minor: 2 },
-          transferSyntaxes: [binary.id]
-        }])
-        yield* peer.send((writer) =>
-          Pdu.encodeAlterContextResponse(writer, {
-            callId: asked.callId,
-            maxXmitFrag: 65528,
-            maxRecvFrag: 65528,
-            assocGroupId: 5,
-            results: [accepted]
-          })
-        )
-        // It was heard, so it is not asked.
-        yield* TestClock.adjust("10 seconds")
-      }
-      assert.strictEqual((yield* Effect.flip(Call.finish(one)))._tag, "CallPending")
-      yield* TestClock.adjust("20 seconds")
-      assert.deepStrictEqual(yield* failure(Call.join(one)), lost)
-    })
-  )
-
-  wire(
     "because the binding is closed, what was sent leaves first",
     Effect.gen(function* () {
       const { begin, close, peer, store } = yield* setUp()
@@ -1127,12 +1095,6 @@ describe("a server that breaks the protocol loses the connection, and the next c
     (peer, { callId }) =>
       Effect.andThen(peer.respond(callId, stubOf("1"), firstFrag), peer.respond(callId, stubOf("1"), firstFrag))
   )
-  hostile("a response without end", (peer, { callId }) =>
-    Effect.gen(function* () {
-      yield* peer.respond(callId, new Uint8Array(60_000), firstFrag)
-      yield* peer.respond(callId, new Uint8Array(60_000), 0)
-    }))
-
   wire(
     "what was queued then does not leave on the old one",
     Effect.gen(function* () {
@@ -1151,7 +1113,7 @@ describe("a server that breaks the protocol loses the connection, and the next c
   )
 
   wire(
-    "a response that can't be read is a fault of that call alone",
+    "a response that can't be read: ends its call alone with 1726, and the failure blames the client",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -1159,10 +1121,50 @@ describe("a server that breaks the protocol loses the connection, and the next c
       const [first, second] = [yield* peer.take("Request"), yield* peer.take("Request")]
       yield* peer.respond(first.callId, Uint8Array.of(9, 9, 9))
       yield* peer.reply(second, "2")
-      assertFailure(
-        yield* Effect.flip(Call.join(one)),
-        new Status.RpcFault({ code: 1783, didNotExecute: false })
-      )
+      const error = yield* Effect.flip(Call.join(one))
+      assert.deepStrictEqual([error._tag, (error as Status.RpcTransportError).status], lost)
+      assert.include(error.message, "IEcho.Echo at ncacn_memory:[raw]")
+      assert.include(error.message, "the client cannot read the response: the stub is no reply")
+      assert.strictEqual(yield* join(two), "2")
+    })
+  )
+
+  for (const isWhole of [true, false]) {
+    wire(
+      `a response above maximumResponse, ${isWhole ? "in one fragment" : "without end"}: ends its call alone`,
+      Effect.gen(function* () {
+        const { begin, peer } = yield* setUp({ maximumResponse: 50_000 })
+        const one = yield* begin("one")
+        const two = yield* begin("two")
+        const [first, second] = [yield* peer.take("Request"), yield* peer.take("Request")]
+        yield* peer.respond(first.callId, new Uint8Array(60_000), isWhole ? whole : firstFrag)
+        for (let i = 0; i < 3; i++) yield* peer.respond(first.callId, new Uint8Array(60_000), 0)
+        yield* peer.reply(second, "2")
+        const error = yield* Effect.flip(Call.join(one))
+        assert.deepStrictEqual([error._tag, (error as Status.RpcTransportError).status], lost)
+        assert.include(error.message, "larger than maximumResponse, expected at most 50000 bytes")
+        assert.strictEqual(yield* join(two), "2")
+        const three = yield* begin("three")
+        yield* peer.reply(yield* peer.take("Request"), "3")
+        assert.strictEqual(yield* join(three), "3")
+      })
+    )
+  }
+
+  wire(
+    "a fault without its reserved word, of 28 bytes: ends its call alone, with its status",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp()
+      const one = yield* begin("one")
+      const two = yield* begin("two")
+      const [first, second] = [yield* peer.take("Request"), yield* peer.take("Request")]
+      const writer = new Pdu.Writer()
+      Pdu.encodeFault(writer, { callId: first.callId, contextId: 0, cancelCount: 0, status: 0x1c010002 })
+      const fault = writer.take().slice(0, 28)
+      fault[8] = 28
+      yield* peer.bytes(fault)
+      yield* peer.reply(second, "2")
+      assert.deepInclude(yield* Effect.flip(Call.join(one)), { _tag: "RpcFault", code: 1745, wireCode: 0x1c010002 })
       assert.strictEqual(yield* join(two), "2")
     })
   )

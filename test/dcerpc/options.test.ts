@@ -78,7 +78,7 @@ describe("durations of 30 days", () => {
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       yield* Endpoint.serve(server, "ncacn_memory:[desk]")
-      const desk = yield* Association.bind(Desk, "ncacn_memory:[desk]", { callTimeout: "30 days" })
+      const desk = yield* Association.bind(Desk, "ncacn_memory:[desk]", { callTimeout: "30 days", keepAlive: Infinity })
       const staying = yield* start(Call.invoke(desk, "Stay", "a"))
       yield* TestClock.adjust("29 days")
       assert.isTrue(yield* isWaiting(staying))

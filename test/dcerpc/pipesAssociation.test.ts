@@ -336,7 +336,7 @@ describe("a response with pipes", () => {
       ),
     {
       pulled: [1, 2, 3],
-      failure: rpcFault
+      failure: [...lost]
     }
   )
   counting("that is not in one byte order", (peer, callId) =>
@@ -366,7 +366,7 @@ describe("a response with pipes", () => {
     { pulled: [1, 2, 3], failure: lost }
   )
   wire(
-    "whose out parameters are too large ends with its connection",
+    "whose out parameters are too large ends, and the server is told",
     Effect.gen(function* () {
       const { begin } = yield* setUp({ maximumResponse: 1000 })
       const [pending, peer] = yield* begin("Count", { to: 3 })
@@ -378,6 +378,7 @@ describe("a response with pipes", () => {
       assert.isTrue(yield* isWaiting(joining))
       yield* peer.respond(callId, new Uint8Array(1), 0)
       assert.deepStrictEqual(yield* Fiber.join(joining), lost)
+      assert.strictEqual((yield* peer.take("Orphaned")).callId, callId)
       assert.isTrue(yield* peer.isClosed)
     })
   )
@@ -405,7 +406,7 @@ describe("a response with pipes", () => {
       const [pending, peer] = yield* begin("Count", { to: 3 })
       const { callId } = yield* peer.take("Request")
       yield* peer.respond(callId, u32(0x400001), firstFrag)
-      assert.strictEqual((yield* Effect.flip(Pipe.pull(Call.outPipe(pending, "numbers"))))._tag, "RpcFault")
+      assert.strictEqual((yield* Effect.flip(Pipe.pull(Call.outPipe(pending, "numbers"))))._tag, "RpcTransportError")
       assert.strictEqual((yield* peer.take("Orphaned")).callId, callId)
       assert.isTrue(yield* peer.isClosed)
     })
@@ -466,8 +467,8 @@ describe("an in pipe that is not through", () => {
       const numbers = Call.inPipe(pending, "numbers")
       yield* Pipe.push(numbers, ["no number"] as never)
       yield* settle
-      assert.deepStrictEqual(yield* failure(Pipe.push(numbers, [1])), ["RpcFault", undefined])
-      assert.deepStrictEqual(yield* failure(Call.join(pending)), ["RpcFault", undefined])
+      assert.deepStrictEqual(yield* failure(Pipe.push(numbers, [1])), lost)
+      assert.deepStrictEqual(yield* failure(Call.join(pending)), lost)
       assert.strictEqual((yield* peer.take("Orphaned")).callId, callId)
       assert.isTrue(yield* peer.isClosed)
     })

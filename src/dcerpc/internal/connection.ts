@@ -4,9 +4,10 @@
 
 /**
  * The states of a connection: `opening`, until its bind is answered; `open`, when new calls may use it; `draining`, while only the calls in
- * progress go on; `lingering`, when it keeps context handles alive or its last bytes leave; `closed`.
+ * progress go on; `lingering`, when it keeps context handles alive or its last bytes leave; `closed`. A client's connection is `leaving`
+ * when it ends with its last call, whatever handles it keeps alive.
  */
-export const State = { opening: 0, open: 1, draining: 2, lingering: 3, closed: 4 } as const
+export const State = { opening: 0, open: 1, draining: 2, lingering: 3, closed: 4, leaving: 5 } as const
 
 export type State = (typeof State)[keyof typeof State]
 
@@ -20,7 +21,7 @@ export type Event =
   | "refused"
   /** A call was orphaned, and the server does not keep a connection then. */
   | "orphaned"
-  /** A request ends in the middle, or the peer broke the protocol: nothing can follow. */
+  /** A request ends in the middle: nothing can follow it. At the server also where the peer broke the protocol. */
   | "truncated"
   /** The peer said that it shuts down. */
   | "shutdownHeard"
@@ -35,6 +36,10 @@ export type Event =
   | "callLost"
   /** The time for its end has run out. */
   | "outOfTime"
+  /** The numbers for presentation contexts have run out. */
+  | "exhausted"
+  /** The server no longer knows its association group. */
+  | "disowned"
   | "lastCallEnded"
   /** The last context handle that needs it is gone, and the last byte has left. */
   | "lastHandleGone"
@@ -63,7 +68,13 @@ export const clientTable: ReadonlyArray<Row> = [
   {
     state: "opening",
     takesCalls: false,
-    next: { agreed: State.open, refused: State.closed, shutdownAsked: State.closed, ...ends }
+    next: {
+      agreed: State.open,
+      refused: State.closed,
+      shutdownHeard: State.closed,
+      shutdownAsked: State.closed,
+      ...ends
+    }
   },
   {
     state: "open",
@@ -71,25 +82,50 @@ export const clientTable: ReadonlyArray<Row> = [
     next: {
       orphaned: State.draining,
       truncated: State.draining,
-      shutdownHeard: State.draining,
+      exhausted: State.draining,
+      shutdownHeard: State.leaving,
+      disowned: State.leaving,
       shutdownAsked: State.closed,
       idle: State.closed,
       ...ends,
       // What has arrived may still answer the calls.
-      writeFailed: State.draining
+      writeFailed: State.leaving
     }
   },
   {
     state: "draining",
     takesCalls: false,
-    next: { lastCallEnded: State.lingering, shutdownAsked: State.closed, ...ends }
+    next: {
+      lastCallEnded: State.lingering,
+      shutdownHeard: State.leaving,
+      disowned: State.leaving,
+      shutdownAsked: State.closed,
+      ...ends,
+      writeFailed: State.leaving
+    }
   },
   {
     state: "lingering",
     takesCalls: false,
-    next: { lastHandleGone: State.closed, shutdownAsked: State.closed, shutdownHeard: State.closed, ...ends }
+    next: {
+      lastHandleGone: State.closed,
+      shutdownHeard: State.closed,
+      disowned: State.closed,
+      shutdownAsked: State.closed,
+      ...ends
+    }
   },
-  { state: "closed", takesCalls: false, next: {} }
+  { state: "closed", takesCalls: false, next: {} },
+  {
+    state: "leaving",
+    takesCalls: false,
+    next: {
+      lastCallEnded: State.closed,
+      shutdownAsked: State.closed,
+      silent: State.closed,
+      closedByPeer: State.closed
+    }
+  }
 ]
 
 /**

@@ -1,0 +1,862 @@
+/**
+ * A client's connection and the calls on it, from their requests to their replies.
+ */
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type * as Clock from "effect/Clock"
+import type * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import type { Outcome, Remote } from "../../Channel.ts"
+import type { Interface } from "../../Interface.ts"
+import { bufferOf } from "../../internal/chunkBuffer.ts"
+import { cancelled, failureOf, fromWire } from "../../internal/failures.ts"
+import type { FullOutgoing } from "../../internal/seams.ts"
+import { nowOf } from "../../internal/serverCall.ts"
+import { toHex } from "../../internal/statusTable.ts"
+import {
+  BadStubData,
+  type EndpointNotRegistered,
+  PipeDisciplineError,
+  RpcTransportError,
+  UnknownInterface
+} from "../../Status.ts"
+import { highWaterMark } from "../../transport/internal/flow.ts"
+import type * as StringBinding from "../../transport/StringBinding.ts"
+import type { Outbox } from "../../transport/internal/outbox.ts"
+import * as Pdu from "../Pdu.ts"
+import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "../TransferSyntax.ts"
+import { clientTable, type Event, State } from "./connection.ts"
+import { type HeldHandles, unreadable } from "./heldHandles.ts"
+import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
+
+// ----------------------------------------------------------------------------
+// models
+// ----------------------------------------------------------------------------
+
+/** The reason why no connection can be had for an interface. */
+export type Failure = RpcTransportError | UnknownInterface | EndpointNotRegistered
+
+/** An interface that a binding of the association calls, and how its values travel. */
+export interface Bound {
+  readonly interface: Interface.Any
+  readonly syntax: TransferSyntax
+  /** The same for each interface with this identity and syntax: they share a presentation context. */
+  readonly key: string
+}
+
+export const boundTo = (iface: Interface.Any): Bound => {
+  const syntax = proposed(iface)
+  return { interface: iface, syntax, key: `${iface.uuid} ${iface.version.join(".")} ${syntax.id.uuid}` }
+}
+
+/** A failure, and how far it reaches: to the calls of one interface, or to all that wait for a connection. */
+export interface Refusal {
+  readonly failure: Failure
+  readonly reach: "interface" | "server"
+}
+
+/** A binding, as its calls see it. */
+export interface Caller {
+  readonly bound: Bound
+  readonly object: string | undefined
+  readonly isOpen: boolean
+}
+
+/** The pool of a connection, as the connection sees it. */
+export interface Owner {
+  readonly maximumQueued: number
+  readonly maximumResponse: number
+  // In milliseconds.
+  readonly callTimeout: number
+  readonly keepAlive: number
+  readonly clock: Clock.Clock
+  /** The calls and proposals of the association so far. */
+  readonly lastCall: number
+  readonly handles: HeldHandles<ClientConnection>
+  /** The connections that new calls without pipes may use. */
+  readonly usable: number
+  /** The connections that keep the association alive. */
+  readonly kept: number
+  /** The next number for a call, which is not in use on the connection. */
+  nextCallId(connection: ClientConnection): number
+  fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E>
+  /** Sends a call of a lost connection once more. */
+  resend(sent: SentCall, error: RpcTransportError): void
+  /** A call, room, an interface or a state of a connection has changed: those that wait may go on. */
+  changed(): void
+  /** The server does not serve an interface on the connection. */
+  refused(bound: Bound, failure: Failure): void
+  /** The connection has ended, in order or not. Its calls are not lost yet. */
+  ended(connection: ClientConnection, inOrder: boolean): void
+  /** Whether the server still answers, on another connection. */
+  probe(connection: ClientConnection): Effect.Effect<boolean>
+}
+
+// ----------------------------------------------------------------------------
+// a call
+// ----------------------------------------------------------------------------
+
+export const transportError = (status: RpcTransportError["status"], detail: string): RpcTransportError =>
+  new RpcTransportError({ status, detail })
+
+/** A call on a connection, from its request to its reply. */
+export class SentCall implements Remote {
+  readonly dispatched = true
+  readonly cancelDisabled = false
+  readonly connection: ClientConnection
+  readonly caller: Caller
+  readonly call: FullOutgoing
+  readonly callId: number
+  /** Its presentation context. */
+  readonly contextId: number
+  /** Counts the calls of the association, in the order in which they are sent. */
+  readonly order: number
+  readonly codec: MethodCodec
+  readonly input: unknown
+  /** The same call on a connection that was lost. */
+  readonly earlier: SentCall | undefined
+  /** When it has to be over, in monotonic milliseconds. */
+  readonly deadline: number
+  /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
+  begin = 0
+  end = 0
+  cancelled = false
+  /** Its connection was lost when something of the request may have left. */
+  mayHaveBegun = false
+  /** Its connection was lost when the server may have had all that it takes to run it. */
+  mayHaveRun = false
+  /** The response of which not all fragments have arrived. */
+  open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  /** Its request, where that is sent part by part. */
+  request: OutgoingStub | undefined = undefined
+  /** Sends what is pushed into its in pipes, until they are through. */
+  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** What has arrived for its out pipes, and behind them. */
+  arriving: IncomingPipes | undefined = undefined
+
+  constructor(
+    connection: ClientConnection,
+    caller: Caller,
+    call: FullOutgoing,
+    { callId, contextId }: Pick<Pdu.Request, "callId" | "contextId">,
+    codec: MethodCodec,
+    input: unknown,
+    earlier: SentCall | undefined
+  ) {
+    this.connection = connection
+    this.caller = caller
+    this.call = call
+    this.callId = callId
+    this.contextId = contextId
+    this.order = connection.owner.lastCall
+    this.codec = codec
+    this.input = input
+    this.earlier = earlier
+    this.deadline = earlier?.deadline ?? connection.deadline
+  }
+
+  /** Its pipes in one direction. */
+  piped(isIn: boolean): ReadonlyArray<Piped> {
+    const { operation: { pipes = [] }, pipes: ends } = this.call
+    return pipes.flatMap((pipe, index) =>
+      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: bufferOf(ends!.slots[index]!) }] : []
+    )
+  }
+
+  /** Gives whether some of the request was still to be sent. */
+  stopSending(): boolean {
+    const { request, sending } = this
+    if (request === undefined || request.isWhole) return false
+    request.isCut = true
+    this.sending = undefined
+    sending?.interruptUnsafe()
+    return true
+  }
+
+  cancel(): void {
+    this.connection.sendCancel(this)
+  }
+
+  discard(): void {
+    this.connection.giveUp(this)
+  }
+
+  goOn(): void {
+    // The connection is kept until the reply, which finds no waiting client.
+  }
+
+  orphan(): void {
+    // Where the server can't be told that nobody waits, it is told to stop at least.
+    if (!this.connection.giveUp(this)) this.connection.sendCancel(this)
+  }
+
+  /** The connection was lost. The call is sent once more if it did not run or may run twice; otherwise this gives its failure. */
+  lose(detail: string): RpcTransportError | undefined {
+    const { caller, connection: { owner, outbox }, earlier } = this
+    const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
+    this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
+    this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
+    const error = transportError(this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail)
+    this.stopSending()
+    // What went through a pipe is not there any more.
+    const again = earlier === undefined && !this.cancelled && caller.isOpen && this.call.pipes === undefined &&
+      (!this.mayHaveRun || this.call.operation.method.idempotent)
+    if (!again) return error
+    owner.resend(this, error)
+    return undefined
+  }
+}
+
+// ----------------------------------------------------------------------------
+// a connection
+// ----------------------------------------------------------------------------
+
+// The last eight bytes are the features that the client asks for: to keep the connection when a call is orphaned.
+const features: Pdu.SyntaxId = { uuid: "6cb71c2c-9812-4540-0200-000000000000", major: 1, minor: 0 }
+const keepConnectionOnOrphan = 2
+const negotiateAck = 3
+export const largest: number = binary.maxFragment
+// The proposal of the features is a presentation context without an interface.
+const featuresContextId = 255
+
+export class ClientConnection {
+  readonly owner: Owner
+  readonly outbox: Outbox
+  /** Where the server is. */
+  readonly address: StringBinding.StringBinding
+  /** The interface that was bound first. */
+  readonly first: Bound
+  /** Whether it is for calls with pipes, one at a time. */
+  readonly forPipes: boolean
+  readonly scope: Scope.Closeable
+  readonly writer: Pdu.Writer = new Pdu.Writer()
+  readonly calls: Map<number, SentCall> = new Map()
+  /** The numbers of the presentation contexts that the server has accepted, by the key of their interfaces. */
+  readonly contexts: Map<string, number> = new Map()
+  /** The proposals of presentation contexts that await an answer, by call id. */
+  readonly proposals: Map<number, Proposal> = new Map()
+  /** Done when the bind was answered, and what arrived with the answer was read. */
+  readonly opened: Deferred.Deferred<void, Refusal> = Deferred.makeUnsafe()
+  state: State = State.opening
+  multiplexed = false
+  keepsOnOrphan = false
+  maxFragment: number = largest
+  groupId = 0
+  /** The reason of a bind_nak. */
+  rejectReason: number | undefined = undefined
+  /** Something has arrived since the server was last looked after. */
+  private heard = false
+  /** For how many quarters of `keepAlive` the server has been silent while something is owed. */
+  private quiet = 0
+  /** A call was sent since it was last looked whether the connection is idle. */
+  private used = false
+  private awaitsRoom = false
+
+  constructor(
+    owner: Owner,
+    scope: Scope.Closeable,
+    outbox: Outbox,
+    address: StringBinding.StringBinding,
+    first: Bound,
+    forPipes: boolean
+  ) {
+    this.owner = owner
+    this.scope = scope
+    this.outbox = outbox
+    this.address = address
+    this.first = first
+    this.forPipes = forPipes
+  }
+
+  // --- its life
+
+  /** Something happens to the connection. The detail says what its calls are told where that ends it. */
+  move(event: Event, detail: string = details[event] ?? "the connection was closed"): void {
+    const next = clientTable[this.state]!.next[event]
+    if (next === undefined) return
+    const wasOpening = this.state === State.opening
+    this.state = next
+    if (next === State.closed) this.end(detail, inOrder.has(event))
+    else if (next !== State.open) this.released()
+    if (wasOpening && next === State.closed) {
+      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: transportError(1722, detail), reach: "server" }))
+    }
+  }
+
+  /** Whether new calls may use it. */
+  get takesCalls(): boolean {
+    return clientTable[this.state]!.takesCalls
+  }
+
+  /** Whether the server keeps the handles of its group for as long as it lasts. */
+  get keeps(): boolean {
+    return this.state === State.open || this.state === State.draining || this.state === State.lingering
+  }
+
+  /** Whether a new connection can join its group: the server is not about to close it. */
+  get isJoinable(): boolean {
+    return this.state === State.open || this.keeps && this.owner.handles.areIn(this.groupId)
+  }
+
+  /** A call or a handle is off the connection: the next may use it, or it is of no more use. */
+  released(): void {
+    if (this.calls.size === 0) this.move("lastCallEnded")
+    if (this.state === State.lingering && !this.owner.handles.need(this)) this.move("lastHandleGone")
+    this.owner.changed()
+  }
+
+  /** The connection is over, and the calls on it are lost. */
+  private end(detail: string, isInOrder: boolean): void {
+    // Before it is known what has not left, and is perhaps sent elsewhere.
+    if (!isInOrder) this.outbox.stopUnsafe()
+    this.owner.ended(this, isInOrder)
+    const sent = [...this.calls.values()]
+    this.calls.clear()
+    // Those that are sent again come first, before whoever is told of a failure calls anew.
+    const errors = sent.map((sent) => sent.lose(detail))
+    sent.forEach(({ call }, index) => {
+      if (errors[index] !== undefined) call.reply(Exit.fail(errors[index]))
+    })
+    const proposals = [...this.proposals.values()]
+    this.proposals.clear()
+    for (const { bound, isQuestion } of proposals) {
+      if (!isQuestion) this.owner.refused(bound, transportError(1722, detail))
+    }
+    this.owner.changed()
+  }
+
+  /** Nothing can be sent any more. What has arrived may still answer the calls. */
+  cutOff(): void {
+    this.move("writeFailed")
+    if (this.state === State.leaving) {
+      this.owner.fork(Effect.andThen(Effect.sleep("1 second"), Effect.sync(() => this.move("closedByPeer"))))
+    }
+  }
+
+  // --- calls
+
+  get deadline(): number {
+    const { callTimeout, clock } = this.owner
+    return callTimeout === Infinity ? Infinity : nowOf(clock) + callTimeout
+  }
+
+  /** Whether a call can be sent now. */
+  get isFree(): boolean {
+    return this.takesCalls && (this.calls.size === 0 || this.multiplexed && !this.forPipes)
+  }
+
+  get hasRoom(): boolean {
+    return this.outbox.queuedUnsafe() < this.owner.maximumQueued
+  }
+
+  /** Tells the owner when there is room to send. */
+  awaitRoom(): void {
+    if (this.awaitsRoom) return
+    this.awaitsRoom = true
+    const { drained, room } = this.outbox
+    // The outbox calls its high-water mark room, which may be more than was asked for.
+    const awaiting = this.owner.fork(Effect.exit(this.owner.maximumQueued < highWaterMark ? drained : room))
+    awaiting.addObserver(() => {
+      this.awaitsRoom = false
+      this.owner.changed()
+    })
+  }
+
+  send(caller: Caller, call: FullOutgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
+    const { method, opnum } = call.operation
+    const { key, syntax } = caller.bound
+    const codec = syntax.codec(method)!
+    const callId = this.owner.nextCallId(this)
+    const contextId = this.contexts.get(key)!
+    const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
+    if (call.pipes !== undefined) return this.sendPiped(caller, call, input, codec, fields)
+    Pdu.beginRequest(this.writer, fields)
+    const problem = codec.writeArguments(this.writer, input, call.span)
+    if (problem !== undefined) {
+      Pdu.discardMessage(this.writer)
+      return badInput(problem)
+    }
+    const size = this.writer.position - this.writer.stub
+    Pdu.endMessage(this.writer, this.maxFragment)
+    const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
+    call.remote = sent
+    if (!method.maybe) this.calls.set(callId, sent)
+    this.used = true
+    sent.begin = this.outbox.sentUnsafe()
+    this.flush()
+    sent.end = this.outbox.sentUnsafe()
+    call.transferred("out", size)
+    return undefined
+  }
+
+  /** Sends a call with pipes: the arguments now, what is pushed then. */
+  private sendPiped(
+    caller: Caller,
+    call: FullOutgoing,
+    input: unknown,
+    codec: MethodCodec,
+    fields: Parameters<typeof Pdu.beginRequest>[1]
+  ): BadStubData | undefined {
+    const sent = new SentCall(this, caller, call, fields, codec, input, undefined)
+    const outgoing = sent.piped(true)
+    const stub = new OutgoingStub(
+      this.writer,
+      this.maxFragment,
+      () => Pdu.beginRequest(this.writer, fields),
+      (following, size) => {
+        this.flush(following)
+        call.transferred("out", size)
+      }
+    )
+    const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
+    sent.begin = this.outbox.sentUnsafe()
+    const problem = stub.send(write, () => outgoing.length === 0)
+    if (problem !== undefined) return badInput(problem)
+    sent.request = stub
+    sent.end = this.outbox.sentUnsafe()
+    call.remote = sent
+    this.calls.set(sent.callId, sent)
+    this.used = true
+    if (outgoing.length === 0) return undefined
+    sent.sending = this.owner.fork(sendPipes(outgoing, stub, this.outbox.room, true))
+    sent.sending.addObserver((exit) => {
+      if (sent.sending === undefined) return
+      sent.sending = undefined
+      if (exit._tag === "Failure" || exit.value === undefined) return
+      const { problem } = exit.value as Problem
+      const error = transportError(1726, `the client cannot write what was pushed into a pipe: ${problem}`)
+      this.failHere(sent, error, false)
+    })
+    return undefined
+  }
+
+  sendCancel(sent: SentCall): void {
+    if (this.state === State.closed || sent.cancelled) return
+    sent.cancelled = true
+    if (sent.stopSending()) this.move("truncated")
+    Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
+    this.flush()
+  }
+
+  /** Nobody waits for the reply any more. Gives whether the server was told so. */
+  giveUp(sent: SentCall): boolean {
+    if (this.state === State.closed || this.calls.get(sent.callId) !== sent) return true
+    this.calls.delete(sent.callId)
+    sent.stopSending()
+    // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
+    const orphans = this.keepsOnOrphan || this.calls.size === 0
+    if (orphans) {
+      Pdu.encodeOrphaned(this.writer, { callId: sent.callId })
+      this.flush()
+    }
+    // Nothing waits behind what a call with pipes still receives: it ends with its connection.
+    if (sent.call.pipes !== undefined || orphans && !this.keepsOnOrphan) this.move("orphaned")
+    this.released()
+    return orphans
+  }
+
+  /** Ends the calls of a binding. */
+  endCallsOf(caller: Caller): void {
+    for (const sent of [...this.calls.values()]) {
+      if (sent.caller !== caller) continue
+      sent.orphan()
+      sent.call.reply(Exit.fail(transportError(1726, "the binding was closed while the call was in progress")))
+    }
+  }
+
+  /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
+  private flush(following?: Uint8Array): void {
+    if (following === undefined) return this.outbox.sendUnsafe(this.writer.take())
+    this.outbox.sendPartUnsafe(this.writer.take())
+    this.outbox.sendPartUnsafe(following)
+  }
+
+  /** Gives a sentence when the server broke the protocol. */
+  receive(pdu: Pdu.Pdu | Pdu.PduError): string | undefined {
+    this.heard = true
+    if (this.state === State.opening) return this.answered(pdu)
+    switch (pdu._tag) {
+      case "PduError":
+        return pdu.message
+      case "AlterContextResponse":
+        return this.altered(pdu)
+      case "Response":
+        return this.respond(pdu)
+      case "Fault":
+        return this.fail(pdu)
+      case "Shutdown":
+        this.move("shutdownHeard")
+        return undefined
+      default:
+        return `the server sent ${pdu._tag}, which has no place on a bound connection`
+    }
+  }
+
+  private respond(fragment: Pdu.Response): string | undefined {
+    const sent = this.calls.get(fragment.callId)
+    // A reply to a call that was given up.
+    if (sent === undefined) return undefined
+    if (fragment.contextId !== sent.contextId) {
+      return `a response in presentation context ${fragment.contextId}`
+    }
+    sent.call.transferred("in", fragment.stub.length)
+    if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
+    const added = Pdu.assemble(sent.open, fragment, this.owner.maximumResponse)
+    if (added._tag === "PduError") {
+      if (added.reason !== "MessageTooLarge") return added.message
+      this.failHere(sent, this.tooLarge, (fragment.flags & Pdu.flags.lastFrag) !== 0)
+      return undefined
+    }
+    if (added._tag === "Assembly") {
+      sent.open = added
+      return undefined
+    }
+    const read = sent.codec.readResults(added.stub, added.littleEndian)
+    this.complete(sent, "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value)
+    return undefined
+  }
+
+  private get tooLarge(): RpcTransportError {
+    const { maximumResponse } = this.owner
+    return transportError(
+      1726,
+      `the response was discarded: it is larger than maximumResponse, expected at most ${maximumResponse} bytes`
+    )
+  }
+
+  /** The client can't go on with a call: that ends, and the server is told unless it has sent the whole response. */
+  private failHere(sent: SentCall, error: RpcTransportError, isAnswered: boolean): void {
+    if (isAnswered) return this.complete(sent, Exit.fail(error))
+    this.giveUp(sent)
+    sent.call.reply(Exit.fail(error))
+  }
+
+  /** A fragment of a response in which pipes go in front of the out parameters. */
+  private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
+    const isFirst = (flags & Pdu.flags.firstFrag) !== 0
+    if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
+    const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
+    const problem = arriving.push(stub)
+    // Whoever pulls may have given the call up.
+    if (this.calls.get(sent.callId) !== sent) return undefined
+    const { bytes, position } = arriving.rest
+    if (problem !== undefined) {
+      this.failHere(sent, unreadable(problem.problem), false)
+    } else if (arriving.isThrough && bytes.length - position > this.owner.maximumResponse) {
+      this.failHere(sent, this.tooLarge, false)
+    } else if ((flags & Pdu.flags.lastFrag) !== 0) {
+      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
+      const outcome: Outcome = "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value
+      // After a cancel the request ends in the middle, and the manager may answer all the same.
+      const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
+      this.complete(sent, isEarly ? Exit.fail(new PipeDisciplineError({ pipe: "of the call" })) : outcome)
+    }
+    return undefined
+  }
+
+  /** Whether the reader of the pipe that arrives keeps up. */
+  get keepsUp(): boolean {
+    return this.piping?.arriving?.hasRoom !== false
+  }
+
+  readonly room: Effect.Effect<void> = Effect.suspend(() =>
+    this.keepsUp ? Effect.void : Effect.andThen(this.piping!.arriving!.room, this.room)
+  )
+
+  /** The one call of a connection for pipes. */
+  private get piping(): SentCall | undefined {
+    if (!this.forPipes) return undefined
+    for (const sent of this.calls.values()) return sent
+    return undefined
+  }
+
+  private fail({ callId, flags, status }: Pdu.Fault): string | undefined {
+    const proposal = this.proposals.get(callId)
+    if (proposal !== undefined) {
+      const { name } = proposal.bound.interface
+      this.settle(
+        callId,
+        transportError(1722, `the server answered the proposal of ${name} with fault ${toHex(status)}`)
+      )
+      return undefined
+    }
+    const sent = this.calls.get(callId)
+    if (sent === undefined) return undefined
+    const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
+    const fault = fromWire(status, didNotExecute && sent.earlier?.mayHaveRun !== true)
+    this.complete(sent, Exit.fail(failureOf(sent.call.operation, fault)))
+    return undefined
+  }
+
+  private complete(sent: SentCall, outcome: Outcome): void {
+    const { handlesOut } = sent.call.operation
+    const kept = handlesOut === undefined
+      ? outcome
+      : this.owner.handles.receive(this, sent.call.operation, sent.input, outcome)
+    this.calls.delete(sent.callId)
+    // A request that ends in the middle is not continued by another.
+    if (sent.stopSending()) this.move("truncated")
+    if (this.calls.size === 0 || !this.multiplexed) this.released()
+    sent.call.reply(kept)
+  }
+
+  // --- one more interface
+
+  /** Whether an interface was proposed, and the server has not answered. */
+  awaits({ key }: Bound): boolean {
+    for (const { bound, isQuestion } of this.proposals.values()) if (bound.key === key && !isQuestion) return true
+    return false
+  }
+
+  /** Proposes one more interface. Gives `false` where the connection has no number left for it. */
+  propose(bound: Bound): boolean {
+    const contextId = this.freeContextId()
+    if (contextId === undefined) {
+      this.move("exhausted")
+      return false
+    }
+    this.sendProposal(bound, contextId, false)
+    return true
+  }
+
+  private freeContextId(): number | undefined {
+    const used = new Set(this.contexts.values())
+    for (const { contextId } of this.proposals.values()) used.add(contextId)
+    for (let id = 0; id < featuresContextId; id++) if (!used.has(id)) return id
+    return undefined
+  }
+
+  private sendProposal(bound: Bound, contextId: number, isQuestion: boolean): void {
+    const callId = this.owner.nextCallId(this)
+    this.proposals.set(callId, { bound, contextId, isQuestion })
+    const size = Math.max(this.maxFragment, bound.syntax.maxFragment)
+    Pdu.encodeAlterContext(this.writer, {
+      callId,
+      maxXmitFrag: size,
+      maxRecvFrag: size,
+      assocGroupId: this.groupId,
+      contextElements: [contextElement(bound, contextId)]
+    })
+    this.flush()
+  }
+
+  private altered({ callId, maxRecvFrag, results }: Pdu.AlterContextResponse): string | undefined {
+    const proposal = this.proposals.get(callId)
+    if (proposal === undefined) return "an answer to an alter_context that was not sent"
+    const [result] = results
+    if (result === undefined || results.length > 1) {
+      return `an answer about ${results.length} presentation contexts, 1 was proposed`
+    }
+    const { bound, contextId } = proposal
+    const refused = refusal(bound, result)
+    if (refused === undefined) {
+      this.contexts.set(bound.key, contextId)
+      // Where both sides have chosen Callisto's own syntax the fragments may be larger from now on.
+      if (bound.syntax === binary) this.maxFragment = Math.max(this.maxFragment, Math.min(maxRecvFrag, largest))
+    }
+    this.settle(callId, refused)
+    return undefined
+  }
+
+  private settle(callId: number, failure: Failure | undefined): void {
+    const { bound, isQuestion } = this.proposals.get(callId)!
+    this.proposals.delete(callId)
+    if (failure !== undefined && !isQuestion) this.owner.refused(bound, failure)
+    this.owner.changed()
+  }
+
+  // --- the bind
+
+  /** Proposes the first interface, and to join a group; 0 begins one. */
+  bind(groupId: number): void {
+    const { first, owner } = this
+    const { interface: iface, syntax: { maxFragment: size } } = first
+    Pdu.encodeBind(this.writer, {
+      callId: owner.nextCallId(this),
+      flags: Pdu.flags.concMpx,
+      maxXmitFrag: size,
+      maxRecvFrag: size,
+      assocGroupId: groupId,
+      contextElements: [
+        contextElement(first, 0),
+        { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
+      ]
+    })
+    this.flush()
+  }
+
+  /** Tells who opens the connection that all that has arrived was read. */
+  announce(): void {
+    if (this.state !== State.opening) Deferred.doneUnsafe(this.opened, Exit.void)
+  }
+
+  /** The answer to the bind. */
+  private answered(answer: Pdu.Pdu | Pdu.PduError): undefined {
+    const { first } = this
+    if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
+    if (answer._tag === "BindNak") {
+      this.rejectReason = answer.rejectReason
+      return this.refuse(`the server refused to bind: ${rejection(answer)}`)
+    }
+    if (answer._tag !== "BindAck") return this.refuse(`the server answered the bind with ${answer._tag}`)
+    const [accepted, featureResult] = answer.results
+    if (accepted === undefined || featureResult === undefined || answer.results.length > 2) {
+      return this.refuse(`the server answered ${answer.results.length} presentation contexts, 2 were proposed`)
+    }
+    const refused = refusal(first, accepted)
+    if (refused !== undefined) {
+      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: refused, reach: "interface" }))
+      return void this.move("refused")
+    }
+    if (answer.maxRecvFrag < Pdu.minFragment) {
+      return this.refuse(
+        `the server receives ${answer.maxRecvFrag} bytes at a time, which the protocol does not allow`
+      )
+    }
+    this.multiplexed = (answer.flags & Pdu.flags.concMpx) !== 0
+    this.keepsOnOrphan = featureResult.result === negotiateAck && (featureResult.reason & keepConnectionOnOrphan) !== 0
+    this.maxFragment = Math.min(answer.maxRecvFrag, first.syntax.maxFragment)
+    this.groupId = answer.assocGroupId
+    this.contexts.set(first.key, 0)
+    this.move("agreed")
+    return undefined
+  }
+
+  private refuse(detail: string): undefined {
+    this.move("refused", detail)
+  }
+
+  // --- from time to time
+
+  /** What the connection does by the clock. */
+  tend(): ReadonlyArray<Effect.Effect<void>> {
+    const { callTimeout, keepAlive } = this.owner
+    const chores: Array<Effect.Effect<void>> = []
+    if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
+    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, Effect.sync(() => this.closeIdle())))
+    if (keepAlive !== Infinity) chores.push(every(keepAlive / 4, Effect.suspend(() => this.look(keepAlive / 4))))
+    return chores
+  }
+
+  /** Cancels what takes too long. The calls are in the order of their deadlines. */
+  private expire(timeout: number): Effect.Effect<void> {
+    const expireDue = Effect.sync(() => {
+      const now = nowOf(this.owner.clock)
+      for (const sent of this.calls.values()) {
+        if (sent.deadline > now) return sent.deadline - now
+        // The server first: whoever is woken by the completion may close the connection.
+        this.sendCancel(sent)
+        this.giveUp(sent)
+        sent.call.reply(Exit.fail(cancelled(false)))
+      }
+      return timeout
+    })
+    return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
+  }
+
+  private closeIdle(): void {
+    const { kept, usable } = this.owner
+    if (!this.used && this.isFree && (this.forPipes ? kept : usable) > 1) this.move("idle")
+    this.used = false
+  }
+
+  /**
+   * Looks after the server, four times in the time that it may be silent. After that time it is asked, and a quarter later the connection
+   * is lost.
+   */
+  private look(timeout: number): Effect.Effect<void> {
+    const isOwed = this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
+    this.quiet = this.heard || !isOwed ? 0 : this.quiet + 1
+    this.heard = false
+    if (this.quiet < 4) return Effect.void
+    if (this.quiet > 4) return Effect.sync(() => this.move("silent"))
+    // A question would wait behind what the server does not read, or be a second call at a time.
+    if (this.multiplexed && !this.forPipes && this.outbox.queuedUnsafe() === 0) {
+      return Effect.sync(() => this.sendProposal(this.first, 0, true))
+    }
+    return Effect.map(Effect.timeoutOption(this.owner.probe(this), timeout), (answer) => {
+      this.quiet = 0
+      if (!Option.getOrElse(answer, () => false)) this.move("silent")
+    })
+  }
+}
+
+/** What the calls on a connection are told where an event ends it. */
+const details: { readonly [E in Event]?: string } = {
+  closedByPeer: "the connection was lost",
+  writeFailed: "the connection was lost",
+  silent: "the server was silent for longer than keepAlive, and gave no answer when it was asked for one"
+}
+
+/** The events after which the last bytes still leave. */
+const inOrder: ReadonlySet<Event> = new Set<Event>(["lastCallEnded", "lastHandleGone", "idle", "shutdownAsked"])
+
+/** A presentation context that was proposed for an interface. */
+export interface Proposal {
+  readonly bound: Bound
+  readonly contextId: number
+  /** It was accepted before, and only asks whether the server is there. */
+  readonly isQuestion: boolean
+}
+
+const contextElement = ({ interface: iface, syntax }: Bound, contextId: number): Pdu.ContextElement => ({
+  contextId,
+  abstractSyntax: syntaxOf(iface),
+  transferSyntaxes: [syntax.id]
+})
+
+/** Why a server has not accepted the presentation context that was proposed for an interface. */
+const refusal = (
+  { interface: { name, uuid, version }, syntax }: Bound,
+  { reason, result, transferSyntax }: Pdu.ContextResult
+): Failure | undefined => {
+  if (result === 2 && reason === 1) {
+    return new UnknownInterface({ interface: name, uuid, detail: `it does not offer version ${version.join(".")}` })
+  }
+  if (result !== 0) {
+    const why = result === 2 ? providerReasons[reason] : undefined
+    return transportError(1722, `the server refused the interface: ${why ?? `result ${result}, ${reason}`}`)
+  }
+  if (transferSyntax.uuid !== syntax.id.uuid || transferSyntax.major !== syntax.id.major) {
+    return transportError(1722, "the server chose a transfer syntax that was not proposed")
+  }
+  return undefined
+}
+
+/** How long a connection of a pool may be unused. */
+const idleTime = "10 seconds"
+
+const every = (duration: Duration.Input, chore: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.forever(Effect.andThen(Effect.sleep(duration), chore))
+
+const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxId => ({ uuid, major, minor })
+
+const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
+
+const badInput = ({ problem }: Problem): BadStubData =>
+  new BadStubData({ detail: `The arguments were refused: ${problem}` })
+
+// ----------------------------------------------------------------------------
+// the bind
+// ----------------------------------------------------------------------------
+
+const rejection = ({ rejectReason }: Pdu.BindNak): string => rejectReasons[rejectReason] ?? `reason ${rejectReason}`
+
+const rejectReasons: { readonly [reason: number]: string } = {
+  0: "it gave no reason",
+  1: "it is congested at the moment",
+  2: "one of its limits is exceeded",
+  4: "it speaks another version of the protocol",
+  8: "it does not know the authentication service",
+  9: "the checksum is wrong"
+}
+
+const providerReasons: { readonly [reason: number]: string } = {
+  0: "it gave no reason",
+  2: "it has no such transfer syntax",
+  3: "one of its limits is exceeded"
+}
