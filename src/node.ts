@@ -49,7 +49,8 @@ import {
   writeFailed
 } from "./transport/internal/transportErrors.ts"
 import { print, type ProtocolSequence, type StringBinding } from "./transport/StringBinding.ts"
-import { type Connection, mergeAll, Transport, webSocket } from "./transport/Transport.ts"
+import { type Connection, mergeAll, Transport } from "./transport/Transport.ts"
+import * as WebSocket from "./transport/WebSocket.ts"
 import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
 
 /**
@@ -112,7 +113,7 @@ export const layerTls = (options: TlsOptions): Layer.Layer<Transport> => {
   }
   return mergeAll(
     Layer.succeed(Transport, makeTransport(options)),
-    Layer.provide(webSocket, Socket.layerWebSocketConstructorGlobal)
+    Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal)
   )
 }
 

@@ -6,7 +6,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as TransferSyntax from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import { Call, Interface, Manager, Pipe, Server, ServerCall, Status } from "../../mod.ts"
 import { Full, makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
 import { assertFailure } from "../fixtures.ts"
@@ -27,7 +27,7 @@ for (const [name, types] of Object.entries(syntaxes)) {
   const world = Effect.gen(function* () {
     const held = yield* Queue.unbounded<ServerCall.Of<typeof IPipes, "Held">>()
     const server = yield* Server.make([makeManager(IPipes, held)], { grace: 0 })
-    const transport = yield* Layer.build(Transport.memory)
+    const transport = yield* Layer.build(Memory.layer)
     const binding = yield* Effect.provide(
       Effect.andThen(
         Endpoint.serve(server, "ncacn_memory:[pipes]"),
@@ -79,7 +79,7 @@ describe("Large chunks of bytes", () => {
         const back = yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "back")))
         assert.deepStrictEqual(concat(back), concat(chunks))
         assert.deepStrictEqual(yield* Call.join(pending), { times: 1 })
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
   }
 })
 
@@ -109,7 +109,7 @@ describe("More than may wait for a client", () => {
         }
         assert.deepStrictEqual([pulled, last], [chunk.length, chunk.at(-1)])
         yield* Call.join(pending)
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
   }
   of("as bytes", Pipe.bytes, new Uint8Array(3_000_000).fill(7))
   of("in NDR", Ndr.Int32, Array.from({ length: 400_000 }, (_, i) => i))
@@ -133,7 +133,7 @@ it.effect("what a client pushes and its schema refuses ends the call with 1783, 
     assert.deepStrictEqual(logged.map((text) => text.split("\n")[0]), [
       "What was pushed into a pipe of IPipes.Sum was refused: Expected an integer"
     ])
-  }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([logger]))))
+  }).pipe(Effect.provide(Layer.merge(Memory.layer, Logger.layer([logger]))))
 })
 
 describe("in Callisto's own syntax, a chunk of elements that take no bytes", () => {

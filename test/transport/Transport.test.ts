@@ -15,7 +15,10 @@ import { Incoming } from "../../src/transport/internal/flow.ts"
 import { makeOutbox } from "../../src/transport/internal/outbox.ts"
 import { makeReadWhile } from "../../src/transport/internal/sockets.ts"
 import { closed } from "../../src/transport/internal/transportErrors.ts"
+import * as Memory from "../../src/transport/Memory.ts"
+import * as MessagePort from "../../src/transport/MessagePort.ts"
 import * as Transport from "../../src/transport/Transport.ts"
+import * as WebSocket from "../../src/transport/WebSocket.ts"
 import * as NodeTransport from "../../src/node.ts"
 import { type Faults, faulty, faultyTransport } from "../dcerpc/faults.ts"
 import { makeRandom } from "../dcerpc/random.ts"
@@ -109,13 +112,13 @@ const places: { readonly [name: string]: Effect.Effect<Place, never, Scope.Scope
   "TCP": onBothSides(NodeTransport.layer, "ncacn_ip_tcp:127.0.0.1[0]"),
   "TLS": onBothSides(NodeTransport.layerTls({ ca: cert, cert, key }), "ncacn_ip_tls:localhost[0]"),
   "Unix sockets": Effect.flatMap(directory, (path) => onBothSides(NodeTransport.layer, `ncalrpc:[${path}/rpc.sock]`)),
-  "memory": onBothSides(Transport.memory, "ncacn_memory:[name]"),
+  "memory": onBothSides(Memory.layer, "ncacn_memory:[name]"),
   "message ports": Effect.gen(function* () {
     const { port1, port2 } = new MessageChannel()
     yield* Effect.addFinalizer(() => Effect.sync(() => port1.close()))
     return {
-      server: yield* build(Transport.messagePort(port1)),
-      client: yield* build(Transport.messagePort(port2)),
+      server: yield* build(MessagePort.layer(port1)),
+      client: yield* build(MessagePort.layer(port2)),
       binding: at("ncacn_messageport:[name]")
     }
   })
@@ -597,8 +600,8 @@ describe("over WebSockets", () => {
       const [left, right] = fakePair()
       left.emit("open")
       right.emit("open")
-      const client = yield* Transport.fromWebSocket(left, names)
-      const server = yield* Transport.fromWebSocket(right, { peer: "ncacn_ws:" })
+      const client = yield* WebSocket.fromWebSocket(left, names)
+      const server = yield* WebSocket.fromWebSocket(right, { peer: "ncacn_ws:" })
       yield* Effect.forkScoped(echo(server))
       const { writeAll } = yield* client.socket.writer
       const { pull } = yield* client.socket.reader
@@ -614,9 +617,9 @@ describe("over WebSockets", () => {
       const [left, right] = fakePair()
       left.emit("open")
       right.emit("open")
-      const server = yield* Transport.fromWebSocket(right, names)
+      const server = yield* WebSocket.fromWebSocket(right, names)
       const { pull } = yield* server.socket.reader
-      yield* Effect.scoped(Transport.fromWebSocket(left, names))
+      yield* Effect.scoped(WebSocket.fromWebSocket(left, names))
       assert.deepStrictEqual(left.closes, [1000])
       assert.strictEqual(yield* closeCode(pull), 1000)
     }))
@@ -625,7 +628,7 @@ describe("over WebSockets", () => {
     Effect.gen(function* () {
       const [left] = fakePair()
       left.emit("error")
-      const error = yield* Effect.flip(Transport.fromWebSocket(left, names))
+      const error = yield* Effect.flip(WebSocket.fromWebSocket(left, names))
       assert.strictEqual(error.status, 1722)
       assert.include(error.message, "ncacn_ws:host[80]")
     }))
@@ -634,7 +637,7 @@ describe("over WebSockets", () => {
     Effect.gen(function* () {
       const [left, right] = fakePair()
       left.emit("open")
-      const { socket } = yield* Transport.fromWebSocket(left, names)
+      const { socket } = yield* WebSocket.fromWebSocket(left, names)
       const { pull } = yield* socket.reader
       right.send("text")
       assert.strictEqual(yield* closeCode(pull), 1003)
@@ -645,7 +648,7 @@ describe("over WebSockets", () => {
     Effect.gen(function* () {
       const [left] = fakePair()
       left.emit("open")
-      const { socket } = yield* Transport.fromWebSocket(left, names)
+      const { socket } = yield* WebSocket.fromWebSocket(left, names)
       const { write } = yield* socket.writer
       left.bufferedAmount = 100_000
       const writing = yield* Effect.forkChild(write("a"))
@@ -664,7 +667,7 @@ describe("over WebSockets", () => {
         left.emit("open")
         return left
       })
-      const { connect, listen } = yield* build(Layer.provide(Transport.webSocket, constructor))
+      const { connect, listen } = yield* build(Layer.provide(WebSocket.layer, constructor))
       const { peer } = yield* connect(at("ncacn_ws:host[8080,path=/rpc]"))
       yield* connect(at("ncacn_wss:::1"))
       assert.deepStrictEqual(urls, ["ws://host:8080/rpc", "wss://[::1]/"])
@@ -867,7 +870,7 @@ const asAnother = ({ reader, writer }: Socket.Socket) => Socket.make({ reader, w
 for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asAnother]] as const) {
   describe(`reading ${name} chunk by chunk`, () => {
     const setUp = Effect.gen(function* () {
-      const [left, right] = yield* Transport.makePair
+      const [left, right] = yield* Memory.makePair
       const { write, writeAll } = yield* left.socket.writer
       const readWhile = yield* makeReadWhile(as(right.socket))
       const received: Array<string> = []
@@ -969,7 +972,7 @@ describe("merge", () => {
     Effect.gen(function* () {
       const { port1 } = new MessageChannel()
       yield* Effect.addFinalizer(() => Effect.sync(() => port1.close()))
-      const transport = yield* build(Transport.mergeAll(Transport.memory, Transport.messagePort(port1)))
+      const transport = yield* build(Transport.mergeAll(Memory.layer, MessagePort.layer(port1)))
       assert.deepStrictEqual(transport.protocols, ["ncacn_memory", "ncacn_messageport"])
       yield* transport.listen(at("ncacn_memory:[a]"), echo)
       yield* transport.listen(at("ncacn_messageport:[a]"), echo)
@@ -982,8 +985,8 @@ describe("merge", () => {
 describe("memory", () => {
   it.effect("keeps the names of each build of the layer apart", () =>
     Effect.gen(function* () {
-      const one = yield* build(Layer.fresh(Transport.memory))
-      const other = yield* build(Layer.fresh(Transport.memory))
+      const one = yield* build(Layer.fresh(Memory.layer))
+      const other = yield* build(Layer.fresh(Memory.layer))
       yield* one.listen(at("ncacn_memory:[a]"), echo)
       assert.strictEqual((yield* Effect.flip(other.connect(at("ncacn_memory:[a]")))).status, 1722)
       const { address } = yield* other.listen(at("ncacn_memory:"), echo)
@@ -992,7 +995,7 @@ describe("memory", () => {
 
   it.effect("a reset discards what was not read", () =>
     Effect.gen(function* () {
-      const [left, right] = yield* Transport.makePair
+      const [left, right] = yield* Memory.makePair
       const { write } = yield* left.socket.writer
       const { pull } = yield* right.socket.reader
       yield* write("lost")
@@ -1002,7 +1005,7 @@ describe("memory", () => {
 
   it.effect("closing an end of a pair is not felt before what was written", () =>
     Effect.gen(function* () {
-      const [left, right] = yield* Transport.makePair
+      const [left, right] = yield* Memory.makePair
       const { pull } = yield* right.socket.reader
       yield* Effect.scoped(Effect.flatMap(left.socket.writer, ({ write }) => write("all of it")))
       assert.strictEqual(yield* readText(pull, 9), "all of it")
@@ -1016,7 +1019,7 @@ describe("faults", () => {
   /** What arrives, in pieces, when these bytes are written through the faults. */
   const run = (faults: Faults) =>
     Effect.gen(function* () {
-      const [left, right] = yield* Transport.makePair
+      const [left, right] = yield* Memory.makePair
       const { socket } = faulty(left, faults)
       const reader = yield* faulty(right, faults).socket.reader
       const { write } = yield* socket.writer
@@ -1063,7 +1066,7 @@ describe("faults", () => {
 
   it.live("stall reads no more", () =>
     Effect.gen(function* () {
-      const [left, right] = yield* Transport.makePair
+      const [left, right] = yield* Memory.makePair
       const { pull } = yield* faulty(right, { seed: 1, stallAfter: 3 }).socket.reader
       const { write } = yield* left.socket.writer
       yield* write("abc")
@@ -1074,7 +1077,7 @@ describe("faults", () => {
 
   it.live("a transport has them for each connection", () =>
     Effect.gen(function* () {
-      const memory = yield* build(Transport.memory)
+      const memory = yield* build(Memory.layer)
       const { connect } = faultyTransport(memory, (n) => n === 0 ? { seed: 1, resetAfter: 0 } : { seed: 1 })
       const { address } = yield* memory.listen(at("ncacn_memory:[a]"), echo)
       const send = Effect.gen(function* () {
