@@ -4,7 +4,8 @@ import * as Socket from "effect/socket/Socket"
 import fc from "fast-check"
 import { Buffer } from "node:buffer"
 import { spawn } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { generateKeyPairSync } from "node:crypto"
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -287,9 +288,14 @@ for (const [name, place] of Object.entries(places)) {
         const { binding, client, server } = yield* place
         let connections = 0
         const { address } = yield* server.listen(binding, (connection) =>
-          ++connections === 1 ? Effect.die(new Error("expected in this test")) : echo(connection))
+          ++connections > 1 ? echo(connection) : Effect.gen(function* () {
+            yield* (yield* connection.socket.reader).pull
+            return yield* Effect.die(new Error("expected in this test"))
+          }).pipe(Effect.orDie))
         const first = yield* client.connect(address)
         const reader = yield* first.socket.reader
+        yield* Effect.flatMap(first.socket.writer, ({ write }) =>
+          write("a"))
         yield* closeCode(reader.pull)
         const { socket } = yield* client.connect(address)
         const { write } = yield* socket.writer
@@ -405,6 +411,41 @@ for (const [name, place] of Object.entries(places)) {
 // the platform's sockets
 // ----------------------------------------------------------------------------
 
+/** What a program of this runtime prints, and its exit code or signal. */
+const outcomeOf = (args: ReadonlyArray<string>) =>
+  Effect.callback<string>((resume) => {
+    const child = spawn(process.execPath, args)
+    let output = ""
+    child.stdout.on("data", (data) => output += data)
+    child.stderr.on("data", (data) => output += data)
+    const killer = setTimeout(() => child.kill("SIGKILL"), 10_000)
+    child.once("close", (code, signal) => {
+      clearTimeout(killer)
+      resume(Effect.succeed(`${output}${code ?? signal}`))
+    })
+  })
+
+/** Lets a program die that listens at a path: a killed one does not remove its socket. */
+const leaveSocket = (path: string) => {
+  const text = JSON.stringify(path)
+  const code = `require("node:net").createServer().listen(${text}, () => process.kill(process.pid, "SIGKILL"))`
+  const imports = `import { createRequire } from "node:module"; import process from "node:process"`
+  return outcomeOf(
+    process.versions["deno"] ? ["eval", `${imports}; const require = createRequire("file:///"); ${code}`] : ["-e", code]
+  )
+}
+
+/** The timers of the connections with a port, as Linux shows them; kind 2 is keep-alive. */
+const keepAliveTimers = (port: number) => {
+  const hex = port.toString(16).toUpperCase().padStart(4, "0")
+  return readFileSync("/proc/net/tcp", "utf8").split("\n").map((line) => line.trim().split(/\s+/)).filter(
+    ([, local, remote, state]) => state === "01" && (local!.endsWith(`:${hex}`) || remote!.endsWith(`:${hex}`))
+  ).map((fields) => {
+    const [kind, ticks] = fields[5]!.split(":")
+    return { kind: Number(kind), seconds: parseInt(ticks!, 16) / 100 }
+  })
+}
+
 describe("NodeTransport", () => {
   const transport = build(NodeTransport.layer)
 
@@ -456,24 +497,7 @@ describe("NodeTransport", () => {
       const path = yield* directory
       const { connect, listen } = yield* transport
       const left = `${path}/left.sock`
-      // A killed program does not remove its socket.
-      const code = `require("node:net").createServer().listen(${
-        JSON.stringify(left)
-      }, () => process.kill(process.pid, "SIGKILL"))`
-      yield* Effect.promise(() =>
-        new Promise((resolve) =>
-          spawn(
-            process.execPath,
-            process.versions["deno"]
-              ? [
-                "eval",
-                `import { createRequire } from "node:module"; import process from "node:process"; const require = createRequire("file:///"); ${code}`
-              ]
-              : ["-e", code]
-          )
-            .once("close", resolve)
-        )
-      )
+      yield* leaveSocket(left)
       assert.strictEqual((yield* Effect.flip(connect(at(`ncalrpc:[${left}]`)))).status, 1722)
       yield* listen(at(`ncalrpc:[${left}]`), echo)
       yield* connect(at(`ncalrpc:[${left}]`))
@@ -503,6 +527,155 @@ describe("NodeTransport", () => {
       const friend = yield* build(NodeTransport.layerTls({ ca: cert }))
       yield* friend.connect(address)
     }))
+
+  it.live("connections over TCP and TLS: both ends have TCP keep-alive after 30 seconds", () =>
+    Effect.gen(function* () {
+      if (process.platform !== "linux") return
+      const { connect, listen } = yield* build(NodeTransport.layerTls({ ca: cert, cert, key }))
+      for (const text of ["ncacn_ip_tcp:127.0.0.1[0]", "ncacn_ip_tls:127.0.0.1[0]"]) {
+        const { address } = yield* listen(at(text), echo)
+        const { socket } = yield* connect(address)
+        const { write } = yield* socket.writer
+        const { pull } = yield* socket.reader
+        yield* write("a")
+        yield* readText(pull, 1)
+        // What was sent is acknowledged first; until then another timer runs.
+        const timers = yield* Effect.repeat(
+          Effect.andThen(Effect.sleep(10), Effect.sync(() => keepAliveTimers(Number(address.endpoint)))),
+          { times: 50, until: (timers) => timers.every(({ kind }) => kind === 2) }
+        )
+        assert.deepStrictEqual(timers.map(({ kind, seconds }) => [kind, Math.ceil(seconds)]), [[2, 30], [2, 30]], text)
+      }
+    }))
+
+  it.live("a TLS client that does not begin its handshake: the server has its connection, and can close it", () =>
+    Effect.gen(function* () {
+      const { listen } = yield* build(NodeTransport.layerTls({ cert, key }))
+      const stranger = yield* transport
+      const accepted = yield* Deferred.make<Transport.Connection>()
+      const go = yield* Deferred.make<void>()
+      const listening = yield* Scope.make()
+      const { address } = yield* Scope.provide(
+        listen(
+          at("ncacn_ip_tls:127.0.0.1[0]"),
+          (connection) => Effect.andThen(Deferred.succeed(accepted, connection), Deferred.await(go))
+        ),
+        listening
+      )
+      const { socket, local } = yield* stranger.connect({ ...address, protocol: "ncacn_ip_tcp" })
+      const { pull } = yield* socket.reader
+      const { peer } = yield* Deferred.await(accepted)
+      assert.strictEqual(peer, local.replace("ncacn_ip_tcp", "ncacn_ip_tls"))
+      yield* Deferred.succeed(go, undefined)
+      yield* closeCode(pull)
+      // Nor does such a connection hold up the end of the server.
+      const other = yield* stranger.connect({ ...address, protocol: "ncacn_ip_tcp" })
+      const { write } = yield* other.socket.writer
+      yield* write(Uint8Array.of(0x16, 3, 1, 2, 0, 1))
+      const closed = yield* Effect.timeoutOption(Scope.close(listening, Exit.void), patience)
+      assert.strictEqual(closed._tag, "Some")
+    }))
+
+  it.live("certificates and keys that can't be used: CantCreateEndpoint says which and why", () =>
+    Effect.gen(function* () {
+      const other = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey
+      const pem = (options: object = {}) => String(other.export({ type: "pkcs8", format: "pem", ...options }))
+      const encrypted = pem({ cipher: "aes-256-cbc", passphrase: "secret" })
+      const damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+      const cases: ReadonlyArray<readonly [string, string, string]> = [
+        ["not a certificate", Redacted.value(key), "the option cert has no certificate in PEM format"],
+        [damaged, Redacted.value(key), "certificate 1 of the option cert is damaged"],
+        [cert + damaged, Redacted.value(key), "certificate 2 of the option cert is damaged"],
+        [cert, "not a key", "the option key has no private key in PEM format"],
+        [cert, pem(), "the option key belongs to another certificate"],
+        [cert, encrypted, "the option key is encrypted"]
+      ]
+      for (const [cert, key, problem] of cases) {
+        const { listen } = yield* build(NodeTransport.layerTls({ cert, key: Redacted.make(key) }))
+        const error = yield* Effect.flip(listen(at("ncacn_ip_tls:127.0.0.1[0]"), echo))
+        assert.strictEqual(error._tag, "CantCreateEndpoint")
+        assert.strictEqual(error.status, 1720)
+        assert.include(error.message, problem)
+      }
+      const { connect } = yield* build(NodeTransport.layerTls({ ca: "not a certificate" }))
+      const error = yield* Effect.flip(connect(at("ncacn_ip_tls:127.0.0.1[1]")))
+      assert.strictEqual(error.status, 1722)
+      assert.include(error.message, "the option ca has no certificate in PEM format")
+    }))
+
+  it.live("places where no server can listen: CantCreateEndpoint says why", () =>
+    Effect.gen(function* () {
+      const path = yield* directory
+      const { listen } = yield* transport
+      const cases: ReadonlyArray<readonly [string, string]> = [
+        [`ncalrpc:[${path}/none/s]`, `there is no directory ${path}/none. Make it first`],
+        [`ncalrpc:[${path}/${"a".repeat(200)}]`, "the path is too long"],
+        ["ncacn_ip_tcp:nosuch.invalid[0]", "ncacn_ip_tcp:nosuch.invalid[0]: "],
+        ["ncacn_ip_tcp:192.0.2.1[0]", "ncacn_ip_tcp:192.0.2.1[0]: "]
+      ]
+      for (const [text, problem] of cases) {
+        const error = yield* Effect.flip(listen(at(text), echo))
+        assert.strictEqual(error.status, 1720, text)
+        assert.include(error.message, problem)
+        assert.notInclude(error.message, "nobody listens")
+      }
+    }))
+
+  it(
+    "a program without permissions: typed refusals, and nothing ends it",
+    () =>
+      Effect.runPromise(Effect.scoped(Effect.gen(function* () {
+        if (process.versions["deno"] === undefined) return
+        const program = fileURLToPath(new URL("denied.ts", import.meta.url))
+        const outcome = yield* outcomeOf(["run", "--no-prompt", "--allow-env", "--allow-read", "--allow-sys", program])
+        assert.strictEqual(
+          outcome,
+          [
+            "ncacn_ip_tcp:127.0.0.1[0]: CantCreateEndpoint 1720 true",
+            "ncacn_ip_tcp:localhost[0]: CantCreateEndpoint 1720 true",
+            "ncacn_ip_tcp:[0]: CantCreateEndpoint 1720 true",
+            "ncalrpc:[callisto-denied]: CantCreateEndpoint 1720 true",
+            "ncacn_ip_tcp:127.0.0.1[9]: RpcTransportError 1722 true",
+            "ncalrpc:[callisto-denied]: RpcTransportError 1722 true",
+            "0"
+          ].join("\n")
+        )
+      }))),
+    20_000
+  )
+
+  it.live("a socket of a dead program in a directory that is not ours: CantCreateEndpoint says what to remove", () =>
+    Effect.gen(function* () {
+      // Root may remove it anyway.
+      if (process.getuid?.() === 0 || process.platform === "win32") return
+      const path = yield* directory
+      yield* leaveSocket(`${path}/left.sock`)
+      chmodSync(path, 0o500)
+      yield* Effect.addFinalizer(() => Effect.sync(() => chmodSync(path, 0o700)))
+      const { listen } = yield* transport
+      const error = yield* Effect.flip(listen(at(`ncalrpc:[${path}/left.sock]`), echo))
+      assert.strictEqual(error.status, 1720)
+      assert.include(error.message, `${path}/left.sock there, which can't be removed (EACCES)`)
+    }))
+
+  it.live("servers that start over one socket of a dead program: one of them listens", () =>
+    Effect.gen(function* () {
+      const path = yield* directory
+      const { connect, listen } = yield* transport
+      const left = at(`ncalrpc:[${path}/left.sock]`)
+      for (let round = 0; round < 5; round++) {
+        yield* leaveSocket(`${path}/left.sock`)
+        const listening = yield* Scope.make()
+        const exits = yield* Effect.forEach(
+          [1, 2, 3],
+          () => Scope.provide(Effect.exit(listen(left, echo)), listening),
+          { concurrency: "unbounded" }
+        )
+        assert.strictEqual(exits.filter(Exit.isSuccess).length, 1)
+        yield* Effect.scoped(connect(left))
+        yield* Scope.close(listening, Exit.void)
+      }
+    }), 20_000)
 
   it.live("connect can be interrupted", () =>
     Effect.gen(function* () {
@@ -539,17 +712,7 @@ describe("NodeTransport", () => {
         const path = yield* directory
         const program = fileURLToPath(new URL("ending.ts", import.meta.url))
         const command = process.versions["deno"] ? ["run", "-A", program] : [program]
-        const outcome = yield* Effect.callback<string>((resume) => {
-          const child = spawn(process.execPath, [...command, "ncacn_ip_tcp:127.0.0.1[0]", `ncalrpc:[${path}/s]`])
-          let output = ""
-          child.stdout.on("data", (data) => output += data)
-          child.stderr.on("data", (data) => output += data)
-          const killer = setTimeout(() => child.kill("SIGKILL"), 10_000)
-          child.once("close", (code, signal) => {
-            clearTimeout(killer)
-            resume(Effect.succeed(`${output}${code ?? signal}`))
-          })
-        })
+        const outcome = yield* outcomeOf([...command, "ncacn_ip_tcp:127.0.0.1[0]", `ncalrpc:[${path}/s]`])
         assert.strictEqual(outcome, "closed\n0")
       }))),
     20_000
