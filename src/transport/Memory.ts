@@ -54,13 +54,13 @@ const memoryEnds: Effect.Effect<readonly [End, End]> = Effect.withFiber((fiber) 
   }) as [Way, Way]
 
   const makeEnd = (out: Way, back: Way): End => {
-    const end = () => {
+    const end = (error = closed(1000)) => {
       out.outstanding.room.fail(writeFailed(new Error("The connection is closed")))
-      out.send(() => out.incoming.end(closed(1000)))
+      out.send(() => out.incoming.end(error))
     }
     return {
       incoming: back.incoming,
-      end,
+      end: () => end(),
       write: (chunks) => {
         if (out.outstanding.room.error !== undefined) return Effect.fail(out.outstanding.room.error)
         for (const chunk of chunks) {
@@ -72,11 +72,9 @@ const memoryEnds: Effect.Effect<readonly [End, End]> = Effect.withFiber((fiber) 
       close: (event) => {
         if (!open) return
         open = false
-        const error = closed(event.code, event.reason)
         back.outstanding.room.fail(writeFailed(new Error("The connection is closed by the peer")))
-        end()
-        if (event.code > 1000) out.incoming.fail(error)
-        back.incoming.fail(event.code > 1000 ? error : closed(1006))
+        end(closed(event.code, event.reason))
+        back.incoming.fail(closed(event.code > 1000 ? event.code : 1006, event.reason))
       }
     }
   }

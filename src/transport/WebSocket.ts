@@ -34,7 +34,12 @@ import { type Connection, Transport } from "./Transport.ts"
  */
 export const fromWebSocket = (
   ws: Socket.WebSocketLike,
-  names: { readonly local?: string; readonly peer: string }
+  names: {
+    /** The address of this side; by default `ncacn_ws:`. */
+    readonly local?: string | undefined
+    /** The address of the other side. */
+    readonly peer: string
+  }
 ): Effect.Effect<Connection, RpcTransportError, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
@@ -79,7 +84,9 @@ const webSocketEnd = (
         if (failure !== undefined) return
         // The other codes below 4000 are not for programs.
         ws.close(event.code > 1000 ? 4000 : 1000)
-        lose(closed(event.code > 1000 ? event.code : 1006, event.reason))
+        const error = closed(event.code > 1000 ? event.code : 1006, event.reason)
+        incoming.fail(error)
+        lose(error)
       }
     }
     // A WebSocket does not tell when it has room again.
@@ -94,7 +101,10 @@ const webSocketEnd = (
     const listeners = {
       open: () => resume(Effect.succeed(end)),
       message: ({ data }: Socket.WebSocketEvent) => {
-        if (typeof data === "string") return end.close(new Socket.CloseEvent(1003, "a text frame"))
+        if (typeof data === "string") {
+          ws.close(4000)
+          return lose(closed(1003, "a text frame"))
+        }
         incoming.push(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer))
         if (incoming.size < highWaterMark || paused || ws.pause === undefined) return
         ws.pause()
@@ -111,8 +121,7 @@ const webSocketEnd = (
       for (const type of types) ws.removeEventListener(type, listeners[type])
       // An error after the end has nobody to be told to, and must not go unhandled either.
       ws.addEventListener("error", () => {})
-      if (error.reason._tag === "SocketCloseError" && error.reason.code === 1000) incoming.end(error)
-      else incoming.fail(error)
+      incoming.end(error)
       resume(Effect.fail(unavailable(`${peer} can't be reached`)))
     }
 
@@ -141,7 +150,14 @@ export const layer: Layer.Layer<Transport, never, Socket.WebSocketConstructor> =
           if (binding.protocol !== "ncacn_ws" && binding.protocol !== "ncacn_wss") {
             return Effect.fail(unsupported(binding, protocols))
           }
-          return fromWebSocket(construct(urlOf(binding)), { peer: print(binding), local: `${binding.protocol}:` })
+          let ws: Socket.WebSocketLike
+          try {
+            ws = construct(urlOf(binding))
+          } catch (error) {
+            // Deno throws without the permission to connect.
+            return Effect.fail(unavailable(`${print(binding)}: ${(error as Error).message}`))
+          }
+          return fromWebSocket(ws, { peer: print(binding), local: `${binding.protocol}:` })
         }),
       listen: (binding) =>
         Effect.fail(
