@@ -98,7 +98,8 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
  *
  * **Gotchas**
  *
- * Deno 2.9 takes what is written over TLS without limit: a slow reader does not make the writer wait there.
+ * Deno 2.9 takes what is written over TLS without limit: a slow reader does not make the writer wait there. Nor does it
+ * tell the end of a TLS connection that comes while the reader is behind; the `keepAlive` of an association finds it.
  *
  * **Example** (A server with a certificate)
  *
