@@ -9,7 +9,7 @@ import { parseArgs } from "node:util"
 import { Console, Effect, FiberSet, Option } from "effect"
 import { Manager, Server } from "@callisto/rpc"
 import { Endpoint } from "@callisto/rpc/dcerpc"
-import { StringBinding, Transport } from "@callisto/rpc/transport"
+import { StringBinding, WebSocket } from "@callisto/rpc/transport"
 import * as NodeTransport from "@callisto/rpc/node"
 import { Entry, IFiles, NotReadable, type Progress } from "./files.ts"
 
@@ -130,7 +130,7 @@ const acceptWebSockets = (endpoint: Endpoint.Endpoint, hostname: string, port: n
     const run = yield* FiberSet.makeRuntime()
     const serve = (socket: WebSocket, peer: string) =>
       Effect.scoped(
-        Effect.flatMap(Transport.fromWebSocket(socket, { peer }), (connection) => Endpoint.handle(endpoint, connection))
+        Effect.flatMap(WebSocket.fromWebSocket(socket, { peer }), (connection) => Endpoint.handle(endpoint, connection))
       )
     const accept = (request: Request, { remoteAddr }: { remoteAddr: { hostname: string; port: number } }) => {
       if (request.headers.get("upgrade") !== "websocket") return new Response("WebSockets only", { status: 426 })

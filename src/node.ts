@@ -31,10 +31,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Socket from "effect/socket/Socket"
-import { lstatSync, unlinkSync } from "node:fs"
+import { Buffer } from "node:buffer"
+import { createPrivateKey, randomUUID, X509Certificate } from "node:crypto"
+import { lookup } from "node:dns/promises"
+import { existsSync, linkSync, lstatSync, renameSync, unlinkSync } from "node:fs"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
@@ -49,7 +52,8 @@ import {
   writeFailed
 } from "./transport/internal/transportErrors.ts"
 import { print, type ProtocolSequence, type StringBinding } from "./transport/StringBinding.ts"
-import { type Connection, mergeAll, Transport, webSocket } from "./transport/Transport.ts"
+import { type Connection, mergeAll, Transport } from "./transport/Transport.ts"
+import * as WebSocket from "./transport/WebSocket.ts"
 import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
 
 /**
@@ -63,7 +67,7 @@ export interface TlsOptions {
   readonly ca?: string | undefined
   /** The certificate of a server, followed by those that it was signed with. */
   readonly cert?: string | undefined
-  /** The key of that certificate. */
+  /** The key of that certificate, not encrypted. */
   readonly key?: Redacted.Redacted<string> | undefined
 }
 
@@ -78,6 +82,10 @@ export interface TlsOptions {
  *   files; a name with a slash is a path. A socket that a program left behind when it died is replaced. On Windows it
  *   is a named pipe.
  * - A connection that is closed still sends what was written, for at most a second.
+ * - A TCP connection that is idle for 30 seconds is probed (TCP keep-alive). On Node it ends when three probes, 10 seconds
+ *   apart, stay without an answer; Deno and Bun leave the further probes to the system, which takes about 12 minutes.
+ * - A TLS connection belongs to the server from the moment it is accepted, before its handshake: the limits and timeouts
+ *   of an endpoint count it.
  *
  * @category layers
  * @since 0.1.0
@@ -90,7 +98,8 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
  *
  * **Gotchas**
  *
- * Deno 2.9 takes what is written over TLS without limit: a slow reader does not make the writer wait there.
+ * Deno 2.9 takes what is written over TLS without limit: a slow reader does not make the writer wait there. Nor does it
+ * tell the end of a TLS connection that comes while the reader is behind; the `keepAlive` of an association finds it.
  *
  * **Example** (A server with a certificate)
  *
@@ -112,7 +121,7 @@ export const layerTls = (options: TlsOptions): Layer.Layer<Transport> => {
   }
   return mergeAll(
     Layer.succeed(Transport, makeTransport(options)),
-    Layer.provide(webSocket, Socket.layerWebSocketConstructorGlobal)
+    Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal)
   )
 }
 
@@ -138,9 +147,11 @@ const makeTransport = (options: TlsOptions): Transport => ({
       let ended = Effect.void
       yield* Effect.addFinalizer(() => ended)
       const run = yield* handlers(handler)
+      const secure = yield* securing(binding, options)
       const server = yield* Effect.acquireRelease(
-        open(binding, options, (conn) => {
-          const end = netEnd(conn)
+        open(binding, (conn) => {
+          if (binding.protocol !== "ncalrpc") probe(conn)
+          const end = netEnd(secure(conn))
           run(connectionOf(conn, end, binding), end)
         }),
         (server) => Effect.sync(() => stop(server)),
@@ -158,8 +169,12 @@ const makeTransport = (options: TlsOptions): Transport => ({
     })
 })
 
-// Small messages are not held back, and a peer that vanished is noticed.
-const tcp = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 } as const
+/** Sends small messages at once, and notices a peer that has vanished. */
+const probe = (conn: net.Socket): void => {
+  conn.setNoDelay(true)
+  // A call rather than options: Deno ignores the option of a server, Bun and Deno the last two numbers.
+  conn.setKeepAlive(true, 30_000, 10_000, 3)
+}
 
 const stop = (server: net.Server): void => {
   if (server.listening) server.close()
@@ -182,9 +197,10 @@ const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialle
       try {
         conn = connect(binding, binding.endpoint!, options)
       } catch (error) {
-        // Deno throws without the permission to connect.
+        // Deno throws without the permission to connect, Bun for a wrong `ca`.
         return resume(Effect.fail(unavailable(describe(binding, error as NodeJS.ErrnoException))))
       }
+      if (binding.protocol !== "ncalrpc") probe(conn)
       const onError = (error: NodeJS.ErrnoException) => {
         conn.destroy()
         resume(Effect.fail(unavailable(describe(binding, error))))
@@ -200,8 +216,9 @@ const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialle
 const connect = (binding: StringBinding, endpoint: string, { ca }: TlsOptions): net.Socket => {
   if (binding.protocol === "ncalrpc") return net.connect({ path: socketPath(endpoint) })
   const host = binding.address === "" ? "localhost" : binding.address
-  const address = { host, port: Number(endpoint), ...tcp }
+  const address = { host, port: Number(endpoint) }
   if (binding.protocol === "ncacn_ip_tcp") return net.connect(address)
+  if (ca !== undefined) checkCertificates("ca", ca)
   return tls.connect({
     ...address,
     ...(net.isIP(host) === 0 ? { servername: host } : {}),
@@ -234,63 +251,207 @@ const describe = (binding: StringBinding, { code = "", message }: NodeJS.ErrnoEx
   `${print(binding)}: ${causes[code] ?? message}${code === "" ? "" : ` (${code})`}`
 
 // ----------------------------------------------------------------------------
+// certificates
+// ----------------------------------------------------------------------------
+
+/** Gives what turns an accepted connection into one that can be read: over TLS, one that shakes hands first. */
+const securing = (
+  binding: StringBinding,
+  { cert, key }: TlsOptions
+): Effect.Effect<(conn: net.Socket) => net.Socket, CantCreateEndpoint> =>
+  Effect.suspend(() => {
+    if (binding.protocol !== "ncacn_ip_tls") return Effect.succeed((conn: net.Socket) => conn)
+    if (cert === undefined || key === undefined) {
+      return Effect.fail(cantListen(1720, `${print(binding)} needs a certificate and its key: see layerTls`))
+    }
+    try {
+      const secureContext = makeSecureContext(cert, Redacted.value(key))
+      return Effect.succeed((conn: net.Socket) => new tls.TLSSocket(conn, { isServer: true, secureContext }))
+    } catch (error) {
+      return Effect.fail(cantListen(1720, `${print(binding)}: ${(error as Error).message}`))
+    }
+  })
+
+// The runtimes differ in what they refuse, and Deno refuses nothing before the first handshake.
+const makeSecureContext = (cert: string, key: string): tls.SecureContext => {
+  const [certificate] = checkCertificates("cert", cert)
+  if (/^(Proc-Type:.*|-----BEGIN )ENCRYPTED/m.test(key)) {
+    throw new Error("the option key is encrypted. Give layerTls a key without a passphrase")
+  }
+  const privateKey = attempt(() => createPrivateKey(key), "the option key has no private key in PEM format")
+  if (!certificate!.checkPrivateKey(privateKey)) {
+    throw new Error("the option key belongs to another certificate. Give layerTls the key of the first one in cert")
+  }
+  return attempt(() => tls.createSecureContext({ cert, key }), "cert and key can't be used")
+}
+
+const checkCertificates = (option: "ca" | "cert", pem: string): ReadonlyArray<X509Certificate> => {
+  const blocks = pem.match(/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----[^]*?-----END [A-Z0-9 ]*CERTIFICATE-----/g) ?? []
+  if (blocks.length === 0) throw new Error(`the option ${option} has no certificate in PEM format`)
+  return blocks.map((block, index) =>
+    attempt(() => new X509Certificate(block), `certificate ${index + 1} of the option ${option} is damaged`)
+  )
+}
+
+const attempt = <A>(evaluate: () => A, problem: string): A => {
+  try {
+    return evaluate()
+  } catch (cause) {
+    throw new Error(`${problem} (${(cause as Error).message.trim()})`, { cause })
+  }
+}
+
+// ----------------------------------------------------------------------------
 // listening
 // ----------------------------------------------------------------------------
 
-const open = (
-  binding: StringBinding,
-  options: TlsOptions,
-  accept: (conn: net.Socket) => void
-): Effect.Effect<net.Server, CantCreateEndpoint> => {
+type Accept = (conn: net.Socket) => void
+
+type Listening = Effect.Effect<net.Server, NodeJS.ErrnoException>
+
+const open = (binding: StringBinding, accept: Accept): Effect.Effect<net.Server, CantCreateEndpoint> => {
   if (binding.protocol !== "ncalrpc") {
-    const port = Number(binding.endpoint ?? 0)
-    return listen(binding, options, binding.address === "" ? { port } : { host: binding.address, port }, accept)
+    return Effect.mapError(listenOnPort(binding, accept), (error) => cantListenAt(binding, listenProblem(error), error))
   }
   if (binding.endpoint === undefined) return Effect.fail(cantListen(1720, `${print(binding)} has no endpoint`))
   const path = socketPath(binding.endpoint)
-  const listening = listen(binding, options, { path }, accept)
-  return Effect.catch(listening, (error) =>
-    Effect.flatMap(isLeftBehind(path), (leftBehind) => {
-      if (!leftBehind) return Effect.fail(error)
-      unlinkSync(path)
-      return listening
-    }))
+  return Effect.mapError(listenOnPath(path, accept), (error) => cantListenAt(binding, pathProblem(path, error), error))
 }
 
-const listen = (
-  binding: StringBinding,
-  { cert, key }: TlsOptions,
-  where: net.ListenOptions,
-  accept: (conn: net.Socket) => void
-): Effect.Effect<net.Server, CantCreateEndpoint> =>
+const cantListenAt = (binding: StringBinding, problem: string, { code }: NodeJS.ErrnoException): CantCreateEndpoint =>
+  cantListen(
+    code === "EADDRINUSE" ? 1740 : 1720,
+    `${print(binding)}: ${problem}${code === undefined || problem.includes(code) ? "" : ` (${code})`}`
+  )
+
+const listenProblems: { readonly [code: string]: string | undefined } = {
+  EACCES: "permission denied, which a port below 1024 may need",
+  EADDRINUSE: "the address is in use",
+  EADDRNOTAVAIL: "this machine does not have the address",
+  ENOTFOUND: "the host is not known",
+  EPERM: "permission denied"
+}
+
+const listenProblem = ({ code = "", message }: NodeJS.ErrnoException): string => listenProblems[code] ?? message
+
+// As much as Linux takes; the system's own error says only that an argument is wrong.
+const longestPath = 107
+
+const pathProblem = (path: string, error: NodeJS.ErrnoException): string => {
+  const size = Buffer.byteLength(path)
+  if (error.code === "EINVAL" && size > longestPath) {
+    return `the path is too long, got ${size} bytes, expected at most ${longestPath}. Choose a shorter one`
+  }
+  // Node tells EACCES for a directory that is missing.
+  if ((error.code === "EACCES" || error.code === "ENOENT") && !existsSync(dirname(path))) {
+    return `there is no directory ${dirname(path)}. Make it first`
+  }
+  return error.code === "EACCES" ? `permission denied to make a socket in ${dirname(path)}` : listenProblem(error)
+}
+
+const listen = (where: net.ListenOptions, accept: Accept): Listening =>
   Effect.callback((resume) => {
-    let server: net.Server
-    if (binding.protocol === "ncacn_ip_tls") {
-      if (cert === undefined || key === undefined) {
-        return resume(Effect.fail(cantListen(1720, `${print(binding)} needs a certificate and its key: see layerTls`)))
-      }
-      server = tls.createServer({ cert, key: Redacted.value(key), ...tcp }, accept)
-      server.on("tlsClientError", (_: Error, conn: tls.TLSSocket) => conn.destroy())
-    } else {
-      server = net.createServer(tcp, accept)
-    }
-    const onError = (error: NodeJS.ErrnoException) =>
-      resume(Effect.fail(cantListen(error.code === "EADDRINUSE" ? 1740 : 1720, describe(binding, error))))
+    const server = net.createServer(accept)
+    const onError = (error: NodeJS.ErrnoException) => resume(Effect.fail(error))
     server.once("error", onError)
-    server.listen(where, () => {
-      server.off("error", onError)
-      // One connection could not be accepted; the next one may be.
-      server.on("error", () => {})
-      resume(Effect.succeed(server))
-    })
+    try {
+      server.listen(where, () => {
+        server.off("error", onError)
+        // One connection could not be accepted; the next one may be.
+        server.on("error", () => {})
+        resume(Effect.succeed(server))
+      })
+    } catch (error) {
+      // Deno throws without the permission to listen.
+      onError(error as NodeJS.ErrnoException)
+    }
     return Effect.sync(() => stop(server))
   })
 
-/** Whether there is a socket to which nobody listens any more. */
-const isLeftBehind = (path: string): Effect.Effect<boolean> =>
+const listenOnPort = ({ address: host, endpoint }: StringBinding, accept: Accept): Listening => {
+  const port = Number(endpoint ?? 0)
+  if (host === "") return listen({ port }, accept)
+  return Effect.flatMap(permission(host, port), () => listen({ host, port }, accept))
+}
+
+interface Permissions {
+  readonly requestSync: (permission: { readonly name: "net"; readonly host: string }) => { readonly state: string }
+}
+
+declare const Deno: { readonly permissions: Permissions }
+
+/** Deno throws what nobody can catch where a program may not listen on an address, so it is asked before. */
+const permission = (host: string, port: number): Effect.Effect<void, NodeJS.ErrnoException> =>
+  !("Deno" in globalThis) ? Effect.void : Effect.flatMap(
+    Effect.tryPromise({
+      try: () => lookup(host),
+      catch: (error) =>
+        (error as NodeJS.ErrnoException).code === "EPERM"
+          ? new Error(`Deno may not look up ${host}. Run it with --allow-net=${host}`)
+          : error as NodeJS.ErrnoException
+    }),
+    ({ address, family }) =>
+      Effect.suspend(() => {
+        const place = `${family === 6 ? `[${address}]` : address}:${port}`
+        return Deno.permissions.requestSync({ name: "net", host: place }).state === "granted"
+          ? Effect.void
+          : Effect.fail(new Error(`Deno may not listen on ${place}. Run it with --allow-net=${place}`))
+      })
+  )
+
+const listenOnPath = (path: string, accept: Accept): Listening =>
+  Effect.catch(
+    listen({ path }, accept),
+    (error) =>
+      error.code !== "EADDRINUSE"
+        ? Effect.fail(error)
+        : Effect.flatMap(removeLeftBehind(path), (removed) => removed ? listen({ path }, accept) : Effect.fail(error))
+  )
+
+/** Removes a socket to which nobody listens any more. Gives whether the path is free. */
+const removeLeftBehind = (path: string): Effect.Effect<boolean, NodeJS.ErrnoException> =>
+  Effect.suspend(() => {
+    const found = identityOf(path)
+    if (found === undefined) return Effect.succeed(false)
+    return Effect.flatMap(isRefused(path), (refused) => {
+      if (!refused || identityOf(path) !== found) return Effect.succeed(false)
+      try {
+        return Effect.succeed(remove(path, found))
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException
+        return Effect.fail(
+          new Error(`a program that is gone left its socket ${path} there, which can't be removed (${code ?? message})`)
+        )
+      }
+    })
+  })
+
+/** Moves the socket away first: a server that starts at the same time may just have put its own there. */
+const remove = (path: string, found: string): boolean => {
+  const aside = `${path}.${randomUUID()}`
+  renameSync(path, aside)
+  const isOurs = identityOf(aside) === found
+  try {
+    if (!isOurs) linkSync(aside, path)
+  } finally {
+    unlinkSync(aside)
+  }
+  return isOurs
+}
+
+/** Tells one socket from another at the same path. Another kind of file has none. */
+const identityOf = (path: string): string | undefined => {
+  try {
+    const stats = lstatSync(path, { bigint: true })
+    return stats.isSocket() ? `${stats.dev} ${stats.ino} ${stats.mtimeNs}` : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether nobody listens to the socket. */
+const isRefused = (path: string): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
-    // Connecting to a file that is no socket is refused just the same.
-    if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return resume(Effect.succeed(false))
     const conn = net.connect({ path })
     conn.once("connect", () => {
       conn.destroy()
@@ -335,6 +496,7 @@ const lingerMillis = 1000
 const netEnd = (conn: net.Socket): End => {
   let paused = false
   let closing = false
+  let written = false
   const room = new Room()
   const incoming = new Incoming(() => {
     if (!paused) return
@@ -363,6 +525,7 @@ const netEnd = (conn: net.Socket): End => {
     incoming,
     write: (chunks) => {
       if (room.error !== undefined) return Effect.fail(room.error)
+      written = true
       return send(conn, chunks) ? Effect.void : room.wait
     },
     end: () => {
@@ -374,7 +537,8 @@ const netEnd = (conn: net.Socket): End => {
       closing = true
       incoming.fail(closed(event.code > 1000 ? event.code : 1006, event.reason))
       room.fail(writeFailed(new Error("The connection is closed")))
-      if (event.code > 1000 || conn.destroyed) {
+      // TLS can send nothing before its handshake, which a peer may never begin.
+      if (event.code > 1000 || conn.destroyed || !written) {
         conn.destroy()
         return
       }

@@ -6,5 +6,8 @@
  * @module
  * @since 0.1.0
  */
+export * as Memory from "./transport/Memory.ts"
+export * as MessagePort from "./transport/MessagePort.ts"
 export * as StringBinding from "./transport/StringBinding.ts"
 export * as Transport from "./transport/Transport.ts"
+export * as WebSocket from "./transport/WebSocket.ts"

@@ -4,7 +4,7 @@ import { Binding, Call, ContextHandle, Interface, Manager, Server, Status } from
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../src/ndr/Ndr.ts"
-import * as Transport from "../src/transport/Transport.ts"
+import * as Memory from "../src/transport/Memory.ts"
 import { Denied, refuses } from "./fixtures.ts"
 
 class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}
@@ -491,18 +491,18 @@ describe("an open abort of a call", () => {
           const fields = way === "NDR" ? { hresult: code } : { hresult: code, why: "because" }
           assert.deepStrictEqual(error, new HResult(fields))
         }
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
 
     it.effect(`${way}, declared code: fails with the declared error`, () =>
       Effect.gen(function* () {
         assert.deepStrictEqual(yield* Effect.flip(Call.invoke(yield* bind, "Get", { code: 38 })), new EndOfFile())
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
 
     it.effect(`${way}, refused code: fails with RpcFault`, () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(Call.invoke(yield* bind, "Get", { code: 1722 }))
         assert.instanceOf(error, Status.RpcFault)
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
   }
 
   it.effect("client without the open abort: fails with RpcFault and the code", () =>

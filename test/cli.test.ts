@@ -28,6 +28,7 @@ import * as EndpointMapper from "../src/dcerpc/EndpointMapper.ts"
 import * as Management from "../src/dcerpc/Management.ts"
 import * as StringBinding from "../src/transport/StringBinding.ts"
 import * as Tower from "../src/dcerpc/Tower.ts"
+import * as Memory from "../src/transport/Memory.ts"
 import * as Transport from "../src/transport/Transport.ts"
 import * as NodeTransport from "../src/node.ts"
 import { IRpcEcho, rpcEcho } from "../examples/rpcecho.ts"
@@ -89,7 +90,7 @@ const serve = (manager: Manager.Manager<any, Scope.Scope> = rpcEcho, binding = p
   })
 
 const inMemory = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
-  it.effect(name, () => Effect.provide(test, Transport.memory))
+  it.effect(name, () => Effect.provide(test, Memory.layer))
 
 /** Runs what is ready, on both sides. */
 const settle = Effect.repeat(Effect.yieldNow, { times: 100 })

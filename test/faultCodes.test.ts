@@ -4,7 +4,7 @@ import { Effect, Schema, Stream } from "effect"
 import { Binding, Call, ContextHandle, Interface, Manager, Pipe, Server, Status, TestKit } from "../mod.ts"
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
-import * as Transport from "../src/transport/Transport.ts"
+import * as Memory from "../src/transport/Memory.ts"
 import { assertFailure } from "./fixtures.ts"
 
 class EndOfFile extends Schema.TaggedError<EndOfFile>()("EndOfFile", {}) {}
@@ -49,7 +49,7 @@ const seen = (
       const { _tag, code } = error as { readonly _tag: string; readonly code?: number }
       return code ?? _tag
     })
-  }).pipe(Effect.scoped, Effect.provide(Transport.memory))
+  }).pipe(Effect.scoped, Effect.provide(Memory.layer))
 
 const everywhere = <A>(value: A) => [value, value, value]
 
@@ -147,7 +147,7 @@ describe("a fault that a routine passes on", () => {
       yield* Endpoint.serve(server, "ncacn_memory:[passing]")
       const bindings = [yield* Binding.local(server, IFail), yield* Association.bind(IFail, "ncacn_memory:[passing]")]
       return yield* Effect.forEach(bindings, (binding) => Effect.flip(Call.invoke(binding, "Plain", 0)))
-    }).pipe(Effect.scoped, Effect.provide(Transport.memory))
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer))
 
   it.effect("busy, did not execute: the same code, and nothing about the own call of the routine", () =>
     Effect.gen(function* () {

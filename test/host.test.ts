@@ -2,7 +2,7 @@
 import { Effect, Layer } from "effect"
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
-import * as Transport from "../src/transport/Transport.ts"
+import * as Memory from "../src/transport/Memory.ts"
 import { testCalls } from "./calls.ts"
 import { hostOf } from "./host.ts"
 
@@ -14,7 +14,7 @@ testCalls("over two queues, where each step takes time", {
 testCalls("over an association", {
   bind: (server, iface, options) =>
     Effect.gen(function* () {
-      const transport = yield* Layer.build(Transport.memory)
+      const transport = yield* Layer.build(Memory.layer)
       return yield* Effect.provide(
         Effect.andThen(
           Endpoint.serve(server, "ncacn_memory:[calls]"),

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
-import * as Transport from "../src/transport/Transport.ts"
+import * as Memory from "../src/transport/Memory.ts"
 import { Binding, Call, Manager, Server, ServerCall, Status } from "../mod.ts"
 import { type Bind, Job1 } from "./fixtures.ts"
 import { hostOf } from "./host.ts"
@@ -14,7 +14,7 @@ const hosts: Record<string, Bind> = {
   "over two queues": hostOf(),
   "over an association": (server, iface) =>
     Effect.gen(function* () {
-      const transport = yield* Layer.build(Transport.memory)
+      const transport = yield* Layer.build(Memory.layer)
       const served = Endpoint.serve(server, "ncacn_memory:[passed on]")
       return yield* Effect.provide(
         Effect.andThen(served, Association.bind(iface, "ncacn_memory:[passed on]")),

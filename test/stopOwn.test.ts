@@ -4,7 +4,7 @@ import { Deferred, Effect, Exit, Fiber, Queue, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Association from "../src/dcerpc/Association.ts"
 import * as Endpoint from "../src/dcerpc/Endpoint.ts"
-import * as Transport from "../src/transport/Transport.ts"
+import * as Memory from "../src/transport/Memory.ts"
 import { Binding, Call, ContextHandle, Interface, Manager, Server, ServerCall } from "../mod.ts"
 import { type Bind, isWaiting, outcome, settle, start } from "./fixtures.ts"
 import { hostOf } from "./host.ts"
@@ -177,6 +177,6 @@ describe("a server that is shut down by its own call, over an association", () =
         yield* Fiber.await(stopping)
         yield* settle
         assert.deepStrictEqual(log, ["released"])
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
   }
 })

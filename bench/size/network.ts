@@ -3,7 +3,7 @@ import * as Call from "@callisto/rpc/Call"
 import * as Interface from "@callisto/rpc/Interface"
 import * as Association from "@callisto/rpc/dcerpc/Association"
 import * as Ndr from "@callisto/rpc/ndr/Ndr"
-import * as Transport from "@callisto/rpc/transport/Transport"
+import * as WebSocket from "@callisto/rpc/transport/WebSocket"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Socket from "effect/socket/Socket"
@@ -14,7 +14,7 @@ const Sums = Interface.make("Sums", {
   methods: { Add: Interface.method({ in: { a: Ndr.Int32, b: Ndr.Int32 }, out: Ndr.Int32 }) }
 })
 
-const transport = Layer.provide(Transport.webSocket, Socket.layerWebSocketConstructorGlobal)
+const transport = Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal)
 
 const program = Effect.gen(function* () {
   const sums = yield* Association.bind(Sums, "ncacn_ws:localhost[8080]")

@@ -264,7 +264,7 @@ const notSentInTime = (): RpcTransportError => transportError(1722, "the call ti
  * ```ts
  * import { Call, Interface, Manager, Server } from "@callisto/rpc"
  * import { Association, Endpoint, Management } from "@callisto/rpc/dcerpc"
- * import { Transport } from "@callisto/rpc/transport"
+ * import { Memory } from "@callisto/rpc/transport"
  * import { Effect, Schema } from "effect"
  *
  * const Sums = Interface.make("Sums", {
@@ -284,7 +284,7 @@ const notSentInTime = (): RpcTransportError => transportError(1722, "the call ti
  *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
  * }).pipe(Effect.scoped)
  *
- * await Effect.runPromise(Effect.provide(program, Transport.memory))
+ * await Effect.runPromise(Effect.provide(program, Memory.layer))
  * ```
  *
  * @category constructors

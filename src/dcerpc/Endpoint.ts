@@ -93,7 +93,7 @@ export interface Endpoint {
  * ```ts
  * import { Call, Interface, Manager, Server } from "@callisto/rpc"
  * import { Association, Endpoint } from "@callisto/rpc/dcerpc"
- * import { Transport } from "@callisto/rpc/transport"
+ * import { Memory } from "@callisto/rpc/transport"
  * import { Effect, Schema } from "effect"
  *
  * const Sums = Interface.make("Sums", {
@@ -110,7 +110,7 @@ export interface Endpoint {
  *   return yield* Call.invoke(yield* Association.bind(Sums, "ncacn_memory:[two]"), "Add", [1, 2, 3]) // => 6
  * }).pipe(Effect.scoped)
  *
- * await Effect.runPromise(Effect.provide(program, Transport.memory))
+ * await Effect.runPromise(Effect.provide(program, Memory.layer))
  * ```
  *
  * @category constructors
@@ -205,7 +205,7 @@ export const listen = (
  *
  * ```ts ignore
  * const serve = (socket: WebSocket, peer: string, user: string) =>
- *   Effect.scoped(Effect.flatMap(Transport.fromWebSocket(socket, { peer }), (connection) =>
+ *   Effect.scoped(Effect.flatMap(WebSocket.fromWebSocket(socket, { peer }), (connection) =>
  *     Endpoint.handle(endpoint, connection, { caller: { name: user, level: "connect" } })))
  *
  * Deno.serve((request, { remoteAddr }) => {
@@ -265,7 +265,7 @@ export const serve = (
  * ```ts
  * import { Call, Interface, Manager, Server } from "@callisto/rpc"
  * import { Association, Endpoint } from "@callisto/rpc/dcerpc"
- * import { Transport } from "@callisto/rpc/transport"
+ * import { Memory } from "@callisto/rpc/transport"
  * import { Effect, Layer, Schema } from "effect"
  *
  * const ISums = Interface.make("ISums", {
@@ -279,7 +279,7 @@ export const serve = (
  * const live = Endpoint.layer("ncacn_memory:[sums]", { maximumCalls: 100 }).pipe(
  *   Layer.provide(Server.layer([ISums])),
  *   Layer.provide(sums),
- *   Layer.provideMerge(Transport.memory)
+ *   Layer.provideMerge(Memory.layer)
  * )
  *
  * const program = Effect.gen(function*() {

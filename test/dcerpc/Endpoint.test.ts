@@ -9,7 +9,7 @@ import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Uuid from "../../src/internal/uuid.ts"
 import {
   accepted,
@@ -1240,7 +1240,7 @@ describe("an endpoint in several places", () => {
       const [joined] = yield* other.ask(bind({ assocGroupId: 1 }))
       assert.deepInclude(joined, { secAddr: "elsewhere", assocGroupId: 1 })
       assert.strictEqual(tables.groups.size, 1)
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
   it.effect("accepts no more where the scope has closed, and goes on with those that are there", () =>
     Effect.gen(function* () {
@@ -1252,7 +1252,7 @@ describe("an endpoint in several places", () => {
       yield* Scope.close(scope, Exit.void)
       assert.deepInclude(yield* Effect.flip(connectTo(places[1])), { _tag: "RpcTransportError", status: 1722 })
       assert.strictEqual((yield* client.ask(request()))[0]!._tag, "Response")
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
   it.effect("refuses the place where somebody listens with 1740, and one that the transport does not have with 1703", () =>
     Effect.gen(function* () {
@@ -1260,13 +1260,13 @@ describe("an endpoint in several places", () => {
       const refused = (place: string) => Effect.flip(Endpoint.listen(endpoint, place))
       assert.deepInclude(yield* refused(places[0]), { _tag: "CantCreateEndpoint", status: 1740 })
       assert.deepInclude(yield* refused("ncalrpc:[echo]"), { _tag: "CantCreateEndpoint", status: 1703 })
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
   it.effect("serves a connection that it is given, until its end or that of the endpoint", () =>
     Effect.gen(function* () {
       const { close, endpoint, tables } = yield* makeWorld()
       const serve = Effect.gen(function* () {
-        const [near, far] = yield* Transport.makePair
+        const [near, far] = yield* Memory.makePair
         const served = yield* Effect.forkScoped(Endpoint.handle(endpoint, far))
         const client = yield* clientOf(near, yield* Scope.fork(yield* Effect.scope))
         assert.deepStrictEqual(yield* client.say(bind()), [bindAck])
@@ -1281,7 +1281,7 @@ describe("an endpoint in several places", () => {
       yield* close
       yield* Fiber.join(stays.served)
       assert.strictEqual(tables.connections.size, 0)
-    }).pipe(Effect.scoped, Effect.provide(Transport.memory)))
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
 })
 
 describe("an endpoint that ends", () => {
@@ -1308,7 +1308,7 @@ describe("an endpoint that ends", () => {
       yield* Fiber.join(closing)
       assert.isTrue(client.state.closed)
       assert.strictEqual(yield* ServerCall.awaitEnd(third), "Disconnected")
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
   it.effect("a call that it refuses: is seen and counted", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -1334,7 +1334,7 @@ describe("an endpoint that ends", () => {
         id === "callisto_calls_completed" && (attributes as Record<string, string>)["outcome"] === "refused"
       )
       assert.deepStrictEqual(refused.map(({ state }) => state), [{ count: 1, incremental: true }])
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
   it.effect("is over as soon as its calls are, with the last reply sent", () =>
     Effect.gen(function* () {
       const { close, kept, server, tables } = yield* makeWorld({ server: { grace: "1 hour" } })
@@ -1351,7 +1351,7 @@ describe("an endpoint that ends", () => {
       assert.isTrue(idle.state.closed && busy.state.closed && unbound.state.closed)
       assert.strictEqual(tables.connections.size + tables.groups.size, 0)
       assert.deepStrictEqual(yield* Server.calls(server), [])
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
   it.effect("does not wait for calls that are given up", () =>
     Effect.gen(function* () {
       const { close } = yield* makeWorld({ server: { grace: "1 hour" } })
@@ -1361,7 +1361,7 @@ describe("an endpoint that ends", () => {
       assert.deepStrictEqual(yield* client.heard, [shutdown])
       yield* client.write(orphaned(2))
       yield* Fiber.join(closing)
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
   it.effect("does not wait longer than its grace for a client that does not read", () =>
     Effect.gen(function* () {
       const { close, tables } = yield* makeWorld({ server: { grace: "1 second" } })
@@ -1374,5 +1374,5 @@ describe("an endpoint that ends", () => {
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.join(closing)
       assert.strictEqual(tables.connections.size, 0)
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 })

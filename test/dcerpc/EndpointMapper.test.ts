@@ -13,6 +13,7 @@ import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as StringBinding from "../../src/transport/StringBinding.ts"
 import * as Tower from "../../src/dcerpc/Tower.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Handle } from "../../src/internal/handleSchema.ts"
 import * as NodeTransport from "../../src/node.ts"
@@ -98,7 +99,7 @@ const serveMapper = (options?: EndpointMapper.Options) =>
   })
 
 const wire = <E>(name: string, test: Effect.Effect<unknown, E, Scope.Scope | Transport.Transport>) =>
-  it.effect(name, () => Effect.provide(test, Transport.memory))
+  it.effect(name, () => Effect.provide(test, Memory.layer))
 
 const insert = (
   mapper: EndpointMapper.Mapper,
@@ -746,7 +747,7 @@ const from = (peer: string) =>
       ...transport,
       listen: (binding, handler) => transport.listen(binding, (connection) => handler({ ...connection, peer }))
     }))
-  ).pipe(Layer.provide(Transport.memory))
+  ).pipe(Layer.provide(Memory.layer))
 
 describe("a change of what is registered", () => {
   const change = Effect.gen(function* () {
@@ -1311,7 +1312,7 @@ const makeNetwork = Effect.gen(function* () {
       Effect.map(memory.listen(inMemory(binding), handler), (listener) => ({ ...listener, address: binding }))
   }
   return { dialled, transport }
-}).pipe(Effect.provide(Transport.memory))
+}).pipe(Effect.provide(Memory.layer))
 
 /** A host with an endpoint mapper; `asked` counts how often it was asked for an endpoint. */
 const makeHost = (mapperAt = "ncacn_ip_tcp:[135]") =>

@@ -6,7 +6,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as TransferSyntax from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import { Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { Full, makeInterface, makeManager, testPipes, type Types } from "../pipes.ts"
 
@@ -26,7 +26,7 @@ for (const [name, types] of Object.entries(syntaxes)) {
   const world = Effect.gen(function* () {
     const held = yield* Queue.unbounded<ServerCall.Of<typeof IPipes, "Held">>()
     const server = yield* Server.make([makeManager(IPipes, held)], { grace: 0 })
-    const transport = yield* Layer.build(Transport.memory)
+    const transport = yield* Layer.build(Memory.layer)
     const binding = yield* Effect.provide(
       Effect.andThen(
         Endpoint.serve(server, "ncacn_memory:[pipes]"),
@@ -78,7 +78,7 @@ describe("Large chunks of bytes", () => {
         const back = yield* Stream.runCollect(Pipe.toStream(Call.outPipe(pending, "back")))
         assert.deepStrictEqual(concat(back), concat(chunks))
         assert.deepStrictEqual(yield* Call.join(pending), { times: 1 })
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
   }
 })
 
@@ -108,7 +108,7 @@ describe("More than may wait for a client", () => {
         }
         assert.deepStrictEqual([pulled, last], [chunk.length, chunk.at(-1)])
         yield* Call.join(pending)
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
   }
   of("as bytes", Pipe.bytes, new Uint8Array(3_000_000).fill(7))
   of("in NDR", Ndr.Int32, Array.from({ length: 400_000 }, (_, i) => i))
@@ -130,7 +130,7 @@ it.effect("a client pushes what its schema refuses: the call ends with 1726, and
     assert.deepInclude(error, { _tag: "RpcTransportError", status: 1726 })
     assert.include(error.message, "IPipes.Sum")
     assert.include(error.message, "the client cannot write what was pushed into a pipe: Expected an integer")
-  }).pipe(Effect.provide(Transport.memory)))
+  }).pipe(Effect.provide(Memory.layer)))
 
 describe("in Callisto's own syntax, a chunk of elements that take no bytes", () => {
   beforeAll(() => Effect.runPromise(TransferSyntax.binary.load))

@@ -7,7 +7,7 @@ const codecModule = "../../src/dcerpc/internal/binaryCodec.ts"
 /** The library as it is before the codec was needed. */
 const library = Effect.promise(async () => ({
   Association: await import("../../src/dcerpc/Association.ts"),
-  Transport: await import("../../src/transport/Transport.ts"),
+  Memory: await import("../../src/transport/Memory.ts"),
   ...await import("../../src/dcerpc/TransferSyntax.ts")
 }))
 
@@ -46,8 +46,8 @@ describe("the codec of Callisto's own syntax", () => {
   it.effect("ends a bind that needs it where it can't be loaded", () =>
     Effect.gen(function* () {
       vi.doMock(codecModule, failToLoad)
-      const { Association, Transport } = yield* library
-      const binding = Effect.provide(Association.bind(IEcho, "ncacn_memory:[nowhere]"), Transport.memory)
+      const { Association, Memory } = yield* library
+      const binding = Effect.provide(Association.bind(IEcho, "ncacn_memory:[nowhere]"), Memory.layer)
       const error = yield* Effect.flip(binding)
       assert.strictEqual(error._tag, "RpcTransportError")
       assert.include(error.message, "the codec of Callisto's transfer syntax can't be loaded")

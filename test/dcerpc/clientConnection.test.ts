@@ -25,6 +25,8 @@ const cells: { readonly [E in Event]: string } = {
   writeFailed: "closed  leaving   leaving    closed  .       .",
   silent: "   closed   closed    closed     closed  closed  .",
   idle: "     .        closed    .          .       .       .",
+  callLost: ".           .         .          .       .       .",
+  outOfTime: ".          .         .          .       .       .",
   lastCallEnded: ".      .         lingering  .       closed  .",
   lastHandleGone: ".     .         .          closed  .       .",
   closedByPeer: "closed closed    closed     closed  closed  ."

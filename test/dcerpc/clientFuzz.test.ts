@@ -12,6 +12,7 @@ import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { parse } from "../../src/transport/StringBinding.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { cut, damaged } from "./damage.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
@@ -319,7 +320,7 @@ describe("servers whose answers are damaged", () => {
     }).pipe(
       Effect.provide(
         Layer.mergeAll(
-          Transport.memory,
+          Memory.layer,
           Metric.enableRuntimeMetricsLayer,
           Layer.succeed(Metric.MetricRegistry, new Map()),
           Logger.layer([logger])

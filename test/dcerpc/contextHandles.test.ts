@@ -8,6 +8,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary, ndr20, proposed } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Handle } from "../../src/internal/handleSchema.ts"
 import { assertFailure, Denied } from "../fixtures.ts"
@@ -29,7 +30,7 @@ import {
 import { managerImpl, serverImpl } from "../internals.ts"
 
 const wire = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
-  it.effect(name, () => Effect.provide(test, Transport.memory))
+  it.effect(name, () => Effect.provide(test, Memory.layer))
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
 
@@ -674,7 +675,7 @@ const edited = <A, E>(
     Effect.flatMap(
       Transport.Transport,
       (transport) => Effect.provideService(test, Transport.Transport, editingBinds(transport, ...edits))
-    ).pipe(Effect.provide(Transport.memory), Effect.scoped))
+    ).pipe(Effect.provide(Memory.layer), Effect.scoped))
 
 describe("while a handle is open", () => {
   edited(

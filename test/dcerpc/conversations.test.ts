@@ -5,7 +5,7 @@ import { Server } from "../../mod.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
 import { parse } from "../../src/transport/StringBinding.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import recorded from "./conversations.json" with { type: "json" }
 import { concat, settle } from "./rawClient.ts"
 
@@ -75,6 +75,6 @@ describe("a conversation with a real server", () => {
           if (closed !== undefined) assert.deepStrictEqual(state, { heard: "", closed: true })
         }
         assert.strictEqual(state.heard, "")
-      }).pipe(Effect.scoped, Effect.provide(Transport.memory)))
+      }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
   }
 })

@@ -4,6 +4,7 @@ import { Context, Effect, Exit, Layer, Schema, Scope } from "effect"
 import { Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { refusal } from "../fixtures.ts"
 
@@ -39,7 +40,7 @@ describe("Endpoint.layer", () => {
       assert.deepStrictEqual(yield* ask(place), nobody)
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual(yield* refusal(ask(place)), "RpcTransportError")
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
   it.effect("two servers, each by its key: each is served at its own place", () =>
     Effect.gen(function* () {
@@ -59,7 +60,7 @@ describe("Endpoint.layer", () => {
       assert.deepStrictEqual(yield* ask("ncacn_memory:[outer]"), nobody)
       assert.strictEqual(yield* refusal(ask("ncacn_memory:[inner]")), "UnknownInterface")
       yield* Call.invoke(yield* Association.bind(IOther, "ncacn_memory:[inner]"), "Rest")
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
   for (
     const [place, error] of [["ncacn_memory", "StringBindingError"], ["ncalrpc:[x]", "CantCreateEndpoint"]] as const
@@ -68,7 +69,7 @@ describe("Endpoint.layer", () => {
       Effect.gen(function* () {
         const live = Endpoint.layer(place).pipe(Layer.provide(Server.layer([])))
         assert.strictEqual(yield* refusal(Layer.build(live)), error)
-      }).pipe(Effect.provide(Transport.memory)))
+      }).pipe(Effect.provide(Memory.layer)))
   }
 })
 
@@ -83,7 +84,7 @@ describe("Endpoint.handle", () => {
       Effect.gen(function* () {
         const manager = Context.get(yield* Layer.build(who), Manager.service(IWho))
         const endpoint = yield* Endpoint.make(yield* Server.make([manager]))
-        const [near, far] = yield* Transport.makePair
+        const [near, far] = yield* Memory.makePair
         yield* Effect.forkScoped(Endpoint.handle(endpoint, far, { caller }))
         const accepted = Layer.succeed(Transport.Transport, {
           protocols: ["ncacn_memory"],

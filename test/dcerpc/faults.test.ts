@@ -7,6 +7,7 @@ import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, O
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime } from "./faults.ts"
@@ -458,7 +459,7 @@ const pipedCall = (store: Store, random: Random, id: number, records: Records) =
 const schedule = (seed: number) =>
   Effect.gen(function* () {
     const random = makeRandom(seed)
-    const memory = Context.get(yield* Effect.scoped(Layer.build(Transport.memory)), Transport.Transport)
+    const memory = Context.get(yield* Effect.scoped(Layer.build(Memory.layer)), Transport.Transport)
     const faulty = faultyTransport(memory, faultsOf(seed))
     const single = chance(random, 0.25)
     const transport = editingBinds(

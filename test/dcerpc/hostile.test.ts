@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing"
 import { Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import { cut, damaged, u16 } from "./damage.ts"
 import { below, makeRandom, pick, type Random } from "./random.ts"
 import {
@@ -470,5 +470,5 @@ describe("conversations that were damaged", () => {
       // The rarest come 3 times in 10,000 PDUs.
       if (budget >= 50_000) assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
       report("endpoint fuzz", `${pdus} PDUs`)
-    }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([logger])))), 300_000)
+    }).pipe(Effect.provide(Layer.merge(Memory.layer, Logger.layer([logger])))), 300_000)
 })

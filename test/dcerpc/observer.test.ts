@@ -4,7 +4,7 @@ import { Effect, Schema, Stream } from "effect"
 import { Call, Interface, Manager, Observability, Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 
 const IBox = Interface.make("IBox", {
   uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1a31",
@@ -45,7 +45,7 @@ const observed = Effect.gen(function* () {
   })
   const box = yield* Effect.provideService(made, Observability.observer, observer)
   return { box, bytes, ends, addresses }
-}).pipe(Effect.provide(Transport.memory))
+}).pipe(Effect.provide(Memory.layer))
 
 describe("an observer of calls over a connection", () => {
   it.effect("a call: each side is told of the bytes that the other one is told of", () =>

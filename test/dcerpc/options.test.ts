@@ -6,6 +6,7 @@ import { Call, Server } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Desk, isWaiting, makeDesk, outcome, start } from "../fixtures.ts"
 
@@ -61,14 +62,14 @@ for (const owner of Object.keys(makers)) {
         Effect.gen(function* () {
           for (const value of [least, month, Infinity]) yield* Effect.scoped(makers[owner]!({ [name]: value }))
           for (const value of [least - 1, NaN, -Infinity]) yield* refuse(owner, name, value)
-        }).pipe(Effect.provide(Transport.memory)))
+        }).pipe(Effect.provide(Memory.layer)))
     }
     for (const [name, least] of Object.entries(counts[owner]!)) {
       it.effect(`${name} of ${least} or no end: is taken; less, a fraction, or no number: is refused`, () =>
         Effect.gen(function* () {
           for (const value of [least, Infinity]) yield* Effect.scoped(makers[owner]!({ [name]: value }))
           for (const value of [least - 1, least + 0.5, NaN, -Infinity]) yield* refuse(owner, name, value)
-        }).pipe(Effect.provide(Transport.memory)))
+        }).pipe(Effect.provide(Memory.layer)))
     }
   })
 }
@@ -84,5 +85,5 @@ describe("durations of 30 days", () => {
       assert.isTrue(yield* isWaiting(staying))
       yield* TestClock.adjust("1 day")
       assert.deepStrictEqual(yield* outcome(Fiber.join(staying)), { failure: "CallCancelled" })
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 })

@@ -8,7 +8,7 @@ import { TestClock } from "effect/testing"
 import { Pipe, Server, ServerCall } from "../../mod.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary, ndr20, type TransferSyntax } from "../../src/dcerpc/TransferSyntax.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import { cut } from "./damage.ts"
 import {
   accepted,
@@ -569,7 +569,7 @@ describe("a call with pipes", () => {
       assert.isAbove(answers.length, 1)
       assert.deepStrictEqual(brief(answers.at(-1)!), fault(2, status.badStubData))
       assert.deepStrictEqual(yield* client.say(next), [answered])
-    }).pipe(Effect.provide(Layer.merge(Transport.memory, Logger.layer([])))))
+    }).pipe(Effect.provide(Layer.merge(Memory.layer, Logger.layer([])))))
 
   describe("whose manager does not care for cancels", () => {
     const held = (
@@ -780,7 +780,7 @@ describe("an endpoint that is closed", () => {
       assert.strictEqual(hex(stubOf(yield* Effect.andThen(settle, client.ask()))), "04000000010203040000000007000000")
       yield* Fiber.join(closing)
       assert.isTrue(client.state.closed)
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
   it.effect("waits for what a slow client has not pulled yet", () =>
     Effect.gen(function* () {
@@ -801,7 +801,7 @@ describe("an endpoint that is closed", () => {
       yield* Fiber.join(answering)
       assert.strictEqual(stubOf(yield* Effect.andThen(settle, client.ask())).length, 400 * 5004 + 8)
       yield* Fiber.join(closing)
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
   it.effect("ends what has not finished within the grace", () =>
     Effect.gen(function* () {
@@ -815,5 +815,5 @@ describe("an endpoint that is closed", () => {
       const exit = yield* Fiber.join(pulling)
       assert.isTrue(Exit.isFailure(exit))
       assert.isTrue(client.state.closed)
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 })

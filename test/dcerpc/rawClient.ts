@@ -11,6 +11,7 @@ import { parse } from "../../src/transport/StringBinding.ts"
 import type { PipeCodec } from "../../src/dcerpc/internal/methodCodec.ts"
 import type { Event } from "../../src/dcerpc/internal/connection.ts"
 import type { Outbox } from "../../src/transport/internal/outbox.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 
 // ----------------------------------------------------------------------------
@@ -578,7 +579,7 @@ export const wire = (name: string, body: Body, options?: WorldOptions) =>
       assert.strictEqual(world.tables.connections.size, 0)
       assert.strictEqual(world.tables.groups.size, 0)
       assert.deepStrictEqual(yield* Server.calls(world.server), [])
-    }).pipe(Effect.provide(Transport.memory)))
+    }).pipe(Effect.provide(Memory.layer)))
 
 /** What is sent on a new connection, all that comes back, and whether the connection is closed then. */
 export const row = (

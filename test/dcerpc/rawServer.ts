@@ -7,6 +7,7 @@ import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as StringBinding from "../../src/transport/StringBinding.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Call, Interface, Pipe } from "../../mod.ts"
 
@@ -176,7 +177,7 @@ export const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
 export const isWaiting = <A, E>(fiber: Fiber.Fiber<A, E>) => Effect.map(settle, () => fiber.pollUnsafe() === undefined)
 
 export const wire = <E>(name: string, test: Effect.Effect<unknown, E, Scope.Scope | Transport.Transport>) =>
-  it.effect(name, () => Effect.provide(test, Transport.memory))
+  it.effect(name, () => Effect.provide(test, Memory.layer))
 
 export const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
 

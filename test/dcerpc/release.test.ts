@@ -4,7 +4,7 @@ import { Deferred, Effect, Schema } from "effect"
 import { Call, Interface, Manager, Server } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 
 const IJobs = Interface.make("IJobs", {
   uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1a32",
@@ -29,7 +29,7 @@ const makeJobs = Effect.gen(function* () {
   })
   yield* Endpoint.serve(yield* Server.make([manager], { grace: 0 }), "ncacn_memory:[jobs]")
   return { jobs: yield* Association.bind(IJobs, "ncacn_memory:[jobs]"), started, gate, ended }
-}).pipe(Effect.provide(Transport.memory))
+}).pipe(Effect.provide(Memory.layer))
 
 describe("a call released over a connection", () => {
   it.live("stop: the server interrupts the routine, and the next call is answered", () =>

@@ -11,6 +11,7 @@ import { Call, Server, type Status } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as StringBinding from "../../src/transport/StringBinding.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import * as NodeTransport from "../../src/node.ts"
 
@@ -25,7 +26,7 @@ const setUp = (binding: string) =>
 const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
 
 const places: { readonly [name: string]: readonly [Layer.Layer<Transport.Transport>, string] } = {
-  "in memory": [Transport.memory, "ncacn_memory:[rpcecho]"],
+  "in memory": [Memory.layer, "ncacn_memory:[rpcecho]"],
   "over TCP": [NodeTransport.layer, "ncacn_ip_tcp:127.0.0.1[0]"]
 }
 
@@ -195,7 +196,7 @@ const noting = ({ received, sent }: Traffic) =>
           })
         }))
     }))
-  ).pipe(Layer.provide(Transport.memory))
+  ).pipe(Layer.provide(Memory.layer))
 
 const hex = (chunks: ReadonlyArray<Uint8Array | string>) =>
   Buffer.concat(chunks.map((chunk) => Buffer.from(chunk as Uint8Array))).toString("hex")

@@ -7,6 +7,7 @@ import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Management from "../../src/dcerpc/Management.ts"
+import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Call, Interface, Manager, Server, ServerCall, type Status } from "../../mod.ts"
 
@@ -55,7 +56,7 @@ const setUp = (options?: Endpoint.Options & Association.Options & Server.Options
   })
 
 const wire = <A, E>(name: string, test: Effect.Effect<A, E, Scope.Scope | Transport.Transport>) =>
-  it.effect(name, () => Effect.provide(test, Transport.memory))
+  it.effect(name, () => Effect.provide(test, Memory.layer))
 
 /** Runs what is ready, on both sides. */
 const settle = Effect.repeat(Effect.yieldNow, { times: 50 })

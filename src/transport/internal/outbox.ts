@@ -2,12 +2,13 @@
  * The outbox of a connection: it gathers what is written in one turn of the event loop.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type * as Socket from "effect/socket/Socket"
+import * as Socket from "effect/socket/Socket"
 import { Outstanding, Room } from "./flow.ts"
 import { endOf } from "./sockets.ts"
 import { closed } from "./transportErrors.ts"
@@ -17,6 +18,9 @@ const handedAtOnce = 0x40000
 
 // So many bytes are worth a system call of their own: the peer works on them while more of the same turn follow.
 const worthWriting = 16384
+
+/** A connection ends when the transport takes nothing of a write for so long, in milliseconds. */
+export const writeTimeout = 60_000
 
 const isNonEmpty = <A>(array: ReadonlyArray<A>): array is NonEmptyReadonlyArray<A> => array.length > 0
 
@@ -56,6 +60,9 @@ declare const queueMicrotask: (task: () => void) => void
 /**
  * Makes the outbox of a socket. It stops with the scope; what is queued then is not written: wait for `drained` before.
  * `onFailure` runs when a write has failed.
+ *
+ * A peer that vanished, or that does not read, is noticed here: the connection is reset when a write, of up to 256 KiB,
+ * takes longer than a minute.
  */
 export const makeOutbox = (
   socket: Socket.Socket,
@@ -63,8 +70,11 @@ export const makeOutbox = (
 ): Effect.Effect<Outbox, never, Scope.Scope> =>
   Effect.gen(function* () {
     const writer = yield* socket.writer
-    const writeAll = endOf(socket)?.write ?? writer.writeAll
+    const end = endOf(socket)
+    const writeAll = end?.write ?? writer.writeAll
     const run = Effect.runForkWith(yield* Effect.context<never>())
+    const clock = yield* Clock.Clock
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
     const outstanding = new Outstanding()
     const empty = new Room()
     let chunks: Array<Uint8Array> = []
@@ -73,6 +83,8 @@ export const makeOutbox = (
     let stopped = false
     let scheduled = false
     let writing: Fiber.Fiber<void, Socket.SocketError> | undefined
+    let writingSince = 0
+    let watching: Fiber.Fiber<void> | undefined
 
     const queue = (chunk: Uint8Array) => {
       sent += chunk.length
@@ -114,12 +126,25 @@ export const makeOutbox = (
         // Those who are told may send themselves, or close the connection: not in the middle of what another one sends.
         return isSending ? queueMicrotask(() => written(exit)) : written(exit)
       }
+      writingSince = now()
       writing = run(effect)
+      // One fiber watches all writes that wait: most end long before it wakes.
+      watching ??= run(watch)
       writing.addObserver((exit) => {
         writing = undefined
         written(exit)
       })
     }
+
+    const watch: Effect.Effect<void> = Effect.suspend(() => {
+      const left = writing === undefined ? 0 : writingSince + writeTimeout - now()
+      if (left > 0) return Effect.delay(watch, left)
+      watching = undefined
+      if (writing === undefined) return Effect.void
+      const event = new Socket.CloseEvent(1006, `a write made no progress for ${writeTimeout / 1000} seconds`)
+      writing.interruptUnsafe()
+      return end === undefined ? Effect.ignore(writer.write(event)) : Effect.sync(() => end.close(event))
+    })
 
     const stop = (error: Socket.SocketError) => {
       stopped = true
@@ -131,6 +156,7 @@ export const makeOutbox = (
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {
         stop(closed(1000))
+        watching?.interruptUnsafe()
         writing?.interruptUnsafe()
         return writing === undefined ? Effect.void : Fiber.await(writing)
       })

@@ -1,0 +1,176 @@
+/**
+ * Connections over WebSockets: `ncacn_ws:host[port,path=/rpc]`, and `ncacn_wss` with TLS.
+ *
+ * @module
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import type { RpcTransportError } from "../Status.ts"
+import { gather, highWaterMark, Incoming } from "./internal/flow.ts"
+import { type End, makeSocket } from "./internal/sockets.ts"
+import { cantListen, cantListenOn, closed, unavailable, unsupported, writeFailed } from "./internal/transportErrors.ts"
+import { print, type StringBinding } from "./StringBinding.ts"
+import { type Connection, Transport } from "./Transport.ts"
+
+/**
+ * A connection over a WebSocket that is open or opening. It is closed with the scope.
+ *
+ * **When to use**
+ *
+ * Use on a server for the WebSockets that its HTTP server hands over. Clients have the layer {@link layer}.
+ *
+ * **Details**
+ *
+ * Bytes travel in binary frames; where a frame ends means nothing. A text frame ends the connection. A browser's
+ * WebSocket can't be told to stop receiving, so what arrives there is kept until it is read.
+ *
+ * `Endpoint.handle` serves it, and has the example.
+ *
+ * @category WebSockets
+ * @since 0.1.0
+ */
+export const fromWebSocket = (
+  ws: Socket.WebSocketLike,
+  names: {
+    /** The address of this side; by default `ncacn_ws:`. */
+    readonly local?: string | undefined
+    /** The address of the other side. */
+    readonly peer: string
+  }
+): Effect.Effect<Connection, RpcTransportError, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      webSocketEnd(ws, names.peer),
+      (end) => Effect.sync(() => end.close(new Socket.CloseEvent())),
+      { interruptible: true }
+    ),
+    (end) => ({ socket: makeSocket(end), local: names.local ?? "ncacn_ws:", peer: names.peer })
+  )
+
+const webSocketEnd = (
+  ws: Socket.WebSocketLike & {
+    binaryType?: string
+    readonly bufferedAmount?: number
+    pause?(): void
+    resume?(): void
+  },
+  peer: string
+): Effect.Effect<End, RpcTransportError> =>
+  Effect.callback((resume) => {
+    let paused = false
+    let failure: Socket.SocketError | undefined
+    const incoming = new Incoming(() => {
+      if (paused) ws.resume?.()
+      paused = false
+    })
+
+    const end: End = {
+      incoming,
+      // A WebSocket has no half-closed state.
+      end: () => {},
+      write: (chunks) => {
+        if (failure !== undefined) return Effect.fail(writeFailed(failure))
+        try {
+          ws.send(gather(chunks) as Uint8Array<ArrayBuffer>)
+        } catch (cause) {
+          return Effect.fail(writeFailed(cause))
+        }
+        return room
+      },
+      close: (event) => {
+        if (failure !== undefined) return
+        // The other codes below 4000 are not for programs.
+        ws.close(event.code > 1000 ? 4000 : 1000)
+        const error = closed(event.code > 1000 ? event.code : 1006, event.reason)
+        incoming.fail(error)
+        lose(error)
+      }
+    }
+    // A WebSocket does not tell when it has room again.
+    const room: Effect.Effect<void, Socket.SocketError> = Effect.suspend(() =>
+      failure !== undefined
+        ? Effect.fail(writeFailed(failure))
+        : (ws.bufferedAmount ?? 0) < highWaterMark
+        ? Effect.void
+        : Effect.andThen(Effect.sleep(5), room)
+    )
+
+    const listeners = {
+      open: () => resume(Effect.succeed(end)),
+      message: ({ data }: Socket.WebSocketEvent) => {
+        if (typeof data === "string") {
+          ws.close(4000)
+          return lose(closed(1003, "a text frame"))
+        }
+        incoming.push(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer))
+        if (incoming.size < highWaterMark || paused || ws.pause === undefined) return
+        ws.pause()
+        paused = true
+      },
+      error: () => lose(closed(1006)),
+      close: ({ code, reason }: Socket.WebSocketEvent) => lose(closed(code ?? 1006, reason))
+    }
+    const types = ["open", "message", "error", "close"] as const
+
+    function lose(error: Socket.SocketError) {
+      if (failure !== undefined) return
+      failure = error
+      for (const type of types) ws.removeEventListener(type, listeners[type])
+      // An error after the end has nobody to be told to, and must not go unhandled either.
+      ws.addEventListener("error", () => {})
+      incoming.end(error)
+      resume(Effect.fail(unavailable(`${peer} can't be reached`)))
+    }
+
+    ws.binaryType = "arraybuffer"
+    for (const type of types) ws.addEventListener(type, listeners[type])
+    if (ws.readyState === 1) listeners.open()
+    else if (ws.readyState > 1) lose(closed(1006))
+    return Effect.sync(() => end.close(new Socket.CloseEvent()))
+  })
+
+/**
+ * Connects to servers behind WebSockets: `ncacn_ws:host[port,path=/rpc]`, and `ncacn_wss` with TLS. Without a port it
+ * is that of HTTP. It does not listen: a server accepts WebSockets with its HTTP server and uses {@link fromWebSocket}.
+ *
+ * @category WebSockets
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<Transport, never, Socket.WebSocketConstructor> = Layer.effect(
+  Transport,
+  Effect.map(Socket.WebSocketConstructor, (construct) => {
+    const protocols = ["ncacn_ws", "ncacn_wss"] as const
+    return {
+      protocols,
+      connect: (binding) =>
+        Effect.suspend(() => {
+          if (binding.protocol !== "ncacn_ws" && binding.protocol !== "ncacn_wss") {
+            return Effect.fail(unsupported(binding, protocols))
+          }
+          let ws: Socket.WebSocketLike
+          try {
+            ws = construct(urlOf(binding))
+          } catch (error) {
+            // Deno throws without the permission to connect.
+            return Effect.fail(unavailable(`${print(binding)}: ${(error as Error).message}`))
+          }
+          return fromWebSocket(ws, { peer: print(binding), local: `${binding.protocol}:` })
+        }),
+      listen: (binding) =>
+        Effect.fail(
+          binding.protocol === "ncacn_ws" || binding.protocol === "ncacn_wss"
+            ? cantListen(1703, "an HTTP server accepts WebSockets; give them to fromWebSocket and Endpoint.handle")
+            : cantListenOn(binding, protocols)
+        )
+    }
+  })
+)
+
+const urlOf = ({ address, endpoint, options, protocol }: StringBinding): string => {
+  const host = address === "" ? "localhost" : address.includes(":") ? `[${address}]` : address
+  const path = options["path"] ?? "/"
+  return `${protocol.slice("ncacn_".length)}://${host}${endpoint === undefined ? "" : `:${endpoint}`}${path}`
+}
