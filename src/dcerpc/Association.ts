@@ -36,6 +36,7 @@ import {
 import { highWaterMark, type ReadWhile } from "../transport/internal/flow.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import { makeOutbox, type Outbox } from "../transport/internal/outbox.ts"
+import { defaultElements } from "./internal/methodCodec.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import { makeReadWhile } from "../transport/internal/sockets.ts"
 import * as Pdu from "./Pdu.ts"
@@ -89,6 +90,11 @@ export interface Options {
   readonly maximumQueued?: number | undefined
   /** The bytes of one response; by default 4 MiB. A larger one closes the connection. */
   readonly maximumResponse?: number | undefined
+  /**
+   * The values that one response may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
+   * 262,144. A call whose response holds more fails with 1783 before anything is allocated.
+   */
+  readonly maximumElements?: number | undefined
   /** The time that connecting and binding may take; by default 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   /**
@@ -364,7 +370,7 @@ class ClientConnection {
   send(channel: Channel, call: FullOutgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
     const { contextId, syntax } = channel.bound
-    const codec = syntax.codec(method)!
+    const codec = syntax.codec(method, call.operation.name)!
     const callId = this.association.nextCallId()
     const fields = { callId, contextId, opnum, object: channel.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
     if (call.pipes !== undefined) return this.sendPiped(channel, call, input, codec, fields)
@@ -535,7 +541,7 @@ class ClientConnection {
       sent.open = added
       return undefined
     }
-    const read = sent.codec.readResults(added.stub, added.littleEndian)
+    const read = sent.codec.readResults(added.stub, added.littleEndian, this.association.maximumElements)
     const outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
     this.complete(sent, outcome)
     return undefined
@@ -545,7 +551,12 @@ class ClientConnection {
   private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
     const isFirst = (flags & Pdu.flags.firstFrag) !== 0
     if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
-    const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    const arriving = sent.arriving ??= new IncomingPipes(
+      sent.piped(false),
+      littleEndian,
+      this.association.maximumElements,
+      0
+    )
     if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
     const problem = arriving.push(stub)
     // Whoever pulls may have given the call up.
@@ -556,7 +567,9 @@ class ClientConnection {
     } else if (arriving.isThrough && bytes.length - position > this.association.maximumResponse) {
       return `out parameters of more than ${this.association.maximumResponse} bytes`
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
-      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
+      const read = arriving.isThrough
+        ? sent.codec.readResults(bytes, littleEndian, this.association.maximumElements, position)
+        : unended
       const outcome: Outcome = "problem" in read ? Exit.fail(new RpcFault({ code: read.status })) : read.value
       // After a cancel the request ends in the middle, and the manager may answer all the same.
       const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
@@ -748,6 +761,14 @@ const refusal = (
   if (result === 2 && reason === 1) {
     return new UnknownInterface({ interface: name, uuid, detail: `it does not offer version ${version.join(".")}` })
   }
+  if (result === 2 && reason === 2 && syntax === binary) {
+    const { major, minor, uuid } = transferSyntax
+    const spoken = uuid === binary.id.uuid ? `it speaks version ${major}.${minor}` : "it may be older"
+    return transportError(
+      1722,
+      `the server does not speak version ${binary.id.major}.${binary.id.minor} of Callisto's transfer syntax: ${spoken}. Run the same version of Callisto on both sides`
+    )
+  }
   if (result !== 0) {
     const why = result === 2 ? providerReasons[reason] : undefined
     return transportError(1722, `the server refused the interface: ${why ?? `result ${result}, ${reason}`}`)
@@ -868,6 +889,7 @@ class AssociationImpl implements Association {
   readonly doubted = new Set<number>()
   readonly maximumQueued: number
   readonly maximumResponse: number
+  readonly maximumElements: number
   // In milliseconds.
   readonly connectTimeout: number
   readonly callTimeout: number
@@ -897,14 +919,18 @@ class AssociationImpl implements Association {
     this.endpointMapper = endpointMapper
     this.transport = transport
     this.context = context
-    const count = (name: "maximumConnections" | "maximumQueued" | "maximumResponse", min: number, fallback: number) =>
-      countOption("Association", name, options[name], { min }, fallback)
+    const count = (
+      name: "maximumConnections" | "maximumQueued" | "maximumResponse" | "maximumElements",
+      min: number,
+      fallback: number
+    ) => countOption("Association", name, options[name], { min }, fallback)
     const duration = (name: "connectTimeout" | "callTimeout" | "keepAlive", least: number, fallback: number) =>
       durationOption("Association", name, options[name], fallback, least)
     this.maximumPiped = count("maximumConnections", 1, 8)
     this.maximumConnections = options.causal ?? true ? 1 : this.maximumPiped
     this.maximumQueued = count("maximumQueued", 1, 0x100000)
     this.maximumResponse = count("maximumResponse", 0, 0x400000)
+    this.maximumElements = count("maximumElements", 1, defaultElements)
     this.connectTimeout = duration("connectTimeout", 0, 10_000)
     this.callTimeout = duration("callTimeout", 1, Infinity)
     this.keepAlive = duration("keepAlive", 1, Infinity)

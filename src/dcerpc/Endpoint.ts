@@ -55,6 +55,7 @@ import {
   type TransferSyntax
 } from "./TransferSyntax.ts"
 import * as Transport from "../transport/Transport.ts"
+import { defaultElements } from "./internal/methodCodec.ts"
 
 // ----------------------------------------------------------------------------
 // options
@@ -83,6 +84,11 @@ export interface Options {
   readonly maximumHandles?: number | undefined
   /** The bytes of one request; by default 4 MiB. */
   readonly maximumRequest?: number | undefined
+  /**
+   * The values that one request may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
+   * 262,144. A request with more is refused with 1783 before anything is allocated.
+   */
+  readonly maximumElements?: number | undefined
   /** The bytes that wait for a client that reads slowly; at least 1, by default 16 MiB. Beyond them its connection is closed. */
   readonly maximumQueued?: number | undefined
   /** The time that a connection may take to bind; at least 1 ms, by default 10 seconds. */
@@ -115,6 +121,7 @@ interface Limits {
   readonly totalCalls: number
   readonly handles: number
   readonly request: number
+  readonly elements: number
   readonly queued: number
   readonly bindTimeout: number
   readonly idleTimeout: number
@@ -235,13 +242,14 @@ class IncomingCall implements FullIncoming {
     return this.request.contextId
   }
 
-  decode({ method, pipes }: Operation): BadStubData | undefined {
+  decode({ method, name, pipes }: Operation): BadStubData | undefined {
     const { flags, littleEndian, stub } = this.request
-    const codec = this.codec = this.presentation.syntax.codec(method)!
+    const codec = this.codec = this.presentation.syntax.codec(method, name)!
+    const { elements } = this.connection.endpoint.limits
     this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
     const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
-      ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian))
-      : codec.readArguments(stub, littleEndian)
+      ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian, elements))
+      : codec.readArguments(stub, littleEndian, elements)
     if ("problem" in read) return this.refuse(read.problem, read.status)
     if (read.value.size !== undefined && read.value.size > this.connection.endpoint.limits.request) {
       return this.refuse("the arguments in front of the pipes are too large", "too large")
@@ -569,7 +577,9 @@ class ServerConnection {
       const chosen = this.choose(element, contexts)
       if (chosen === undefined) return undefined
       if (typeof chosen === "number") {
-        results.push({ result: 2, reason: chosen, transferSyntax: Pdu.nilSyntax })
+        // A client with another version of Callisto's syntax learns which one is spoken here.
+        const isOther = chosen === 2 && element.transferSyntaxes.some(({ uuid }) => uuid === binary.id.uuid)
+        results.push({ result: 2, reason: chosen, transferSyntax: isOther ? binary.id : Pdu.nilSyntax })
       } else {
         contexts.set(element.contextId, chosen)
         results.push({ result: 0, reason: 0, transferSyntax: chosen.syntax.id })
@@ -651,7 +661,7 @@ class ServerConnection {
     const { early } = this
     if (early === undefined || size < early.size) return "go on"
     const stub = buffer.subarray(0, size)
-    const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian)
+    const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian, this.endpoint.limits.elements)
     if (typeof read === "number") {
       if (read > this.endpoint.limits.request) return this.tooLarge(first.callId)
       // Arguments of many fragments are not read again with each of them.
@@ -672,7 +682,7 @@ class ServerConnection {
     const operation = offer && operationOf(offer.interface, opnum)
     if (operation === undefined) return { codec: undefined, size: 0, looks: 0 }
     return hasInPipes(operation.pipes)
-      ? { codec: context!.syntax.codec(operation.method)!, size: 0, looks: 0 }
+      ? { codec: context!.syntax.codec(operation.method, operation.name)!, size: 0, looks: 0 }
       : undefined
   }
 
@@ -783,7 +793,7 @@ class ServerConnection {
   private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
     // It may have ended already.
     if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
-    const pipes = new IncomingPipes(call.piped(true), request.littleEndian, start)
+    const pipes = new IncomingPipes(call.piped(true), request.littleEndian, this.endpoint.limits.elements, start)
     this.arriving = { first: request, call, pipes }
     this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
   }
@@ -1185,6 +1195,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       totalCalls: count("maximumTotalCalls", 0x10000),
       handles: count("maximumHandles", 10_000),
       request: count("maximumRequest", 0x400000),
+      elements: count("maximumElements", defaultElements, 1),
       queued: count("maximumQueued", 0x1000000, 1),
       bindTimeout: durationOption("Endpoint", "bindTimeout", options.bindTimeout, 10_000, 1),
       idleTimeout: durationOption("Endpoint", "idleTimeout", options.idleTimeout, Infinity, 1)

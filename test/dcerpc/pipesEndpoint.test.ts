@@ -175,7 +175,7 @@ describe("chunks in Callisto's own syntax", () => {
 /** The stub of `Several`. */
 const severalStub = (syntax: TransferSyntax, littleEndian: boolean): Uint8Array => {
   const iface = syntax === binary ? IPlainFlow : IFlow
-  const codec = syntax.codec(iface.methods.Several)!
+  const codec = syntax.codec(iface.methods.Several, "Several")!
   const writer = new Pdu.Writer({ littleEndian })
   Pdu.beginRequest(writer, { callId: 1, contextId: 0, opnum: 0 })
   assert.isUndefined(codec.writeArguments(writer, { name: "name" }, undefined))
@@ -224,7 +224,7 @@ describe("fragments", () => {
           const name = "x".repeat(200_000)
           const writer = new Pdu.Writer()
           Pdu.beginRequest(writer, { callId: 2, contextId, opnum: flow.several })
-          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Several)!
+          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Several, "Several")!
           codec.writeArguments(writer, { name }, undefined)
           const stub = writer.bytes.slice(writer.stub, writer.position)
           const fields = { contextId, opnum: flow.several }
@@ -659,7 +659,7 @@ describe("a slow", () => {
       (client, { started }) =>
         Effect.gen(function* () {
           yield* client.ask(bind({ ...withFlows, maxRecvFrag: 65528, maxXmitFrag: 65528 }))
-          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Slow)!
+          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Slow, "Slow")!
           const writer = new Pdu.Writer()
           Pdu.beginRequest(writer, { callId: 2, contextId, opnum: flow.slow })
           codec.writeArguments(writer, undefined, undefined)
