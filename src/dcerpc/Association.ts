@@ -36,7 +36,7 @@ import {
 import { highWaterMark, type ReadWhile } from "../transport/internal/flow.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import { makeOutbox, type Outbox } from "../transport/internal/outbox.ts"
-import { defaultElements } from "./internal/methodCodec.ts"
+import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./internal/pipeStream.ts"
 import { makeReadWhile } from "../transport/internal/sockets.ts"
 import * as Pdu from "./Pdu.ts"

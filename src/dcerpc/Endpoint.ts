@@ -55,7 +55,7 @@ import {
   type TransferSyntax
 } from "./TransferSyntax.ts"
 import * as Transport from "../transport/Transport.ts"
-import { defaultElements } from "./internal/methodCodec.ts"
+import { defaultElements } from "../ndr/internal/ndrStream.ts"
 
 // ----------------------------------------------------------------------------
 // options

@@ -6,7 +6,6 @@ import type { Outcome } from "../../Channel.ts"
 import type { Abort } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
 import type { ElementsInput } from "../../ndr/internal/ndrPipe.ts"
-import { defaultElements as ndrElements } from "../../ndr/internal/ndrStream.ts"
 import type { Writer } from "../Pdu.ts"
 
 // ----------------------------------------------------------------------------
@@ -146,9 +145,6 @@ export interface PipeInput extends ElementsInput {
 
 /** So many elements are written at a time at most. */
 export const largestChunk = 256
-
-/** So many values a message may hold, unless an option says otherwise. */
-export const defaultElements: number = ndrElements
 
 /** Reads how many elements or bytes follow. */
 export const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {
