@@ -109,7 +109,7 @@ const shared = [
 const wire = ["core", "ndr", "transport", "security"]
 const allowed = {
   core: { on: [] },
-  ndr: { on: ["core"], shares: shared, opens: ["ndrErrors", "ndrPipe"] },
+  ndr: { on: ["core"], shares: shared, opens: ["ndrErrors", "ndrPipe", "ndrStream"] },
   transport: {
     on: ["core", "ndr"],
     shares: shared,

@@ -24,6 +24,7 @@ import {
   type RpcTransportError,
   type UnknownInterface
 } from "../Status.ts"
+import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import * as Transport from "../transport/Transport.ts"
 import {
@@ -85,6 +86,11 @@ export interface Options {
   readonly maximumQueued?: number | undefined
   /** The bytes of one response; by default 4 MiB. A call with a larger one ends with 1726. */
   readonly maximumResponse?: number | undefined
+  /**
+   * The values that one response may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
+   * 262,144. A call whose response holds more ends with 1726 before anything is allocated.
+   */
+  readonly maximumElements?: number | undefined
   /**
    * The time that connecting and binding may take, and for which a call may wait for a free connection; by default 10 seconds. It does not
    * count while a call waits for room to send, or in a causal association for the call before it.
@@ -322,7 +328,7 @@ const makeTo = (
   })
 
 const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | "locate"> => {
-  const count = (name: "maximumConnections" | "maximumQueued" | "maximumResponse", min: number, fallback: number) =>
+  const count = (name: "maximumConnections" | "maximumQueued" | "maximumResponse" | "maximumElements", min: number, fallback: number) =>
     countOption("Association", name, options[name], { min }, fallback)
   const duration = (name: "connectTimeout" | "callTimeout" | "keepAlive", least: number, fallback: number) =>
     durationOption("Association", name, options[name], fallback, least)
@@ -332,6 +338,7 @@ const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | 
     maximumConnections: options.causal ?? true ? 1 : maximumPiped,
     maximumQueued: count("maximumQueued", 1, 0x100000),
     maximumResponse: count("maximumResponse", 0, 0x400000),
+    maximumElements: count("maximumElements", 1, defaultElements),
     connectTimeout: duration("connectTimeout", 0, 10_000),
     callTimeout: duration("callTimeout", 1, Infinity),
     keepAlive: duration("keepAlive", 1, 60_000)

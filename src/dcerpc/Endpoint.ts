@@ -17,6 +17,7 @@ import type { ServerImpl } from "../internal/server.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
+import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as Transport from "../transport/Transport.ts"
 import { EndpointImpl } from "./internal/serverEndpoint.ts"
 import * as Management from "./Management.ts"
@@ -49,6 +50,11 @@ export interface Options {
   readonly maximumHandles?: number | undefined
   /** The bytes of one request; by default 4 MiB. */
   readonly maximumRequest?: number | undefined
+  /**
+   * The values that one request may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
+   * 262,144. A request with more is refused with 1783 before anything is allocated.
+   */
+  readonly maximumElements?: number | undefined
   /** The bytes that wait for a client that reads slowly; at least 1, by default 16 MiB. Beyond them its connection is closed. */
   readonly maximumQueued?: number | undefined
   /** The time that a connection may take to bind; at least 1 ms, by default 10 seconds. */
@@ -128,6 +134,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       totalCalls: count("maximumTotalCalls", 0x10000),
       handles: count("maximumHandles", 10_000),
       request: count("maximumRequest", 0x400000),
+      elements: count("maximumElements", defaultElements, 1),
       queued: count("maximumQueued", 0x1000000, 1),
       bindTimeout: durationOption("Endpoint", "bindTimeout", options.bindTimeout, 10_000, 1),
       idleTimeout: durationOption("Endpoint", "idleTimeout", options.idleTimeout, Infinity, 1)

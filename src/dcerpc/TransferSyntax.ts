@@ -41,8 +41,8 @@ export interface TransferSyntax {
   readonly maxFragment: number
   /** Loads what the codecs need, once; fails with 1722 where that can't be done. A client runs it before it binds. */
   readonly load: Effect.Effect<void, RpcTransportError>
-  /** The codec of a method, after `load`; `undefined` where its parameters have no form in this syntax. */
-  readonly codec: (method: Method.Any) => MethodCodec | undefined
+  /** The codec of a method under its name in an interface, after `load`; `undefined` where its parameters have no form in this syntax. */
+  readonly codec: (method: Method.Any, name: string) => MethodCodec | undefined
 }
 
 // ----------------------------------------------------------------------------
@@ -81,8 +81,8 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
   }
   if (input === undefined || output === undefined) return undefined
   const takesPipe = Object.keys(method.inPipe).length > 0
-  const readArguments: MethodCodec["readArgumentsBeforePipes"] = (stub, littleEndian) => {
-    const reader = Ndr.makeReader(stub, { littleEndian, owned: true })
+  const readArguments: MethodCodec["readArgumentsBeforePipes"] = (stub, littleEndian, maximumElements) => {
+    const reader = readerOf(stub, littleEndian, maximumElements)
     const decoded = input.decode(reader)
     if (Result.isSuccess(decoded)) {
       return { value: { input: decoded.success, parent: undefined, size: reader.position } }
@@ -96,16 +96,16 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
       if (takesPipe) writer.align(4)
       return problem
     },
-    readArguments: (stub, littleEndian) => {
-      const decoded = input.decode(Ndr.makeReader(stub, { littleEndian, owned: true }))
+    readArguments: (stub, littleEndian, maximumElements) => {
+      const decoded = input.decode(readerOf(stub, littleEndian, maximumElements))
       return Result.isFailure(decoded)
         ? ndrProblem(decoded.failure)
         : { value: { input: decoded.success, parent: undefined } }
     },
     readArgumentsBeforePipes: readArguments,
     writeResults: (writer, out) => writeNdr(output.encode(writer, out)),
-    readResults: (stub, littleEndian, start = 0) => {
-      const reader = Ndr.makeReader(stub, { littleEndian, owned: true })
+    readResults: (stub, littleEndian, maximumElements, start = 0) => {
+      const reader = readerOf(stub, littleEndian, maximumElements)
       reader.position = start
       const decoded = output.decode(reader)
       return Result.isFailure(decoded) ? ndrProblem(decoded.failure) : { value: Exit.succeed(decoded.success) }
@@ -113,6 +113,14 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
     pipes
   }
 }
+
+const readerOf = (bytes: Uint8Array, littleEndian: boolean, maximumElements: number): Ndr.Reader => ({
+  bytes,
+  littleEndian,
+  owned: true,
+  maximumElements,
+  position: 0
+})
 
 const ndrProblem = ({ message, status }: Ndr.NdrError): Problem => ({ problem: message, status })
 
@@ -138,12 +146,9 @@ const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
     read: (input) => {
       if (input.remaining === 0) return readCount(input, input.position + 3 & ~3, input.littleEndian)
       if (elements === undefined) return readBytes(input)
-      const reader = Ndr.makeReader(input.bytes, { littleEndian: input.littleEndian, owned: true })
-      reader.position = input.position
-      const decoded = elements.decode(reader, input.remaining)
+      const decoded = elements.decode(input, input.remaining)
       if (Result.isFailure(decoded)) return ndrProblem(decoded.failure)
       if (decoded.success.length === 0) return "more"
-      input.position = reader.position
       input.remaining -= decoded.success.length
       return decoded.success
     }
@@ -161,7 +166,7 @@ const writeCount = (writer: Writer, count: number): void => {
 // Callisto's own
 // ----------------------------------------------------------------------------
 
-let makeBinaryCodec: ((method: Method.Any) => MethodCodec) | undefined
+let makeBinaryCodec: ((method: Method.Any, name: string) => MethodCodec) | undefined
 
 const loadBinaryCodec: Effect.Effect<void, RpcTransportError> = Effect.map(
   onDemand("the codec of Callisto's transfer syntax", () => import("./internal/binaryCodec.ts")),
@@ -175,13 +180,23 @@ const loadBinaryCodec: Effect.Effect<void, RpcTransportError> = Effect.map(
  *
  * **Details**
  *
- * A request's stub is a byte of flags, the trace context where flag 1 says so (trace id 16 bytes, span id 8, sampled 1), and
- * the arguments. A response's stub is a byte, 0 for out parameters or 1 for a declared abort with its code as a 32-bit
+ * This is its version 2.0. A request's stub is the first 4 bytes of SHA-1 of the method's name in UTF-8, a byte of flags, the
+ * trace context where flag 1 says so (trace id 16 bytes, span id 8, sampled 1), and the arguments. A response's stub is a byte, 0 for out parameters or 1 for a declared abort with its code as a 32-bit
  * little-endian number, and then the out parameters or the fields of the abort. Everything else is a fault.
  *
  * Where in pipes follow the arguments, their length goes in front of them as a 32-bit little-endian number; out pipes go in front
  * of everything else. A chunk is its length in bytes as such a number, and the bytes, or the elements as an array; the length 0
  * ends the pipe. Where the method aborts, out pipes are broken off by the length 0xFFFFFFFF, and the abort follows.
+ *
+ * A server refuses a request whose method has another name than the one under its number with 1745, and nothing runs: an
+ * old client can't run another method than it means where methods were reordered.
+ *
+ * **Gotchas**
+ *
+ * Renaming a method breaks older clients. Keep the name, or offer the method under both names.
+ *
+ * A message of more values than `maximumElements` is refused with 1783 before anything is allocated, and so are a `bigint`
+ * of more than 1,024 bytes and values that nest more than 512 deep.
  *
  * Its codec is a module of its own, which is imported when a client binds to an interface that needs it or a server makes an endpoint: a
  * bundler that splits code keeps it out of what a client in NDR loads.
@@ -190,22 +205,25 @@ const loadBinaryCodec: Effect.Effect<void, RpcTransportError> = Effect.map(
  * @since 0.1.0
  */
 export const binary: TransferSyntax = {
-  id: { uuid: "b6a1f1c0-7c1e-4f4c-9d51-7d6a3e0f2a95", major: 1, minor: 0 },
+  id: { uuid: "b6a1f1c0-7c1e-4f4c-9d51-7d6a3e0f2a95", major: 2, minor: 0 },
   maxFragment: 65528,
   load: loadBinaryCodec,
-  codec: (method) => {
-    const known = binaryCodecs.get(method)
+  codec: (method, name) => {
+    let codecs = binaryCodecs.get(method)
+    const known = codecs?.get(name)
     if (known !== undefined) return known
     if (makeBinaryCodec === undefined) {
       throw new Error("TransferSyntax: `binary.load` has to run before `binary.codec`.")
     }
-    const codec = makeBinaryCodec(method)
-    binaryCodecs.set(method, codec)
+    if (codecs === undefined) binaryCodecs.set(method, codecs = new Map())
+    const codec = makeBinaryCodec(method, name)
+    codecs.set(name, codec)
     return codec
   }
 }
 
-const binaryCodecs = new WeakMap<Method.Any, MethodCodec>()
+/** By the name of the method too: one method may stand in several interfaces. */
+const binaryCodecs = new WeakMap<Method.Any, Map<string, MethodCodec>>()
 
 // ----------------------------------------------------------------------------
 // of an interface
@@ -218,7 +236,7 @@ const binaryCodecs = new WeakMap<Method.Any, MethodCodec>()
  * @since 0.1.0
  */
 export const carries = (syntax: TransferSyntax, iface: Interface.Any): boolean =>
-  Object.values(iface.methods).every((method) => syntax.codec(method) !== undefined)
+  Object.entries(iface.methods).every(([name, method]) => syntax.codec(method, name) !== undefined)
 
 /**
  * The transfer syntax in which a client proposes an interface: NDR where all its methods have that form, else Callisto's own.

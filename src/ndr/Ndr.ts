@@ -16,13 +16,14 @@ import type { Parameters } from "../Interface.ts"
 import {
   annotationOf,
   compile,
+  largestOfEnum,
   type Program,
   type Representation,
   representationOf,
   type Scalar,
   type Shape
 } from "./internal/ndrCodec.ts"
-import { ndrError, refused } from "./internal/ndrErrors.ts"
+import { guarded, ndrError, refused } from "./internal/ndrErrors.ts"
 import { Decoder, Encoder, status as statuses } from "./internal/ndrStream.ts"
 
 const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
@@ -168,32 +169,44 @@ export const Uuid: Schema.String = represent(
 )
 
 /**
- * Makes an enumeration: of the names in a record, or of literal numbers.
+ * The schema of an enumeration with names: one of them, or a number that the definition does not name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type NamedEnum<Names extends string> = Schema.Union<readonly [Schema.Literals<ReadonlyArray<Names>>, Schema.Int]>
+
+/**
+ * Makes an enumeration: of the names in a record, or of bare numbers.
  *
  * @category models
  * @since 0.1.0
  */
 export interface MakeEnum {
-  <const Numbers extends ReadonlyArray<number>>(numbers: Numbers): Schema.Literals<Numbers>
-  <const Names extends { readonly [name: string]: number }>(
-    names: Names
-  ): Schema.Literals<ReadonlyArray<keyof Names & string>>
+  (numbers: ReadonlyArray<number>): Schema.Int
+  <const Names extends { readonly [name: string]: number }>(names: Names): NamedEnum<keyof Names & string>
 }
 
-const makeEnum = (title: string, size: 2 | 4, max: number): MakeEnum =>
-(
-  definition: ReadonlyArray<number> | { readonly [name: string]: number }
-): Schema.Literals<never> => {
-  const numbers = new Map<string | number, number>(
-    Array.isArray(definition) ? definition.map((number) => [number, number]) : Object.entries(definition)
-  )
-  for (const number of numbers.values()) {
-    if (!Number.isInteger(number) || number < 0 || number > max) {
-      throw new TypeError(`Ndr.${title}: ${number} is not an integer from 0 to ${max}.`)
+const makeEnum = (title: string, size: 2 | 4, minimum: number): MakeEnum => {
+  const maximum = largestOfEnum[size]
+  const make = (definition: ReadonlyArray<number> | { readonly [name: string]: number }): Parameters => {
+    const isNamed = !Array.isArray(definition)
+    const numbers = new Map<string | number, number>(
+      isNamed ? Object.entries(definition) : definition.map((number) => [number, number])
+    )
+    for (const number of numbers.values()) {
+      if (!Number.isInteger(number) || number < minimum || number > maximum) {
+        throw new TypeError(`Ndr.${title}: ${number} is not an integer from ${minimum} to ${maximum}.`)
+      }
     }
+    if (new Set([...numbers.values()].map((number) => number >>> 0)).size !== numbers.size) {
+      throw new TypeError(`Ndr.${title}: two names have one number.`)
+    }
+    const number = Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+    const schema = isNamed ? Schema.Union([Schema.Literals([...numbers.keys()]), number]) : number
+    return represent(schema, { _tag: "Enum", size, numbers })
   }
-  if (new Set(numbers.values()).size !== numbers.size) throw new TypeError(`Ndr.${title}: two names have one number.`)
-  return represent(Schema.Literals([...numbers.keys()]), { _tag: "Enum", size, numbers }) as Schema.Literals<never>
+  return make as MakeEnum
 }
 
 /**
@@ -201,8 +214,9 @@ const makeEnum = (title: string, size: 2 | 4, max: number): MakeEnum =>
  *
  * **Details**
  *
- * A record makes an enumeration of its names, an array one of literal numbers. A number that is not declared is refused
- * with 1781 in either direction; declare a field as {@link Uint16} to take any.
+ * A record makes an enumeration of its names, an array one of bare numbers. A number that is not declared passes as a
+ * number in both directions, so that a peer of a later version may send it. A number above 0x7FFF is refused with 1781, and
+ * so is a name that is not declared.
  *
  * Throws a `TypeError` for numbers out of range and for names with the same number.
  *
@@ -211,22 +225,27 @@ const makeEnum = (title: string, size: 2 | 4, max: number): MakeEnum =>
  * ```ts
  * import * as Ndr from "@callisto/rpc/ndr/Ndr"
  *
- * const Color = Ndr.enum16({ Red: 1, Green: 2 }) // values "Red" and "Green"
- * const Level = Ndr.enum16([1, 2, 5]) //            values 1, 2 and 5
+ * const Color = Ndr.enum16({ Red: 1, Green: 2 }) // values "Red", "Green", and any other number
+ * const Level = Ndr.enum16([1, 2, 5]) //            values are numbers
  * ```
  *
  * @category enumerations
  * @since 0.1.0
  */
-export const enum16: MakeEnum = makeEnum("enum16", 2, 0x7fff)
+export const enum16: MakeEnum = makeEnum("enum16", 2, 0)
 
 /**
  * `[v1_enum] enum`: 32 bits on the wire. Like {@link enum16} otherwise.
  *
+ * **Details**
+ *
+ * Numbers from -2147483648 to 4294967295 may be declared; a negative one and the one 2^32 above it are the same on the wire.
+ * A number that is not declared is read as one from 0 on.
+ *
  * @category enumerations
  * @since 0.1.0
  */
-export const enum32: MakeEnum = makeEnum("enum32", 4, 0xffffffff)
+export const enum32: MakeEnum = makeEnum("enum32", 4, -0x80000000)
 
 // ----------------------------------------------------------------------------
 // strings
@@ -654,7 +673,7 @@ export const full = <T extends Parameters>(target: T): Schema.NullOr<T> =>
  * - 1733 `RPC_S_INVALID_TAG`: a union has no arm for its discriminant, or two discriminants differ
  * - 1734 `RPC_S_INVALID_BOUND`: a count that its declaration, another count or the array itself contradicts
  * - 1780 `RPC_X_NULL_REF_POINTER`: a reference pointer is null
- * - 1781 `RPC_X_ENUM_VALUE_OUT_OF_RANGE`: a number or name that the enumeration does not have
+ * - 1781 `RPC_X_ENUM_VALUE_OUT_OF_RANGE`: a number that the enumeration can't have, or a name that it does not have
  * - 1783 `RPC_X_BAD_STUB_DATA`: everything else: the stub is too short, a value is not of its type
  *
  * @category models
@@ -707,6 +726,8 @@ export interface Reader {
   readonly littleEndian: boolean
   /** Whether nobody will write to the bytes any more, so that byte arrays may be views of them. */
   readonly owned: boolean
+  /** How many values the stub may hold: numbers, strings, byte arrays and nulls; by default 262,144. More are refused with 1783. */
+  readonly maximumElements?: number | undefined
   /** Where to read next. After decoding, behind what was read. */
   position: number
 }
@@ -766,8 +787,21 @@ export const makeWriter = (): Writer => {
  */
 export const makeReader = (
   bytes: Uint8Array,
-  options?: { readonly littleEndian?: boolean; readonly owned?: boolean }
-): Reader => ({ bytes, littleEndian: options?.littleEndian ?? true, owned: options?.owned ?? false, position: 0 })
+  options?: {
+    /** The byte order of numbers; by default `true`. */
+    readonly littleEndian?: boolean | undefined
+    /** See {@link Reader}; by default `false`. */
+    readonly owned?: boolean | undefined
+    /** See {@link Reader}; by default 262,144. */
+    readonly maximumElements?: number | undefined
+  }
+): Reader => ({
+  bytes,
+  littleEndian: options?.littleEndian ?? true,
+  owned: options?.owned ?? false,
+  maximumElements: options?.maximumElements,
+  position: 0
+})
 
 const programs = new WeakMap<SchemaAST.AST, Codec<any> | undefined>()
 
@@ -833,15 +867,16 @@ const makeCodec = (program: Program): Codec<unknown> => ({
 })
 
 const throughSchema = (schema: Parameters, codec: Codec<unknown>): Codec<unknown> => {
-  const toWire = Schema.encodeUnknownResult(schema)
-  const fromWire = Schema.decodeUnknownResult(schema)
-  const bySchema = ({ message }: Error): NdrError => ndrError(statuses.badStubData, "", message)
+  const bySchema = (message: string): NdrError => ndrError(statuses.badStubData, "", message)
+  const encode = guarded(Schema.encodeUnknownExit(schema))
+  const decode = guarded(Schema.decodeUnknownExit(schema))
+  const toWire = (value: unknown) => Result.mapError(encode(value), bySchema)
+  const fromWire = (value: unknown) => Result.mapError(decode(value), bySchema)
   return {
-    encode: (writer, value) =>
-      Result.flatMap(Result.mapError(toWire(value), bySchema), (encoded) => codec.encode(writer, encoded)),
+    encode: (writer, value) => Result.flatMap(toWire(value), (encoded) => codec.encode(writer, encoded)),
     decode: (reader) => {
       const { position } = reader
-      const decoded = Result.flatMap(codec.decode(reader), (encoded) => Result.mapError(fromWire(encoded), bySchema))
+      const decoded = Result.flatMap(codec.decode(reader), fromWire)
       if (Result.isFailure(decoded)) reader.position = position
       return decoded
     }

@@ -114,7 +114,13 @@ describe("a bind", () => {
   refused("that is refused for the version", nak(4), unavailable, "another version of the protocol")
   refused("that is refused for an unknown reason", nak(99), unavailable, "reason 99")
   refused("whose interface is unknown", rejected(2, 1), ["UnknownInterface", undefined], "version 1.2")
-  refused("whose transfer syntax is unknown", rejected(2, 2), unavailable, "no such transfer syntax")
+  refused("whose transfer syntax is unknown", rejected(2, 2), unavailable, "does not speak version 2.0 of Callisto's")
+  refused(
+    "whose transfer syntax the server knows in another version",
+    ack({ results: [{ result: 2, reason: 2, transferSyntax: { ...binary.id, major: 3 } }, noFeatures] }),
+    unavailable,
+    "it speaks version 3.0. Run the same version"
+  )
   refused("whose context is above a limit", rejected(2, 3), unavailable, "limits")
   refused("whose interface the user rejects", rejected(1, 0), unavailable, "result 1")
   refused("with one answer only", ack({ results: [accepted] }), unavailable, "1 presentation contexts")
@@ -235,7 +241,7 @@ describe("requests and replies", () => {
       const { callId } = yield* peer.take("Request")
       yield* peer.send((writer) => {
         Pdu.beginResponse(writer, { callId, contextId: 0, cancelCount: 0 })
-        ndr20.codec(ISum.methods.AddOne)!.writeResults(writer, { value: 0x01020304 })
+        ndr20.codec(ISum.methods.AddOne, "AddOne")!.writeResults(writer, { value: 0x01020304 })
         Pdu.endMessage(writer, 5840)
       }, big)
       assert.deepStrictEqual(yield* Fiber.join(adding), { value: 0x01020304 })

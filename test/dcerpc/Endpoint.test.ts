@@ -1,6 +1,7 @@
 /**
  * The endpoint against raw bytes: what is sent is spelled out PDU by PDU, and so is what has to come back.
  */
+import { createHash } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Metric, Queue, Scope } from "effect"
 import { TestClock } from "effect/testing"
@@ -55,6 +56,9 @@ import {
 const single = { flags: 0 }
 const ndr64: Pdu.SyntaxId = { uuid: "71710533-beba-4937-8319-b5dbef9ccc36", major: 1, minor: 0 }
 const objectResolver = { ...IEcho, uuid: "99fcfec4-5260-101b-bbcb-00aa0021347a" }
+
+/** What a request in Callisto's own syntax begins with. */
+const nameHash = (method: string): Uint8Array => new Uint8Array(createHash("sha1").update(method).digest()).slice(0, 4)
 const unknown = { ...IEcho, uuid: "0e0c2f3a-93a1-4a0f-8c7b-6a5c1b8f2d10" }
 const unknownSyntax: Pdu.SyntaxId = { uuid: "5b1f7c9e-0d2a-4e63-9c84-1f6e0a7d3b58", major: 1, minor: 0 }
 const auth = (authType: number, authLevel: number): Pdu.AuthTrailer => ({
@@ -131,6 +135,12 @@ describe("a bind", () => {
     "in NDR of an interface that has no such form is rejected for reason 2",
     [bind({ contextElements: [element(0, IPlain)] })],
     [{ bindAck: 1, results: [rejected(2)] }],
+    "lives"
+  )
+  row(
+    "in version 1.0 of Callisto's own syntax: rejected for reason 2, with the version that the server speaks",
+    [bind({ contextElements: [element(0, IPlain, { ...binary.id, major: 1 })] })],
+    [{ bindAck: 1, results: [{ ...rejected(2), transferSyntax: { ...binary.id, major: 2, minor: 0 } }] }],
     "lives"
   )
   row(
@@ -444,7 +454,7 @@ describe("the size of fragments", () => {
     "that arrive with Callisto's own syntax is 65528",
     [
       bind({ contextElements }),
-      request({ stub: new Uint8Array(65528 - 24) }),
+      request({ stub: concat(nameHash("Length"), new Uint8Array(65528 - 28)) }),
       request({ stub: new Uint8Array(65529 - 24), callId: 3 })
     ],
     [
@@ -651,10 +661,23 @@ describe("a request", () => {
         concat(u32(5000), new Uint8Array(5000).fill(7))
       )
     }))
+  for (
+    const [what, stub] of [
+      ["of another method", concat(nameHash("Refuse"), new Uint8Array(20))],
+      ["of version 1.0", new Uint8Array(20)]
+    ] as const
+  ) {
+    row(
+      `in Callisto's own syntax, ${what}: 1745, and nothing runs`,
+      [bind({ contextElements: [element(0, IPlain, binary.id)] }), request({ opnum: 0, stub })],
+      [{ bindAck: 1, results: [accepted(binary.id)] }, fault(2, 0x1c010002, { didNotExecute: true })],
+      "lives"
+    )
+  }
   wire("that is aborted has the fields in its response, in Callisto's own syntax", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind({ contextElements: [element(0, IPlain, binary.id)] }))
-      yield* client.ask(request({ opnum: 1, stub: new Uint8Array(1) }))
+      yield* client.ask(request({ opnum: 1, stub: concat(nameHash("Refuse"), Uint8Array.of(0)) }))
       const [reply] = yield* client.ask(coCancel())
       assert.isTrue(reply!._tag === "Response")
       if (reply!._tag !== "Response") return

@@ -174,7 +174,7 @@ const stubOf = <K extends keyof EndpointMapper.Methods & string>(
 ): string => {
   const writer = new Pdu.Writer()
   Pdu.beginResponse(writer, { callId: 2, contextId: 0, cancelCount: 0 })
-  assert.isUndefined(write(ndr20.codec(IEndpointMapper.methods[method])!, writer))
+  assert.isUndefined(write(ndr20.codec(IEndpointMapper.methods[method], method)!, writer))
   Pdu.endMessage(writer, Pdu.defaultFragment)
   return hex(writer.take()).slice(48)
 }
@@ -193,7 +193,7 @@ describe("the interface of the endpoint mapper", () => {
   })
 
   it("reads the page of a lookup that Samba wrote", () => {
-    const read = ndr20.codec(IEndpointMapper.methods.ept_lookup)!.readResults(
+    const read = ndr20.codec(IEndpointMapper.methods.ept_lookup, "ept_lookup")!.readResults(
       bytesOf(
         "0000000027a18995d0a89d4a866bcd09ef394e0b" + "02000000" + "020000000000000002000000" +
           "0000000000000000000000000000000001000000" + "0000000009000000" + "6576656e746c6f6700" + "000000" +
@@ -205,7 +205,8 @@ describe("the interface of the endpoint mapper", () => {
           "050013000d404e9f8d3da0ce118f6908003e30051b01000200000013000d045d888aeb1cc9119fe808002b1048" +
           "6002000200000001000b0200000001000f0d005c706970655c6e747376637300010011010000" + "00" + "00000000"
       ),
-      true
+      true,
+      1000
     )
     assert.notProperty(read, "problem")
     const { entries, entry_handle, status } = Exit.getSuccess(

@@ -27,7 +27,7 @@ const results = <K extends keyof Management.Methods & string>(
 ): string => {
   const writer = new Pdu.Writer()
   Pdu.beginResponse(writer, { callId: 2, contextId: 0, cancelCount: 0 })
-  assert.isUndefined(ndr20.codec(Management.IManagement.methods[method])!.writeResults(writer, out))
+  assert.isUndefined(ndr20.codec(Management.IManagement.methods[method], method)!.writeResults(writer, out))
   Pdu.endMessage(writer, Pdu.defaultFragment)
   return hex(writer.take())
 }

@@ -132,29 +132,43 @@ it.effect("a client pushes what its schema refuses: the call ends with 1726, and
     assert.include(error.message, "the client cannot write what was pushed into a pipe: Expected an integer")
   }).pipe(Effect.provide(Memory.layer)))
 
+const inputOf = (bytes: Uint8Array, position: number) => ({
+  bytes,
+  position,
+  littleEndian: true,
+  owned: true as const,
+  maximumElements: 1000,
+  remaining: 0,
+  partial: undefined
+})
+
 describe("in Callisto's own syntax, a chunk of elements that take no bytes", () => {
   beforeAll(() => Effect.runPromise(TransferSyntax.binary.load))
   const method = Interface.method({ inPipe: { ticks: Schema.Null } })
   const read = (...count: ReadonlyArray<number>) => {
-    const [pipe] = TransferSyntax.binary.codec(method)!.pipes
+    const [pipe] = TransferSyntax.binary.codec(method, "Count")!.pipes
     const bytes = Uint8Array.of(2 + count.length, 0, 0, 0, 1 + count.length, 32, ...count)
-    return pipe!.read({ bytes, position: 4, littleEndian: true, remaining: 2 + count.length })
+    return pipe!.read({ ...inputOf(bytes, 4), remaining: 2 + count.length })
   }
 
   it("has as many as are written at a time", () => {
     assert.deepStrictEqual(read(0x80, 2), new Array(256).fill(null))
   })
 
-  it("is refused with more of them, of which a few bytes would fill the memory", () => {
-    assert.deepStrictEqual(read(0x81, 2), { problem: "a chunk of 257 elements in 4 bytes", status: 1783 })
-    assert.deepStrictEqual(read(0x80, 0x80, 64), { problem: "a chunk of 1048576 elements in 5 bytes", status: 1783 })
+  it("is refused with more of them than maximumElements", () => {
+    const refused = {
+      problem: "the message holds more than 1000 values. Raise maximumElements to read it",
+      status: 1783
+    }
+    assert.deepStrictEqual(read(0xe9, 7), refused)
+    assert.deepStrictEqual(read(0x80, 0x80, 64), refused)
   })
 })
 
 describe("in Callisto's own syntax, out pipes that are broken off", () => {
   const { methods: { Count } } = makeInterface(plain)
   beforeAll(() => Effect.runPromise(TransferSyntax.binary.load))
-  const codecOf = (method: Interface.Method.Any) => TransferSyntax.binary.codec(method)!
+  const codecOf = (method: Interface.Method.Any) => TransferSyntax.binary.codec(method, "Count")!
   const abort = () => {
     const writer = new Pdu.Writer()
     assert.isUndefined(codecOf(Count).writeAbort!(writer, Count.aborts[0]!, new Full({ at: 7 })))
@@ -164,8 +178,8 @@ describe("in Callisto's own syntax, out pipes that are broken off", () => {
   it("are followed by the abort with its fields", () => {
     const stub = abort()
     assert.deepStrictEqual(stub.slice(0, 9), Uint8Array.of(255, 255, 255, 255, 1, 39, 0, 0, 0))
-    assert.deepStrictEqual(codecOf(Count).readResults(stub, true), { value: Exit.fail(new Full({ at: 7 })) })
-    const input = { bytes: stub, position: 0, littleEndian: true, remaining: 0 }
+    assert.deepStrictEqual(codecOf(Count).readResults(stub, true, 1000), { value: Exit.fail(new Full({ at: 7 })) })
+    const input = inputOf(stub, 0)
     assert.strictEqual(codecOf(Count).pipes[0]!.read(input), "broken")
     assert.strictEqual(input.position, 0)
   })
@@ -173,12 +187,15 @@ describe("in Callisto's own syntax, out pipes that are broken off", () => {
   it("are not followed by out parameters", () => {
     const stub = abort()
     stub[4] = 0
-    assert.deepStrictEqual(codecOf(Count).readResults(stub, true), { problem: "the stub is no reply", status: 1783 })
+    assert.deepStrictEqual(codecOf(Count).readResults(stub, true, 1000), {
+      problem: "the stub is no reply",
+      status: 1783
+    })
   })
 
   it("are no in pipes", () => {
     const { methods: { Sum } } = makeInterface(plain)
-    const input = { bytes: abort(), position: 0, littleEndian: true, remaining: 0 }
+    const input = inputOf(abort(), 0)
     assert.strictEqual(codecOf(Sum).pipes[0]!.read(input), "count")
   })
 })

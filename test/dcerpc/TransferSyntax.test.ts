@@ -26,9 +26,9 @@ describe("the codec of Callisto's own syntax", () => {
   it.effect("can't be used before it is loaded", () =>
     Effect.gen(function* () {
       const { binary } = yield* library
-      assert.throws(() => binary.codec(IEcho.methods.Echo), "`binary.load` has to run before")
+      assert.throws(() => binary.codec(IEcho.methods.Echo, "Echo"), "`binary.load` has to run before")
       yield* binary.load
-      assert.isDefined(binary.codec(IEcho.methods.Echo))
+      assert.isDefined(binary.codec(IEcho.methods.Echo, "Echo"))
     }))
 
   it.effect("is asked for again where it could not be loaded", () =>
@@ -40,7 +40,7 @@ describe("the codec of Callisto's own syntax", () => {
       assert.include(detail, "the codec of Callisto's transfer syntax can't be loaded")
       vi.doUnmock(codecModule)
       yield* binary.load
-      assert.isDefined(binary.codec(IEcho.methods.Echo))
+      assert.isDefined(binary.codec(IEcho.methods.Echo, "Echo"))
     }))
 
   it.effect("ends a bind that needs it where it can't be loaded", () =>

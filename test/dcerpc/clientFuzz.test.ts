@@ -132,11 +132,11 @@ class Peer {
     if (kind < 0.15) return this.fault(callId, pick(random, statuses))
     if (kind < 0.2) return written(littleEndian, (writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
     const text = "x".repeat(below(random, pick(random, [4, 400])))
-    const method = Object.values((this.ndr ? INdr : IPlain).methods)[opnum]!
+    const [name, method] = Object.entries((this.ndr ? INdr : IPlain).methods)[opnum]!
     const syntax = this.ndr ? ndr20 : binary
     return written(littleEndian, (writer) => {
       Pdu.beginResponse(writer, { callId, contextId, cancelCount: 0 })
-      const { pipes, writeResults } = syntax.codec(method)!
+      const { pipes, writeResults } = syntax.codec(method, name)!
       for (const pipe of pipes.slice(1)) {
         for (let chunks = below(random, 4); chunks > 0; chunks--) {
           const length = 1 + below(random, 100)

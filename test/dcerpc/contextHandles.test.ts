@@ -83,7 +83,7 @@ describe("a handle in NDR", () => {
   it("leaves an interface of Ndr types one that speaks NDR", () => {
     assert.strictEqual(proposed(IShelf), ndr20)
     const method = Interface.method({ in: { box: Box, name: Schema.String } })
-    assert.isUndefined(ndr20.codec(method))
+    assert.isUndefined(ndr20.codec(method, "Box"))
   })
 })
 
@@ -92,11 +92,11 @@ describe("a handle in Callisto's own syntax", () => {
   const method = Interface.method({ in: { box: ContextHandle.nullable(Box) } })
   const written = (box: unknown): Uint8Array => {
     const writer = new Pdu.Writer()
-    assert.isUndefined(binary.codec(method)!.writeArguments(writer, { box }, undefined))
+    assert.isUndefined(binary.codec(method, "Box")!.writeArguments(writer, { box }, undefined))
     return writer.take().slice()
   }
   const read = (stub: Uint8Array): unknown => {
-    const read = binary.codec(method)!.readArguments(stub, true)
+    const read = binary.codec(method, "Box")!.readArguments(stub, true, 1000)
     return "problem" in read ? read : (read.value.input as { readonly box: unknown }).box
   }
 
@@ -385,7 +385,7 @@ const opnum = Object.fromEntries(
 
 const stubOf = (method: keyof typeof IShelf.methods, input: unknown): Uint8Array => {
   const writer = new Pdu.Writer()
-  ndr20.codec(IShelf.methods[method])!.writeArguments(writer, input, undefined)
+  ndr20.codec(IShelf.methods[method], method)!.writeArguments(writer, input, undefined)
   return writer.take().slice()
 }
 
@@ -398,7 +398,7 @@ const ask = (
 
 const openRaw = (client: Client, text: string) =>
   Effect.map(ask(client, "Open", { text }), ([response]) => {
-    const read = ndr20.codec(IShelf.methods.Open)!.readResults((response as Pdu.Response).stub, true)
+    const read = ndr20.codec(IShelf.methods.Open, "Open")!.readResults((response as Pdu.Response).stub, true, 1000)
     return (read as unknown as { readonly value: Exit.Success<{ readonly box: Handle }> }).value.value.box
   })
 

@@ -6,6 +6,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
 import { parse } from "../../src/transport/StringBinding.ts"
 import * as Memory from "../../src/transport/Memory.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import recorded from "./conversations.json" with { type: "json" }
 import { concat, settle } from "./rawClient.ts"
 

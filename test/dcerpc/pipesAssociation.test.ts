@@ -224,7 +224,7 @@ describe("a request with pipes", () => {
 
 /** The stub of a response to `Several`. */
 const severalStub = (syntax: TransferSyntax, littleEndian: boolean): Uint8Array => {
-  const codec = syntax.codec((syntax === ndr20 ? IFlow : IPlainFlow).methods.Several)!
+  const codec = syntax.codec((syntax === ndr20 ? IFlow : IPlainFlow).methods.Several, "Several")!
   const writer = new Pdu.Writer({ littleEndian })
   Pdu.beginResponse(writer, { callId: 1, contextId: 0, cancelCount: 0 })
   const chunks = [[[1, 2, 3], [4]], [[{ x: 5, y: 6 }], [{ x: 7, y: 8 }]], [Uint8Array.of(9, 10, 11), Uint8Array.of(12)]]

@@ -183,7 +183,7 @@ describe("chunks in Callisto's own syntax", () => {
 /** The stub of `Several`. */
 const severalStub = (syntax: TransferSyntax, littleEndian: boolean): Uint8Array => {
   const iface = syntax === binary ? IPlainFlow : IFlow
-  const codec = syntax.codec(iface.methods.Several)!
+  const codec = syntax.codec(iface.methods.Several, "Several")!
   const writer = new Pdu.Writer({ littleEndian })
   Pdu.beginRequest(writer, { callId: 1, contextId: 0, opnum: 0 })
   assert.isUndefined(codec.writeArguments(writer, { name: "name" }, undefined))
@@ -232,7 +232,7 @@ describe("fragments", () => {
           const name = "x".repeat(200_000)
           const writer = new Pdu.Writer()
           Pdu.beginRequest(writer, { callId: 2, contextId, opnum: flow.several })
-          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Several)!
+          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Several, "Several")!
           codec.writeArguments(writer, { name }, undefined)
           const stub = writer.bytes.slice(writer.stub, writer.position)
           const fields = { contextId, opnum: flow.several }
@@ -667,7 +667,7 @@ describe("a slow", () => {
       (client, { started }) =>
         Effect.gen(function* () {
           yield* client.ask(bindFlows({ maxRecvFrag: 65528, maxXmitFrag: 65528 }))
-          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Slow)!
+          const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Slow, "Slow")!
           const writer = new Pdu.Writer()
           Pdu.beginRequest(writer, { callId: 2, contextId, opnum: flow.slow })
           codec.writeArguments(writer, undefined, undefined)

@@ -122,12 +122,13 @@ export const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
 /** The stub with which a routine of `Echo` answers. */
 export const stubOf = (text: string): Uint8Array => {
   const writer = new Pdu.Writer()
-  binary.codec(IEcho.methods.Echo)!.writeResults(writer, bytesOf(text))
+  binary.codec(IEcho.methods.Echo, "Echo")!.writeResults(writer, bytesOf(text))
   return writer.take()
 }
 
-export const inputOf = ({ stub }: Pdu.Request): string => {
-  const read = binary.codec(IEcho.methods.Echo)!.readArguments(stub, true)
+export const inputOf = ({ opnum, stub }: Pdu.Request): string => {
+  const [name, method] = Object.entries(IEcho.methods)[opnum]!
+  const read = binary.codec(method, name)!.readArguments(stub, true, 1000)
   return "problem" in read ? read.problem : textOf(read.value.input as Uint8Array)
 }
 

@@ -175,19 +175,35 @@ describe("enumerations", () => {
     travels(both, { color: "Green", level: 0xffffffff }, "0200 0000 ffffffff")
   })
 
-  it("refuse with 1781 what they do not have", () => {
+  it("an undeclared number: passes as a number in both directions", () => {
+    travels(both, { color: 3, level: 2 }, "0300 0000 02000000")
+    travels(both, { color: 0x7fff, level: 0xfffffffe }, "ff7f 0000 feffffff")
+  })
+
+  it("a declared number in place of its name: is written, and read as the name", () => {
+    assert.strictEqual(hex(encode(both, { color: 1, level: 1 })), "0100000001000000")
+    assert.deepStrictEqual(decode(both, bytesOf("0100 0000 01000000")), { color: "Red", level: 1 })
+  })
+
+  it("a negative number of 32 bits: may be declared", () => {
+    travels(parameters({ v: Ndr.enum32({ none: -1 }) }), { v: "none" }, "ffffffff")
+    travels(parameters({ v: Ndr.enum32([-1]) }), { v: -1 }, "ffffffff")
+  })
+
+  it("an unknown name, or a number above 0x7fff in 16 bits: refused with 1781", () => {
     assert.strictEqual(refusedValue(both, { color: "Blue", level: 1 }), "1781 color")
-    assert.strictEqual(refusedValue(both, { color: 1, level: 1 }), "1781 color")
-    assert.strictEqual(refusedValue(both, { color: "Red", level: 2 }), "1781 level")
-    assert.strictEqual(refusedBytes(both, "0300 0000 01000000"), "1781 color")
-    assert.strictEqual(refusedBytes(both, "0180 0000 01000000"), "1781 color")
-    assert.strictEqual(refusedBytes(both, "0100 0000 02000000"), "1781 level")
+    assert.strictEqual(refusedValue(both, { color: 0x8000, level: 1 }), "1781 color")
+    assert.strictEqual(refusedValue(both, { color: 1.5, level: 1 }), "1781 color")
+    assert.strictEqual(refusedValue(both, { color: "Red", level: 2 ** 32 }), "1781 level")
+    assert.strictEqual(refusedBytes(both, "0080 0000 01000000"), "1781 color")
   })
 
   it("can't be declared out of range or twice", () => {
     assert.throws(() => Ndr.enum16([0x8000]), TypeError, /32768/)
     assert.throws(() => Ndr.enum16({ A: -1 }), TypeError)
     assert.throws(() => Ndr.enum32([2 ** 32]), TypeError)
+    assert.throws(() => Ndr.enum32([-(2 ** 31) - 1]), TypeError)
+    assert.throws(() => Ndr.enum32([-1, 0xffffffff]), TypeError, /one number/)
     assert.throws(() => Ndr.enum32({ A: 1, B: 1 }), TypeError, /one number/)
   })
 })
@@ -283,11 +299,16 @@ describe("arrays", () => {
     assert.strictEqual(hex(safe), "aabb")
   })
 
-  it("that begin at an offset are the elements that travel", () => {
+  it("elements at an offset that is not 0: refused with 1734", () => {
     const schema = parameters({ a: Ndr.conformantVarying(Ndr.Uint8) })
-    assert.deepStrictEqual(decode(schema, bytesOf("05000000 03000000 02000000 0a 0b")), { a: [10, 11] })
-    assert.strictEqual(refusedBytes(schema, "05000000 04000000 02000000 0a 0b"), "1734 a")
-    assert.strictEqual(refusedBytes(schema, "05000000 ffffffff 02000000 0a 0b"), "1734 a")
+    assert.deepStrictEqual(decode(schema, bytesOf("05000000 00000000 02000000 0a 0b")), { a: [10, 11] })
+    for (const offset of ["01000000", "03000000", "ffffffff"]) {
+      assert.strictEqual(refusedBytes(schema, `05000000 ${offset} 02000000 0a 0b`), "1734 a")
+      assert.strictEqual(
+        refusedBytes(parameters({ a: Ndr.VaryingBytes }), `05000000 ${offset} 02000000 0a 0b`),
+        "1734 a"
+      )
+    }
   })
 
   it("of which a part travels tell their size", () => {
@@ -494,20 +515,106 @@ describe("pointers", () => {
     )
   })
 
-  it("nest 256 deep and no deeper", () => {
-    interface Item {
-      readonly next: Item | null
+  interface Item {
+    readonly value: number
+    readonly next: Item | null
+    readonly name: string | null
+  }
+  const ItemRef = Schema.suspend((): Schema.Codec<Item> => Item as never)
+  // As in REPLENTINFLIST of MS-DRSR, other pointers follow the one to the next item.
+  const Item = Ndr.struct({ value: Ndr.Uint8, next: Ndr.unique(ItemRef), name: Ndr.unique(Ndr.WString) })
+  const list = (length: number): Item => {
+    let first: Item = { value: 0, next: null, name: null }
+    for (let i = 1; i < length; i++) first = { value: i & 255, next: first, name: i % 1000 === 0 ? "x" : null }
+    return first
+  }
+  // Assertions of equality nest too.
+  const flat = (item: Item): ReadonlyArray<unknown> => {
+    const out: Array<unknown> = []
+    for (let at: Item | null = item; at !== null; at = at.next) out.push([at.value, at.name])
+    return out
+  }
+
+  it("a list of 100,000 items, other pointers behind the next one: written and read", () => {
+    const bytes = encode(Item, list(100_000))
+    const read = codecOf(Item).decode(Ndr.makeReader(bytes, { maximumElements: 300_000 }))
+    assert.deepStrictEqual(flat(Result.getOrThrow(read) as Item), flat(list(100_000)))
+  })
+
+  it("a list of 100,000 items of two fields: fits the default of maximumElements", () => {
+    interface Short {
+      readonly value: number
+      readonly next: Short | null
     }
-    const Item = Ndr.struct({ next: Ndr.unique(Schema.suspend((): Schema.Codec<Item> => Item as never)) })
-    const list = (length: number): Item => length === 1 ? { next: null } : { next: list(length - 1) }
-    const longest = encode(Item, list(256))
-    assert.deepStrictEqual(decode(Item, longest), list(256))
-    assert.match(refusedValue(Item, list(257)), /^1783 next\.next/)
-    const longer = new Uint8Array(4 * 100_000).fill(1)
-    assert.match(refusal(codecOf(Item).decode(Ndr.makeReader(longer))), /^1783 next\.next/)
-    const circle: { next: unknown } = { next: null }
-    circle.next = circle
-    assert.match(refusedValue(Item, circle), /^1783 next\.next/)
+    const Short = Ndr.struct({
+      value: Ndr.Uint32,
+      next: Ndr.unique(Schema.suspend((): Schema.Codec<Short> => Short as never))
+    })
+    const writer = Ndr.makeWriter()
+    for (let i = 0; i < 100_000; i++) {
+      writer.ensure(8)
+      writer.view.setUint32(writer.position, i, true)
+      writer.view.setUint32(writer.position + 4, i === 99_999 ? 0 : 1, true)
+      writer.position += 8
+    }
+    let at = decode(Short, writer.bytes.slice(0, writer.position)) as Short | null
+    let length = 0
+    for (; at !== null; at = at.next) assert.strictEqual(at.value, length++)
+    assert.strictEqual(length, 100_000)
+  })
+
+  it("a fault deep in a list: its path leaves out the middle", () => {
+    const bytes = encode(Item, list(1000))
+    const refused = codecOf(Item).decode(Ndr.makeReader(bytes.subarray(0, 8000)))
+    assert.match(refusal(refused), /^1783 (next\.){16}\(\d+ more\)(\.next){15}\.\w+$/)
+  })
+
+  it("a value that contains itself, in whichever field: refused", () => {
+    for (const chain of [1, 2, 400]) {
+      const last = { value: 0, next: null as unknown, name: null }
+      let first: unknown = last
+      for (let i = 1; i < chain; i++) first = { value: 0, next: first, name: null }
+      last.next = first
+      assert.match(refusedValue(Item, first), /^1783 next\.next/)
+    }
+    interface Tree {
+      readonly left: Tree | null
+      readonly right: Tree | null
+    }
+    const TreeRef = Schema.suspend((): Schema.Codec<Tree> => Tree as never)
+    const Tree = Ndr.struct({ left: Ndr.unique(TreeRef), right: Ndr.unique(TreeRef) })
+    for (const field of ["left", "right"]) {
+      const tree: Record<string, unknown> = { left: null, right: null }
+      tree[field] = tree
+      assert.match(refusedValue(Tree, tree), /^1783 (left|right)\./)
+    }
+  })
+
+  it("a list with a check, too long for the stack: refused in words", () => {
+    interface Checked {
+      readonly next: Checked | null
+      readonly value: number
+    }
+    const Checked = Ndr.struct({
+      next: Ndr.unique(Schema.suspend((): Schema.Codec<Checked> => Checked as never)),
+      value: Ndr.Uint8.check(Schema.isLessThan(10))
+    })
+    let value: Checked = { next: null, value: 1 }
+    for (let i = 1; i < 100_000; i++) value = { next: value, value: 1 }
+    const refused = codecOf(Checked).encode(Ndr.makeWriter(), value)
+    assert.include(Result.getOrThrow(Result.flip(refused)).message, "nests too deep for its schema")
+  })
+
+  it("a getter that throws: the refusal names its error", () => {
+    const value = {
+      get value(): number {
+        throw new Error("no value today")
+      },
+      next: null,
+      name: null
+    }
+    const refused = codecOf(Item).encode(Ndr.makeWriter(), value)
+    assert.include(Result.getOrThrow(Result.flip(refused)).message, "Error: no value today")
   })
 
   it("that are full make one object of equal ids", () => {
@@ -767,7 +874,7 @@ describe("codecs", () => {
   it("refuse pipes of what does not flow through them", () => {
     const refuse = (message: RegExp, element: Interface.Parameters) => {
       const method = Interface.method({ inPipe: { items: element as never } })
-      assert.throws(() => ndr20.codec(method), TypeError, message)
+      assert.throws(() => ndr20.codec(method, "Flow"), TypeError, message)
     }
     const what = "pointers, strings, and conformant or varying arrays do not flow through pipes"
     const { Uint8 } = Ndr
@@ -790,11 +897,11 @@ describe("codecs", () => {
     }
     const fixed = Ndr.struct({ tag: Ndr.Uint16, name: Ndr.fixedBytes(3), at: Ndr.fixed(Ndr.Double, 2), id: Ndr.Uuid })
     for (const element of [Uint8, fixed, Ndr.union(Uint8, { 1: fixed }), Ndr.enum16([1, 2])]) {
-      assert.isDefined(ndr20.codec(Interface.method({ outPipe: { items: element as never } })))
+      assert.isDefined(ndr20.codec(Interface.method({ outPipe: { items: element as never } }), "Flow"))
     }
     // Without a form, as any other schema.
-    assert.isUndefined(ndr20.codec(Interface.method({ outPipe: { items: Schema.Struct({}) } })))
-    assert.isUndefined(ndr20.codec(Interface.method({ outPipe: { items: Schema.String } })))
+    assert.isUndefined(ndr20.codec(Interface.method({ outPipe: { items: Schema.Struct({}) } }), "Flow"))
+    assert.isUndefined(ndr20.codec(Interface.method({ outPipe: { items: Schema.String } }), "Flow"))
   })
 
   it("apply the transformations and checks of their schemas", () => {

@@ -28,8 +28,8 @@ check<
     readonly big: bigint
     readonly name: string | null
     readonly owner: string
-    readonly kind: "File" | "Folder"
-    readonly level: 1 | 2
+    readonly kind: "File" | "Folder" | number
+    readonly level: number
     readonly hash: Uint8Array<ArrayBufferLike>
     readonly flags: ReadonlyArray<boolean>
     readonly data: Uint8Array<ArrayBufferLike>

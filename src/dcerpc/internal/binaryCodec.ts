@@ -4,17 +4,20 @@
  */
 import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
 import { type Abort, abortOf, type Method, type Parameters } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
 import { pipesOf } from "../../internal/methodPipes.ts"
+import * as Uuid from "../../internal/uuid.ts"
+import { guarded } from "../../ndr/internal/ndrErrors.ts"
 import { isBytes } from "../../internal/pipeEnds.ts"
 import type { Element } from "../../Pipe.ts"
 import { RpcFault } from "../../Status.ts"
 import type { Writer } from "../Pdu.ts"
+import { makeGuard } from "./binaryGuard.ts"
 import {
-  maximumElements,
   type MethodCodec,
   type PipeCodec,
   type PipeInput,
@@ -34,48 +37,47 @@ const brokenOff = 0xffffffff
 
 interface Both {
   readonly write: (writer: Writer, value: unknown) => Problem | undefined
-  readonly read: (bytes: Uint8Array) => Read<unknown>
+  readonly read: (bytes: Uint8Array, maximumElements: number) => Read<unknown>
 }
 
 const makeBoth = (schema: Parameters): Both => {
   // Nothing is nothing: most methods without parameters send not a byte for them.
   if (schema.ast._tag === "Void") return { write: () => undefined, read: () => ({ value: undefined }) }
   const codec = SchemaBinary.toCodec(schema)
-  const encode = Schema.encodeUnknownSync(codec)
-  const decode = Schema.decodeUnknownSync(codec)
+  const guard = makeGuard(schema)
+  const encode = guarded(Schema.encodeUnknownExit(codec))
+  const decode = guarded(Schema.decodeUnknownExit(codec))
   return {
     write: (writer, value) => {
-      try {
-        const bytes = encode(value)
-        writer.ensure(bytes.length)
-        writer.bytes.set(bytes, writer.position)
-        writer.position += bytes.length
-        return undefined
-      } catch (error) {
-        return problemOf(error)
-      }
+      const encoded = encode(value)
+      if (Result.isFailure(encoded)) return badStubData(encoded.failure)
+      const bytes = encoded.success
+      writer.ensure(bytes.length)
+      writer.bytes.set(bytes, writer.position)
+      writer.position += bytes.length
+      return undefined
     },
-    read: (bytes) => {
-      try {
-        return { value: decode(bytes) }
-      } catch (error) {
-        return problemOf(error)
-      }
+    read: (bytes, maximumElements) => {
+      const problem = guard(bytes, maximumElements)
+      if (problem !== undefined) return badStubData(problem)
+      const decoded = decode(bytes)
+      return Result.isFailure(decoded) ? badStubData(decoded.failure) : { value: decoded.success }
     }
   }
 }
 
 const badStubData = (problem: string): Problem => ({ problem, status: 1783 })
 
-const problemOf = (error: unknown): Problem => badStubData(error instanceof Error ? error.message : String(error))
+const viewOf = ({ buffer, byteOffset }: Uint8Array): DataView => new DataView(buffer, byteOffset)
 
 const writeByte = (writer: Writer, byte: number): void => {
   writer.ensure(1)
   writer.bytes[writer.position++] = byte
 }
 
-/** The codec of a method, which may have any schemas. */
-export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
+/** The codec of a method, which may have any schemas, under its name. */
+export const makeBinaryCodec = (method: Method.Any, name: string): MethodCodec => {
+  const nameHash = Uuid.hash(name)
   const input = makeBoth(method.in)
   const output = makeBoth(method.out)
   const aborts = new Map(method.aborts.map(({ code, error }) => [code, makeBoth(error)]))
@@ -85,16 +87,30 @@ export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
   )
   const hasInPipes = Object.keys(method.inPipe).length > 0
   const hasOutPipes = Object.keys(method.outPipe).length > 0
-  const readArguments: MethodCodec["readArguments"] = (stub) => {
-    const traced = stub.length > 0 && (stub[0]! & hasTrace) !== 0
-    const start = traced ? 1 + traceSize : 1
+  const readArguments: MethodCodec["readArguments"] = (stub, _, maximumElements) => {
+    if (stub.length < 5) return badStubData("the stub is too short")
+    if (viewOf(stub).getUint32(0) !== nameHash) {
+      return {
+        problem: `the client means a method of another name than ${
+          JSON.stringify(name)
+        }. Bind it to the same version of the interface`,
+        status: 1745
+      }
+    }
+    const traced = (stub[4]! & hasTrace) !== 0
+    const start = traced ? 5 + traceSize : 5
     if (stub.length < start) return badStubData("the stub is too short")
-    const read = input.read(stub.subarray(start))
-    return "problem" in read ? read : { value: { input: read.value, parent: traced ? readTrace(stub) : undefined } }
+    const read = input.read(stub.subarray(start), maximumElements)
+    return "problem" in read
+      ? read
+      : { value: { input: read.value, parent: traced ? readTrace(stub.subarray(4)) : undefined } }
   }
   return {
     writeArguments: (writer, value, parent) => {
       const length = hasInPipes ? leaveLength(writer) : undefined
+      writer.ensure(5)
+      writer.view.setUint32(writer.position, nameHash)
+      writer.position += 4
       writeByte(writer, parent === undefined ? 0 : hasTrace)
       if (parent !== undefined) writeTrace(writer, parent)
       const problem = input.write(writer, value)
@@ -102,10 +118,10 @@ export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       return problem
     },
     readArguments,
-    readArgumentsBeforePipes: (stub, littleEndian) => {
+    readArgumentsBeforePipes: (stub, littleEndian, maximumElements) => {
       const size = stub.length < 4 ? 4 : 4 + readLength(stub, 0)
       if (size > stub.length) return size
-      const read = readArguments(stub.subarray(4, size), littleEndian)
+      const read = readArguments(stub.subarray(4, size), littleEndian, maximumElements)
       return "problem" in read ? read : { value: { ...read.value, size } }
     },
     pipes,
@@ -121,17 +137,17 @@ export const makeBinaryCodec = (method: Method.Any): MethodCodec => {
       writer.position += 4
       return (aborts.get(code) ?? openAbort)!.write(writer, error)
     },
-    readResults: (whole, _, start = 0) => {
+    readResults: (whole, _, maximumElements, start = 0) => {
       const isBroken = hasOutPipes && isBrokenOff(whole, start)
       const stub = whole.subarray(isBroken ? start + 4 : start)
       if (stub[0] === replied && !isBroken) {
-        const read = output.read(stub.subarray(1))
+        const read = output.read(stub.subarray(1), maximumElements)
         return "problem" in read ? read : { value: Exit.succeed(read.value) }
       }
       if (stub[0] !== aborted || stub.length < 5) return badStubData("the stub is no reply")
-      const code = new DataView(stub.buffer, stub.byteOffset).getUint32(1, true)
+      const code = viewOf(stub).getUint32(1, true)
       const declared = aborts.get(code)
-      const read = (declared ?? openAbort)?.read(stub.subarray(5))
+      const read = (declared ?? openAbort)?.read(stub.subarray(5), maximumElements)
       // The client knows an undeclared abort, or one with other fields, by its code alone.
       if (read === undefined || "problem" in read) return { value: Exit.fail(new RpcFault({ code })) }
       if (declared === undefined && abortOf(method, read.value)?.code !== code) {
@@ -190,13 +206,9 @@ const makeBinaryPipe = (element: Element, readLengthOf: typeof readOutLength): P
       if (remaining === 0) return readLengthOf(input)
       if (remaining > largestChunk) return badStubData(`a chunk of ${remaining} bytes, the limit is ${largestChunk}`)
       if (bytes.length - position < remaining) return "more"
-      const read = codec.read(bytes.subarray(position, position + remaining))
+      const read = codec.read(bytes.subarray(position, position + remaining), input.maximumElements)
       if ("problem" in read) return read
       const elements = read.value as ReadonlyArray<unknown>
-      // Some take no bytes: a few bytes would be any number of them.
-      if (elements.length > Math.max(remaining, maximumElements)) {
-        return badStubData(`a chunk of ${elements.length} elements in ${remaining} bytes`)
-      }
       input.position += remaining
       input.remaining = 0
       return elements
@@ -215,8 +227,7 @@ const leaveLength = (writer: Writer): number => {
 const fillLength = (writer: Writer, at: number, length: number = writer.position - writer.stub - at - 4): void =>
   writer.view.setUint32(writer.stub + at, length, true)
 
-const readLength = (bytes: Uint8Array, at: number): number =>
-  new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
+const readLength = (bytes: Uint8Array, at: number): number => viewOf(bytes).getUint32(at, true)
 
 // ----------------------------------------------------------------------------
 // the trace context

@@ -69,6 +69,7 @@ export interface Caller {
 export interface Owner {
   readonly maximumQueued: number
   readonly maximumResponse: number
+  readonly maximumElements: number
   // In milliseconds.
   readonly callTimeout: number
   readonly keepAlive: number
@@ -368,7 +369,7 @@ export class ClientConnection {
   send(caller: Caller, call: FullOutgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
     const { key, syntax } = caller.bound
-    const codec = syntax.codec(method)!
+    const codec = syntax.codec(method, call.operation.name)!
     const callId = this.owner.nextCallId(this)
     const contextId = this.contexts.get(key)!
     const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
@@ -514,7 +515,7 @@ export class ClientConnection {
       sent.open = added
       return undefined
     }
-    const read = sent.codec.readResults(added.stub, added.littleEndian)
+    const read = sent.codec.readResults(added.stub, added.littleEndian, this.owner.maximumElements)
     this.complete(sent, "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value)
     return undefined
   }
@@ -538,7 +539,7 @@ export class ClientConnection {
   private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
     const isFirst = (flags & Pdu.flags.firstFrag) !== 0
     if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
-    const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, 0)
+    const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, this.owner.maximumElements, 0)
     if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
     const problem = arriving.push(stub)
     // Whoever pulls may have given the call up.
@@ -549,7 +550,7 @@ export class ClientConnection {
     } else if (arriving.isThrough && bytes.length - position > this.owner.maximumResponse) {
       this.failHere(sent, this.tooLarge, false)
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
-      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, position) : unended
+      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, this.owner.maximumElements, position) : unended
       const outcome: Outcome = "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value
       // After a cancel the request ends in the middle, and the manager may answer all the same.
       const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
@@ -816,6 +817,14 @@ const refusal = (
 ): Failure | undefined => {
   if (result === 2 && reason === 1) {
     return new UnknownInterface({ interface: name, uuid, detail: `it does not offer version ${version.join(".")}` })
+  }
+  if (result === 2 && reason === 2 && syntax === binary) {
+    const { major, minor, uuid } = transferSyntax
+    const spoken = uuid === binary.id.uuid ? `it speaks version ${major}.${minor}` : "it may be older"
+    return transportError(
+      1722,
+      `the server does not speak version ${binary.id.major}.${binary.id.minor} of Callisto's transfer syntax: ${spoken}. Run the same version of Callisto on both sides`
+    )
   }
   if (result !== 0) {
     const why = result === 2 ? providerReasons[reason] : undefined

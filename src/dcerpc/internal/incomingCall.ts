@@ -51,6 +51,7 @@ export interface Context {
 export interface Carrier {
   /** The bytes that the arguments of one request may have. */
   readonly maximumRequest: number
+  readonly maximumElements: number
   /** The client, as a server knows it. */
   readonly client: (server: Server.Server) => ClientImpl
   /** The server has taken the call in. */
@@ -127,13 +128,14 @@ export class IncomingCall implements FullIncoming {
     return this.request.contextId
   }
 
-  decode({ method, pipes }: Operation): BadStubData | undefined {
+  decode({ method, name, pipes }: Operation): BadStubData | undefined {
     const { flags, littleEndian, stub } = this.request
-    const codec = this.codec = this.presentation.syntax.codec(method)!
+    const codec = this.codec = this.presentation.syntax.codec(method, name)!
+    const { maximumElements } = this.connection
     this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
     const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
-      ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian))
-      : codec.readArguments(stub, littleEndian)
+      ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian, maximumElements))
+      : codec.readArguments(stub, littleEndian, maximumElements)
     if ("problem" in read) return this.refuse(read.problem, read.status)
     if (read.value.size !== undefined && read.value.size > this.connection.maximumRequest) {
       return this.refuse("the arguments in front of the pipes are too large", "too large")

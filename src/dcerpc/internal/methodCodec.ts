@@ -5,6 +5,7 @@ import type * as Tracer from "effect/Tracer"
 import type { Outcome } from "../../Channel.ts"
 import type { Abort } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
+import type { ElementsInput } from "../../ndr/internal/ndrPipe.ts"
 import type { Writer } from "../Pdu.ts"
 
 // ----------------------------------------------------------------------------
@@ -66,19 +67,28 @@ export interface ArgumentsBeforePipes extends Arguments {
 export interface MethodCodec {
   /** Writes the stub of a request. */
   readonly writeArguments: (writer: Writer, input: unknown, parent: Tracer.AnySpan | undefined) => Problem | undefined
-  /** Reads the stub of a request. */
-  readonly readArguments: (stub: Uint8Array, littleEndian: boolean) => Read<Arguments>
+  /** Reads the stub of a request. More than `maximumElements` values are refused with 1783. */
+  readonly readArguments: (stub: Uint8Array, littleEndian: boolean, maximumElements: number) => Read<Arguments>
   /** Writes the stub of a response. */
   readonly writeResults: (writer: Writer, out: unknown) => Problem | undefined
   /** Writes a declared abort with its fields. Missing where only its code can travel, as a fault. */
   readonly writeAbort?: (writer: Writer, abort: Abort.Any, error: Abort.Error) => Problem | undefined
-  /** Reads the stub of a response, from `start` on. */
-  readonly readResults: (stub: Uint8Array, littleEndian: boolean, start?: number) => Read<Outcome>
+  /** Reads the stub of a response, from `start` on. More than `maximumElements` values are refused with 1783. */
+  readonly readResults: (
+    stub: Uint8Array,
+    littleEndian: boolean,
+    maximumElements: number,
+    start?: number
+  ) => Read<Outcome>
   /**
    * Reads arguments that in pipes follow, from what has arrived of the stub. Where that may not be all of them it gives how many bytes
    * they take at least.
    */
-  readonly readArgumentsBeforePipes: (stub: Uint8Array, littleEndian: boolean) => Read<ArgumentsBeforePipes> | number
+  readonly readArgumentsBeforePipes: (
+    stub: Uint8Array,
+    littleEndian: boolean,
+    maximumElements: number
+  ) => Read<ArgumentsBeforePipes> | number
   /** @internal The pipes of the method, in their order. */
   readonly pipes: ReadonlyArray<PipeCodec>
 }
@@ -117,11 +127,14 @@ export interface PipeOutput {
  *
  * @internal
  */
-export interface PipeInput {
+export interface PipeInput extends ElementsInput {
   /** They begin where alignment counts from, or at a multiple of 8 bytes from there. */
   bytes: Uint8Array
   position: number
   readonly littleEndian: boolean
+  readonly owned: true
+  /** The values that a chunk may hold which is read as a whole. */
+  readonly maximumElements: number
   /** What is left of the current chunk: elements, or bytes. */
   remaining: number
 }
@@ -130,8 +143,8 @@ export interface PipeInput {
 // reading pipes
 // ----------------------------------------------------------------------------
 
-/** So many elements are written at a time at most: in more of them each takes a byte at least. */
-export const maximumElements = 256
+/** So many elements are written at a time at most. */
+export const largestChunk = 256
 
 /** Reads how many elements or bytes follow. */
 export const readCount = (input: PipeInput, at: number, littleEndian: boolean): "count" | "more" | "end" => {

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { AnyChunk, ChunkBuffer } from "../../internal/chunkBuffer.ts"
 import * as Chunks from "../../internal/chunkBuffer.ts"
 import * as Pdu from "../Pdu.ts"
-import { maximumElements, type PipeCodec, type PipeInput, type PipeOutput, type Problem } from "./methodCodec.ts"
+import { largestChunk, type PipeCodec, type PipeInput, type PipeOutput, type Problem } from "./methodCodec.ts"
 
 // ----------------------------------------------------------------------------
 // sending
@@ -163,7 +163,7 @@ export const sendPipes = <E>(
           if (buffer.isBytes) continue
           // Those that follow may be as large.
           const fitting = Math.floor(count * maximumBytes / (stub.length - before))
-          most = Math.max(1, Math.min(fitting, 4 * most, maximumElements))
+          most = Math.max(1, Math.min(fitting, 4 * most, largestChunk))
         }
         chunks.splice(0, sent)
         ended = chunks.length === 0 && buffer.ended && buffer.isEmpty
@@ -202,10 +202,18 @@ export class IncomingPipes {
   private free = 0
 
   /** `offset`: how much of the stub was in front of the pipes. */
-  constructor(pipes: ReadonlyArray<Piped>, littleEndian: boolean, offset: number) {
+  constructor(pipes: ReadonlyArray<Piped>, littleEndian: boolean, maximumElements: number, offset: number) {
     this.pipes = pipes
     const before = offset & 7
-    this.input = { bytes: new Uint8Array(before), position: before, littleEndian, remaining: 0 }
+    this.input = {
+      bytes: new Uint8Array(before),
+      position: before,
+      littleEndian,
+      owned: true,
+      maximumElements,
+      remaining: 0,
+      partial: undefined
+    }
   }
 
   get isThrough(): boolean {

@@ -155,6 +155,7 @@ export interface Settings {
   readonly maximumPiped: number
   readonly maximumQueued: number
   readonly maximumResponse: number
+  readonly maximumElements: number
   // In milliseconds.
   readonly connectTimeout: number
   readonly callTimeout: number
@@ -174,6 +175,7 @@ export class Pool implements Owner {
   readonly clock: Clock.Clock
   readonly maximumQueued: number
   readonly maximumResponse: number
+  readonly maximumElements: number
   readonly callTimeout: number
   readonly keepAlive: number
   readonly connections: Set<ClientConnection> = new Set()
@@ -195,6 +197,7 @@ export class Pool implements Owner {
     this.clock = Context.get(settings.context, Clock.Clock)
     this.maximumQueued = settings.maximumQueued
     this.maximumResponse = settings.maximumResponse
+    this.maximumElements = settings.maximumElements
     this.callTimeout = settings.callTimeout
     this.keepAlive = settings.keepAlive
   }

@@ -38,6 +38,7 @@ export interface Limits {
   readonly totalCalls: number
   readonly handles: number
   readonly request: number
+  readonly elements: number
   readonly queued: number
   readonly bindTimeout: number
   readonly idleTimeout: number
@@ -324,6 +325,10 @@ export class ServerConnection {
     return this.endpoint.limits.request
   }
 
+  get maximumElements(): number {
+    return this.endpoint.limits.elements
+  }
+
   client(server: Server.Server): ClientImpl {
     let client = this.clients.get(server)
     if (client === undefined) {
@@ -467,7 +472,9 @@ export class ServerConnection {
       const chosen = this.choose(element, contexts, hasNdr)
       if (chosen === undefined) return undefined
       if (typeof chosen === "number") {
-        results.push({ result: 2, reason: chosen, transferSyntax: Pdu.nilSyntax })
+        // A client with another version of Callisto's syntax learns which one is spoken here.
+        const isOther = chosen === 2 && element.transferSyntaxes.some(({ uuid }) => uuid === binary.id.uuid)
+        results.push({ result: 2, reason: chosen, transferSyntax: isOther ? binary.id : Pdu.nilSyntax })
       } else {
         contexts.set(element.contextId, chosen)
         hasNdr ||= chosen.syntax === ndr20
@@ -557,7 +564,7 @@ export class ServerConnection {
     const { early } = this
     if (early === undefined || size < early.size) return "go on"
     const stub = buffer.subarray(0, size)
-    const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian)
+    const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian, this.endpoint.limits.elements)
     if (typeof read === "number") {
       if (read > this.endpoint.limits.request) return this.tooLarge(first.callId)
       // Arguments of many fragments are not read again with each of them.
@@ -578,7 +585,7 @@ export class ServerConnection {
     const operation = offer && operationOf(offer.interface, opnum)
     if (operation === undefined) return { codec: undefined, size: 0, looks: 0 }
     return hasInPipes(operation.pipes)
-      ? { codec: context!.syntax.codec(operation.method)!, size: 0, looks: 0 }
+      ? { codec: context!.syntax.codec(operation.method, operation.name)!, size: 0, looks: 0 }
       : undefined
   }
 
@@ -689,7 +696,7 @@ export class ServerConnection {
   private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
     // It may have ended already.
     if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
-    const pipes = new IncomingPipes(call.piped(true), request.littleEndian, start)
+    const pipes = new IncomingPipes(call.piped(true), request.littleEndian, this.endpoint.limits.elements, start)
     this.arriving = { first: request, call, pipes }
     this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
   }

@@ -6,6 +6,7 @@ import { declaredIn, fromParts, Handle, partsOf } from "../../internal/handleSch
 import * as Uuid from "../../internal/uuid.ts"
 import {
   type Count,
+  type Cursor,
   type Decoder,
   type Encoder,
   type Integer,
@@ -123,6 +124,8 @@ export interface Program {
   readonly minimum: number
   /** Whether values go through the schema too, because it transforms them or has checks of its own. */
   readonly transforms: boolean
+  /** The one parameter, where there is one. */
+  readonly node: Node | undefined
 }
 
 /** Thrown for a schema that has no NDR form. */
@@ -151,9 +154,11 @@ const compileWith = (compiler: Compiler, ast: SchemaAST.AST, pipe?: string): Pro
   }
 }
 
-/** Writes a path as a program would: `info.names[2]`. */
-export const formatPath = (path: ReadonlyArray<string | number>): string =>
-  path.map((key, i) => typeof key === "number" ? `[${key}]` : i === 0 ? key : `.${key}`).join("")
+/** Writes a path as a program would: `info.names[2]`. Of a long one the middle is left out. */
+export const formatPath = (path: ReadonlyArray<string | number>): string => {
+  const steps = path.length > 64 ? [...path.slice(0, 16), `(${path.length - 32} more)`, ...path.slice(-16)] : path
+  return steps.map((key, i) => typeof key === "number" ? `[${key}]` : i === 0 ? key : `.${key}`).join("")
+}
 
 const refuseDefinition = (problem: string): never => {
   throw new TypeError(problem)
@@ -192,6 +197,8 @@ const makeNode = (): Node => ({
   ready: false,
   align: 1,
   minimum: 0,
+  extent: 0,
+  values: 1,
   pointers: false,
   pointer: undefined,
   maxCount: undefined,
@@ -219,7 +226,7 @@ class Compiler {
   }
 
   program(ast: SchemaAST.AST): Program {
-    const { minimum, read, write } = this.parameters(ast)
+    const { minimum, node, read, write } = this.parameters(ast)
     // Elements of no size would let four bytes announce any number of them.
     if (this.inPipe && minimum === 0) throw noForm
     for (let i = 0; i < this.targets.length; i++) this.targets[i]!()
@@ -227,16 +234,20 @@ class Compiler {
     if (this.transforms && this.shares) {
       return refuseDefinition("full pointers can't be among schemas that transform or check, which copy the objects")
     }
-    return { write, read, minimum, transforms: this.transforms }
+    return { write, read, minimum, node, transforms: this.transforms }
   }
 
   private parameters(ast: SchemaAST.AST): Omit<Program, "transforms"> {
     const inner = this.encodedSide(ast)
-    if (inner._tag === "Void") return { minimum: 0, write: () => {}, read: () => undefined }
-    if (inner._tag === "Objects" && annotationIn(inner) === undefined) return this.fields(inner, true)
+    if (inner._tag === "Void") return { minimum: 0, node: undefined, write: () => {}, read: () => undefined }
+    if (inner._tag === "Objects" && annotationIn(inner) === undefined) {
+      const fields = this.fields(inner, true)
+      return { ...fields, node: fields.all.length === 1 ? fields.all[0]!.node : undefined }
+    }
     const node = this.parameter(inner)
     return {
       minimum: node.minimum,
+      node,
       write: (to, value) => to.construct(node, value),
       read: (from) => {
         const box = { value: undefined }
@@ -316,9 +327,9 @@ class Compiler {
       case "Enum":
         return enumNode(representation.size, representation.numbers)
       case "Uuid":
-        return { align: 4, minimum: 16, write: writeUuid, read: readUuid }
+        return { align: 4, minimum: 16, extent: 16, write: writeUuid, read: readUuid }
       case "ContextHandle":
-        return { align: 4, minimum: 20, write: writeHandle, read: handleReader(representation.type) }
+        return { align: 4, minimum: 20, extent: 20, write: writeHandle, read: handleReader(representation.type) }
       case "String":
         return stringNode(representation.wide, representation.bound)
       case "Bytes":
@@ -350,12 +361,14 @@ class Compiler {
   }
 
   private struct(ast: SchemaAST.Objects): Partial<Node> {
-    const { all, align, minimum, write, read } = this.fields(ast, false)
+    const { all, align, minimum, values, write, read } = this.fields(ast, false)
     const last = all[all.length - 1]
     const maxCount = last?.node.maxCount
     return {
       align,
       minimum,
+      values,
+      extent: extentOf(align, all.map(({ node }) => node)),
       pointers: all.some(({ node }) => node.pointers),
       maxCount: maxCount && ((value) => {
         const values = object(value)
@@ -406,6 +419,7 @@ class Compiler {
       all: fields,
       align: fields.reduce((most, { node }) => Math.max(most, node.align), 1),
       minimum: fields.reduce((sum, { node }) => sum + node.minimum, 0),
+      values: Math.max(1, fields.reduce((sum, { node }) => sum + node.values, 0)),
       write: fieldsWriter(fields, top),
       read: fieldsReader(fields, top)
     }
@@ -462,6 +476,14 @@ class Compiler {
     return {
       align,
       minimum: type.minimum,
+      extent: function* (cursor) {
+        advance(cursor, type.align, type.minimum)
+        while (cursor.start + cursor.position > cursor.from.end) yield
+        cursor.from.position = cursor.start + cursor.position - type.minimum
+        const arm = byNumber.get(integer.read(cursor.from)) ?? rest
+        // A discriminant without an arm is refused when the value is read.
+        if (arm?.node !== undefined) yield* pass(arm.node, 1, cursor)
+      },
       pointers,
       discriminant: numberOf,
       write: (to, value) => {
@@ -486,6 +508,7 @@ class Compiler {
           ? { default: integer.valueOf(number) }
           : { case: arm.label }
         if (arm.node !== undefined) {
+          from.charge(arm.node.values)
           const { path } = from
           if (arm.node.pointers) from.path = { key: "value", parent: path }
           try {
@@ -566,8 +589,53 @@ interface Fields {
   readonly all: ReadonlyArray<Field>
   readonly align: number
   readonly minimum: number
+  readonly values: number
   readonly write: (to: Encoder, value: unknown) => void
   readonly read: (from: Decoder) => unknown
+}
+
+/** Moves a cursor behind `size` bytes that are aligned. */
+const advance = (cursor: Cursor, align: number, size: number): void => {
+  cursor.position = ((cursor.start + cursor.position + align - 1) & -align) - cursor.start + size
+}
+
+/** Moves a cursor behind so many values. */
+const pass = function* ({ align, extent }: Node, count: number, cursor: Cursor): Generator<undefined, void> {
+  if (typeof extent === "number") {
+    if (count > 0) advance(cursor, align, (count - 1) * (extent + align - 1 & -align) + extent)
+  } else {
+    for (let i = 0; i < count; i++) yield* extent(cursor)
+  }
+}
+
+/** The extent of a structure. */
+const extentOf = (align: number, nodes: ReadonlyArray<Node>): Node["extent"] => {
+  let size = 0
+  for (const node of nodes) {
+    if (typeof node.extent !== "number") {
+      return function* (cursor) {
+        advance(cursor, align, 0)
+        for (const node of nodes) yield* pass(node, 1, cursor)
+      }
+    }
+    size = (size + node.align - 1 & -node.align) + node.extent
+  }
+  return size
+}
+
+/** Measures a value as far as its bytes are there, and gives its size when that is known. */
+export type Measure = (from: Decoder, start: number) => number | undefined
+
+/** Begins to measure a value. */
+export const measureOf = (node: Node): Measure => {
+  const cursor: Cursor = { from: undefined as never, start: 0, position: 0 }
+  let steps: Generator<undefined, void> | undefined
+  return (from, start) => {
+    cursor.from = from
+    cursor.start = start
+    steps ??= pass(node, 1, cursor)
+    return steps.next().done ? cursor.position : undefined
+  }
 }
 
 interface UnionArm {
@@ -649,13 +717,10 @@ const discriminantOf = (ast: SchemaAST.AST): SchemaAST.AST => {
   return representation?._tag === "Union" ? representation.discriminant : refuseDefinition("its field is not a union")
 }
 
-const labelNumber = (integer: Integer, label: string | number): number => {
-  try {
-    return integer.numberOf(label)
-  } catch (error) {
-    return refuseDefinition(error instanceof Refusal ? `the label ${error.problem}` : String(error))
-  }
-}
+const labelNumber = (integer: Integer, label: string | number): number =>
+  integer.isLabel(label)
+    ? integer.numberOf(label)
+    : refuseDefinition(`the label ${show(label)} is not in the enumeration of its discriminant`)
 
 const readPart = (from: Decoder, node: Node, target: any, key: string | number, link: Link | undefined): void => {
   if (node.pointer !== undefined) return node.readInto(from, target, key, link)
@@ -822,6 +887,7 @@ const scalarNode = (name: Scalar): Partial<Node> => {
   return {
     align: size,
     minimum: size,
+    extent: size,
     write,
     read,
     integer: integers.has(name)
@@ -829,32 +895,39 @@ const scalarNode = (name: Scalar): Partial<Node> => {
         write,
         read: read as (from: Decoder) => number,
         numberOf: (value) => value as number,
-        valueOf: (number) => number
+        valueOf: (number) => number,
+        isLabel: () => true
       }
       : undefined
   }
 }
 
+/** The largest number that an enumeration of a size takes on the wire. */
+export const largestOfEnum = { 2: 0x7fff, 4: 0xffffffff } as const
+
 const enumNode = (size: 2 | 4, numbers: ReadonlyMap<string | number, number>): Partial<Node> => {
   const { write, read } = scalars[size === 2 ? "Uint16" : "Uint32"]
-  const values = new Map([...numbers].map(([value, number]) => [number, value]))
+  const values = new Map([...numbers].map(([value, number]) => [number >>> 0, value]))
+  const largest = largestOfEnum[size]
+  const refuse = (value: unknown): never => {
+    throw new Refusal(status.enumRange, `${show(value)} is not in the enumeration, nor a number up to ${largest}`)
+  }
   const integer: Integer = {
     write,
     read: read as (from: Decoder) => number,
     numberOf: (value) => {
       const number = numbers.get(value as string | number)
-      if (number === undefined) throw new Refusal(status.enumRange, `${show(value)} is not in the enumeration`)
-      return number
+      if (number !== undefined) return number >>> 0
+      return isNumber(value) && value >>> 0 === value && value <= largest ? value : refuse(value)
     },
-    valueOf: (number) => {
-      const value = values.get(number)
-      if (value === undefined) throw new Refusal(status.enumRange, `${number} is not in the enumeration`)
-      return value
-    }
+    // A later version of the peer may know more numbers.
+    valueOf: (number) => values.get(number) ?? (number > largest ? refuse(number) : number),
+    isLabel: (label) => numbers.has(label)
   }
   return {
     align: size,
     minimum: size,
+    extent: size,
     integer,
     write: (to, value) => integer.write(to, integer.numberOf(value)),
     read: (from) => integer.valueOf(integer.read(from))
@@ -907,6 +980,7 @@ const countedNode = (
 ): Partial<Node> => ({
   align: varying ? Math.max(align, 4) : align,
   minimum: varying ? 8 : conformant ? 0 : minimum * bound!,
+  values: 1,
   maxCount: conformant ? of : undefined,
   counts: { size: conformant ? of : undefined, length: varying ? of : undefined }
 })
@@ -923,14 +997,16 @@ const writeCounts = (to: Encoder, { varying, bound }: Shape, count: number): voi
 }
 
 /** Reads the counts that stand with the elements, and gives the number of elements. */
-const readCounts = (from: Decoder, { conformant, varying, bound }: Shape, isString: boolean): number => {
+const readCounts = (from: Decoder, { conformant, varying, bound }: Shape): number => {
   const max = conformant ? from.hoisted : bound
   if (!varying) return max!
   const offset = from.uint32()
   const actual = from.uint32()
-  if (isString && offset !== 0) throw new Refusal(status.invalidBound, `a string starts at offset ${offset}`)
-  if (max !== undefined && offset + actual > max) {
-    throw new Refusal(status.invalidBound, `offset ${offset} and ${actual} elements, and the bound is ${max}`)
+  if (offset !== 0) {
+    throw new Refusal(status.invalidBound, `the elements start at offset ${offset}: only offset 0 is supported`)
+  }
+  if (max !== undefined && actual > max) {
+    throw new Refusal(status.invalidBound, `${actual} elements, and the bound is ${max}`)
   }
   return actual
 }
@@ -940,11 +1016,20 @@ const noteCounts = (from: Decoder, max: number, actual: number): void => {
   from.actualCount = actual
 }
 
+const arrayExtent = (element: Node, count: number): Node["extent"] => {
+  const { align, extent } = element
+  if (typeof extent !== "number") return (cursor) => pass(element, count, cursor)
+  return count === 0 ? 0 : (count - 1) * ((extent + align - 1) & -align) + extent
+}
+
 const arrayNode = (shape: Shape, element: Node): Partial<Node> => {
   const elements = (value: unknown): ReadonlyArray<unknown> =>
     Array.isArray(value) ? value : refuseValue(value, "an array")
+  const isFixed = !shape.conformant && !shape.varying
   return {
     ...countedNode(shape, element.align, element.minimum, (value) => elements(value).length),
+    values: isFixed ? Math.max(1, shape.bound! * element.values) : 1,
+    extent: isFixed ? arrayExtent(element, shape.bound!) : 0,
     pointers: element.pointers,
     write: (to, value) => {
       const all = elements(value)
@@ -963,8 +1048,10 @@ const arrayNode = (shape: Shape, element: Node): Partial<Node> => {
     },
     read: (from) => {
       const max = from.hoisted
-      const count = readCounts(from, shape, false)
+      const count = readCounts(from, shape)
       from.require(count, element.minimum)
+      // The elements of a fixed array were counted with what holds it.
+      if (!isFixed) from.charge(count * element.values)
       const { path } = from
       const out: Array<unknown> = []
       let i = 0
@@ -1028,6 +1115,7 @@ const bytesNode = (shape: Shape): Partial<Node> => {
   const bytes = (value: unknown): Uint8Array => value instanceof Uint8Array ? value : refuseValue(value, "a Uint8Array")
   return {
     ...countedNode(shape, 1, 1, (value) => bytes(value).length),
+    extent: shape.bound ?? 0,
     write: (to, value) => {
       const all = bytes(value)
       writeCounts(to, shape, all.length)
@@ -1037,7 +1125,7 @@ const bytesNode = (shape: Shape): Partial<Node> => {
     },
     read: (from) => {
       const max = from.hoisted
-      const count = readCounts(from, shape, false)
+      const count = readCounts(from, shape)
       from.require(count, 1)
       const at = from.position
       from.position = at + count
@@ -1067,7 +1155,7 @@ const stringNode = (wide: boolean, bound: number | undefined): Partial<Node> => 
     },
     read: (from) => {
       const max = from.hoisted
-      const count = readCounts(from, shape, true)
+      const count = readCounts(from, shape)
       from.require(count, unit)
       const at = from.position
       const end = at + count * unit

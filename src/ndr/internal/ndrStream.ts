@@ -59,12 +59,11 @@ export const behind = (error: unknown, path: Path | undefined): unknown => {
   return error
 }
 
-/** How deep pointers may nest. It bounds the stack for a hostile stub and for a value that contains itself. */
-export const maxDepth = 256
+/** From this depth on the encoder looks for values that contain themselves. */
+const watchedDepth = 256
 
-export const refuseDepth = (): never => {
-  throw new Refusal(status.badStubData, `pointers nest deeper than ${maxDepth}`)
-}
+/** How many values one stub may hold unless its reader says otherwise. */
+export const defaultElements = 0x40000
 
 // ----------------------------------------------------------------------------
 // nodes
@@ -76,6 +75,10 @@ export interface Node {
   align: number
   /** The least number of bytes that a value takes where it stands, without what its pointers point to. */
   minimum: number
+  /** How many bytes a value takes from where it is aligned, or how to find out; of pipes' elements alone. */
+  extent: number | ((cursor: Cursor) => Generator<undefined, void>)
+  /** How many values it counts as where it stands: a pointer is one, an array that travels with a count too. */
+  values: number
   /** Whether a value holds pointers, so that something follows the construct that contains it. */
   pointers: boolean
   /** For a pointer, which is read with `readInto`: whether it may be null, and what it points to once that is compiled. */
@@ -94,6 +97,16 @@ export interface Node {
   readInto: (from: Decoder, target: any, key: string | number, link: Link | undefined) => void
 }
 
+/** Finds the end of a value without reading it, and goes on with more bytes where it stopped. */
+export interface Cursor {
+  /** The bytes as far as they are there; replaced when there are more. */
+  from: Decoder
+  /** Where the value begins in them. */
+  start: number
+  /** How far it was measured, from its start. */
+  position: number
+}
+
 /** A count of a value's elements. */
 export type Count = (value: unknown) => number
 
@@ -103,6 +116,8 @@ export interface Integer {
   readonly read: (from: Decoder) => number
   readonly numberOf: (value: unknown) => number
   readonly valueOf: (number: number) => string | number
+  /** Whether a union may have an arm for it. */
+  readonly isLabel: (label: string | number) => boolean
 }
 
 /** What correlated fields and the array or union that they describe said so far. The two must agree. */
@@ -172,7 +187,6 @@ export class Encoder {
   readonly littleEndian: boolean
   path: Path | undefined = undefined
   private pending: Array<PendingWrite> = []
-  private depth = 0
   private nextId = 0x20000
   private shared: Map<Node, Map<unknown, number>> | undefined = undefined
   private readonly output: Output
@@ -238,28 +252,57 @@ export class Encoder {
     this.refer(node, value)
   }
 
-  /** Writes an outermost construct: a parameter, or what a pointer points to. */
+  /** Writes an outermost construct: a parameter, and everything that its pointers lead to. */
   construct(node: Node, value: unknown): void {
+    this.place(node, value)
+    if (this.pending.length > 0) this.follow(value)
+  }
+
+  private place(node: Node, value: unknown): void {
     if (node.maxCount !== undefined) this.uint32(node.maxCount(value))
-    if (!node.pointers) return node.write(this, value)
-    if (this.depth === maxDepth) refuseDepth()
-    this.depth++
-    const { pending, path } = this
-    const mine: Array<PendingWrite> = []
-    this.pending = mine
-    this.path = undefined
     node.write(this, value)
-    for (let i = 0; i < mine.length; i++) {
-      const entry = mine[i]!
-      try {
-        this.construct(entry.node, entry.value)
-      } catch (error) {
-        throw behind(error, entry.path)
+  }
+
+  private take(): Array<PendingWrite> {
+    const { pending } = this
+    this.pending = []
+    return pending
+  }
+
+  /** Writes what pointers point to, depth first. The frames are on the heap: a list may be as long as memory. */
+  private follow(first: unknown): void {
+    const frames: Array<{ readonly entries: Array<PendingWrite>; readonly at: number; readonly owner: unknown }> = []
+    const owners = new Set<unknown>()
+    let entries = this.take()
+    let owner = first
+    let at = 0
+    try {
+      for (;;) {
+        if (at === entries.length) {
+          const frame = frames.pop()
+          if (frame === undefined) return
+          owners.delete(owner)
+          ;({ at, entries, owner } = frame)
+          continue
+        }
+        const { node, value } = entries[at++]!
+        this.place(node, value)
+        if (this.pending.length === 0) continue
+        // A pointer to a pointer has the same value.
+        if (frames.length >= watchedDepth && node.pointer === undefined) {
+          if (owners.has(value)) throw new Refusal(status.badStubData, "the value contains itself")
+          owners.add(value)
+        }
+        frames.push({ entries, at, owner })
+        entries = this.take()
+        owner = value
+        at = 0
       }
+    } catch (error) {
+      behind(error, entries[at - 1]!.path)
+      for (const frame of frames.toReversed()) behind(error, frame.entries[frame.at - 1]!.path)
+      throw error
     }
-    this.pending = pending
-    this.path = path
-    this.depth--
   }
 
   finish(): void {
@@ -282,6 +325,7 @@ export interface Input {
   readonly bytes: Uint8Array
   readonly littleEndian: boolean
   readonly owned: boolean
+  readonly maximumElements?: number | undefined
   position: number
 }
 
@@ -325,10 +369,12 @@ export class Decoder {
   actualCount = 0
   discriminant = 0
   private pending: Array<PendingRead> = []
-  private depth = 0
+  /** How many more values the stub may hold. */
+  private left: number
+  private readonly maximumElements: number
   private shared: Map<number, Shared> | undefined = undefined
 
-  constructor(input: Input) {
+  constructor(input: Input, maximumElements: number = input.maximumElements ?? defaultElements) {
     // A subclass may slice without copying, as Node's Buffer does.
     const { bytes } = input
     this.bytes = bytes.constructor === Uint8Array
@@ -340,6 +386,7 @@ export class Decoder {
     this.littleEndian = input.littleEndian
     this.owned = input.owned
     this.position = input.position
+    this.left = this.maximumElements = maximumElements
   }
 
   align(size: number): void {
@@ -357,6 +404,16 @@ export class Decoder {
   /** Refuses a number of elements for which the bytes left can't suffice. */
   require(count: number, size: number): void {
     if (count * size > this.end - this.position) throw new Truncated(this.position + count * size)
+  }
+
+  /** Counts values before they are read, and refuses too many of them. */
+  charge(values: number): void {
+    this.left -= values
+    if (this.left >= 0) return
+    throw new Refusal(
+      status.badStubData,
+      `the message holds more than ${this.maximumElements} values. Raise maximumElements to read it`
+    )
   }
 
   uint32(): number {
@@ -386,39 +443,54 @@ export class Decoder {
     }
   }
 
-  /** Reads an outermost construct: a parameter, or what a pointer points to. */
-  construct(node: Node, target: any, key: string | number, link: Link | undefined, shared?: Shared): void {
+  /** Reads an outermost construct: a parameter, and everything that its pointers lead to. */
+  construct(node: Node, target: any, key: string | number, link: Link | undefined): void {
+    this.charge(node.values)
+    this.place(node, target, key, link, undefined)
+    if (this.pending.length > 0) this.follow()
+  }
+
+  private place(node: Node, target: any, key: string | number, link: Link | undefined, shared?: Shared): void {
     if (node.maxCount !== undefined) this.hoisted = this.uint32()
-    if (!node.pointers) {
-      target[key] = node.read(this)
-      if (link !== undefined) this.note(link)
-      if (shared !== undefined) this.settle(shared, target[key])
-      return
-    }
-    if (this.depth === maxDepth) refuseDepth()
-    this.depth++
-    const { pending, path } = this
-    const mine: Array<PendingRead> = []
-    this.pending = mine
-    this.path = undefined
-    if (node.pointer !== undefined) {
-      node.readInto(this, target, key, link)
-    } else {
-      target[key] = node.read(this)
-      if (link !== undefined) this.note(link)
-      if (shared !== undefined) this.settle(shared, target[key])
-    }
-    for (let i = 0; i < mine.length; i++) {
-      const entry = mine[i]!
-      try {
-        this.construct(entry.node, entry.target, entry.key, entry.link, entry.shared)
-      } catch (error) {
-        throw behind(error, entry.path)
+    if (node.pointer !== undefined) return node.readInto(this, target, key, link)
+    target[key] = node.read(this)
+    if (link !== undefined) this.note(link)
+    if (shared !== undefined) this.settle(shared, target[key])
+  }
+
+  private take(): Array<PendingRead> {
+    const { pending } = this
+    this.pending = []
+    return pending
+  }
+
+  /** Reads what pointers point to, depth first. The frames are on the heap: a list may be as long as its bytes. */
+  private follow(): void {
+    const frames: Array<{ readonly entries: Array<PendingRead>; readonly at: number }> = []
+    let entries = this.take()
+    let at = 0
+    try {
+      for (;;) {
+        if (at === entries.length) {
+          const frame = frames.pop()
+          if (frame === undefined) return
+          ;({ at, entries } = frame)
+          continue
+        }
+        const { key, link, node, shared, target } = entries[at++]!
+        // The pointer itself was counted.
+        this.charge(node.values - 1)
+        this.place(node, target, key, link, shared)
+        if (this.pending.length === 0) continue
+        frames.push({ entries, at })
+        entries = this.take()
+        at = 0
       }
+    } catch (error) {
+      behind(error, entries[at - 1]!.path)
+      for (const frame of frames.toReversed()) behind(error, frame.entries[frame.at - 1]!.path)
+      throw error
     }
-    this.pending = pending
-    this.path = path
-    this.depth--
   }
 
   /** Notes the counts and the discriminant of what was just read. */
