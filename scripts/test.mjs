@@ -101,7 +101,9 @@ if (mode === "--watch") {
   console.log("The random tests with their whole budgets: about 8 minutes on two cores.")
   test(firstRuntime(), "1", filters.length > 0 ? filters : randomTests())
 } else if (mode === "--quick") {
-  console.log(`${firstRuntime().title} alone, a hundredth of the random steps, no programs and sockets: under a minute on two cores.`)
+  console.log(
+    `${firstRuntime().title} alone, a hundredth of the random steps, no programs and sockets: under a minute on two cores.`
+  )
   test(firstRuntime(), "0.01", filters.length > 0 ? filters : slow.flatMap((file) => ["--exclude", file]))
 } else {
   if (filters.length === 0) {
