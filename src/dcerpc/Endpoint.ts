@@ -12,7 +12,6 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../Channel.ts"
 import { countOption, durationOption } from "../internal/options.ts"
-import type { ServerImpl } from "../internal/server.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
@@ -118,8 +117,9 @@ export interface Endpoint {
  * **Details**
  *
  * Every manager of the server is offered, in the transfer syntaxes in which its interface has a form, and the management
- * interface. When the scope closes the endpoint accepts no more connections and calls, tells its clients so, lets calls in progress
- * reply within the `grace` period of the server, and closes what is left.
+ * interface. When the scope closes, or the server ends, the endpoint accepts no more connections and calls, tells its clients so, lets
+ * calls in progress reply within the `grace` period of the server, and closes what is left. The period begins once: what the
+ * endpoint takes of it the server has no more, and the other way round.
  *
  * **Example** (One endpoint in two places)
  *
@@ -186,7 +186,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
     endpoint.management = yield* Server.make([management], { grace: 0 })
     return yield* Effect.acquireRelease(
       Effect.succeed(toEndpoint(endpoint)),
-      () => endpoint.shutdown((server as unknown as ServerImpl).grace)
+      () => endpoint.shutdown
     )
   })
 

@@ -12,6 +12,7 @@ import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
 import { Handles } from "../../internal/handleTable.ts"
+import type { ServerImpl } from "../../internal/server.ts"
 import { nowOf } from "../../internal/serverCall.ts"
 import * as Server from "../../Server.ts"
 import { makeOutbox } from "../../transport/internal/outbox.ts"
@@ -73,6 +74,7 @@ export class EndpointImpl implements Host {
     this.limits = limits
     this.total = { count: 0, maximum: limits.totalCalls }
     this.syntaxes = syntaxes
+    ;(server as unknown as ServerImpl).endpoints.add(this.stop)
   }
 
   /** Who offers an interface: the server, or the endpoint itself with its management interface. */
@@ -222,20 +224,27 @@ export class EndpointImpl implements Host {
     this.watchUntil(next)
   }
 
-  /** Lets the calls in progress reply, within the period of grace. */
-  shutdown(grace: number): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function* () {
-      this.stopping = true
-      for (const { stop } of this.listeners) yield* stop
-      for (const served of this.connections) served.shutdown()
-      yield* Effect.timeoutOption(this.awaitQuiet, grace)
-      for (const served of this.connections) served.move("outOfTime")
-      this.watching?.interruptUnsafe()
-      // Nothing is watched any more.
-      this.wakesAt = -Infinity
-      yield* Scope.close(this.scope, Exit.void)
-    })
+  /** Takes no more calls, and tells the clients. */
+  readonly stop = (): void => {
+    if (this.stopping) return
+    this.stopping = true
+    for (const { stop } of this.listeners) this.run(stop)
+    for (const served of this.connections) served.shutdown()
   }
+
+  /** Lets the calls in progress reply, and the replies leave, within what is left of the server's period of grace. */
+  readonly shutdown: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
+    const server = this.server as unknown as ServerImpl
+    this.stop()
+    for (const { stop } of this.listeners) yield* stop
+    yield* Effect.timeoutOption(this.awaitQuiet, server.graceLeft())
+    for (const served of this.connections) served.move("outOfTime")
+    this.watching?.interruptUnsafe()
+    // Nothing is watched any more.
+    this.wakesAt = -Infinity
+    server.endpoints.delete(this.stop)
+    yield* Scope.close(this.scope, Exit.void)
+  })
 
   private readonly awaitQuiet: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.connections.size === 0) return resume(Effect.void)
