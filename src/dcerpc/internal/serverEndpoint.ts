@@ -137,7 +137,7 @@ export class EndpointImpl implements Host {
         }))
       )
       // What is left to say, to a client that listens. At the end of the server the period of grace bounds it.
-      if (!served.isClosed) {
+      if (!served.isClosed && outbox.queuedUnsafe() > 0) {
         const left = Effect.timeoutOption(outbox.drained, this.stopping ? Infinity : lingering)
         yield* Effect.raceFirst(Effect.ignore(left), Deferred.await(served.gone))
       }
