@@ -282,12 +282,12 @@ class StatesImpl<Name extends string, State> extends PipeInspectable implements 
         if (!call.isOpen) return noCallActive
         const handles = handlesOf(call.origin)
         if (handles.isFull) return tooMany
-        handles.making++
+        handles.count++
         const scope = Scope.makeUnsafe()
         return Effect.flatMap(
           Effect.exit(restore(Scope.provide(acquire, scope))),
           (exit): Effect.Effect<ContextHandle<Name>, E | RpcFault> => {
-            handles.making--
+            handles.count--
             // While the state was made, the client may have gone.
             if (exit._tag === "Success" && call.isOpen) return Effect.succeed(this.register(call, exit.value, scope))
             return exit._tag === "Success"

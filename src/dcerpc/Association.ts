@@ -26,6 +26,7 @@ import {
 } from "../Status.ts"
 import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
+import * as Memory from "../transport/Memory.ts"
 import * as Transport from "../transport/Transport.ts"
 import {
   type Bound,
@@ -328,8 +329,11 @@ const makeTo = (
   })
 
 const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | "locate"> => {
-  const count = (name: "maximumConnections" | "maximumQueued" | "maximumResponse" | "maximumElements", min: number, fallback: number) =>
-    countOption("Association", name, options[name], { min }, fallback)
+  const count = (
+    name: "maximumConnections" | "maximumQueued" | "maximumResponse" | "maximumElements",
+    min: number,
+    fallback: number
+  ) => countOption("Association", name, options[name], { min }, fallback)
   const duration = (name: "connectTimeout" | "callTimeout" | "keepAlive", least: number, fallback: number) =>
     durationOption("Association", name, options[name], fallback, least)
   const maximumPiped = count("maximumConnections", 1, 8)
@@ -429,7 +433,7 @@ export const bind: {
  *   return yield* Call.invoke(sums, "Add", [1, 2, 3]) // => 6
  * }).pipe(Effect.scoped)
  *
- * const layer = Layer.provideMerge(Association.layer(Sums, "ncacn_memory:[sums]"), Transport.memory)
+ * const layer = Layer.provideMerge(Association.layer(Sums, "ncacn_memory:[sums]"), Memory.layer)
  * await Effect.runPromise(Effect.provide(program, layer))
  * ```
  *

@@ -4,7 +4,6 @@
  * @module
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import type { Key } from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,7 +12,6 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../Channel.ts"
 import { countOption, durationOption } from "../internal/options.ts"
-import type { ServerImpl } from "../internal/server.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
@@ -32,21 +30,34 @@ import { binary, ndr20 } from "./TransferSyntax.ts"
  *
  * **Details**
  *
- * A number outside of its range is refused when the endpoint is made, by a `TypeError` that names the option.
+ * A number outside of its range is refused when the endpoint is made, by a `TypeError` that names the option. Times are measured
+ * by a monotonic clock.
+ *
+ * After 64 PDUs, or 256 KiB of requests and replies, a connection lets all others have their turn. A request is dispatched when
+ * less than 64 KiB wait for its client; the rest of what has arrived waits. So a client that reads is never cut off by its own calls.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** The connections at once; by default 10,000. One more is closed. */
+  /**
+   * The connections at once; by default 10,000. For one more the connection goes that was idle for longest: without a call, and not
+   * the last one that keeps a context handle alive. Where there is none, the new one is closed.
+   */
   readonly maximumConnections?: number | undefined
   /** The presentation contexts of one connection; by default 64. */
   readonly maximumContexts?: number | undefined
   /** The calls in progress on one connection; by default 1,024. One more gets 1723 and did not execute. */
   readonly maximumCalls?: number | undefined
-  /** The calls in progress on the whole server; by default 65,536. One more gets 1723 and did not execute. */
+  /**
+   * The calls in progress on all connections together; by default 65,536. No connection may have more of them than are left for the
+   * others: 64 greedy connections get about 1,008 each, and as many are left. One more gets 1723 and did not execute.
+   */
   readonly maximumTotalCalls?: number | undefined
-  /** The context handles that one client has open; by default 10,000. `open` of one more fails with 1130. */
+  /**
+   * The context handles that one connection has opened; by default 10,000. `open` of one more fails with 1130. Other connections of
+   * the client's association group count their own.
+   */
   readonly maximumHandles?: number | undefined
   /** The bytes of one request; by default 4 MiB. */
   readonly maximumRequest?: number | undefined
@@ -55,11 +66,32 @@ export interface Options {
    * 262,144. A request with more is refused with 1783 before anything is allocated.
    */
   readonly maximumElements?: number | undefined
-  /** The bytes that wait for a client that reads slowly; at least 1, by default 16 MiB. Beyond them its connection is closed. */
+  /**
+   * The bytes that requests hold which have not arrived whole, of all clients together, up to twice what has arrived of each; by
+   * default 64 MiB. Beyond them the connection is closed whose request has made no progress for longest.
+   */
+  readonly maximumTotalRequest?: number | undefined
+  /**
+   * The bytes of replies that may wait for one client; at least 1, by default 16 MiB. Beyond them its connection is closed unless it
+   * takes some within `requestTimeout`.
+   */
   readonly maximumQueued?: number | undefined
+  /**
+   * The bytes of replies that wait for all clients together; at least 1, by default 256 MiB. Beyond them the connection is closed for
+   * which most wait.
+   */
+  readonly maximumTotalQueued?: number | undefined
   /** The time that a connection may take to bind; at least 1 ms, by default 10 seconds. */
   readonly bindTimeout?: Duration.Input | undefined
-  /** The time for which a connection without a call may be silent; at least 1 ms, by default forever. */
+  /**
+   * The time for which a request may be incomplete without one more whole fragment; at least 1 ms, by default 30 seconds. Then its
+   * connection is closed. A request whose pipes flow already has no such limit.
+   */
+  readonly requestTimeout?: Duration.Input | undefined
+  /**
+   * The time for which a connection without a call may be silent; at least 1 ms, by default forever. What is not a whole PDU does not
+   * end the silence.
+   */
   readonly idleTimeout?: Duration.Input | undefined
   /** Runs when a client asks through the management interface to stop the server. Without it no client may: they get 5. */
   readonly onStop?: Effect.Effect<void> | undefined
@@ -91,8 +123,9 @@ export interface Endpoint {
  * **Details**
  *
  * Every manager of the server is offered, in the transfer syntaxes in which its interface has a form, and the management
- * interface. When the scope closes the endpoint accepts no more connections and calls, tells its clients so, lets calls in progress
- * reply within the `grace` period of the server, and closes what is left.
+ * interface. When the scope closes, or the server ends, the endpoint accepts no more connections and calls, tells its clients so, lets
+ * calls in progress reply within the `grace` period of the server, and closes what is left. The period begins once: what the
+ * endpoint takes of it the server has no more, and the other way round.
  *
  * **Example** (One endpoint in two places)
  *
@@ -127,7 +160,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
     const count = (name: CountName, fallback: number, min = 0) =>
       countOption("Endpoint", name, options[name], { min }, fallback)
     yield* Effect.orDie(binary.load)
-    const endpoint = new EndpointImpl(server, yield* Clock.Clock, {
+    const endpoint = new EndpointImpl(server, yield* Effect.context<never>(), {
       connections: count("maximumConnections", 10_000),
       contexts: count("maximumContexts", 64),
       calls: count("maximumCalls", 1024),
@@ -135,8 +168,11 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       handles: count("maximumHandles", 10_000),
       request: count("maximumRequest", 0x400000),
       elements: count("maximumElements", defaultElements, 1),
+      totalRequest: count("maximumTotalRequest", 0x4000000),
       queued: count("maximumQueued", 0x1000000, 1),
+      totalQueued: count("maximumTotalQueued", 0x10000000, 1),
       bindTimeout: durationOption("Endpoint", "bindTimeout", options.bindTimeout, 10_000, 1),
+      requestTimeout: durationOption("Endpoint", "requestTimeout", options.requestTimeout, 30_000, 1),
       idleTimeout: durationOption("Endpoint", "idleTimeout", options.idleTimeout, Infinity, 1)
     }, [ndr20, binary])
     const management = Management.makeManager({
@@ -157,7 +193,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
     endpoint.management = yield* Server.make([management], { grace: 0 })
     return yield* Effect.acquireRelease(
       Effect.succeed(toEndpoint(endpoint)),
-      () => endpoint.shutdown((server as unknown as ServerImpl).grace)
+      () => endpoint.shutdown
     )
   })
 

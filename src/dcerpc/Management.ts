@@ -35,7 +35,7 @@ export type Methods = {
     Schema.Struct<{ readonly if_id_vector: Schema.NullOr<Methods.InterfaceIds>; readonly status: Schema.Int }>,
     never
   >
-  /** The first `count` statistics: calls in, calls out, packets in, packets out. */
+  /** The first `count` statistics: calls in, calls out, packets in, packets out. Each begins again at 0 behind 2^32 - 1. */
   readonly inq_stats: Interface.Method<
     Schema.Struct<{ readonly count: Schema.Int }>,
     Schema.Struct<{
@@ -150,7 +150,9 @@ export const makeManager = (facts: Facts): Manager.Manager<typeof IManagement, n
     inq_stats: ({ count }) =>
       Effect.sync(() => {
         const { callsIn, callsOut, packetsIn, packetsOut } = facts.statistics()
-        return { statistics: [callsIn, callsOut, packetsIn, packetsOut].slice(0, count), status: 0 }
+        const counters = [callsIn, callsOut, packetsIn, packetsOut]
+        // They wrap, as unsigned longs do.
+        return { statistics: counters.slice(0, count).map((counter) => counter >>> 0), status: 0 }
       }),
     is_server_listening: () => Effect.sync(() => ({ status: 0, listening: facts.isListening() ? 1 : 0 })),
     stop_server_listening: () =>

@@ -183,6 +183,7 @@ export class Entry {
     this.scope = fields.scope
     this.host = fields.host
     this.association.open.set(this.handle.uuid, this)
+    this.association.count++
     this.host.handles.add(this)
   }
 
@@ -226,6 +227,7 @@ export class Entry {
 
   private closing(): void {
     this.association.open.delete(this.handle.uuid)
+    this.association.count--
     for (const claim of [...this.line]) if (!claim.granted) claim.holding.refused()
     this.runDownWhenIdle()
   }
@@ -293,19 +295,20 @@ export interface Owner {
 /** The open handles of a client. A client that shares them with no other may have any number. */
 export const handlesOf = (owner: Owner): Handles => owner.handles ??= new Handles(Infinity)
 
-/** The open handles of one association. */
+/** The open handles of one association, and how many of them one of its connections has made. */
 export class Handles {
-  readonly open: Map<string, Entry> = new Map()
-  /** How many handles are being made. */
-  making = 0
+  readonly open: Map<string, Entry>
+  /** The open handles that were made here, those that are being made among them. */
+  count = 0
   private readonly limit: number
 
-  constructor(limit: number) {
+  constructor(limit: number, open: Map<string, Entry> = new Map()) {
     this.limit = limit
+    this.open = open
   }
 
   get isFull(): boolean {
-    return this.open.size + this.making >= this.limit
+    return this.count >= this.limit
   }
 
   /** The handle of a type that a call to an interface may carry. */

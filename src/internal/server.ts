@@ -216,6 +216,9 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   held = 0
   readonly endings: Map<Fiber.Fiber<unknown, unknown>, ServerCallImpl> = new Map()
   readonly handles: Set<Entry> = new Set()
+  /** Told when the server ends. */
+  readonly endpoints: Set<() => void> = new Set()
+  private graceEnds = -Infinity
   /** Told whenever something has ended that a shutdown may wait for. */
   private readonly waits = new Set<() => void>()
   private ageWatch: Fiber.Fiber<void> | undefined = undefined
@@ -398,8 +401,15 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     for (const wait of this.waits) wait()
   }
 
+  /** What is left of the period of grace. The first that asks starts it; a later end of the server starts another one. */
+  graceLeft(): number {
+    const now = nowOf(this.clock)
+    if (!(now <= this.graceEnds + this.grace)) this.graceEnds = now + this.grace
+    return Math.max(0, this.graceEnds - now)
+  }
+
   /** Waits until it is quiet, at most for the period of grace. */
-  #awaitQuiet(isQuiet: () => boolean): Effect.Effect<void> {
+  #awaitQuiet(isQuiet: () => boolean, grace: number = this.grace): Effect.Effect<void> {
     return Effect.callback((resume) => {
       let timer: Fiber.Fiber<void> | undefined
       const wait = () => {
@@ -411,8 +421,8 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         resume(Effect.void)
       }
       this.waits.add(wait)
-      if (this.grace < Infinity) {
-        timer = Effect.runForkWith(this.context)(Effect.flatMap(Effect.sleep(this.grace), () => Effect.sync(done)))
+      if (grace < Infinity) {
+        timer = Effect.runForkWith(this.context)(Effect.flatMap(Effect.sleep(grace), () => Effect.sync(done)))
       }
       wait()
       return Effect.sync(done)
@@ -468,12 +478,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   drain(
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isOne: (call: ServerCallImpl) => boolean,
-    isQuiet: (self: ServerCallImpl | undefined) => boolean
+    isQuiet: (self: ServerCallImpl | undefined) => boolean,
+    grace: number = this.grace
   ): Effect.Effect<unknown> {
     return Effect.withFiber((fiber) => {
       const self = this.#callOf(fiber)
       const quiet = this.#awaitQuiet(() => isQuiet(self))
-      return Effect.flatMap(quiet, () => {
+      return Effect.flatMap(this.#awaitQuiet(() => isQuiet(self), grace), () => {
         // The replies that are late: on their way before the calls below are stopped and reply.
         const late = [...this.endings].filter(([fiber, call]) =>
           call !== self && isOne(call) && call.sending?.has(fiber)
@@ -495,10 +506,12 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
 
   readonly shutdown: Effect.Effect<void> = Effect.suspend(() => {
     this.accepting = false
+    for (const end of this.endpoints) end()
     return this.drain(
       () => this.snapshot(),
       () => true,
-      (self) => this.count === (self?.isListed ? 1 : 0) && this.held === (self?.held ?? 0)
+      (self) => this.count === (self?.isListed ? 1 : 0) && this.held === (self?.held ?? 0),
+      this.graceLeft()
     )
   }).pipe(
     Effect.flatMap(() => {

@@ -68,6 +68,23 @@ describe("the management interface", () => {
       assert.deepStrictEqual(if_id_vector!.ids, [{ uuid: Management.IManagement.uuid, major: 1, minor: 0 }])
     }))
 
+  it.effect("counters behind 2^32: they wrap as unsigned longs", () =>
+    Effect.gen(function* () {
+      const statistics = () => ({
+        callsIn: 2 ** 32 - 1,
+        callsOut: 2 ** 32,
+        packetsIn: 2 ** 32 + 3,
+        packetsOut: 2 ** 52 + 5
+      })
+      const management = yield* bind({ ...facts, statistics })
+      assert.deepStrictEqual((yield* Call.invoke(management, "inq_stats", { count: 4 })).statistics, [
+        2 ** 32 - 1,
+        0,
+        3,
+        5
+      ])
+    }))
+
   it.effect("refuses to stop the server, unless its owner allows it", () =>
     Effect.gen(function* () {
       const refused = yield* Effect.flip(Call.invoke(yield* bind(facts), "stop_server_listening"))

@@ -43,6 +43,7 @@ const setUp = (state: Name) => {
   let stopped = false
   const outbox: Outbox = {
     queuedUnsafe: () => 0,
+    isWaitingUnsafe: () => false,
     sendUnsafe: (chunk) => void (sent += chunk.length),
     sendPartUnsafe: (chunk) => void (sent += chunk.length),
     hasRoomUnsafe: () => true,

@@ -414,6 +414,21 @@ const didNotExecute = { contextId: 0, didNotExecute: true }
 
 describe("a hostile client", () => {
   wire(
+    "joins a group and opens as many handles as it may: other connections of the group may open as many",
+    Effect.gen(function* () {
+      yield* setUp({ maximumHandles: 2 })
+      const victim = yield* join()
+      const { client } = yield* join(victim.group)
+      yield* openRaw(client, "one")
+      yield* openRaw(client, "two")
+      const [refused] = yield* ask(client, "Open", { text: "three" })
+      assert.strictEqual(refused!._tag, "Fault")
+      yield* openRaw(victim.client, "mine")
+      yield* openRaw(victim.client, "mine too")
+      assert.strictEqual((yield* ask(victim.client, "Open", { text: "and one more" }))[0]!._tag, "Fault")
+    })
+  )
+  wire(
     "gets the same answer for every handle that is not its own",
     Effect.gen(function* () {
       const { ran } = yield* setUp()

@@ -21,7 +21,7 @@ const makers: Record<string, Make> = {
 /** Each option with the least that it takes. */
 const durations: Record<string, Record<string, number>> = {
   Association: { connectTimeout: 0, callTimeout: 1, keepAlive: 1 },
-  Endpoint: { bindTimeout: 1, idleTimeout: 1 },
+  Endpoint: { bindTimeout: 1, requestTimeout: 1, idleTimeout: 1 },
   EndpointMapper: {}
 }
 
@@ -34,7 +34,9 @@ const counts: Record<string, Record<string, number>> = {
     maximumTotalCalls: 0,
     maximumHandles: 0,
     maximumRequest: 0,
-    maximumQueued: 1
+    maximumTotalRequest: 0,
+    maximumQueued: 1,
+    maximumTotalQueued: 1
   },
   EndpointMapper: { maximumEntries: 0 }
 }

@@ -406,6 +406,8 @@ export const clientOf = Effect.fnUntraced(function* ({ socket }: Transport.Conne
     write,
     ask,
     say: (...parts: ReadonlyArray<Uint8Array>) => Effect.map(ask(...parts), (answers) => answers.map(brief)),
+    /** What it has heard, without waiting. */
+    now: take,
     heard: Effect.andThen(settle, Effect.map(take, (answers) => answers.map(brief))),
     close: Scope.close(scope, Exit.void)
   }

@@ -550,7 +550,9 @@ export class ClientConnection {
     } else if (arriving.isThrough && bytes.length - position > this.owner.maximumResponse) {
       this.failHere(sent, this.tooLarge, false)
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
-      const read = arriving.isThrough ? sent.codec.readResults(bytes, littleEndian, this.owner.maximumElements, position) : unended
+      const read = arriving.isThrough
+        ? sent.codec.readResults(bytes, littleEndian, this.owner.maximumElements, position)
+        : unended
       const outcome: Outcome = "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value
       // After a cancel the request ends in the middle, and the manager may answer all the same.
       const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false

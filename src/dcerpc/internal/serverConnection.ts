@@ -13,7 +13,7 @@ import type { Caller, Outcome, Refusal } from "../../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../../Interface.ts"
 import { cancelled, isPipeError } from "../../internal/failures.ts"
 import { sentAs } from "../../internal/faultTable.ts"
-import type { Handles } from "../../internal/handleTable.ts"
+import { Handles } from "../../internal/handleTable.ts"
 import { type ClientFields, ClientImpl, refuseLate, type ServerImpl } from "../../internal/server.ts"
 import { nowOf, type ServerCallImpl } from "../../internal/serverCall.ts"
 import * as Server from "../../Server.ts"
@@ -39,14 +39,20 @@ export interface Limits {
   readonly handles: number
   readonly request: number
   readonly elements: number
+  readonly totalRequest: number
   readonly queued: number
+  readonly totalQueued: number
   readonly bindTimeout: number
+  readonly requestTimeout: number
   readonly idleTimeout: number
 }
 
 /** The connections of one client that belong together. Its context handles are run down when the last has gone. */
 export interface Group {
   readonly id: number
+  /** Where it was made, and for whom: no other endpoint and nobody else can join it. */
+  readonly place: string
+  readonly caller: string | undefined
   readonly handles: Handles
   connections: number
 }
@@ -74,9 +80,19 @@ export interface Host {
   packetsOut: number
   /** Who offers an interface. */
   readonly find: (wanted: Interface.Identity) => readonly [Server.Server, Interface.Any | undefined]
-  /** The group that a connection joins; `undefined` where there is none with that id. */
-  readonly join: (id: number) => Group | undefined
+  /** The group that a connection joins; `undefined` where there is none that it can join with that id. */
+  readonly join: (id: number, place: string, caller: string | undefined) => Group | undefined
   readonly leave: (group: Group) => void
+  /** How many times a connection was of use: what is small was long ago. */
+  uses: number
+  /** What parts of requests hold on all connections together, and about what replies do. */
+  partBytes: number
+  queuedBytes: number
+  /** Called when there are more of them than may be. */
+  readonly tooManyParts: () => void
+  readonly tooManyQueued: () => void
+  /** Looks at each connection when its time has come. */
+  readonly watchUntil: (time: number) => void
 }
 
 // ----------------------------------------------------------------------------
@@ -148,6 +164,9 @@ const isLast = (): boolean => true
 const pdusInTurn = 64
 const bytesInTurn = 0x40000
 
+// A reply of so many bytes is worth the buffer of 64 KiB that it may keep alive.
+const worthKeeping = 16384
+
 const noBytes = new Uint8Array(0)
 
 /** What a PDU does to its connection. */
@@ -172,8 +191,9 @@ class Client extends ClientImpl {
   }
 
   override get hasRoom(): boolean {
+    // No client has more calls than are left for the others.
     return super.hasRoom && this.count < this.maximum &&
-      (this.total === undefined || this.total.count < this.total.maximum)
+      (this.total === undefined || this.count < this.total.maximum - this.total.count)
   }
 
   override add(call: ServerCallImpl): void {
@@ -196,6 +216,8 @@ export class ServerConnection {
   readonly contexts: Map<number, Context> = new Map()
   readonly calls: Map<number, IncomingCall> = new Map()
   group: Group | undefined = undefined
+  /** The handles of its group, and the number of those that it has made. */
+  private handles: Handles | undefined = undefined
   /** This client, as the server and the endpoint's management know it. */
   private readonly clients = new Map<Server.Server, ClientImpl>()
   /** The replies that carry new context handles, with where each ends in what was sent. */
@@ -214,8 +236,18 @@ export class ServerConnection {
   early: Early | undefined = undefined
   /** The request whose call was dispatched or refused already, while the rest of its pipes arrives. */
   arriving: Arriving | undefined = undefined
-  /** When something last happened on it, where there is a limit on silence. */
-  activeAt = 0
+  /** When it was last of use, as a number of the endpoint. */
+  usedAt = 0
+  /** When it was accepted; later, where there is a limit on silence, when something last happened on it. */
+  private activeAt: number
+  /** What the parts of a request hold that has not arrived whole, and when the last of them came. */
+  private partBytes = 0
+  private partAt = 0
+  /** The bytes that waited for the client when that was last looked at. */
+  private queuedBytes = 0
+  /** How many bytes the client had taken, and since when it has taken no more. */
+  private handed = 0
+  private handedAt = Infinity
   private state: State = State.opening
   /** Done when nothing more is read. */
   readonly over: Deferred.Deferred<void> = Deferred.makeUnsafe()
@@ -240,7 +272,9 @@ export class ServerConnection {
     this.peer = peer
     this.local = local
     this.outbox = outbox
-    this.touch()
+    this.usedAt = ++endpoint.uses
+    this.activeAt = nowOf(endpoint.clock)
+    endpoint.watchUntil(this.dueAt(this.activeAt))
   }
 
   // --- its life
@@ -280,7 +314,6 @@ export class ServerConnection {
 
   /** Takes a chunk. Answers whether the next may be read: else `resume` goes on behind the PDU that was the last to find room. */
   readonly take = (chunk: Uint8Array): boolean => {
-    this.touch()
     this.turnBytes -= chunk.length
     this.waiting = chunk
     this.waitingAt = 0
@@ -288,8 +321,14 @@ export class ServerConnection {
   }
 
   resume(): boolean {
-    const { waiting } = this
+    const { turnPdus, waiting } = this
     const at = this.parser.read(waiting, this.waitingAt, this.accept)
+    const hasPdu = this.turnPdus !== turnPdus
+    if (hasPdu) {
+      this.usedAt = ++this.endpoint.uses
+      this.touch()
+    }
+    this.countParts(hasPdu)
     if (this.isOver) return false
     if (at < waiting.length) {
       this.waitingAt = at
@@ -309,6 +348,56 @@ export class ServerConnection {
 
   private get mayGoOn(): boolean {
     return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
+  }
+
+  /** Counts what the parts of a request hold. Only a whole fragment is progress. */
+  private countParts(hasPdu: boolean): void {
+    const { endpoint, parser } = this
+    const bytes = this.isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
+    if (bytes === 0 && this.partBytes === 0) return
+    if (hasPdu || this.partBytes === 0) {
+      this.partAt = nowOf(endpoint.clock)
+      if (bytes > 0) endpoint.watchUntil(this.partAt + endpoint.limits.requestTimeout)
+    }
+    endpoint.partBytes += bytes - this.partBytes
+    this.partBytes = bytes
+    if (endpoint.partBytes > endpoint.limits.totalRequest) endpoint.tooManyParts()
+  }
+
+  /** When it last made progress with the parts that it holds, `Infinity` where it holds none. */
+  get progressAt(): number {
+    return this.partBytes === 0 || this.isOver ? Infinity : this.partAt
+  }
+
+  /** Counts the bytes that wait for the client, and gives them. */
+  countQueued(): number {
+    const bytes = this.isClosed ? 0 : this.outbox.queuedUnsafe()
+    this.endpoint.queuedBytes += bytes - this.queuedBytes
+    this.queuedBytes = bytes
+    return bytes
+  }
+
+  /** Whether nobody would miss it: it has no call, no bytes on the way, and keeps no handle alive. */
+  get isIdle(): boolean {
+    const { group } = this
+    return !this.isOver && this.calls.size === 0 && this.partBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
+      (group === undefined || group.connections > 1 || group.handles.open.size === 0)
+  }
+
+  /** When it has to be closed, as things stand. */
+  dueAt(now: number): number {
+    const { bindTimeout, idleTimeout, queued, requestTimeout } = this.endpoint.limits
+    if (this.isOver) return Infinity
+    let due = this.state === State.opening ? this.activeAt + bindTimeout : Infinity
+    if (this.partBytes > 0) due = Math.min(due, this.partAt + requestTimeout)
+    if (this.outbox.queuedUnsafe() > queued) {
+      const handed = this.outbox.handedUnsafe()
+      if (handed !== this.handed || this.handedAt === Infinity) this.handedAt = now
+      this.handed = handed
+      due = Math.min(due, this.handedAt + requestTimeout)
+    } else this.handedAt = Infinity
+    // A call in progress looks here again when it ends.
+    return this.calls.size > 0 ? due : Math.min(due, this.activeAt + idleTimeout)
   }
 
   /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
@@ -333,7 +422,7 @@ export class ServerConnection {
     let client = this.clients.get(server)
     if (client === undefined) {
       const { limits, server: served, total } = this.endpoint
-      const fields = { caller: this.caller, peer: this.peer, handles: this.group!.handles }
+      const fields = { caller: this.caller, peer: this.peer, handles: this.handles }
       client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
       this.clients.set(server, client)
     }
@@ -388,9 +477,11 @@ export class ServerConnection {
     }
     const results = this.offer(elements)
     if (results === undefined) return this.refuseBind(pdu.callId, 0)
-    const group = this.endpoint.join(pdu.assocGroupId)
+    const group = this.endpoint.join(pdu.assocGroupId, this.place, this.caller.name)
     if (group === undefined) return this.refuseBind(pdu.callId, 0)
     this.group = group
+    this.handles = new Handles(this.endpoint.limits.handles, group.handles.open)
+    this.touch()
     this.move("agreed")
     this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
     this.negotiate(pdu)
@@ -418,6 +509,15 @@ export class ServerConnection {
   private get knowsBinary(): boolean {
     for (const { syntax } of this.contexts.values()) if (syntax === binary) return true
     return false
+  }
+
+  /** The endpoint to which the client has connected, whatever the address of the machine. */
+  private get place(): string {
+    const parsed = Result.getSuccess(StringBinding.parse(this.local))
+    return Option.match(parsed, {
+      onNone: () => this.local,
+      onSome: ({ endpoint, protocol }) => `${protocol}:[${endpoint ?? ""}]`
+    })
   }
 
   /** The port or the name to which the client has connected, as far as a bind's answer can hold it. */
@@ -865,8 +965,10 @@ export class ServerConnection {
 
   /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
   send(following?: Uint8Array): Verdict {
-    const bytes = this.endpoint.writer.take()
+    const taken = this.endpoint.writer.take()
     if (this.isClosed) return "close"
+    // A small reply that waits must not keep the large buffer alive that it was written into.
+    const bytes = taken.length < worthKeeping && this.outbox.isWaitingUnsafe() ? taken.slice() : taken
     this.turnBytes -= bytes.length
     // One message may be several fragments, each with its length.
     for (let at = 0; at < bytes.length; at += bytes[at + 8]! | bytes[at + 9]! << 8) this.endpoint.packetsOut++
@@ -875,13 +977,19 @@ export class ServerConnection {
       this.outbox.sendPartUnsafe(bytes)
       this.outbox.sendPartUnsafe(following)
     }
-    if (this.outbox.queuedUnsafe() > this.endpoint.limits.queued) this.move("silent")
+    const { endpoint } = this
+    if (this.countQueued() > endpoint.limits.queued && this.handedAt === Infinity) {
+      endpoint.watchUntil(this.dueAt(nowOf(endpoint.clock)))
+    }
+    if (endpoint.queuedBytes > endpoint.limits.totalQueued) endpoint.tooManyQueued()
     return this.isClosed ? "close" : "go on"
   }
 
   touch(): void {
     const { clock, limits } = this.endpoint
-    if (limits.idleTimeout !== Infinity) this.activeAt = nowOf(clock)
+    if (limits.idleTimeout === Infinity || this.state === State.opening) return
+    this.activeAt = nowOf(clock)
+    this.endpoint.watchUntil(this.activeAt + limits.idleTimeout)
   }
 
   /** The connection is over: its calls have lost their client. */
@@ -894,5 +1002,7 @@ export class ServerConnection {
     for (const client of this.clients.values()) client.end()
     if (this.group !== undefined) this.endpoint.leave(this.group)
     this.group = undefined
+    this.open = undefined
+    this.countParts(false)
   }
 }

@@ -1,15 +1,18 @@
 /**
  * An endpoint at work: its connections, the groups that they form, and its end.
  */
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
 import { Handles } from "../../internal/handleTable.ts"
+import type { ServerImpl } from "../../internal/server.ts"
 import { nowOf } from "../../internal/serverCall.ts"
 import * as Server from "../../Server.ts"
 import { makeOutbox } from "../../transport/internal/outbox.ts"
@@ -18,6 +21,8 @@ import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { TransferSyntax } from "../TransferSyntax.ts"
 import { type Group, type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
+
+declare const crypto: { getRandomValues(array: Uint32Array): Uint32Array }
 
 /** For so long a connection that is over may take to send its last bytes. */
 const lingering = 1000
@@ -40,20 +45,36 @@ export class EndpointImpl implements Host {
   readonly syntaxes: ReadonlyArray<TransferSyntax>
   readonly connections: Set<ServerConnection> = new Set()
   readonly groups: Map<number, Group> = new Map()
-  nextGroup = 1
+  uses = 0
+  partBytes = 0
+  queuedBytes = 0
   callsIn = 0
   packetsIn = 0
   packetsOut = 0
   stopping = false
+  /** Looks at the connections again then. */
+  private wakesAt = Infinity
+  private watching: Fiber.Fiber<void> | undefined = undefined
+  private readonly run: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
+  /** No more often than this it looks, however many times come. */
+  private readonly shortest: number
   /** Told when the last connection has gone. */
   private quiet: (() => void) | undefined = undefined
 
-  constructor(server: Server.Server, clock: Clock.Clock, limits: Limits, syntaxes: ReadonlyArray<TransferSyntax>) {
+  constructor(
+    server: Server.Server,
+    context: Context.Context<never>,
+    limits: Limits,
+    syntaxes: ReadonlyArray<TransferSyntax>
+  ) {
     this.server = server
-    this.clock = clock
+    this.clock = Context.get(context, Clock.Clock)
+    this.run = Effect.runForkWith(context)
+    this.shortest = Math.min(100, limits.bindTimeout, limits.requestTimeout, limits.idleTimeout)
     this.limits = limits
     this.total = { count: 0, maximum: limits.totalCalls }
     this.syntaxes = syntaxes
+    ;(server as unknown as ServerImpl).endpoints.add(this.stop)
   }
 
   /** Who offers an interface: the server, or the endpoint itself with its management interface. */
@@ -65,17 +86,24 @@ export class EndpointImpl implements Host {
   }
 
   /** The group that a connection joins: a new one, or a known one by its id. */
-  join(id: number): Group | undefined {
+  join(id: number, place: string, caller: string | undefined): Group | undefined {
     if (id !== 0) {
       const known = this.groups.get(id)
-      if (known !== undefined) known.connections++
+      if (known === undefined || known.place !== place || known.caller !== caller) return undefined
+      known.connections++
       return known
     }
-    while (this.groups.has(this.nextGroup)) this.nextGroup = this.nextGroup % 0xffffffff + 1
-    const group: Group = { id: this.nextGroup, handles: new Handles(this.limits.handles), connections: 1 }
+    const group: Group = { id: this.newId(), place, caller, handles: new Handles(Infinity), connections: 1 }
     this.groups.set(group.id, group)
-    this.nextGroup = this.nextGroup % 0xffffffff + 1
     return group
+  }
+
+  /** Ids that nobody can guess: who knows one can use the handles of its group. */
+  private newId(): number {
+    const ids = new Uint32Array(1)
+    do crypto.getRandomValues(ids)
+    while (ids[0] === 0 || this.groups.has(ids[0]!))
+    return ids[0]!
   }
 
   leave(group: Group): void {
@@ -89,7 +117,7 @@ export class EndpointImpl implements Host {
     caller: Caller = anonymous
   ): Effect.Effect<void, never, Scope.Scope> =>
     Effect.gen({ self: this }, function* () {
-      if (this.stopping || this.connections.size >= this.limits.connections) return
+      if (this.stopping || !this.hasPlace()) return
       const outbox = yield* makeOutbox(connection.socket)
       const served = new ServerConnection(this, connection, outbox, caller)
       this.connections.add(served)
@@ -97,11 +125,10 @@ export class EndpointImpl implements Host {
         Effect.sync(() => {
           this.connections.delete(served)
           served.settle()
+          served.countQueued()
           if (this.connections.size === 0) this.quiet?.()
         })
       )
-      yield* Effect.forkScoped(this.watchBind(served))
-      if (this.limits.idleTimeout !== Infinity) yield* Effect.forkScoped(this.watchIdle(served))
       const read = Effect.ignore(this.read(served, connection.socket))
       yield* Effect.raceFirst(read, Deferred.await(served.over)).pipe(
         Effect.ensuring(Effect.sync(() => {
@@ -110,7 +137,7 @@ export class EndpointImpl implements Host {
         }))
       )
       // What is left to say, to a client that listens. At the end of the server the period of grace bounds it.
-      if (!served.isClosed) {
+      if (!served.isClosed && outbox.queuedUnsafe() > 0) {
         const left = Effect.timeoutOption(outbox.drained, this.stopping ? Infinity : lingering)
         yield* Effect.raceFirst(Effect.ignore(left), Deferred.await(served.gone))
       }
@@ -130,29 +157,94 @@ export class EndpointImpl implements Host {
     })
   }
 
-  private watchBind(served: ServerConnection): Effect.Effect<void> {
-    return Effect.delay(Effect.sync(() => served.group === undefined && served.move("silent")), this.limits.bindTimeout)
+  // --- limits
+
+  /** Whether one more connection has a place. For it the connection goes that was idle for longest, if there is one. */
+  private hasPlace(): boolean {
+    let count = 0
+    let idle: ServerConnection | undefined
+    if (this.connections.size < this.limits.connections) return true
+    for (const served of this.connections) {
+      // One that is closed is about to leave its place.
+      if (!served.isClosed) count++
+      if (served.isIdle && (idle === undefined || served.usedAt < idle.usedAt)) idle = served
+    }
+    return count < this.limits.connections || this.limits.connections > 0 && idle?.move("idle") === true
   }
 
-  private watchIdle(served: ServerConnection): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (served.calls.size > 0) served.touch()
-      const left = served.activeAt + this.limits.idleTimeout - nowOf(this.clock)
-      return left > 0 ? Effect.delay(this.watchIdle(served), left) : Effect.sync(() => served.move("silent"))
-    })
+  /** Closes the connections whose requests have made no progress for longest. */
+  tooManyParts(): void {
+    while (this.partBytes > this.limits.totalRequest) {
+      let slowest: ServerConnection | undefined
+      for (const served of this.connections) {
+        if (served.progressAt < (slowest?.progressAt ?? Infinity)) slowest = served
+      }
+      if (slowest === undefined) return
+      slowest.move("silent")
+      slowest.end()
+    }
   }
 
-  /** Lets the calls in progress reply, within the period of grace. */
-  shutdown(grace: number): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function* () {
-      this.stopping = true
-      for (const { stop } of this.listeners) yield* stop
-      for (const served of this.connections) served.shutdown()
-      yield* Effect.timeoutOption(this.awaitQuiet, grace)
-      for (const served of this.connections) served.move("outOfTime")
-      yield* Scope.close(this.scope, Exit.void)
-    })
+  /** Closes the connections for which most replies wait. */
+  tooManyQueued(): void {
+    let largest: ServerConnection | undefined
+    let most = 0
+    for (const served of this.connections) {
+      const bytes = served.countQueued()
+      if (bytes > most) {
+        largest = served
+        most = bytes
+      }
+    }
+    if (this.queuedBytes <= this.limits.totalQueued || largest === undefined) return
+    largest.move("silent")
+    largest.countQueued()
+    this.tooManyQueued()
   }
+
+  watchUntil(time: number): void {
+    if (time >= this.wakesAt) return
+    this.wakesAt = time
+    this.watching?.interruptUnsafe()
+    const wait = Effect.sleep(Math.max(time - nowOf(this.clock), this.shortest))
+    this.watching = this.run(Effect.flatMap(wait, () => Effect.sync(() => this.watch())))
+  }
+
+  /** Closes the connections whose time has come. */
+  private watch(): void {
+    const now = nowOf(this.clock)
+    let next = Infinity
+    this.watching = undefined
+    this.wakesAt = Infinity
+    for (const served of this.connections) {
+      const due = served.dueAt(now)
+      if (due <= now) served.move("silent")
+      else next = Math.min(next, due)
+    }
+    this.watchUntil(next)
+  }
+
+  /** Takes no more calls, and tells the clients. */
+  readonly stop = (): void => {
+    if (this.stopping) return
+    this.stopping = true
+    for (const { stop } of this.listeners) this.run(stop)
+    for (const served of this.connections) served.shutdown()
+  }
+
+  /** Lets the calls in progress reply, and the replies leave, within what is left of the server's period of grace. */
+  readonly shutdown: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
+    const server = this.server as unknown as ServerImpl
+    this.stop()
+    for (const { stop } of this.listeners) yield* stop
+    yield* Effect.timeoutOption(this.awaitQuiet, server.graceLeft())
+    for (const served of this.connections) served.move("outOfTime")
+    this.watching?.interruptUnsafe()
+    // Nothing is watched any more.
+    this.wakesAt = -Infinity
+    server.endpoints.delete(this.stop)
+    yield* Scope.close(this.scope, Exit.void)
+  })
 
   private readonly awaitQuiet: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.connections.size === 0) return resume(Effect.void)

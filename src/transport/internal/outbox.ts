@@ -49,6 +49,8 @@ export interface Outbox {
   readonly sentUnsafe: () => number
   /** Those of them that were handed to the socket and may have left: the rest certainly has not. */
   readonly handedUnsafe: () => number
+  /** Whether a write waits for the socket: what is sent now may stay here for long. */
+  readonly isWaitingUnsafe: () => boolean
   /** Hands nothing more to the socket. */
   readonly stopUnsafe: () => void
   /** Whether it has stopped: it was told to, or a write failed. */
@@ -178,6 +180,7 @@ export const makeOutbox = (
       drained: Effect.suspend(() => empty.error === undefined && outstanding.bytes === 0 ? Effect.void : empty.wait),
       sentUnsafe: () => sent,
       handedUnsafe: () => handed,
+      isWaitingUnsafe: () => writing !== undefined,
       stopUnsafe: () => {
         stopped = true
       },
