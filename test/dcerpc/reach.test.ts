@@ -59,6 +59,17 @@ describe("reach: the call", () => {
     undefined
   ])
   ofOneCall(
+    "a fault of 28 bytes, without its reserved word: the neighbour's call is answered",
+    (peer, { callId }) => {
+      const writer = new Pdu.Writer()
+      Pdu.encodeFault(writer, { callId, contextId: 0, cancelCount: 0, status: 5 })
+      const fault = writer.take().slice(0, 28)
+      fault[8] = 28
+      return peer.bytes(fault)
+    },
+    ["RpcFault", undefined]
+  )
+  ofOneCall(
     "a response that cannot be read: the neighbour's call is answered",
     (peer, { callId }) => peer.respond(callId, Uint8Array.of(9)),
     lost
@@ -224,6 +235,21 @@ describe("reach: the connection", () => {
   byConnection(
     "a server that breaks the protocol: the neighbour's call on another connection is answered",
     (peer) => peer.bytes(new Uint8Array(100).fill(0xa5))
+  )
+
+  wire(
+    "an orphan that costs the connection: the next call has another connection",
+    Effect.gen(function* () {
+      const { acceptBound, peer, store } = yield* setUp()
+      yield* Effect.scoped(Effect.flatMap(Call.make(store), (call) => Call.begin(call, "Echo", bytesOf("one"))))
+      yield* peer.take("Request")
+      yield* peer.take("Orphaned")
+      assert.isTrue(yield* peer.isClosed)
+      const later = yield* Effect.forkChild(Call.invoke(store, "Echo", bytesOf("two")))
+      const second = yield* acceptBound
+      yield* second.reply(yield* second.take("Request"), "2")
+      assert.strictEqual(textOf(yield* Fiber.join(later)), "2")
+    })
   )
 
   wire(
