@@ -238,6 +238,10 @@ export class ClientConnection {
   readonly contexts: Map<string, number> = new Map()
   /** The proposals of presentation contexts that await an answer, by call id. */
   readonly proposals: Map<number, Proposal> = new Map()
+  /** Since when a proposal of a new interface awaits an answer, behind which the server may leave everything else. */
+  proposedAt: number = Infinity
+  /** No other connection can be had: calls are sent behind a proposal. */
+  isOnlyOne = false
   /** Done when the bind was answered, and what arrived with the answer was read. */
   readonly opened: Deferred.Deferred<void, Refusal> = Deferred.makeUnsafe()
   state: State = State.opening
@@ -612,6 +616,11 @@ export class ClientConnection {
     return false
   }
 
+  /** Whether calls wait until a proposal is answered, or for another connection. */
+  get isHeld(): boolean {
+    return this.proposedAt !== Infinity && !this.isOnlyOne
+  }
+
   /** Proposes one more interface. Gives `false` where the connection has no number left for it. */
   propose(bound: Bound): boolean {
     const contextId = this.freeContextId()
@@ -620,6 +629,7 @@ export class ClientConnection {
       return false
     }
     this.sendProposal(bound, contextId, false)
+    if (this.proposedAt === Infinity) this.proposedAt = nowOf(this.owner.clock)
     return true
   }
 
@@ -665,6 +675,10 @@ export class ClientConnection {
   private settle(callId: number, failure: Failure | undefined): void {
     const { bound, isQuestion } = this.proposals.get(callId)!
     this.proposals.delete(callId)
+    if ([...this.proposals.values()].every(({ isQuestion }) => isQuestion)) {
+      this.proposedAt = Infinity
+      this.isOnlyOne = false
+    }
     if (failure !== undefined && !isQuestion) this.owner.refused(bound, failure)
     this.owner.changed()
   }
