@@ -14,7 +14,7 @@ import type { Interface } from "../../Interface.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
 import { cancelled, failureOf, fromWire } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
-import { nowOf } from "../../internal/serverCall.ts"
+import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
 import {
   BadStubData,
