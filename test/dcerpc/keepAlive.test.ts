@@ -1,11 +1,15 @@
 /** A server that says nothing: when its client asks, and when a call is given up. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
+import { Effect, Fiber, Schema, Stream } from "effect"
+import * as Socket from "effect/socket/Socket"
 import { TestClock } from "effect/testing"
-import type * as Association from "../../src/dcerpc/Association.ts"
+import * as Association from "../../src/dcerpc/Association.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary } from "../../src/dcerpc/TransferSyntax.ts"
-import { Call } from "../../mod.ts"
+import * as Transport from "../../src/transport/Transport.ts"
+import { Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
+import { makeRandom } from "./random.ts"
 import {
   accepted,
   bytesOf,
@@ -212,4 +216,74 @@ describe("keepAlive", () => {
       assert.deepStrictEqual(yield* Fiber.join(two), unavailable)
     })
   )
+})
+
+describe("a peer that vanishes without a word", () => {
+  const IWork = Interface.make("IWork", {
+    uuid: "5b1f9a63-53f8-4d55-8a0c-27f1c1a3f001",
+    version: [1, 0],
+    methods: {
+      Echo: Interface.method({ in: Schema.Uint8Array, out: Schema.Uint8Array }),
+      Again: Interface.method({ in: Schema.Uint8Array, out: Schema.Uint8Array, idempotent: true }),
+      Feed: Interface.method({ inPipe: { bytes: Pipe.bytes }, out: Schema.Int })
+    }
+  })
+  const manager = Manager.make(IWork, {
+    Echo: (bytes) => Effect.delay(Effect.succeed(bytes), "50 millis"),
+    Again: (bytes) => Effect.delay(Effect.succeed(bytes), "50 millis"),
+    Feed: (_, call) => Stream.runFold(Pipe.toStream(ServerCall.inPipe(call, "bytes")), () => 0, (sum) => sum + 1)
+  })
+
+  for (let seed = 1; seed <= 12; seed++) {
+    wire(
+      `schedule ${seed}: every call has ended within the documented time, whatever was lost`,
+      Effect.gen(function* () {
+        const random = makeRandom(seed)
+        const inner = yield* Transport.Transport
+        // From some call on nothing arrives, in one direction or in both, on no connection.
+        const lostAt = 2 + Math.floor(random() * 16)
+        const way = Math.floor(random() * 3)
+        let isDown = false
+        const transport: Transport.Transport = {
+          ...inner,
+          connect: (binding) =>
+            Effect.map(Effect.suspend(() => isDown ? Effect.never : inner.connect(binding)), (connection) => ({
+              ...connection,
+              socket: Socket.make({
+                reader: Effect.map(connection.socket.reader, (reader) => ({
+                  ...reader,
+                  pull: Effect.flatMap(Effect.exit(reader.pull), (exit) => isDown && way !== 0 ? Effect.never : exit)
+                })),
+                writer: Effect.map(connection.socket.writer, (writer) => ({
+                  write: (chunk) => Effect.suspend(() => isDown && way !== 1 ? Effect.void : writer.write(chunk)),
+                  writeAll: (chunks) =>
+                    Effect.suspend(() => isDown && way !== 1 ? Effect.void : writer.writeAll(chunks))
+                }))
+              })
+            }))
+        }
+        yield* Endpoint.serve(yield* Server.make([manager], { grace: 0 }), "ncacn_memory:[work]")
+        const association = yield* Effect.provideService(
+          Association.make("ncacn_memory:[work]", { causal: random() < 0.5 }),
+          Transport.Transport,
+          transport
+        )
+        const work = yield* Association.bind(IWork, association)
+        const some = Effect.delay(Effect.succeed(new Uint8Array(100)), "2 seconds")
+        const call = (n: number): Effect.Effect<unknown, unknown> => {
+          if (n % 5 === 4) return Stream.run(Stream.take(Stream.fromEffectRepeat(some), 4), Call.sink(work, "Feed"))
+          return Call.invoke(work, (n % 2 === 0 ? "Echo" : "Again") as "Echo", new Uint8Array(200))
+        }
+        const calls: Array<Fiber.Fiber<unknown, unknown>> = []
+        for (let n = 0; n < 20; n++) {
+          isDown = n >= lostAt
+          calls.push(yield* Effect.forkChild(Effect.exit(call(n)), { startImmediately: true }))
+          yield* pass(5)
+        }
+        // The silence, and a connection that does not come about.
+        yield* pass(90 + 10)
+        assert.deepStrictEqual(calls.flatMap((fiber, n) => fiber.pollUnsafe() === undefined ? [n] : []), [])
+      })
+    )
+  }
 })
