@@ -94,6 +94,7 @@ const importsOf = (file) =>
 const shared = [
   "binding",
   "chunkBuffer",
+  "clock",
   "depth",
   "failures",
   "faultTable",

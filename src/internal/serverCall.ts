@@ -20,6 +20,7 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
+import { nowOf } from "./clock.ts"
 import * as Depth from "./depth.ts"
 import { answerOf, cancelled, errorOf, isPipeError } from "./failures.ts"
 import type { Entry, Holding, Owner } from "./handleTable.ts"
@@ -483,9 +484,4 @@ Object.assign(ServerCallImpl.prototype, {
   pipes: undefined
 })
 
-/** Monotonic milliseconds. */
-export const nowOf = (clock: Clock.Clock): number =>
-  // The clock of a test may tell the time of day alone.
-  clock.monotonicTimeNanosUnsafe === undefined
-    ? clock.currentTimeMillisUnsafe()
-    : Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+export { nowOf }

@@ -2,14 +2,15 @@
  * The client's side of the wire: what it sends to a server whose every answer the test writes, and what it makes of the answers.
  */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Option, Result, Scope } from "effect"
+import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Result, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as StringBinding from "../../src/transport/StringBinding.ts"
 import { binary, ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Transport from "../../src/transport/Transport.ts"
-import { Call, Pipe, Status } from "../../mod.ts"
+import { Binding, Call, Interface, Manager, Pipe, Server, Status } from "../../mod.ts"
 import {
   accepted,
   address,
@@ -1172,6 +1173,200 @@ describe("a server that breaks the protocol loses the connection, and the next c
       yield* peer.reply(second, "2")
       assert.deepInclude(yield* Effect.flip(Call.join(one)), { _tag: "RpcFault", code: 1745, wireCode: 0x1c010002 })
       assert.strictEqual(yield* join(two), "2")
+    })
+  )
+})
+
+// ----------------------------------------------------------------------------
+// numbers, clocks and layers
+// ----------------------------------------------------------------------------
+
+describe("numbers that come round", () => {
+  wire(
+    "a call id that is in use when the counter comes round: is passed over",
+    Effect.gen(function* () {
+      const accept = yield* listen
+      const association = yield* Association.make(address)
+      const binding = yield* Effect.forkChild(Association.bind(IEcho, association))
+      const peer = yield* accept
+      yield* peer.ack({ callId: (yield* peer.take("Bind")).callId })
+      const store = yield* Fiber.join(binding)
+      const pool = (association as unknown as { readonly pool: { lastCall: number } }).pool
+      const begin = (text: string) =>
+        Effect.flatMap(Call.make(store), (call) => Call.begin(call, "Echo", bytesOf(text)))
+      const callIds: Array<number> = []
+      pool.lastCall = 0xfffffffe
+      const pending = yield* Effect.forEach(["a", "b", "c"], begin)
+      const requests = [yield* peer.take("Request"), yield* peer.take("Request"), yield* peer.take("Request")]
+      callIds.push(...requests.map(({ callId }) => callId))
+      // Once more around: 0xffffffff, 1 and 2 are pending.
+      pool.lastCall = 2 * 0xffffffff - 1
+      const last = yield* begin("d")
+      const request = yield* peer.take("Request")
+      callIds.push(request.callId)
+      assert.deepStrictEqual(callIds, [0xffffffff, 1, 2, 3])
+      for (const one of [...requests, request]) yield* peer.reply(one, inputOf(one))
+      assert.deepStrictEqual(yield* Effect.forEach([...pending, last], join), ["a", "b", "c", "d"])
+    })
+  )
+
+  const probe = (n: number) =>
+    Interface.make(`probe${n}`, {
+      uuid: `aaaaaaaa-0000-4000-8000-${n.toString(16).padStart(12, "0")}`,
+      version: [1, 0],
+      methods: { Echo: Interface.method({ in: Schema.Uint8Array, out: Schema.Uint8Array }) }
+    })
+
+  const manager = (n: number) => Manager.make(probe(n), { Echo: (bytes) => Effect.succeed(bytes) })
+
+  wire(
+    "300 refused interfaces, one after another: the known one is still bound and called",
+    Effect.gen(function* () {
+      yield* Endpoint.serve(yield* Server.make([manager(0)]), "ncacn_memory:[many]")
+      const association = yield* Association.make("ncacn_memory:[many]")
+      const known = yield* Association.bind(probe(0), association)
+      for (let n = 1; n <= 300; n++) {
+        const refused = yield* failure(Effect.scoped(Association.bind(probe(n), association)))
+        assert.deepStrictEqual(refused, ["UnknownInterface", undefined])
+      }
+      assert.deepStrictEqual(yield* Call.invoke(known, "Echo", Uint8Array.of(1)), Uint8Array.of(1))
+    })
+  )
+
+  wire(
+    "an interface that is made anew 70 times: shares one presentation context",
+    Effect.gen(function* () {
+      const { association, peer } = yield* Effect.gen(function* () {
+        const accept = yield* listen
+        const association = yield* Association.make(address)
+        const binding = yield* Effect.forkChild(Effect.scoped(Association.bind(IEcho, association)))
+        const peer = yield* accept
+        yield* peer.ack({ callId: (yield* peer.take("Bind")).callId })
+        yield* Fiber.join(binding)
+        return { association, peer }
+      })
+      for (let n = 0; n < 70; n++) {
+        const { name, uuid, version } = IEcho
+        const again = Interface.make(name, { uuid, version, methods: { Echo: IEcho.methods.Echo } })
+        yield* Effect.scoped(Effect.gen(function* () {
+          const store = yield* Association.bind(again, association)
+          const calling = yield* Effect.forkChild(Call.invoke(store, "Echo", bytesOf("x")))
+          const request = yield* peer.take("Request")
+          assert.strictEqual(request.contextId, 0)
+          yield* peer.reply(request, "x")
+          yield* Fiber.join(calling)
+        }))
+      }
+    })
+  )
+
+  wire(
+    "more than 255 interfaces that the server accepts: each has a number below 255, and the calls go on",
+    Effect.gen(function* () {
+      const accept = yield* listen
+      const association = yield* Association.make(address)
+      let connections = 0
+      const numbers = new Set<number>()
+      const serveOne = Effect.gen(function* () {
+        const peer = yield* accept
+        connections++
+        yield* peer.ack({ callId: (yield* peer.take("Bind")).callId })
+        while (true) {
+          const { callId, contextElements } = yield* peer.take("AlterContext")
+          numbers.add(contextElements[0]!.contextId)
+          yield* peer.send((writer) =>
+            Pdu.encodeAlterContextResponse(writer, {
+              callId,
+              maxXmitFrag: 65528,
+              maxRecvFrag: 65528,
+              assocGroupId: 5,
+              results: [accepted]
+            })
+          )
+        }
+      })
+      yield* Effect.forkScoped(serveOne)
+      yield* Effect.forkScoped(Effect.exit(Effect.andThen(settle, serveOne)))
+      for (let n = 0; n < 300; n++) yield* Association.bind(probe(n), association)
+      assert.strictEqual(connections, 2)
+      assert.isBelow(Math.max(...numbers), 255)
+    })
+  )
+})
+
+describe("the wall clock", () => {
+  for (const [how, by] of [["forward", 3_600_000], ["back", -3_600_000]] as const) {
+    wire(
+      `moves ${how} by an hour: a call timeout of 2 s counts from the begin of its call all the same`,
+      Effect.gen(function* () {
+        let shift = 0
+        const clock = yield* Clock.Clock
+        const moved: Clock.Clock = {
+          ...clock,
+          sleep: (duration) => clock.sleep(duration),
+          currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + shift,
+          currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + shift),
+          monotonicTimeNanosUnsafe: () => BigInt(clock.currentTimeMillisUnsafe()) * 1_000_000n
+        }
+        const { begin, peer } = yield* Effect.provideService(
+          setUp({ callTimeout: "2 seconds" }, { results: [accepted, keepsOnOrphan] }),
+          Clock.Clock,
+          moved
+        )
+        const one = yield* begin("one")
+        yield* TestClock.adjust("1 second")
+        const two = yield* begin("two")
+        const joining = yield* Effect.forkChild(join(two), { startImmediately: true })
+        shift = by
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* failure(Call.join(one)), ["CallCancelled", undefined])
+        yield* peer.take("Request")
+        assert.isTrue(yield* isWaiting(joining))
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* failure(Fiber.join(joining)), ["CallCancelled", undefined])
+      })
+    )
+  }
+})
+
+describe("a layer", () => {
+  const Echo = Binding.Service("test/Echo", IEcho)
+
+  wire(
+    "of a server that is not there: is built, its call fails with 1722, and a later one is answered",
+    Effect.gen(function* () {
+      const store = yield* Effect.map(Layer.build(Association.layer(Echo, address)), Context.get(Echo))
+      assert.deepStrictEqual(yield* failure(Call.invoke(store, "Echo", bytesOf("one"))), unavailable)
+      const accept = yield* listen
+      const calling = yield* Effect.forkChild(Call.invoke(store, "Echo", bytesOf("two")))
+      const peer = yield* accept
+      yield* peer.ack({ callId: (yield* peer.take("Bind")).callId })
+      yield* peer.reply(yield* peer.take("Request"), "2")
+      assert.strictEqual(textOf(yield* Fiber.join(calling)), "2")
+    })
+  )
+
+  wire(
+    "of an interface that the server does not serve: begin fails with RpcFault 1717, did not execute",
+    Effect.gen(function* () {
+      const accept = yield* listen
+      const store = yield* Effect.map(Layer.build(Association.layer(Echo, address)), Context.get(Echo))
+      const call = yield* Call.make(store)
+      for (let i = 0; i < 2; i++) {
+        const begun = yield* Effect.forkChild(Effect.flip(Call.begin(call, "Echo", bytesOf("one"))))
+        const peer = yield* accept
+        const { callId } = yield* peer.take("Bind")
+        yield* peer.ack({ callId, results: [{ result: 2, reason: 1, transferSyntax: Pdu.nilSyntax }, noFeatures] })
+        assert.deepInclude(yield* Fiber.join(begun), { _tag: "RpcFault", code: 1717, didNotExecute: true })
+      }
+    })
+  )
+
+  wire(
+    "of text that is no string binding: is not built",
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Layer.build(Association.layer(Echo, "nonsense")))
+      assert.strictEqual(error._tag, "StringBindingError")
     })
   )
 })

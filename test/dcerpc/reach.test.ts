@@ -59,6 +59,17 @@ describe("reach: the call", () => {
     undefined
   ])
   ofOneCall(
+    "a fault of 28 bytes, without its reserved word: the neighbour's call is answered",
+    (peer, { callId }) => {
+      const writer = new Pdu.Writer()
+      Pdu.encodeFault(writer, { callId, contextId: 0, cancelCount: 0, status: 5 })
+      const fault = writer.take().slice(0, 28)
+      fault[8] = 28
+      return peer.bytes(fault)
+    },
+    ["RpcFault", undefined]
+  )
+  ofOneCall(
     "a response that cannot be read: the neighbour's call is answered",
     (peer, { callId }) => peer.respond(callId, Uint8Array.of(9)),
     lost
@@ -116,7 +127,7 @@ const proposing = (options?: Association.Options, flags = mpx) =>
     const proposal = yield* peer.take("AlterContext")
     const begin = Effect.flatMap(Call.make(sum), (call) => Call.begin(call, "AddOne", { value: 1 }))
     const answer = (callId: number) => peer.respond(callId, Uint8Array.of(2, 0, 0, 0))
-    return { acceptBound, answer, association, begin, other, peer, proposal, sum }
+    return { accept, acceptBound, answer, association, begin, other, peer, proposal, sum }
   })
 
 const refuse = (peer: Peer, { callId }: Pdu.AlterContext, reason: number) =>
@@ -127,6 +138,17 @@ const refuse = (peer: Peer, { callId }: Pdu.AlterContext, reason: number) =>
       maxRecvFrag: 65528,
       assocGroupId: 5,
       results: [{ result: 2, reason, transferSyntax: Pdu.nilSyntax }]
+    })
+  )
+
+const agree = (peer: Peer, { callId }: Pdu.AlterContext) =>
+  peer.send((writer) =>
+    Pdu.encodeAlterContextResponse(writer, {
+      callId,
+      maxXmitFrag: 65528,
+      maxRecvFrag: 65528,
+      assocGroupId: 5,
+      results: [accepted]
     })
   )
 
@@ -148,25 +170,53 @@ describe("reach: the interface", () => {
       `a proposal that is ${how}: the neighbour's calls, one pending and one new, are answered`,
       Effect.gen(function* () {
         const { answer: answerCall, begin, other, peer, proposal } = yield* proposing()
-        const pending = yield* begin
-        const first = yield* peer.take("Request")
+        const beginning = yield* Effect.forkChild(begin, { startImmediately: true })
         yield* answer(peer, proposal)
         assert.deepStrictEqual(yield* Fiber.join(other), expected)
-        const later = yield* begin
-        yield* answerCall(first.callId)
-        yield* answerCall((yield* peer.take("Request")).callId)
-        assert.deepStrictEqual([yield* Call.join(pending), yield* Call.join(later)], [{ value: 2 }, { value: 2 }])
+        const [early, later] = [yield* Fiber.join(beginning), yield* begin]
+        for (let i = 0; i < 2; i++) yield* answerCall((yield* peer.take("Request")).callId)
+        assert.deepStrictEqual([yield* Call.join(early), yield* Call.join(later)], [{ value: 2 }, { value: 2 }])
       })
     )
   }
 
   wire(
-    "a proposal that is never answered: the neighbour's call is sent at once, and the failure names the limit",
+    "a proposal that is answered late: the neighbour's calls are sent on another connection, from then on",
     Effect.gen(function* () {
-      const { answer, association, begin, peer } = yield* proposing({ connectTimeout: "2 seconds" })
-      const call = yield* begin
+      const { acceptBound, begin, peer, proposal } = yield* proposing()
+      const beginning = yield* Effect.forkChild(begin, { startImmediately: true })
+      yield* TestClock.adjust("100 millis")
+      const second = yield* acceptBound
+      const calls = [yield* Fiber.join(beginning), yield* begin]
+      yield* agree(peer, proposal)
+      yield* settle
+      calls.push(yield* begin)
+      for (const call of calls) {
+        yield* second.respond((yield* second.take("Request")).callId, Uint8Array.of(2, 0, 0, 0))
+        assert.deepStrictEqual(yield* Call.join(call), { value: 2 })
+      }
+    })
+  )
+
+  wire(
+    "a proposal that is answered late, and no other connection can be made: the neighbour's call is sent behind it",
+    Effect.gen(function* () {
+      const { accept, answer, begin, other, peer, proposal } = yield* proposing()
+      const beginning = yield* Effect.forkChild(begin, { startImmediately: true })
+      yield* TestClock.adjust("100 millis")
+      yield* (yield* accept).close
+      const call = yield* Fiber.join(beginning)
       yield* answer((yield* peer.take("Request")).callId)
       assert.deepStrictEqual(yield* Call.join(call), { value: 2 })
+      yield* refuse(peer, proposal, 1)
+      assert.deepStrictEqual(yield* Fiber.join(other), ["UnknownInterface", undefined])
+    })
+  )
+
+  wire(
+    "a proposal that is never answered: its binding fails with 1722, and the failure names the limit",
+    Effect.gen(function* () {
+      const { association } = yield* proposing({ connectTimeout: "2 seconds" })
       const again = yield* Effect.forkChild(Effect.flip(Association.bind(IEcho, association)))
       yield* settle
       yield* TestClock.adjust("2 seconds")
@@ -224,6 +274,21 @@ describe("reach: the connection", () => {
   byConnection(
     "a server that breaks the protocol: the neighbour's call on another connection is answered",
     (peer) => peer.bytes(new Uint8Array(100).fill(0xa5))
+  )
+
+  wire(
+    "an orphan that costs the connection: the next call has another connection",
+    Effect.gen(function* () {
+      const { acceptBound, peer, store } = yield* setUp()
+      yield* Effect.scoped(Effect.flatMap(Call.make(store), (call) => Call.begin(call, "Echo", bytesOf("one"))))
+      yield* peer.take("Request")
+      yield* peer.take("Orphaned")
+      assert.isTrue(yield* peer.isClosed)
+      const later = yield* Effect.forkChild(Call.invoke(store, "Echo", bytesOf("two")))
+      const second = yield* acceptBound
+      yield* second.reply(yield* second.take("Request"), "2")
+      assert.strictEqual(textOf(yield* Fiber.join(later)), "2")
+    })
   )
 
   wire(
@@ -340,7 +405,8 @@ describe("reach: the binding and the association", () => {
   wire(
     "the scope of a binding closes: the calls of another binding of the association are answered",
     Effect.gen(function* () {
-      const { answer, association, begin, peer } = yield* proposing()
+      const { answer, association, begin, peer, proposal } = yield* proposing()
+      yield* refuse(peer, proposal, 1)
       const scope = yield* Scope.make()
       const other = yield* Scope.provide(Association.bind(ISum, association), scope)
       const ended = yield* Call.begin(yield* Scope.provide(Call.make(other), scope), "AddOne", { value: 7 })

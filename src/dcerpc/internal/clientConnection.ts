@@ -14,7 +14,7 @@ import type { Interface } from "../../Interface.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
 import { cancelled, failureOf, fromWire } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
-import { nowOf } from "../../internal/serverCall.ts"
+import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
 import {
   BadStubData,
@@ -239,6 +239,10 @@ export class ClientConnection {
   readonly contexts: Map<string, number> = new Map()
   /** The proposals of presentation contexts that await an answer, by call id. */
   readonly proposals: Map<number, Proposal> = new Map()
+  /** Since when a proposal of a new interface awaits an answer, behind which the server may leave everything else. */
+  proposedAt: number = Infinity
+  /** No other connection can be had: calls are sent behind a proposal. */
+  isOnlyOne = false
   /** Done when the bind was answered, and what arrived with the answer was read. */
   readonly opened: Deferred.Deferred<void, Refusal> = Deferred.makeUnsafe()
   state: State = State.opening
@@ -615,6 +619,11 @@ export class ClientConnection {
     return false
   }
 
+  /** Whether calls wait until a proposal is answered, or for another connection. */
+  get isHeld(): boolean {
+    return this.proposedAt !== Infinity && !this.isOnlyOne
+  }
+
   /** Proposes one more interface. Gives `false` where the connection has no number left for it. */
   propose(bound: Bound): boolean {
     const contextId = this.freeContextId()
@@ -623,6 +632,7 @@ export class ClientConnection {
       return false
     }
     this.sendProposal(bound, contextId, false)
+    if (this.proposedAt === Infinity) this.proposedAt = nowOf(this.owner.clock)
     return true
   }
 
@@ -668,6 +678,10 @@ export class ClientConnection {
   private settle(callId: number, failure: Failure | undefined): void {
     const { bound, isQuestion } = this.proposals.get(callId)!
     this.proposals.delete(callId)
+    if ([...this.proposals.values()].every(({ isQuestion }) => isQuestion)) {
+      this.proposedAt = Infinity
+      this.isOnlyOne = false
+    }
     if (failure !== undefined && !isQuestion) this.owner.refused(bound, failure)
     this.owner.changed()
   }

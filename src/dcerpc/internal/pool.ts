@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import type { Remote } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
 import { cancelled } from "../../internal/failures.ts"
-import { nowOf } from "../../internal/serverCall.ts"
+import { nowOf } from "../../internal/clock.ts"
 import type { RpcTransportError } from "../../Status.ts"
 import { makeOutbox, type Outbox } from "../../transport/internal/outbox.ts"
 import type { ReadWhile } from "../../transport/internal/flow.ts"
@@ -186,6 +186,8 @@ export class Pool implements Owner {
   private lastPlace = 0
   private advancing = false
   private again = false
+  /** Looks whether a proposal was answered in time. */
+  private looking: Fiber.Fiber<void> | undefined = undefined
   /** Refuses those that wait for too long. */
   private timer: Fiber.Fiber<void> | undefined = undefined
   /** The calls and proposals of the association so far. */
@@ -262,7 +264,11 @@ export class Pool implements Owner {
 
   withdraw(waiting: Waiting): void {
     this.leave(waiting)
-    // What is being made for nobody is not made.
+    this.prune()
+  }
+
+  /** Stops what is being made for nobody. */
+  private prune(): void {
     for (const attempt of [...this.attempts].reverse()) {
       const { fiber, forPipes } = attempt
       const wanted = forPipes ? this.waiting(true) : Math.min(1, this.waiting(false))
@@ -327,6 +333,7 @@ export class Pool implements Owner {
     } finally {
       this.advancing = false
     }
+    this.prune()
     this.setTimer()
   }
 
@@ -350,11 +357,16 @@ export class Pool implements Owner {
 
   /** A connection on which a call of the interface can be sent now. */
   private ready(bound: Bound, forPipes: boolean): ClientConnection | undefined {
+    let found: ClientConnection | undefined
     for (const connection of this.connections) {
-      if (connection.forPipes !== forPipes || !connection.isFree || !connection.contexts.has(bound.key)) continue
-      if (forPipes ? connection.proposals.size === 0 : connection.hasRoom) return connection
+      if (connection.forPipes !== forPipes || !connection.takesCalls || !connection.contexts.has(bound.key)) continue
+      if (forPipes ? connection.proposals.size > 0 : connection.isHeld) continue
+      const isReady = connection.isFree && (forPipes || connection.hasRoom)
+      // Calls in order stay with the connection that was made last.
+      if (!forPipes && this.settings.maximumConnections === 1) found = isReady ? connection : undefined
+      else if (isReady) return connection
     }
-    return undefined
+    return found
   }
 
   private provide(): void {
@@ -379,20 +391,40 @@ export class Pool implements Owner {
     const { bound } = line
     const { maximumConnections } = this.settings
     let isKnown = false
+    let usable = this.usable
     for (const connection of [...this.connections]) {
       if (connection.forPipes || !connection.takesCalls) continue
       if (connection.contexts.has(bound.key)) {
+        if (connection.isHeld) {
+          const left = connection.proposedAt + patience - nowOf(this.clock)
+          if (left > 0) return this.lookIn(left)
+          usable--
+          continue
+        }
         isKnown = true
         if (!connection.isFree) continue
         connection.awaitRoom()
         return "turn"
       }
-      if (connection.awaits(bound) || connection.isFree && connection.propose(bound)) return "answer"
+      if (connection.awaits(bound)) return "answer"
+      if (connection.isFree && !connection.isHeld && connection.propose(bound)) return "answer"
     }
     if (this.attempting(false) > 0) return "connecting"
-    if (this.usable >= maximumConnections) return isKnown && maximumConnections === 1 ? "turn" : "busy"
+    if (usable >= maximumConnections) return isKnown && maximumConnections === 1 ? "turn" : "busy"
     this.attempt(line)
     return "connecting"
+  }
+
+  /** Looks again when the server has had its time to answer a proposal. */
+  private lookIn(millis: number): Reason {
+    this.looking ??= this.fork(Effect.andThen(
+      Effect.sleep(millis),
+      Effect.sync(() => {
+        this.looking = undefined
+        this.changed()
+      })
+    ))
+    return "turn"
   }
 
   private provideAlone(line: Line): Reason {
@@ -435,12 +467,24 @@ export class Pool implements Owner {
       const isConcerned = reach === "interface"
         ? line.bound.key === bound?.key
         : line.forPipes === (forPipes ?? line.forPipes)
-      if (!isConcerned) continue
+      if (!isConcerned || reach === "server" && this.open && this.hasOther(line)) continue
       for (const waiting of waitingIn(line)) {
         this.withdraw(waiting)
         waiting.refuse(failure)
       }
     }
+  }
+
+  /** Whether calls have a connection all the same: one on which a proposal awaits an answer. */
+  private hasOther({ bound, forPipes }: Line): boolean {
+    if (forPipes) return false
+    let has = false
+    for (const connection of this.connections) {
+      if (connection.forPipes || !connection.takesCalls) continue
+      if (connection.contexts.has(bound.key) && connection.isHeld) has = connection.isOnlyOne = true
+      if (connection.awaits(bound)) has = true
+    }
+    return has
   }
 
   // --- limits of time
@@ -679,6 +723,7 @@ export class Pool implements Owner {
   readonly shut: Effect.Effect<void> = Effect.suspend(() => {
     this.open = false
     this.timer?.interruptUnsafe()
+    this.looking?.interruptUnsafe()
     this.refuse({ failure: bindingClosed(), reach: "server" })
     for (const connection of [...this.connections]) {
       connection.move("shutdownAsked", "the binding was closed while the call was in progress")
@@ -687,6 +732,9 @@ export class Pool implements Owner {
     return Effect.andThen(drained, Scope.close(this.scope, Exit.void))
   })
 }
+
+/** For how long calls wait for the answer to a proposal, in milliseconds, before another connection is made for them. */
+const patience = 100
 
 /** Those with pipes wait in lines of their own. */
 const keyOf = ({ bound, forPipes }: Waiting): string => forPipes ? `pipes ${bound.key}` : bound.key
