@@ -420,7 +420,11 @@ const removeLeftBehind = (path: string): Effect.Effect<boolean, NodeJS.ErrnoExce
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException
         return Effect.fail(
-          new Error(`a program that is gone left its socket ${path} there, which can't be removed (${code ?? message})`)
+          new Error(
+            `a program that is gone left its socket ${path} there, which can't be removed (${
+              code ?? message
+            }). Remove it`
+          )
         )
       }
     })
