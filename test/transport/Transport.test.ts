@@ -618,7 +618,7 @@ describe("NodeTransport", () => {
       const other = yield* stranger.connect({ ...address, protocol: "ncacn_ip_tcp" })
       const { write } = yield* other.socket.writer
       yield* write(Uint8Array.of(0x16, 3, 1, 2, 0, 1))
-      const closed = yield* Effect.timeoutOption(Scope.close(listening, Exit.void), patience)
+      const closed = yield* Effect.timeoutOption(Scope.close(listening, Exit.void), 700)
       assert.strictEqual(closed._tag, "Some")
     }))
 
