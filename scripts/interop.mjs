@@ -1,6 +1,7 @@
 // Interoperability of the wire protocol. Our example server and client talk to each other on all runtimes and to impacket, an
 // implementation in Python; tshark looks at what they said. Our endpoint mapper is asked by impacket, and that of Samba by our client.
-// Needs the Debian packages tshark, python3-impacket and samba, and root, because Samba's endpoint mapper has port 135.
+// A link between two network namespaces goes down in the middle of calls.
+// Needs the Debian packages tshark, python3-impacket, samba and iproute2, and root, because Samba's endpoint mapper has port 135.
 import { Buffer } from "node:buffer"
 import { spawn, spawnSync } from "node:child_process"
 import net from "node:net"
@@ -8,6 +9,7 @@ import { join } from "node:path"
 import process from "node:process"
 import { setTimeout } from "node:timers/promises"
 import { pdusIn, problemsOf, record, tamper, typesOf } from "../test/interop/capture.mjs"
+import { makeLink } from "../test/interop/namespaces.mjs"
 import { isInstalled as isSambaInstalled, startSamba } from "../test/interop/samba.mjs"
 import { findRuntime, leftOut, requireDependencies, root } from "./runtimes.mjs"
 
@@ -294,6 +296,46 @@ const sambaOn = async (runtime, samba) => {
   proxy.close()
 }
 
+// Longer than TCP keep-alive takes on Node: 30 s, and three probes 10 s apart.
+const silence = 100_000
+
+const waitFor = async (program, isLine) => {
+  for (let waited = 0; waited < 60_000; waited += 20) {
+    if (program.lines.some(isLine)) return
+    await setTimeout(20)
+  }
+  throw new Error(`A program says nothing: ${program.lines.join(" ")}`)
+}
+
+/** Calls over a link that is down for a time. The server keeps nothing for a client that it can't reach. */
+const silenceOn = async (runtime, clientRuntime, number) => {
+  const title = `silent link, client on ${clientRuntime.title}, server on ${runtime.title}`
+  const link = makeLink(number)
+  if (link.problem !== undefined) return console.log(`skipped ${title}: no network namespaces here: ${link.problem}`)
+  const run = (side, { command, program }, file, ...args) =>
+    start(...link.on(side, command, [...program, file, ...args]))
+  try {
+    const server = run("server", runtime, "examples/rpcecho_server.ts", "--host", link.address, "--port", "0")
+    const binding = `ncacn_ip_tcp:${link.address}[${await portOf(server)}]`
+    const client = run("client", clientRuntime, "test/interop/silence_client.ts", binding)
+    await waitFor(client, (line) => line === "bound")
+    // The call that is pending then has reached the server.
+    await setTimeout(1000)
+    link.setUp(false)
+    await setTimeout(silence)
+    if (runtime.name === "node") {
+      const noticed = server.lines.some((line) => line.startsWith("TestSleep("))
+      test(`${title}: the server notices within ${silence / 1000} s`, noticed ? undefined : server.lines.join(" "))
+    }
+    link.setUp(true)
+    await runTests(title, client)
+    server.kill()
+    await server.ended
+  } finally {
+    link.remove()
+  }
+}
+
 const runtimes = []
 for (const name of ["deno", "bun", "node"]) {
   const runtime = findRuntime(name)
@@ -304,6 +346,11 @@ for (const name of ["deno", "bun", "node"]) {
 let samba
 
 const everything = async () => {
+  // The other tests run while the link is down.
+  const silent = Promise.all(
+    runtimes.map((runtime, index) => silenceOn(runtime, runtimes[(index + 1) % runtimes.length], index))
+  )
+  silent.catch(() => {})
   let conversation
   for (const [index, runtime] of runtimes.entries()) {
     conversation = await serverOn(runtime, runtimes[(index + 1) % runtimes.length])
@@ -314,10 +361,11 @@ const everything = async () => {
   for (const runtime of runtimes) await sambaOn(runtime, samba)
   await filesOn(runtimes[0], runtimes.at(-1))
   lookAtSpoiled(conversation)
+  await silent
 }
 
 try {
-  const tooLong = setTimeout(180_000, undefined, { ref: false }).then(() =>
+  const tooLong = setTimeout(300_000, undefined, { ref: false }).then(() =>
     Promise.reject(new Error("It takes too long."))
   )
   await Promise.race([everything(), tooLong])

@@ -420,7 +420,11 @@ const removeLeftBehind = (path: string): Effect.Effect<boolean, NodeJS.ErrnoExce
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException
         return Effect.fail(
-          new Error(`a program that is gone left its socket ${path} there, which can't be removed (${code ?? message})`)
+          new Error(
+            `a program that is gone left its socket ${path} there, which can't be removed (${
+              code ?? message
+            }). Remove it`
+          )
         )
       }
     })
@@ -496,7 +500,6 @@ const lingerMillis = 1000
 const netEnd = (conn: net.Socket): End => {
   let paused = false
   let closing = false
-  let written = false
   const room = new Room()
   const incoming = new Incoming(() => {
     if (!paused) return
@@ -525,7 +528,6 @@ const netEnd = (conn: net.Socket): End => {
     incoming,
     write: (chunks) => {
       if (room.error !== undefined) return Effect.fail(room.error)
-      written = true
       return send(conn, chunks) ? Effect.void : room.wait
     },
     end: () => {
@@ -537,8 +539,7 @@ const netEnd = (conn: net.Socket): End => {
       closing = true
       incoming.fail(closed(event.code > 1000 ? event.code : 1006, event.reason))
       room.fail(writeFailed(new Error("The connection is closed")))
-      // TLS can send nothing before its handshake, which a peer may never begin.
-      if (event.code > 1000 || conn.destroyed || !written) {
+      if (event.code > 1000 || conn.destroyed) {
         conn.destroy()
         return
       }

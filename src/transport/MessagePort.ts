@@ -178,6 +178,10 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
     const stopped = new Set<string>()
     const waiting = new Set<Waiting>()
     const dialling = new Set<() => void>()
+    let isGone = false
+    const onClose = () => {
+      isGone = true
+    }
 
     const onMessage = ({ data }: { readonly data: unknown }) => {
       if (!isOurs(data)) return
@@ -191,12 +195,14 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         port.addEventListener("message", onMessage)
+        port.addEventListener("close", onClose)
         port.start?.()
         port.postMessage({ callisto: "ready" } satisfies Ready, [])
       }),
       () =>
         Effect.sync(() => {
           port.removeEventListener("message", onMessage)
+          port.removeEventListener("close", onClose)
           for (const { leave, port } of waiting) {
             leave()
             refuse(port)
@@ -206,6 +212,8 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
 
     const dial = (binding: StringBinding): Effect.Effect<End, RpcTransportError> =>
       Effect.suspend(() => {
+        // A port that is sent to the dead tells nothing on Deno.
+        if (isGone) return Effect.fail(unavailable(`${print(binding)}: ${gone}`))
         const attempt: Attempt = { acknowledged: false }
         const again = Effect.callback<void>((resume) => {
           const onReady = () => resume(Effect.void)
@@ -286,6 +294,8 @@ const refuse = (port: MessagePortLike): void => {
   port.close?.()
 }
 
+const gone = "the other side of the message port is gone"
+
 interface Attempt {
   acknowledged: boolean
 }
@@ -305,7 +315,7 @@ const knock = (port: MessagePortLike, binding: StringBinding, attempt: Attempt) 
       release()
       resume(Effect.succeed(portEnd(port1)))
     }
-    const onClose = () => fail("the other side of the message port is gone")
+    const onClose = () => fail(gone)
     const release = () => {
       port1.removeEventListener("message", onAnswer)
       port1.removeEventListener("close", onClose)

@@ -84,9 +84,7 @@ const webSocketEnd = (
         if (failure !== undefined) return
         // The other codes below 4000 are not for programs.
         ws.close(event.code > 1000 ? 4000 : 1000)
-        const error = closed(event.code > 1000 ? event.code : 1006, event.reason)
-        incoming.fail(error)
-        lose(error)
+        lose(closed(event.code > 1000 ? event.code : 1006, event.reason))
       }
     }
     // A WebSocket does not tell when it has room again.
@@ -103,7 +101,7 @@ const webSocketEnd = (
       message: ({ data }: Socket.WebSocketEvent) => {
         if (typeof data === "string") {
           ws.close(4000)
-          return lose(closed(1003, "a text frame"))
+          return lose(closed(1003))
         }
         incoming.push(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer))
         if (incoming.size < highWaterMark || paused || ws.pause === undefined) return

@@ -23,6 +23,8 @@ import * as MessagePort from "../../src/transport/MessagePort.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import * as WebSocket from "../../src/transport/WebSocket.ts"
 import * as NodeTransport from "../../src/node.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Server from "../../src/Server.ts"
 import { type Faults, faulty, faultyTransport } from "../dcerpc/faults.ts"
 import { makeRandom } from "../dcerpc/random.ts"
 
@@ -616,8 +618,30 @@ describe("NodeTransport", () => {
       const other = yield* stranger.connect({ ...address, protocol: "ncacn_ip_tcp" })
       const { write } = yield* other.socket.writer
       yield* write(Uint8Array.of(0x16, 3, 1, 2, 0, 1))
-      const closed = yield* Effect.timeoutOption(Scope.close(listening, Exit.void), patience)
+      const closed = yield* Effect.timeoutOption(Scope.close(listening, Exit.void), 700)
       assert.strictEqual(closed._tag, "Some")
+    }))
+
+  it.live("an endpoint over TLS: its limit and bindTimeout count clients that do not begin their handshake", () =>
+    Effect.gen(function* () {
+      const server = yield* Server.make([])
+      const { address } = yield* Endpoint.serve(server, "ncacn_ip_tls:127.0.0.1[0]", {
+        maximumConnections: 1,
+        bindTimeout: "300 millis"
+      }).pipe(Effect.provide(NodeTransport.layerTls({ cert, key })))
+      const stranger = yield* transport
+      const connect = Effect.flatMap(
+        stranger.connect({ ...address, protocol: "ncacn_ip_tcp" }),
+        ({ socket }) => socket.reader
+      )
+      const first = yield* connect
+      // The first one holds the only place, so the second one is closed at once.
+      const second = yield* connect
+      yield* closeCode(second.pull)
+      const holds = yield* Effect.timeoutOption(closeCode(first.pull), 20)
+      assert.strictEqual(holds._tag, "None")
+      const ended = yield* Effect.timeoutOption(closeCode(first.pull), patience)
+      assert.strictEqual(ended._tag, "Some")
     }))
 
   it.live("certificates and keys that can't be used: CantCreateEndpoint says which and why", () =>
@@ -808,22 +832,48 @@ describe("over a message port", () => {
       assert.strictEqual((yield* Fiber.join(writing))._tag, "SocketError")
     }))
 
+  /** A worker that holds a port, and sends a byte over it. */
+  const holding = (port: unknown) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const code = `require("node:worker_threads").parentPort.on("message", ({ port }) => {
+          globalThis.held = port
+          port.on("message", () => {})
+          port.postMessage(Uint8Array.of(97))
+        })`
+        const worker = new Worker(code, { eval: true })
+        worker.postMessage({ port }, [port as never])
+        return worker
+      }),
+      (worker) => Effect.promise(() => worker.terminate())
+    )
+
   it.live("a worker ends: its connection ends", () =>
     Effect.gen(function* () {
       const { port1, port2 } = yield* channel
-      const code = `require("node:worker_threads").parentPort.on("message", ({ port }) => {
-        globalThis.held = port
-        port.on("message", () => {})
-        port.postMessage(Uint8Array.of(97))
-      })`
-      const worker = new Worker(code, { eval: true })
-      yield* Effect.addFinalizer(() => Effect.promise(() => worker.terminate()))
-      worker.postMessage({ port: port2 }, [port2 as never])
+      const worker = yield* holding(port2)
       const { socket } = yield* MessagePort.fromMessagePort(port1)
       const { pull } = yield* socket.reader
       assert.strictEqual(yield* readText(pull, 1), "a")
       yield* Effect.promise(() => worker.terminate())
       assert.strictEqual(yield* closeCode(pull), 1006)
+    }))
+
+  it.live("a worker ends: connect fails with 1722, while it waits and afterwards", () =>
+    Effect.gen(function* () {
+      const { port1, port2 } = yield* channel
+      const there = new Promise((resolve) => port1.addEventListener("message", resolve, { once: true }))
+      const worker = yield* holding(port2)
+      const client = yield* build(MessagePort.layer(port1))
+      yield* Effect.promise(() => there)
+      const connecting = yield* Effect.forkChild(Effect.flip(client.connect(name)), { startImmediately: true })
+      yield* Effect.sleep(20)
+      assert.isUndefined(connecting.pollUnsafe())
+      yield* Effect.promise(() => worker.terminate())
+      for (const error of [yield* Fiber.join(connecting), yield* Effect.flip(client.connect(name))]) {
+        assert.strictEqual(error.status, 1722)
+        assert.include(error.message, "the other side of the message port is gone")
+      }
     }))
 
   it.live("connect before the other side listens: it waits", () =>

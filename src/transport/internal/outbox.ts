@@ -2,7 +2,6 @@
  * The outbox of a connection: it gathers what is written in one turn of the event loop.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -72,11 +71,12 @@ export const makeOutbox = (
 ): Effect.Effect<Outbox, never, Scope.Scope> =>
   Effect.gen(function* () {
     const writer = yield* socket.writer
-    const end = endOf(socket)
-    const writeAll = end?.write ?? writer.writeAll
+    const writeAll = endOf(socket)?.write ?? writer.writeAll
     const run = Effect.runForkWith(yield* Effect.context<never>())
-    const clock = yield* Clock.Clock
-    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+    const stalled = Effect.andThen(
+      writer.write(new Socket.CloseEvent(1006)),
+      Effect.fail(closed(1006))
+    )
     const outstanding = new Outstanding()
     const empty = new Room()
     let chunks: Array<Uint8Array> = []
@@ -85,8 +85,6 @@ export const makeOutbox = (
     let stopped = false
     let scheduled = false
     let writing: Fiber.Fiber<void, Socket.SocketError> | undefined
-    let writingSince = 0
-    let watching: Fiber.Fiber<void> | undefined
 
     const queue = (chunk: Uint8Array) => {
       sent += chunk.length
@@ -128,25 +126,12 @@ export const makeOutbox = (
         // Those who are told may send themselves, or close the connection: not in the middle of what another one sends.
         return isSending ? queueMicrotask(() => written(exit)) : written(exit)
       }
-      writingSince = now()
-      writing = run(effect)
-      // One fiber watches all writes that wait: most end long before it wakes.
-      watching ??= run(watch)
+      writing = run(Effect.timeoutOrElse(effect, { duration: writeTimeout, orElse: () => stalled }))
       writing.addObserver((exit) => {
         writing = undefined
         written(exit)
       })
     }
-
-    const watch: Effect.Effect<void> = Effect.suspend(() => {
-      const left = writing === undefined ? 0 : writingSince + writeTimeout - now()
-      if (left > 0) return Effect.delay(watch, left)
-      watching = undefined
-      if (writing === undefined) return Effect.void
-      const event = new Socket.CloseEvent(1006, `a write made no progress for ${writeTimeout / 1000} seconds`)
-      writing.interruptUnsafe()
-      return end === undefined ? Effect.ignore(writer.write(event)) : Effect.sync(() => end.close(event))
-    })
 
     const stop = (error: Socket.SocketError) => {
       stopped = true
@@ -158,7 +143,6 @@ export const makeOutbox = (
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {
         stop(closed(1000))
-        watching?.interruptUnsafe()
         writing?.interruptUnsafe()
         return writing === undefined ? Effect.void : Fiber.await(writing)
       })
