@@ -456,6 +456,55 @@ describe("in Callisto's own syntax", () => {
 })
 
 // ----------------------------------------------------------------------------
+// values that can't travel
+// ----------------------------------------------------------------------------
+
+describe("a value that Callisto's own syntax can't carry", () => {
+  beforeAll(() => Effect.runPromise(binary.load))
+  const refused = (schema: unknown, value: unknown): string =>
+    codecOf(binary, schema).writeArguments(new Pdu.Writer(), value, undefined)?.problem ?? "not refused"
+  const deepTree = (depth: number): Tree => {
+    let at: Tree = { name: "", under: [] }
+    for (let i = 1; i < depth; i++) at = { name: "", under: [at] }
+    return at
+  }
+
+  it("a lone surrogate: refused with its place", () => {
+    assert.include(refused(Schema.String, "a\udc00b"), "the text holds a lone surrogate")
+    const rows = Schema.Array(Schema.Struct({ name: Schema.String }))
+    assert.include(refused(rows, [{ name: "a" }, { name: "\ud800" }]), "1.name holds a lone surrogate")
+    const map = Schema.ReadonlyMap(Schema.String, Schema.String)
+    assert.include(refused(map, new Map([["a", "\ud800"]])), "holds a lone surrogate")
+    assert.include(
+      refused(Schema.Record(Schema.String, Schema.Null), { "\ud800": null }),
+      "a key holds a lone surrogate"
+    )
+  })
+
+  it("U+FFFD and surrogates in pairs: travel", () => {
+    for (const value of ["\ufffd", "\u{1f642}\ufffd"]) assert.strictEqual(refused(Schema.String, value), "not refused")
+  })
+
+  it("a getter that throws: refused with its error", () => {
+    const value = {
+      get count(): number {
+        throw new Error("no count today")
+      }
+    }
+    assert.include(refused(Schema.Struct({ count: Schema.Int }), value), "Error: no count today")
+  })
+
+  it("a tree that is too deep: refused in words, at any depth", () => {
+    assert.strictEqual(refused(Tree, deepTree(100)), "not refused")
+    for (const depth of [1000, 2000, 5000, 200_000]) assert.match(refused(Tree, deepTree(depth)), /deep/)
+  })
+
+  it("a bigint of more than 1,024 bytes: refused in words", () => {
+    assert.include(refused(Schema.BigInt, 1n << 10_000n), "an integer takes 1429 bytes, the limit is 1024")
+  })
+})
+
+// ----------------------------------------------------------------------------
 // NDR
 // ----------------------------------------------------------------------------
 
