@@ -4,6 +4,7 @@ import fc from "fast-check"
 import { Interface } from "../../mod.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { readText, writeWide } from "../../src/ndr/internal/ndrText.ts"
 import { ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
 import { budgetOf, report, seed } from "../budget.ts"
 
@@ -228,10 +229,20 @@ describe("strings", () => {
     assert.strictEqual(refusedBytes(schema, "00000000 04000000 6100 6200 6200 0000"), "1734 wide")
   })
 
-  it("keep lone surrogates and everything else but NUL, at any length", () => {
-    for (const length of [0, 1, 31, 32, 33, 4095, 4096, 4097, 10000]) {
+  it("keep lone surrogates and everything else but NUL, at any length and place, in both byte orders", () => {
+    for (const length of [0, 1, 22, 23, 24, 25, 31, 32, 33, 4095, 4096, 4097, 10000]) {
       const text = "\ud800x\udfff\ufeff\uffff".repeat(length).slice(0, length)
       assert.strictEqual(decode(Ndr.WString, encode(Ndr.WString, text)), text)
+      const bytes = encode(Ndr.WString, text)
+      const moved = new Uint8Array(bytes.length + 1).subarray(1)
+      moved.set(bytes)
+      assert.strictEqual(decode(Ndr.WString, moved), text)
+      const odd = new Uint8Array(2 * length + 3)
+      assert.strictEqual(writeWide(text, odd, 1, true), 2 * length + 3)
+      assert.strictEqual(hex(odd.subarray(1)), hex(bytes.subarray(12)))
+      const big = new Uint8Array(2 * length + 2)
+      writeWide(text, big, 0, false)
+      assert.strictEqual(readText(big, 0, length, true, false), text)
       const narrow = "\u0001\u00ff".repeat(length).slice(0, length)
       assert.strictEqual(decode(Ndr.String, encode(Ndr.String, narrow)), narrow)
     }

@@ -52,18 +52,47 @@ const makeBoth = (schema: Parameters): Both => {
       const encoded = encode(value)
       if (Result.isFailure(encoded)) return badStubData(encoded.failure)
       const bytes = encoded.success
+      const problem = guard.written(bytes) ?? (mayReplace(bytes) ? surrogateIn(value, "") : undefined)
+      if (problem !== undefined) return badStubData(problem)
       writer.ensure(bytes.length)
       writer.bytes.set(bytes, writer.position)
       writer.position += bytes.length
       return undefined
     },
     read: (bytes, maximumElements) => {
-      const problem = guard(bytes, maximumElements)
+      const problem = guard.read(bytes, maximumElements)
       if (problem !== undefined) return badStubData(problem)
       const decoded = decode(bytes)
       return Result.isFailure(decoded) ? badStubData(decoded.failure) : { value: decoded.success }
     }
   }
+}
+
+/** Whether U+FFFD is among the bytes, which stands for a lone surrogate too. */
+const mayReplace = (bytes: Uint8Array): boolean => {
+  for (let at = bytes.indexOf(0xef); at >= 0; at = bytes.indexOf(0xef, at + 1)) {
+    if (bytes[at + 1] === 0xbf && bytes[at + 2] === 0xbd) return true
+  }
+  return false
+}
+
+/** Says where a value holds a lone surrogate, which UTF-8 does not have. */
+const surrogateIn = (value: unknown, path: string): string | undefined => {
+  if (typeof value === "string") {
+    return value.isWellFormed()
+      ? undefined
+      : `${path || "the text"} holds a lone surrogate, which UTF-8 can't carry. Use Ndr.WString or bytes for such text`
+  }
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return undefined
+  // A Map, a Set and a HashMap have no keys of their own.
+  const entries = Symbol.iterator in value && !Array.isArray(value)
+    ? [...value as Iterable<unknown>].entries()
+    : Object.entries(value)
+  for (const [key, part] of entries) {
+    const found = surrogateIn(key, "a key") ?? surrogateIn(part, path === "" ? String(key) : `${path}.${key}`)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 const badStubData = (problem: string): Problem => ({ problem, status: 1783 })

@@ -565,8 +565,11 @@ type ToLink = (typeParameters: ReadonlyArray<Schema.Constraint>) => SchemaAST.Li
 class Compiler {
   /** Whether a few bytes may announce any number of elements. */
   hasCounts = false
+  /** Whether a value may nest too deep, or hold too long an integer, so that its writer should look too. */
+  isUnbounded = false
   private readonly ends = new Map<SchemaAST.AST, SchemaAST.AST>()
   private readonly layouts = new Map<SchemaAST.AST, Layout>()
+  private readonly making = new Set<SchemaAST.AST>()
 
   /** What travels for a schema. */
   private end(ast: SchemaAST.AST): SchemaAST.AST {
@@ -611,14 +614,20 @@ class Compiler {
   layout(ast: SchemaAST.AST): Layout {
     const end = this.end(ast)
     const known = this.layouts.get(end)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      this.isUnbounded ||= this.making.has(end)
+      return known
+    }
     if (end._tag !== "Objects" && end._tag !== "Arrays" && end._tag !== "Union" && end._tag !== "Declaration") {
       return this.simple(end)
     }
     // It may contain itself.
     const made: { -readonly [K in keyof Layout]: Layout[K] } = { kind: 0, size: "sized", isRegion: true, scan: rest }
     this.layouts.set(end, made)
-    return Object.assign(made, this.composite(end))
+    this.making.add(end)
+    Object.assign(made, this.composite(end))
+    this.making.delete(end)
+    return made
   }
 
   private simple(ast: SchemaAST.AST): Layout {
@@ -639,6 +648,7 @@ class Compiler {
       case "Number":
         return isInteger(ast) ? leaves.int : leaves.number
       case "BigInt":
+        this.isUnbounded = true
         return leaves.bigint
       case "Literal":
         return this.literal(ast.literal)
@@ -834,20 +844,24 @@ const matcherOf = (parameter: SchemaAST.AST): (key: string) => boolean => {
 }
 
 /** Looks at a stub, and says what is wrong with it. */
-export type Guard = (bytes: Uint8Array, maximumElements: number) => string | undefined
+export interface Guard {
+  /** What is wrong with a stub that arrived. */
+  readonly read: (bytes: Uint8Array, maximumElements: number) => string | undefined
+  /** Why no peer would read what was written. */
+  readonly written: (bytes: Uint8Array) => string | undefined
+}
 
 /** The guard of what a codec of Effect writes for a schema. */
 export const makeGuard = (schema: Parameters): Guard => {
-  let layout: Layout | undefined
-  let hasCounts = false
-  return (bytes, maximumElements) => {
-    // Compiled when it is needed first: the schema may refer to one that is declared later.
-    if (layout === undefined) {
-      const compiler = new Compiler()
-      layout = compiler.layout(schema.ast)
-      ;({ hasCounts } = compiler)
-    }
-    if (!hasCounts && bytes.length <= Math.min(harmless, maximumElements)) return undefined
+  let compiled: { readonly layout: Layout; readonly hasCounts: boolean; readonly isUnbounded: boolean } | undefined
+  // Compiled when it is needed first: the schema may refer to one that is declared later.
+  const compile = () => {
+    const compiler = new Compiler()
+    const layout = compiler.layout(schema.ast)
+    const { hasCounts, isUnbounded } = compiler
+    return compiled = { layout, hasCounts, isUnbounded }
+  }
+  const look = (bytes: Uint8Array, maximumElements: number, layout: Layout): string | undefined => {
     try {
       const scan = new Scan(bytes, maximumElements)
       const size = scan.count()
@@ -857,6 +871,18 @@ export const makeGuard = (schema: Parameters): Guard => {
     } catch (error) {
       if (error instanceof Refused) return error.problem
       throw error
+    }
+  }
+  return {
+    read: (bytes, maximumElements) => {
+      const { hasCounts, layout } = compiled ?? compile()
+      if (!hasCounts && bytes.length <= Math.min(harmless, maximumElements)) return undefined
+      return look(bytes, maximumElements, layout)
+    },
+    written: (bytes) => {
+      if (bytes.length <= deepest) return undefined
+      const { isUnbounded, layout } = compiled ?? compile()
+      return isUnbounded ? look(bytes, Infinity, layout) : undefined
     }
   }
 }

@@ -18,6 +18,7 @@ import {
   verify,
   within
 } from "./ndrStream.ts"
+import { readText, writeNarrow, writeWide } from "./ndrText.ts"
 
 // ----------------------------------------------------------------------------
 // representations
@@ -1164,57 +1165,7 @@ const stringNode = (wide: boolean, bound: number | undefined): Partial<Node> => 
       }
       from.position = end
       noteCounts(from, max, count)
-      return readUnits(from, at, count - 1, wide)
+      return readText(from.bytes, at, count - 1, wide, from.littleEndian)
     }
   }
-}
-
-const refuseNul = (): never => {
-  throw new Refusal(status.badStubData, "a string that holds NUL ends there for its reader")
-}
-
-const writeWide = (string: string, bytes: Uint8Array, start: number, littleEndian: boolean): number => {
-  const low = littleEndian ? 0 : 1
-  const high = 1 - low
-  let at = start
-  for (let i = 0; i < string.length; i++) {
-    const code = string.charCodeAt(i)
-    if (code === 0) refuseNul()
-    bytes[at + low] = code
-    bytes[at + high] = code >>> 8
-    at += 2
-  }
-  bytes[at] = 0
-  bytes[at + 1] = 0
-  return at + 2
-}
-
-const writeNarrow = (string: string, bytes: Uint8Array, start: number): number => {
-  let at = start
-  for (let i = 0; i < string.length; i++) {
-    const code = string.charCodeAt(i)
-    if (code === 0) refuseNul()
-    if (code > 0xff) refuseValue(string[i], "a character from U+0000 to U+00FF")
-    bytes[at++] = code
-  }
-  bytes[at] = 0
-  return at + 1
-}
-
-const chunk = 4096
-
-/** Reads up to the first NUL, where a reader in C stops. Not by TextDecoder, which replaces lone surrogates. */
-const readUnits = (from: Decoder, start: number, count: number, wide: boolean): string => {
-  const { buffer, bytes, littleEndian, offset } = from
-  let string = ""
-  let units: Array<number> = []
-  for (let i = 0; i < count; i++) {
-    const unit = wide ? buffer.getUint16(offset + start + 2 * i, littleEndian) : bytes[start + i]!
-    if (unit === 0) break
-    if (units.push(unit) === chunk) {
-      string += String.fromCharCode.apply(null, units)
-      units = []
-    }
-  }
-  return string + String.fromCharCode.apply(null, units)
 }

@@ -47,7 +47,7 @@ export const within = (error: unknown, key: string | number): unknown => {
   return error
 }
 
-/** Where a pointer stands in the construct that is being written or read, innermost first. */
+/** Where a pointer stands in the message that is being written or read, innermost first. */
 export interface Path {
   readonly key: string | number
   readonly parent: Path | undefined
@@ -176,6 +176,13 @@ interface PendingWrite {
   readonly node: Node
   readonly value: unknown
   readonly path: Path | undefined
+  readonly depth: number
+  readonly watched: unknown
+}
+
+/** Moves all entries to a stack, the first on top. */
+const moveReversed = <A>(entries: Array<A>, stack: Array<A>): void => {
+  while (entries.length > 0) stack.push(entries.pop()!)
 }
 
 /** Writes one stub. It keeps the output's position to itself until `finish`. */
@@ -186,7 +193,10 @@ export class Encoder {
   stub: number
   readonly littleEndian: boolean
   path: Path | undefined = undefined
-  private pending: Array<PendingWrite> = []
+  /** How many pointers lead to what is written, and a value on the way that must not come again. */
+  private depth = 0
+  private watched: unknown = undefined
+  private readonly pending: Array<PendingWrite> = []
   private nextId = 0x20000
   private shared: Map<Node, Map<unknown, number>> | undefined = undefined
   private readonly output: Output
@@ -237,7 +247,7 @@ export class Encoder {
   /** Writes a referent id of its own, and what it points to after the outermost construct. */
   refer(node: Node, value: unknown): void {
     this.uint32(this.newId())
-    this.pending.push({ node, value, path: this.path })
+    this.pending.push({ node, value, path: this.path, depth: this.depth + 1, watched: this.watched })
   }
 
   /** The same for a full pointer: an object that was pointed to before is not written again. */
@@ -255,7 +265,7 @@ export class Encoder {
   /** Writes an outermost construct: a parameter, and everything that its pointers lead to. */
   construct(node: Node, value: unknown): void {
     this.place(node, value)
-    if (this.pending.length > 0) this.follow(value)
+    if (this.pending.length > 0) this.follow()
   }
 
   private place(node: Node, value: unknown): void {
@@ -263,46 +273,33 @@ export class Encoder {
     node.write(this, value)
   }
 
-  private take(): Array<PendingWrite> {
-    const { pending } = this
-    this.pending = []
-    return pending
+  /** Writes what pointers point to, depth first. The stack is on the heap: a list may be as long as memory. */
+  private follow(): void {
+    const { path, pending } = this
+    const stack: Array<PendingWrite> = []
+    moveReversed(pending, stack)
+    for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
+      const { depth, node, value } = entry
+      this.path = entry.path
+      this.depth = depth
+      this.watched = entry.watched
+      try {
+        if (depth >= watchedDepth && node.pointer === undefined) this.watch(value)
+        this.place(node, value)
+      } catch (error) {
+        throw behind(error, entry.path)
+      }
+      moveReversed(pending, stack)
+    }
+    this.path = path
+    this.depth = 0
+    this.watched = undefined
   }
 
-  /** Writes what pointers point to, depth first. The frames are on the heap: a list may be as long as memory. */
-  private follow(first: unknown): void {
-    const frames: Array<{ readonly entries: Array<PendingWrite>; readonly at: number; readonly owner: unknown }> = []
-    const owners = new Set<unknown>()
-    let entries = this.take()
-    let owner = first
-    let at = 0
-    try {
-      for (;;) {
-        if (at === entries.length) {
-          const frame = frames.pop()
-          if (frame === undefined) return
-          owners.delete(owner)
-          ;({ at, entries, owner } = frame)
-          continue
-        }
-        const { node, value } = entries[at++]!
-        this.place(node, value)
-        if (this.pending.length === 0) continue
-        // A pointer to a pointer has the same value.
-        if (frames.length >= watchedDepth && node.pointer === undefined) {
-          if (owners.has(value)) throw new Refusal(status.badStubData, "the value contains itself")
-          owners.add(value)
-        }
-        frames.push({ entries, at, owner })
-        entries = this.take()
-        owner = value
-        at = 0
-      }
-    } catch (error) {
-      behind(error, entries[at - 1]!.path)
-      for (const frame of frames.toReversed()) behind(error, frame.entries[frame.at - 1]!.path)
-      throw error
-    }
+  /** Refuses a value that contains itself: a value at a depth of 2^n is found again before a depth of 2^(n+1). */
+  private watch(value: unknown): void {
+    if (value === this.watched) throw new Refusal(status.badStubData, "the value contains itself")
+    if ((this.depth & this.depth - 1) === 0) this.watched = value
   }
 
   finish(): void {
@@ -368,7 +365,7 @@ export class Decoder {
   maxCount = 0
   actualCount = 0
   discriminant = 0
-  private pending: Array<PendingRead> = []
+  private readonly pending: Array<PendingRead> = []
   /** How many more values the stub may hold. */
   private left: number
   private readonly maximumElements: number
@@ -450,47 +447,32 @@ export class Decoder {
     if (this.pending.length > 0) this.follow()
   }
 
+  /** Reads what pointers point to, depth first. The stack is on the heap: a list may be as long as its bytes. */
+  private follow(): void {
+    const { path, pending } = this
+    const stack: Array<PendingRead> = []
+    moveReversed(pending, stack)
+    for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
+      const { key, link, node, shared, target } = entry
+      this.path = entry.path
+      try {
+        // The pointer itself was counted.
+        this.charge(node.values - 1)
+        this.place(node, target, key, link, shared)
+      } catch (error) {
+        throw behind(error, entry.path)
+      }
+      moveReversed(pending, stack)
+    }
+    this.path = path
+  }
+
   private place(node: Node, target: any, key: string | number, link: Link | undefined, shared?: Shared): void {
     if (node.maxCount !== undefined) this.hoisted = this.uint32()
     if (node.pointer !== undefined) return node.readInto(this, target, key, link)
     target[key] = node.read(this)
     if (link !== undefined) this.note(link)
     if (shared !== undefined) this.settle(shared, target[key])
-  }
-
-  private take(): Array<PendingRead> {
-    const { pending } = this
-    this.pending = []
-    return pending
-  }
-
-  /** Reads what pointers point to, depth first. The frames are on the heap: a list may be as long as its bytes. */
-  private follow(): void {
-    const frames: Array<{ readonly entries: Array<PendingRead>; readonly at: number }> = []
-    let entries = this.take()
-    let at = 0
-    try {
-      for (;;) {
-        if (at === entries.length) {
-          const frame = frames.pop()
-          if (frame === undefined) return
-          ;({ at, entries } = frame)
-          continue
-        }
-        const { key, link, node, shared, target } = entries[at++]!
-        // The pointer itself was counted.
-        this.charge(node.values - 1)
-        this.place(node, target, key, link, shared)
-        if (this.pending.length === 0) continue
-        frames.push({ entries, at })
-        entries = this.take()
-        at = 0
-      }
-    } catch (error) {
-      behind(error, entries[at - 1]!.path)
-      for (const frame of frames.toReversed()) behind(error, frame.entries[frame.at - 1]!.path)
-      throw error
-    }
   }
 
   /** Notes the counts and the discriminant of what was just read. */
