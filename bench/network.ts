@@ -1,10 +1,10 @@
 // Measures calls over TCP on this machine: each contender has a client and a server in processes of their own, and they take turns.
 import { Effect, type Scope } from "effect"
 import { fileURLToPath } from "node:url"
-import { gc, runtime, type Table } from "./measure.ts"
-import type { Latency } from "./network/service.ts"
+import { gc, type Missing, rowsOf, runtime, type Table, takeTurns, type Turn } from "./measure.ts"
+import type { Kind, Latency } from "./network/service.ts"
 import type { Answer, Name, Task } from "./network/worker.ts"
-import { compare, type Missing, start, takeTurns, type Turn } from "./processes.ts"
+import { start } from "./processes.ts"
 
 export interface Effort {
   readonly rounds: number
@@ -22,165 +22,187 @@ export interface Effort {
   readonly cancelRounds: number
   /** How many calls are left pending. */
   readonly pending: number
-  readonly memoryRounds: number
 }
 
 const titles: { readonly [N in Name]: string } = {
   raw: "raw echo over node:net",
-  copy: "raw copy over node:net",
   ndr: "Callisto, NDR",
   schemas: "Callisto, ordinary schemas",
-  ndrTraced: "Callisto, NDR, tracing on",
-  schemasTraced: "Callisto, ordinary schemas, tracing on",
   json: "effect/rpc, JSON",
   binary: "effect/rpc, binary",
-  traced: "effect/rpc, JSON, tracing on",
   capnweb: "Cap'n Web",
   birpc: "birpc",
   byHand: "JSON by hand",
-  grpc: "grpc-js"
+  effectByHand: "Effect by hand"
 }
 
 const names = Object.keys(titles) as ReadonlyArray<Name>
 
-const worker = fileURLToPath(new URL("./network/worker.ts", import.meta.url))
-
 type Ask = (name: Name, task: Task) => Effect.Effect<Answer | Missing>
 
-/** Starts a server and a client of everyone. */
-const startAll: Effect.Effect<Ask, never, Scope.Scope> = Effect.gen(function* () {
-  const clients = new Map<Name, Ask>()
+const worker = fileURLToPath(new URL("./network/worker.ts", import.meta.url))
+
+/** Starts a server of each contender, and gives what starts a client of each. */
+const startServers: Effect.Effect<
+  (among: ReadonlyArray<Name>) => Effect.Effect<Ask, never, Scope.Scope>,
+  never,
+  Scope.Scope
+> = Effect.gen(function* () {
+  const ports = new Map<Name, Answer | Missing>()
   for (const name of names) {
-    const { first: port } = yield* start<Task, Answer>(worker, "server", name)
-    if ("missing" in port) {
-      clients.set(name, () => Effect.succeed(port))
-      continue
-    }
-    const { ask, first } = yield* start<Task, Answer>(worker, "client", name, String(port.value))
-    clients.set(name, "missing" in first ? () => Effect.succeed(first) : (_, task) => ask(task))
+    ports.set(name, (yield* start<Task, Answer>(worker, "server", name)).first)
   }
-  return (name, task) => clients.get(name)!(name, task)
+  return (among) =>
+    Effect.gen(function* () {
+      const clients = new Map<
+        Name,
+        Effect.Success<ReturnType<typeof start<Task, Answer>>>
+      >()
+      for (const name of among) {
+        const port = ports.get(name)!
+        if ("value" in port) {
+          clients.set(name, yield* start<Task, Answer>(worker, "client", name, String(port.value)))
+        }
+      }
+      return (name, task) => {
+        const { ask, first = ports.get(name)! } = clients.get(name) ?? {}
+        return "missing" in first ? Effect.succeed(first) : ask!(task)
+      }
+    })
 })
 
-interface Workload {
-  readonly id: string
-  readonly title: string
-  readonly large: boolean
-  readonly inFlight: number
-  readonly reference: Name
-}
-
 /** Each is compared with effect/rpc in the form that is faster there. */
-const rates: ReadonlyArray<Workload> = [
-  { id: "rate64", title: "64 in flight, small arguments", large: false, inFlight: 64, reference: "json" },
-  { id: "rate256", title: "256 in flight, small arguments", large: false, inFlight: 256, reference: "json" },
-  { id: "rate64large", title: "64 in flight, 1 KiB there and back", large: true, inFlight: 64, reference: "binary" },
-  { id: "rate256large", title: "256 in flight, 1 KiB there and back", large: true, inFlight: 256, reference: "binary" }
+const rates: ReadonlyArray<
+  {
+    readonly id: string
+    readonly title: string
+    readonly kind: Kind
+    readonly inFlight: number
+    readonly to: Name
+  }
+> = [
+  { id: "rate64", title: "64 in flight, small arguments", kind: "small", inFlight: 64, to: "json" },
+  { id: "rate256", title: "256 in flight, small arguments", kind: "small", inFlight: 256, to: "json" },
+  { id: "rate64bytes", title: "64 in flight, 1 KiB of bytes each way", kind: "bytes", inFlight: 64, to: "binary" },
+  { id: "rate64text", title: "64 in flight, 1 KiB of text each way", kind: "text", inFlight: 64, to: "json" },
+  { id: "rate64shares", title: "64 in flight, ten shares each way", kind: "shares", inFlight: 64, to: "json" }
 ]
 
-/** With a tracer, and those that they are compared with. */
-const tracedOf: { readonly [N in Name]?: Name } = { ndrTraced: "ndr", schemasTraced: "schemas", traced: "json" }
-const traced = names.filter((name) => tracedOf[name] !== undefined)
-
-const untraced = names.filter((name) => name !== "copy" && name !== "raw" && !traced.includes(name))
-const callers: ReadonlyArray<Name> = ["raw", ...untraced]
-const streamers: ReadonlyArray<Name> = ["copy", ...untraced]
+/** The calls that a flooding client keeps in flight. */
+const flood = 2000
 
 export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Table>> =>
   Effect.gen(function* () {
-    const ask = yield* startAll
-    const turnsOf = <A>(among: ReadonlyArray<Name>, task: Task, reference: Name): ReadonlyArray<Turn<A>> =>
-      among.map((name) => ({
+    const startClients = yield* startServers
+    const ask = yield* startClients(names)
+    const tables: Array<Table> = []
+    const turnsOf = <A>(among: ReadonlyArray<Name>, task: Task, reference: Name | undefined) =>
+      among.map((name): Turn<A> => ({
         name: titles[name],
-        reference: name === reference ? undefined : titles[tracedOf[name] ?? reference],
+        reference: name === reference || reference === undefined ? undefined : titles[reference],
         perform: ask(name, task) as Turn<A>["perform"]
       }))
-    const tables: Array<Table> = []
+    /** Takes turns, and makes a table of the numbers. */
+    const tabulate = Effect.fnUntraced(function* (
+      table: Omit<Table, "rows">,
+      turns: ReadonlyArray<Turn<number>>,
+      rounds: number,
+      warmUp?: ReadonlyArray<Turn<number>>
+    ) {
+      const { missing, outcomes } = yield* takeTurns(turns, rounds, warmUp)
+      tables.push({ ...table, rows: rowsOf(outcomes, (value) => value), missing })
+    })
 
-    // One call at a time.
-    const oneByOne = turnsOf<Latency>(callers, { task: "latency", options: { millis: effort.latencyMillis } }, "raw")
-    const latency = yield* takeTurns(oneByOne, effort.latencyRounds)
+    const oneByOne: Task = { task: "latency", options: { millis: effort.latencyMillis } }
+    const latency = yield* takeTurns(turnsOf<Latency>(names, oneByOne, "raw"), effort.latencyRounds)
     for (const [which, title] of [["median", "median"], ["p99", "99th percentile"]] as const) {
       tables.push({
         id: `latency ${which}`,
         title: `one call at a time, ${title}`,
         unit: "µs",
-        rows: compare(latency.outcomes, (latency) => latency[which]),
+        rows: rowsOf(latency.outcomes, (latency) => latency[which]),
         missing: latency.missing
       })
     }
 
-    // Many at once.
-    for (const { id, inFlight, large, reference, title } of rates) {
-      const among = id === "rate64" ? [...callers, ...traced] : callers
+    for (const { id, inFlight, kind, title, to } of rates) {
       const turns = (millis: number) =>
-        turnsOf<number>(among, { task: "rate", options: { large, inFlight, millis } }, reference)
-      const { missing, outcomes } = yield* takeTurns(turns(effort.millis), effort.rounds, turns(effort.warmUpMillis))
-      tables.push({ id, title, unit: "calls a second", rows: compare(outcomes, (rate) => rate), missing })
+        turnsOf<number>(names, { task: "rate", options: { kind, inFlight, millis } }, to)
+      const table = { id, title, unit: "calls a second" }
+      yield* tabulate(table, turns(effort.millis), effort.rounds, turns(effort.warmUpMillis))
     }
 
-    // Pipes.
     for (const direction of ["in", "out"] as const) {
-      const turns = turnsOf<number>(streamers, { task: "pipe", direction, options: { bytes: effort.bytes } }, "copy")
-      const { missing, outcomes } = yield* takeTurns(turns, effort.rounds)
-      tables.push({
-        id: `pipe ${direction}`,
-        title: `bytes to the ${direction === "in" ? "server" : "client"}, 64 KiB at a time`,
-        unit: "MB a second",
-        rows: compare(outcomes, (bytes) => bytes / 1e6),
-        missing
-      })
+      const turns = turnsOf<number>(
+        ["ndr", "schemas", "json", "binary", "capnweb"],
+        { task: "pipe", direction, options: { bytes: effort.bytes } },
+        direction === "in" ? "capnweb" : "binary"
+      )
+      const title = `bytes to the ${direction === "in" ? "server" : "client"}, 64 KiB at a time`
+      const inMegabytes = turns.map(({ perform, ...turn }) => ({
+        ...turn,
+        perform: Effect.map(perform, (done) => "missing" in done ? done : { value: done.value / 1e6 })
+      }))
+      yield* tabulate(
+        { id: `pipe ${direction}`, title, unit: "MB a second" },
+        inMegabytes,
+        effort.rounds
+      )
     }
 
-    // Cancellation.
-    const cancelling = (name: Name, how: string): Turn<number> => ({
-      name: `${titles[name]}, ${how}`,
-      reference: name === "byHand" ? undefined : `${titles.byHand}, interrupted`,
-      perform: ask(name, { task: "cancels", how, options: { count: effort.cancels } }) as Turn<number>["perform"]
-    })
-    const cancels = yield* takeTurns([
-      ...untraced.filter((name) => name !== "grpc").map((name) => cancelling(name, "interrupted")),
-      cancelling("ndr", "cancelled, replies awaited"),
-      cancelling("schemas", "cancelled, replies awaited"),
-      cancelling("grpc", "cancelled")
-    ], effort.cancelRounds)
-    tables.push({
-      id: "cancels",
-      title: "1,000 pending calls cancelled, until both sides are through",
-      unit: "ms",
-      rows: compare(cancels.outcomes, (millis) => millis),
-      missing: cancels.missing
-    })
+    yield* tabulate(
+      { id: "cancels", title: "1,000 pending calls cancelled, until both sides are through", unit: "ms" },
+      turnsOf<number>(
+        ["ndr", "schemas", "json", "binary", "byHand", "effectByHand"],
+        { task: "cancels", options: { count: effort.cancels } },
+        "byHand"
+      ),
+      effort.cancelRounds
+    )
 
-    // Memory.
-    if (gc === undefined || !runtime.startsWith("Node")) return tables
-    const holding = (of: "client" | "server", name: Name, how: string): Turn<number> => ({
-      name: `${titles[name]}, ${how}`,
-      perform: ask(name, { task: "memory", of, how, options: { count: effort.pending } }) as Turn<number>["perform"]
-    })
-    const memory = yield* takeTurns(
-      [...untraced.map((name) => holding("client", name, "in one shot")), holding("client", "ndr", "on a call object")],
-      effort.memoryRounds,
+    // A client makes one call at a time while another keeps thousands in flight.
+    const flooded = ["ndr", "schemas", "json", "capnweb", "effectByHand"] as const
+    const askFlooder = yield* startClients(flooded)
+    const alone = (name: Name): Effect.Effect<{ readonly value: number } | Missing> =>
+      Effect.map(ask(name, oneByOne), (done) => "missing" in done ? done : { value: (done.value as Latency).median })
+    const beside = (name: Name) => {
+      // The flood begins before the calls, and ends after them.
+      const millis = effort.latencyMillis + 300
+      const calls = Effect.delay(alone(name), 100)
+      const flooding = askFlooder(name, { task: "rate", options: { kind: "small", inFlight: flood, millis } })
+      return Effect.map(
+        Effect.all([calls, flooding], { concurrency: 2 }),
+        ([own, other]) => "missing" in other ? other : own
+      )
+    }
+    yield* tabulate(
+      {
+        id: "flood",
+        title: `one call at a time beside a client with ${flood} in flight, median`,
+        unit: "µs"
+      },
+      flooded.flatMap((name): ReadonlyArray<Turn<number>> => [
+        { name: `${titles[name]}, alone`, perform: alone(name) },
+        {
+          name: `${titles[name]}, beside a flood`,
+          reference: `${titles[name]}, alone`,
+          perform: beside(name)
+        }
+      ]),
+      effort.rounds
+    )
+
+    // The last, because the calls stay pending.
+    if (gc === undefined || !runtime.startsWith("Node")) {
+      return tables
+    }
+    const pending: Task = { task: "memory", options: { count: effort.pending } }
+    const title = "client's heap of a pending call, without the fiber that waits for it"
+    yield* tabulate(
+      { id: "memory", title, unit: "bytes" },
+      turnsOf<number>(names.filter((name) => name !== "raw"), pending, undefined),
+      1,
       []
     )
-    tables.push({
-      id: "memory",
-      title: "client's heap of a pending call, without the fiber that waits for it",
-      unit: "bytes",
-      rows: compare(memory.outcomes, (bytes) => bytes),
-      missing: memory.missing
-    })
-    const serverMemory = yield* takeTurns(
-      (["ndr", "schemas", "json", "binary"] as const).map((name) => holding("server", name, "in one shot")),
-      effort.memoryRounds,
-      []
-    )
-    tables.push({
-      id: "server memory",
-      title: "server's heap of a pending call, with the fiber of its routine",
-      unit: "bytes",
-      rows: compare(serverMemory.outcomes, (bytes) => bytes),
-      missing: serverMemory.missing
-    })
     return tables
   }).pipe(Effect.scoped)

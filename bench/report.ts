@@ -1,15 +1,15 @@
-// Makes of the figures of one run what others read: bench/results.json, tables in bench/results.md, bench/chart.svg, and the figures of
-// the README, between its marks.
+// Makes of the figures of one run what others read: bench/results.md, the medians in bench/results.json, and the figures of the README,
+// between its marks.
 //
 //   node bench/report.ts FILE... (what bench/main.ts has written, one file for each runtime)
 import { readFileSync, writeFileSync } from "node:fs"
 import os from "node:os"
 import process from "node:process"
-import { drawChart } from "./chart.ts"
-import { fixed, markdown, type Row, significant, type Table, type Target, verdict } from "./measure.ts"
+import { fixed, markdown, type Row, significant, type Table } from "./measure.ts"
+import { type Target, verdict } from "./targets.ts"
 
 /** What was measured on one runtime. */
-export interface Run {
+interface Run {
   readonly runtime: string
   readonly tables: ReadonlyArray<Table>
   readonly targets: ReadonlyArray<Target>
@@ -29,32 +29,25 @@ const versionOf = (folder: string): string => {
 
 const runs: ReadonlyArray<Run> = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, "utf8")))
 
-const machine = {
-  cpu: os.cpus()[0]?.model.trim() ?? "unknown",
-  cores: os.cpus().length,
-  system: `${os.type()} ${os.release()}`
-}
+const machine = `${os.cpus()[0]?.model.trim() ?? "unknown"}, ${os.cpus().length} cores, ${os.type()} ${os.release()}`
 
 const versions = {
   "@callisto/rpc": versionOf(".."),
   effect: versionOf("../node_modules/effect"),
   capnweb: versionOf("node_modules/capnweb"),
-  birpc: versionOf("node_modules/birpc"),
-  "@grpc/grpc-js": versionOf("node_modules/@grpc/grpc-js")
+  birpc: versionOf("node_modules/birpc")
 }
 
 const circumstances = `${runs.map(({ runtime }) => runtime).join(", ")}; ${
   Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
-}; ${machine.cpu}, ${machine.cores} cores, ${machine.system}`
+}; ${machine}`
 
 // ----------------------------------------------------------------------------
 // the README
 // ----------------------------------------------------------------------------
 
-const tableOf = ({ tables }: Run, id: string): Table | undefined => tables.find((table) => table.id === id)
-
 const rowOf = (run: Run, id: string, name: string): Row | undefined =>
-  tableOf(run, id)?.rows.find((row) => row.name === name)
+  run.tables.find((table) => table.id === id)?.rows.find((row) => row.name === name)
 
 const median = (row: Row | undefined): string => row === undefined ? "" : significant(row.value.median)
 
@@ -63,10 +56,7 @@ const localForms = [
   ["`Effect.succeed`, `begin` and `join` on one call object", "begin and join, succeed"],
   ["`Effect.succeed`, `invoke`, arguments and results checked", "invoke, checked, succeed"],
   ["`Effect.gen`, `invoke`", "invoke, gen"],
-  ["`Effect.gen`, `begin` and `join`", "begin and join, gen"],
-  ["`Effect.fnUntraced`, `invoke`", "invoke, fnUntraced"],
   ["a routine that suspends, `invoke`", "invoke, suspending"],
-  ["hand-off, completed by a worker fiber", "hand-off, completed by a worker"],
   ["100 calls side by side, through one completion queue", "100 call objects, one completion queue"],
   ["a number through a pipe, pushed and pulled by hand", "in pipe, pushed and pulled by hand"],
   ["a number through a pipe, a stream and a sink", "out pipe, a sink and a stream"]
@@ -77,30 +67,28 @@ const local = (run: Run): string =>
     "| in one process, a second | Callisto | effect/rpc | ratio |",
     "| --- | ---: | ---: | ---: |",
     ...localForms.flatMap(([form, name]) => {
-      const id = name.includes("pipe") ? "local pipes" : "local calls"
-      const row = rowOf(run, id, name)
+      const row = rowOf(run, "local", name)
       if (row?.ratio === undefined) return []
-      return [
-        `| ${form} | ${median(row)} | ${median(rowOf(run, id, row.reference!))} | ${fixed(row.ratio, 1)} |`
-      ]
+      return [`| ${form} | ${median(row)} | ${median(rowOf(run, "local", row.reference!))} | ${fixed(row.ratio, 1)} |`]
     })
   ].join("\n")
 
-const columns: ReadonlyArray<readonly [title: string, id: string]> = [
+const columns: ReadonlyArray<readonly [title: string, id: string, how?: string]> = [
   ["one at a time, µs", "latency median"],
   ["64 in flight, a second", "rate64"],
   ["256 in flight", "rate256"],
-  ["64, 1 KiB each way", "rate64large"],
-  ["256, 1 KiB each way", "rate256large"],
+  ["64, 1 KiB of bytes", "rate64bytes"],
+  ["64, 1 KiB of text", "rate64text"],
+  ["64, ten shares", "rate64shares"],
   ["pipe in, MB a second", "pipe in"],
   ["pipe out", "pipe out"],
   ["1,000 cancels, ms", "cancels"],
+  ["one at a time in a flood, µs", "flood", ", beside a flood"],
   ["heap of a pending call, bytes", "memory"]
 ]
 
 const contenders = [
   "raw echo over node:net",
-  "raw copy over node:net",
   "Callisto, NDR",
   "Callisto, ordinary schemas",
   "effect/rpc, JSON",
@@ -108,69 +96,17 @@ const contenders = [
   "Cap'n Web",
   "birpc",
   "JSON by hand",
-  "grpc-js"
+  "Effect by hand"
 ]
-
-/** A contender may have done it in several ways: the first is the one. */
-const rowOfContender = (run: Run, id: string, contender: string): Row | undefined =>
-  tableOf(run, id)?.rows.find(({ name }) =>
-    name === contender || name.startsWith(`${contender}, `) && /in one shot|interrupted|cancelled/.test(name)
-  )
 
 const network = (run: Run): string =>
   [
     `| over TCP, ${run.runtime} | ${columns.map(([title]) => title).join(" | ")} |`,
     `| --- |${" ---: |".repeat(columns.length)}`,
     ...contenders.map((contender) =>
-      `| ${contender} | ${columns.map(([, id]) => median(rowOfContender(run, id, contender))).join(" | ")} |`
+      `| ${contender} | ${columns.map(([, id, how = ""]) => median(rowOf(run, id, contender + how))).join(" | ")} |`
     )
   ].join("\n")
-
-const withoutSpans = (run: Run): string => {
-  const off = tableOf(run, "overhead")?.rows.at(-1)?.ratio
-  if (off === undefined) return ""
-  const percent = (ratio: number) => (100 * (1 - ratio)).toFixed(1)
-  const [low, high] = [percent(off.max), percent(off.min)]
-  return `Spans, metrics and observers that are off cost ${
-    percent(off.median)
-  } % (${low} to ${high} % from one third of the processes to another).`
-}
-
-const percentOf = (ratio: number): string => `${Math.round(100 * ratio)} %`
-
-const withSpans = (run: Run): string => {
-  const kept = ["Callisto, NDR", "Callisto, ordinary schemas", "effect/rpc, JSON"].map((name) =>
-    rowOf(run, "rate64", `${name}, tracing on`)?.ratio?.median
-  )
-  const [ndr, schemas, rpc] = kept
-  if (ndr === undefined || schemas === undefined || rpc === undefined) return ""
-  return `With a tracer on both sides ${percentOf(ndr)} of the calls a second are left in NDR and ${
-    percentOf(schemas)
-  } with ordinary schemas (64 in flight, over TCP); of effect/rpc's, ${percentOf(rpc)}.`
-}
-
-const imports = (run: Run): string => {
-  const rows = tableOf(run, "imports")?.rows
-  if (rows === undefined) return ""
-  const [effect, core, dcerpc, node] = rows.map(({ value }) => Math.round(value.median))
-  return `Importing the core takes ${core} ms behind the ${effect} ms of effect, the network ${dcerpc} ms and the sockets ${node} ms more.`
-}
-
-/** How much there was of everything, and what it took; nothing where that was not measured. */
-const scale = (run: Run): string => {
-  const rows = tableOf(run, "scale")?.rows ?? []
-  const [connections, calls, methods, mebibytes] = ["10,000 conn", "100,000 pend", "1,000 meth", "64 MiB"].map((much) =>
-    rows.find(({ name }) => name.includes(much))?.value.median
-  )
-  if (connections === undefined || calls === undefined || methods === undefined || mebibytes === undefined) return ""
-  return `10,000 connections to one server take ${
-    significant(connections)
-  } µs each, 100,000 pending calls over 100 connections ${
-    significant(calls)
-  } µs each to begin and to cancel, 1,000 methods of an interface ${
-    significant(methods)
-  } µs each, and a call with 64 MiB of arguments ${significant(mebibytes / 1000)} ms a MiB.`
-}
 
 const kilobytes = (bytes: number): string => (bytes / 1000).toFixed(1)
 
@@ -203,14 +139,11 @@ const missed = (run: Run): string => {
 
 const passage = (run: Run): string =>
   [
-    `![Calls a second, latency, pipes and memory of Callisto and its peers](bench/chart.svg)`,
     `Medians of one run in which all contenders take turns (${circumstances}). [All figures, with their spread](bench/results.md),
-also [as JSON](bench/results.json).`,
+the medians also [as JSON](bench/results.json).`,
     local(run),
     network(run),
-    [withoutSpans(run), withSpans(run), imports(run), weight, scale(run)].filter((sentence) => sentence !== "").join(
-      " "
-    ),
+    weight,
     missed(run)
   ].filter((paragraph) => paragraph !== "").join("\n\n")
 
@@ -235,12 +168,13 @@ One run of \`npm run bench\`: ${circumstances}.
 Medians; the rows of a table take turns, and a ratio is the median of the ratios in each turn. Over TCP each contender has a client and a
 server in processes of their own, and one connection (pipes of Callisto have another). What someone can't do is named as missing.
 
-- **effect/rpc**: its TCP socket, the flat client, no limit on concurrency, tracing off where nothing else is said. It has streams to the
+- **effect/rpc**: its TCP socket, the flat client, no limit on concurrency, no tracing. It has streams to the
   client alone.
 - **Cap'n Web**, **birpc**: a message a line over TCP, JSON; those of one turn are written at once. Bytes travel in base64.
-- **grpc-js**: four bytes for a number, bytes as they are; no protobuf.
 - **JSON by hand**: sixty lines, JSON, a message a line and one that cancels; no checks, no errors, no limits.
-- **raw**: bytes with a length in front go to the server and back; or in one direction. Nobody asks which call they belong to.
+- **Effect by hand**: the same with one callback of Effect for a call and one fiber for a handler.
+- **raw**: bytes with a length in front go to the server and back. Nobody asks which call they belong to.
+- **ten shares**: a union of structures that hold an array of structures with text and nullable text, 0.7 KiB as JSON.
 
 ${
   runs.map(({ runtime, tables, targets }) =>
@@ -249,7 +183,22 @@ ${
 }
 `
 
-writeFileSync(at("results.json"), `${JSON.stringify({ machine, versions, runs }, undefined, 2)}\n`)
+/** The medians of a row on all runtimes. */
+const medians = (id: string, name: string): ReadonlyArray<number | null> =>
+  runs.map((run) => {
+    const value = rowOf(run, id, name)?.value.median
+    return value === undefined ? null : Number(value.toPrecision(3))
+  })
+
+const json = {
+  circumstances,
+  runtimes: runs.map(({ runtime }) => runtime),
+  medians: Object.fromEntries(runs[0]!.tables.map(({ id, rows, unit }) => [
+    `${id}, ${unit}`,
+    Object.fromEntries(rows.map(({ name }) => [name, medians(id, name)]))
+  ]))
+}
+
+writeFileSync(at("results.json"), `${JSON.stringify(json)}\n`)
 writeFileSync(at("results.md"), results)
-writeFileSync(at("chart.svg"), drawChart(runs))
 writeReadme(runs[0]!)

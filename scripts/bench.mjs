@@ -1,9 +1,9 @@
 // Measures on Node, Deno and Bun beside peers, which are installed into bench/ when they are missing:
 //
-//   node scripts/bench.mjs [--runtime node|deno|bun] [--only local|network|scale] [--quick] [--write]
+//   node scripts/bench.mjs [--runtime node|deno|bun] [--only local|network] [--quick] [--write]
 //
 // --quick measures next to nothing: it shows that everything runs. --write, of a whole run, makes of the figures bench/results.md,
-// bench/results.json, bench/chart.svg and the tables of the README.
+// bench/results.json and the tables of the README.
 import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -31,16 +31,12 @@ if (!existsSync(join(bench, "node_modules"))) {
   }
 }
 
-// How long importing takes is measured with what users get from npm.
 const runtimes = (chosen === undefined ? ["node", "deno", "bun"] : [chosen]).flatMap((name) => {
   const found = findRuntime(name)
   if (found === undefined) console.log(leftOut(name))
   return found === undefined ? [] : [found]
 })
 if (runtimes.length === 0) process.exit(1)
-if (!run(process.execPath, [...(process.versions.deno ? ["run", "-A"] : []), join(root, "scripts", "build.mjs")])) {
-  process.exit(1)
-}
 
 const build = join(bench, ".build")
 mkdirSync(build, { recursive: true })

@@ -1,7 +1,8 @@
 // Interoperability of the wire protocol. Our example server and client talk to each other on all runtimes and to impacket, an
 // implementation in Python; tshark looks at what they said. Our endpoint mapper is asked by impacket, and that of Samba by our client.
-// A link between two network namespaces goes down in the middle of calls.
-// Needs the Debian packages tshark, python3-impacket, samba and iproute2, and root, because Samba's endpoint mapper has port 135.
+// A link between two network namespaces goes down in the middle of calls. Samba's smbtorture tests our example server where it is
+// installed. Needs the Debian packages tshark, python3-impacket, samba and iproute2, and root, because Samba's endpoint mapper has
+// port 135; smbtorture is in samba-testsuite.
 import { Buffer } from "node:buffer"
 import { spawn, spawnSync } from "node:child_process"
 import net from "node:net"
@@ -33,10 +34,13 @@ const missing = [
   ...(isSambaInstalled ? [] : ["samba"])
 ]
 if (missing.length > 0) {
-  console.log(`No ${missing.join(", no ")} here: apt-get install tshark python3-impacket samba`)
+  console.log(`No ${missing.join(", no ")} here: apt-get install tshark python3-impacket samba samba-testsuite`)
   console.log(`0 passed, ${missing.length} failed`)
   process.exit(1)
 }
+
+const hasTorture = works("smbtorture", "--list")
+if (!hasTorture) console.log("smbtorture is left out, because it is not installed: apt-get install samba-testsuite")
 
 // ----------------------------------------------------------------------------
 // programs
@@ -222,6 +226,27 @@ const talk = (port, bytes) =>
     conn.on("error", reject)
   })
 
+/** The tests of rpcecho in Samba's suite, against our server. */
+const tortureOn = async (runtime) => {
+  const server = ours(runtime, "examples/rpcecho_server.ts", "--port", "0")
+  const proxy = await record(await portOf(server))
+  const torture = start("smbtorture", [`ncacn_ip_tcp:127.0.0.1[${proxy.port}]`, "-U%", "rpc.echo"])
+  await torture.ended
+  const title = `smbtorture rpc.echo and the server on ${runtime.title}`
+  let tests = 0
+  for (const [index, line] of torture.lines.entries()) {
+    const [, outcome, name] = /^(success|failure|error|skip): (echo\.\w+)/.exec(line) ?? []
+    if (outcome === undefined) continue
+    tests++
+    test(`${title}: ${name}`, outcome === "success" ? undefined : torture.lines[index + 1])
+  }
+  test(`${title}: all of them`, tests === 10 ? undefined : `${tests} of 10 ran: ${torture.lines.slice(-3).join(" ")}`)
+  look(title, proxy.conversations, ["bind", "request"], ["bindAck", "response"])
+  proxy.close()
+  server.kill()
+  await server.ended
+}
+
 /** Our client against impacket's server. */
 const clientOn = async (runtime) => {
   const server = theirs("impacket_server.py")
@@ -286,6 +311,9 @@ const sambaOn = async (runtime, samba) => {
     `the client on ${runtime.title} asks Samba`,
     ours(runtime, "test/interop/samba_client.ts", binding, samba.socket)
   )
+  const stats = ours(runtime, "src/cli.ts", "stats", binding, "--json")
+  const counted = await stats.ended === 0 && Number.isInteger(JSON.parse(stats.lines[0]).packetsOut)
+  test(`callisto stats on ${runtime.title} asks Samba`, counted ? undefined : stats.lines.join(" "))
   look(
     `the client on ${runtime.title} and the endpoint mapper of Samba`,
     proxy.conversations,
@@ -354,6 +382,7 @@ const everything = async () => {
   let conversation
   for (const [index, runtime] of runtimes.entries()) {
     conversation = await serverOn(runtime, runtimes[(index + 1) % runtimes.length])
+    if (hasTorture) await tortureOn(runtime)
     await clientOn(runtime)
     await mapperOn(runtime)
   }

@@ -1,7 +1,7 @@
 // birpc over TCP: JSON, a message a line. It has no bytes, so they travel in base64; it has no streams, and no call can be cancelled.
 import { Effect } from "effect"
-import { load, makePromisedClient, type Promised, promisedRoutines } from "./peers.ts"
-import type { Contender } from "./service.ts"
+import { fromBase64, load, promisedRoutines, toBase64 } from "./peers.ts"
+import { type Contender, makePromisedClient, type Promised } from "./service.ts"
 import { dial, lines, serve } from "./sockets.ts"
 
 interface Birpc {
@@ -42,10 +42,9 @@ export const birpc: Contender = {
       const remote = makeSide<Promised>(library, {}, yield* dial(port))
       return makePromisedClient({
         AddOne: (n) => remote.AddOne(n),
-        Echo: async ({ buffer, byteLength, byteOffset }) => {
-          const base64 = Buffer.from(buffer, byteOffset, byteLength).toString("base64")
-          return Buffer.from(await remote.Echo(base64 as never), "base64")
-        },
+        Echo: async (bytes) => fromBase64(await remote.Echo(toBase64(bytes) as never)),
+        EchoText: (text) => remote.EchoText(text),
+        EchoShares: (shares) => remote.EchoShares(shares),
         Wait: () => remote.Wait(),
         Started: (count) => remote.Started(count),
         Ended: (count) => remote.Ended(count)

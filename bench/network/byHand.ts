@@ -1,16 +1,13 @@
 // What somebody writes who needs no library: JSON, a message a line, a table of promises by number, and a message that cancels. Bytes travel in
 // base64; nothing is checked.
 import { Effect, type Fiber } from "effect"
-import { makePromisedClient, type Promised, promisedRoutines } from "./peers.ts"
-import { type Contender, routines, timeCancels } from "./service.ts"
+import { fromBase64, promisedRoutines, toBase64 } from "./peers.ts"
+import { type Contender, makePromisedClient, type Promised, routines, timeCancels, toService } from "./service.ts"
 import { dial, lines, serve } from "./sockets.ts"
 
 type Request = readonly [id: number, method: keyof typeof functions, argument: unknown]
 
-const functions = {
-  ...promisedRoutines,
-  Echo: (base64: string) => base64
-}
+const functions = { ...promisedRoutines, Echo: (base64: string) => base64 }
 
 /** A request is its number, its method and its argument; a number alone cancels. A reply is a number and a result. */
 const answer = (conn: Parameters<typeof lines>[0]): void => {
@@ -74,31 +71,24 @@ export const byHand: Contender = {
       const begin = call(conn)
       const service: Promised = {
         AddOne: (n) => begin("AddOne", n).promise,
-        Echo: async ({ buffer, byteLength, byteOffset }) =>
-          Buffer.from(
-            await begin("Echo", Buffer.from(buffer, byteOffset, byteLength).toString("base64")).promise,
-            "base64"
-          ),
+        Echo: async (bytes) => fromBase64(await begin("Echo", toBase64(bytes)).promise),
+        EchoText: (text) => begin("EchoText", text).promise,
+        EchoShares: (shares) => begin("EchoShares", shares).promise,
         Wait: () => begin("Wait").promise,
         Started: (count) => begin("Started", count).promise,
         Ended: (count) => begin("Ended", count).promise
       }
       return {
         ...makePromisedClient(service),
-        cancels: {
-          interrupted: timeCancels(
-            {
-              Started: (count) => Effect.promise(() => service.Started(count)),
-              Ended: (count) => Effect.promise(() => service.Ended(count))
-            },
-            (count) => Effect.sync(() => Array.from({ length: count }, () => begin("Wait"))),
-            (calls) =>
-              Effect.promise(() => {
-                for (const { cancel } of calls) cancel()
-                return Promise.allSettled(calls.map(({ promise }) => promise))
-              })
-          )
-        }
+        cancels: timeCancels(
+          toService(service),
+          (count) => Effect.sync(() => Array.from({ length: count }, () => begin("Wait"))),
+          (calls) =>
+            Effect.promise(() => {
+              for (const { cancel } of calls) cancel()
+              return Promise.allSettled(calls.map(({ promise }) => promise))
+            })
+        )
       }
     })
 }

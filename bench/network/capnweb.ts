@@ -1,7 +1,7 @@
 // Cap'n Web over TCP: its own JSON, a message a line. What was called can't be cancelled.
 import { Effect } from "effect"
-import { load, makePromisedClient, type Promised, promisedRoutines } from "./peers.ts"
-import { chunk, type Contender, timePipe } from "./service.ts"
+import { load, promisedRoutines } from "./peers.ts"
+import { chunk, type Contender, makePromisedClient, type Promised, type Shares, timePipe } from "./service.ts"
 import { dial, lines, serve } from "./sockets.ts"
 
 interface CapnWeb {
@@ -56,6 +56,12 @@ const makeMain = ({ RpcTarget }: CapnWeb) =>
     }
     Echo(bytes: Uint8Array) {
       return bytes
+    }
+    EchoText(text: string) {
+      return text
+    }
+    EchoShares(shares: Shares) {
+      return shares
     }
     Wait() {
       return promisedRoutines.Wait()

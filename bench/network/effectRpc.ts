@@ -1,5 +1,5 @@
 // effect/rpc over its TCP socket, in its fastest form: no spans, no limit on concurrency, the flat client. JSON is
-// faster for small messages, its binary form for large ones. And once with spans, as it is by default.
+// faster for small messages, its binary form for large ones.
 import * as NodeSocket from "@effect/platform-node-shared/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node-shared/NodeSocketServer"
 import { Effect, Layer, Schema } from "effect"
@@ -7,6 +7,7 @@ import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rp
 import { SocketServer } from "effect/socket"
 import { setMaxListeners } from "node:events"
 import { chunksOf, type Contender, makeClient, routines, sizeOf, timePipe } from "./service.ts"
+import { Shares } from "./shares.ts"
 
 // Each write that waits for a full socket adds listeners to it.
 setMaxListeners(0)
@@ -14,26 +15,24 @@ setMaxListeners(0)
 const group = RpcGroup.make(
   Rpc.make("AddOne", { payload: Schema.Int, success: Schema.Int }),
   Rpc.make("Echo", { payload: Schema.Uint8Array, success: Schema.Uint8Array }),
+  Rpc.make("EchoText", { payload: Schema.String, success: Schema.String }),
+  Rpc.make("EchoShares", { payload: Shares, success: Shares }),
   Rpc.make("Wait"),
   Rpc.make("Started", { payload: Schema.Int }),
   Rpc.make("Ended", { payload: Schema.Int }),
-  Rpc.make("Heap", { success: Schema.Int }),
   Rpc.make("Load", { payload: Schema.Int, success: Schema.Uint8Array, stream: true })
 )
 
 const handlers = group.toLayer({ ...routines, Load: chunksOf })
 
-const makeContender = (
-  serialization: Layer.Layer<RpcSerialization.RpcSerialization>,
-  disableTracing = true
-): Contender => ({
+const makeContender = (serialization: Layer.Layer<RpcSerialization.RpcSerialization>): Contender => ({
   serve: Effect.gen(function* () {
     const server = yield* NodeSocketServer.make({ host: "127.0.0.1", port: 0, noDelay: true })
     const protocol = Layer.provide(RpcServer.layerProtocolSocketServer, [
       Layer.succeed(SocketServer.SocketServer, server),
       serialization
     ])
-    const rpcs = RpcServer.layer(group, { disableTracing, concurrency: "unbounded" })
+    const rpcs = RpcServer.layer(group, { disableTracing: true, concurrency: "unbounded" })
     yield* Layer.build(Layer.provide(rpcs, [handlers, protocol]))
     return server.address._tag === "UnixPathAddress" ? 0 : server.address.port
   }),
@@ -45,18 +44,19 @@ const makeContender = (
       ])
       const context = yield* Layer.build(protocol)
       const client = yield* Effect.provideContext(
-        RpcClient.make(group, { disableTracing, flatten: true }),
+        RpcClient.make(group, { disableTracing: true, flatten: true }),
         context
       )
       return {
         ...makeClient({
           AddOne: (n) => client("AddOne", n),
           Echo: (bytes) => client("Echo", bytes),
+          EchoText: (text) => client("EchoText", text),
+          EchoShares: (shares) => client("EchoShares", shares),
           Wait: () => client("Wait", undefined),
           Started: (count) => client("Started", count),
           Ended: (count) => client("Ended", count)
         }),
-        serverHeap: client("Heap", undefined),
         // Streams go from the server to the client alone.
         pipes: { out: timePipe((bytes) => sizeOf(client("Load", bytes))) }
       }
@@ -66,5 +66,3 @@ const makeContender = (
 export const json: Contender = makeContender(RpcSerialization.layerNdjson)
 
 export const binary: Contender = makeContender(RpcSerialization.layerSchemaBinary())
-
-export const traced: Contender = makeContender(RpcSerialization.layerNdjson, false)

@@ -1,64 +1,81 @@
-// The service that every server offers, and what is measured of a client that calls it.
+// The service that every server offers, the clients that call it, and what is measured of them.
 import { Deferred, Effect, Fiber, type Scope, Stream } from "effect"
 import process from "node:process"
 import { gc, spread } from "../measure.ts"
 
 // ----------------------------------------------------------------------------
-// contenders
+// the service
 // ----------------------------------------------------------------------------
 
-export interface Contender {
-  /** Listens on a port that it gives. */
-  readonly serve: Effect.Effect<number, unknown, Scope.Scope>
-  /** Opens one connection. */
-  readonly connect: (port: number) => Effect.Effect<Client, unknown, Scope.Scope>
+/** The shape of a share list: a union of structures with arrays of structures with text. */
+export interface Shares {
+  readonly info:
+    | {
+      readonly case: 0
+      readonly value: {
+        readonly entries: ReadonlyArray<{ readonly name: string }> | null
+      }
+    }
+    | {
+      readonly case: 1
+      readonly value: {
+        readonly entries:
+          | ReadonlyArray<
+            {
+              readonly name: string
+              readonly type: number
+              readonly remark: string | null
+            }
+          >
+          | null
+      }
+    }
+  readonly total: number
 }
 
-/** What a client can be asked to do; what it gives was measured in its process. */
-export interface Client {
-  /** Calls a second, with so many calls in flight for so long. */
-  readonly rate?: (options: RateOptions) => Effect.Effect<number, unknown>
-  /** Microseconds of one call at a time. */
-  readonly latency?: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
-  /** Bytes a second through a pipe in that direction. */
-  readonly pipes?: {
-    readonly [D in Direction]?: (options: { readonly bytes: number }) => Effect.Effect<number, unknown>
-  }
-  /** Milliseconds until so many pending calls that are cancelled have ended on both sides. */
-  readonly cancels?: { readonly [how: string]: (options: { readonly count: number }) => Effect.Effect<number, unknown> }
-  /** Whether calls are awaited as promises, by no fiber. */
-  readonly isPromised?: boolean
-  /** The heap of the server, in bytes. */
-  readonly serverHeap?: Effect.Effect<number, unknown>
-  /** Leaves so many calls pending. */
-  readonly leavePending?: { readonly [how: string]: (held: Array<unknown>) => Effect.Effect<void, unknown> }
+/** The argument and the result of each kind of call, 1 KiB of bytes and of text. */
+const values = {
+  small: 41,
+  bytes: new Uint8Array(1024).fill(7),
+  text: "Files of the house. ".repeat(52).slice(0, 1024),
+  shares: {
+    info: {
+      case: 1,
+      value: {
+        entries: Array.from({ length: 10 }, (_, i) => ({
+          name: `SHARE${i}`,
+          type: i === 0 ? 0x80000003 : 0,
+          remark: i % 3 === 0 ? null : `The files of department ${i}, read and written`
+        }))
+      }
+    },
+    total: 10
+  } satisfies Shares
 }
 
-/** In to the server, or out of it. */
-export type Direction = "in" | "out"
+export type Kind = keyof typeof values
 
-export interface RateOptions {
-  readonly large: boolean
-  readonly inFlight: number
-  readonly millis: number
+/** The bytes that a kind of call takes at least, each way. */
+export const sizeOfKind = (kind: Kind): number => kind === "small" ? 8 : JSON.stringify(values.shares).length
+
+/** The service, as a client calls it. */
+export interface Service {
+  readonly AddOne: (n: number) => Effect.Effect<number, unknown>
+  readonly Echo: (bytes: Uint8Array) => Effect.Effect<Uint8Array, unknown>
+  readonly EchoText: (text: string) => Effect.Effect<string, unknown>
+  readonly EchoShares: (shares: Shares) => Effect.Effect<Shares, unknown>
+  /** Runs until it is interrupted. */
+  readonly Wait: () => Effect.Effect<void, unknown>
+  /** Returns when so many waits have started since the server did. */
+  readonly Started: (count: number) => Effect.Effect<void, unknown>
+  /** Returns when so many waits have ended since the server started. */
+  readonly Ended: (count: number) => Effect.Effect<void, unknown>
 }
 
-export interface Latency {
-  readonly median: number
-  readonly p99: number
+/** The service as promises. */
+export type Promised = {
+  readonly [K in keyof Service]: (...args: Parameters<Service[K]>) => Promise<any>
 }
-
-/** The bytes of a large argument. */
-export const large: Uint8Array = new Uint8Array(1024).fill(7)
-
-export const latencyOf = (micros: Array<number>): Latency => {
-  micros.sort((a, b) => a - b)
-  return { median: spread(micros).median, p99: micros[Math.floor(micros.length * 0.99)]! }
-}
-
-// ----------------------------------------------------------------------------
-// the server's side
-// ----------------------------------------------------------------------------
 
 /** Counts, for those who wait until it has counted that far. */
 class Counter {
@@ -85,39 +102,67 @@ class Counter {
 }
 
 const started = new Counter()
-export const ended = new Counter()
+const ended = new Counter()
 const never = Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended.add()))
 
 export const routines = {
   AddOne: (n: number): Effect.Effect<number> => Effect.succeed(n + 1),
   Echo: (bytes: Uint8Array): Effect.Effect<Uint8Array> => Effect.succeed(bytes),
-  /** Runs until it is interrupted. */
+  EchoText: (text: string): Effect.Effect<string> => Effect.succeed(text),
+  EchoShares: (shares: Shares): Effect.Effect<Shares> => Effect.succeed(shares),
   Wait: (): Effect.Effect<void> =>
     Effect.suspend(() => {
       started.add()
       return never
     }),
-  /** Returns when so many waits have started since the server did. */
   Started: (count: number): Effect.Effect<void> => started.reach(count),
-  /** Returns when so many waits have ended since the server started. */
-  Ended: (count: number): Effect.Effect<void> => ended.reach(count),
-  Heap: (): Effect.Effect<number> => Effect.sync(heap)
+  Ended: (count: number): Effect.Effect<void> => ended.reach(count)
 }
 
 // ----------------------------------------------------------------------------
-// the client's side
+// contenders
 // ----------------------------------------------------------------------------
 
-/** The service, as a client calls it. */
-export interface Service {
-  readonly AddOne: (n: number) => Effect.Effect<number, unknown>
-  readonly Echo: (bytes: Uint8Array) => Effect.Effect<Uint8Array, unknown>
-  readonly Wait: () => Effect.Effect<void, unknown>
-  readonly Started: (count: number) => Effect.Effect<void, unknown>
-  readonly Ended: (count: number) => Effect.Effect<void, unknown>
+export interface Contender {
+  /** Listens on a port that it gives. */
+  readonly serve: Effect.Effect<number, unknown, Scope.Scope>
+  /** Opens one connection. */
+  readonly connect: (port: number) => Effect.Effect<Client, unknown, Scope.Scope>
 }
 
-/** How many waits this process has begun. */
+export interface RateOptions {
+  readonly kind: Kind
+  readonly inFlight: number
+  readonly millis: number
+}
+
+export interface Latency {
+  readonly median: number
+  readonly p99: number
+}
+
+/** Measurements of a client; each gives what was measured in its process. */
+export interface Client {
+  /** Calls a second, with so many calls in flight for so long. */
+  readonly rate?: (options: RateOptions) => Effect.Effect<number, unknown>
+  /** Microseconds of one call at a time. */
+  readonly latency?: (options: { readonly millis: number }) => Effect.Effect<Latency, unknown>
+  /** Bytes a second through a pipe: in to the server, or out of it. */
+  readonly pipes?: {
+    readonly [direction in "in" | "out"]?: (options: { readonly bytes: number }) => Effect.Effect<number, unknown>
+  }
+  /** Milliseconds until so many cancelled calls have ended on both sides. */
+  readonly cancels?: (options: { readonly count: number }) => Effect.Effect<number, unknown>
+  /** Bytes of heap that each of so many pending calls takes, beyond the fiber that waits for it. */
+  readonly memory?: (options: { readonly count: number }) => Effect.Effect<number, unknown>
+}
+
+export const latencyOf = (micros: Array<number>): Latency => {
+  micros.sort((a, b) => a - b)
+  return { median: spread(micros).median, p99: micros[Math.floor(micros.length * 0.99)]! }
+}
+
+/** The number of waits that this process has begun. */
 let begun = 0
 
 /** Milliseconds until `cancel` and then the server are through with the waits that `begin` begins. */
@@ -139,64 +184,132 @@ export const timeCancels = <A>(
     return performance.now() - start
   })
 
-/** Fills `held` with what `begin` gives for a wait, a few at a time for clients that don't gather what they write. */
-export const leavePending =
-  (service: Service, begin: () => Effect.Effect<unknown, unknown>) =>
-  (held: Array<unknown>): Effect.Effect<void, unknown> =>
-    Effect.gen(function* () {
-      for (let i = 0; i < held.length; i++) {
-        held[i] = yield* begin()
-        begun++
-        if (begun % 500 === 0 || i === held.length - 1) yield* service.Started(begun)
-      }
-    })
+const heap = (): number => {
+  gc!()
+  gc!()
+  return process.memoryUsage().heapUsed
+}
 
-export const makeClient = (service: Service): Client => {
-  const caller = (isLarge: boolean) => isLarge ? () => service.Echo(large) : () => service.AddOne(41)
-  return {
-    rate: ({ inFlight, large, millis }) =>
-      Effect.gen(function* () {
-        const call = caller(large)
-        let calls = 0
-        let going = true
-        setTimeout(() => going = false, millis)
-        const keepCalling = Effect.gen(function* () {
-          while (going) {
-            yield* call()
-            calls++
-          }
-        })
-        const start = performance.now()
-        yield* Effect.replicateEffect(keepCalling, inFlight, { concurrency: "unbounded", discard: true })
-        return calls * 1000 / (performance.now() - start)
-      }),
-    latency: ({ millis }) =>
-      Effect.gen(function* () {
-        const micros: Array<number> = []
-        const until = performance.now() + millis
-        for (let start = 0; start < until;) {
-          start = performance.now()
-          yield* service.AddOne(41)
-          micros.push((performance.now() - start) * 1000)
-        }
-        return latencyOf(micros)
-      }),
-    cancels: {
-      interrupted: timeCancels(
-        service,
-        (count) =>
-          Effect.replicateEffect(
-            Effect.suspend(() => Effect.forkDetach(service.Wait(), { startImmediately: true })),
-            count
-          ),
-        Fiber.interruptAll
-      )
-    },
-    leavePending: {
-      "in one shot": leavePending(service, () => Effect.sync(() => Effect.runFork(service.Wait())))
+const waitingFiber = () => Effect.runFork(Deferred.await(Deferred.makeUnsafe()))
+
+/** Begins so many waits with `begin`, and compares the heap with that of as many waiting fibers, if fibers wait for the calls. */
+const bytesPending = (service: Service, begin: () => unknown, inFibers: boolean): Client["memory"] => ({ count }) =>
+  Effect.gen(function* () {
+    if (gc === undefined) {
+      return yield* Effect.fail(new Error("the heap can't be measured here"))
     }
+    const held = new Array<unknown>(2 * count).fill(undefined)
+    const before = heap()
+    if (inFibers) {
+      for (let i = 0; i < count; i++) held[i] = waitingFiber()
+    }
+    const between = heap()
+    // In parts, for clients that don't gather what they write.
+    for (let i = 0; i < count; i++) {
+      held[count + i] = begin()
+      begun++
+      if (i % 500 === 499 || i === count - 1) yield* service.Started(begun)
+    }
+    const after = heap()
+    return (after - between - (between - before)) / (held.length / 2)
+  })
+
+/** What somebody does who calls: the same for effects and for promises. */
+const callOf = (kind: Kind) => <A>(service: { readonly [K in keyof Service]: (argument: never) => A }): A => {
+  switch (kind) {
+    case "small":
+      return service.AddOne(values.small as never)
+    case "bytes":
+      return service.Echo(values.bytes as never)
+    case "text":
+      return service.EchoText(values.text as never)
+    case "shares":
+      return service.EchoShares(values.shares as never)
   }
 }
+
+/** A client whose calls are effects. */
+export const makeClient = (service: Service): Client => ({
+  rate: ({ inFlight, kind, millis }) =>
+    Effect.gen(function* () {
+      const call = callOf(kind)<Effect.Effect<unknown, unknown>>
+      let calls = 0
+      let going = true
+      setTimeout(() => going = false, millis)
+      const keepCalling = Effect.gen(function* () {
+        while (going) {
+          yield* call(service)
+          calls++
+        }
+      })
+      const start = performance.now()
+      yield* Effect.replicateEffect(keepCalling, inFlight, { concurrency: "unbounded", discard: true })
+      return calls * 1000 / (performance.now() - start)
+    }),
+  latency: ({ millis }) =>
+    Effect.gen(function* () {
+      const micros: Array<number> = []
+      const until = performance.now() + millis
+      for (let start = 0; start < until;) {
+        start = performance.now()
+        yield* service.AddOne(41)
+        micros.push((performance.now() - start) * 1000)
+      }
+      return latencyOf(micros)
+    }),
+  cancels: timeCancels(
+    service,
+    (count) =>
+      Effect.replicateEffect(
+        Effect.suspend(() => Effect.forkDetach(service.Wait(), { startImmediately: true })),
+        count
+      ),
+    Fiber.interruptAll
+  ),
+  memory: bytesPending(service, () => Effect.runFork(service.Wait()), true)!
+})
+
+/** A client whose calls are promises, driven without Effect. */
+export const makePromisedClient = (service: Promised): Client => ({
+  rate: ({ inFlight, kind, millis }) =>
+    Effect.promise(async () => {
+      const call = callOf(kind)<Promise<unknown>>
+      let calls = 0
+      let going = true
+      setTimeout(() => going = false, millis)
+      const keepCalling = async () => {
+        while (going) {
+          await call(service)
+          calls++
+        }
+      }
+      const start = performance.now()
+      await Promise.all(Array.from({ length: inFlight }, keepCalling))
+      return calls * 1000 / (performance.now() - start)
+    }),
+  latency: ({ millis }) =>
+    Effect.promise(async () => {
+      const micros: Array<number> = []
+      const until = performance.now() + millis
+      for (let start = 0; start < until;) {
+        start = performance.now()
+        await service.AddOne(41)
+        micros.push((performance.now() - start) * 1000)
+      }
+      return latencyOf(micros)
+    }),
+  memory: bytesPending(toService(service), () => [service.Wait()], false)!
+})
+
+export const toService = (service: Promised): Service => ({
+  AddOne: (n) => Effect.promise(() => service.AddOne(n)),
+  Echo: (bytes) => Effect.promise(() => service.Echo(bytes)),
+  EchoText: (text) => Effect.promise(() => service.EchoText(text)),
+  EchoShares: (shares) => Effect.promise(() => service.EchoShares(shares)),
+  Wait: () => Effect.promise(() => service.Wait()),
+  Started: (count) => Effect.promise(() => service.Started(count)),
+  Ended: (count) => Effect.promise(() => service.Ended(count))
+})
 
 // ----------------------------------------------------------------------------
 // pipes
@@ -209,8 +322,9 @@ export const chunk: Uint8Array = new Uint8Array(65536).fill(7)
 export const chunksOf = (bytes: number): Stream.Stream<Uint8Array> =>
   Stream.map(Stream.range(1, bytes / chunk.length, 1), () => chunk)
 
-export const sizeOf = <E>(stream: Stream.Stream<Uint8Array, E>): Effect.Effect<number, E> =>
-  Stream.runFold(stream, () => 0, (size, { length }) => size + length)
+export const sizeOf = <E>(
+  stream: Stream.Stream<Uint8Array, E>
+): Effect.Effect<number, E> => Stream.runFold(stream, () => 0, (size, { length }) => size + length)
 
 /** Bytes a second that `transfer` moves. It gives how many have arrived. */
 export const timePipe =
@@ -219,61 +333,10 @@ export const timePipe =
     Effect.gen(function* () {
       const start = performance.now()
       const arrived = yield* transfer(bytes)
-      if (arrived !== bytes) return yield* Effect.die(new Error(`${arrived} of ${bytes} bytes have arrived`))
+      if (arrived !== bytes) {
+        return yield* Effect.die(
+          new Error(`${arrived} of ${bytes} bytes have arrived`)
+        )
+      }
       return bytes * 1000 / (performance.now() - start)
     })
-
-// ----------------------------------------------------------------------------
-// memory
-// ----------------------------------------------------------------------------
-
-const heap = (): number => {
-  gc!()
-  gc!()
-  return process.memoryUsage().heapUsed
-}
-
-const ownHeap = Effect.sync(heap)
-
-const bytesEach = (
-  count: number,
-  heap: Effect.Effect<number, unknown>,
-  fill: (held: Array<unknown>) => Effect.Effect<void, unknown>
-): Effect.Effect<number, unknown> =>
-  Effect.gen(function* () {
-    const held = new Array<unknown>(count).fill(undefined)
-    const before = yield* heap
-    yield* fill(held)
-    return ((yield* heap) - before) / held.length
-  })
-
-/** The heap of a call that is pending, without that of a fiber that waits for a `Deferred` and the `Deferred`. A promise has none. */
-export const bytesPending = (
-  count: number,
-  connect: Effect.Effect<Client, unknown, Scope.Scope>,
-  how: string
-): Effect.Effect<number, unknown> =>
-  Effect.gen(function* () {
-    if (gc === undefined) return yield* Effect.fail(new Error("the heap can't be measured here"))
-    const waiting = yield* bytesEach(count, ownHeap, (held) =>
-      Effect.sync(() => {
-        for (let i = 0; i < held.length; i++) held[i] = Effect.runFork(Deferred.await(Deferred.makeUnsafe()))
-      }))
-    const client = yield* connect
-    const pending = yield* bytesEach(count, ownHeap, client.leavePending![how]!)
-    return client.isPromised ? pending : pending - waiting
-  }).pipe(Effect.scoped)
-
-/** The server's heap of a call that is pending, with the fiber of its routine. */
-export const serverBytesPending = (
-  count: number,
-  connect: Effect.Effect<Client, unknown, Scope.Scope>,
-  how: string
-): Effect.Effect<number, unknown> =>
-  Effect.flatMap(
-    connect,
-    ({ leavePending, serverHeap }) =>
-      serverHeap === undefined
-        ? Effect.fail(new Error("does not tell its heap"))
-        : bytesEach(count, serverHeap, leavePending![how]!)
-  ).pipe(Effect.scoped)

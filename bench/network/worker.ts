@@ -6,38 +6,26 @@
 import { Cause, Effect } from "effect"
 import process from "node:process"
 import { createInterface } from "node:readline"
-import type { Missing } from "../processes.ts"
+import type { Missing } from "../measure.ts"
 import { birpc } from "./birpc.ts"
 import { byHand } from "./byHand.ts"
 import * as Callisto from "./callisto.ts"
 import { capnweb } from "./capnweb.ts"
+import { effectByHand } from "./effectByHand.ts"
 import * as EffectRpc from "./effectRpc.ts"
-import { grpc } from "./grpc.ts"
-import { copy, raw } from "./raw.ts"
-import {
-  bytesPending,
-  type Client,
-  type Contender,
-  type Direction,
-  type Latency,
-  type RateOptions,
-  serverBytesPending
-} from "./service.ts"
+import { raw } from "./raw.ts"
+import type { Client, Contender, Latency, RateOptions } from "./service.ts"
 
 const contenders = {
   raw,
-  copy,
   ndr: Callisto.ndr,
   schemas: Callisto.schemas,
-  ndrTraced: Callisto.ndrTraced,
-  schemasTraced: Callisto.schemasTraced,
   json: EffectRpc.json,
   binary: EffectRpc.binary,
-  traced: EffectRpc.traced,
   capnweb,
   birpc,
   byHand,
-  grpc
+  effectByHand
 } satisfies Record<string, Contender>
 
 export type Name = keyof typeof contenders
@@ -46,76 +34,58 @@ export type Name = keyof typeof contenders
 export type Task =
   | { readonly task: "rate"; readonly options: RateOptions }
   | { readonly task: "latency"; readonly options: { readonly millis: number } }
-  | { readonly task: "pipe"; readonly direction: Direction; readonly options: { readonly bytes: number } }
-  | { readonly task: "cancels"; readonly how: string; readonly options: { readonly count: number } }
-  | {
-    readonly task: "memory"
-    readonly of: "client" | "server"
-    readonly how: string
-    readonly options: { readonly count: number }
-  }
+  | { readonly task: "pipe"; readonly direction: "in" | "out"; readonly options: { readonly bytes: number } }
+  | { readonly task: "cancels" | "memory"; readonly options: { readonly count: number } }
 
-/** The port of a server; what a client has measured; or why there is neither. */
+/** The port of a server, or what a client has measured. */
 export type Answer = { readonly value: number | Latency } | Missing
 
-const main = (role: string, { connect, serve }: Contender, port: number) =>
-  Effect.gen(function* () {
-    const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
-    const say = (answer: Answer) => process.stdout.write(`${JSON.stringify(answer)}\n`)
-    let client: Client | undefined
-    if (role === "server") say({ value: yield* serve })
-    else {
-      client = yield* connect(port)
-      say({ value: port })
-    }
-    while (true) {
-      const { done, value } = yield* Effect.promise(() => lines.next())
-      if (done) process.exit()
-      say(
-        yield* perform(JSON.parse(value), client!, connect(port)).pipe(
-          Effect.map((value): Answer => ({ value })),
-          Effect.catchCause((cause) => Effect.succeed<Answer>({ missing: sentence(cause) }))
-        )
-      )
-    }
-  }).pipe(
-    Effect.scoped,
-    Effect.catchCause((cause) =>
-      Effect.callback<void>((resume) => {
-        process.stdout.write(`${JSON.stringify({ missing: sentence(cause) })}\n`, () => resume(Effect.void))
-      })
-    )
-  )
-
-const sentence = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0]!
-}
-
-const hasNone = (what: string) => Effect.fail(new Error(`has no ${what}`))
-
-const perform = (
-  task: Task,
-  client: Client,
-  connect: ReturnType<Contender["connect"]>
-): Effect.Effect<number | Latency, unknown> => {
+const perform = (task: Task, client: Client): Effect.Effect<number | Latency, unknown> | undefined => {
   switch (task.task) {
     case "rate":
-      return client.rate?.(task.options) ?? hasNone("calls")
+      return client.rate?.(task.options)
     case "latency":
-      return client.latency?.(task.options) ?? hasNone("calls")
+      return client.latency?.(task.options)
     case "pipe":
-      return client.pipes?.[task.direction]?.(task.options) ?? hasNone(`streams ${task.direction}`)
-    case "cancels":
-      return client.cancels?.[task.how]?.(task.options) ?? hasNone("cancellation")
-    case "memory":
-      return client.leavePending?.[task.how] === undefined
-        ? hasNone("calls")
-        : (task.of === "client" ? bytesPending : serverBytesPending)(task.options.count, connect, task.how)
+      return client.pipes?.[task.direction]?.(task.options)
+    default:
+      return client[task.task]?.(task.options)
   }
 }
 
-const [role, name, port] = process.argv.slice(2)
+const toAnswer = Effect.matchCause({
+  onSuccess: (value: number | Latency): Answer => ({ value }),
+  onFailure: (cause: Cause.Cause<unknown>): Answer => {
+    const error = Cause.squash(cause)
+    return { missing: (error instanceof Error ? error.message : String(error)).split("\n")[0]! }
+  }
+})
 
-await Effect.runPromise(main(role!, contenders[name as Name], Number(port)))
+const say = (answer: Answer) =>
+  Effect.callback<void>((resume) => {
+    process.stdout.write(`${JSON.stringify(answer)}\n`, () => resume(Effect.void))
+  })
+
+const [role, name, port] = process.argv.slice(2)
+const contender: Contender = contenders[name as Name]
+
+const main = Effect.gen(function* () {
+  const lines = createInterface({ input: process.stdin })
+    [Symbol.asyncIterator]()
+  let client: Client = {}
+  const connect = Effect.map(contender.connect(Number(port)), (connected) => {
+    client = connected
+    return Number(port)
+  })
+  const first = yield* toAnswer(role === "server" ? contender.serve : connect)
+  yield* say(first)
+  while (!("missing" in first)) {
+    const { done, value } = yield* Effect.promise(() => lines.next())
+    if (done) return
+    const answer = perform(JSON.parse(value), client) ?? Effect.fail(new Error("has none"))
+    yield* say(yield* toAnswer(answer))
+  }
+}).pipe(Effect.scoped)
+
+await Effect.runPromise(main)
 process.exit()

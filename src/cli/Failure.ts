@@ -1,9 +1,20 @@
 /**
  * What went wrong, in the words of the tool: the Windows status, a sentence, what to try, and the exit code.
  */
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as StringBinding from "../transport/StringBinding.ts"
 import type { Codes, RpcError } from "../Status.ts"
+import { showMillis } from "./Latency.ts"
+
+/** A server to ask. */
+export interface Target {
+  /** Its string binding. */
+  readonly binding: string
+  /** The time that connecting and each call may take. */
+  readonly timeout: Option.Option<Duration.Duration>
+}
 
 /** The exit codes of the tool. 128 and more are those of shells for signals. */
 export const exitCodes: {
@@ -24,26 +35,38 @@ export interface Failure {
   readonly advice: string
 }
 
-/** Explains an error of a call to the server at a string binding. */
-export const explain = (binding: string) => (error: RpcError | StringBinding.StringBindingError): Failure => {
+/** A failure as programs get it. */
+export const toJson = (
+  { advice, exitCode, message, status }: Failure
+): { readonly [key: string]: unknown } => ({
+  exitCode,
+  status: status === undefined ? null : { number: status.number, name: status.name ?? null },
+  message,
+  advice
+})
+
+/** Explains an error of a call to a server. */
+export const explain = (target: Target) => (error: RpcError | StringBinding.StringBindingError): Failure => {
   const { fault, hresult, rpcStatus } = error.codes as Codes
   const code = rpcStatus ?? fault ?? hresult!
   return {
     _tag: "Failure",
     exitCode: exitCodeOf(error),
     status: code.name === String(code.number) ? { number: code.number } : code,
-    message: messageOf(error),
-    advice: adviceOn(code.number, error, binding)
+    message: messageOf(error, target),
+    advice: adviceOn(code.number, error, target.binding)
   }
 }
 
-const messageOf = (error: RpcError | StringBinding.StringBindingError): string => {
+const messageOf = (error: RpcError | StringBinding.StringBindingError, { timeout }: Target): string => {
   switch (error._tag) {
     case "RpcTransportError":
       return `${error.detail}.`
     case "CallCancelled":
       // The tool cancels a call by itself for nothing else.
-      return "No answer came within 30 seconds, so the call was cancelled."
+      return `No answer came within ${
+        Option.match(timeout, { onNone: () => "30 s", onSome: (timeout) => showMillis(Duration.toMillis(timeout)) })
+      }, so the call was cancelled.`
     default:
       return error.message
   }

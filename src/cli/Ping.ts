@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stdio from "effect/Stdio"
 import * as Call from "../Call.ts"
 import type { Transport } from "../transport/Transport.ts"
-import { explain, type Failure } from "./Failure.ts"
+import { explain, type Failure, type Target, toJson } from "./Failure.ts"
 import { type Answer, bindManagement, succeeded } from "./Inquiries.ts"
 import { barStart, Latency, showMillis } from "./Latency.ts"
 import { canDraw, harmless, makeLive, type Paint, paint, table } from "./Screen.ts"
@@ -27,27 +27,32 @@ class Measured {
 }
 
 /** One round: a connection of its own, the bind, and one call. */
-const round = (binding: string, measured: Measured) =>
+const round = (target: Target, measured: Measured) =>
   Effect.gen(function* () {
     const start = yield* Clock.currentTimeNanos
-    const management = yield* bindManagement(binding)
+    const management = yield* bindManagement(target)
     const bound = yield* Clock.currentTimeNanos
     yield* Effect.flatMap(Call.invoke(management, "is_server_listening"), succeeded)
     const answered = yield* Clock.currentTimeNanos
-    measured.bind.add(Number(bound - start) / 1e6)
-    measured.call.add(Number(answered - bound) / 1e6)
-  }).pipe(Effect.scoped, Effect.mapError(explain(binding)))
+    const [bind, call] = [Number(bound - start) / 1e6, Number(answered - bound) / 1e6]
+    measured.bind.add(bind)
+    measured.call.add(call)
+    return { bindMillis: rounded(bind), callMillis: rounded(call) }
+  }).pipe(Effect.scoped, Effect.mapError(explain(target)))
+
+const rounded = (millis: number): number => Math.round(millis * 1000) / 1000
 
 /**
- * Measures until `count` rounds are done, or until it is interrupted. Either way `report` gets the summary, if a round was
- * answered. Fails at once when the first round does, and at the end when another one did.
+ * Measures until `count` rounds are done, or until it is interrupted. `report` gets a line for each round, and the summary at the end,
+ * also after an interruption. Fails at once when the first round does, and at the end when another one did.
  */
 export const ping = (
-  binding: string,
+  target: Target,
   options: { readonly count: Option.Option<number>; readonly interval: Duration.Duration },
   report: (answer: Answer) => Effect.Effect<void, PlatformError, Stdio.Stdio>
 ): Effect.Effect<void, Failure | PlatformError, Transport | Stdio.Stdio> =>
   Effect.gen(function* () {
+    const { binding } = target
     const measured = new Measured()
     const count = Option.getOrElse(options.count, () => Infinity)
     let lastFailure: Failure | undefined
@@ -56,7 +61,7 @@ export const ping = (
       while (measured.rounds < count) {
         if (measured.rounds > 0) yield* Effect.sleep(options.interval)
         measured.since = yield* Clock.currentTimeMillis
-        const outcome = yield* Effect.result(round(binding, measured))
+        const outcome = yield* Effect.result(round(target, measured))
         measured.since = undefined
         measured.rounds++
         if (Result.isFailure(outcome)) {
@@ -64,6 +69,15 @@ export const ping = (
           lastFailure = outcome.failure
           measured.failed++
         }
+        yield* report({
+          json: {
+            binding,
+            round: measured.rounds,
+            ...(Result.isSuccess(outcome)
+              ? { ...outcome.success, error: null }
+              : { bindMillis: null, callMillis: null, error: toJson(outcome.failure) })
+          }
+        })
       }
     }).pipe(Effect.scoped)
     const summary = Effect.suspend(() => measured.rounds === 0 ? Effect.void : report(summarize(binding, measured)))
@@ -93,7 +107,7 @@ const roundsOf = ({ failed, rounds }: Measured): string =>
 const summarize = (binding: string, measured: Measured): Answer => {
   const millis = (latency: Latency) =>
     Object.fromEntries(
-      Object.entries(quantiles).map(([name, of]) => [name, Math.round(of(latency) * 1000) / 1000])
+      Object.entries(quantiles).map(([name, of]) => [name, rounded(of(latency))])
     )
   const row = (title: string, latency: Latency) => [
     title,

@@ -20,8 +20,8 @@ import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import type { Transport } from "../transport/Transport.ts"
-import { exitCodes, type Failure } from "./Failure.ts"
-import { type Answer, dump, type Inquiry, interfaces, stats } from "./Inquiries.ts"
+import { exitCodes, type Failure, type Target, toJson } from "./Failure.ts"
+import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
 
@@ -43,45 +43,89 @@ const binding = Argument.String("BINDING").pipe(
   Argument.withDescription('Where the server is, for instance "ncacn_ip_tcp:127.0.0.1[8765]"')
 )
 
-const report = (json: boolean) => ({ json: document, text }: Answer): Effect.Effect<void, PlatformError, Stdio.Stdio> =>
-  json ? writeLine("stdout", JSON.stringify(document)) : Effect.flatMap(
-    paint("stdout"),
-    (paint) => writeLine("stdout", text(paint))
+const units: { readonly [unit: string]: number } = { ms: 1, s: 1000, m: 60_000 }
+
+/** A duration from that many milliseconds on. */
+const duration = (name: string, least: number) =>
+  Flag.String(name).pipe(
+    Flag.withMetavar("DURATION"),
+    Flag.filterMap(
+      (text) => {
+        const [, value, unit] = /^(\d{1,9})(ms|s|m)$/.exec(text === "0" ? "0s" : text) ?? []
+        const millis = value === undefined ? NaN : Number(value) * units[unit!]!
+        return millis >= least ? Option.some(Duration.millis(millis)) : Option.none()
+      },
+      (text) => `Expected a duration like 500ms, 2s or 1m, and ${JSON.stringify(text)} is none`
+    )
   )
 
-const print = (inquiry: Inquiry) =>
+const Timeout = GlobalFlag.Setting("timeout")({
+  flag: duration("timeout", 1).pipe(
+    Flag.withDescription("How long connecting and each call may take: 500ms, 2s or 1m; by default 10s and 30s"),
+    Flag.optional
+  )
+})
+
+const report = (json: boolean) => ({ json: document, text }: Answer): Effect.Effect<void, PlatformError, Stdio.Stdio> =>
+  json
+    ? writeLine("stdout", JSON.stringify(document))
+    : text === undefined
+    ? Effect.void
+    : Effect.flatMap(paint("stdout"), (paint) => writeLine("stdout", text(paint)))
+
+const print = (binding: string, inquiry: (target: Target) => Inquiry) =>
   Effect.gen(function* () {
-    yield* report(yield* Json)(yield* inquiry)
+    yield* report(yield* Json)(yield* inquiry({ binding, timeout: yield* Timeout }))
   })
 
-const dumpCommand = Command.make("dump", { binding }, ({ binding }) => print(dump(binding))).pipe(
+const dumpCommand = Command.make("dump", { binding }, ({ binding }) => print(binding, dump)).pipe(
   Command.withDescription("List what an endpoint mapper knows: interfaces, and where they are served"),
   Command.withExamples([{ command: 'callisto dump "ncacn_ip_tcp:127.0.0.1"' }])
 )
 
-const interfacesCommand = Command.make("interfaces", { binding }, ({ binding }) => print(interfaces(binding))).pipe(
+const interfacesCommand = Command.make("interfaces", { binding }, ({ binding }) => print(binding, interfaces)).pipe(
   Command.withDescription("List the interfaces that a server offers"),
   Command.withExamples([{ command: 'callisto interfaces "ncacn_ip_tcp:127.0.0.1[8765]"' }])
 )
 
-const statsCommand = Command.make("stats", { binding }, ({ binding }) => print(stats(binding))).pipe(
+const sought = Argument.String("UUID").pipe(
+  Argument.withDescription("The interface: its UUID, or UUID/1.0 for servers that are compatible with that version"),
+  Argument.filterMap(
+    (text) => {
+      const [, uuid, major, minor] =
+        /^([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?:\/(\d{1,5})\.(\d{1,5}))?$/i.exec(text) ?? []
+      if (uuid === undefined || Number(major ?? 0) > 0xffff || Number(minor ?? 0) > 0xffff) return Option.none()
+      const version = major === undefined ? undefined : [Number(major), Number(minor)] as const
+      return Option.some({ uuid: uuid.toLowerCase(), version })
+    },
+    (text) => `Expected a UUID, or a UUID with a version like /1.0, and ${JSON.stringify(text)} is none`
+  )
+)
+
+const protocol = Flag.Literals("protocol", ["ncacn_ip_tcp", "ncalrpc"]).pipe(
+  Flag.withDescription("The protocol sequence to reach it by; by default ncacn_ip_tcp"),
+  Flag.withDefault("ncacn_ip_tcp" as const)
+)
+
+const mapCommand = Command.make(
+  "map",
+  { binding, sought, protocol },
+  ({ binding, protocol, sought }) => print(binding, (target) => map(target, sought, protocol))
+).pipe(
+  Command.withDescription("Show where one interface is served, as an endpoint mapper tells"),
+  Command.withExamples([
+    { command: 'callisto map "ncacn_ip_tcp:127.0.0.1" 60a15ec5-4de8-11d7-a637-005056a20182/1.0' }
+  ])
+)
+
+const statsCommand = Command.make("stats", { binding }, ({ binding }) => print(binding, stats)).pipe(
   Command.withDescription("Show how many calls and packets a server has received and sent"),
   Command.withExamples([{ command: 'callisto stats "ncacn_ip_tcp:127.0.0.1[8765]"' }])
 )
 
-const units: { readonly [unit: string]: number } = { ms: 1, s: 1000, m: 60_000 }
-
-const interval = Flag.String("interval").pipe(
-  Flag.withMetavar("DURATION"),
+const interval = duration("interval", 0).pipe(
   Flag.withDescription("Pause between rounds: 500ms, 2s, 1m or 0; by default 1s"),
-  Flag.withDefault("1s"),
-  Flag.filterMap(
-    (text) => {
-      const [, value, unit] = /^(\d{1,9})(ms|s|m)$/.exec(text === "0" ? "0s" : text) ?? []
-      return value === undefined ? Option.none() : Option.some(Duration.millis(Number(value) * units[unit!]!))
-    },
-    (text) => `Expected a duration like 500ms, 2s or 1m, and ${JSON.stringify(text)} is none`
-  )
+  Flag.withDefault(Duration.seconds(1))
 )
 
 const count = Flag.Int("count").pipe(
@@ -96,7 +140,7 @@ const pingCommand = Command.make(
   { binding, count, interval },
   ({ binding, ...options }) =>
     Effect.gen(function* () {
-      yield* ping(binding, options, report(yield* Json))
+      yield* ping({ binding, timeout: yield* Timeout }, options, report(yield* Json))
     })
 ).pipe(
   Command.withDescription("Measure how long connecting, binding and a call take"),
@@ -116,8 +160,8 @@ const root = Command.make("callisto").pipe(
   Exit codes: 0 done; 1 the server refused or failed; 2 wrong usage; 3 the server could not be reached, gave no
   answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM.`
   ),
-  Command.withSubcommands([dumpCommand, interfacesCommand, statsCommand, pingCommand]),
-  Command.withGlobalFlags([Json])
+  Command.withSubcommands([dumpCommand, mapCommand, interfacesCommand, statsCommand, pingCommand]),
+  Command.withGlobalFlags([Json, Timeout])
 )
 
 // ----------------------------------------------------------------------------
@@ -155,9 +199,9 @@ export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, S
 }
 
 /** Tells what went wrong. Where even that can't be written the exit code has to do. */
-const complain = ({ _tag, ...failure }: Failure, json: boolean): Effect.Effect<void, never, Stdio.Stdio> =>
+const complain = (failure: Failure, json: boolean): Effect.Effect<void, never, Stdio.Stdio> =>
   Effect.gen(function* () {
-    if (json) return yield* writeLine("stderr", JSON.stringify({ error: failure }))
+    if (json) return yield* writeLine("stderr", JSON.stringify({ error: toJson(failure) }))
     const { red, yellow } = yield* paint("stderr")
     const { name = "", number } = failure.status ?? {}
     const status = number === undefined ? "" : `${number} ${name}`.trimEnd() + ": "

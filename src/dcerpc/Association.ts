@@ -26,7 +26,6 @@ import {
 } from "../Status.ts"
 import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
-import * as Memory from "../transport/Memory.ts"
 import * as Transport from "../transport/Transport.ts"
 import {
   type Bound,

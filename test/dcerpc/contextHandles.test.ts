@@ -12,6 +12,7 @@ import * as Memory from "../../src/transport/Memory.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Handle } from "../../src/internal/handleSchema.ts"
 import { assertFailure, Denied } from "../fixtures.ts"
+import { failure, mismatch, testHandles, withBoxes } from "../handles.ts"
 import { Box, IOther, IShelf, makeShelf } from "../shelf.ts"
 import { editingBinds, losingOnOrphan, oneCallAtATime } from "./faults.ts"
 import {
@@ -131,12 +132,12 @@ interface Served {
   join: (group: number) => unknown
 }
 
-const setUp = (options: Association.Options & Endpoint.Options = {}) =>
+const makeWorld = (options: Association.Options & Endpoint.Options = {}, serverOptions?: Server.Options) =>
   Effect.gen(function* () {
     const made = yield* makeShelf
     const serverScope = yield* Scope.fork(yield* Effect.scope)
     const managers = [made.manager, made.other] as const
-    const server = yield* Scope.provide(Server.make(managers, { grace: 0 }), serverScope)
+    const server = yield* Scope.provide(Server.make(managers, { grace: 0, ...serverOptions }), serverScope)
     const served: { current: Served | undefined } = { current: undefined }
     const serve = Effect.gen(function* () {
       const scope = yield* Scope.fork(serverScope)
@@ -148,22 +149,23 @@ const setUp = (options: Association.Options & Endpoint.Options = {}) =>
     const stop = yield* serve
     const clientScope = yield* Scope.fork(yield* Effect.scope)
     const shelf = yield* Scope.provide(Association.bind(IShelf, name, options), clientScope)
-    const open = (text: string) => Effect.map(Call.invoke(shelf, "Open", { text }), ({ box }) => box)
-    const use = (box: ContextHandle.ContextHandle<"Box">, text = "a") => Call.invoke(shelf, "Use", { box, text })
     return {
       ...made,
+      another: Association.bind(IShelf, name),
       left: () => serverImpl(server).handles.size,
       leave: Effect.andThen(Scope.close(clientScope, Exit.void), settle),
-      open,
       serve,
       served: () => served.current!,
       server,
       shelf,
       stop,
-      stopServer: Effect.andThen(Scope.close(serverScope, Exit.void), settle),
-      use
+      stopServer: Effect.andThen(Scope.close(serverScope, Exit.void), settle)
     }
   })
+
+const setUp = (options?: Association.Options & Endpoint.Options) => Effect.map(makeWorld(options), withBoxes)
+
+testHandles("handles over the wire", (options) => makeWorld({}, options))
 
 /** With a handle, and a call whose request ends in the middle of its pipe. */
 const setUpPouring = Effect.gen(function* () {
@@ -178,24 +180,7 @@ const setUpPouring = Effect.gen(function* () {
   return { ...world, box, poured, pouring }
 })
 
-const failure = <A, R>(effect: Effect.Effect<A, { readonly _tag: string; readonly didNotExecute?: boolean }, R>) =>
-  Effect.map(Effect.flip(effect), (error) => [error._tag, error.didNotExecute])
-
-const mismatch = ["ContextMismatch", true]
-
 describe("a handle over the wire", () => {
-  wire(
-    "carries its state from call to call, and is closed by a method",
-    Effect.gen(function* () {
-      const { ends, left, open, shelf, use } = yield* setUp()
-      const box = yield* open("box")
-      assert.strictEqual(yield* use(box, "one"), "one in box")
-      assert.deepStrictEqual(yield* Call.invoke(shelf, "Close", { box }), { box: null })
-      assert.deepStrictEqual([ends, left()], [["closed box"], 0])
-      assert.deepStrictEqual(yield* failure(use(box)), mismatch)
-    })
-  )
-
   wire(
     "travels in Callisto's own syntax too",
     Effect.gen(function* () {
@@ -221,20 +206,6 @@ describe("a handle over the wire", () => {
       assert.deepStrictEqual(yield* Call.invoke(slate, "Name", { box }), Option.some("a"))
       assert.deepStrictEqual(yield* Call.invoke(slate, "Close", { box }), { box: null })
       assert.deepStrictEqual(yield* failure(Call.invoke(slate, "Name", { box })), mismatch)
-    })
-  )
-
-  wire(
-    "of another client, another type and another server is not known",
-    Effect.gen(function* () {
-      const { open, ran, shelf } = yield* setUp()
-      const box = yield* open("box")
-      const thief = yield* Association.bind(IShelf, name)
-      assert.deepStrictEqual(yield* failure(Call.invoke(thief, "Use", { box, text: "a" })), mismatch)
-      assert.deepStrictEqual(yield* failure(Call.invoke(shelf, "Spill", { jar: box as never })), mismatch)
-      const foreign = new Handle("Box", other) as never
-      assert.deepStrictEqual(yield* failure(Call.invoke(shelf, "Use", { box: foreign, text: "a" })), mismatch)
-      assert.deepStrictEqual(ran, [])
     })
   )
 
@@ -278,86 +249,11 @@ describe("a handle over the wire", () => {
   )
 
   wire(
-    "that is null, or was destroyed, is refused before anything is sent",
-    Effect.gen(function* () {
-      const { ends, leave, open, shelf, use } = yield* setUp()
-      const box = yield* open("box")
-      assert.strictEqual((yield* Effect.flip(use(null as never)))._tag, "NullContext")
-      yield* ContextHandle.destroy(box)
-      assert.strictEqual((yield* Effect.flip(use(box)))._tag, "NullContext")
-      const opened = yield* Call.invoke(shelf, "Toggle", { box: null })
-      assert.deepStrictEqual(yield* Call.invoke(shelf, "Toggle", opened), { box: null })
-      assert.deepStrictEqual(ends, ["closed toggled"])
-      yield* leave
-      assert.deepStrictEqual(ends, ["closed toggled", "run down box"])
-    })
-  )
-
-  wire(
     "that comes back is the same value",
     Effect.gen(function* () {
       const { open, shelf } = yield* setUp()
       const box = yield* open("box")
       assert.strictEqual((yield* Call.invoke(shelf, "Pass", { box })).box, box)
-    })
-  )
-
-  wire(
-    "keeps calls on it one after the other, and a cancelled one that waits did not execute",
-    Effect.gen(function* () {
-      const { held, open, ran, shelf } = yield* setUp()
-      const box = yield* open("box")
-      const holding = yield* Call.begin(yield* Call.make(shelf), "Hold", { box })
-      const call = yield* Queue.take(held)
-      const begin = (text: string) => Effect.flatMap(Call.make(shelf), (call) => Call.begin(call, "Use", { box, text }))
-      const [one, two] = [yield* begin("one"), yield* begin("two")]
-      yield* settle
-      yield* Call.cancel(one, { timeout: "Infinity" })
-      assert.deepStrictEqual(yield* failure(Call.join(one)), ["CallCancelled", true])
-      yield* ServerCall.complete(call, "")
-      assert.strictEqual(yield* Call.join(holding), "")
-      assert.strictEqual(yield* Call.join(two), "two in box")
-      assert.deepStrictEqual(ran, ["two"])
-    })
-  )
-
-  wire(
-    "is run down when the client leaves, after its calls",
-    Effect.gen(function* () {
-      const { ends, leave, left, open, shelf, test } = yield* setUp()
-      const box = yield* open("box")
-      const gate = yield* Deferred.make<void>()
-      test.work = () => Effect.onInterrupt(Effect.never, () => Deferred.await(gate))
-      yield* Call.begin(yield* Call.make(shelf), "Use", { box, text: "a" })
-      yield* settle
-      yield* leave
-      assert.deepStrictEqual([ends, left()], [[], 1])
-      yield* Deferred.succeed(gate, undefined)
-      yield* settle
-      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
-    })
-  )
-
-  wire(
-    "of a client that has gone lets no call run that waits for it",
-    Effect.gen(function* () {
-      const { ends, leave, open, ran, shelf } = yield* setUp()
-      const box = yield* open("box")
-      yield* Call.begin(yield* Call.make(shelf), "Hold", { box })
-      for (const text of ["one", "two"]) yield* Call.begin(yield* Call.make(shelf), "Use", { box, text })
-      yield* settle
-      yield* leave
-      assert.deepStrictEqual([ran, ends], [[], ["run down box"]])
-    })
-  )
-
-  wire(
-    "is run down when the server stops",
-    Effect.gen(function* () {
-      const { ends, left, open, stopServer } = yield* setUp()
-      yield* open("box")
-      yield* stopServer
-      assert.deepStrictEqual([ends, left()], [["run down box"], 0])
     })
   )
 

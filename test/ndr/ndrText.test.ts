@@ -14,7 +14,9 @@ describe("text in a browser, which has no Buffer", () => {
     Reflect.set(globalThis, "Buffer", Buffer)
     vi.doUnmock("../../src/ndr/internal/ndrStream.ts")
     const decode = vi.spyOn(TextDecoder.prototype, "decode")
-    for (const text of ["", "short", "x".repeat(100), "\u{1f642}".repeat(50), "\ud800x".repeat(50), "\ufeffa".repeat(50)]) {
+    for (
+      const text of ["", "short", "x".repeat(100), "\u{1f642}".repeat(50), "\ud800x".repeat(50), "\ufeffa".repeat(50)]
+    ) {
       for (const start of [0, 1]) {
         const bytes = new Uint8Array(2 * text.length + 2 + start)
         assert.strictEqual(writeWide(text, bytes, start, true), bytes.length)
