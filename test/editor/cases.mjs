@@ -65,7 +65,7 @@ export const cases = [
   completion(`Call.begin(call, "Stat", { ¦ })`, "links path"),
   hover(
     `const ¦result = Call.begin(call, "Read", { count: 1 })`,
-    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | CallPending | InvalidAsyncHandle | RpcTransportError, never>`
+    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | CallPending | InvalidAsyncHandle | RpcFault | RpcTransportError, never>`
   ),
   error(`Call.begin(call, "Reed", { count: 1 })`, anyTypo),
   error(`Call.begin(call, "Read", { size: 1 })`, wrongField),
@@ -77,7 +77,7 @@ export const cases = [
   completion(`Call.start(binding, "Stat", { ¦ })`, "links path"),
   hover(
     `const ¦result = Call.start(binding, "Read", { count: 1 })`,
-    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | InvalidAsyncHandle | NoInterface | RpcTransportError, Scope>`
+    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | InvalidAsyncHandle | NoInterface | RpcFault | RpcTransportError, Scope>`
   ),
   error(`Call.start(binding, "Reed", { count: 1 })`, anyTypo),
   error(`Call.start(binding, "Read", { size: 1 })`, wrongField),
@@ -127,7 +127,7 @@ export const cases = [
   ),
   hover(
     "const ¦result = client.Read.begin({ count: 1 })",
-    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | InvalidAsyncHandle | NoInterface | RpcTransportError, Scope>`
+    `Effect.Effect<Call.Pending<IFiles, "Read">, BadStubData | InvalidAsyncHandle | NoInterface | RpcFault | RpcTransportError, Scope>`
   ),
   hover(
     "const ¦result = client.Follow.stream({ from: 1 })",
