@@ -249,8 +249,8 @@ export class ServerConnection {
   private handed = 0
   private handedAt = Infinity
   private state: State = State.opening
-  /** Done when nothing more is read. */
-  readonly over: Deferred.Deferred<void> = Deferred.makeUnsafe()
+  /** Called when nothing more is read. */
+  stopReading: (() => void) | undefined = undefined
   /** Done when nothing more is said either. */
   readonly gone: Deferred.Deferred<void> = Deferred.makeUnsafe()
   private readonly parser: Pdu.Parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment, owned: true })
@@ -286,7 +286,7 @@ export class ServerConnection {
     this.state = next
     if (this.isOver) {
       this.waiting = noBytes
-      Deferred.doneUnsafe(this.over, Exit.void)
+      this.stopReading?.()
     }
     if (this.isClosed) Deferred.doneUnsafe(this.gone, Exit.void)
     return true

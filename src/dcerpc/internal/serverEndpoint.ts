@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller } from "../../Channel.ts"
@@ -129,8 +129,10 @@ export class EndpointImpl implements Host {
           if (this.connections.size === 0) this.quiet?.()
         })
       )
-      const read = Effect.ignore(this.read(served, connection.socket))
-      yield* Effect.raceFirst(read, Deferred.await(served.over)).pipe(
+      const reading = yield* Effect.forkScoped(Effect.ignore(this.read(served, connection.socket)))
+      served.stopReading = () => reading.interruptUnsafe()
+      if (served.isOver) reading.interruptUnsafe()
+      yield* Fiber.await(reading).pipe(
         Effect.ensuring(Effect.sync(() => {
           if (!served.isOver) served.move("closedByPeer")
           served.end()
