@@ -17,7 +17,8 @@ import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { type ManagerImpl, runOf } from "./manager.ts"
 import { fullOperation } from "./seams.ts"
-import { CurrentCall, type Dispatch, type Host, nowOf, ServerCallImpl } from "./serverCall.ts"
+import { CurrentCall, type Dispatch, type Host, ServerCallImpl } from "./serverCall.ts"
+import { nowOf } from "./clock.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
 // ----------------------------------------------------------------------------

@@ -483,5 +483,3 @@ Object.assign(ServerCallImpl.prototype, {
   holding: undefined,
   pipes: undefined
 })
-
-export { nowOf }
