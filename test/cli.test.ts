@@ -32,7 +32,7 @@ import * as Ndr from "../src/ndr/Ndr.ts"
 import * as StringBinding from "../src/transport/StringBinding.ts"
 import * as Tower from "../src/dcerpc/Tower.ts"
 import * as Memory from "../src/transport/Memory.ts"
-import * as Transport from "../src/transport/Transport.ts"
+import type * as Transport from "../src/transport/Transport.ts"
 import * as NodeTransport from "../src/node.ts"
 import { IRpcEcho, rpcEcho } from "../examples/rpcecho.ts"
 

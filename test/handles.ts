@@ -8,9 +8,9 @@ import { TestClock } from "effect/testing"
 import { type Binding, Call, ContextHandle, Server, ServerCall, Status } from "../mod.ts"
 import { Handle } from "../src/internal/handleSchema.ts"
 import * as Memory from "../src/transport/Memory.ts"
-import * as Transport from "../src/transport/Transport.ts"
+import type * as Transport from "../src/transport/Transport.ts"
 import { assertFailure, Denied, isWaiting, start } from "./fixtures.ts"
-import { Box, type IShelf, makeShelf } from "./shelf.ts"
+import { Box, type IShelf, type makeShelf } from "./shelf.ts"
 
 type BoxHandle = ContextHandle.ContextHandle<"Box">
 

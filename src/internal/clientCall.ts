@@ -28,6 +28,7 @@ import {
   type RpcTransportError
 } from "../Status.ts"
 import type { BindingImpl, FailedCall, Named } from "./binding.ts"
+import { nowOf } from "./clock.ts"
 import { cancelled, errorOf, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
@@ -433,11 +434,8 @@ export const requestCancel = (
   Effect.withFiber((fiber) => {
     const inherited = Duration.toMillis(pending.call.binding.cancelTimeout)
     const millis = durationOption("Call.cancel", "timeout", timeout, inherited)
-    if (millis === 0 || millis === Infinity) return cancelUntil(pending, millis, millis, fiber, records)
-    return Effect.flatMap(
-      fiber.getRef(Clock.Clock).monotonicTimeNanos,
-      (now) => cancelUntil(pending, millis, Number(now) / 1e6 + millis, fiber, records)
-    )
+    const deadline = millis === 0 ? 0 : nowOf(fiber.getRef(Clock.Clock)) + millis
+    return cancelUntil(pending, millis, deadline, fiber, records)
   })
 
 const cancelUntil = (

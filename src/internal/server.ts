@@ -402,15 +402,15 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     for (const wait of this.waits) wait()
   }
 
-  /** What is left of the period of grace. The first that asks starts it; a later end of the server starts another one. */
+  /** What is left of the period of grace, perhaps less than nothing. The first that asks starts it; a later end starts another one. */
   graceLeft(): number {
     const now = nowOf(this.clock)
     if (!(now <= this.graceEnds + this.grace)) this.graceEnds = now + this.grace
-    return Math.max(0, this.graceEnds - now)
+    return this.graceEnds - now
   }
 
   /** Waits until it is quiet, at most for the period of grace. */
-  #awaitQuiet(isQuiet: () => boolean, grace: number = this.grace): Effect.Effect<void> {
+  #awaitQuiet(isQuiet: () => boolean, grace = this.grace): Effect.Effect<void> {
     return Effect.callback((resume) => {
       let timer: Fiber.Fiber<void> | undefined
       const wait = () => {
@@ -480,7 +480,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     calls: (self: ServerCallImpl | undefined) => Array<ServerCallImpl>,
     isOne: (call: ServerCallImpl) => boolean,
     isQuiet: (self: ServerCallImpl | undefined) => boolean,
-    grace: number = this.grace
+    grace?: number
   ): Effect.Effect<unknown> {
     return Effect.withFiber((fiber) => {
       const self = this.#callOf(fiber)

@@ -7,7 +7,7 @@ import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
 import * as Memory from "../../src/transport/Memory.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import type * as Transport from "../../src/transport/Transport.ts"
 import { Desk, isWaiting, makeDesk, outcome, start } from "../fixtures.ts"
 
 type Make = (options: Record<string, number>) => Effect.Effect<unknown, unknown, Scope.Scope | Transport.Transport>

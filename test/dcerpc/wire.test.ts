@@ -8,7 +8,7 @@ import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Management from "../../src/dcerpc/Management.ts"
 import * as Memory from "../../src/transport/Memory.ts"
-import * as Transport from "../../src/transport/Transport.ts"
+import type * as Transport from "../../src/transport/Transport.ts"
 import { Call, Interface, Manager, Server, ServerCall, type Status } from "../../mod.ts"
 
 class Missing extends Schema.TaggedError<Missing>()("Missing", { key: Schema.String }) {}

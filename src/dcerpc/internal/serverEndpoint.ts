@@ -239,7 +239,7 @@ export class EndpointImpl implements Host {
     const server = this.server as unknown as ServerImpl
     this.stop()
     for (const { stop } of this.listeners) yield* stop
-    yield* Effect.timeoutOption(this.awaitQuiet, server.graceLeft())
+    yield* Effect.timeoutOption(this.awaitQuiet, Math.max(0, server.graceLeft()))
     for (const served of this.connections) served.move("outOfTime")
     this.watching?.interruptUnsafe()
     // Nothing is watched any more.
