@@ -5,7 +5,6 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import type * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
@@ -790,17 +789,29 @@ export class ClientConnection {
     this.quiet = this.heard || !isOwed ? 0 : this.quiet + 1
     this.heard = false
     if (this.quiet < 4) return Effect.void
-    if (this.quiet > 4) return Effect.sync(() => this.move("silent"))
+    if (this.quiet > 4) {
+      return Effect.map(turns(() => this.heard), () => {
+        if (!this.heard) this.move("silent")
+      })
+    }
     // A question would wait behind what the server does not read, or be a second call at a time.
     if (this.multiplexed && !this.forPipes && this.outbox.queuedUnsafe() === 0) {
       return Effect.sync(() => this.sendProposal(this.first, 0, true))
     }
-    return Effect.map(Effect.timeoutOption(this.owner.probe(this), timeout), (answer) => {
+    const inTime = Effect.andThen(Effect.sleep(timeout), Effect.as(turns(() => false), false))
+    return Effect.map(Effect.raceFirst(this.owner.probe(this), inTime), (isAnswered) => {
       this.quiet = 0
-      if (!Option.getOrElse(answer, () => false)) this.move("silent")
+      if (!isAnswered) this.move("silent")
     })
   }
 }
+
+/**
+ * Lets the event loop turn until something holds, a few times. Where the clock has jumped, as when the machine slept, an answer may have
+ * arrived that nobody has read yet.
+ */
+const turns = (isDone: () => boolean, left = 100): Effect.Effect<void> =>
+  Effect.flatMap(Effect.yieldNow, () => isDone() || left === 0 ? Effect.void : turns(isDone, left - 1))
 
 /** What the calls on a connection are told where an event ends it. */
 const details: { readonly [E in Event]?: string } = {
