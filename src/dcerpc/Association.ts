@@ -415,7 +415,7 @@ export const bind: {
  * ```ts
  * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
  * import { Association, Endpoint } from "@callisto/rpc/dcerpc"
- * import { Transport } from "@callisto/rpc/transport"
+ * import { Memory } from "@callisto/rpc/transport"
  * import { Effect, Layer, Schema } from "effect"
  *
  * const ISums = Interface.make("ISums", {

@@ -308,7 +308,7 @@ export const serve = (
  * ```ts
  * import { Call, Interface, Manager, Server } from "@callisto/rpc"
  * import { Association, Endpoint } from "@callisto/rpc/dcerpc"
- * import { Memory } from "@callisto/rpc/transport"
+ * import { Memory, Transport } from "@callisto/rpc/transport"
  * import { Effect, Layer, Schema } from "effect"
  *
  * const ISums = Interface.make("ISums", {
