@@ -16,7 +16,7 @@ const aborts = [NoFile]
 export const ITransfer = Interface.make("ITransfer", {
   methods: {
     List: Interface.method({ out: Schema.Array(Schema.Struct({ name, size })), aborts }),
-    // The content goes through the pipe. The result says what the server has stored.
+    // The pipe carries the content of the file. The result says what the server has stored.
     Put: Interface.method({ in: { name }, inPipe: { content: Pipe.bytes }, out: { size, sha256 }, aborts }),
     // The result comes after the pipe has ended.
     Get: Interface.method({ in: { name }, outPipe: { content: Pipe.bytes }, out: { size, sha256 }, aborts })

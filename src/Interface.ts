@@ -317,11 +317,11 @@ export declare namespace Method {
     : [value: Out<M>]
   /** How a method is described, see {@link method}. */
   export interface Options<In, Out, Aborts, InPipe, OutPipe> {
-    /** The in parameters, as fields or as any schema. By default none. */
+    /** The in parameters, as fields or as any schema. By default the method takes none. */
     readonly in?: In | undefined
-    /** The out parameters, as fields or as any schema. By default none. */
+    /** The out parameters, as fields or as any schema. By default the method gives none. */
     readonly out?: Out | undefined
-    /** The tagged errors with which the method may end: classes, {@link abort}, {@link openAbort}. By default none. */
+    /** The tagged errors with which the method may end: classes, {@link abort}, {@link openAbort}. By default the method declares none. */
     readonly aborts?: Aborts | undefined
     /** The number of the operation, 0 to 65535. By default the next one after the method declared before. */
     readonly opnum?: number | undefined
@@ -329,14 +329,14 @@ export declare namespace Method {
     readonly idempotent?: boolean | undefined
     /** `true` for a method without a reply, see {@link MaybeOptions}. By default `false`. */
     readonly maybe?: false | undefined
-    /** The pipes from the client to the server, by name in the order of their use. By default none. */
+    /** The pipes from the client to the server, by name in the order of their use. By default the method has none. */
     readonly inPipe?: InPipe | undefined
-    /** The pipes from the server to the client, by name in the order of their use. By default none. */
+    /** The pipes from the server to the client, by name in the order of their use. By default the method has none. */
     readonly outPipe?: OutPipe | undefined
   }
   /** How a method without a reply is described, see {@link method}. */
   export interface MaybeOptions<In> {
-    /** The in parameters, as fields or as any schema. By default none. */
+    /** The in parameters, as fields or as any schema. By default the method takes none. */
     readonly in?: In | undefined
     /** The number of the operation, 0 to 65535. By default the next one after the method declared before. */
     readonly opnum?: number | undefined

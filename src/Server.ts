@@ -95,8 +95,8 @@ type Services<Managers extends ReadonlyArray<Manager.Manager.Any>> = Manager.Man
  * **Details**
  *
  * When the scope closes the server accepts no more calls, lets calls in progress reply within the `grace` period of its
- * {@link Options}, ends the other calls with 1726, and runs the context handles down. At last it closes the scope of
- * `ServerCall.server`, and waits for the work there as any scope does. The fibers of the routines belong to the server, not to
+ * {@link Options}, ends the other calls with 1726, and runs the context handles down. At last the server closes the scope of
+ * `ServerCall.server`, and waits without a limit until the work there has ended. The fibers of the routines belong to the server, not to
  * its clients. The `Scope` that a routine finds in its context is that of its call. Fork work that outlives the call into
  * `ServerCall.server(call)`.
  *

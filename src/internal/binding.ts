@@ -4,15 +4,10 @@ import * as Effect from "effect/Effect"
 import type * as Types from "effect/Types"
 import type { Channel } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
+import type { FailedCall } from "./callFields.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { durationOption } from "./options.ts"
 import { type Watching, watching } from "./watch.ts"
-
-export interface FailedCall {
-  readonly interface: string
-  readonly method: string
-  readonly address?: string
-}
 
 /** A call as its failures name it: the same for all calls of a method over one binding. */
 export interface Named {
@@ -32,7 +27,7 @@ export class BindingImpl<I extends Interface.Any> extends PipeInspectable {
   /** Takes the result of a call through the channel; `undefined` where the channel does not take results. */
   declare readonly through: Through | undefined
   /** Its methods as the failures of calls name them. */
-  readonly named: Map<Operation, Named> = new Map()
+  named: Map<Operation, Named> | undefined = undefined
 
   constructor(
     iface: I,

@@ -16,5 +16,12 @@ export type CallSchema = {
 
 export const callFields: CallSchema = { interface: text, method: text, address: text }
 
+/** The call that a failure belongs to. */
+export interface FailedCall {
+  readonly interface: string
+  readonly method: string
+  readonly address?: string
+}
+
 /** Whether an error with these fields names its call. */
 export const nameCall = (fields: { readonly address?: unknown } | undefined): boolean => fields?.address === text

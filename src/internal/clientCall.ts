@@ -27,7 +27,8 @@ import {
   type RpcFault,
   type RpcTransportError
 } from "../Status.ts"
-import type { BindingImpl, FailedCall, Named } from "./binding.ts"
+import type { BindingImpl, Named } from "./binding.ts"
+import type { FailedCall } from "./callFields.ts"
 import { nowOf } from "./clock.ts"
 import { cancelled, errorOf, located } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
@@ -293,7 +294,8 @@ export const failedCall: Context.Service<FailedCall, FailedCall> = Context.Servi
 
 const named = ({ call: { binding }, operation }: PendingImpl): Named => {
   const { address } = binding.channel
-  const known = binding.named.get(operation)
+  const all = binding.named ??= new Map()
+  const known = all.get(operation)
   if (known !== undefined && known.call.address === address) return known
   const { interface: { name }, name: method } = operation
   const call: FailedCall = { interface: name, method, ...(address !== undefined && { address }) }
@@ -301,7 +303,7 @@ const named = ({ call: { binding }, operation }: PendingImpl): Named => {
     call,
     annotations: Context.add(Context.make(failedCall, call), Cause.StackTrace, frameOf(call, undefined))
   }
-  binding.named.set(operation, made)
+  all.set(operation, made)
   return made
 }
 

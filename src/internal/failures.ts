@@ -8,9 +8,10 @@ import {
   PipeEmpty,
   type PipeError,
   RpcFault,
+  RpcTransportError,
   WrongPipeOrder
 } from "../Status.ts"
-import { nameCall } from "./callFields.ts"
+import { type FailedCall, nameCall } from "./callFields.ts"
 import { received } from "./faultTable.ts"
 import { type Abort, abortFromCode, type Operation } from "../Interface.ts"
 import { fullOperation } from "./seams.ts"
@@ -54,6 +55,9 @@ export const contextMismatch: (didNotExecute: boolean) => ContextMismatch = shar
 /** The `RpcFault` for the number in a fault. Its frames would only show the library. */
 export const fromWire = (number: number, didNotExecute: boolean): RpcFault =>
   withoutStack(() => new RpcFault({ ...received(number), didNotExecute }))
+
+/** The failure of a call that never reached a server. */
+export const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 /** What a cause failed with; `undefined` where it did not fail. */
 export const errorOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
@@ -105,24 +109,17 @@ export const answerOf = (operation: Operation, fault: RpcFault): ReturnType<type
 // the call that failed
 // ----------------------------------------------------------------------------
 
-/** The call that an error belongs to, as far as it is known. */
-export interface Location {
-  readonly interface?: string
-  readonly method?: string
-  readonly address?: string
-}
-
 /**
  * An error that names the call which failed. It is a new error of the same class, with the fields of the given one: the server or
  * other calls may hold that. Its stack is its message, as of an error that came over the network.
  *
  * Any other error, a declared abort for one, is given back as it is.
  */
-export const located = <E>(error: E, location: Location): E => {
+export const located = <E>(error: E, call: Partial<FailedCall>): E => {
   if (!(error instanceof Error)) return error
   const Class = error.constructor as new () => E & Error
   if (!nameCall((Class as { readonly fields?: object }).fields)) return error
-  const fields = { ...(error as object), ...location }
+  const fields = { ...(error as object), ...call }
   // Its fields were checked when it was made, so the copy is made without the constructor, at a tenth of the cost.
   const copy = withoutStack(() => Reflect.construct(Error, [], Class) as E & Error)
   // Effect compares errors also by the arguments of their constructor.

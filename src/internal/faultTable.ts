@@ -42,7 +42,7 @@ const others: ReadonlyArray<Row> = [
   ]
 ]
 
-/** All statuses of faults: first those that mean an error of their own. */
+/** All statuses of faults. A status that means an error of its own comes before the others. */
 export const faults: ReadonlyArray<Fault> = [
   ...rows.flatMap(({ codes: { fault } }) => fault === undefined ? [] : [faultOf(fault.number)!]),
   ...others.flatMap(([win32, ...names]) =>
@@ -52,7 +52,7 @@ export const faults: ReadonlyArray<Fault> = [
 
 addFaults(faults)
 
-/** The statuses that a client reads as a code; those that reach it as they are for `undefined`. */
+/** The statuses that a client reads as a given code. For `undefined` the statuses that no code replaces. */
 export const faultsOf = (code: number | undefined): ReadonlyArray<Fault> =>
   faults.filter(({ rpcStatus }) => rpcStatus === code)
 

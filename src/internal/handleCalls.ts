@@ -60,7 +60,7 @@ export const rules: Rules = {
 
 const misplaced = "a context handle must be a parameter itself, not a part of one"
 
-/** The context handles among parameters: `undefined` for none, a sentence when one is misplaced. */
+/** The context handles among parameters. The result is `undefined` without a handle, and a sentence for a misplaced handle. */
 const parametersOf = (ast: SchemaAST.AST): ReadonlyArray<Parameter> | string | undefined => {
   const contains = (part: SchemaAST.AST) => rulesIn(part) !== undefined
   if (ast._tag !== "Objects" || ast.encoding !== undefined) return contains(ast) ? misplaced : undefined

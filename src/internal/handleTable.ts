@@ -116,7 +116,7 @@ export class Holding {
     Depth.run(this.refuse)
   }
 
-  /** The call has ended. The handles that it has made are run down, other than those that out parameters carry to the client. */
+  /** The call has ended. The server runs down the handles that the call has made and that its out parameters do not carry. */
   answered(out?: unknown, parameters: ReadonlyArray<Parameter> = []): void {
     const { made } = this
     const received = new Set(parameters.map(({ name }) => (valueOf(out, name) as Handle | null | undefined)?.uuid))

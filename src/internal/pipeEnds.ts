@@ -114,7 +114,7 @@ interface Method {
   readonly pipes: Pipes | undefined
 }
 
-/** The reason why a push or pull fails now; `undefined` for none. */
+/** The error with which a push or pull fails now. `undefined`: the push or pull may go on. */
 export const refusalOf = (end: End): unknown => {
   const { ends, name, pushes, state } = end
   if (state === State.ended) return pushes ? new PipeClosed({ pipe: name }) : new PipeEmpty({ pipe: name })

@@ -13,6 +13,7 @@ import * as Tracer from "effect/Tracer"
 import type { Caller, Incoming, Origin, Refusal } from "../Channel.ts"
 import { type Interface, isCompatible, type Operation } from "../Interface.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
+import { unavailable } from "./failures.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { type ManagerImpl, runOf } from "./manager.ts"
@@ -187,8 +188,6 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
 ) as never
 
 const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
-
-export const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   readonly "~callisto/Server" = "~callisto/Server"

@@ -108,7 +108,7 @@ describe("a count option", () => {
 })
 
 describe("a choice option", () => {
-  it("a value that is none of the choices: is refused as it reads", () => {
+  it("a value outside of the choices: the refusal prints the value as the program wrote it", () => {
     const read = (value: unknown) => messageOf(() => flagOption("Binding to Files", "causal", value as boolean, true))
     assert.strictEqual(read("no"), 'Binding to Files: causal is out of range, got "no", expected one of [true,false].')
     for (

@@ -2,16 +2,18 @@
  * The errors with which transports refuse and end connections.
  */
 import * as Socket from "effect/socket/Socket"
-import { CantCreateEndpoint, RpcTransportError } from "../../Status.ts"
+import { unavailable } from "../../internal/failures.ts"
+import { CantCreateEndpoint, type RpcTransportError } from "../../Status.ts"
 import { print, type ProtocolSequence, type StringBinding } from "../StringBinding.ts"
+
+// The same as of a call that never reached its server.
+export { unavailable }
 
 export const closed = (code: number, closeReason?: string): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketCloseError({ code, closeReason }) })
 
 export const writeFailed = (cause: unknown): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause }) })
-
-export const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
 export const cantListen = (status: CantCreateEndpoint["status"], detail: string): CantCreateEndpoint =>
   new CantCreateEndpoint({ status, detail })
