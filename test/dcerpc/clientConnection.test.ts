@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import * as Clock from "effect/Clock"
+import * as Socket from "effect/socket/Socket"
 import { boundTo, ClientConnection, type Owner, transportError } from "../../src/dcerpc/internal/clientConnection.ts"
 import { clientTable, type Event, State } from "../../src/dcerpc/internal/connection.ts"
 import type { Outbox } from "../../src/transport/internal/outbox.ts"
@@ -36,8 +37,9 @@ const cells: { readonly [E in Event]: string } = {
 const inOrder: ReadonlyArray<Event> = ["shutdownAsked", "idle", "lastCallEnded", "lastHandleGone"]
 
 /** A connection in a state, whose owner only writes down what it is told. */
-const setUp = (state: Name) => {
+const setUp = (state: Name, room: Outbox["room"] = Effect.void) => {
   const told: Array<string> = []
+  const changes = { count: 0 }
   const replies: Array<string> = []
   let sent = 0
   let stopped = false
@@ -47,8 +49,8 @@ const setUp = (state: Name) => {
     sendUnsafe: (chunk) => void (sent += chunk.length),
     sendPartUnsafe: (chunk) => void (sent += chunk.length),
     hasRoomUnsafe: () => true,
-    room: Effect.void,
-    drained: Effect.void,
+    room,
+    drained: room,
     sentUnsafe: () => sent,
     handedUnsafe: () => sent,
     stopUnsafe: () => void (stopped = true),
@@ -65,9 +67,9 @@ const setUp = (state: Name) => {
     usable: 1,
     kept: 1,
     nextCallId: () => 1,
-    fork: () => undefined,
+    fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.runFork(effect),
     resend: () => undefined,
-    changed: () => undefined,
+    changed: () => void changes.count++,
     refused: () => undefined,
     ended: (_: ClientConnection, isInOrder: boolean) => void told.push(isInOrder ? "in order" : "at once"),
     probe: () => Effect.succeed(true)
@@ -91,7 +93,8 @@ const setUp = (state: Name) => {
   if (state === "closed") connection.move("closedByPeer")
   assert.strictEqual(connection.state, State[state])
   told.length = 0
-  return { connection, isStopped: () => stopped, replies, told }
+  changes.count = 0
+  return { changes, connection, isStopped: () => stopped, replies, told }
 }
 
 describe("a client's connection", () => {
@@ -127,6 +130,19 @@ describe("a client's connection", () => {
       })
     })
   }
+
+  it("no room yet: tells its owner once there is", () => {
+    const { changes, connection } = setUp("open")
+    connection.awaitRoom()
+    assert.strictEqual(changes.count, 1)
+  })
+
+  it("no room any more, because a write failed: does not send its owner back to ask again", () => {
+    const failed = new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) })
+    const { changes, connection } = setUp("open", Effect.fail(failed))
+    for (let i = 0; i < 3; i++) connection.awaitRoom()
+    assert.strictEqual(changes.count, 0)
+  })
 
   it.effect("the answer to the bind is read with what follows it: who opens the connection is told afterwards", () =>
     Effect.gen(function* () {

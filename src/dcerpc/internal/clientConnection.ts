@@ -363,7 +363,9 @@ export class ClientConnection {
     const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
     const awaiting = this.owner.fork(Effect.exit(this.owner.maximumQueued < highWaterMark ? drained : room))
-    awaiting.addObserver(() => {
+    awaiting.addObserver((exit) => {
+      // Without room for ever: the connection itself tells that it can't be written, and would be asked again until then.
+      if (exit._tag === "Success" && exit.value._tag === "Failure") return
       this.awaitsRoom = false
       this.owner.changed()
     })
