@@ -1,0 +1,342 @@
+/**
+ * Security of a binding and of an endpoint: providers, credentials, levels.
+ *
+ * A provider logs a client in and then protects each message. `Ntlm`, `Negotiate` and `Kerberos` are providers; a program can write
+ * its own with the contracts of this module: {@link ClientProvider}, {@link ServerProvider}, {@link Exchange} and {@link Session}.
+ *
+ * @module
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Cause from "effect/Cause"
+import type * as Scope from "effect/Scope"
+import type { AuthenticationLevel } from "../Channel.ts"
+
+// ----------------------------------------------------------------------------
+// levels
+// ----------------------------------------------------------------------------
+
+/**
+ * How strongly calls are protected, from weakest to strongest. `"call"` is asked for as `"packet"`, and `"packet"` is protected as
+ * `"integrity"` is.
+ *
+ * Windows: `RPC_C_AUTHN_LEVEL_NONE` to `RPC_C_AUTHN_LEVEL_PKT_PRIVACY`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Level = AuthenticationLevel
+
+/**
+ * A level that a provider can be asked for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ProtectionLevel = "connect" | "packet" | "integrity" | "privacy"
+
+/**
+ * How far the server may act in the client's name.
+ *
+ * Windows: `RPC_C_IMP_LEVEL_ANONYMOUS` to `RPC_C_IMP_LEVEL_DELEGATE`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Impersonation = "anonymous" | "identify" | "impersonate" | "delegate"
+
+// ----------------------------------------------------------------------------
+// failures of a login
+// ----------------------------------------------------------------------------
+
+/** The login failed; see the class. */
+const LoginFailureBase: Schema.Class<
+  LoginFailure,
+  Schema.TaggedStruct<"LoginFailure", {
+    readonly reason: Schema.Literals<
+      readonly ["refused", "tampered", "unsupported", "noCredentials", "noTarget", "unavailable"]
+    >
+    readonly detail: Schema.String
+    readonly claimed: Schema.optionalKey<Schema.String>
+  }>,
+  Cause.YieldableError
+> = Schema.TaggedError<LoginFailure>("@callisto/rpc/security/LoginFailure")("LoginFailure", {
+  reason: Schema.Literals(["refused", "tampered", "unsupported", "noCredentials", "noTarget", "unavailable"]),
+  detail: Schema.String,
+  claimed: Schema.optionalKey(Schema.String)
+})
+
+/**
+ * A step of a login failed.
+ *
+ * **Details**
+ *
+ * `reason` decides what the other side and the caller learn; `detail` is for the operator and never leaves the process. `claimed` is the
+ * name that the client claimed, where it is known.
+ *
+ * - `refused`: a wrong name or password, or a token that the provider does not accept.
+ * - `tampered`: a token or its check sum was changed on the way.
+ * - `unsupported`: the other side cannot, or does not want to, protect messages as strongly as asked.
+ * - `noCredentials`: the credentials are of no use for this provider. Windows: 1749 `RPC_S_INVALID_AUTH_IDENTITY`.
+ * - `noTarget`: the provider needs a target name. Windows: 1822 `RPC_S_NO_PRINC_NAME`.
+ * - `unavailable`: the service that issues tickets, or the account database, did not answer. Windows: 1825 `RPC_S_SEC_PKG_ERROR`.
+ *
+ * @category failures
+ * @since 0.1.0
+ */
+export class LoginFailure extends LoginFailureBase {
+  /** What a person reads. */
+  override get message(): string {
+    return `The login failed (${this.reason}): ${this.detail}`
+  }
+}
+
+// ----------------------------------------------------------------------------
+// credentials
+// ----------------------------------------------------------------------------
+
+/**
+ * What proves who the client is. Which forms a provider takes stands at the provider.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Credentials =
+  | PasswordCredentials
+  | HashCredentials
+  | KeytabCredentials
+
+/**
+ * A user and a password.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PasswordCredentials {
+  /** The name of the user: `alice`, or `alice@corp.example`. */
+  readonly user: string
+  /** The domain of the user, or the realm. By default none. */
+  readonly domain?: string | undefined
+  /** The password. */
+  readonly password: Redacted.Redacted<string>
+}
+
+/**
+ * A user and the NT hash of a password, as `Ntlm.hash` makes it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HashCredentials {
+  /** The name of the user. */
+  readonly user: string
+  /** The domain of the user. By default none. */
+  readonly domain?: string | undefined
+  /** The 16 bytes of the hash. */
+  readonly ntHash: Redacted.Redacted<Uint8Array>
+}
+
+/**
+ * A user and the keys of a keytab file, for Kerberos.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KeytabCredentials {
+  /** The name of the user or service: `alice`, `host/files.corp.example`. */
+  readonly user: string
+  /** The realm. By default that of the provider. */
+  readonly domain?: string | undefined
+  /** The bytes of the keytab file. */
+  readonly keytab: Redacted.Redacted<Uint8Array>
+}
+
+// ----------------------------------------------------------------------------
+// providers
+// ----------------------------------------------------------------------------
+
+/**
+ * What a client asks a provider for.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface InitiateOptions {
+  /** The level of the messages to come. */
+  readonly level: ProtectionLevel
+  /** The name of the server's principal: `host/files.corp.example`. */
+  readonly target: string
+  /** Who logs in. */
+  readonly credentials: Credentials
+  /** How far the server may act in the client's name. */
+  readonly impersonation: Impersonation
+  /** Whether the server must prove who it is, where the provider can make it. */
+  readonly mutual: boolean
+  /** The MD5 of the channel binding structure, 16 bytes. Absent where the transport has no channel to bind to. */
+  readonly channelBindings: Uint8Array | undefined
+}
+
+/**
+ * What a server asks a provider for.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface AcceptOptions {
+  /** The level that the client asks for. */
+  readonly level: ProtectionLevel
+  /** The MD5 of the channel binding structure, 16 bytes. Absent where the transport has no channel to bind to. */
+  readonly channelBindings: Uint8Array | undefined
+  /** The address of the client, for limits and logs. */
+  readonly peer: string
+}
+
+/**
+ * The client's half of a provider.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface ClientProvider {
+  /** The name of the provider, for messages: `"NTLM"`. */
+  readonly name: string
+  /** The `auth_type` on the wire. */
+  readonly authType: number
+  /** Whether the login takes an odd number of messages. Then its last one is an `auth3` PDU, without an answer. */
+  readonly legs: "odd" | "even"
+  /** How Negotiate offers the provider, see {@link Mechanism}. Absent where Negotiate cannot offer it. */
+  readonly mechanism?: Mechanism | undefined
+  /** Begins a login. What it keeps is wiped when the scope closes. */
+  readonly initiate: (options: InitiateOptions) => Effect.Effect<Exchange, LoginFailure, Scope.Scope>
+}
+
+/**
+ * The server's half of a provider.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface ServerProvider {
+  /** The name of the provider, for messages: `"NTLM"`. */
+  readonly name: string
+  /** The `auth_type` on the wire. */
+  readonly authType: number
+  /** How Negotiate offers the provider, see {@link Mechanism}. Absent where Negotiate cannot offer it. */
+  readonly mechanism?: Mechanism | undefined
+  /** Begins a login. What it keeps is wiped when the scope closes. */
+  readonly accept: (options: AcceptOptions) => Effect.Effect<Exchange, LoginFailure, Scope.Scope>
+}
+
+/**
+ * A provider inside Negotiate.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface Mechanism {
+  /** The object identifiers by which the provider is known, the best first: `"1.3.6.1.4.1.311.2.2.10"`. */
+  readonly identifiers: ReadonlyArray<string>
+  /** Whether a token that comes without Negotiate's frame is the first one of this provider. */
+  readonly recognizes: (token: Uint8Array) => boolean
+}
+
+/**
+ * A login under way, on either side.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface Exchange {
+  /**
+   * Takes the token of the other side (absent in the client's first step) and gives the next one. The steps of an exchange never
+   * overlap. After a failure, or a step with a session, no step follows.
+   */
+  readonly step: (token: Uint8Array | undefined) => Effect.Effect<Step, LoginFailure>
+}
+
+/**
+ * The result of a step of a login.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface Step {
+  /** What the other side must get. Absent where there is nothing to send. */
+  readonly token: Uint8Array | undefined
+  /** The agreed session, once the login is complete on this side. */
+  readonly session: Session | undefined
+}
+
+/**
+ * Who logged in, as a server knows it.
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface Identity {
+  /** The name of the user. Absent for an anonymous one. */
+  readonly name: string | undefined
+  /** The domain or realm of the user, where it is known. */
+  readonly domain: string | undefined
+  /** Whether the client logged in without saying who it is. */
+  readonly anonymous: boolean
+  /** How far the client lets the server act in its name. */
+  readonly impersonation: Impersonation
+  /** The groups of the user: SIDs as text, or what the account callback gives. */
+  readonly groups: ReadonlyArray<string>
+}
+
+/**
+ * A complete login, on either side: protects messages and takes their protection off.
+ *
+ * **Details**
+ *
+ * `protect` and `unprotect` are synchronous, work in place and have running state: call them in the order of the messages on the wire, once
+ * for each. A PDU is header (from byte 0), body (from `bodyStart` to `bodyEnd`), the 8 bytes of the security trailer (from `bodyEnd`), and the
+ * signature (to the end).
+ *
+ * @category providers
+ * @since 0.1.0
+ */
+export interface Session {
+  /** The name of the provider that protects: `"NTLM"`, also where Negotiate has chosen it. */
+  readonly provider: string
+  /** Who logged in. On the client's side the identity with which it logged in, as far as it knows. */
+  readonly identity: Identity
+  /** Whether the server has proved who it is. */
+  readonly mutual: boolean
+  /** Whether messages can be signed. */
+  readonly integrity: boolean
+  /** Whether messages can be encrypted. */
+  readonly confidentiality: boolean
+  /** Whether Negotiate must protect its list of mechanisms with {@link mic}. */
+  readonly needsMic: boolean
+  /** The key that both sides agreed on, for protocols above. */
+  readonly sessionKey: Redacted.Redacted<Uint8Array>
+  /** When the session ends, in milliseconds since 1970. Absent where it has no end. */
+  readonly expires: number | undefined
+  /** The number of bytes of a signature. */
+  readonly signatureSize: (level: ProtectionLevel) => number
+  /** Signs a PDU, and encrypts its body at the level `privacy`. The last bytes of the PDU become the signature. */
+  readonly protect: (
+    pdu: Uint8Array,
+    bodyStart: number,
+    bodyEnd: number,
+    level: ProtectionLevel,
+    headerSigning: boolean
+  ) => void
+  /** Decrypts the body of a PDU at the level `privacy`, and verifies its signature. `false`: nothing of the PDU may be used. */
+  readonly unprotect: (
+    pdu: Uint8Array,
+    bodyStart: number,
+    bodyEnd: number,
+    level: ProtectionLevel,
+    headerSigning: boolean
+  ) => boolean
+  /** Signs Negotiate's list of mechanisms. */
+  readonly mic: (bytes: Uint8Array) => Uint8Array
+  /** Verifies the other side's signature of Negotiate's list of mechanisms. */
+  readonly verifyMic: (bytes: Uint8Array, mic: Uint8Array) => boolean
+}
