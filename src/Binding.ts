@@ -28,6 +28,7 @@ import {
   type Operation,
   type Parameters
 } from "./Interface.ts"
+import { localCaller } from "./internal/access.ts"
 import { badInput, issueIn } from "./internal/badInput.ts"
 import { bind, makeBinding } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
@@ -142,8 +143,6 @@ export const make = <I extends Interface.Any>(
 // ----------------------------------------------------------------------------
 // in the same process
 // ----------------------------------------------------------------------------
-
-const localCaller: Caller = { name: undefined, level: "privacy" }
 
 /** A call within one process, as its server sees it. While it waits because calls nest too deeply, its client sees it as well. */
 class LocalCall implements FullIncoming, Remote {
@@ -414,6 +413,11 @@ export interface LocalOptions extends Options {
    * Whether arguments and results, which pass by reference, are checked against the schemas; by default they are not.
    */
   readonly validate?: boolean | undefined
+  /**
+   * Who calls, as the server sees it: with another caller access checks are tried without a network. By default the program itself: no
+   * name, not anonymous. The level is `privacy` unless the caller says less.
+   */
+  readonly caller?: Caller.Input | undefined
 }
 
 /**
@@ -476,7 +480,8 @@ export const local = <I extends Interface.Any>(
         })
       )
     }
-    return Effect.flatMap(Server.client(server, { caller: localCaller, peer: "local" }), (origin) => {
+    const caller = options?.caller === undefined ? localCaller : { level: "privacy" as const, ...options.caller }
+    return Effect.flatMap(Server.client(server, { caller, peer: "local" }), (origin) => {
       const channel = new LocalChannel({
         server,
         origin,

@@ -132,17 +132,57 @@ export interface Outgoing {
 export type AuthenticationLevel = "none" | "connect" | "call" | "packet" | "integrity" | "privacy"
 
 /**
- * The identity with which a client calls. A call inside one process has no name, and the level `privacy`: no other process can see or
- * change it.
+ * How far a client lets the server act in its name.
+ *
+ * Windows: `RPC_C_IMP_LEVEL_ANONYMOUS` to `RPC_C_IMP_LEVEL_DELEGATE`.
+ *
+ * @category the server's side
+ * @since 0.1.0
+ */
+export type Impersonation = "anonymous" | "identify" | "impersonate" | "delegate"
+
+/**
+ * The identity with which a client calls.
+ *
+ * **Details**
+ *
+ * A call inside one process has the level `privacy`, for no other process can see or change it. Unless its binding names another
+ * caller, the program itself calls: it has no name, and is not anonymous.
+ *
+ * Windows: what `RpcBindingInqAuthClient` and `RpcServerInqCallAttributes` tell.
  *
  * @category the server's side
  * @since 0.1.0
  */
 export interface Caller {
-  /** The name of the caller, where it is known. */
+  /** The name of the user, where it is known. */
   readonly name: string | undefined
+  /** The domain or the realm of the user, where it is known. */
+  readonly domain: string | undefined
   /** How strongly the caller is authenticated. */
   readonly level: AuthenticationLevel
+  /** The security provider that has authenticated the caller: `"NTLM"`. */
+  readonly provider: string | undefined
+  /** Whether nobody has authenticated the caller. */
+  readonly anonymous: boolean
+  /** How far the caller lets the server act in its name. */
+  readonly impersonation: Impersonation
+  /** The groups of the user, as the provider knows them: SIDs as text, or what the account callback gave. */
+  readonly groups: ReadonlyArray<string>
+}
+
+/**
+ * Types that belong to {@link Caller}.
+ *
+ * @category the server's side
+ * @since 0.1.0
+ */
+export declare namespace Caller {
+  /**
+   * A caller as a program states it. What is left out: level `none`; anonymous where there is no name; impersonation `impersonate`, or
+   * `anonymous`; no groups.
+   */
+  export type Input = { readonly [K in keyof Caller]?: Caller[K] | undefined }
 }
 
 /**
@@ -189,7 +229,7 @@ export interface Incoming {
   readonly context?: Context.Context<never> | undefined
   /**
    * Makes `input` ready for the method as the server describes it, or gives the reason why it can't. It runs when the call is
-   * admitted, so that a call that is refused costs no decoding.
+   * admitted, so that a call that is refused costs no decoding: after `accepted` where the manager's access check takes time.
    */
   decode?(operation: Operation): BadStubData | undefined
   /** Gives the handle to the server's side of an accepted call, before its routine runs. */

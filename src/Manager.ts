@@ -13,7 +13,9 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type { Pipeable } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
+import type { AuthenticationLevel, Caller } from "./Channel.ts"
 import type { Interface, Method } from "./Interface.ts"
+import { type Guard, levels } from "./internal/access.ts"
 import * as Internal from "./internal/manager.ts"
 import { choiceOption, flagOption, objectOption } from "./internal/options.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
@@ -192,6 +194,42 @@ export interface Options<I extends Interface.Any> {
     | Cancellation
     | { readonly [K in Interface.MethodName<I, "any">]?: Cancellation | undefined }
     | undefined
+  /**
+   * The lowest level that the manager takes; by default `integrity` at an endpoint with security providers, and `none` elsewhere.
+   * A call below it gets 5 (access denied), and its arguments are not decoded. `packet` and `call` count as `integrity`.
+   *
+   * Windows: `RPC_IF_ALLOW_SECURE_ONLY`, and the level that a security callback demands.
+   */
+  readonly minimumLevel?: AuthenticationLevel | undefined
+  /**
+   * Whether callers whom nobody has authenticated may call; by default only where the minimum is `none` and there is no `access`. Others
+   * get 5.
+   *
+   * Windows: `RPC_IF_ALLOW_CALLBACKS_WITH_NO_AUTH`.
+   */
+  readonly allowAnonymous?: boolean | undefined
+  /**
+   * Decides whether a caller may make a call, after the level was looked at and before the arguments are decoded. `false`, a failure and a
+   * defect refuse it with 5. The answer is not kept. While an effect runs, later calls of the client to this manager wait.
+   *
+   * Windows: the security callback of `RpcServerRegisterIf3`, with `RPC_IF_SEC_NO_CACHE`.
+   */
+  readonly access?: ((request: AccessRequest<I>) => boolean | Effect.Effect<boolean, unknown>) | undefined
+}
+
+/**
+ * What an access check sees of a call.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AccessRequest<I extends Interface.Any> {
+  /** Who calls. */
+  readonly caller: Caller
+  /** The name of the method. */
+  readonly method: Interface.MethodName<I, "any">
+  /** The UUID of the object that is called, if the client names one. */
+  readonly object: string | undefined
 }
 
 /**
@@ -315,8 +353,25 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
     routines: routines as Internal.ManagerImpl["routines"],
     object: objectOption(owner, options?.object),
     callObjects: flagOption(owner, "callObjects", options?.callObjects, true),
+    guard: guardOf(owner, options),
     cancellation: (method) => kinds.get(method) ?? others
   })
+}
+
+/** Who may call; `undefined` where the options say nothing. */
+const guardOf = (owner: string, options: Options<any> = {}): Guard | undefined => {
+  const { access, allowAnonymous, minimumLevel } = options
+  if (access === undefined && allowAnonymous === undefined && minimumLevel === undefined) return undefined
+  if (access !== undefined && typeof access !== "function") {
+    throw new TypeError(`${owner}: access is no function.`)
+  }
+  return {
+    access: access as Guard["access"],
+    allowAnonymous: allowAnonymous === undefined
+      ? undefined
+      : flagOption(owner, "allowAnonymous", allowAnonymous, false),
+    minimumLevel: minimumLevel === undefined ? undefined : choiceOption(owner, "minimumLevel", minimumLevel, levels)
+  }
 }
 
 const cancellations: ReadonlyArray<Cancellation> = ["interrupt", "cooperative", "disabled"]

@@ -12,10 +12,11 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { AuthenticationLevel, Caller, Incoming, Origin, Refusal } from "./Channel.ts"
+import type { Caller, Incoming, Origin, Refusal } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
+import { callerOf } from "./internal/access.ts"
 import * as Managers from "./internal/manager.ts"
-import { choiceOption, countOption, durationOption, objectOption } from "./internal/options.ts"
+import { countOption, durationOption, objectOption } from "./internal/options.ts"
 import { scoped } from "./internal/scope.ts"
 import {
   add as addManager,
@@ -344,8 +345,6 @@ export const offers = (
  */
 export const interfaces = (self: Server): ReadonlyArray<Offer> => Array.from(impl(self).registrations, offerOf)
 
-const levels: ReadonlyArray<AuthenticationLevel> = ["none", "connect", "call", "packet", "integrity", "privacy"]
-
 /**
  * Tells a server of a client that will call it, until the scope closes.
  *
@@ -363,15 +362,14 @@ export const client = (
   self: Server,
   options: {
     /** The identity with which the client calls. */
-    readonly caller: Caller
+    readonly caller: Caller.Input
     /** The address of the client, for the routines and the log. */
     readonly peer: string
   }
 ): Effect.Effect<Origin, never, Scope.Scope> =>
   scoped(
     () => {
-      choiceOption("Server.client", "caller.level", options.caller.level, levels)
-      return new ClientImpl(impl(self), options)
+      return new ClientImpl(impl(self), { ...options, caller: callerOf("Server.client", options.caller) })
     },
     (client) =>
       Effect.sync(() => {

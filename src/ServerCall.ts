@@ -27,7 +27,7 @@ import {
   InvalidAsyncHandle,
   type PipeDisciplineError,
   type PipeError,
-  type RpcFault,
+  RpcFault,
   type RpcTransportError
 } from "./Status.ts"
 
@@ -672,7 +672,7 @@ export const awaitEnd = (self: ServerCall.Any): Effect.Effect<Exclude<CancelReas
  * })
  * const manager = Manager.make(Sums, {
  *   Add: (numbers, call) => Effect.gen(function*() {
- *     ServerCall.caller(call) // => { name: undefined, level: "privacy" }
+ *     ServerCall.caller(call).level // => "privacy"
  *     ServerCall.peer(call) // => "local"
  *     ServerCall.object(call) // => undefined
  *     ServerCall.operation(call).name // => "Add"
@@ -695,6 +695,42 @@ export const awaitEnd = (self: ServerCall.Any): Effect.Effect<Exclude<CancelReas
  * @since 0.1.0
  */
 export const caller = (self: ServerCall.Any): Caller => impl(self).origin.caller
+
+/**
+ * The caller of the call in whose routine the fiber runs: functions that a routine calls need not be given the call.
+ *
+ * **Details**
+ *
+ * Fails with `RpcFault` 1725 outside of a routine, and when the call has ended, even if its routine still runs. {@link caller} gives a value
+ * that may be kept.
+ *
+ * Windows: the client that `RpcImpersonateClient` impersonates, with 1725 `RPC_S_NO_CALL_ACTIVE`.
+ *
+ * **Example** (A function that asks who calls)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server, ServerCall } from "@callisto/rpc"
+ * import { Effect, Schema } from "effect"
+ *
+ * const IFiles = Interface.make("IFiles", { methods: { Owner: Interface.method({ out: Schema.String }) } })
+ * const owner = Effect.map(ServerCall.currentCaller, ({ name }) => name ?? "nobody")
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([Manager.make(IFiles, { Owner: () => owner })])
+ *   const files = yield* Binding.local(server, IFiles, { caller: { name: "alice" } })
+ *   return yield* Call.invoke(files, "Owner") // => "alice"
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category facts
+ * @since 0.1.0
+ */
+export const currentCaller: Effect.Effect<Caller, RpcFault> = Effect.withFiber((fiber) => {
+  const call = fiber.getRef(Internal.CurrentCall)
+  return call?.isOpen ? Effect.succeed(call.origin.caller) : Effect.fail(new RpcFault({ code: 1725 }))
+})
 
 /**
  * The transport's address of the client; `"local"` inside one process. The example is at {@link caller}.

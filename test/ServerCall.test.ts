@@ -151,7 +151,15 @@ describe("a server call that was handed off", () => {
       yield* Call.begin(yield* Call.make(desk), "Hold", "a")
       const serverCall = yield* Queue.take(held)
       assert.deepInclude(ServerCall.operation(serverCall), { interface: Desk, name: "Hold", opnum: 1 })
-      assert.deepStrictEqual(ServerCall.caller(serverCall), { name: undefined, level: "privacy" })
+      assert.deepStrictEqual(ServerCall.caller(serverCall), {
+        name: undefined,
+        domain: undefined,
+        level: "privacy",
+        provider: undefined,
+        anonymous: false,
+        impersonation: "impersonate",
+        groups: []
+      })
       assert.strictEqual(ServerCall.peer(serverCall), "local")
       assert.strictEqual(ServerCall.object(serverCall), object)
       assert.isTrue(ServerCall.isServerCall(serverCall))

@@ -268,7 +268,7 @@ export const handle = (
   connection: Transport.Connection,
   options?: {
     /** The identity that `ServerCall.caller` gives for the calls of the connection; by default no name and level `none`. */
-    readonly caller?: Caller | undefined
+    readonly caller?: Caller.Input | undefined
   }
 ): Effect.Effect<void> => Effect.scoped(toImpl(self).handle(connection, options?.caller))
 

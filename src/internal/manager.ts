@@ -8,6 +8,7 @@ import { serverTable } from "../CallState.ts"
 import type { Incoming } from "../Channel.ts"
 import type { Interface } from "../Interface.ts"
 import { RpcTransportError } from "../Status.ts"
+import type { Guard } from "./access.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import type { Cancellation, ServerCallImpl } from "./serverCall.ts"
 
@@ -61,6 +62,8 @@ interface Fields {
   readonly middleware?: Middleware | undefined
   readonly object: string | undefined
   readonly callObjects: boolean
+  /** Who may call it; `undefined` where it says nothing. */
+  readonly guard: Guard | undefined
   readonly cancellation: (method: string) => Cancellation
   /** The services of its routines, where it was made by a layer. */
   readonly services?: Context.Context<never> | undefined

@@ -25,6 +25,8 @@ export interface FullIncoming extends Incoming {
   readonly pipes?: Ends | undefined
   /** A cancel arrived before the whole request. */
   readonly cancelledEarly?: boolean | undefined
+  /** The caller's level is below what the manager takes. Called before the refusal. */
+  belowLevel?(): void
 }
 
 export const fullOperation = (operation: Operation): FullOperation => operation as FullOperation

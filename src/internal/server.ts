@@ -6,19 +6,20 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import type { Caller, Incoming, Origin, Refusal } from "../Channel.ts"
+import type { AuthenticationLevel, Caller, Incoming, Origin, Refusal } from "../Channel.ts"
 import { type Interface, isCompatible, type Operation } from "../Interface.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../Status.ts"
 import { unavailable } from "./failures.ts"
 import type { Entry, Handles } from "./handleTable.ts"
 import { PipeInspectable } from "./inspectable.ts"
 import { type ManagerImpl, runOf } from "./manager.ts"
-import { fullOperation } from "./seams.ts"
+import { fullIncoming, fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, ServerCallImpl } from "./serverCall.ts"
+import { asEffect, ask, below, type Guard, unguarded } from "./access.ts"
 import { nowOf } from "./clock.ts"
 import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
 
@@ -78,6 +79,8 @@ export const resolveAny = (managers: Managers, wanted: Interface.Identity): Regi
 export interface ClientFields extends Origin {
   /** Where several clients share their context handles. */
   readonly handles?: Handles | undefined
+  /** The least level for managers that name none; by default `none`. */
+  readonly usualLevel?: AuthenticationLevel | undefined
 }
 
 /** One client of a server: the origin of its calls and the owner of its context handles. */
@@ -86,6 +89,9 @@ export class ClientImpl extends PipeInspectable implements Origin {
   declare readonly peer: string
   declare readonly server: ServerImpl
   declare handles: Handles | undefined
+  declare readonly usualLevel: AuthenticationLevel
+  /** The last of the access checks that take time, by the rules of their manager. */
+  declare checks: Map<Guard, Fiber.Fiber<boolean, unknown>> | undefined
   isOpen = true
   count = 0
   // The manager that the client called last. It is looked up again when a manager comes or goes.
@@ -97,12 +103,13 @@ export class ClientImpl extends PipeInspectable implements Origin {
   first: ServerCallImpl | undefined = undefined
   last: ServerCallImpl | undefined = undefined
 
-  constructor(server: ServerImpl, { caller, handles, peer }: ClientFields) {
+  constructor(server: ServerImpl, { caller, handles, peer, usualLevel = "none" }: ClientFields) {
     super()
     this.server = server
     this.caller = caller
     this.peer = peer
     this.handles = handles
+    this.usualLevel = usualLevel
     server.clients.add(this)
   }
 
@@ -164,7 +171,7 @@ export class ClientImpl extends PipeInspectable implements Origin {
     }
   }
 
-  toJSON(): { readonly _id: string; readonly caller: Caller; readonly peer: string } {
+  toJSON(): { readonly _id: string; readonly caller: Pick<Caller, "name" | "level">; readonly peer: string } {
     const { caller: { level, name }, peer } = this
     return { _id: "callisto/Client", caller: { name, level }, peer }
   }
@@ -186,6 +193,8 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
   Tracer.ParentSpan,
   CurrentCall
 ) as never
+
+const checkFailed = "its access check says no"
 
 const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
 
@@ -292,6 +301,7 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
         : (input, call) => middleware(Effect.suspend(() => run(input, call)), call),
       handOff: typeof routine === "object" ? routine.returned : undefined,
       cancellation: manager.cancellation(operation.name),
+      guard: manager.guard,
       context: Context.add(context, References.CurrentLogAnnotations, {
         ...Context.get(context, References.CurrentLogAnnotations),
         "rpc.service": operation.interface.name,
@@ -313,6 +323,10 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       return this.#refuseEarly(incoming, client, dispatch)
     }
     const { operation } = dispatch
+    if (dispatch.guard !== undefined || client.usualLevel !== "none") {
+      const answer = this.#check(incoming, client, dispatch)
+      if (answer !== true) return answer
+    }
     const problem = incoming.decode?.(operation)
     if (problem !== undefined) return this.refuse(incoming, dispatch, problem)
     // The host may have closed the client while it decoded.
@@ -322,6 +336,13 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
     const { input } = incoming
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) return this.refuse(incoming, dispatch, mismatch)
+    this.#takeIn(call, incoming)
+    if (call.isOpen && call.dispatched) call.start(input)
+    if (call.isOpen) this.goesOn(call)
+    return undefined
+  }
+
+  #takeIn(call: ServerCallImpl, incoming: Incoming): void {
     this.add(call)
     try {
       if (this.watches) this.watch(call, incoming.span)
@@ -331,9 +352,73 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
       throw defect
     }
     call.watch?.issued()
-    if (call.isOpen && call.dispatched) call.start(input)
-    if (call.isOpen) this.goesOn(call)
+  }
+
+  // --- who may call
+
+  /** Gives `true` for a call that may be taken in now, `undefined` for one whose access check takes time, and else the refusal. */
+  #check(incoming: Incoming, client: ClientImpl, dispatch: Dispatch): true | Refusal | undefined {
+    const { caller } = client
+    const { guard = unguarded, operation } = dispatch
+    const problem = below(guard, client.usualLevel, caller)
+    if (problem !== undefined) {
+      fullIncoming(incoming).belowLevel?.()
+      return this.#deny(incoming, dispatch, problem)
+    }
+    const checks = client.checks ??= new Map()
+    const before = checks.get(guard)
+    const check = () => ask(guard, { caller, method: operation.name, object: incoming.object })
+    // Only after the one before, even where the client cancels: else a later call would overtake.
+    const answer = before === undefined
+      ? check()
+      : Effect.andThen(Effect.uninterruptible(Fiber.await(before)), Effect.suspend(() => asEffect(check())))
+    if (typeof answer === "boolean") return answer || this.#deny(incoming, dispatch, checkFailed)
+    const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
+    const checking = call.checking = Effect.runForkWith(dispatch.context)(answer)
+    checks.set(guard, checking)
+    this.#takeIn(call, incoming)
+    this.goesOn(call)
+    checking.addObserver((exit) => {
+      if (checks.get(guard) === checking) checks.delete(guard)
+      this.#admit(call, exit)
+    })
     return undefined
+  }
+
+  /** The access check of a call has ended: the call is refused, or goes the way of every call. */
+  #admit(call: ServerCallImpl, answer: Exit.Exit<boolean, unknown>): void {
+    call.checking = undefined
+    const { dispatch, incoming, origin } = call
+    if (incoming === undefined) return
+    if (answer._tag === "Failure" || answer.value !== true) {
+      if (answer._tag === "Failure") call.log("The access check of the manager failed", answer.cause)
+      this.#warn(dispatch, origin, checkFailed)
+      return void call.end(Exit.fail(new RpcFault({ code: 5 })))
+    }
+    const { operation } = dispatch
+    const problem = incoming.decode?.(operation)
+    if (problem !== undefined) {
+      this.#warn(dispatch, origin, problem.detail)
+      return void call.end(Exit.fail(notExecuted(1783)))
+    }
+    const { pipes } = fullIncoming(incoming)
+    if (pipes !== undefined) call.pipes = pipes
+    const { input } = incoming
+    const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
+    if (mismatch !== undefined) call.end(Exit.fail(mismatch))
+    else if (call.isOpen && call.dispatched) call.start(input)
+  }
+
+  #deny(incoming: Incoming, dispatch: Dispatch, problem: string): Refusal {
+    this.#warn(dispatch, incoming.origin, problem)
+    return this.refuse(incoming, dispatch, new RpcFault({ code: 5 }))
+  }
+
+  /** Tells the operators of a request that was refused. */
+  #warn({ context, operation }: Dispatch, { caller: { name }, peer }: Origin, problem: string): void {
+    const from = name === undefined ? peer : `${name} at ${peer}`
+    const warning = `Refused a request of ${operation.interface.name}.${operation.name} from ${from}: ${problem}`
+    Effect.runForkWith(context)(Effect.logWarning(warning))
   }
 
   /** Notes when a call began that goes on. A short call would spend as much on the clock as on the rest. */
@@ -360,14 +445,10 @@ export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
   }
 
   /** Tells observers of a call that is not taken in, and the log of arguments that can't be decoded. */
-  private refuse(incoming: Incoming, { context, operation }: Dispatch, refusal: Refusal): Refusal {
+  private refuse(incoming: Incoming, dispatch: Dispatch, refusal: Refusal): Refusal {
+    const { operation } = dispatch
     if (this.watches) refused(this, operation, incoming.span, incoming.origin, refusal.codes.rpcStatus!.number)
-    if (refusal instanceof BadStubData) {
-      const warning = Effect.logWarning(
-        `Refused a request of ${operation.interface.name}.${operation.name} from ${incoming.origin.peer}: ${refusal.detail}`
-      )
-      Effect.runForkWith(context)(warning)
-    }
+    if (refusal instanceof BadStubData) this.#warn(dispatch, incoming.origin, refusal.detail)
     return refusal
   }
 

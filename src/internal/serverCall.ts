@@ -20,6 +20,7 @@ import {
   RpcFault,
   RpcTransportError
 } from "../Status.ts"
+import type { Guard } from "./access.ts"
 import { nowOf } from "./clock.ts"
 import * as Depth from "./depth.ts"
 import { answerOf, cancelled, errorOf, isPipeError } from "./failures.ts"
@@ -39,6 +40,8 @@ export interface Dispatch {
   /** What the return of a hand-off routine does; `undefined` for a plain routine. */
   readonly handOff: ((call: ServerCallImpl) => void) | undefined
   readonly cancellation: Cancellation
+  /** Who may call; `undefined` where the manager says nothing. */
+  readonly guard: Guard | undefined
   /** The context of the server, with the method in its log annotations. */
   readonly context: Context.Context<never>
   /** The calls of a manager that can go before its server does. */
@@ -109,6 +112,8 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   declare sending: Set<Fiber.Fiber<unknown, unknown>> | undefined
   /** Its work was interrupted, whatever the cancellation: the server has ended the call, or its client is gone. */
   declare isStopped: boolean
+  /** Its access check, while that runs or waits for the one before. */
+  declare checking: Fiber.Fiber<unknown, unknown> | undefined
   /** The context handles that it carries or has made. */
   declare holding: Holding | undefined
   /** The ends of its pipes on this side. */
@@ -208,9 +213,9 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return this.dispatch.cancellation === "disabled"
   }
 
-  /** `false` while it waits for its turn at a context handle. */
+  /** `false` while it waits for its access check, or for its turn at a context handle. */
   get dispatched(): boolean {
-    return this.holding === undefined || !this.holding.isWaiting
+    return this.checking === undefined && (this.holding === undefined || !this.holding.isWaiting)
   }
 
   get isOpen(): boolean {
@@ -314,6 +319,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     this.state = serverTable[this.state].next.end ?? this.state
     this.incoming = undefined
     this.#exit = exit
+    this.checking?.interruptUnsafe()
     if (this.fiber === undefined) this.dispatch.host.remove(this)
     if (this.watch !== undefined) this.watch.end(outcome, outcome === undefined ? undefined : exit)
     this.wakeUnsafe(undefined)
@@ -480,6 +486,7 @@ Object.assign(ServerCallImpl.prototype, {
   tied: undefined,
   sending: undefined,
   isStopped: false,
+  checking: undefined,
   holding: undefined,
   pipes: undefined
 })

@@ -11,6 +11,7 @@ import * as Scope from "effect/Scope"
 import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
+import { callerOf } from "../../internal/access.ts"
 import { Handles } from "../../internal/handleTable.ts"
 import type { ServerImpl } from "../../internal/server.ts"
 import { nowOf } from "../../internal/clock.ts"
@@ -26,8 +27,6 @@ declare const crypto: { getRandomValues(array: Uint32Array): Uint32Array }
 
 /** For so long a connection that is over may take to send its last bytes. */
 const lingering = 1000
-
-const anonymous: Caller = { name: undefined, level: "none" }
 
 export class EndpointImpl implements Host {
   readonly "~callisto/dcerpc/Endpoint" = "~callisto/dcerpc/Endpoint"
@@ -114,12 +113,12 @@ export class EndpointImpl implements Host {
 
   readonly handle = (
     connection: Transport.Connection,
-    caller: Caller = anonymous
+    caller: Caller.Input = {}
   ): Effect.Effect<void, never, Scope.Scope> =>
     Effect.gen({ self: this }, function* () {
       if (this.stopping || !this.hasPlace()) return
       const outbox = yield* makeOutbox(connection.socket)
-      const served = new ServerConnection(this, connection, outbox, caller)
+      const served = new ServerConnection(this, connection, outbox, callerOf("Endpoint.handle", caller))
       this.connections.add(served)
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
