@@ -4,6 +4,7 @@
  * @module
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import type { Key } from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,7 +18,10 @@ import type { CantCreateEndpoint } from "../Status.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as Transport from "../transport/Transport.ts"
+import type { ServerProvider } from "../security/Security.ts"
+import { onDemand } from "./internal/onDemand.ts"
 import { EndpointImpl } from "./internal/serverEndpoint.ts"
+import type { Report } from "./internal/serverSecurity.ts"
 import * as Management from "./Management.ts"
 import { binary, ndr20 } from "./TransferSyntax.ts"
 
@@ -93,6 +97,12 @@ export interface Options {
    * end the silence.
    */
   readonly idleTimeout?: Duration.Input | undefined
+  /**
+   * The security providers with which clients can log in, for instance `Negotiate.server`; by default none. At an endpoint that has some, a
+   * manager that names no `minimumLevel` takes calls of level `integrity` and above. A login has `bindTimeout` to come to its end. A
+   * connection has as many security contexts as `maximumContexts` says.
+   */
+  readonly security?: ReadonlyArray<ServerProvider> | undefined
   /** Runs when a client asks through the management interface to stop the server. Without it no client may: they get 5. */
   readonly onStop?: Effect.Effect<void> | undefined
 }
@@ -160,21 +170,34 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
     const count = (name: CountName, fallback: number, min = 0) =>
       countOption("Endpoint", name, options[name], { min }, fallback)
     yield* Effect.orDie(binary.load)
-    const endpoint = new EndpointImpl(server, yield* Effect.context<never>(), {
-      connections: count("maximumConnections", 10_000),
-      contexts: count("maximumContexts", 64),
-      calls: count("maximumCalls", 1024),
-      totalCalls: count("maximumTotalCalls", 0x10000),
-      handles: count("maximumHandles", 10_000),
-      request: count("maximumRequest", 0x400000),
-      elements: count("maximumElements", defaultElements, 1),
-      totalRequest: count("maximumTotalRequest", 0x4000000),
-      queued: count("maximumQueued", 0x1000000, 1),
-      totalQueued: count("maximumTotalQueued", 0x10000000, 1),
-      bindTimeout: durationOption("Endpoint", "bindTimeout", options.bindTimeout, 10_000, 1),
-      requestTimeout: durationOption("Endpoint", "requestTimeout", options.requestTimeout, 30_000, 1),
-      idleTimeout: durationOption("Endpoint", "idleTimeout", options.idleTimeout, Infinity, 1)
-    }, [ndr20, binary])
+    const { security: providers = [] } = options
+    const contexts = count("maximumContexts", 64)
+    const context = yield* Effect.context<never>()
+    const securing = providers.length === 0 ? undefined : (yield* Effect.orDie(serverSecurity)).securing(
+      { providers, maximum: contexts },
+      reportsOf(context)
+    )
+    const endpoint = new EndpointImpl(
+      server,
+      context,
+      {
+        connections: count("maximumConnections", 10_000),
+        contexts,
+        calls: count("maximumCalls", 1024),
+        totalCalls: count("maximumTotalCalls", 0x10000),
+        handles: count("maximumHandles", 10_000),
+        request: count("maximumRequest", 0x400000),
+        elements: count("maximumElements", defaultElements, 1),
+        totalRequest: count("maximumTotalRequest", 0x4000000),
+        queued: count("maximumQueued", 0x1000000, 1),
+        totalQueued: count("maximumTotalQueued", 0x10000000, 1),
+        bindTimeout: durationOption("Endpoint", "bindTimeout", options.bindTimeout, 10_000, 1),
+        requestTimeout: durationOption("Endpoint", "requestTimeout", options.requestTimeout, 30_000, 1),
+        idleTimeout: durationOption("Endpoint", "idleTimeout", options.idleTimeout, Infinity, 1)
+      },
+      [ndr20, binary],
+      securing
+    )
     const management = Management.makeManager({
       interfaces: () => [
         ...Server.interfaces(server).map((offer) => offer.interface),
@@ -196,6 +219,15 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       () => endpoint.shutdown
     )
   })
+
+const serverSecurity = onDemand("the security of servers", () => import("./internal/serverSecurity.ts"))
+
+/** Tells operators of logins and messages that were refused. */
+const reportsOf =
+  (context: Context.Context<never>) => (peer: string): Report => (event, { claimed, problem, provider }) => {
+    const who = claimed === undefined ? peer : `${claimed} at ${peer}`
+    Effect.runForkWith(context)(Effect.logWarning(`Refused a ${event} of ${who} with ${provider}: ${problem}`))
+  }
 
 const toEndpoint = (endpoint: EndpointImpl): Endpoint => endpoint as unknown as Endpoint
 

@@ -784,7 +784,8 @@ const readResults = (
     const transferSyntax = readSyntax(bytes, at + 4, littleEndian)
     results.push({ result: u16(bytes, at, littleEndian), reason: u16(bytes, at + 2, littleEndian), transferSyntax })
   }
-  return refuseRest(bytes, start, at, end, exact) ?? results
+  // The answer to a last token that leaves none to send: a trailer whose length is 0.
+  return refuseRest(bytes, start, at, end, exact && end - at !== trailerHeaderSize) ?? results
 }
 
 const readSecAddr = (bytes: Uint8Array, at: number, length: number): string => {
@@ -1192,14 +1193,14 @@ const uint = (field: string, value: number, max: number): number => {
   return value
 }
 
-/** The size of a trailer without its padding, once its fields were checked. */
-const trailerSize = (trailer: AuthTrailer | undefined): number => {
+/** The size of a trailer without its padding, once its fields were checked. Only an answer may have one without a token. */
+const trailerSize = (trailer: AuthTrailer | undefined, mayBeEmpty = false): number => {
   if (trailer === undefined) return 0
   uint("authType", trailer.authType, 0xff)
   uint("authLevel", trailer.authLevel, 0xff)
   uint("authContextId", trailer.authContextId, 0xffffffff)
   // A length of 0 would say that there is no trailer.
-  if (trailer.authValue.length === 0) throw new RangeError("authValue is empty.")
+  if (trailer.authValue.length === 0 && !mayBeEmpty) throw new RangeError("authValue is empty.")
   return trailerHeaderSize + trailer.authValue.length
 }
 
@@ -1336,7 +1337,7 @@ const encodeResults = (writer: Writer, type: Type, fields: Fields<BindAck>): voi
   // An absent address has no terminator either.
   const secAddrLength = secAddr.length === 0 ? 0 : secAddr.length + 1
   const first = 26 + secAddrLength + 3 & ~3
-  const start = beginPdu(writer, type, fields, first + 4 + 24 * results.length + trailerSize(authTrailer))
+  const start = beginPdu(writer, type, fields, first + 4 + 24 * results.length + trailerSize(authTrailer, true))
   const { bytes, littleEndian, view } = writer
   view.setUint16(start + 16, uint("maxXmitFrag", maxXmitFrag, 0xffff), littleEndian)
   view.setUint16(start + 18, uint("maxRecvFrag", maxRecvFrag, 0xffff), littleEndian)
@@ -1358,7 +1359,7 @@ const encodeResults = (writer: Writer, type: Type, fields: Fields<BindAck>): voi
 }
 
 /**
- * Encodes a `BindAck`.
+ * Encodes a `BindAck`. The `authValue` of its trailer may be empty, as that of an `AlterContextResponse`.
  *
  * @category encoding
  * @since 0.1.0

@@ -97,10 +97,11 @@ const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
       return problem
     },
     readArguments: (stub, littleEndian, maximumElements) => {
-      const decoded = input.decode(readerOf(stub, littleEndian, maximumElements))
+      const reader = readerOf(stub, littleEndian, maximumElements)
+      const decoded = input.decode(reader)
       return Result.isFailure(decoded)
         ? ndrProblem(decoded.failure)
-        : { value: { input: decoded.success, parent: undefined } }
+        : { value: { input: decoded.success, parent: undefined, end: reader.position } }
     },
     readArgumentsBeforePipes: readArguments,
     writeResults: (writer, out) => writeNdr(output.encode(writer, out)),

@@ -17,7 +17,7 @@ export interface Group {
   readonly id: number
   /** Where it was made, and for whom: no other endpoint and nobody else can join it. */
   readonly place: string
-  readonly caller: string | undefined
+  caller: string | undefined
   readonly handles: Handles
   connections: number
 }
@@ -30,9 +30,15 @@ export interface Offers {
   readonly writer: Pdu.Writer
   /** Who offers an interface. */
   readonly find: (wanted: Interface.Identity) => readonly [Server.Server, Interface.Any | undefined]
-  /** The group that a connection joins; `undefined` where it can join none with that id. */
-  readonly join: (id: number, place: string, caller: string | undefined) => Group | undefined
+  /**
+   * The group that a connection joins; `undefined` where it can join none with that id. Without a caller the connection has to show later
+   * whose it is.
+   */
+  readonly join: (id: number, place: string, caller?: Pick<Caller, "name">) => Group | undefined
 }
+
+/** Writes the answer to a proposal that is accepted, with a token where a login goes on. */
+export type Accept = (authTrailer?: Pdu.AuthTrailer) => void
 
 /** The answer to a proposal that is not accepted: a bind_nak, or a fault. */
 export type Refusal = { readonly nak: number } | { readonly fault: number; readonly endsConnection: boolean }
@@ -89,58 +95,55 @@ export class Agreement {
     this.caller = caller
   }
 
-  /** The one place that answers a bind, an alter_context and an auth3. Writes the answer where it accepts. */
-  answer(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Refusal | undefined {
-    if (pdu._tag === "Auth3") return protocolError
+  /** The one place that decides about a bind and an alter_context. Gives what writes the answer where it accepts. */
+  decide(pdu: Pdu.Bind | Pdu.AlterContext): Refusal | Accept {
     if (this.group === undefined) return this.bind(pdu)
     return pdu._tag === "AlterContext" || isOfObjectResolver(pdu) ? this.alter(pdu) : nak(0)
   }
 
-  private bind({ assocGroupId, authTrailer, callId, contextElements, flags, ...sizes }: Pdu.Bind | Pdu.AlterContext) {
-    if (authTrailer !== undefined) {
-      const { authLevel } = authTrailer
-      // No level of protection at all, or a type of authentication that this server does not have.
-      return nak(authLevel < 2 || authLevel > 6 ? 0 : 8)
-    }
+  private bind(
+    { assocGroupId, authTrailer: login, callId, contextElements, flags, ...sizes }: Pdu.Bind | Pdu.AlterContext
+  ) {
     if (isEmpty(contextElements)) return nak(0)
     if (contextElements.filter((element) => askedFeatures(element) !== undefined).length > 1) return nak(0)
     const results = this.offer(contextElements)
-    const group = results && this.endpoint.join(assocGroupId, this.place, this.caller.name)
+    const group = results && this.endpoint.join(assocGroupId, this.place, login === undefined ? this.caller : undefined)
     if (group === undefined) return nak(0)
     this.group = group
     this.handles = new Handles(this.endpoint.limits.handles, group.handles.open)
     this.multiplexed = (flags & Pdu.flags.concMpx) !== 0
     this.negotiate(sizes)
-    Pdu.encodeBindAck(this.endpoint.writer, {
-      callId,
-      flags: flags & (Pdu.flags.concMpx | Pdu.flags.supportHeaderSign),
-      maxXmitFrag: this.agreed,
-      maxRecvFrag: this.agreed,
-      assocGroupId: group.id,
-      secAddr: this.secAddr,
-      results: results!
-    })
-    return undefined
+    return (authTrailer?: Pdu.AuthTrailer) =>
+      Pdu.encodeBindAck(this.endpoint.writer, {
+        callId,
+        flags: flags & (Pdu.flags.concMpx | Pdu.flags.supportHeaderSign),
+        maxXmitFrag: this.agreed,
+        maxRecvFrag: this.agreed,
+        assocGroupId: group.id,
+        secAddr: this.secAddr,
+        results: results!,
+        authTrailer
+      })
   }
 
-  private alter(pdu: Pdu.AlterContext | Pdu.Bind): Refusal | undefined {
-    const { authTrailer, callId, contextElements, flags } = pdu
-    if (authTrailer !== undefined) return { fault: status.accessDenied, endsConnection: true }
+  private alter(pdu: Pdu.AlterContext | Pdu.Bind): Refusal | Accept {
+    const { callId, contextElements, flags } = pdu
     if (isEmpty(contextElements)) return protocolError
     if (contextElements.some((element) => this.namesUnagreed(element))) return protocolError
     const results = this.offer(contextElements)
-    if (results === undefined) return { fault: status.protocolError, endsConnection: false }
+    if (results === undefined) return { fault: status.protocolError, endsConnection: pdu.authTrailer !== undefined }
     // The sizes of an alter_context mean nothing, except between two that have just found out that both are Callisto.
     if (this.largest !== binary.maxFragment && this.knowsBinary) this.negotiate(pdu)
-    Pdu.encodeAlterContextResponse(this.endpoint.writer, {
-      callId,
-      flags: flags & Pdu.flags.supportHeaderSign,
-      maxXmitFrag: this.agreed,
-      maxRecvFrag: this.agreed,
-      assocGroupId: this.group!.id,
-      results
-    })
-    return undefined
+    return (authTrailer) =>
+      Pdu.encodeAlterContextResponse(this.endpoint.writer, {
+        callId,
+        flags: flags & Pdu.flags.supportHeaderSign,
+        maxXmitFrag: this.agreed,
+        maxRecvFrag: this.agreed,
+        assocGroupId: this.group!.id,
+        results,
+        authTrailer
+      })
   }
 
   /** Agrees on the size of fragments: of each side's largest the smaller one. */

@@ -16,6 +16,7 @@ import { BadStubData } from "../../Status.ts"
 import * as Pdu from "../Pdu.ts"
 import type { Arguments, ArgumentsBeforePipes, MethodCodec, Problem, Read, TransferSyntax } from "../TransferSyntax.ts"
 import type { OutgoingStub, Piped } from "./pipeStream.ts"
+import type { Identity } from "./serverSecurity.ts"
 
 type StatusName =
   | "accessDenied"
@@ -52,14 +53,22 @@ export interface Carrier {
   /** The bytes that the arguments of one request may have. */
   readonly maximumRequest: number
   readonly maximumElements: number
-  /** The client, as a server knows it. */
-  readonly client: (server: Server.Server) => ClientImpl
+  /** A caller of the connection, as a server knows it. */
+  readonly client: (server: Server.Server, identity: Identity) => ClientImpl
+  /** The stub of a call without its verification trailer, where that is found from the end; `undefined` where it does not fit. */
+  readonly stubOf: (call: IncomingCall) => Uint8Array | undefined
+  /** Whether the verification trailer behind the arguments, if there is one, fits. */
+  readonly verifies: (call: IncomingCall, end: number) => boolean
   /** The server has taken the call in. */
   readonly accepted: (call: IncomingCall) => void
+  /** Its arguments were read behind an access check that took time. */
+  readonly admitted: (call: IncomingCall) => void
   readonly reply: (call: IncomingCall, outcome: Outcome) => BadStubData | undefined
 }
 
 export const hasInPipes = (pipes: Operation["pipes"]): boolean => pipes !== undefined && pipes.some(({ isIn }) => isIn)
+
+const badTrailer = "the verification trailer does not fit: the bind was changed on its way"
 
 const tooShort: Problem = { problem: "the stub ends before the arguments do", status: status.badStubData }
 
@@ -72,6 +81,10 @@ export class IncomingCall implements FullIncoming {
   readonly request: Pdu.Request
   readonly presentation: Context
   readonly cancelledEarly: boolean
+  /** Who calls, and how the messages of the call are protected. */
+  readonly identity: Identity
+  /** The caller's level is below what the manager takes. */
+  isBelow = false
   codec!: MethodCodec
   maybe = false
   /** Its arguments, and its parent span, once they are read. */
@@ -89,15 +102,22 @@ export class IncomingCall implements FullIncoming {
   /** The out parameters, which wait until the out pipes are through. */
   results: Exit.Success<unknown, never> | undefined = undefined
 
-  constructor(connection: Carrier, context: Context, request: Pdu.Request, cancelledEarly: boolean) {
+  constructor(
+    connection: Carrier,
+    context: Context,
+    request: Pdu.Request,
+    cancelledEarly: boolean,
+    identity: Identity
+  ) {
     this.connection = connection
     this.presentation = context
     this.request = request
     this.cancelledEarly = cancelledEarly
+    this.identity = identity
   }
 
   get origin(): ClientImpl {
-    return this.connection.client(this.presentation.server)
+    return this.connection.client(this.presentation.server, this.identity)
   }
 
   get interface(): Interface.Identity {
@@ -129,20 +149,30 @@ export class IncomingCall implements FullIncoming {
   }
 
   decode({ method, name, pipes }: Operation): BadStubData | undefined {
-    const { flags, littleEndian, stub } = this.request
-    const codec = this.codec = this.presentation.syntax.codec(method, name)!
+    const { flags, littleEndian } = this.request
     const { maximumElements } = this.connection
+    const codec = this.codec = this.presentation.syntax.codec(method, name)!
     this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
-    const read: Read<Arguments & { readonly size?: number }> = hasInPipes(pipes)
+    const takesPipes = hasInPipes(pipes)
+    const stub = takesPipes ? this.request.stub : this.connection.stubOf(this)
+    if (stub === undefined) return this.refuse(badTrailer, status.accessDenied)
+    const read: Read<Arguments & { readonly size?: number }> = takesPipes
       ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian, maximumElements))
       : codec.readArguments(stub, littleEndian, maximumElements)
     if ("problem" in read) return this.refuse(read.problem, read.status)
-    if (read.value.size !== undefined && read.value.size > this.connection.maximumRequest) {
+    const { end, size } = read.value
+    if (size !== undefined && size > this.connection.maximumRequest) {
       return this.refuse("the arguments in front of the pipes are too large", "too large")
     }
+    if (end !== undefined && !this.connection.verifies(this, end)) return this.refuse(badTrailer, status.accessDenied)
     this.read = read.value
     if (pipes !== undefined) this.pipes = new Ends(pipes, false)
+    if (this.serverCall !== undefined) this.connection.admitted(this)
     return undefined
+  }
+
+  belowLevel(): void {
+    this.isBelow = true
   }
 
   private refuse(problem: string, refused: number | "too large"): BadStubData {

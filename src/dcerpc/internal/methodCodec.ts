@@ -44,6 +44,8 @@ export interface Arguments {
   readonly input: unknown
   /** The span of the client's call, where the syntax carries it. */
   readonly parent: Tracer.ExternalSpan | undefined
+  /** Where in the stub they end, if a verification trailer may follow. */
+  readonly end?: number | undefined
 }
 
 /**

@@ -30,6 +30,8 @@ export class OutgoingStub implements PipeOutput {
   /** Sends the bytes of the writer and then `following`; together they hold `size` bytes of the stub. */
   private readonly flush: (following: Uint8Array, size: number) => void
   private readonly maxFragment: number
+  /** What each fragment ends with, where messages are protected. */
+  private readonly trailer: Pdu.AuthTrailer | undefined
   /** How much of the stub is in front of the present fragment. */
   private size = 0
   private isFirst = true
@@ -38,11 +40,18 @@ export class OutgoingStub implements PipeOutput {
   /** Nothing more flows through its pipes. */
   isCut = false
 
-  constructor(writer: Pdu.Writer, maxFragment: number, begin: () => void, flush: OutgoingStub["flush"]) {
+  constructor(
+    writer: Pdu.Writer,
+    maxFragment: number,
+    begin: () => void,
+    flush: OutgoingStub["flush"],
+    trailer?: Pdu.AuthTrailer | undefined
+  ) {
     this.writer = writer
     this.maxFragment = maxFragment
     this.begin = begin
     this.flush = flush
+    this.trailer = trailer
   }
 
   /** Sends the next part of the stub. Whether it is the last is asked when it was written. */
@@ -62,8 +71,8 @@ export class OutgoingStub implements PipeOutput {
   /** Writes bytes, which belong to the stub from now on. */
   writeBytes({ buffer, byteLength, byteOffset }: Uint8Array, unit: number): void {
     const { writer } = this
-    // What does not fill a unit leaves with the padding that follows.
-    const referred = byteLength < worthReferring ? 0 : byteLength - byteLength % unit
+    // What does not fill a unit leaves with the padding that follows. Bytes that are encrypted in place have to be copied.
+    const referred = byteLength < worthReferring || this.trailer !== undefined ? 0 : byteLength - byteLength % unit
     for (let at = 0; at < referred;) {
       const part = new Uint8Array(buffer, byteOffset + at, Math.min(this.room(), referred - at))
       this.endFragment(part, false)
@@ -99,7 +108,7 @@ export class OutgoingStub implements PipeOutput {
     this.size += size
     const part = (this.isFirst ? Pdu.flags.firstFrag : 0) | (isLast ? Pdu.flags.lastFrag : 0)
     if (following.length > 0) endInFront(writer, part, following.length)
-    else Pdu.endMessage(writer, this.maxFragment, undefined, part)
+    else Pdu.endMessage(writer, this.maxFragment, this.trailer, part)
     this.isFirst = false
     this.isWhole = isLast
     this.flush(following, size)

@@ -6,6 +6,7 @@ import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { SocketError } from "effect/socket/Socket"
 import type { Caller, Outcome, Refusal } from "../../Channel.ts"
 import { abortOf, type Interface, type Operation } from "../../Interface.ts"
@@ -20,10 +21,12 @@ import type { Outbox } from "../../transport/internal/outbox.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { MethodCodec, Problem } from "../TransferSyntax.ts"
-import { Agreement, type Group, type Offers } from "./agreement.ts"
+import type { LoginFailure, Step } from "../../security/Security.ts"
+import { type Accept, Agreement, type Group, type Offers, type Refusal as Disagreement } from "./agreement.ts"
 import { type Event, serverTable, State } from "./connection.ts"
 import { hasInPipes, IncomingCall, status } from "./incomingCall.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
+import type { Identity, Leg, ServerSecurity } from "./serverSecurity.ts"
 
 // ----------------------------------------------------------------------------
 // its endpoint
@@ -60,6 +63,9 @@ export interface Host extends Offers {
   readonly total: Tally
   /** Whether it takes no more calls. */
   readonly stopping: boolean
+  /** Its security; `undefined` where nobody can log in. */
+  readonly security: Securing | undefined
+  run<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E>
   callsIn: number
   packetsIn: number
   packetsOut: number
@@ -76,6 +82,13 @@ export interface Host extends Offers {
   readonly watchUntil: (time: number) => void
 }
 
+/** Makes the security of connections. */
+export interface Securing {
+  readonly secure: (unauthenticated: Identity, peer: string) => ServerSecurity
+  readonly stubOf: (call: IncomingCall, security: ServerSecurity) => Uint8Array | undefined
+  readonly verifies: (call: IncomingCall, end: number, security: ServerSecurity) => boolean
+}
+
 // ----------------------------------------------------------------------------
 // requests that arrive
 // ----------------------------------------------------------------------------
@@ -85,6 +98,8 @@ interface Arriving {
   readonly first: Pdu.Request
   readonly call: IncomingCall | undefined
   readonly pipes: IncomingPipes | undefined
+  /** Done when the access check of the call has ended: until then nothing more is read. */
+  readonly decided?: Deferred.Deferred<void> | undefined
 }
 
 /** How to read the arguments of a request before all of it has arrived. */
@@ -124,6 +139,11 @@ const worthKeeping = 16384
 
 const noBytes = new Uint8Array(0)
 
+const nobodyArrives: Partial<Arriving> = {}
+
+/** A request is not signed as it has to be. */
+const securityFault = 0x721
+
 /** What a PDU does to its connection. */
 type Verdict = "go on" | "close"
 
@@ -134,30 +154,32 @@ const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, {
     method: operation.name
   })
 
-/** One client of a server, with a limit to its calls. */
+/** One caller of a connection, with limits to its calls: those of the connection, and those of all. */
 class Client extends ClientImpl {
-  readonly maximum: number
+  readonly own: Tally
   readonly total: Tally | undefined
 
-  constructor(server: ServerImpl, fields: ClientFields, maximum: number, total: Tally | undefined) {
+  constructor(server: ServerImpl, fields: ClientFields, own: Tally, total: Tally | undefined) {
     super(server, fields)
-    this.maximum = maximum
+    this.own = own
     this.total = total
   }
 
   override get hasRoom(): boolean {
+    const { own, total } = this
     // No client has more calls than are left for the others.
-    return super.hasRoom && this.count < this.maximum &&
-      (this.total === undefined || this.count < this.total.maximum - this.total.count)
+    return super.hasRoom && own.count < own.maximum && (total === undefined || own.count < total.maximum - total.count)
   }
 
   override add(call: ServerCallImpl): void {
     super.add(call)
+    this.own.count++
     if (this.total !== undefined) this.total.count++
   }
 
   override remove(call: ServerCallImpl): void {
     super.remove(call)
+    this.own.count--
     if (this.total !== undefined) this.total.count--
   }
 }
@@ -169,8 +191,18 @@ export class ServerConnection {
   readonly outbox: Outbox
   readonly agreement: Agreement
   readonly calls: Map<number, IncomingCall> = new Map()
-  /** This client, as the server and the endpoint's management know it. */
-  private readonly clients = new Map<Server.Server, ClientImpl>()
+  /** Its callers, as the server and the endpoint's management know them. */
+  private readonly callers = new Map<
+    Server.Server,
+    { readonly own: Tally; readonly clients: Map<Identity, ClientImpl> }
+  >()
+  /** Whoever calls without a login. */
+  private readonly unauthenticated: Identity
+  private readonly security: ServerSecurity | undefined
+  /** The token of a login is with its provider: nothing more is read until that has looked at it. */
+  private login: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** Whose request the open one is. */
+  private openIdentity!: Identity
   /** The replies that carry new context handles, with where each ends in what was sent. */
   readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
   /** The request of which not all fragments have arrived. */
@@ -189,6 +221,8 @@ export class ServerConnection {
   private partAt = 0
   /** The bytes that waited for the client when that was last looked at. */
   private queuedBytes = 0
+  /** Since when a login is unfinished. */
+  private loginAt = Infinity
   /** How many bytes the client had taken, and since when it has taken no more. */
   private handed = 0
   private handedAt = Infinity
@@ -216,6 +250,8 @@ export class ServerConnection {
     this.peer = peer
     this.outbox = outbox
     this.agreement = new Agreement(endpoint, local, caller)
+    this.unauthenticated = { caller, protection: undefined }
+    this.security = endpoint.security?.secure(this.unauthenticated, peer)
     this.usedAt = ++endpoint.uses
     this.activeAt = nowOf(endpoint.clock)
     endpoint.watchUntil(this.dueAt(this.activeAt))
@@ -291,7 +327,8 @@ export class ServerConnection {
   }
 
   private get mayGoOn(): boolean {
-    return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
+    return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe() &&
+      this.login === undefined
   }
 
   /** Counts what the parts of a request hold. Only a whole fragment is progress. */
@@ -332,7 +369,7 @@ export class ServerConnection {
   dueAt(now: number): number {
     const { bindTimeout, idleTimeout, queued, requestTimeout } = this.endpoint.limits
     if (this.isOver) return Infinity
-    let due = this.state === State.opening ? this.activeAt + bindTimeout : Infinity
+    let due = this.state === State.opening ? this.activeAt + bindTimeout : this.loginAt + bindTimeout
     if (this.partBytes > 0) due = Math.min(due, this.partAt + requestTimeout)
     if (this.outbox.queuedUnsafe() > queued) {
       const handed = this.outbox.handedUnsafe()
@@ -347,7 +384,9 @@ export class ServerConnection {
   /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
   readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
     // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
-    const room = Effect.andThen(this.outbox.room, this.room)
+    const { login } = this
+    const decided = login === undefined ? this.outbox.room : Effect.andThen(Fiber.await(login), this.outbox.room)
+    const room = Effect.andThen(decided, this.room)
     if (this.turnPdus > 0 && this.turnBytes > 0) return room
     this.turnPdus = pdusInTurn
     this.turnBytes = bytesInTurn
@@ -362,15 +401,36 @@ export class ServerConnection {
     return this.endpoint.limits.elements
   }
 
-  client(server: Server.Server): ClientImpl {
-    let client = this.clients.get(server)
+  client(server: Server.Server, identity: Identity): ClientImpl {
+    const { limits, security, server: served, total } = this.endpoint
+    let callers = this.callers.get(server)
+    if (callers === undefined) {
+      callers = { own: { count: 0, maximum: limits.calls }, clients: new Map() }
+      this.callers.set(server, callers)
+    }
+    let client = callers.clients.get(identity)
     if (client === undefined) {
-      const { limits, server: served, total } = this.endpoint
-      const fields = { caller: this.caller, peer: this.peer, handles: this.agreement.handles }
-      client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
-      this.clients.set(server, client)
+      const isServed = server === served
+      const fields: ClientFields = {
+        caller: identity.caller,
+        peer: this.peer,
+        handles: this.agreement.handles,
+        usualLevel: security !== undefined && isServed ? "integrity" : "none"
+      }
+      client = new Client(server as unknown as ServerImpl, fields, callers.own, isServed ? total : undefined)
+      callers.clients.set(identity, client)
     }
     return client
+  }
+
+  stubOf(call: IncomingCall): Uint8Array | undefined {
+    const { endpoint, security } = this
+    return security === undefined ? call.request.stub : endpoint.security!.stubOf(call, security)
+  }
+
+  verifies(call: IncomingCall, end: number): boolean {
+    const { endpoint, security } = this
+    return security === undefined || endpoint.security!.verifies(call, end, security)
   }
 
   receive(pdu: Pdu.Pdu | Pdu.PduError): Verdict {
@@ -407,16 +467,65 @@ export class ServerConnection {
     return this.isOver ? "close" : "go on"
   }
 
-  /** Answers a bind, an alter_context or an auth3. */
+  /** Answers a bind, an alter_context or an auth3: at once, or when the provider has looked at the token. */
   private agree(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Verdict {
-    const refusal = this.agreement.answer(pdu)
-    if (refusal === undefined) {
-      this.parser.maxFragment = this.agreement.largest
-      this.move("agreed")
-      return this.send()
+    const { authTrailer } = pdu
+    const leg = this.security?.leg(pdu) ?? this.withoutSecurity(pdu)
+    if (leg !== undefined && !("token" in leg)) return this.disagree(pdu, leg)
+    if (pdu._tag === "Auth3") return this.awaitLogin(pdu, leg!, undefined)
+    const accept = this.agreement.decide(pdu)
+    if (typeof accept !== "function") return this.disagree(pdu, accept)
+    const late = leg && this.security!.lateRefusal(leg, authTrailer!)
+    if (late !== undefined) return this.disagree(pdu, late)
+    return leg === undefined ? this.acceptBind(pdu, accept) : this.awaitLogin(pdu, leg, accept)
+  }
+
+  /** What becomes of a token where the endpoint has no security. */
+  private withoutSecurity({ _tag, authTrailer }: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Disagreement | undefined {
+    if (_tag === "Auth3" && this.security === undefined) return { fault: status.protocolError, endsConnection: true }
+    if (authTrailer === undefined || this.security !== undefined) return undefined
+    if (_tag === "AlterContext" || this.agreement.group !== undefined) {
+      return { fault: status.accessDenied, endsConnection: true }
     }
-    if ("nak" in refusal) return this.refuseBind(pdu.callId, refusal.nak)
-    return this.fault(pdu.callId, 0, refusal.fault, true, refusal.endsConnection ? "close" : "go on")
+    // No level of protection at all, or a type of authentication that this server does not have.
+    return { nak: authTrailer.authLevel < 2 || authTrailer.authLevel > 6 ? 0 : 8 }
+  }
+
+  private acceptBind({ flags }: Pdu.Bind | Pdu.AlterContext, accept: Accept, trailer?: Pdu.AuthTrailer): Verdict {
+    if (this.security !== undefined && (flags & Pdu.flags.supportHeaderSign) !== 0) this.security.headerSigning = true
+    accept(trailer)
+    this.parser.maxFragment = this.agreement.largest
+    this.move("agreed")
+    return this.send()
+  }
+
+  private disagree({ callId }: Pdu.Pdu, refusal: Disagreement): Verdict {
+    if ("nak" in refusal) return this.refuseBind(callId, refusal.nak)
+    return this.fault(callId, 0, refusal.fault, true, refusal.endsConnection ? "close" : "go on")
+  }
+
+  /** Gives a token to its provider, and answers the leg. */
+  private awaitLogin(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3, leg: Leg, accept: Accept | undefined): Verdict {
+    const security = this.security!
+    if (this.loginAt === Infinity) {
+      this.loginAt = nowOf(this.endpoint.clock)
+      this.endpoint.watchUntil(this.loginAt + this.endpoint.limits.bindTimeout)
+    }
+    const settle = (exit: Exit.Exit<Step, LoginFailure>): Verdict => {
+      this.login = undefined
+      if (this.isClosed) return "close"
+      const answer = security.settle(leg, pdu._tag, exit, this.agreement.group!)
+      if (!security.isUnfinished) this.loginAt = Infinity
+      if (answer === "silence") return "go on"
+      if (!("trailer" in answer)) return this.disagree(pdu, answer)
+      return this.acceptBind(pdu as Pdu.Bind | Pdu.AlterContext, accept!, answer.trailer)
+    }
+    const login = this.endpoint.run(security.step(leg))
+    const exit = login.pollUnsafe()
+    if (exit !== undefined) return settle(exit)
+    this.login = login
+    login.addObserver(settle)
+    return "go on"
   }
 
   // --- requests
@@ -429,14 +538,30 @@ export class ServerConnection {
   private request(fragment: Pdu.Request): Verdict {
     const { callId } = fragment
     const isFirst = (fragment.flags & Pdu.flags.firstFrag) !== 0
-    if (fragment.authTrailer !== undefined) {
+    const { security } = this
+    if (security === undefined && fragment.authTrailer !== undefined) {
       return this.fault(callId, fragment.contextId, status.accessDenied, false, "close")
+    }
+    const openId = this.openRequest?.callId
+    let identity = isFirst ? this.unauthenticated : this.openIdentity
+    if (security !== undefined && isFirst) {
+      const named = security.identify(fragment.authTrailer)
+      if ("status" in named) {
+        const contextId = named.namesContext ? fragment.contextId : 0
+        return this.fault(callId, contextId, named.status, named.didNotExecute, "close")
+      }
+      identity = named
+      // Whoever knows the number of a group could use its handles.
+      if (named === this.unauthenticated && !security.mayUse(this.agreement.group!)) return this.deny(callId)
     }
     const header = fragment.object === undefined ? 24 : 40
     if (header + fragment.stub.length > this.agreement.largest) return this.protocolError(callId, false)
-    const openId = this.openRequest?.callId
     if (isFirst) {
       if (openId !== undefined) {
+        const { contextId } = this.openRequest!
+        if (openId === callId && identity !== this.openIdentity && contextId === fragment.contextId) {
+          return this.fault(callId, contextId, securityFault, false, "close")
+        }
         return this.agreement.multiplexed
           ? this.protocolError(callId, false)
           : this.fault(openId, this.openRequest!.contextId, status.protocolError, false, "close")
@@ -446,9 +571,16 @@ export class ServerConnection {
         return this.fault(callId, 0, status.noCallActive, true, "close")
       }
       this.openCancelled = false
+      this.openIdentity = identity
+    } else if (openId === undefined && security !== undefined) {
+      return this.strayFragment(fragment, security)
     } else if (openId !== undefined && openId !== callId) {
-      return this.protocolError(callId, false)
+      return this.agreement.multiplexed || security === undefined
+        ? this.protocolError(callId, false)
+        : this.fault(openId, this.openRequest!.contextId, status.protocolError, false, "close")
     }
+    const broken = security?.unseal(identity, fragment)
+    if (broken !== undefined) return this.fault(openId ?? callId, fragment.contextId, broken, false, "close")
     if (this.arriving !== undefined) return this.arrive(this.arriving, fragment)
     if (isFirst) this.early = this.lookEarly(fragment)
     const added = this.early === undefined
@@ -457,7 +589,7 @@ export class ServerConnection {
       : Pdu.assemble(this.open, { ...fragment, allocHint: 0 }, this.endpoint.limits.request + this.agreement.largest)
     if (added._tag === "PduError") {
       if (added.reason === "MessageTooLarge") {
-        return this.tooLarge(openId ?? callId)
+        return this.deny(openId ?? callId)
       }
       return this.protocolError(openId ?? callId, added.reason === "FragmentMismatch")
     }
@@ -469,6 +601,14 @@ export class ServerConnection {
     return this.dispatch(added)
   }
 
+  /** A fragment that is not the first, where no request is open. */
+  private strayFragment({ authTrailer, callId, contextId }: Pdu.Request, security: ServerSecurity): Verdict {
+    if (!this.agreement.multiplexed) return this.protocolError(callId, false)
+    if (!this.agreement.contexts.has(contextId)) return this.fault(callId, 0, status.unknownInterface, true, "go on")
+    const isKnown = authTrailer === undefined || security.knows(authTrailer)
+    return this.fault(callId, contextId, isKnown ? status.protocolError : status.accessDenied, false, "close")
+  }
+
   // --- requests with pipes
 
   /** A call with in pipes runs as soon as its arguments are there, and what nobody offers is refused at once. */
@@ -478,7 +618,7 @@ export class ServerConnection {
     const stub = buffer.subarray(0, size)
     const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian, this.endpoint.limits.elements)
     if (typeof read === "number") {
-      if (read > this.endpoint.limits.request) return this.tooLarge(first.callId)
+      if (read > this.endpoint.limits.request) return this.deny(first.callId)
       // Arguments of many fragments are not read again with each of them.
       early.size = ++early.looks < 64 ? read : Math.min(Math.max(read, 2 * size), this.endpoint.limits.request)
       return "go on"
@@ -501,7 +641,8 @@ export class ServerConnection {
       : undefined
   }
 
-  private tooLarge(callId: number): Verdict {
+  /** Ends the connection of a client that does what it may not. */
+  private deny(callId: number): Verdict {
     return this.fault(callId, 0, status.accessDenied, false, "close")
   }
 
@@ -509,7 +650,7 @@ export class ServerConnection {
   private arrive({ call, first, pipes }: Arriving, { callId, flags, littleEndian, stub }: Pdu.Request): Verdict {
     if (littleEndian !== first.littleEndian) return this.protocolError(callId, call === undefined)
     const isLast = (flags & Pdu.flags.lastFrag) !== 0
-    if (isLast) this.arriving = undefined
+    if (isLast && this.arriving?.first === first) this.arriving = undefined
     // What comes behind the pipes means nothing, and what comes behind the call's end neither.
     if (call === undefined || pipes === undefined || pipes.isThrough) return "go on"
     if (call.pipes!.current === undefined) return "go on"
@@ -522,12 +663,14 @@ export class ServerConnection {
 
   /** Whether what arrives for a pipe finds room there. */
   get hasRoom(): boolean {
-    return this.arriving?.pipes?.hasRoom !== false
+    return this.arriving?.pipes?.hasRoom !== false && this.arriving?.decided === undefined
   }
 
-  readonly room: Effect.Effect<void> = Effect.suspend(() =>
-    this.hasRoom ? Effect.void : Effect.andThen(this.arriving!.pipes!.room, this.room)
-  )
+  readonly room: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.hasRoom) return Effect.void
+    const { decided, pipes } = this.arriving!
+    return Effect.andThen(decided === undefined ? pipes!.room : Deferred.await(decided), this.room)
+  })
 
   /** Sends what is pushed into the out pipes of a call. */
   private startSending(call: IncomingCall, piped: ReadonlyArray<Piped>): void {
@@ -538,9 +681,10 @@ export class ServerConnection {
       this.agreement.maxFragment,
       () => Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels }),
       (following, size) => {
-        this.send(following)
+        this.send(following, call.identity)
         call.transferred("out", size)
-      }
+      },
+      call.identity.protection?.trailer
     )
     const sending = sendPipes(piped, call.response, this.outbox.room, false)
     call.sending = call.serverCall.aside(sending)
@@ -572,19 +716,28 @@ export class ServerConnection {
     if (context === undefined) return this.fault(callId, 0, status.unknownInterface, true, "go on")
     // One id for two calls in progress: nobody could tell their replies apart.
     if (this.calls.has(callId)) return this.protocolError(callId, false)
-    const call = new IncomingCall(this, context, request, this.openCancelled)
+    const call = new IncomingCall(this, context, request, this.openCancelled, this.openIdentity)
     const refusal = this.endpoint.stopping
       ? refuseLate(context.server as unknown as ServerImpl, call)
       : Server.accept(context.server, call)
     if (refusal !== undefined) return this.refuseCall(call, refusal)
-    const { size } = call.read!
-    if (size !== undefined) this.startArriving(call, request, size)
+    const isWhole = (request.flags & Pdu.flags.lastFrag) !== 0
+    if (call.read?.size !== undefined) this.startArriving(call, call.read.size)
+    else if (call.read === undefined && !isWhole && call.serverCall.isOpen) {
+      this.arriving = { first: request, call, pipes: undefined, decided: Deferred.makeUnsafe() }
+    }
     return "go on"
   }
 
   /** A call that the server does not take in. */
-  private refuseCall({ callId, contextId, refused }: IncomingCall, refusal: Refusal): Verdict {
-    if (refused === "too large") return this.tooLarge(callId)
+  private refuseCall({ callId, contextId, isBelow, refused }: IncomingCall, refusal: Refusal): Verdict {
+    if (refused === "too large") return this.deny(callId)
+    const isDenied = refused === status.accessDenied ||
+      refusal._tag === "RpcFault" && refusal.code === status.accessDenied
+    if (isDenied) {
+      const ends = isBelow && this.security?.hasProtected !== true
+      return this.fault(callId, contextId, status.accessDenied, false, ends ? "close" : "go on")
+    }
     const code = refusal._tag === "BadStubData"
       ? refused!
       : refusal._tag === "RpcFault"
@@ -595,22 +748,43 @@ export class ServerConnection {
     return this.fault(callId, contextId, sentAs(code), true, "go on")
   }
 
-  /** The server has taken a call in, and its routine is about to run. */
+  /** The server has taken a call in: its routine is about to run, or its access check takes time. */
   accepted(call: IncomingCall): void {
     this.endpoint.callsIn++
     this.calls.set(call.callId, call)
+    if (call.read !== undefined) this.opened(call)
+  }
+
+  /** The arguments of an accepted call are there. */
+  private opened(call: IncomingCall): void {
     call.transferred("in", call.read!.size ?? call.request.stub.length)
     const outgoing = call.pipes === undefined ? [] : call.piped(false)
     if (outgoing.length > 0) this.startSending(call, outgoing)
   }
 
+  admitted(call: IncomingCall): void {
+    this.opened(call)
+    if (call.read!.size !== undefined) this.startArriving(call, call.read!.size)
+  }
+
   /** `start`: where in the stub the in pipes begin. */
-  private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
+  private startArriving(call: IncomingCall, start: number): void {
     // It may have ended already.
     if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
+    const { request } = call
     const pipes = new IncomingPipes(call.piped(true), request.littleEndian, this.endpoint.limits.elements, start)
-    this.arriving = { first: request, call, pipes }
-    this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
+    const arriving: Arriving = { first: request, call, pipes }
+    this.decide(call, arriving)
+    if ((request.flags & Pdu.flags.lastFrag) === 0) this.arriving = arriving
+    this.arrive(arriving, { ...request, stub: request.stub.subarray(start) })
+  }
+
+  /** The access check of a call has ended: what arrives for the call goes on. */
+  private decide(call: IncomingCall, arriving: Arriving | undefined): void {
+    const { decided, first } = this.arriving?.call === call ? this.arriving : nobodyArrives
+    if (decided === undefined) return
+    this.arriving = arriving ?? { first: first!, call: undefined, pipes: undefined }
+    Deferred.doneUnsafe(decided, Exit.void)
   }
 
   private cancel(callId: number): Verdict {
@@ -630,6 +804,7 @@ export class ServerConnection {
     if (call !== undefined) {
       this.calls.delete(callId)
       call.stopSending()
+      this.decide(call, undefined)
       call.dropResults()
       call.serverCall.orphan()
       this.left()
@@ -652,6 +827,7 @@ export class ServerConnection {
       return badResults(call, refused)
     }
     call.stopSending()
+    this.decide(call, undefined)
     if (this.calls.get(call.callId) === call) this.calls.delete(call.callId)
     const refused = this.answer(call, outcome)
     if (outcome._tag === "Failure" || refused !== undefined) call.dropResults()
@@ -685,7 +861,7 @@ export class ServerConnection {
       const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
       if (problem === undefined) {
         call.transferred("out", this.endpoint.writer.position - this.endpoint.writer.stub)
-        this.endReply()
+        this.endReply(call)
         if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
       }
@@ -717,7 +893,7 @@ export class ServerConnection {
         if (call.response.send(write, isLast) === undefined) return undefined
       } else {
         Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
-        if (write(this.endpoint.writer) === undefined) return this.endReply()
+        if (write(this.endpoint.writer) === undefined) return this.endReply(call)
         Pdu.discardMessage(this.endpoint.writer)
       }
     }
@@ -738,9 +914,9 @@ export class ServerConnection {
     for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.holding?.answered()
   }
 
-  private endReply(): undefined {
-    Pdu.endMessage(this.endpoint.writer, this.agreement.maxFragment)
-    this.send()
+  private endReply({ identity }: IncomingCall): undefined {
+    Pdu.endMessage(this.endpoint.writer, this.agreement.maxFragment, identity.protection?.trailer)
+    this.send(undefined, identity)
   }
 
   /** A call has left the connection, its answer is on the way. */
@@ -776,9 +952,10 @@ export class ServerConnection {
   }
 
   /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
-  send(following?: Uint8Array): Verdict {
+  send(following?: Uint8Array, identity?: Identity): Verdict {
     const taken = this.endpoint.writer.take()
     if (this.isClosed) return "close"
+    if (identity?.protection !== undefined) identity.protection.seal(taken)
     // A small reply that waits must not keep the large buffer alive that it was written into.
     const bytes = taken.length < worthKeeping && this.outbox.isWaitingUnsafe() ? taken.slice() : taken
     this.turnBytes -= bytes.length
@@ -811,7 +988,9 @@ export class ServerConnection {
       call.dropResults()
     }
     this.calls.clear()
-    for (const client of this.clients.values()) client.end()
+    for (const { clients } of this.callers.values()) for (const client of clients.values()) client.end()
+    this.login?.interruptUnsafe()
+    this.security?.end()
     if (this.agreement.group !== undefined) this.endpoint.leave(this.agreement.group)
     this.agreement.group = undefined
     this.open = undefined

@@ -22,7 +22,7 @@ import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { TransferSyntax } from "../TransferSyntax.ts"
 import type { Group } from "./agreement.ts"
-import { type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
+import { type Host, type Limits, type Securing, ServerConnection, type Tally } from "./serverConnection.ts"
 
 declare const crypto: { getRandomValues(array: Uint32Array): Uint32Array }
 
@@ -55,7 +55,8 @@ export class EndpointImpl implements Host {
   /** Looks at the connections again then. */
   private wakesAt = Infinity
   private watching: Fiber.Fiber<void> | undefined = undefined
-  private readonly run: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
+  readonly run: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
+  readonly security: Securing | undefined
   /** No more often than this it looks, however many times come. */
   private readonly shortest: number
   /** Told when the last connection has gone. */
@@ -65,7 +66,8 @@ export class EndpointImpl implements Host {
     server: Server.Server,
     context: Context.Context<never>,
     limits: Limits,
-    syntaxes: ReadonlyArray<TransferSyntax>
+    syntaxes: ReadonlyArray<TransferSyntax>,
+    security: Securing | undefined
   ) {
     this.server = server
     this.clock = Context.get(context, Clock.Clock)
@@ -74,6 +76,7 @@ export class EndpointImpl implements Host {
     this.limits = limits
     this.total = { count: 0, maximum: limits.totalCalls }
     this.syntaxes = syntaxes
+    this.security = security
     ;(server as unknown as ServerImpl).endpoints.add(this.stop)
   }
 
@@ -86,14 +89,21 @@ export class EndpointImpl implements Host {
   }
 
   /** The group that a connection joins: a new one, or a known one by its id. */
-  join(id: number, place: string, caller: string | undefined): Group | undefined {
+  join(id: number, place: string, caller?: Pick<Caller, "name">): Group | undefined {
     if (id !== 0) {
       const known = this.groups.get(id)
-      if (known === undefined || known.place !== place || known.caller !== caller) return undefined
+      if (known === undefined || known.place !== place) return undefined
+      if (caller !== undefined && known.caller !== caller.name) return undefined
       known.connections++
       return known
     }
-    const group: Group = { id: this.newId(), place, caller, handles: new Handles(Infinity), connections: 1 }
+    const group: Group = {
+      id: this.newId(),
+      place,
+      caller: caller?.name,
+      handles: new Handles(Infinity),
+      connections: 1
+    }
     this.groups.set(group.id, group)
     return group
   }

@@ -1,0 +1,359 @@
+/**
+ * The security contexts of a connection at the server: logins, the default context, and which context a request belongs to.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import type { Caller } from "../../Channel.ts"
+import { callerOf } from "../../internal/access.ts"
+import type * as Security from "../../security/Security.ts"
+import * as Pdu from "../Pdu.ts"
+import type { Group, Refusal } from "./agreement.ts"
+import { binary } from "../TransferSyntax.ts"
+import { type Context as Presentation, status } from "./incomingCall.ts"
+import { type Facts, hasTrailer, levelOf, Protection, verificationSize, verifies } from "./protection.ts"
+import type { Securing } from "./serverConnection.ts"
+
+// ----------------------------------------------------------------------------
+// models
+// ----------------------------------------------------------------------------
+
+/** Who makes requests, and how these are protected. The unauthenticated identity of a connection has no protection. */
+export interface Identity {
+  readonly caller: Caller
+  readonly protection: Protection | undefined
+}
+
+/** A login, and what has become of it. */
+class Context implements Identity {
+  readonly id: number
+  readonly authType: number
+  readonly authLevel: number
+  readonly level: Security.ProtectionLevel
+  readonly provider: Security.ServerProvider
+  exchange: Security.Exchange | undefined = undefined
+  state: "begun" | "finished" | "dead" = "begun"
+  caller!: Caller
+  protection: Protection | undefined = undefined
+
+  constructor(trailer: Pdu.AuthTrailer, level: Security.ProtectionLevel, provider: Security.ServerProvider) {
+    this.id = trailer.authContextId
+    this.authType = trailer.authType
+    this.authLevel = trailer.authLevel
+    this.level = level
+    this.provider = provider
+  }
+
+  /** Whether a request names the context with the type and the level that it was made with. */
+  matches({ authLevel, authType }: Pdu.AuthTrailer): boolean {
+    return authType === this.authType && authLevel === this.authLevel
+  }
+}
+
+/** One leg of a login: a token of the client, and the context that it belongs to. */
+export interface Leg {
+  readonly context: Context
+  readonly token: Uint8Array
+  readonly isNew: boolean
+}
+
+/** What a leg comes to: a refusal, an answer with a trailer, or no answer at all. */
+export type Answer = Refusal | { readonly trailer: Pdu.AuthTrailer } | "silence"
+
+/** What the server tells the operators of a login or a message that was refused. */
+export type Report = (
+  event: "login" | "message",
+  facts: { readonly provider: string; readonly claimed: string | undefined; readonly problem: string }
+) => void
+
+/** The security of an endpoint. */
+export interface SecuritySettings {
+  readonly providers: ReadonlyArray<Security.ServerProvider>
+  /** The security contexts of one connection. */
+  readonly maximum: number
+}
+
+const nak = (reason: number): Refusal => ({ nak: reason })
+const fault = (status: number): Refusal => ({ fault: status, endsConnection: true })
+
+/** The statuses of faults that only security sends. */
+const securityFault = 0x721
+const remoteNoMemory = 0x1c00001b
+
+const protocolError = fault(status.protocolError)
+const accessDenied = fault(status.accessDenied)
+
+const maximumAuth3 = 4096
+
+/** Why a request can't be taken, before anything of it was read. `context`: whether the fault names its presentation context. */
+export interface Unfit {
+  readonly status: number
+  readonly didNotExecute: boolean
+  readonly namesContext: boolean
+}
+
+const unfit = (status: number, didNotExecute: boolean, namesContext: boolean): Unfit => ({
+  status,
+  didNotExecute,
+  namesContext
+})
+
+// ----------------------------------------------------------------------------
+// the contexts of a connection
+// ----------------------------------------------------------------------------
+
+export class ServerSecurity {
+  private readonly settings: SecuritySettings
+  private readonly peer: string
+  private readonly report: Report
+  private readonly contexts = new Map<number, Context>()
+  private readonly scope = Scope.makeUnsafe()
+  private readonly unauthenticated: Identity
+  /** Whose requests those without a trailer are. */
+  private default: Identity
+  /** A request has named a context of level connect: none becomes the default any more. */
+  private namesConnect = false
+  /** Agreed for the whole connection, once both sides have said so. */
+  headerSigning = false
+  /** A context that protects messages was used: a call below a manager's level does not end the connection. */
+  hasProtected = false
+  /** The connection has shown that it belongs to its association group. */
+  private isProven = false
+  /** The presentation contexts in which a request in Callisto's own syntax had its verification trailer. */
+  private readonly verified = new Set<number>()
+
+  constructor(settings: SecuritySettings, unauthenticated: Identity, peer: string, report: Report) {
+    this.settings = settings
+    this.peer = peer
+    this.report = report
+    this.default = this.unauthenticated = unauthenticated
+  }
+
+  /** Whether a login was begun and has not come to its end. */
+  get isUnfinished(): boolean {
+    for (const { state } of this.contexts.values()) if (state === "begun") return true
+    return false
+  }
+
+  // --- logins
+
+  /** The leg of a login that a PDU carries, or the reason against it; `undefined` where it carries none. */
+  leg(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Leg | Refusal | undefined {
+    const { authTrailer: trailer } = pdu
+    if (pdu._tag === "Auth3") return this.lastLeg(trailer!)
+    if (trailer === undefined) return undefined
+    return pdu._tag === "Bind" ? this.firstLeg(trailer) : this.furtherLeg(trailer)
+  }
+
+  private firstLeg(trailer: Pdu.ReceivedAuthTrailer): Leg | Refusal {
+    const { authLevel, authPadLength, authType, authValue, fragment } = trailer
+    const provider = this.providerOf(authType)
+    if (authLevel < 2 || authLevel > 6) return nak(0)
+    if (provider === undefined) return nak(8)
+    const level = levelOf(authLevel)
+    if (level === undefined) return nak(9)
+    if (authPadLength > fragment.length - 24 - 8 - authValue.length) return nak(4)
+    return this.begin(trailer, level, provider)
+  }
+
+  private furtherLeg(trailer: Pdu.ReceivedAuthTrailer): Leg | Refusal {
+    const { authContextId, authLevel, authPadLength, authType, authValue, fragment } = trailer
+    const known = this.contexts.get(authContextId)
+    if (known?.state === "finished") return accessDenied
+    if (known !== undefined && authType === 0) return accessDenied
+    if (authPadLength > fragment.length - 24 - 8 - authValue.length) return protocolError
+    if (known !== undefined) return { context: known, token: authValue, isNew: false }
+    const provider = this.providerOf(authType)
+    const level = levelOf(authLevel)
+    if (provider === undefined || level === undefined) return accessDenied
+    return this.contexts.size >= this.settings.maximum ? protocolError : this.begin(trailer, level, provider)
+  }
+
+  private lastLeg({ authContextId, authLevel, authPadLength, authType, authValue }: Pdu.ReceivedAuthTrailer) {
+    const begun = [...this.contexts.values()].find(({ state }) => state === "begun")
+    if (begun === undefined || authValue.length > maximumAuth3) return protocolError
+    const context = this.contexts.get(authContextId)
+    if (context === undefined) return accessDenied
+    if (context.state !== "begun") return protocolError
+    if (authType !== context.authType || authLevel !== context.authLevel || authPadLength !== 0) {
+      return fault(remoteNoMemory)
+    }
+    return { context, token: authValue, isNew: false }
+  }
+
+  private providerOf(authType: number): Security.ServerProvider | undefined {
+    return this.settings.providers.find((provider) => provider.authType === authType)
+  }
+
+  private begin(trailer: Pdu.AuthTrailer, level: Security.ProtectionLevel, provider: Security.ServerProvider): Leg {
+    const context = new Context(trailer, level, provider)
+    this.contexts.set(context.id, context)
+    return { context, token: trailer.authValue, isNew: true }
+  }
+
+  /** The reason against a further leg that counts behind those against its presentation contexts. */
+  lateRefusal({ context, isNew }: Leg, { authLevel, authType }: Pdu.AuthTrailer): Refusal | undefined {
+    if (isNew) return undefined
+    if (authType !== context.authType) return fault(securityFault)
+    return authLevel !== context.authLevel || context.state === "dead" ? accessDenied : undefined
+  }
+
+  /** Gives the token to the provider. */
+  step({ context, token }: Leg): Effect.Effect<Security.Step, Security.LoginFailure> {
+    const { level, provider } = context
+    const options = { level, peer: this.peer, channelBindings: undefined }
+    const exchange = context.exchange === undefined
+      ? Effect.tap(Scope.provide(provider.accept(options), this.scope), (exchange) =>
+        Effect.sync(() => {
+          context.exchange = exchange
+        }))
+      : Effect.succeed(context.exchange)
+    return Effect.flatMap(exchange, (exchange) => exchange.step(token))
+  }
+
+  /** What the client is told of a leg. */
+  settle(
+    { context }: Leg,
+    pdu: Pdu.Pdu["_tag"],
+    exit: Exit.Exit<Security.Step, Security.LoginFailure>,
+    group: Group
+  ): Answer {
+    if (exit._tag === "Failure") return this.refuse(context, pdu, exit)
+    const { session, token } = exit.value
+    if (pdu === "Auth3" && (session === undefined || token !== undefined)) {
+      return this.fail(context, pdu, "unsupported", "the login did not end with its last message")
+    }
+    if (session !== undefined) {
+      if (context.level === "privacy" && !session.confidentiality) {
+        return this.fail(context, pdu, "unsupported", "the client can't encrypt")
+      }
+      const { domain, name } = session.identity
+      const user = name === undefined ? undefined : `${domain ?? ""}\\${name}`
+      group.caller ??= user
+      if (group.caller !== user && !this.isProven) {
+        return this.fail(context, pdu, "refused", "the association group belongs to another user", name)
+      }
+      this.isProven = true
+      this.finish(context, session)
+    }
+    if (pdu === "Auth3") return "silence"
+    const { authLevel, authType, id } = context
+    return { trailer: { authType, authLevel, authContextId: id, authValue: token ?? new Uint8Array(0) } }
+  }
+
+  private refuse(
+    context: Context,
+    pdu: Pdu.Pdu["_tag"],
+    { cause }: Exit.Failure<Security.Step, Security.LoginFailure>
+  ): Answer {
+    const error = cause.reasons.find((reason) => reason._tag === "Fail")?.error
+    return error === undefined
+      ? this.fail(context, pdu, "unavailable", "the provider died")
+      : this.fail(context, pdu, error.reason, error.detail, error.claimed)
+  }
+
+  private fail(
+    context: Context,
+    pdu: Pdu.Pdu["_tag"],
+    reason: Security.LoginFailure["reason"],
+    detail: string,
+    claimed?: string
+  ): Answer {
+    context.state = "dead"
+    context.exchange = undefined
+    this.report("login", { provider: context.provider.name, claimed, problem: `${reason}, ${detail}` })
+    if (pdu === "Auth3") return "silence"
+    if (pdu === "Bind") return nak(9)
+    return reason === "tampered" || reason === "unsupported" ? fault(securityFault) : accessDenied
+  }
+
+  private finish(context: Context, session: Security.Session): void {
+    context.state = "finished"
+    context.exchange = undefined
+    context.caller = callerOf("Endpoint", {
+      ...session.identity,
+      level: context.level,
+      provider: session.provider
+    })
+    context.protection = new Protection(session, context.level, this, {
+      authType: context.authType,
+      authContextId: context.id
+    })
+    if (context.level === "connect" && !this.namesConnect) this.default = context
+  }
+
+  // --- requests
+
+  /** Whose request a first fragment is. */
+  identify(trailer: Pdu.AuthTrailer | undefined): Identity | Unfit {
+    if (trailer === undefined) return this.default
+    const context = this.contexts.get(trailer.authContextId)
+    if (context === undefined || context.state === "dead") return unfit(status.accessDenied, false, true)
+    if (context.state === "begun") return unfit(status.protocolError, true, false)
+    if (!context.matches(trailer)) {
+      context.state = "dead"
+      return unfit(status.accessDenied, false, true)
+    }
+    if (context.level === "connect") {
+      this.namesConnect = true
+      this.default = this.unauthenticated
+    } else this.hasProtected = true
+    return context
+  }
+
+  /** Whether requests without a login may use the handles of the connection's group. */
+  mayUse(group: Group): boolean {
+    return this.isProven || group.caller === this.unauthenticated.caller.name
+  }
+
+  /** Whether a trailer names a context that a request could belong to. */
+  knows(trailer: Pdu.AuthTrailer): boolean {
+    const context = this.contexts.get(trailer.authContextId)
+    return context?.state === "finished" && context.matches(trailer)
+  }
+
+  /** Takes the protection off a fragment of a request. Gives the status of the fault where that fails. */
+  unseal({ caller, protection }: Identity, fragment: Pdu.Request): number | undefined {
+    if (protection?.trailer === undefined) return undefined
+    if (fragment.authTrailer === undefined) return status.protocolError
+    if (protection.session.integrity && protection.unseal(fragment)) return undefined
+    this.report("message", { provider: caller.provider!, claimed: caller.name, problem: "a signature is wrong" })
+    return securityFault
+  }
+
+  factsOf({ abstractSyntax, syntax }: Presentation): Facts {
+    return { headerSigning: this.headerSigning, abstractSyntax, transferSyntax: syntax.id }
+  }
+
+  /**
+   * The stub of a request in Callisto's own syntax, where a verification trailer ends the first one in a presentation context that has no in
+   * pipes. Gives `undefined` where the trailer does not fit.
+   */
+  withoutTrailer(request: Pdu.Request, presentation: Presentation): Uint8Array | undefined {
+    const { contextId, stub } = request
+    const stubEnd = stub.length - verificationSize
+    if (this.verified.has(contextId) || !hasTrailer(stub, stubEnd)) return stub
+    this.verified.add(contextId)
+    return verifies(request, stubEnd, this.factsOf(presentation)) ? stub.subarray(0, stubEnd) : undefined
+  }
+
+  /** The connection is closed: nothing secret is kept. */
+  end(): void {
+    this.contexts.clear()
+    Scope.closeUnsafe(this.scope, Exit.void)
+  }
+}
+
+// ----------------------------------------------------------------------------
+// the security of an endpoint
+// ----------------------------------------------------------------------------
+
+/** Makes the security of the connections of an endpoint. */
+export const securing = (settings: SecuritySettings, report: (peer: string) => Report): Securing => ({
+  secure: (unauthenticated, peer) => new ServerSecurity(settings, unauthenticated, peer, report(peer)),
+  stubOf: ({ identity: { protection }, presentation, request }, security) =>
+    protection?.trailer === undefined || presentation.syntax !== binary
+      ? request.stub
+      : security.withoutTrailer(request, presentation),
+  verifies: ({ presentation, request }, end, security) => verifies(request, end, security.factsOf(presentation))
+})
