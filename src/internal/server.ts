@@ -21,7 +21,7 @@ import { fullIncoming, fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, ServerCallImpl } from "./serverCall.ts"
 import { asEffect, ask, below, type Guard, unguarded } from "./access.ts"
 import { nowOf } from "./clock.ts"
-import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
+import { refused, type Watched, type Watching, watching, watchServer } from "./watch.ts"
 
 // ----------------------------------------------------------------------------
 // managers
@@ -198,7 +198,7 @@ const checkFailed = "its access check says no"
 
 const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
 
-export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
+export class ServerImpl extends PipeInspectable implements Host, Watched {
   readonly "~callisto/Server" = "~callisto/Server"
   declare readonly clock: Clock.Clock
   declare readonly watching: Watching | undefined
