@@ -6,5 +6,6 @@
  * @module
  * @since 0.1.0
  */
+export * as Negotiate from "./security/Negotiate.ts"
 export * as Ntlm from "./security/Ntlm.ts"
 export * as Security from "./security/Security.ts"
