@@ -1,5 +1,6 @@
 /** The encryption of Kerberos: keys, what is derived from them, encrypted data and check sums. */
 import * as Effect from "effect/Effect"
+import { equalBytes } from "./constantTime.ts"
 import type { AesCbc, Ciphers, Hash, Hmac } from "./kerberosCiphers.ts"
 
 /** Gives so many random bytes. */
@@ -58,14 +59,6 @@ export const join = (...parts: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffe
     at += part.length
   }
   return bytes
-}
-
-/** Compares in a time that does not depend on the place of a difference. */
-export const equal = (left: Uint8Array, right: Uint8Array): boolean => {
-  if (left.length !== right.length) return false
-  let difference = 0
-  for (let i = 0; i < left.length; i++) difference |= left[i]! ^ right[i]!
-  return difference === 0
 }
 
 // ----------------------------------------------------------------------------
@@ -269,7 +262,7 @@ export class AesKey implements Key {
   }
 
   #isMac(code: Uint8Array, mac: Uint8Array): boolean {
-    return equal(code.subarray(0, this.macBytes), mac)
+    return equalBytes(code.subarray(0, this.macBytes), mac)
   }
 
   checksum(usage: number, ...parts: ReadonlyArray<Uint8Array>): Uint8Array {

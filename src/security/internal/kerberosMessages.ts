@@ -143,7 +143,15 @@ export const usages = {
 
 const version = 5
 
-const messages = { asRequest: 10, asReply: 11, tgsRequest: 12, tgsReply: 13, apRequest: 14, apReply: 15, error: 30 } as const
+const messages = {
+  asRequest: 10,
+  asReply: 11,
+  tgsRequest: 12,
+  tgsReply: 13,
+  apRequest: 14,
+  apReply: 15,
+  error: 30
+} as const
 
 // ----------------------------------------------------------------------------
 // parts
@@ -211,7 +219,9 @@ const micros = (reader: Reader): number => {
 
 const requireNumber = (reader: Reader, field: number, expected: number): void => {
   const value = reader.field(field, (it) => it.integer())
-  if (value !== expected) throw new Der.DerFailure(`Kerberos: got version or message type ${value}, expected ${expected}`)
+  if (value !== expected) {
+    throw new Der.DerFailure(`Kerberos: got version or message type ${value}, expected ${expected}`)
+  }
 }
 
 const ticket = (reader: Reader): Ticket => {
@@ -473,3 +483,34 @@ export const unframe = (token: Uint8Array, kind: number): Uint8Array | Der.DerFa
       it.contents(kind)
       return it.element()
     }))
+
+// ----------------------------------------------------------------------------
+// errors in words
+// ----------------------------------------------------------------------------
+
+const errors: { readonly [code: number]: string | undefined } = {
+  6: "the user is unknown",
+  7: "the service is unknown",
+  12: "a policy forbids it",
+  13: "an option is not supported",
+  14: "no type of encryption is known to both sides",
+  18: "the account is disabled or locked",
+  23: "the password has expired",
+  24: "the password is wrong",
+  31: "a message was changed, or encrypted with another key",
+  32: "the ticket has expired",
+  33: "the ticket is not yet valid",
+  34: "the request was seen before",
+  36: "ticket and request name different users",
+  37: "the clocks differ too much",
+  41: "a message was changed",
+  44: "the version of the key is not there",
+  45: "the key of the service is not there",
+  50: "the check sum has a wrong type",
+  52: "the answer is too large",
+  60: "the cause is not told",
+  68: "another realm is responsible"
+}
+
+/** What an error of Kerberos means, and its number. */
+export const describeError = (code: number): string => `${errors[code] ?? "of an unknown kind"} (error ${code})`

@@ -1,5 +1,6 @@
 /** The privilege attribute certificate (MS-PAC): the user and the groups that a domain controller puts into a ticket. */
-import { equal, type Key } from "./kerberosCrypto.ts"
+import { equalBytes } from "./constantTime.ts"
+import type { Key } from "./kerberosCrypto.ts"
 import { usages } from "./kerberosMessages.ts"
 
 /** What a certificate says of a user. */
@@ -72,7 +73,7 @@ const verify = (bytes: Uint8Array, buffers: ReadonlyMap<number, Place>, key: Key
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   if (view.getInt32(signature.at, true) !== key.checksumType) throw new Damaged("its signature has another type")
   const mac = bytes.subarray(signature.at + 4, signature.at + macEnd(bytes, signature.at, signature.length))
-  if (!equal(key.checksum(usages.pac, signed), mac)) throw new Damaged("its signature is wrong")
+  if (!equalBytes(key.checksum(usages.pac, signed), mac)) throw new Damaged("its signature is wrong")
 }
 
 /** A signature may be followed by the number of a read-only domain controller, which is signed. */

@@ -1,6 +1,7 @@
 /** The tokens of each message (RFC 4121, in the style of DCE): signing and sealing in place. */
+import { equalBytes } from "./constantTime.ts"
 import type { ProtectionLevel, Session } from "../Security.ts"
-import { type AesKey, decryptCts, encryptCts, equal, type Random, type UsageKeys } from "./kerberosCrypto.ts"
+import { type AesKey, decryptCts, encryptCts, type Random, type UsageKeys } from "./kerberosCrypto.ts"
 import { usages } from "./kerberosMessages.ts"
 
 /** What protects the messages of a session. */
@@ -120,10 +121,10 @@ export class AesTokens implements Tokens {
     const isPrivacy = level === "privacy"
     if (pdu.length - at !== (isPrivacy ? sealBytes : signatureBytes)) return false
     this.#receive.header(this.#header, 0, isPrivacy)
-    if (!equal(this.#header, pdu.subarray(at, at + headerBytes))) return false
+    if (!equalBytes(this.#header, pdu.subarray(at, at + headerBytes))) return false
     const isIntact = isPrivacy
       ? this.#unseal(pdu, bodyStart, bodyEnd, headerSigning)
-      : equal(this.#sum(this.#receive, pdu, bodyStart, bodyEnd, headerSigning), pdu.subarray(at + headerBytes))
+      : equalBytes(this.#sum(this.#receive, pdu, bodyStart, bodyEnd, headerSigning), pdu.subarray(at + headerBytes))
     if (isIntact) this.#receive.advance()
     return isIntact
   }
@@ -139,9 +140,9 @@ export class AesTokens implements Tokens {
 
   verifyMic = (bytes: Uint8Array, mic: Uint8Array): boolean => {
     this.#receive.header(this.#header, 0, false)
-    if (mic.length !== signatureBytes || !equal(this.#header, mic.subarray(0, headerBytes))) return false
+    if (mic.length !== signatureBytes || !equalBytes(this.#header, mic.subarray(0, headerBytes))) return false
     const sum = this.#receive.sign.checksum(bytes, this.#header)
-    const isIntact = equal(sum.subarray(0, macBytes), mic.subarray(headerBytes))
+    const isIntact = equalBytes(sum.subarray(0, macBytes), mic.subarray(headerBytes))
     if (isIntact) this.#receive.advance()
     return isIntact
   }
@@ -201,8 +202,8 @@ export class AesTokens implements Tokens {
     pdu.set(text.subarray(confounderBytes, tail), bodyStart)
     this.#header[7] = 0
     const mac = this.#mac(this.#receive, text, length, pdu, bodyEnd, headerSigning)
-    return equal(mac, pdu.subarray(at + tailBytes, at + tailBytes + macBytes)) &&
-      equal(this.#header, text.subarray(tail + fillerBytes))
+    return equalBytes(mac, pdu.subarray(at + tailBytes, at + tailBytes + macBytes)) &&
+      equalBytes(this.#header, text.subarray(tail + fillerBytes))
   }
 
   /** The code over the plain text; with it over the PDU around the body. */
