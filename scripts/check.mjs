@@ -117,7 +117,7 @@ const allowed = {
     shares: shared,
     opens: ["flow", "networkAddress", "outbox", "sockets", "transportErrors"]
   },
-  security: { on: ["core", "ndr", "transport"], shares: shared },
+  security: { on: ["core", "ndr", "transport"], shares: shared, opens: ["kerberosCiphers"] },
   smb: { on: wire, shares: shared },
   dcerpc: {
     on: wire,

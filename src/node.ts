@@ -32,7 +32,17 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Socket from "effect/socket/Socket"
 import { Buffer } from "node:buffer"
-import { createPrivateKey, randomUUID, X509Certificate } from "node:crypto"
+import {
+  type Cipheriv,
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createPrivateKey,
+  type Decipheriv,
+  pbkdf2,
+  randomUUID,
+  X509Certificate
+} from "node:crypto"
 import { lookup } from "node:dns/promises"
 import { existsSync, linkSync, lstatSync, renameSync, unlinkSync } from "node:fs"
 import * as net from "node:net"
@@ -41,6 +51,7 @@ import { dirname, join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
+import { Ciphers, type Hash } from "./security/internal/kerberosCiphers.ts"
 import { gather, highWaterMark, Incoming, Room } from "./transport/internal/flow.ts"
 import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
 import {
@@ -548,5 +559,76 @@ const netEnd = (conn: net.Socket): End => {
         if (!conn.writableEnded) conn.end()
       }
     }
+  }
+}
+
+// ----------------------------------------------------------------------------
+// ciphers
+// ----------------------------------------------------------------------------
+
+/**
+ * The ciphers that Kerberos needs, from `node:crypto`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerKerberos: Layer.Layer<Ciphers> = Layer.sync(Ciphers, () => ({
+  aesCbc,
+  hmac,
+  pbkdf2: (hash, password, salt, iterations, length) =>
+    Effect.callback((resume) => {
+      pbkdf2(password, salt, iterations, length, hashes[hash], (error, key) => {
+        resume(error === null ? Effect.succeed(plain(key)) : Effect.die(error))
+      })
+    })
+}))
+
+const hashes: { readonly [hash in Hash]: string } = { "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384" }
+
+// A slice of a Buffer is a view.
+const plain = (buffer: Buffer): Uint8Array => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length)
+
+const aesCbc: Ciphers["aesCbc"] = (key) => {
+  const algorithm = `aes-${key.length * 8}-cbc`
+  // A cipher for each message would cost more than a short message. A kept one goes on from the last block: that is undone here.
+  const chained = (cipher: Cipheriv | Decipheriv) => {
+    cipher.setAutoPadding(false)
+    const last = new Uint8Array(16)
+    const undo = (bytes: Uint8Array) => {
+      for (let i = 0; i < 16; i++) bytes[i]! ^= last[i]!
+    }
+    return { cipher, last, undo }
+  }
+  const encryption = chained(createCipheriv(algorithm, key, new Uint8Array(16)))
+  const decryption = chained(createDecipheriv(algorithm, key, new Uint8Array(16)))
+  return {
+    encrypt: (blocks) => {
+      encryption.undo(blocks)
+      const encrypted = plain(encryption.cipher.update(blocks))
+      encryption.last.set(encrypted.subarray(-16))
+      return encrypted
+    },
+    decrypt: (blocks) => {
+      const decrypted = plain(decryption.cipher.update(blocks))
+      decryption.undo(decrypted)
+      decryption.last.set(blocks.subarray(-16))
+      return decrypted
+    }
+  }
+}
+
+const hmac: Ciphers["hmac"] = (hash, key) => {
+  const name = hashes[hash]
+  const begin = (pad: number) => {
+    const block = new Uint8Array(hash === "SHA-384" ? 128 : 64).fill(pad)
+    key.forEach((byte, index) => block[index]! ^= byte)
+    return createHash(name).update(block)
+  }
+  const inner = begin(0x36)
+  const outer = begin(0x5c)
+  return (...parts) => {
+    const hashing = inner.copy()
+    for (const part of parts) hashing.update(part)
+    return plain(outer.copy().update(hashing.digest()).digest())
   }
 }
