@@ -18,7 +18,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 import type * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
-import type { Caller, Channel, Incoming, Origin, Outcome, Outgoing, Remote } from "./Channel.ts"
+import type { Caller, Channel, Incoming, Origin, Outcome, Outgoing, Remote, Secured } from "./Channel.ts"
 import {
   type Abort,
   abortFromCode,
@@ -262,6 +262,7 @@ interface LocalChannel extends LocalFields {}
 
 class LocalChannel implements Channel {
   readonly address = "local"
+  readonly security: Secured = { level: "privacy", mutual: true, provider: undefined, headerSigning: false }
   /** The calls that wait to be dispatched, because calls nest too deeply. */
   readonly waiting = new Set<LocalCall>()
   readonly #crossings = new Map<Operation, Crossing>()

@@ -25,6 +25,7 @@ import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
 import type { Binding } from "./Binding.ts"
 import { Client as State, clientTable } from "./CallState.ts"
+import type { Secured, Security } from "./Channel.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
 import {
   attach,
@@ -992,6 +993,76 @@ export const release: {
 /** The call object, as long as it carries the call of the evidence. */
 const carrierOf = (pending: PendingImpl): CallImpl | undefined =>
   pending.call.current === pending ? pending.call : undefined
+
+// ----------------------------------------------------------------------------
+// security
+// ----------------------------------------------------------------------------
+
+/**
+ * Gives a call object security of its own, for the calls that begin from now on; `undefined` gives it back that of its binding.
+ *
+ * **Details**
+ *
+ * `Security.make` of `@callisto/rpc/security` makes the value. It belongs to this object alone; calls of different settings never share a
+ * connection, and have no order among each other. In process it changes nothing.
+ *
+ * Fails with `CallPending` while the object carries a call, and with `InvalidAsyncHandle` when it is released.
+ *
+ * Windows: `IClientSecurity::SetBlanket` on the call object, before its `Begin_` method.
+ *
+ * @category security
+ * @since 0.1.0
+ */
+export const setSecurity: {
+  (security: Security | undefined): (self: Call.Any) => Effect.Effect<void, CallPending | InvalidAsyncHandle>
+  (self: Call.Any, security: Security | undefined): Effect.Effect<void, CallPending | InvalidAsyncHandle>
+} = dual(2, (self: Call.Any, security: Security | undefined) =>
+  Effect.suspend(() => {
+    const call = callImpl(self)
+    const { begin } = clientTable[call.state]
+    if (begin !== "starts") return refuse(begin)
+    call.security = security
+    return Effect.void
+  }))
+
+/**
+ * The security of a call object: what was agreed on for the call that it carries, and else what the next call will ask for.
+ *
+ * **Details**
+ *
+ * Fails with `InvalidAsyncHandle` when the object is released.
+ *
+ * Windows: `RpcBindingInqAuthInfo`, `IClientSecurity::QueryBlanket`.
+ *
+ * **Example** (Within one process nobody else can listen)
+ *
+ * ```ts
+ * import { Binding, Call, Interface, Manager, Server } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * const IDesk = Interface.make("IDesk", { methods: { Ring: Interface.method({}) } })
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make([Manager.make(IDesk, { Ring: () => Effect.void })])
+ *   const call = yield* Call.make(yield* Binding.local(server, IDesk))
+ *   const { level } = yield* Call.security(call)
+ *   return level // => "privacy"
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category security
+ * @since 0.1.0
+ */
+export const security = (self: Call.Any): Effect.Effect<Secured, InvalidAsyncHandle> =>
+  Effect.suspend(() => {
+    const { binding, current, security, state } = callImpl(self)
+    if (state === State.released) return refuse("InvalidAsyncHandle")
+    const { level = "none", mutual = false, provider } = security ?? {}
+    const asked = { level, mutual, provider: provider?.name, headerSigning: false }
+    return Effect.succeed(current?.secured ?? (security === undefined ? binding.channel.security : undefined) ?? asked)
+  })
 
 // ----------------------------------------------------------------------------
 // other ways to learn of completion

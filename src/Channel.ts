@@ -67,6 +67,41 @@ export interface Remote {
 // ----------------------------------------------------------------------------
 
 /**
+ * The security that a client asks for, as `Security.make` of `@callisto/rpc/security` makes it. Channels inside one process have no use
+ * for it.
+ *
+ * @category the client's side
+ * @since 0.1.0
+ */
+export interface Security {
+  /** Brands the type. */
+  readonly "~callisto/Security": "~callisto/Security"
+  /** How strongly messages are to be protected. */
+  readonly level: AuthenticationLevel
+  /** Who logs the client in. */
+  readonly provider: { readonly name: string }
+  /** Whether the server must prove who it is. */
+  readonly mutual: boolean
+}
+
+/**
+ * The security that a call has, once it has begun.
+ *
+ * @category the client's side
+ * @since 0.1.0
+ */
+export interface Secured {
+  /** How strongly its messages are protected. */
+  readonly level: AuthenticationLevel
+  /** The provider that protects them: `"NTLM"`. Absent without a login. */
+  readonly provider: string | undefined
+  /** Whether the server has proved who it is. */
+  readonly mutual: boolean
+  /** Whether the headers of messages are signed too. */
+  readonly headerSigning: boolean
+}
+
+/**
  * Carries the calls of a binding to their server: in the same process, over a network association, through a test kit. The example
  * is at `Binding.make`.
  *
@@ -78,6 +113,8 @@ export interface Channel {
   readonly callObjects: boolean
   /** Where the server is, for messages: a string binding, or `"local"`. */
   readonly address?: string | undefined
+  /** The security of its calls, as far as it is known before they begin; by default none. */
+  readonly security?: Secured | undefined
   /** The references of the calling fiber that travel with its calls, see {@link Outgoing}; by default none. */
   readonly references?: ReadonlyArray<Context.Reference<any>> | undefined
   /**
@@ -109,6 +146,10 @@ export interface Outgoing {
   readonly span: Tracer.Span | undefined
   /** The {@link Channel}'s `references` as the calling fiber has set them; empty where it has set none. */
   readonly context: Context.Context<never>
+  /** The security that its call object was given; without it the channel's own holds. */
+  readonly security?: Security | undefined
+  /** The security that the call has. A channel that logs in sets it when it issues the call. */
+  secured?: Secured | undefined
   /** The server's side of the call. The channel sets it when it has issued the call, before anything can reply. */
   remote: Remote | undefined
   /** Tells an observer that bytes of the call were sent (`out`) or received (`in`). */

@@ -637,6 +637,11 @@ const partial: Layer.Layer<Server.Server> = serving.pipe(Layer.provide(filing))
 void partial
 
 // A channel and a host of somebody else see nothing of the library's own.
-check<Equal<keyof Channel.Outgoing, "operation" | "span" | "context" | "remote" | "transferred" | "reply">>()
+check<
+  Equal<
+    keyof Channel.Outgoing,
+    "operation" | "span" | "context" | "security" | "secured" | "remote" | "transferred" | "reply"
+  >
+>()
 check<Equal<Extract<keyof Channel.Incoming, "pipes" | "cancelledEarly">, never>>()
 check<Equal<Extract<keyof Interface.Operation, "handlesIn" | "handlesOut" | "rules">, never>>()

@@ -12,7 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Binding from "../Binding.ts"
-import type { Channel as CallChannel, Outgoing } from "../Channel.ts"
+import type { Channel as CallChannel, Outgoing, Secured } from "../Channel.ts"
 import type { Interface } from "../Interface.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
 import { countOption, durationOption } from "../internal/options.ts"
@@ -27,11 +27,13 @@ import {
 import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import * as Transport from "../transport/Transport.ts"
+import type { Security } from "../security/Security.ts"
 import {
   type Bound,
   boundTo,
   type Caller,
   type ClientConnection,
+  type ClientSecuring,
   type Failure,
   type Refusal,
   transportError
@@ -112,6 +114,22 @@ export interface Options {
    * same host, on port 135 for `ncacn_ip_tcp` and under the name `EPMAPPER` for `ncalrpc`.
    */
   readonly endpointMapper?: string | undefined
+  /**
+   * The security of its bindings, as `Security.make` makes it; by default nobody logs in and nothing is protected. `Call.setSecurity` gives
+   * a call object another one. Calls with different security have connections, and an order, of their own.
+   */
+  readonly security?: Security | undefined
+}
+
+/**
+ * The options of one binding of an association.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BindOptions extends Binding.Options {
+  /** The security of the binding; by default that of the association. */
+  readonly security?: Security | undefined
 }
 
 /** What an association is to the functions of this module. */
@@ -120,12 +138,46 @@ class AssociationImpl implements Association {
   readonly address: StringBinding.StringBinding
   /** The object that its bindings call where they name none. */
   readonly object: string | undefined
-  readonly pool: Pool
+  /** The security of its bindings where they name none. */
+  readonly security: Security | undefined
+  /** Its connections, by their security. */
+  readonly pools: Map<Security | undefined, Pool> = new Map()
+  private readonly settings: Settings
 
-  constructor(address: StringBinding.StringBinding, object: string | undefined, pool: Pool) {
+  constructor(
+    address: StringBinding.StringBinding,
+    object: string | undefined,
+    security: Security | undefined,
+    settings: Settings
+  ) {
     this.address = address
     this.object = object
-    this.pool = pool
+    this.security = security
+    this.settings = settings
+  }
+
+  /** The connections for calls with a security. */
+  pool(security: Security | undefined): Pool {
+    let pool = this.pools.get(security)
+    if (pool === undefined) {
+      pool = new Pool(security === undefined ? this.settings : { ...this.settings, securing: securingWith(security) })
+      this.pools.set(security, pool)
+    }
+    return pool
+  }
+}
+
+const clientSecurity = onDemand("the security of clients", () => import("./internal/clientSecurity.ts"))
+
+/** The logins of the connections with one security. */
+const securingWith = (security: Security): ClientSecuring => {
+  let securing: ClientSecuring | undefined
+  return {
+    open: (connection, groupId) =>
+      Effect.flatMap(
+        Effect.mapError(clientSecurity, (failure): Refusal => ({ failure, reach: "server" })),
+        (loaded) => (securing ??= loaded.securing(security)).open(connection, groupId)
+      )
   }
 }
 
@@ -184,13 +236,22 @@ const ask = (
 class Channel implements CallChannel, Caller {
   readonly callObjects = true
   readonly address: string
+  readonly security: Secured | undefined
   readonly pool: Pool
   readonly bound: Bound
   readonly object: string | undefined
+  private readonly association: AssociationImpl
   private open = true
 
-  constructor(association: AssociationImpl, bound: Bound, object: string | undefined) {
-    this.pool = association.pool
+  constructor(
+    association: AssociationImpl,
+    bound: Bound,
+    { object = association.object, security = association.security }: BindOptions
+  ) {
+    this.association = association
+    this.pool = association.pool(security)
+    this.security = security &&
+      { level: security.level, mutual: security.mutual, provider: security.provider.name, headerSigning: false }
     this.address = StringBinding.print(association.address)
     this.bound = bound
     this.object = object
@@ -206,15 +267,17 @@ class Channel implements CallChannel, Caller {
     _fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> | undefined {
     const call = fullOutgoing(outgoing)
+    const pool = call.security === undefined ? this.pool : this.association.pool(call.security as Security)
     const now = this.isOpen && call.pipes === undefined
-    const connection = now ? this.pool.readyNow(this.bound) : undefined
-    if (connection === undefined) return this.issueLater(call, input)
+    const connection = now ? pool.readyNow(this.bound) : undefined
+    if (connection === undefined) return this.issueLater(pool, call, input)
     const refused = connection.send(this, call, input)
     return refused === undefined ? undefined : Effect.fail(refused)
   }
 
   /** Waits for a connection, for the bind and for room to send. */
   private issueLater(
+    pool: Pool,
     call: FullOutgoing,
     input: unknown
   ): Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> {
@@ -223,7 +286,7 @@ class Channel implements CallChannel, Caller {
       const refused = connection.send(this, call, input)
       return refused === undefined ? Exit.void : Exit.fail(refused)
     }
-    const { bound, pool } = this
+    const { bound } = this
     // The binding of a layer is made before the syntax is there.
     const sent = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
@@ -235,14 +298,16 @@ class Channel implements CallChannel, Caller {
   /** Ends the calls of the binding. */
   close(): void {
     this.open = false
-    this.pool.endCallsOf(this)
+    for (const pool of this.association.pools.values()) pool.endCallsOf(this)
   }
 }
 
 /** What a call is told where there is no connection for it. A server that is not registered can't be reached. */
 const callFailure = (failure: Failure): RpcFault | RpcTransportError => {
   if (failure._tag === "UnknownInterface") return new RpcFault({ code: 1717, didNotExecute: true })
-  return failure._tag === "RpcTransportError" ? failure : transportError(1722, withoutPeriod(failure.message))
+  return failure._tag === "RpcTransportError" || failure._tag === "RpcFault"
+    ? failure
+    : transportError(1722, withoutPeriod(failure.message))
 }
 
 const notSentInTime = (): RpcTransportError => transportError(1722, "the call timeout is over, and nothing was sent")
@@ -322,12 +387,15 @@ const makeTo = (
       if (iface.uuid === endpointMapperUuid) return endpointMapper
       return Effect.provideService(ask(endpointMapper, address, object, iface), Transport.Transport, transport)
     }
-    const pool = new Pool({ ...settingsOf(options), context, transport, locate })
-    yield* Effect.addFinalizer(() => pool.shut)
-    return new AssociationImpl(address, object, pool)
+    const settings: Settings = { ...settingsOf(options), context, transport, locate, securing: undefined }
+    const association = new AssociationImpl(address, object, options.security, settings)
+    yield* Effect.addFinalizer(() =>
+      Effect.forEach(association.pools.values(), (pool) => pool.shut, { concurrency: "unbounded", discard: true })
+    )
+    return association
   })
 
-const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | "locate"> => {
+const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | "locate" | "securing"> => {
   const count = (
     name: "maximumConnections" | "maximumQueued" | "maximumResponse" | "maximumElements",
     min: number,
@@ -359,7 +427,8 @@ const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | 
  *
  * Fails with `StringBindingError` for text that is no string binding, with `UnknownInterface` when the server does not offer
  * the interface in a compatible version, with `EndpointNotRegistered` when its endpoint is not in the string binding and the endpoint
- * mapper does not know it either, and with `RpcTransportError` when it can't be reached. When the scope closes the calls of the binding
+ * mapper does not know it either, with `RpcTransportError` when it can't be reached, and with `RpcFault` when a login fails: 5, 1747, 1749,
+ * 1822 or 1825. A login is not remembered as failed: the next call tries again. When the scope closes the calls of the binding
  * that are in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
@@ -375,15 +444,19 @@ export const bind: {
   <I extends Interface.Any>(
     iface: I,
     association: Association,
-    options?: Binding.Options
-  ): Effect.Effect<Binding.Binding<I>, UnknownInterface | EndpointNotRegistered | RpcTransportError, Scope.Scope>
+    options?: BindOptions
+  ): Effect.Effect<
+    Binding.Binding<I>,
+    UnknownInterface | EndpointNotRegistered | RpcFault | RpcTransportError,
+    Scope.Scope
+  >
   <I extends Interface.Any>(
     iface: I,
     binding: string,
     options?: Options & Binding.Options
   ): Effect.Effect<
     Binding.Binding<I>,
-    StringBinding.StringBindingError | UnknownInterface | EndpointNotRegistered | RpcTransportError,
+    StringBinding.StringBindingError | UnknownInterface | EndpointNotRegistered | RpcFault | RpcTransportError,
     Transport.Transport | Scope.Scope
   >
 } = <I extends Interface.Any>(
@@ -395,8 +468,8 @@ export const bind: {
     const association = (typeof to === "string" ? yield* make(to, options) : to) as AssociationImpl
     const bound = boundTo(iface)
     yield* bound.syntax.load
-    yield* association.pool.whenReady(bound, false, () => Exit.void)
-    const channel = new Channel(association, bound, options.object ?? association.object)
+    const channel = new Channel(association, bound, options)
+    yield* channel.pool.whenReady(bound, false, () => Exit.void)
     if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
     return yield* makeBinding(iface, channel, options)
   }) as Effect.Effect<any, never, Scope.Scope>
@@ -448,8 +521,7 @@ export const layer = <Key extends string, I extends Interface.Any>(
     service,
     Effect.gen(function* () {
       const association = yield* make(binding, options)
-      const { object } = association as AssociationImpl
-      const channel = new Channel(association as AssociationImpl, boundTo(service.interface), object)
+      const channel = new Channel(association as AssociationImpl, boundTo(service.interface), {})
       return yield* makeBinding(service.interface, channel, options)
     })
   )

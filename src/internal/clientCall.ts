@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import { Client as State, type ClientRow, clientTable, type Refusal } from "../CallState.ts"
-import type { Outcome, Remote } from "../Channel.ts"
+import type { Outcome, Remote, Secured, Security } from "../Channel.ts"
 import type { Interface, Operation } from "../Interface.ts"
 import {
   type BadStubData,
@@ -55,6 +55,8 @@ export class CallImpl extends PipeInspectable {
   declare taken: PendingImpl | undefined
   /** Whether it was released so that the server goes on. */
   declare goesOn: boolean
+  /** What `Call.setSecurity` has set. */
+  declare security: Security | undefined
   /** Told of each change of the state. */
   watchers: Set<() => void> | undefined = undefined
 
@@ -73,6 +75,7 @@ export class CallImpl extends PipeInspectable {
 // Few calls have these, so an object has them only when they are set.
 CallImpl.prototype.taken = undefined
 CallImpl.prototype.goesOn = false
+CallImpl.prototype.security = undefined
 
 export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> implements FullOutgoing {
   declare readonly "~callisto/Call/Pending": { readonly _I: Types.Invariant<any>; readonly _K: Types.Invariant<any> }
@@ -86,6 +89,7 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
   cancelling: { readonly deadline: number; timer: Fiber.Fiber<void, unknown> | undefined } | undefined = undefined
   watch: Watch | undefined = undefined
   declare readonly pipes: Ends | undefined
+  declare secured?: Secured
 
   constructor(call: CallImpl, operation: Operation) {
     super()
@@ -100,6 +104,10 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
 
   get method(): string {
     return this.operation.name
+  }
+
+  get security(): Security | undefined {
+    return this.call.security
   }
 
   get span(): Tracer.Span | undefined {

@@ -7,12 +7,14 @@
  * @module
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Cause from "effect/Cause"
 import type * as Scope from "effect/Scope"
-import type { AuthenticationLevel } from "../Channel.ts"
+import type { AuthenticationLevel, Impersonation as ImpersonationLevel, Security as Asked } from "../Channel.ts"
+import { PipeInspectable } from "../internal/inspectable.ts"
+import { choiceOption, flagOption } from "../internal/options.ts"
 
 // ----------------------------------------------------------------------------
 // levels
@@ -45,7 +47,7 @@ export type ProtectionLevel = "connect" | "packet" | "integrity" | "privacy"
  * @category models
  * @since 0.1.0
  */
-export type Impersonation = "anonymous" | "identify" | "impersonate" | "delegate"
+export type Impersonation = ImpersonationLevel
 
 // ----------------------------------------------------------------------------
 // failures of a login
@@ -151,6 +153,145 @@ export interface KeytabCredentials {
   readonly domain?: string | undefined
   /** The bytes of the keytab file. */
   readonly keytab: Redacted.Redacted<Uint8Array>
+}
+
+// ----------------------------------------------------------------------------
+// the security of a binding
+// ----------------------------------------------------------------------------
+
+/**
+ * The security of a binding or a call object: who logs in with which provider, and how strongly messages are protected. Made with
+ * {@link make}; it can't be changed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Security extends Asked {
+  /** Logs the client in, and protects its messages. */
+  readonly provider: ClientProvider
+  /** Asked for once for each connection. */
+  readonly credentials: Effect.Effect<Credentials, LoginFailure>
+  /** The level that messages are protected at. */
+  readonly level: ProtectionLevel
+  /** The name of the server's principal. Without it `host/` and the address of the server. */
+  readonly target: string | undefined
+  /** How far the server may act in the client's name. */
+  readonly impersonation: Impersonation
+  /** Whether the server must prove who it is. */
+  readonly mutual: boolean
+  /** Whether the server must sign the headers of messages too. */
+  readonly headerSigning: "whenSupported" | "required"
+}
+
+/**
+ * The options of {@link make}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Logs the client in, and protects its messages: `Negotiate.client`, `Ntlm.client`, or what `Kerberos.client` makes. */
+  readonly provider: ClientProvider
+  /**
+   * Who logs in: a value, or an effect that gives one. It is asked for once for each connection; a failure of the effect fails the call
+   * with 1749.
+   */
+  readonly credentials: Credentials | Effect.Effect<Credentials, unknown>
+  /** How strongly messages are protected; by default `integrity`. `call` is asked for as `packet`, which is protected as `integrity` is. */
+  readonly level?: ProtectionLevel | "call" | undefined
+  /**
+   * The name of the server's principal, as `host/files.corp.example`; by default `host/` and the address of the string binding. Kerberos
+   * needs the name under which the server is registered, and not a number.
+   */
+  readonly target?: string | undefined
+  /** How far the server may act in the client's name; by default `impersonate`. */
+  readonly impersonation?: Impersonation | undefined
+  /** Whether the server must prove who it is, which NTLM can't make it do: 1825 then. By default `false`. */
+  readonly mutual?: boolean | undefined
+  /**
+   * Whether the headers of messages are signed too. By default they are where the server agrees; `required` refuses a server that does not,
+   * with 1825.
+   */
+  readonly headerSigning?: "whenSupported" | "required" | undefined
+}
+
+/**
+ * Makes the security of a binding.
+ *
+ * **Details**
+ *
+ * Throws a `TypeError` for an option out of its range. Nothing is sent, and nobody is asked for the credentials, until a connection is
+ * made. Connections are shared by the calls of one such value, and by no others.
+ *
+ * Windows: `RpcBindingSetAuthInfoEx` with `RPC_SECURITY_QOS`.
+ *
+ * **Example** (A user with a password)
+ *
+ * ```ts
+ * import { Negotiate, Security } from "@callisto/rpc/security"
+ * import { Redacted } from "effect"
+ *
+ * const security = Security.make({
+ *   provider: Negotiate.client,
+ *   credentials: { user: "alice", domain: "CORP", password: Redacted.make("correct horse") },
+ *   level: "privacy"
+ * })
+ * security.level // => "privacy"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options): Security => {
+  const owner = "Security"
+  const { credentials, provider, target } = options
+  if (typeof provider?.initiate !== "function") throw new TypeError(`${owner}: provider logs nobody in.`)
+  if (target !== undefined && (typeof target !== "string" || target === "")) {
+    throw new TypeError(`${owner}: target is no name.`)
+  }
+  if (typeof credentials !== "object" || credentials === null) throw new TypeError(`${owner}: credentials are missing.`)
+  const level = choiceOption(owner, "level", options.level, [...protectionLevels, "call" as const], "integrity")
+  return new SecurityImpl({
+    provider,
+    target,
+    credentials: Effect.isEffect(credentials)
+      ? Effect.mapError(
+        credentials,
+        (error) =>
+          new LoginFailure({ reason: "noCredentials", detail: `the credentials can't be had: ${String(error)}` })
+      )
+      : Effect.succeed(credentials),
+    level: level === "call" ? "packet" : level,
+    impersonation: choiceOption(owner, "impersonation", options.impersonation, impersonations, "impersonate"),
+    mutual: flagOption(owner, "mutual", options.mutual, false),
+    headerSigning: choiceOption(owner, "headerSigning", options.headerSigning, signings, "whenSupported")
+  })
+}
+
+const protectionLevels: ReadonlyArray<ProtectionLevel> = ["connect", "packet", "integrity", "privacy"]
+const impersonations: ReadonlyArray<Impersonation> = ["anonymous", "identify", "impersonate", "delegate"]
+const signings = ["whenSupported", "required"] as const
+
+interface SecurityImpl extends Omit<Security, "credentials"> {}
+
+class SecurityImpl extends PipeInspectable implements Security {
+  readonly "~callisto/Security" = "~callisto/Security"
+  readonly #credentials: Security["credentials"]
+
+  constructor({ credentials, ...settings }: Omit<Security, "~callisto/Security">) {
+    super()
+    Object.assign(this, settings)
+    this.#credentials = credentials
+  }
+
+  get credentials(): Security["credentials"] {
+    return this.#credentials
+  }
+
+  toJSON(): { readonly _id: string; readonly [setting: string]: unknown } {
+    const { headerSigning, impersonation, level, mutual, provider: { name: provider }, target } = this
+    return { _id: "callisto/Security", provider, level, target, impersonation, mutual, headerSigning }
+  }
 }
 
 // ----------------------------------------------------------------------------

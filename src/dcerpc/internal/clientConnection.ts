@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import type * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
-import type { Outcome, Remote } from "../../Channel.ts"
+import type { Outcome, Remote, Secured } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
 import { cancelled, failureOf, fromWire } from "../../internal/failures.ts"
@@ -19,6 +19,7 @@ import {
   BadStubData,
   type EndpointNotRegistered,
   PipeDisciplineError,
+  RpcFault,
   RpcTransportError,
   UnknownInterface
 } from "../../Status.ts"
@@ -30,13 +31,14 @@ import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax }
 import { clientTable, type Event, State } from "./connection.ts"
 import { type HeldHandles, unreadable } from "./heldHandles.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
+import type { Protection } from "./protection.ts"
 
 // ----------------------------------------------------------------------------
 // models
 // ----------------------------------------------------------------------------
 
 /** The reason why no connection can be had for an interface. */
-export type Failure = RpcTransportError | UnknownInterface | EndpointNotRegistered
+export type Failure = RpcTransportError | RpcFault | UnknownInterface | EndpointNotRegistered
 
 /** An interface that a binding of the association calls, and how its values travel. */
 export interface Bound {
@@ -49,6 +51,24 @@ export interface Bound {
 export const boundTo = (iface: Interface.Any): Bound => {
   const syntax = proposed(iface)
   return { interface: iface, syntax, key: `${iface.uuid} ${iface.version.join(".")} ${syntax.id.uuid}` }
+}
+
+/** Logs a connection in while it binds. */
+export interface ClientSecuring {
+  readonly open: (connection: ClientConnection, groupId: number) => Effect.Effect<void, Refusal, Scope.Scope>
+}
+
+/** Takes the answers to the legs of a login, until that has come to its end. */
+export interface Login {
+  take(answer: Pdu.Pdu): void
+}
+
+/** The first leg of a login, which goes with the bind. */
+export interface FirstLeg {
+  readonly login: Login
+  readonly trailer: Pdu.AuthTrailer
+  /** Whether the server is asked to sign headers. */
+  readonly signsHeaders: boolean
 }
 
 /** A failure, and how far it reaches: to the calls of one interface, or to all that wait for a connection. */
@@ -249,6 +269,15 @@ export class ClientConnection {
   keepsOnOrphan = false
   maxFragment: number = largest
   groupId = 0
+  private login: Login | undefined = undefined
+  /** How messages are protected, once the login has ended. */
+  protection: Protection | undefined = undefined
+  private secured: Secured | undefined = undefined
+  private asksToSignHeaders = false
+  /** Both sides sign the headers of messages. */
+  headerSigning = false
+  /** The presentation contexts whose first request has told the server what was bound. */
+  private readonly verified = new Set<number>()
   /** The reason of a bind_nak. */
   rejectReason: number | undefined = undefined
   /** Something has arrived since the server was last looked after. */
@@ -378,6 +407,7 @@ export class ClientConnection {
     const callId = this.owner.nextCallId(this)
     const contextId = this.contexts.get(key)!
     const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
+    if (this.secured !== undefined) call.secured = this.secured
     if (call.pipes !== undefined) return this.sendPiped(caller, call, input, codec, fields)
     Pdu.beginRequest(this.writer, fields)
     const problem = codec.writeArguments(this.writer, input, call.span)
@@ -386,7 +416,7 @@ export class ClientConnection {
       return badInput(problem)
     }
     const size = this.writer.position - this.writer.stub
-    Pdu.endMessage(this.writer, this.maxFragment)
+    this.endRequest(caller.bound, contextId)
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
@@ -396,6 +426,20 @@ export class ClientConnection {
     sent.end = this.outbox.sentUnsafe()
     call.transferred("out", size)
     return undefined
+  }
+
+  /** Ends a request that was written. Where messages are protected, the first of a presentation context says what was bound. */
+  private endRequest({ interface: iface, syntax }: Bound, contextId: number): void {
+    const { protection } = this
+    if (protection?.trailer !== undefined && !this.verified.has(contextId)) {
+      this.verified.add(contextId)
+      protection.writeVerification(this.writer, {
+        headerSigning: this.asksToSignHeaders,
+        abstractSyntax: syntaxOf(iface),
+        transferSyntax: syntax.id
+      })
+    }
+    Pdu.endMessage(this.writer, this.maxFragment, protection?.trailer)
   }
 
   /** Sends a call with pipes: the arguments now, what is pushed then. */
@@ -415,7 +459,8 @@ export class ClientConnection {
       (following, size) => {
         this.flush(following)
         call.transferred("out", size)
-      }
+      },
+      this.protection?.trailer
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
@@ -475,8 +520,10 @@ export class ClientConnection {
 
   /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
   private flush(following?: Uint8Array): void {
-    if (following === undefined) return this.outbox.sendUnsafe(this.writer.take())
-    this.outbox.sendPartUnsafe(this.writer.take())
+    const bytes = this.writer.take()
+    this.protection?.seal(bytes)
+    if (following === undefined) return this.outbox.sendUnsafe(bytes)
+    this.outbox.sendPartUnsafe(bytes)
     this.outbox.sendPartUnsafe(following)
   }
 
@@ -502,6 +549,8 @@ export class ClientConnection {
   }
 
   private respond(fragment: Pdu.Response): string | undefined {
+    // Also for a call that was given up: each message counts.
+    if (this.protection?.accepts(fragment) === false) return "a response that is not protected as was agreed"
     const sent = this.calls.get(fragment.callId)
     // A reply to a call that was given up.
     if (sent === undefined) return undefined
@@ -597,7 +646,9 @@ export class ClientConnection {
     const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
     const fault = fromWire(status, didNotExecute && sent.earlier?.mayHaveRun !== true)
     this.complete(sent, Exit.fail(failureOf(sent.call.operation, fault)))
-    return undefined
+    return this.protection !== undefined && endsLogin.has(status)
+      ? `fault ${toHex(status)} to a protected message`
+      : undefined
   }
 
   private complete(sent: SentCall, outcome: Outcome): void {
@@ -689,22 +740,53 @@ export class ClientConnection {
 
   // --- the bind
 
-  /** Proposes the first interface, and to join a group; 0 begins one. */
-  bind(groupId: number): void {
+  /** Proposes the first interface, and to join a group; 0 begins one. A login may begin with it. */
+  bind(groupId: number, leg?: FirstLeg): void {
     const { first, owner } = this
+    this.login = leg?.login
+    this.asksToSignHeaders = leg?.signsHeaders === true
     const { interface: iface, syntax: { maxFragment: size } } = first
     Pdu.encodeBind(this.writer, {
       callId: owner.nextCallId(this),
-      flags: Pdu.flags.concMpx,
+      flags: Pdu.flags.concMpx | (this.asksToSignHeaders ? Pdu.flags.supportHeaderSign : 0),
       maxXmitFrag: size,
       maxRecvFrag: size,
       assocGroupId: groupId,
       contextElements: [
         contextElement(first, 0),
         { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
-      ]
+      ],
+      authTrailer: leg?.trailer
     })
     this.flush()
+  }
+
+  /** Sends a further leg of the login; the last one of an odd number has no answer. */
+  sendLeg(authTrailer: Pdu.AuthTrailer, isLast: boolean): void {
+    const callId = this.owner.nextCallId(this)
+    if (isLast) Pdu.encodeAuth3(this.writer, { callId, authTrailer })
+    else {
+      Pdu.encodeAlterContext(this.writer, {
+        callId,
+        flags: this.asksToSignHeaders ? Pdu.flags.supportHeaderSign : 0,
+        maxXmitFrag: this.maxFragment,
+        maxRecvFrag: this.maxFragment,
+        assocGroupId: this.groupId,
+        contextElements: [contextElement(this.first, 0)],
+        authTrailer
+      })
+    }
+    this.flush()
+  }
+
+  /** The login has come to its end: calls may use the connection. */
+  secure(protection: Protection): void {
+    this.protection = protection
+    const { level, session: { mutual, provider } } = protection
+    this.secured = { level, mutual, provider, headerSigning: this.headerSigning }
+    this.login = undefined
+    this.move("agreed")
+    this.announce()
   }
 
   /** Tells who opens the connection that all that has arrived was read. */
@@ -714,10 +796,17 @@ export class ClientConnection {
 
   /** The answer to the bind. */
   private answered(answer: Pdu.Pdu | Pdu.PduError): undefined {
-    const { first } = this
+    const { first, login } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
+    if (login !== undefined && this.contexts.size > 0) return login.take(answer) as undefined
     if (answer._tag === "BindNak") {
       this.rejectReason = answer.rejectReason
+      const code = login === undefined ? undefined : loginCodes[answer.rejectReason]
+      if (code !== undefined) {
+        const failure = new RpcFault({ code, didNotExecute: true, detail: rejection(answer) })
+        Deferred.doneUnsafe(this.opened, Exit.fail({ failure, reach: "server" }))
+        return void this.move("refused")
+      }
       return this.refuse(`the server refused to bind: ${rejection(answer)}`)
     }
     if (answer._tag !== "BindAck") return this.refuse(`the server answered the bind with ${answer._tag}`)
@@ -740,7 +829,9 @@ export class ClientConnection {
     this.maxFragment = Math.min(answer.maxRecvFrag, first.syntax.maxFragment)
     this.groupId = answer.assocGroupId
     this.contexts.set(first.key, 0)
-    this.move("agreed")
+    this.headerSigning = this.asksToSignHeaders && (answer.flags & Pdu.flags.supportHeaderSign) !== 0
+    if (login !== undefined) login.take(answer)
+    else this.move("agreed")
     return undefined
   }
 
@@ -882,6 +973,12 @@ const badInput = ({ problem }: Problem): BadStubData =>
 // the bind
 // ----------------------------------------------------------------------------
 
+/** The code of a call whose login a bind_nak has refused. */
+const loginCodes: { readonly [reason: number]: number } = { 8: 1747, 9: 5 }
+
+/** The faults that end a connection whose messages are protected. */
+const endsLogin: ReadonlySet<number> = new Set([1825, 0x1c01000b])
+
 const rejection = ({ rejectReason }: Pdu.BindNak): string => rejectReasons[rejectReason] ?? `reason ${rejectReason}`
 
 const rejectReasons: { readonly [reason: number]: string } = {
@@ -890,7 +987,7 @@ const rejectReasons: { readonly [reason: number]: string } = {
   2: "one of its limits is exceeded",
   4: "it speaks another version of the protocol",
   8: "it does not know the authentication service",
-  9: "the checksum is wrong"
+  9: "it refused the user, the password or the level"
 }
 
 const providerReasons: { readonly [reason: number]: string } = {

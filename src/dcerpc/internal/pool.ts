@@ -24,6 +24,7 @@ import {
   type Bound,
   type Caller,
   ClientConnection,
+  type ClientSecuring,
   type Failure,
   largest,
   type Owner,
@@ -150,6 +151,8 @@ export interface Settings {
   readonly locate: (
     iface: Interface.Any
   ) => StringBinding.StringBinding | Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Refusal>
+  /** Logs its connections in; `undefined` where nobody logs in. */
+  readonly securing: ClientSecuring | undefined
   readonly maximumConnections: number
   /** The connections for calls with pipes. */
   readonly maximumPiped: number
@@ -651,9 +654,10 @@ export class Pool implements Owner {
       const readWhile = yield* Effect.mapError(makeReadWhile(socket), () => unreachable(lostWhileBound))
       const opening = connection = new ClientConnection(this, scope, outbox, address, bound, forPipes)
       yield* Effect.addFinalizer(() => Effect.sync(() => opening.move("shutdownAsked")))
-      const { groupId } = this
-      opening.bind(groupId)
+      const { groupId, settings: { securing } } = this
+      if (securing === undefined) opening.bind(groupId)
       yield* Effect.forkScoped(this.read(opening, readWhile))
+      if (securing !== undefined) yield* securing.open(opening, groupId)
       yield* Effect.onError(Deferred.await(opening.opened), () =>
         Effect.sync(() => {
           if (opening.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)

@@ -28,6 +28,12 @@ const trailerSize = 8
 const headerOf = (pdu: Uint8Array): number =>
   pdu[2] === Pdu.types.Request.ptype && (pdu[3]! & Pdu.flags.objectUuid) !== 0 ? 40 : 24
 
+/** Requests and responses alone. A cancel is sent as it is: servers that exist do not count it. */
+const isProtected = (pdu: Uint8Array): boolean =>
+  pdu[2] === Pdu.types.Request.ptype || pdu[2] === Pdu.types.Response.ptype
+
+const nobody: Partial<Pdu.AuthTrailer> = {}
+
 /** What a security context does to the messages of a connection, in the order in which they are on the wire. */
 export class Protection {
   readonly session: Session
@@ -58,9 +64,23 @@ export class Protection {
       const size = bytes[at + 8]! | bytes[at + 9]! << 8
       const pdu = bytes.subarray(at, at + size)
       const bodyEnd = size - authValue.length - trailerSize
-      this.session.protect(pdu, headerOf(pdu), bodyEnd, this.level, this.connection.headerSigning)
+      if (isProtected(pdu)) this.session.protect(pdu, headerOf(pdu), bodyEnd, this.level, this.connection.headerSigning)
       at += size
     }
+  }
+
+  /** Takes the protection off a fragment of a response, which must be of this context. */
+  accepts(fragment: Pdu.Response): boolean {
+    const { trailer } = this
+    if (trailer === undefined) return true
+    const { authContextId, authLevel, authType } = fragment.authTrailer ?? nobody
+    return authContextId === trailer.authContextId && authLevel === trailer.authLevel &&
+      authType === trailer.authType &&
+      this.unseal(fragment)
+  }
+
+  writeVerification(writer: Pdu.Writer, facts: Facts): void {
+    writeTrailer(writer, facts)
   }
 
   /** Takes the protection off a fragment, in place. `false`: the fragment is not what the other side has sent. */
