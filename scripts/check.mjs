@@ -93,6 +93,7 @@ const importsOf = (file) =>
  */
 const shared = [
   "access",
+  "badInput",
   "binding",
   "chunkBuffer",
   "clock",

@@ -9,7 +9,8 @@ import * as Semaphore from "effect/Semaphore"
 import type * as Security from "../../security/Security.ts"
 import { RpcFault } from "../../Status.ts"
 import type * as Pdu from "../Pdu.ts"
-import type { ClientConnection, ClientSecuring, Login, Refusal } from "./clientConnection.ts"
+import type { ClientConnection, ClientSecuring, Login } from "./clientConnection.ts"
+import type { Refusal } from "./proposals.ts"
 import { numberOf, Protection } from "./protection.ts"
 
 /** Each connection has one security context. */
