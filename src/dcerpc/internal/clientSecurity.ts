@@ -101,11 +101,15 @@ const logIn = (
     connection.secure(new Protection(session!, level, connection, { authContextId, authType: provider.authType }))
   }).pipe(Effect.mapError((error) => "_tag" in error ? refusalOf(error) : error))
 
+const wrongUser = "the server refused the user. Check the name, the domain and the password"
+
 /** The token of an answer; `undefined` where it has none. */
 const tokenOf = (answer: Pdu.Pdu): Effect.Effect<Uint8Array | undefined, Refusal> => {
   if (answer._tag === "Fault") {
     const code = answer.status === 5 || answer.status === 1825 ? answer.status : 1825
-    return Effect.fail(failed(code, `the server refused the login with fault 0x${answer.status.toString(16)}`))
+    return Effect.fail(
+      failed(code, code === 5 ? wrongUser : `the server answered fault 0x${answer.status.toString(16)}`)
+    )
   }
   if (answer._tag !== "BindAck" && answer._tag !== "AlterContextResponse") {
     return Effect.fail(failed(1825, `the server answered the login with ${answer._tag}`))
