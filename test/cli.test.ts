@@ -974,7 +974,7 @@ describe("the errors of callisto", () => {
           yield* serve(refuse)
           const error = yield* errorOf("stats", place)
           assert.deepStrictEqual([error.exitCode, error.status], [1, { number: 5, name: "ERROR_ACCESS_DENIED" }])
-          assert.include(error.advice, "does not authenticate")
+          assert.include(error.advice, "add --user NAME")
         }))
       }
     })
