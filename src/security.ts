@@ -1,0 +1,11 @@
+/**
+ * Who calls, and how calls are protected on the network.
+ *
+ * Each module is also exported under its own name, for instance `@callisto/rpc/security/Ntlm`.
+ *
+ * @module
+ * @since 0.1.0
+ */
+export * as Negotiate from "./security/Negotiate.ts"
+export * as Ntlm from "./security/Ntlm.ts"
+export * as Security from "./security/Security.ts"
