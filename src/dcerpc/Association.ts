@@ -166,10 +166,10 @@ const clientSecurity = onDemand("the security of clients", () => import("./inter
 const securingWith = (security: Security): ClientSecuring => {
   let securing: ClientSecuring | undefined
   return {
-    open: (connection, groupId) =>
+    open: (...leg) =>
       Effect.flatMap(
         Effect.mapError(clientSecurity, (failure): Refusal => ({ failure, reach: "server" })),
-        (loaded) => (securing ??= loaded.securing(security)).open(connection, groupId)
+        (loaded) => (securing ??= loaded.securing(security)).open(...leg)
       )
   }
 }

@@ -44,7 +44,11 @@ import type { Protection } from "./protection.ts"
 
 /** Logs a connection in while it binds. */
 export interface ClientSecuring {
-  readonly open: (connection: ClientConnection, groupId: number) => Effect.Effect<void, Refusal, Scope.Scope>
+  readonly open: (
+    connection: ClientConnection,
+    groupId: number,
+    serverEndPoint: Uint8Array | undefined
+  ) => Effect.Effect<void, Refusal, Scope.Scope>
 }
 
 /** Takes the answers to the legs of a login, until that has come to its end. */

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { channelBindingsOf } from "../../security/internal/channelBindings.ts"
 import type * as Security from "../../security/Security.ts"
 import { RpcFault } from "../../Status.ts"
 import type * as Pdu from "../Pdu.ts"
@@ -55,13 +56,14 @@ class Legs implements Login {
 export const securing = (security: Security.Security): ClientSecuring => {
   // One at a time: a wrong password must not count several times at once.
   const turn = Semaphore.makeUnsafe(1)
-  return { open: (connection, groupId) => turn.withPermit(logIn(security, connection, groupId)) }
+  return { open: (...leg) => turn.withPermit(logIn(security, ...leg)) }
 }
 
 const logIn = (
   security: Security.Security,
   connection: ClientConnection,
-  groupId: number
+  groupId: number,
+  serverEndPoint: Uint8Array | undefined
 ): Effect.Effect<void, Refusal, Scope.Scope> =>
   Effect.gen(function* () {
     const { impersonation, level, mutual, provider, target } = security
@@ -73,7 +75,7 @@ const logIn = (
       credentials,
       impersonation,
       mutual,
-      channelBindings: undefined
+      channelBindings: channelBindingsOf(serverEndPoint)
     })
     const trailerOf = (authValue: Uint8Array): Pdu.AuthTrailer => ({
       authType: provider.authType,

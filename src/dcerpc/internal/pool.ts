@@ -628,7 +628,7 @@ export class Pool implements Owner {
     forPipes: boolean
   ): Effect.Effect<ClientConnection, Refusal, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
-      const { socket } = yield* Effect.mapError(
+      const { serverEndPoint, socket } = yield* Effect.mapError(
         this.settings.transport.connect(address),
         (failure): Refusal => ({ failure, reach: "server" })
       )
@@ -640,7 +640,7 @@ export class Pool implements Owner {
       const { groupId, settings: { securing } } = this
       if (securing === undefined) opening.bind(groupId)
       yield* Effect.forkScoped(this.read(opening, readWhile))
-      if (securing !== undefined) yield* securing.open(opening, groupId)
+      if (securing !== undefined) yield* securing.open(opening, groupId, serverEndPoint)
       yield* Effect.onError(Deferred.await(opening.opened), () =>
         Effect.sync(() => {
           if (opening.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)

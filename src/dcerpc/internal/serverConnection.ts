@@ -84,7 +84,7 @@ export interface Host extends Offers {
 
 /** Makes the security of connections. */
 export interface Securing {
-  readonly secure: (unauthenticated: Identity, peer: string) => ServerSecurity
+  readonly secure: (unauthenticated: Identity, connection: Transport.Connection) => ServerSecurity
   readonly stubOf: (call: IncomingCall, security: ServerSecurity) => Uint8Array | undefined
   readonly verifies: (call: IncomingCall, end: number, security: ServerSecurity) => boolean
 }
@@ -243,17 +243,17 @@ export class ServerConnection {
 
   constructor(
     endpoint: Host,
-    { local, peer }: Transport.Connection,
+    connection: Transport.Connection,
     outbox: Outbox,
     caller: Caller
   ) {
     this.endpoint = endpoint
     this.caller = caller
-    this.peer = peer
+    this.peer = connection.peer
     this.outbox = outbox
-    this.agreement = new Agreement(endpoint, local, caller)
+    this.agreement = new Agreement(endpoint, connection.local, caller)
     this.unauthenticated = { caller, protection: undefined }
-    this.security = endpoint.security?.secure(this.unauthenticated, peer)
+    this.security = endpoint.security?.secure(this.unauthenticated, connection)
     this.usedAt = ++endpoint.uses
     this.activeAt = nowOf(endpoint.clock)
     endpoint.watchUntil(this.dueAt(this.activeAt))

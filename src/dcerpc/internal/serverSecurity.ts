@@ -6,7 +6,9 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../../Channel.ts"
 import { callerOf } from "../../internal/access.ts"
+import { channelBindingsOf } from "../../security/internal/channelBindings.ts"
 import type * as Security from "../../security/Security.ts"
+import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { Group, Refusal } from "./agreement.ts"
 import { binary } from "../TransferSyntax.ts"
@@ -104,7 +106,7 @@ const unfit = (status: number, didNotExecute: boolean, namesContext: boolean): U
 
 export class ServerSecurity {
   private readonly settings: SecuritySettings
-  private readonly peer: string
+  private readonly connection: Transport.Connection
   private readonly report: Report
   private readonly contexts = new Map<number, Context>()
   private readonly scope = Scope.makeUnsafe()
@@ -122,9 +124,9 @@ export class ServerSecurity {
   /** The presentation contexts in which a request in Callisto's own syntax had its verification trailer. */
   private readonly verified = new Set<number>()
 
-  constructor(settings: SecuritySettings, unauthenticated: Identity, peer: string, report: Report) {
+  constructor(settings: SecuritySettings, unauthenticated: Identity, connection: Transport.Connection, report: Report) {
     this.settings = settings
-    this.peer = peer
+    this.connection = connection
     this.report = report
     this.default = this.unauthenticated = unauthenticated
   }
@@ -201,7 +203,8 @@ export class ServerSecurity {
   /** Gives the token to the provider. */
   step({ context, token }: Leg): Effect.Effect<Security.Step, Security.LoginFailure> {
     const { level, provider } = context
-    const options = { level, peer: this.peer, channelBindings: undefined }
+    const { peer, serverEndPoint } = this.connection
+    const options = { level, peer, channelBindings: channelBindingsOf(serverEndPoint) }
     const exchange = context.exchange === undefined
       ? Effect.tap(Scope.provide(provider.accept(options), this.scope), (exchange) =>
         Effect.sync(() => {
@@ -350,7 +353,8 @@ export class ServerSecurity {
 
 /** Makes the security of the connections of an endpoint. */
 export const securing = (settings: SecuritySettings, report: (peer: string) => Report): Securing => ({
-  secure: (unauthenticated, peer) => new ServerSecurity(settings, unauthenticated, peer, report(peer)),
+  secure: (unauthenticated, connection) =>
+    new ServerSecurity(settings, unauthenticated, connection, report(connection.peer)),
   stubOf: ({ identity: { protection }, presentation, request }, security) =>
     protection?.trailer === undefined || presentation.syntax !== binary
       ? request.stub
