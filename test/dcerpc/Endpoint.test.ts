@@ -509,24 +509,27 @@ describe("an association group", () => {
         assert.strictEqual(yield* group(yield* connect, { assocGroupId: id }), id)
       })
   )
-  wire("the random source repeats an id or gives 0: the next group has another id", (client, { tables }) =>
-    Effect.gen(function* () {
-      const [taken] = tables.groups.keys()
-      const drawn = [taken!, 0, 7, 7, 8]
-      yield* Effect.acquireRelease(
-        Effect.sync(() => vi.spyOn(crypto, "getRandomValues")),
-        (spy) => Effect.sync(() => spy.mockRestore())
-      ).pipe(Effect.map((spy) =>
-        spy.mockImplementation((array) => {
-          assert.instanceOf(array, Uint32Array)
-          array[0] = drawn.shift()!
-          return array
-        })
-      ))
-      assert.strictEqual(yield* group(client), 7)
-      assert.strictEqual(yield* group(yield* connect), 8)
-      assert.deepStrictEqual(drawn, [])
-    }))
+  wire(
+    "the random source repeats an id or gives 0: the next group has another id",
+    (client, { tables }) =>
+      Effect.gen(function* () {
+        const [taken] = tables.groups.keys()
+        const drawn = [taken!, 0, 7, 7, 8]
+        yield* Effect.acquireRelease(
+          Effect.sync(() => vi.spyOn(crypto, "getRandomValues")),
+          (spy) => Effect.sync(() => spy.mockRestore())
+        ).pipe(Effect.map((spy) =>
+          spy.mockImplementation((array) => {
+            assert.instanceOf(array, Uint32Array)
+            array[0] = drawn.shift()!
+            return array
+          })
+        ))
+        assert.strictEqual(yield* group(client), 7)
+        assert.strictEqual(yield* group(yield* connect), 8)
+        assert.deepStrictEqual(drawn, [])
+      })
+  )
   wire("ends with its last connection", (client, { tables }) =>
     Effect.gen(function* () {
       const id = yield* group(client) as Effect.Effect<number>
