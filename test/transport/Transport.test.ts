@@ -1022,6 +1022,25 @@ describe("over WebSockets", () => {
       assert.strictEqual(yield* closeCode(pull), 1000)
     }))
 
+  it.live("nobody reads, and the WebSocket can't be paused: 64 MiB are kept, then the connection ends", () =>
+    Effect.gen(function* () {
+      const [left, right] = fakePair()
+      left.emit("open")
+      right.emit("open")
+      const { socket } = yield* WebSocket.fromWebSocket(right, names)
+      const { pull } = yield* socket.reader
+      const { write } = yield* socket.writer
+      const mebibyte = new Uint8Array(0x100000)
+      for (let i = 0; i < 64; i++) left.send(mebibyte)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(right.closes, [])
+      left.send(mebibyte)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(right.closes, [4000])
+      assert.strictEqual(yield* closeCode(pull), 1009)
+      assert.strictEqual((yield* Effect.flip(write("a"))).reason._tag, "SocketWriteError")
+    }))
+
   it.live("data in front of an end of any kind: it is delivered, then the end", () =>
     Effect.gen(function* () {
       const ends: ReadonlyArray<readonly [(right: FakeWebSocket) => void, number]> = [
