@@ -796,7 +796,7 @@ describe("NodeTransport", () => {
       const size = 32_000_000
       const conn = yield* Effect.scoped(Effect.gen(function* () {
         const { write } = yield* open(yield* connect(at(`ncacn_ip_tcp:127.0.0.1[${port}]`)))
-        yield* Effect.forkScoped(Effect.ignore(write(new Uint8Array(size))))
+        yield* Effect.forkScoped(Effect.ignore(write(new Uint8Array(size))), { startImmediately: true })
         return yield* Deferred.await(accepted)
       }))
       yield* Effect.sleep(1500)
