@@ -288,10 +288,14 @@ type InterfaceFields = {
 
 const interfaceFields: InterfaceFields = { interface: Schema.String, uuid: Schema.String, detail: Schema.String }
 
+/** Where nobody knows a name, the UUID stands in its place. */
+const nameOf = ({ interface: name, uuid }: { readonly interface: string; readonly uuid: string }): string =>
+  name === uuid ? uuid : `${name} (${uuid})`
+
 const NoInterfaceBase: ErrorClass<NoInterface, "NoInterface", InterfaceFields> = makeClass(
   "NoInterface",
   interfaceFields,
-  (error) => `No interface ${error.interface} (${error.uuid}): ${error.detail}.`
+  (error) => `No interface ${nameOf(error)}: ${error.detail}.`
 )
 
 /**
@@ -308,7 +312,7 @@ export class NoInterface extends NoInterfaceBase {}
 const UnknownInterfaceBase: ErrorClass<UnknownInterface, "UnknownInterface", InterfaceFields> = makeClass(
   "UnknownInterface",
   interfaceFields,
-  (error) => `The server does not know the interface ${error.interface} (${error.uuid}): ${error.detail}.`
+  (error) => `The server does not know the interface ${nameOf(error)}: ${error.detail}.`
 )
 
 /**
@@ -326,7 +330,7 @@ const EndpointNotRegisteredBase: ErrorClass<EndpointNotRegistered, "EndpointNotR
     "EndpointNotRegistered",
     interfaceFields,
     (error) =>
-      `No endpoint is registered for the interface ${error.interface} (${error.uuid}): ${error.detail}. Start its server ` +
+      `No endpoint is registered for the interface ${nameOf(error)}: ${error.detail}. Start its server ` +
       "and register it with the endpoint mapper, or name its endpoint in the string binding."
   )
 

@@ -7,7 +7,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Memory from "../../src/transport/Memory.ts"
 import { isWaiting, start } from "../fixtures.ts"
-import { bind, bound, clientOf, connect, element, request, response, settle } from "./rawClient.ts"
+import { bind, bound, clientOf, connect, connectTo, element, request, response, settle } from "./rawClient.ts"
 
 const IKeep = Interface.make("IKeep", {
   uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c2d07",
@@ -75,6 +75,22 @@ describe("the period of grace", () => {
       yield* settle
       assert.isFalse(yield* isWaiting(closing))
       assert.isTrue(client.state.closed)
+    }).pipe(Effect.provide(Memory.layer)))
+
+  it.effect("server and endpoint close at once: a call to another server in the process is answered", () =>
+    Effect.gen(function* () {
+      const { closeEndpoint, closeServer } = yield* setUp
+      const kept = yield* Queue.unbounded<Kept>()
+      const keeping = Manager.make(IKeep, { Keep: Manager.handOff((_, call) => Queue.offer(kept, call)) })
+      yield* Endpoint.serve(yield* Server.make([keeping]), "ncacn_memory:[other]")
+      const other = yield* connectTo("ncacn_memory:[other]")
+      yield* other.ask(bind({ contextElements: [element(0, IKeep)] }), request({ callId: 7 }))
+      const closing = yield* start(Effect.all([closeServer, closeEndpoint], { concurrency: "unbounded" }))
+      yield* TestClock.adjust("1 minute")
+      assert.isFalse(yield* isWaiting(closing))
+      yield* ServerCall.complete(yield* Queue.take(kept), { value: 5 })
+      assert.deepStrictEqual(yield* other.heard, [response(7, 5)])
+      assert.isFalse(other.state.closed)
     }).pipe(Effect.provide(Memory.layer)))
 
   it.effect("a connection that a host has accepted: ends with the period", () =>
