@@ -288,14 +288,10 @@ type InterfaceFields = {
 
 const interfaceFields: InterfaceFields = { interface: Schema.String, uuid: Schema.String, detail: Schema.String }
 
-/** Where nobody knows a name, the UUID stands in its place. */
-const nameOf = ({ interface: name, uuid }: { readonly interface: string; readonly uuid: string }): string =>
-  name === uuid ? uuid : `${name} (${uuid})`
-
 const NoInterfaceBase: ErrorClass<NoInterface, "NoInterface", InterfaceFields> = makeClass(
   "NoInterface",
   interfaceFields,
-  (error) => `No interface ${nameOf(error)}: ${error.detail}.`
+  (error) => `No interface ${error.interface} (${error.uuid}): ${error.detail}.`
 )
 
 /**
@@ -312,7 +308,7 @@ export class NoInterface extends NoInterfaceBase {}
 const UnknownInterfaceBase: ErrorClass<UnknownInterface, "UnknownInterface", InterfaceFields> = makeClass(
   "UnknownInterface",
   interfaceFields,
-  (error) => `The server does not know the interface ${nameOf(error)}: ${error.detail}.`
+  (error) => `The server does not know the interface ${error.interface} (${error.uuid}): ${error.detail}.`
 )
 
 /**
@@ -330,7 +326,7 @@ const EndpointNotRegisteredBase: ErrorClass<EndpointNotRegistered, "EndpointNotR
     "EndpointNotRegistered",
     interfaceFields,
     (error) =>
-      `No endpoint is registered for the interface ${nameOf(error)}: ${error.detail}. Start its server ` +
+      `No endpoint is registered for the interface ${error.interface} (${error.uuid}): ${error.detail}. Start its server ` +
       "and register it with the endpoint mapper, or name its endpoint in the string binding."
   )
 
