@@ -20,7 +20,8 @@ import { makeReadWhile } from "../../transport/internal/sockets.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { TransferSyntax } from "../TransferSyntax.ts"
-import { type Group, type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
+import type { Group } from "./agreement.ts"
+import { type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
 
 declare const crypto: { getRandomValues(array: Uint32Array): Uint32Array }
 
