@@ -270,6 +270,12 @@ export interface Method<
 export declare namespace Method {
   /** Any method. */
   export type Any = Method<Parameters, Parameters, Abort.Error, Elements, Elements>
+  /** The method without aborts and pipes that {@link method} makes of these parameters. */
+  export type Of<In extends Fields | Parameters, Out extends Fields | Parameters> = Method<
+    ToSchema<In>,
+    ToSchema<Out>,
+    never
+  >
   /** The type of the in parameters, as the routine receives them. */
   export type In<M extends Any> = M["in"]["Type"]
   /** What a caller passes as in parameters: fields with a constructor default may be missing. */
