@@ -406,11 +406,7 @@ export const method: {
   >
 } = (
   options:
-    & Pick<Method.MaybeOptions<Fields | Parameters>, "in" | "opnum" | "idempotent">
-    & Pick<
-      Method.Options<never, Fields | Parameters, ReadonlyArray<Abort.Entry>, Elements, Elements>,
-      "out" | "aborts" | "inPipe" | "outPipe"
-    >
+    & Omit<Method.Options<Parameters, Parameters, ReadonlyArray<Abort.Entry>, Elements, Elements>, "maybe">
     & { readonly maybe?: boolean | undefined }
 ): Method<never, never, never, never, never> => {
   const aborts: Array<Abort.Any> = []

@@ -616,13 +616,6 @@ const readTrailer = (bytes: Uint8Array, start: number, trailer: number, end: num
 const refusePadding = (bytes: Uint8Array, start: number, padding: number): PduError =>
   refuse("AuthTrailer", bytes, start, `${padding} bytes of padding are more than the stub has`)
 
-const bodiless: { readonly [ptype: number]: "Auth3" | "CoCancel" | "Orphaned" | "Shutdown" } = {
-  [types.Auth3.ptype]: "Auth3",
-  [types.CoCancel.ptype]: "CoCancel",
-  [types.Orphaned.ptype]: "Orphaned",
-  [types.Shutdown.ptype]: "Shutdown"
-}
-
 const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | PduError => {
   const ptype = bytes[start + 2]!
   const pduFlags = bytes[start + 3]!
@@ -729,8 +722,14 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
       const rejectReason = u16(bytes, start + 16, littleEndian)
       return { _tag: "BindNak", ...header, rejectReason, protocols }
     }
+    case types.Auth3.ptype:
+      return { _tag: "Auth3", ...header }
+    case types.Shutdown.ptype:
+      return { _tag: "Shutdown", ...header }
+    case types.CoCancel.ptype:
+      return { _tag: "CoCancel", ...header }
     default:
-      return { _tag: bodiless[ptype]!, ...header }
+      return { _tag: "Orphaned", ...header }
   }
 }
 

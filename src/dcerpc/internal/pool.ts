@@ -11,7 +11,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { Remote } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
-import { cancelled } from "../../internal/failures.ts"
+import { cancelled, unavailable } from "../../internal/failures.ts"
 import { nowOf } from "../../internal/clock.ts"
 import type { RpcTransportError } from "../../Status.ts"
 import { makeOutbox, type Outbox } from "../../transport/internal/outbox.ts"
@@ -20,17 +20,8 @@ import { makeReadWhile } from "../../transport/internal/sockets.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
-import {
-  type Bound,
-  type Caller,
-  ClientConnection,
-  type Failure,
-  largest,
-  type Owner,
-  type Refusal,
-  type SentCall,
-  transportError
-} from "./clientConnection.ts"
+import { type Caller, ClientConnection, type Limits, type Owner, type SentCall } from "./clientConnection.ts"
+import { type Bound, type Failure, largest, type Refusal } from "./proposals.ts"
 import { State } from "./connection.ts"
 import { carriesHandle, HeldHandles } from "./heldHandles.ts"
 
@@ -142,7 +133,7 @@ interface Attempt {
 // ----------------------------------------------------------------------------
 
 /** What the association decides for its pool. */
-export interface Settings {
+export interface Settings extends Limits {
   /** The services of the program that made the association, for what runs on its behalf. */
   readonly context: Context.Context<never>
   readonly transport: Transport.Transport
@@ -153,13 +144,8 @@ export interface Settings {
   readonly maximumConnections: number
   /** The connections for calls with pipes. */
   readonly maximumPiped: number
-  readonly maximumQueued: number
-  readonly maximumResponse: number
-  readonly maximumElements: number
   // In milliseconds.
   readonly connectTimeout: number
-  readonly callTimeout: number
-  readonly keepAlive: number
 }
 
 export class Pool implements Owner {
@@ -173,11 +159,7 @@ export class Pool implements Owner {
   private readonly doubted = new Set<number>()
   private readonly attempts = new Set<Attempt>()
   readonly clock: Clock.Clock
-  readonly maximumQueued: number
-  readonly maximumResponse: number
-  readonly maximumElements: number
-  readonly callTimeout: number
-  readonly keepAlive: number
+  readonly limits: Limits
   readonly connections: Set<ClientConnection> = new Set()
   /** Those that are of no use any more, while what was sent on them leaves. */
   private readonly closing = new Set<ClientConnection>()
@@ -197,11 +179,7 @@ export class Pool implements Owner {
   constructor(settings: Settings) {
     this.settings = settings
     this.clock = Context.get(settings.context, Clock.Clock)
-    this.maximumQueued = settings.maximumQueued
-    this.maximumResponse = settings.maximumResponse
-    this.maximumElements = settings.maximumElements
-    this.callTimeout = settings.callTimeout
-    this.keepAlive = settings.keepAlive
+    this.limits = settings
   }
 
   nextCallId({ calls, proposals }: ClientConnection): number {
@@ -507,7 +485,7 @@ export class Pool implements Owner {
       while (sizeOf(line) > 0 && dueOf(line, connectTimeout) <= now) {
         const { waiting } = firstOf(line)
         this.withdraw(waiting)
-        waiting.refuse(transportError(1722, this.tooLong(line)))
+        waiting.refuse(unavailable(this.tooLong(line)))
       }
     }
     this.changed()
@@ -762,13 +740,13 @@ const isBefore = (one: Place<Waiting>, other: Place<Waiting>): boolean => {
 /** When the first of a line has waited for too long. */
 const dueOf = (line: Line, limit: number): number => Math.max(firstOf(line).since, line.counts) + limit
 
-const unreachable = (detail: string): Refusal => ({ failure: transportError(1722, detail), reach: "server" })
+const unreachable = (detail: string): Refusal => ({ failure: unavailable(detail), reach: "server" })
 
 const lostWhileBound = "the server closed the connection while it was being bound"
 
 const tooLong = (millis: number): string => `connecting took longer than connectTimeout (${millis} ms)`
 
-export const bindingClosed = (): RpcTransportError => transportError(1722, "the binding was closed with its scope")
+export const bindingClosed = (): RpcTransportError => unavailable("the binding was closed with its scope")
 
 /** Waits until what was sent has left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>

@@ -373,6 +373,7 @@ export class ServerConnection {
     return client
   }
 
+  /** The one way in, before calls are told apart. */
   receive(pdu: Pdu.Pdu | Pdu.PduError): Verdict {
     this.endpoint.packetsIn++
     if (pdu._tag === "PduError") return this.refuse(pdu)
@@ -775,7 +776,7 @@ export class ServerConnection {
     return this.protocolError(error.callId, error.reason !== "TooLarge")
   }
 
-  /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
+  /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   send(following?: Uint8Array): Verdict {
     const taken = this.endpoint.writer.take()
     if (this.isClosed) return "close"
