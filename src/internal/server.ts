@@ -559,3 +559,5 @@ const lost = (): RpcTransportError =>
   new RpcTransportError({ status: 1726, detail: "the server was shut down while the call was in progress" })
 
 const neverDispatched = (): RpcTransportError => unavailable("the server was shut down before it dispatched the call")
+
+export const serverImpl = (server: object): ServerImpl => server as ServerImpl

@@ -9,6 +9,7 @@ import type * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Outcome, Remote } from "../../Channel.ts"
+import { badInput } from "../../internal/badInput.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
 import { cancelled, failureOf, fromWire, unavailable } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
@@ -360,7 +361,7 @@ export class ClientConnection {
     const problem = codec.writeArguments(this.writer, input, call.span)
     if (problem !== undefined) {
       Pdu.discardMessage(this.writer)
-      return badInput(problem)
+      return badInput(problem.problem)
     }
     const size = this.writer.position - this.writer.stub
     Pdu.endMessage(this.writer, this.maxFragment)
@@ -397,7 +398,7 @@ export class ClientConnection {
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
     const problem = stub.send(write, () => outgoing.length === 0)
-    if (problem !== undefined) return badInput(problem)
+    if (problem !== undefined) return badInput(problem.problem)
     sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
@@ -818,6 +819,3 @@ const every = (duration: Duration.Input, chore: Effect.Effect<void>): Effect.Eff
   Effect.forever(Effect.andThen(Effect.sleep(duration), chore))
 
 const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
-
-const badInput = ({ problem }: Problem): BadStubData =>
-  new BadStubData({ detail: `The arguments were refused: ${problem}` })

@@ -1,7 +1,6 @@
 /**
  * The connections of an association, and whatever waits for one of them.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -11,7 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { Remote } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
-import { cancelled, unavailable } from "../../internal/failures.ts"
+import { cancelled, errorOf, unavailable } from "../../internal/failures.ts"
 import { nowOf } from "../../internal/clock.ts"
 import type { RpcTransportError } from "../../Status.ts"
 import { makeOutbox, type Outbox } from "../../transport/internal/outbox.ts"
@@ -427,7 +426,7 @@ export class Pool implements Owner {
       // An attempt that was withdrawn has nothing to say.
       if (!this.attempts.delete(attempt)) return
       if (exit._tag === "Failure") {
-        const refusal = exit.cause.reasons.find(Cause.isFailReason)?.error
+        const refusal = errorOf(exit.cause) as Refusal | undefined
         if (refusal !== undefined) this.refuse(refusal, bound, forPipes)
       } // A connection that only kept the handles of its group alive is of no more use.
       else this.releaseAll()

@@ -8,10 +8,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { SocketError } from "effect/socket/Socket"
 import type { Caller, Outcome, Refusal } from "../../Channel.ts"
-import { abortOf, type Interface, type Operation } from "../../Interface.ts"
-import { cancelled, isPipeError } from "../../internal/failures.ts"
+import { type Abort, abortOf, type Interface, type Operation } from "../../Interface.ts"
+import { cancelled, errorOf, isPipeError } from "../../internal/failures.ts"
 import { sentAs } from "../../internal/faultTable.ts"
-import { type ClientFields, ClientImpl, refuseLate, type ServerImpl } from "../../internal/server.ts"
+import { type ClientFields, ClientImpl, refuseLate, type ServerImpl, serverImpl } from "../../internal/server.ts"
 import type { ServerCallImpl } from "../../internal/serverCall.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
@@ -101,13 +101,15 @@ interface Early {
 // a connection
 // ----------------------------------------------------------------------------
 
-const attempt = (write: () => Problem | undefined): Problem | undefined => {
+const attempt = (write: Write, writer: Pdu.Writer): Problem | undefined => {
   try {
-    return write()
+    return write(writer)
   } catch (error) {
     return { problem: String(error), status: status.badStubData }
   }
 }
+
+type Write = (writer: Pdu.Writer) => Problem | undefined
 
 const operationOf = ({ operations }: Interface.Any, opnum: number): Operation | undefined =>
   Object.values<Operation>(operations).find((operation) => operation.opnum === opnum)
@@ -367,7 +369,7 @@ export class ServerConnection {
     if (client === undefined) {
       const { limits, server: served, total } = this.endpoint
       const fields = { caller: this.caller, peer: this.peer, handles: this.agreement.handles }
-      client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
+      client = new Client(serverImpl(server), fields, limits.calls, server === served ? total : undefined)
       this.clients.set(server, client)
     }
     return client
@@ -575,7 +577,7 @@ export class ServerConnection {
     if (this.calls.has(callId)) return this.protocolError(callId, false)
     const call = new IncomingCall(this, context, request, this.openCancelled)
     const refusal = this.endpoint.stopping
-      ? refuseLate(context.server as unknown as ServerImpl, call)
+      ? refuseLate(serverImpl(context.server), call)
       : Server.accept(context.server, call)
     if (refusal !== undefined) return this.refuseCall(call, refusal)
     const { size } = call.read!
@@ -662,7 +664,7 @@ export class ServerConnection {
 
   /** Why out parameters that have to wait for the pipes could not be sent then. */
   private refuseResults({ codec }: IncomingCall, results: unknown): Problem | undefined {
-    return attempt(() => codec.writeResults(new Pdu.Writer(), results))
+    return attempt((writer) => codec.writeResults(writer, results), new Pdu.Writer())
   }
 
   private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
@@ -670,31 +672,18 @@ export class ServerConnection {
       call.serverCall.holding?.answered()
       return undefined
     }
-    const { callId, codec, contextId } = call
+    const { codec } = call
     if (outcome._tag === "Success") {
-      if (call.response !== undefined) {
-        const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), isLast)
-        if (problem !== undefined) {
-          // They could be written before, but a getter may give something else each time.
-          this.sendFault(call, sentAs(problem.status), false)
-          return badResults(call, problem)
-        }
-        if (call.serverCall.holding?.hasMade) this.carry(call)
-        return undefined
-      }
-      Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
-      const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
+      const problem = this.respond(call, (writer) => codec.writeResults(writer, outcome.value))
       if (problem === undefined) {
-        call.transferred("out", this.endpoint.writer.position - this.endpoint.writer.stub)
-        this.endReply()
         if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
       }
-      Pdu.discardMessage(this.endpoint.writer)
+      // With pipes they could be written before, but a getter may give something else each time.
       this.sendFault(call, sentAs(problem.status), false)
       return badResults(call, problem)
     }
-    const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
+    const error = errorOf(outcome.cause) as Abort.Error | undefined
     if (error instanceof RpcFault) {
       this.sendFault(call, sentAs(error.code), error.didNotExecute)
       return undefined
@@ -712,17 +701,27 @@ export class ServerConnection {
       else this.sendFault(call, status.cancelled, error instanceof CallCancelled && error.didNotExecute)
       return undefined
     }
-    if (codec.writeAbort !== undefined) {
-      const write = (writer: Pdu.Writer) => attempt(() => codec.writeAbort!(writer, abort, error!))
-      if (call.response !== undefined) {
-        if (call.response.send(write, isLast) === undefined) return undefined
-      } else {
-        Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
-        if (write(this.endpoint.writer) === undefined) return this.endReply()
-        Pdu.discardMessage(this.endpoint.writer)
-      }
+    const { writeAbort } = codec
+    if (writeAbort === undefined || this.respond(call, (writer) => writeAbort(writer, abort, error!)) !== undefined) {
+      this.sendFault(call, abort.code, false)
     }
-    this.sendFault(call, abort.code, false)
+    return undefined
+  }
+
+  /** Sends a response, or what is left of one. Gives why it can't be written. */
+  private respond(call: IncomingCall, write: Write): Problem | undefined {
+    const { callId, cancels: cancelCount, contextId, response } = call
+    const { writer } = this.endpoint
+    if (response !== undefined) return response.send((writer) => attempt(write, writer), isLast)
+    Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount })
+    const problem = attempt(write, writer)
+    if (problem !== undefined) {
+      Pdu.discardMessage(writer)
+      return problem
+    }
+    call.transferred("out", writer.position - writer.stub)
+    Pdu.endMessage(writer, this.agreement.maxFragment)
+    this.send()
     return undefined
   }
 
@@ -737,11 +736,6 @@ export class ServerConnection {
   settle(): void {
     this.outbox.stopUnsafe()
     for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.holding?.answered()
-  }
-
-  private endReply(): undefined {
-    Pdu.endMessage(this.endpoint.writer, this.agreement.maxFragment)
-    this.send()
   }
 
   /** A call has left the connection, its answer is on the way. */
