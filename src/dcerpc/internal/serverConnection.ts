@@ -745,17 +745,18 @@ export class ServerConnection {
     if (this.state === State.draining) this.move("lastCallEnded")
   }
 
-  private sendFault(call: IncomingCall, status: number, didNotExecute: boolean): void {
-    const { callId, cancels: cancelCount, contextId } = call
+  private sendFault(
+    { callId, cancels: cancelCount, contextId }: Pick<IncomingCall, "callId" | "cancels" | "contextId">,
+    status: number,
+    didNotExecute: boolean
+  ): void {
     const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
     Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount, status, flags })
     this.send()
   }
 
   private fault(callId: number, contextId: number, status: number, didNotExecute: boolean, verdict: Verdict): Verdict {
-    const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
-    Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount: 0, status, flags })
-    this.send()
+    this.sendFault({ callId, contextId, cancels: 0 }, status, didNotExecute)
     if (verdict === "close") this.move("truncated")
     return verdict
   }
