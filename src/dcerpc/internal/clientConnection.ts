@@ -15,7 +15,7 @@ import { cancelled, failureOf, fromWire, unavailable } from "../../internal/fail
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import { BadStubData, PipeDisciplineError, RpcTransportError } from "../../Status.ts"
+import { type BadStubData, PipeDisciplineError, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
