@@ -92,6 +92,7 @@ const importsOf = (file) =>
  * The wings `security`, `smb`, `com`, `idl`, `durable` and `web` do not exist yet.
  */
 const shared = [
+  "badInput",
   "binding",
   "chunkBuffer",
   "clock",

@@ -126,6 +126,58 @@ export declare namespace Call {
     : TooMany
   /** More arguments than any form takes. */
   export type TooMany = [0, 0, 0, 0, 0, 0, 0, 0, 0]
+  /** What each function that takes a method by its name gives. */
+  export interface Given<in out I extends Interface.Any, in out K extends keyof I["methods"]> {
+    /** The effect of {@link begin}. */
+    readonly begin: Effect.Effect<
+      Pending<I, K>,
+      CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError
+    >
+    /** The effect of {@link start}. */
+    readonly start: Effect.Effect<
+      Pending<I, K>,
+      NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError,
+      Scope.Scope
+    >
+    /** The effect of {@link invoke}. */
+    readonly invoke: Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
+    /** The stream of {@link stream}. */
+    readonly stream: Stream.Stream<
+      Client.StreamItem<I["methods"][K]>,
+      Failure<I["methods"][K]> | Refused<I["methods"][K]>
+    >
+    /** The sink of {@link sink}. */
+    readonly sink: Sink.Sink<
+      Method.Out<I["methods"][K]>,
+      Client.SinkItem<I["methods"][K]>,
+      never,
+      Failure<I["methods"][K]> | Refused<I["methods"][K]>
+    >
+  }
+  /**
+   * A function that takes a method by its name, on a call object or a binding: data-first, `f(self, "Read", input)`, and data-last,
+   * `f("Read", input)(self)`.
+   */
+  export interface ByName<
+    On extends "call" | "binding",
+    Kind extends "plain" | "stream" | "sink" | "any",
+    Verb extends keyof Given<any, any>,
+    Options extends ReadonlyArray<unknown> = []
+  > {
+    <I extends Interface.Any, const K extends Interface.MethodName<I, Kind> & string>(
+      self: { readonly call: Call<I>; readonly binding: Binding<I> }[On],
+      method: K,
+      ...input: [...Args<I, K>, ...Options]
+    ): Given<I, K>[Verb]
+    <const K, const Rest extends ReadonlyArray<unknown>>(
+      method: K,
+      ...input: Call.Last<K, Rest, Kind, Options>
+    ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
+      self:
+        & { readonly call: Call<I>; readonly binding: Binding<I> }[On]
+        & (Rest extends readonly [...Args<I, K & string>, ...Options] ? unknown : never)
+    ) => Given<I, K & string>[Verb]
+  }
 }
 
 /**
@@ -423,6 +475,13 @@ const declined = ({ interface: { name, uuid } }: Binding.Any): Effect.Effect<nev
 // begin, wait, finish
 // ----------------------------------------------------------------------------
 
+/** Both forms of a function that takes a method by its name. */
+const byName = (run: (self: object, method: string, input: unknown) => unknown): never =>
+  ((first: unknown, second?: unknown, third?: unknown) =>
+    typeof first === "string"
+      ? (self: object) => run(self, first, second)
+      : run(first as object, second as string, third)) as never
+
 /**
  * Begins a call and gives its evidence, as soon as the call was issued.
  *
@@ -471,29 +530,9 @@ const declined = ({ interface: { name, uuid } }: Binding.Any): Effect.Effect<nev
  * @category calls
  * @since 0.1.0
  */
-export const begin: {
-  <I extends Interface.Any, const K extends Interface.MethodName<I, "any"> & string>(
-    self: Call<I>,
-    method: K,
-    ...input: Args<I, K>
-  ): Effect.Effect<
-    Pending<I, K>,
-    CallPending | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError
-  >
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...input: Call.Last<K, Rest, "any">
-  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
-    self: Call<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
-  ) => Effect.Effect<
-    Pending<I, K & string>,
-    CallPending | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcFault | RpcTransportError
-  >
-} = ((first: unknown, second?: unknown, third?: unknown) =>
-  // The two forms are told apart by hand: `dual` would gather the arguments of each call.
-  typeof first === "string"
-    ? (self: Call.Any) => beginCall(self, first, second)
-    : beginCall(first as Call.Any, second as string, third)) as never
+export const begin: Call.ByName<"call", "any", "begin"> = byName(
+  (self, method, input) => beginCall(self as Call.Any, method, input)
+)
 
 const beginCall = (self: Call.Any, method: string, input: unknown): Effect.Effect<PendingImpl, BeginError> =>
   Effect.withFiber((fiber) => {
@@ -554,31 +593,9 @@ const noSuchMethod = ({ interface: { name } }: Binding.Any, method: string): Eff
  * @category calls
  * @since 0.1.0
  */
-export const start: {
-  <I extends Interface.Any, const K extends Interface.MethodName<I, "any"> & string>(
-    binding: Binding<I>,
-    method: K,
-    ...input: Args<I, K>
-  ): Effect.Effect<
-    Pending<I, K>,
-    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError,
-    Scope.Scope
-  >
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...input: Call.Last<K, Rest, "any">
-  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
-    binding: Binding<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
-  ) => Effect.Effect<
-    Pending<I, K & string>,
-    NoInterface | InvalidAsyncHandle | Refused<I["methods"][K & string]> | RpcFault | RpcTransportError,
-    Scope.Scope
-  >
-} =
-  ((first: unknown, second?: unknown, third?: unknown) =>
-    typeof first === "string"
-      ? (binding: Binding.Any) => startByName(binding, first, second)
-      : startByName(first as Binding.Any, second as string, third)) as never
+export const start: Call.ByName<"binding", "any", "start"> = byName((self, method, input) =>
+  startByName(self as Binding.Any, method, input)
+)
 
 const startByName = (binding: Binding.Any, method: string, input: unknown) => {
   const operation = findOperation(binding, method)
@@ -897,11 +914,7 @@ export const cancel: {
   ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError>
 } = dual(
   (args) => isPending(args[0]),
-  (
-    self: Pending.Any,
-    options?: CancelOptions
-  ): Effect.Effect<void, CallCancelled | CallComplete | CancelDisabled | InvalidAsyncHandle | RpcTransportError> =>
-    requestCancel(pendingImpl(self), options?.timeout, true)
+  (self: Pending.Any, options?: CancelOptions) => requestCancel(pendingImpl(self), options?.timeout, true)
 )
 
 // ----------------------------------------------------------------------------
@@ -1303,22 +1316,7 @@ const whenComplete = (
  * @category calls
  * @since 0.1.0
  */
-export const invoke: {
-  <I extends Interface.Any, const K extends Interface.MethodName<I> & string>(
-    binding: Binding<I>,
-    method: K,
-    ...args: [...input: Args<I, K>, options?: InvokeOptions | undefined]
-  ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...args: Call.Last<K, Rest, "plain", [options?: InvokeOptions]>
-  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
-    binding: Binding<I> & (Rest extends readonly [...Args<I, K & string>, InvokeOptions?] ? unknown : never)
-  ) => Effect.Effect<
-    Method.Out<I["methods"][K & string]>,
-    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
-  >
-} =
+export const invoke: Call.ByName<"binding", "plain", "invoke", [options?: InvokeOptions | undefined]> =
   ((first: unknown, second?: unknown, third?: unknown, fourth?: unknown) =>
     typeof first === "string"
       ? (binding: Binding.Any) => invokeByName(binding, first, second, third)
@@ -1599,26 +1597,9 @@ const onlyEnd = (pending: PendingImpl): unknown => pending.pipes!.list[0]
  * @category pipes
  * @since 0.1.0
  */
-export const stream: {
-  <I extends Interface.Any, const K extends Interface.MethodName<I, "stream"> & string>(
-    binding: Binding<I>,
-    method: K,
-    ...input: Args<I, K>
-  ): Stream.Stream<Client.StreamItem<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...input: Call.Last<K, Rest, "stream">
-  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
-    binding: Binding<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
-  ) => Stream.Stream<
-    Client.StreamItem<I["methods"][K & string]>,
-    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
-  >
-} =
-  ((first: unknown, second?: unknown, third?: unknown) =>
-    typeof first === "string"
-      ? (binding: Binding.Any) => streamByName(binding, first, second)
-      : streamByName(first as Binding.Any, second as string, third)) as never
+export const stream: Call.ByName<"binding", "stream", "stream"> = byName((self, method, input) =>
+  streamByName(self as Binding.Any, method, input)
+)
 
 const streamByName = (binding: Binding.Any, method: string, input: unknown): Stream.Stream<unknown, unknown> => {
   const operation = byOnePipe(binding, method, false)
@@ -1671,33 +1652,9 @@ const streamCall = (binding: Binding.Any, operation: Operation, input: unknown):
  * @category pipes
  * @since 0.1.0
  */
-export const sink: {
-  <I extends Interface.Any, const K extends Interface.MethodName<I, "sink"> & string>(
-    binding: Binding<I>,
-    method: K,
-    ...input: Args<I, K>
-  ): Sink.Sink<
-    Method.Out<I["methods"][K]>,
-    Client.SinkItem<I["methods"][K]>,
-    never,
-    Failure<I["methods"][K]> | Refused<I["methods"][K]>
-  >
-  <const K, const Rest extends ReadonlyArray<unknown>>(
-    method: K,
-    ...input: Call.Last<K, Rest, "sink">
-  ): <I extends Interface<string, { readonly [P in K & string]: Method.Any }>>(
-    binding: Binding<I> & (Rest extends Readonly<Args<I, K & string>> ? unknown : never)
-  ) => Sink.Sink<
-    Method.Out<I["methods"][K & string]>,
-    Client.SinkItem<I["methods"][K & string]>,
-    never,
-    Failure<I["methods"][K & string]> | Refused<I["methods"][K & string]>
-  >
-} =
-  ((first: unknown, second?: unknown, third?: unknown) =>
-    typeof first === "string"
-      ? (binding: Binding.Any) => sinkByName(binding, first, second)
-      : sinkByName(first as Binding.Any, second as string, third)) as never
+export const sink: Call.ByName<"binding", "sink", "sink"> = byName((self, method, input) =>
+  sinkByName(self as Binding.Any, method, input)
+)
 
 const sinkByName = (
   binding: Binding.Any,
@@ -1752,41 +1709,26 @@ export declare namespace Client {
   /** A method with several pipes. */
   export interface Begun<I extends Interface.Any, K extends keyof I["methods"]> {
     /** Begins a call on a call object of its own, as {@link start} does. */
-    begin(
-      ...input: Method.Args<I["methods"][K]>
-    ): Effect.Effect<
-      Pending<I, K>,
-      NoInterface | InvalidAsyncHandle | Refused<I["methods"][K]> | RpcFault | RpcTransportError,
-      Scope.Scope
-    >
+    begin(...input: Method.Args<I["methods"][K]>): Call.Given<I, K>["start"]
   }
 
   /** A method without pipes: calling it is {@link invoke}. */
   export interface Plain<I extends Interface.Any, K extends keyof I["methods"]> extends Begun<I, K> {
     (
       ...args: [...input: Method.Args<I["methods"][K]>, options?: InvokeOptions | undefined]
-    ): Effect.Effect<Method.Out<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
+    ): Call.Given<I, K>["invoke"]
   }
 
   /** A method with one out pipe. */
   export interface WithStream<I extends Interface.Any, K extends keyof I["methods"]> extends Begun<I, K> {
     /** Calls the method and gives its out pipe as a stream, as {@link stream} does. */
-    stream(
-      ...input: Method.Args<I["methods"][K]>
-    ): Stream.Stream<StreamItem<I["methods"][K]>, Failure<I["methods"][K]> | Refused<I["methods"][K]>>
+    stream(...input: Method.Args<I["methods"][K]>): Call.Given<I, K>["stream"]
   }
 
   /** A method with one in pipe. */
   export interface WithSink<I extends Interface.Any, K extends keyof I["methods"]> extends Begun<I, K> {
     /** Calls the method with its in pipe as a sink, as {@link sink} does. */
-    sink(
-      ...input: Method.Args<I["methods"][K]>
-    ): Sink.Sink<
-      Method.Out<I["methods"][K]>,
-      SinkItem<I["methods"][K]>,
-      never,
-      Failure<I["methods"][K]> | Refused<I["methods"][K]>
-    >
+    sink(...input: Method.Args<I["methods"][K]>): Call.Given<I, K>["sink"]
   }
 
   /** The elements of the one out pipe. */

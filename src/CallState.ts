@@ -371,12 +371,7 @@ export interface PushRow {
  * @since 0.1.0
  */
 export const pushTable: readonly [PushRow, PushRow, PushRow] = [
-  {
-    state: "open",
-    push: "sends",
-    end: "ends",
-    next: { end: Pipe.ended, fail: Pipe.failed }
-  },
+  { state: "open", push: "sends", end: "ends", next: { end: Pipe.ended, fail: Pipe.failed } },
   { state: "ended", push: "PipeClosed", end: "PipeClosed", next: {} },
   { state: "failed", push: "fails", end: "fails", next: {} }
 ]
@@ -408,11 +403,7 @@ export interface PullRow {
  * @since 0.1.0
  */
 export const pullTable: readonly [PullRow, PullRow, PullRow] = [
-  {
-    state: "open",
-    pull: "takes",
-    next: { end: Pipe.ended, fail: Pipe.failed }
-  },
+  { state: "open", pull: "takes", next: { end: Pipe.ended, fail: Pipe.failed } },
   { state: "ended", pull: "PipeEmpty", next: {} },
   { state: "failed", pull: "fails", next: {} }
 ]

@@ -270,6 +270,12 @@ export interface Method<
 export declare namespace Method {
   /** Any method. */
   export type Any = Method<Parameters, Parameters, Abort.Error, Elements, Elements>
+  /** The method without aborts and pipes that {@link method} makes of these parameters. */
+  export type Of<In extends Fields | Parameters, Out extends Fields | Parameters> = Method<
+    ToSchema<In>,
+    ToSchema<Out>,
+    never
+  >
   /** The type of the in parameters, as the routine receives them. */
   export type In<M extends Any> = M["in"]["Type"]
   /** What a caller passes as in parameters: fields with a constructor default may be missing. */
@@ -400,11 +406,7 @@ export const method: {
   >
 } = (
   options:
-    & Pick<Method.MaybeOptions<Fields | Parameters>, "in" | "opnum" | "idempotent">
-    & Pick<
-      Method.Options<never, Fields | Parameters, ReadonlyArray<Abort.Entry>, Elements, Elements>,
-      "out" | "aborts" | "inPipe" | "outPipe"
-    >
+    & Omit<Method.Options<Parameters, Parameters, ReadonlyArray<Abort.Entry>, Elements, Elements>, "maybe">
     & { readonly maybe?: boolean | undefined }
 ): Method<never, never, never, never, never> => {
   const aborts: Array<Abort.Any> = []

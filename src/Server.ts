@@ -24,7 +24,8 @@ import {
   remove,
   resolve,
   resolveAny,
-  ServerImpl
+  ServerImpl,
+  serverImpl as impl
 } from "./internal/server.ts"
 import * as Manager from "./Manager.ts"
 import type { ServerCall } from "./ServerCall.ts"
@@ -78,8 +79,6 @@ export interface Options {
    */
   readonly maximumCalls?: number | undefined
 }
-
-const impl = (self: Server): ServerImpl => self as unknown as ServerImpl
 
 const toServer = (server: ServerImpl): Server => server as unknown as Server
 

@@ -323,10 +323,7 @@ export const run: {
   ): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError, R>
 } = dual(
   2,
-  <R>(
-    self: ServerCall.Any,
-    effect: Effect.Effect<unknown, unknown, R>
-  ): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError, R> =>
+  <R>(self: ServerCall.Any, effect: Effect.Effect<unknown, unknown, R>) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.suspend((): Effect.Effect<void, InvalidAsyncHandle | RpcTransportError, R> => {
         const call = impl(self)

@@ -64,23 +64,7 @@ export interface Codes {
  * @since 0.1.0
  */
 export const codes: {
-  readonly CallPending: Codes
-  readonly CallComplete: Codes
-  readonly CallCancelled: Codes
-  readonly WaitTimeout: Codes
-  readonly InvalidAsyncHandle: Codes
-  readonly NoInterface: Codes
-  readonly UnknownInterface: Codes
-  readonly EndpointNotRegistered: Codes
-  readonly BadStubData: Codes
-  readonly CancelDisabled: Codes
-  readonly NoSync: Codes
-  readonly WrongPipeOrder: Codes
-  readonly PipeClosed: Codes
-  readonly PipeDisciplineError: Codes
-  readonly PipeEmpty: Codes
-  readonly ContextMismatch: Codes
-  readonly NullContext: Codes
+  readonly [Tag in Exclude<RpcError["_tag"], "CantCreateEndpoint" | "RpcFault" | "RpcTransportError">]: Codes
 } = Object.fromEntries(rows.flatMap(({ codes, error }) => error === undefined ? [] : [[error, codes]])) as typeof codes
 
 /**

@@ -48,6 +48,16 @@ export declare namespace Waitable {
   export type Error<W> = W extends Waitable<infer E> ? E : never
   /** `A` for a list that may be empty, else `never`. */
   export type IfEmpty<Ws, A> = Ws extends readonly [unknown, ...Array<unknown>] ? never : A
+  /** A wait for several: for any of them, which it gives, or for all. */
+  export interface Many<For extends "any" | "all"> {
+    <const Ws extends ReadonlyArray<Any>>(
+      waitables: Ws
+    ): Effect.Effect<{ any: Ws[number]; all: void }[For], Error<Ws[number]> | IfEmpty<Ws, NoSync>>
+    <const Ws extends ReadonlyArray<Any>>(
+      waitables: Ws,
+      timeout: Duration.Input
+    ): Effect.Effect<{ any: Ws[number]; all: void }[For], Error<Ws[number]> | IfEmpty<Ws, NoSync> | WaitTimeout>
+  }
 }
 
 // Events and pending calls alone have the brand.
@@ -302,16 +312,10 @@ export const wait: {
  * @category many
  * @since 0.1.0
  */
-export const waitAny: {
-  <const Ws extends ReadonlyArray<Waitable.Any>>(
-    waitables: Ws
-  ): Effect.Effect<Ws[number], Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync>>
-  <const Ws extends ReadonlyArray<Waitable.Any>>(
-    waitables: Ws,
-    timeout: Duration.Input
-  ): Effect.Effect<Ws[number], Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync> | WaitTimeout>
-} = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input): Effect.Effect<never, never> =>
-  waitMany(waitables, false, timeout)
+export const waitAny: Waitable.Many<"any"> = (
+  waitables: ReadonlyArray<Waitable.Any>,
+  timeout?: Duration.Input
+): Effect.Effect<never, never> => waitMany(waitables, false, timeout)
 
 /**
  * Waits until all of several events and calls are signaled at the same moment. Fails as {@link waitAny} does.
@@ -350,16 +354,10 @@ export const waitAny: {
  * @category many
  * @since 0.1.0
  */
-export const waitAll: {
-  <const Ws extends ReadonlyArray<Waitable.Any>>(
-    waitables: Ws
-  ): Effect.Effect<void, Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync>>
-  <const Ws extends ReadonlyArray<Waitable.Any>>(
-    waitables: Ws,
-    timeout: Duration.Input
-  ): Effect.Effect<void, Waitable.Error<Ws[number]> | Waitable.IfEmpty<Ws, NoSync> | WaitTimeout>
-} = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input): Effect.Effect<never, never> =>
-  waitMany(waitables, true, timeout)
+export const waitAll: Waitable.Many<"all"> = (
+  waitables: ReadonlyArray<Waitable.Any>,
+  timeout?: Duration.Input
+): Effect.Effect<never, never> => waitMany(waitables, true, timeout)
 
 const waitMany = (
   given: ReadonlyArray<Waitable.Any>,

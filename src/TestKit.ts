@@ -11,14 +11,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
-import type * as Context from "effect/Context"
-import type * as Tracer from "effect/Tracer"
 import * as Binding from "./Binding.ts"
 import type { Channel, Outcome, Outgoing, Remote } from "./Channel.ts"
 import type { Interface } from "./Interface.ts"
 import { failureOf, fromWire } from "./internal/failures.ts"
 import { choiceOption, countOption, durationOption } from "./internal/options.ts"
-import { type FullOutgoing, fullOutgoing } from "./internal/seams.ts"
 import type { Manager } from "./Manager.ts"
 import * as Server from "./Server.ts"
 import { type BadStubData, type NoInterface, type RpcFault, RpcTransportError } from "./Status.ts"
@@ -367,13 +364,13 @@ class FaultyChannel implements Channel {
         call.reply(lost(1727))
         return undefined
       case "LoseReply":
-        return pass(new Intercepted(call, () => call.reply(lost(1726))))
+        return pass(intercepted(call, () => call.reply(lost(1726))))
       case "DropReply":
-        return pass(new Intercepted(call, () => void this.owed.set(call, undefined)))
+        return pass(intercepted(call, () => void this.owed.set(call, undefined)))
       case "DelayBegin":
         return Effect.andThen(Effect.sleep(fault.duration), Effect.suspend(() => pass(call) ?? Effect.void))
       case "DelayReply":
-        return pass(new Intercepted(call, (outcome) => this.replyLate(call, outcome, fault.duration, fiber)))
+        return pass(intercepted(call, (outcome) => this.replyLate(call, outcome, fault.duration, fiber)))
     }
   }
 }
@@ -382,40 +379,8 @@ const lost = (status: 1726 | 1727): Outcome =>
   Exit.fail(new RpcTransportError({ status, detail: "a test cut the connection" }))
 
 /** A call whose reply does not reach it as the server sends it. */
-class Intercepted implements FullOutgoing {
-  readonly call: FullOutgoing
-  readonly reply: Outgoing["reply"]
-
-  constructor(call: Outgoing, reply: Outgoing["reply"]) {
-    this.call = fullOutgoing(call)
-    this.reply = reply
-  }
-
-  get operation(): FullOutgoing["operation"] {
-    return this.call.operation
-  }
-
-  get span(): Tracer.Span | undefined {
-    return this.call.span
-  }
-
-  get context(): Context.Context<never> {
-    return this.call.context
-  }
-
-  get pipes(): FullOutgoing["pipes"] {
-    return this.call.pipes
-  }
-
-  transferred(direction: "in" | "out", bytes: number): void {
-    this.call.transferred(direction, bytes)
-  }
-
-  get remote(): Remote | undefined {
-    return this.call.remote
-  }
-
-  set remote(remote: Remote | undefined) {
-    this.call.remote = remote
-  }
-}
+const intercepted = (call: Outgoing, reply: Outgoing["reply"]): Outgoing =>
+  Object.create(call, {
+    reply: { value: reply },
+    remote: { get: () => call.remote, set: (remote: Remote | undefined) => call.remote = remote }
+  })

@@ -42,7 +42,7 @@ import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
 import { gather, highWaterMark, Incoming, Room } from "./transport/internal/flow.ts"
-import { type End, handlers, makeSocket } from "./transport/internal/sockets.ts"
+import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
 import {
   cantListen,
   cantListenOn,
@@ -132,12 +132,8 @@ const makeTransport = (options: TlsOptions): Transport => ({
   connect: (binding) =>
     protocols.includes(binding.protocol)
       ? Effect.map(
-        Effect.acquireRelease(dial(binding, options), ({ end }) =>
-          Effect.sync(() => end.close(new Socket.CloseEvent())), {
-          interruptible: true
-        }),
-        ({ conn, end }) =>
-          connectionOf(conn, end, binding)
+        scopedEnd(dial(binding, options)),
+        (end) => connectionOf(end.conn, end, binding)
       )
       : Effect.fail(unsupported(binding, protocols)),
   listen: (binding, handler) =>
@@ -184,9 +180,8 @@ const stop = (server: net.Server): void => {
 // connecting
 // ----------------------------------------------------------------------------
 
-interface Dialled {
+interface Dialled extends End {
   readonly conn: net.Socket
-  readonly end: End
 }
 
 const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialled, RpcTransportError> =>
@@ -208,7 +203,7 @@ const dial = (binding: StringBinding, options: TlsOptions): Effect.Effect<Dialle
       conn.once("error", onError)
       conn.once(binding.protocol === "ncacn_ip_tls" ? "secureConnect" : "connect", () => {
         conn.off("error", onError)
-        resume(Effect.succeed({ conn, end: netEnd(conn) }))
+        resume(Effect.succeed({ conn, ...netEnd(conn) }))
       })
       return Effect.sync(() => conn.destroy())
     })

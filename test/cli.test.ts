@@ -429,7 +429,7 @@ describe("callisto map", () => {
       for (const sought of ["rpcecho", `${IRpcEcho.uuid}/1`, `${IRpcEcho.uuid}/1.99999`]) {
         const { code, stderr } = yield* callisto(["map", place, sought])
         assert.strictEqual(code, 2)
-        assert.include(stderr, `Expected a UUID, or a UUID with a version like /1.0, and "${sought}" is none`)
+        assert.include(stderr, `Expected a UUID, or a UUID with a version like /1.0, got "${sought}"`)
       }
     })
   )

@@ -17,13 +17,13 @@ export interface Target {
 }
 
 /** The exit codes of the tool. 128 and more are those of shells for signals. */
-export const exitCodes: {
-  readonly ok: 0
-  readonly refused: 1
-  readonly usage: 2
-  readonly unreachable: 3
-  readonly internal: 70
-} = { ok: 0, refused: 1, usage: 2, unreachable: 3, internal: 70 }
+export const exitCodes: { readonly [Name in "ok" | "refused" | "usage" | "unreachable" | "internal"]: number } = {
+  ok: 0,
+  refused: 1,
+  usage: 2,
+  unreachable: 3,
+  internal: 70
+}
 
 /** Why a command failed. */
 export interface Failure {

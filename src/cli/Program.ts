@@ -55,7 +55,7 @@ const duration = (name: string, least: number) =>
         const millis = value === undefined ? NaN : Number(value) * units[unit!]!
         return millis >= least ? Option.some(Duration.millis(millis)) : Option.none()
       },
-      (text) => `Expected a duration like 500ms, 2s or 1m, and ${JSON.stringify(text)} is none`
+      (text) => `Expected a duration like 500ms, 2s or 1m, got ${JSON.stringify(text)}`
     )
   )
 
@@ -98,7 +98,7 @@ const sought = Argument.String("UUID").pipe(
       const version = major === undefined ? undefined : [Number(major), Number(minor)] as const
       return Option.some({ uuid: uuid.toLowerCase(), version })
     },
-    (text) => `Expected a UUID, or a UUID with a version like /1.0, and ${JSON.stringify(text)} is none`
+    (text) => `Expected a UUID, or a UUID with a version like /1.0, got ${JSON.stringify(text)}`
   )
 )
 

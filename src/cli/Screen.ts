@@ -33,15 +33,8 @@ export type Paint = { readonly [style in keyof typeof styles]: (text: string) =>
 const styles = { bold: 1, dim: 2, red: 31, yellow: 33, cyan: 36 }
 
 const paintWith = (colours: boolean): Paint => {
-  const painter = (style: keyof typeof styles) => (text: string) =>
-    colours && text !== "" ? `\x1b[${styles[style]}m${text}\x1b[0m` : text
-  return {
-    bold: painter("bold"),
-    dim: painter("dim"),
-    red: painter("red"),
-    yellow: painter("yellow"),
-    cyan: painter("cyan")
-  }
+  const painter = (code: number) => (text: string) => colours && text !== "" ? `\x1b[${code}m${text}\x1b[0m` : text
+  return Object.fromEntries(Object.entries(styles).map(([style, code]) => [style, painter(code)])) as Paint
 }
 
 /** What an output can show. */

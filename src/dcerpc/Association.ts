@@ -15,6 +15,7 @@ import type * as Binding from "../Binding.ts"
 import type { Channel as CallChannel, Outgoing } from "../Channel.ts"
 import type { Interface } from "../Interface.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
+import { unavailable } from "../internal/failures.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { type FullOutgoing, fullOutgoing } from "../internal/seams.ts"
 import {
@@ -27,16 +28,9 @@ import {
 import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import * as Transport from "../transport/Transport.ts"
-import {
-  type Bound,
-  boundTo,
-  type Caller,
-  type ClientConnection,
-  type Failure,
-  type Refusal,
-  transportError
-} from "./internal/clientConnection.ts"
+import type { Caller, ClientConnection } from "./internal/clientConnection.ts"
 import { onDemand } from "./internal/onDemand.ts"
+import { type Bound, boundTo, type Failure, type Refusal } from "./internal/proposals.ts"
 import { bindingClosed, Pool, type Settings, withoutPeriod } from "./internal/pool.ts"
 
 const TypeId = "~callisto/dcerpc/Association"
@@ -171,7 +165,7 @@ const ask = (
       if (error._tag === "EndpointNotRegistered") return { failure: error, reach: "interface" }
       const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
       const detail = `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`
-      return { failure: transportError(1722, detail), reach: "server" }
+      return { failure: unavailable(detail), reach: "server" }
     })
   )
 }
@@ -227,7 +221,7 @@ class Channel implements CallChannel, Caller {
     // The binding of a layer is made before the syntax is there.
     const sent = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
-    const { callTimeout } = pool
+    const { callTimeout } = pool.limits
     if (callTimeout === Infinity) return begun
     return Effect.timeoutOrElse(begun, { duration: callTimeout, orElse: () => Effect.fail(notSentInTime()) })
   }
@@ -242,10 +236,10 @@ class Channel implements CallChannel, Caller {
 /** What a call is told where there is no connection for it. A server that is not registered can't be reached. */
 const callFailure = (failure: Failure): RpcFault | RpcTransportError => {
   if (failure._tag === "UnknownInterface") return new RpcFault({ code: 1717, didNotExecute: true })
-  return failure._tag === "RpcTransportError" ? failure : transportError(1722, withoutPeriod(failure.message))
+  return failure._tag === "RpcTransportError" ? failure : unavailable(withoutPeriod(failure.message))
 }
 
-const notSentInTime = (): RpcTransportError => transportError(1722, "the call timeout is over, and nothing was sent")
+const notSentInTime = (): RpcTransportError => unavailable("the call timeout is over, and nothing was sent")
 
 // ----------------------------------------------------------------------------
 // constructors

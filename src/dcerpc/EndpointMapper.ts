@@ -73,83 +73,66 @@ const HandleOrNull: Methods.HandleOrNull = ContextHandle.nullable(Handle)
  */
 export type Methods = {
   /** Adds entries; with `replace` they take the place of those that differ in the endpoint alone. For local callers. */
-  readonly ept_insert: Interface.Method<
-    Schema.Struct<{
-      readonly num_ents: Ndr.Derived
-      readonly entries: Schema.$Array<Methods.WireEntry>
-      readonly replace: Schema.Int
-    }>,
-    Schema.Struct<{ readonly status: Schema.Int }>,
-    never
-  >
+  readonly ept_insert: Interface.Method.Of<{
+    readonly num_ents: Ndr.Derived
+    readonly entries: Schema.$Array<Methods.WireEntry>
+    readonly replace: Schema.Int
+  }, Methods.Status>
   /** Removes entries. For local callers. */
-  readonly ept_delete: Interface.Method<
-    Schema.Struct<{ readonly num_ents: Ndr.Derived; readonly entries: Schema.$Array<Methods.WireEntry> }>,
-    Schema.Struct<{ readonly status: Schema.Int }>,
-    never
+  readonly ept_delete: Interface.Method.Of<
+    { readonly num_ents: Ndr.Derived; readonly entries: Schema.$Array<Methods.WireEntry> },
+    Methods.Status
   >
   /** The next `max_ents` entries that match. `entry_handle` is the lookup that goes on; null begins one, and is its end. */
-  readonly ept_lookup: Interface.Method<
-    Schema.Struct<{
-      readonly inquiry_type: Schema.Int
-      readonly object: Schema.NullOr<Schema.String>
-      readonly interface_id: Schema.NullOr<Methods.InterfaceId>
-      readonly vers_option: Schema.Int
-      readonly entry_handle: Methods.HandleOrNull
-      readonly max_ents: Schema.Int
-    }>,
-    Schema.Struct<{
-      readonly entry_handle: Methods.HandleOrNull
-      readonly num_ents: Ndr.Derived
-      readonly entries: Ndr.SizedArray<Methods.WireEntry>
-      readonly status: Schema.Int
-    }>,
-    never
-  >
+  readonly ept_lookup: Interface.Method.Of<{
+    readonly inquiry_type: Schema.Int
+    readonly object: Schema.NullOr<Schema.String>
+    readonly interface_id: Schema.NullOr<Methods.InterfaceId>
+    readonly vers_option: Schema.Int
+    readonly entry_handle: Methods.HandleOrNull
+    readonly max_ents: Schema.Int
+  }, {
+    readonly entry_handle: Methods.HandleOrNull
+    readonly num_ents: Ndr.Derived
+    readonly entries: Ndr.SizedArray<Methods.WireEntry>
+    readonly status: Schema.Int
+  }>
   /** The next `max_towers` towers that reach what `map_tower` describes, whose endpoint and address do not count. */
-  readonly ept_map: Interface.Method<
-    Schema.Struct<{
-      readonly object: Schema.NullOr<Schema.String>
-      readonly map_tower: Schema.NullOr<Methods.TowerBytes>
-      readonly entry_handle: Methods.HandleOrNull
-      readonly max_towers: Schema.Int
-    }>,
-    Schema.Struct<{
-      readonly entry_handle: Methods.HandleOrNull
-      readonly num_towers: Ndr.Derived
-      readonly towers: Ndr.SizedArray<Schema.NullOr<Methods.TowerBytes>>
-      readonly status: Schema.Int
-    }>,
-    never
-  >
+  readonly ept_map: Interface.Method.Of<{
+    readonly object: Schema.NullOr<Schema.String>
+    readonly map_tower: Schema.NullOr<Methods.TowerBytes>
+    readonly entry_handle: Methods.HandleOrNull
+    readonly max_towers: Schema.Int
+  }, {
+    readonly entry_handle: Methods.HandleOrNull
+    readonly num_towers: Ndr.Derived
+    readonly towers: Ndr.SizedArray<Schema.NullOr<Methods.TowerBytes>>
+    readonly status: Schema.Int
+  }>
   /** Ends a lookup before its end. */
-  readonly ept_lookup_handle_free: Interface.Method<
-    Schema.Struct<{ readonly entry_handle: Methods.Handle }>,
-    Schema.Struct<{ readonly entry_handle: Methods.HandleOrNull; readonly status: Schema.Int }>,
-    never
+  readonly ept_lookup_handle_free: Interface.Method.Of<
+    { readonly entry_handle: Methods.Handle },
+    { readonly entry_handle: Methods.HandleOrNull; readonly status: Schema.Int }
   >
   /** The UUID of the mapper itself. */
-  readonly ept_inq_object: Interface.Method<
+  readonly ept_inq_object: Interface.Method.Of<
     Schema.Void,
-    Schema.Struct<{ readonly ept_object: Schema.String; readonly status: Schema.Int }>,
-    never
+    { readonly ept_object: Schema.String; readonly status: Schema.Int }
   >
   /** Removes the entries with a tower, of one object where `object_speced` is not 0, or of all. For local callers. */
-  readonly ept_mgmt_delete: Interface.Method<
-    Schema.Struct<{
-      readonly object_speced: Schema.Int
-      readonly object: Schema.NullOr<Schema.String>
-      readonly tower: Schema.NullOr<Methods.TowerBytes>
-    }>,
-    Schema.Struct<{ readonly status: Schema.Int }>,
-    never
-  >
+  readonly ept_mgmt_delete: Interface.Method.Of<{
+    readonly object_speced: Schema.Int
+    readonly object: Schema.NullOr<Schema.String>
+    readonly tower: Schema.NullOr<Methods.TowerBytes>
+  }, Methods.Status>
 }
 
 /**
  * Types that belong to {@link Methods}.
  */
 export declare namespace Methods {
+  /** A status, the only out parameter of several methods. */
+  export type Status = { readonly status: Schema.Int }
   /** A tower as its bytes. */
   export type TowerBytes = Schema.Struct<{
     readonly tower_length: Ndr.Derived

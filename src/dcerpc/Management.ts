@@ -30,34 +30,27 @@ const InterfaceIds: Methods.InterfaceIds = Ndr.struct({
  */
 export type Methods = {
   /** The interfaces that the endpoint offers. */
-  readonly inq_if_ids: Interface.Method<
+  readonly inq_if_ids: Interface.Method.Of<
     Schema.Void,
-    Schema.Struct<{ readonly if_id_vector: Schema.NullOr<Methods.InterfaceIds>; readonly status: Schema.Int }>,
-    never
+    { readonly if_id_vector: Schema.NullOr<Methods.InterfaceIds>; readonly status: Schema.Int }
   >
   /** The first `count` statistics: calls in, calls out, packets in, packets out. Each begins again at 0 behind 2^32 - 1. */
-  readonly inq_stats: Interface.Method<
-    Schema.Struct<{ readonly count: Schema.Int }>,
-    Schema.Struct<{
-      readonly count: Ndr.Derived
-      readonly statistics: Schema.$Array<Schema.Int>
-      readonly status: Schema.Int
-    }>,
-    never
-  >
+  readonly inq_stats: Interface.Method.Of<{ readonly count: Schema.Int }, {
+    readonly count: Ndr.Derived
+    readonly statistics: Schema.$Array<Schema.Int>
+    readonly status: Schema.Int
+  }>
   /** Whether the server listens: `listening` is 1. */
-  readonly is_server_listening: Interface.Method<
+  readonly is_server_listening: Interface.Method.Of<
     Schema.Void,
-    Schema.Struct<{ readonly status: Schema.Int; readonly listening: Schema.Int }>,
-    never
+    { readonly status: Schema.Int; readonly listening: Schema.Int }
   >
   /** Stops the server, where its owner allows that; else it is refused with 5. */
-  readonly stop_server_listening: Interface.Method<Schema.Void, Schema.Struct<{ readonly status: Schema.Int }>, never>
+  readonly stop_server_listening: Interface.Method.Of<Schema.Void, { readonly status: Schema.Int }>
   /** The principal name for an authentication service. */
-  readonly inq_princ_name: Interface.Method<
-    Schema.Struct<{ readonly authn_proto: Schema.Int; readonly princ_name_size: Schema.Int }>,
-    Schema.Struct<{ readonly princ_name: Schema.String; readonly status: Schema.Int }>,
-    never
+  readonly inq_princ_name: Interface.Method.Of<
+    { readonly authn_proto: Schema.Int; readonly princ_name_size: Schema.Int },
+    { readonly princ_name: Schema.String; readonly status: Schema.Int }
   >
 }
 

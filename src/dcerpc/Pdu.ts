@@ -613,6 +613,9 @@ const readTrailer = (bytes: Uint8Array, start: number, trailer: number, end: num
 })
 
 /** Decodes one PDU from `start` to `end`, whose header was checked. */
+const refusePadding = (bytes: Uint8Array, start: number, padding: number): PduError =>
+  refuse("AuthTrailer", bytes, start, `${padding} bytes of padding are more than the stub has`)
+
 const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | PduError => {
   const ptype = bytes[start + 2]!
   const pduFlags = bytes[start + 3]!
@@ -633,7 +636,7 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
     case types.Request.ptype: {
       const hasObject = (pduFlags & flags.objectUuid) !== 0
       const stub = start + (hasObject ? 40 : 24)
-      if (stubEnd < stub) break
+      if (stubEnd < stub) return refusePadding(bytes, start, bodyEnd - stubEnd)
       return {
         _tag: "Request",
         flags: pduFlags,
@@ -648,7 +651,7 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
       }
     }
     case types.Response.ptype: {
-      if (stubEnd < start + 24) break
+      if (stubEnd < start + 24) return refusePadding(bytes, start, bodyEnd - stubEnd)
       return {
         _tag: "Response",
         flags: pduFlags,
@@ -661,16 +664,16 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
         stub: viewOf(bytes, start + 24, stubEnd)
       }
     }
+  }
+  const header = { flags: pduFlags, callId, littleEndian, authTrailer }
+  switch (ptype) {
     case types.Fault.ptype: {
       // Some servers leave out the reserved word behind the status.
       const isShort = stubEnd === start + 28
-      if (!isShort && stubEnd < start + 32) break
+      if (!isShort && stubEnd < start + 32) return refusePadding(bytes, start, bodyEnd - stubEnd)
       return {
         _tag: "Fault",
-        flags: pduFlags,
-        callId,
-        littleEndian,
-        authTrailer,
+        ...header,
         allocHint: u32(bytes, start + 16, littleEndian),
         contextId: u16(bytes, start + 20, littleEndian),
         cancelCount: bytes[start + 22]!,
@@ -685,10 +688,7 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
       if (!Array.isArray(contextElements)) return contextElements
       return {
         _tag: ptype === types.Bind.ptype ? "Bind" : "AlterContext",
-        flags: pduFlags,
-        callId,
-        littleEndian,
-        authTrailer,
+        ...header,
         maxXmitFrag: u16(bytes, start + 16, littleEndian),
         maxRecvFrag: u16(bytes, start + 18, littleEndian),
         assocGroupId: u32(bytes, start + 20, littleEndian),
@@ -701,10 +701,7 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
       if (!Array.isArray(results)) return results
       return {
         _tag: ptype === types.BindAck.ptype ? "BindAck" : "AlterContextResponse",
-        flags: pduFlags,
-        callId,
-        littleEndian,
-        authTrailer,
+        ...header,
         maxXmitFrag: u16(bytes, start + 16, littleEndian),
         maxRecvFrag: u16(bytes, start + 18, littleEndian),
         assocGroupId: u32(bytes, start + 20, littleEndian),
@@ -723,18 +720,17 @@ const decodeChecked = (bytes: Uint8Array, start: number, end: number): Pdu | Pdu
       }))
       // Extended error information may follow.
       const rejectReason = u16(bytes, start + 16, littleEndian)
-      return { _tag: "BindNak", flags: pduFlags, callId, littleEndian, authTrailer, rejectReason, protocols }
+      return { _tag: "BindNak", ...header, rejectReason, protocols }
     }
     case types.Auth3.ptype:
-      return { _tag: "Auth3", flags: pduFlags, callId, littleEndian, authTrailer }
+      return { _tag: "Auth3", ...header }
     case types.Shutdown.ptype:
-      return { _tag: "Shutdown", flags: pduFlags, callId, littleEndian, authTrailer }
+      return { _tag: "Shutdown", ...header }
     case types.CoCancel.ptype:
-      return { _tag: "CoCancel", flags: pduFlags, callId, littleEndian, authTrailer }
+      return { _tag: "CoCancel", ...header }
     default:
-      return { _tag: "Orphaned", flags: pduFlags, callId, littleEndian, authTrailer }
+      return { _tag: "Orphaned", ...header }
   }
-  return refuse("AuthTrailer", bytes, start, `${bodyEnd - stubEnd} bytes of padding are more than the stub has`)
 }
 
 // Behind a body there may be padding where an authentication trailer follows, and nothing otherwise.
@@ -1462,17 +1458,14 @@ export const encodeShutdown = (writer: Writer, fields: { readonly callId: number
  * @since 0.1.0
  */
 export const encodeFault = (writer: Writer, fields: Fields<Fault, "allocHint" | "extendedError" | "stub">): void => {
-  const contextId = uint("contextId", fields.contextId, 0xffff)
-  const cancelCount = uint("cancelCount", fields.cancelCount, 0xff)
-  const status = uint("status", fields.status, 0xffffffff)
   const start = beginPdu(writer, types.Fault, fields, 32 + trailerSize(fields.authTrailer))
   const { bytes, littleEndian, view } = writer
   // Real servers send 24 here: the size of the header and of the body in front of the status.
   view.setUint32(start + 16, 24, littleEndian)
-  view.setUint16(start + 20, contextId, littleEndian)
-  bytes[start + 22] = cancelCount
+  view.setUint16(start + 20, uint("contextId", fields.contextId, 0xffff), littleEndian)
+  bytes[start + 22] = uint("cancelCount", fields.cancelCount, 0xff)
   bytes[start + 23] = 0
-  view.setUint32(start + 24, status, littleEndian)
+  view.setUint32(start + 24, uint("status", fields.status, 0xffffffff), littleEndian)
   view.setUint32(start + 28, 0)
   endPdu(writer, start, start + 32, fields.authTrailer, 0)
 }

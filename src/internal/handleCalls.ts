@@ -4,6 +4,7 @@
 import * as Exit from "effect/Exit"
 import type * as SchemaAST from "effect/SchemaAST"
 import { BadStubData, NullContext } from "../Status.ts"
+import { badInput } from "./badInput.ts"
 import { contextMismatch } from "./failures.ts"
 import { type Rules, rulesIn } from "./handleRules.ts"
 import { declaredIn, Handle, type Parameter, valueOf } from "./handleSchema.ts"
@@ -27,7 +28,7 @@ export const rules: Rules = {
         return new NullContext({ parameter: name })
       }
       if (value !== null && !(value instanceof Handle)) {
-        return new BadStubData({ detail: `The arguments were refused: ${name} is not a context handle` })
+        return badInput(`${name} is not a context handle`)
       }
     }
     return undefined

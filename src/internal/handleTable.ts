@@ -14,14 +14,9 @@ import * as Uuid from "./uuid.ts"
 // ----------------------------------------------------------------------------
 
 /** The states of an open handle on its server, each the index of its row. */
-export const State: { readonly open: 0; readonly closing: 1; readonly runningDown: 2; readonly gone: 3 } = {
-  open: 0,
-  closing: 1,
-  runningDown: 2,
-  gone: 3
-}
+export const State = { open: 0, closing: 1, runningDown: 2, gone: 3 } as const
 
-export type State = 0 | 1 | 2 | 3
+export type State = (typeof State)[keyof typeof State]
 
 interface Row {
   readonly state: keyof typeof State
@@ -52,17 +47,11 @@ export const table: readonly [Row, Row, Row, Row] = [
 // ----------------------------------------------------------------------------
 
 /** The turn of one call at one handle. */
-class Claim {
+interface Claim {
   readonly entry: Entry
   readonly holding: Holding
   readonly shared: boolean
-  granted = false
-
-  constructor(entry: Entry, holding: Holding, shared: boolean) {
-    this.entry = entry
-    this.holding = holding
-    this.shared = shared
-  }
+  granted: boolean
 }
 
 /** The handles of one call: those that it carries, and those that it has made. */
@@ -86,7 +75,7 @@ export class Holding {
   /** Stands in line for a handle. The calls of all lines stand in the order of their arrival, so none waits for itself. */
   claim(entries: ReadonlyMap<Entry, boolean>): void {
     for (const [entry, shared] of entries) {
-      const claim = new Claim(entry, this, shared)
+      const claim: Claim = { entry, holding: this, shared, granted: false }
       this.claims.push(claim)
       entry.join(claim)
     }

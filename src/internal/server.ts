@@ -20,7 +20,7 @@ import { type ManagerImpl, runOf } from "./manager.ts"
 import { fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, ServerCallImpl } from "./serverCall.ts"
 import { nowOf } from "./clock.ts"
-import { refused, type WatchedServer, type Watching, watching, watchServer } from "./watch.ts"
+import { refused, type Watched, type Watching, watching, watchServer } from "./watch.ts"
 
 // ----------------------------------------------------------------------------
 // managers
@@ -189,7 +189,7 @@ const withoutCall: (context: Context.Context<never>) => Context.Context<never> =
 
 const notExecuted = (code: number): RpcFault => new RpcFault({ code, didNotExecute: true })
 
-export class ServerImpl extends PipeInspectable implements Host, WatchedServer {
+export class ServerImpl extends PipeInspectable implements Host, Watched {
   readonly "~callisto/Server" = "~callisto/Server"
   declare readonly clock: Clock.Clock
   declare readonly watching: Watching | undefined
@@ -559,3 +559,5 @@ const lost = (): RpcTransportError =>
   new RpcTransportError({ status: 1726, detail: "the server was shut down while the call was in progress" })
 
 const neverDispatched = (): RpcTransportError => unavailable("the server was shut down before it dispatched the call")
+
+export const serverImpl = (server: object): ServerImpl => server as ServerImpl

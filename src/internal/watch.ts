@@ -103,10 +103,8 @@ export class Watch extends PipeInspectable implements Observed {
   constructor(
     side: "client" | "server",
     operation: Operation,
-    clock: Clock.Clock,
-    tracer: Tracer.Tracer | undefined,
+    { clock, tracer, watching }: Watched,
     parent: Tracer.AnySpan | undefined,
-    watching: Watching | undefined,
     address: string | undefined,
     caller: Observed["caller"],
     cancel: () => void
@@ -185,22 +183,12 @@ export const watchClient = (
   cancel: () => void
 ): Watch => {
   const { span, tracer, tracerEnabled } = fiber.cache
-  const clock = fiber.getRef(Clock.Clock)
-  return new Watch(
-    "client",
-    operation,
-    clock,
-    tracerEnabled ? tracer : undefined,
-    span,
-    watching,
-    address,
-    undefined,
-    cancel
-  )
+  const host = { clock: fiber.getRef(Clock.Clock), tracer: tracerEnabled ? tracer : undefined, watching }
+  return new Watch("client", operation, host, span, address, undefined, cancel)
 }
 
-/** A server, as far as its calls are watched. */
-export interface WatchedServer {
+/** What watches the calls of one side. */
+export interface Watched {
   readonly clock: Clock.Clock
   readonly tracer: Tracer.Tracer | undefined
   readonly watching: Watching | undefined
@@ -208,18 +196,18 @@ export interface WatchedServer {
 
 /** The watch of a server's call, whose server has a tracer or is watched. */
 export const watchServer = (
-  { clock, tracer, watching }: WatchedServer,
+  server: Watched,
   operation: Operation,
   parent: Tracer.AnySpan | undefined,
   { caller, peer }: Origin,
   cancel: () => void
-): Watch => new Watch("server", operation, clock, tracer, parent, watching, peer, caller, cancel)
+): Watch => new Watch("server", operation, server, parent, peer, caller, cancel)
 
 const nothing = () => {}
 
 /** Counts, traces and shows a call that the server refuses, with a code, before it dispatches it. */
 export const refused = (
-  server: WatchedServer,
+  server: Watched,
   operation: Operation,
   parent: Tracer.AnySpan | undefined,
   origin: Origin,

@@ -7,9 +7,8 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Socket from "effect/socket/Socket"
 import { Incoming, Outstanding } from "./internal/flow.ts"
-import { type End, handlers, makeSocket } from "./internal/sockets.ts"
+import { type End, handlers, makeSocket, scopedEnd } from "./internal/sockets.ts"
 import { cantListenOn, closed, inUse, unavailable, unsupported, writeFailed } from "./internal/transportErrors.ts"
 import { print } from "./StringBinding.ts"
 import { type Connection, Transport } from "./Transport.ts"
@@ -22,10 +21,11 @@ import { type Connection, Transport } from "./Transport.ts"
  * @since 0.1.0
  */
 export const makePair: Effect.Effect<readonly [Connection, Connection], never, Scope.Scope> = Effect.suspend(() =>
-  Effect.map(
-    Effect.acquireRelease(memoryEnds, ([left]) => Effect.sync(() => left.close(new Socket.CloseEvent()))),
-    ([left, right]) => [connectionOf(left, "left", "right"), connectionOf(right, "right", "left")] as const
-  )
+  Effect.flatMap(memoryEnds, ([left, right]) =>
+    Effect.as(
+      scopedEnd(Effect.succeed(left)),
+      [connectionOf(left, "left", "right"), connectionOf(right, "right", "left")] as const
+    ))
 )
 
 const connectionOf = (end: End, local: string, peer: string): Connection => ({
@@ -122,18 +122,18 @@ export const layer: Layer.Layer<Transport> = Layer.sync(Transport, () => {
   return {
     protocols,
     connect: (binding) =>
-      Effect.acquireRelease(
-        Effect.flatMap(memoryEnds, (ends) => {
+      Effect.map(
+        scopedEnd(Effect.uninterruptible(Effect.flatMap(memoryEnds, ([end, served]) => {
           if (binding.protocol !== "ncacn_memory") return Effect.fail(unsupported(binding, protocols))
           const accept = listeners.get(binding.endpoint ?? "")
           if (accept === undefined) return Effect.fail(unavailable(`nobody listens on ${print(binding)}`))
           const client = `client ${++clients}`
           const server = binding.endpoint!
-          accept(connectionOf(ends[1], server, client), ends[1])
-          return Effect.succeed({ connection: connectionOf(ends[0], client, server), end: ends[0] })
-        }),
-        ({ end }) => Effect.sync(() => end.close(new Socket.CloseEvent()))
-      ).pipe(Effect.map(({ connection }) => connection)),
+          accept(connectionOf(served, server, client), served)
+          return Effect.succeed({ ...end, connection: connectionOf(end, client, server) })
+        }))),
+        ({ connection }) => connection
+      ),
     listen: (binding, handler) =>
       Effect.gen(function* () {
         if (binding.protocol !== "ncacn_memory") return yield* cantListenOn(binding, protocols)

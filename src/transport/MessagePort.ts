@@ -7,10 +7,9 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Socket from "effect/socket/Socket"
 import type { RpcTransportError } from "../Status.ts"
 import { gather, Incoming, Outstanding } from "./internal/flow.ts"
-import { type End, handlers, makeSocket } from "./internal/sockets.ts"
+import { type End, handlers, makeSocket, scopedEnd } from "./internal/sockets.ts"
 import { cantListenOn, closed, inUse, unavailable, unsupported, writeFailed } from "./internal/transportErrors.ts"
 import { print, type StringBinding } from "./StringBinding.ts"
 import { type Connection, Transport } from "./Transport.ts"
@@ -63,10 +62,7 @@ export const fromMessagePort = (
   }
 ): Effect.Effect<Connection, never, Scope.Scope> =>
   Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => portEnd(port)),
-      (end) => Effect.sync(() => end.close(new Socket.CloseEvent()))
-    ),
+    scopedEnd(Effect.sync(() => portEnd(port))),
     (end) => portConnection(end, names?.local, names?.peer)
   )
 
@@ -75,6 +71,17 @@ const portConnection = (end: End, local: string | undefined, peer: string | unde
   local: `ncacn_messageport:${local === undefined ? "" : `[${local}]`}`,
   peer: `ncacn_messageport:${peer === undefined ? "" : `[${peer}]`}`
 })
+
+/** Hears messages, and the end of the other side. Gives what stops it. */
+const hear = (port: MessagePortLike, onMessage: (event: any) => void, onClose: () => void): () => void => {
+  port.addEventListener("message", onMessage)
+  port.addEventListener("close", onClose)
+  port.start?.()
+  return () => {
+    port.removeEventListener("message", onMessage)
+    port.removeEventListener("close", onClose)
+  }
+}
 
 const portEnd = (port: MessagePortLike): End => {
   let open = true
@@ -103,12 +110,9 @@ const portEnd = (port: MessagePortLike): End => {
   const release = () => {
     open = false
     stopSending()
-    port.removeEventListener("message", onMessage)
-    port.removeEventListener("close", onClose)
+    stopHearing()
   }
-  port.addEventListener("message", onMessage)
-  port.addEventListener("close", onClose)
-  port.start?.()
+  const stopHearing = hear(port, onMessage, onClose)
 
   return {
     incoming,
@@ -194,15 +198,13 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
     }
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        port.addEventListener("message", onMessage)
-        port.addEventListener("close", onClose)
-        port.start?.()
+        const stopHearing = hear(port, onMessage, onClose)
         port.postMessage({ callisto: "ready" } satisfies Ready, [])
+        return stopHearing
       }),
-      () =>
+      (stopHearing) =>
         Effect.sync(() => {
-          port.removeEventListener("message", onMessage)
-          port.removeEventListener("close", onClose)
+          stopHearing()
           for (const { leave, port } of waiting) {
             leave()
             refuse(port)
@@ -230,9 +232,7 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
       protocols,
       connect: (binding) =>
         binding.protocol !== "ncacn_messageport" ? Effect.fail(unsupported(binding, protocols)) : Effect.map(
-          Effect.acquireRelease(dial(binding), (end) => Effect.sync(() => end.close(new Socket.CloseEvent())), {
-            interruptible: true
-          }),
+          scopedEnd(dial(binding)),
           (end) => portConnection(end, undefined, binding.endpoint)
         ),
       listen: (binding, handler) =>
@@ -278,15 +278,12 @@ interface Waiting {
 const wait = (waiting: Set<Waiting>, { endpoint, port }: Knock): void => {
   const leave = () => {
     waiting.delete(client)
-    port.removeEventListener("message", leave)
-    port.removeEventListener("close", leave)
+    stopHearing()
   }
   const client = { endpoint, port, leave }
   waiting.add(client)
   // A client that gives up says so.
-  port.addEventListener("message", leave)
-  port.addEventListener("close", leave)
-  port.start?.()
+  const stopHearing = hear(port, leave, leave)
 }
 
 const refuse = (port: MessagePortLike): void => {
@@ -315,14 +312,7 @@ const knock = (port: MessagePortLike, binding: StringBinding, attempt: Attempt) 
       release()
       resume(Effect.succeed(portEnd(port1)))
     }
-    const onClose = () => fail(gone)
-    const release = () => {
-      port1.removeEventListener("message", onAnswer)
-      port1.removeEventListener("close", onClose)
-    }
-    port1.addEventListener("message", onAnswer)
-    port1.addEventListener("close", onClose)
-    port1.start?.()
+    const release = hear(port1, onAnswer, () => fail(gone))
     port.postMessage(
       { callisto: "connect", endpoint: binding.endpoint ?? "", port: port2 } satisfies Knock,
       [port2]

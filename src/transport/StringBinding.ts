@@ -162,8 +162,8 @@ export class StringBindingError extends StringBindingErrorBase {
  *
  * const refused = StringBinding.parse("ncacn_ip_tcp:127.0.0.1[99999]")
  * if (Result.isFailure(refused)) console.log(refused.failure.message)
- * // Invalid string binding "ncacn_ip_tcp:127.0.0.1[99999]", at position 23: the endpoint is a port, a number from 0 to
- * // 65535, and "99999" is none.
+ * // Invalid string binding "ncacn_ip_tcp:127.0.0.1[99999]", at position 23: the endpoint is not a port from 0 to
+ * // 65535, got "99999".
  * ```
  *
  * @category parsing
@@ -233,7 +233,7 @@ export const parse = (input: string): Result.Result<StringBinding, StringBinding
       endpoint = isPort(protocol) ? String(Number(value)) : value
     } else {
       if (!/^[A-Za-z][A-Za-z0-9_-]*$/.test(name)) {
-        return refuse(input, 1724, start, `${JSON.stringify(name)} is no name of an option`)
+        return refuse(input, 1724, start, `an option has no valid name, got ${JSON.stringify(name)}`)
       }
       if (Object.hasOwn(options, name)) return refuse(input, 1724, start, `the option ${name} is given twice`)
       options[name] = unescape(input.slice(equals + 1, end))
@@ -289,7 +289,7 @@ const isPort = (protocol: ProtocolSequence): boolean =>
 
 const checkAddress = (protocol: ProtocolSequence, address: string): string | undefined => {
   if (address === "") return undefined
-  if (!isPort(protocol)) return `${protocol} takes no network address, and ${JSON.stringify(address)} stands there`
+  if (!isPort(protocol)) return `${protocol} takes no address, got ${JSON.stringify(address)}`
   if (isIpAddress(address) || isHostName(address)) return undefined
   return `${JSON.stringify(address)} is neither a host name nor an IP address`
 }
@@ -298,7 +298,7 @@ const checkEndpoint = (protocol: ProtocolSequence, endpoint: string): string | u
   if (isPort(protocol)) {
     return /^[0-9]{1,5}$/.test(endpoint) && Number(endpoint) <= 65535
       ? undefined
-      : `the endpoint is a port, a number from 0 to 65535, and ${JSON.stringify(endpoint)} is none`
+      : `the endpoint is not a port from 0 to 65535, got ${JSON.stringify(endpoint)}`
   }
   return endpoint.includes("\0") ? "a name holds no NUL character" : undefined
 }

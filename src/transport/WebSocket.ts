@@ -10,7 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import type { RpcTransportError } from "../Status.ts"
 import { gather, highWaterMark, Incoming } from "./internal/flow.ts"
-import { type End, makeSocket } from "./internal/sockets.ts"
+import { type End, makeSocket, scopedEnd } from "./internal/sockets.ts"
 import { cantListen, cantListenOn, closed, unavailable, unsupported, writeFailed } from "./internal/transportErrors.ts"
 import { print, type StringBinding } from "./StringBinding.ts"
 import { type Connection, Transport } from "./Transport.ts"
@@ -46,11 +46,7 @@ export const fromWebSocket = (
   }
 ): Effect.Effect<Connection, RpcTransportError, Scope.Scope> =>
   Effect.map(
-    Effect.acquireRelease(
-      webSocketEnd(ws, names.peer),
-      (end) => Effect.sync(() => end.close(new Socket.CloseEvent())),
-      { interruptible: true }
-    ),
+    scopedEnd(webSocketEnd(ws, names.peer)),
     (end) => ({ socket: makeSocket(end), local: names.local ?? "ncacn_ws:", peer: names.peer })
   )
 

@@ -3,10 +3,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import * as Clock from "effect/Clock"
 import * as Socket from "effect/socket/Socket"
-import { boundTo, ClientConnection, type Owner, transportError } from "../../src/dcerpc/internal/clientConnection.ts"
+import { ClientConnection, type Owner } from "../../src/dcerpc/internal/clientConnection.ts"
+import { boundTo } from "../../src/dcerpc/internal/proposals.ts"
 import { clientTable, type Event, State } from "../../src/dcerpc/internal/connection.ts"
 import type { Outbox } from "../../src/transport/internal/outbox.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
+import { RpcTransportError } from "../../src/Status.ts"
 import { ISum } from "./rawServer.ts"
 
 type Name = keyof typeof State
@@ -57,10 +59,7 @@ const setUp = (state: Name, room: Outbox["room"] = Effect.void) => {
     isStoppedUnsafe: () => stopped
   }
   const owner = {
-    maximumQueued: 1000,
-    maximumResponse: 1000,
-    callTimeout: Infinity,
-    keepAlive: Infinity,
+    limits: { maximumQueued: 1000, maximumResponse: 1000, callTimeout: Infinity, keepAlive: Infinity },
     clock: Context.get(Context.empty(), Clock.Clock),
     lastCall: 0,
     handles: { need: () => true, areIn: () => true },
@@ -83,7 +82,7 @@ const setUp = (state: Name, room: Outbox["room"] = Effect.void) => {
     false
   )
   const call = {
-    lose: (detail: string) => transportError(1726, detail),
+    lose: (detail: string) => new RpcTransportError({ status: 1726, detail }),
     call: { reply: (exit: Exit.Exit<unknown, Error>) => void replies.push(String(exit)) }
   }
   if (state !== "opening") connection.move("agreed")

@@ -77,8 +77,8 @@ describe("parse", () => {
     ["ncacn_ip_tcp:1::2::3[1]", 1707, 13, "neither"],
     ["ncacn_ip_tcp:a b[1]", 1707, 13, "neither"],
     ["ncacn_ip_tcp:-a[1]", 1707, 13, "neither"],
-    ["ncalrpc:host[a]", 1707, 8, "ncalrpc takes no network address"],
-    ["ncacn_ip_tcp:host[http]", 1706, 18, `a number from 0 to 65535, and "http" is none`],
+    ["ncalrpc:host[a]", 1707, 8, `ncalrpc takes no address, got "host"`],
+    ["ncacn_ip_tcp:host[http]", 1706, 18, `not a port from 0 to 65535, got "http"`],
     ["ncacn_ip_tcp:host[65536]", 1706, 18, `"65536"`],
     ["ncacn_ip_tcp:host[-1]", 1706, 18, `"-1"`],
     ["ncacn_ip_tcp:host[endpoint=x]", 1706, 27, `"x"`],
@@ -92,8 +92,8 @@ describe("parse", () => {
     ["ncalrpc:[a\\", 1700, 10, "a backslash takes the next character"],
     ["ncalrpc:[a,b]", 1700, 11, "there is an endpoint already"],
     ["ncalrpc:[a,]", 1700, 11, "an option is missing between the commas"],
-    ["ncalrpc:[a,__proto__=1]", 1724, 11, `"__proto__" is no name of an option`],
-    ["ncalrpc:[a,=1]", 1724, 11, `"" is no name of an option`],
+    ["ncalrpc:[a,__proto__=1]", 1724, 11, `no valid name, got "__proto__"`],
+    ["ncalrpc:[a,=1]", 1724, 11, `no valid name, got ""`],
     ["ncalrpc:[a,x=1,x=2]", 1724, 15, "the option x is given twice"]
   ]
   for (const [input, status, position, words] of bad) {

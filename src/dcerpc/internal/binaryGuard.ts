@@ -541,6 +541,27 @@ const isInteger = (ast: SchemaAST.AST): boolean => {
   return ast.checks?.some((check) => proves(check as SchemaAST.Check<never>)) ?? false
 }
 
+const simple: { readonly [tag: string]: Layout } = {
+  String: leaves.string,
+  TemplateLiteral: leaves.string,
+  Symbol: leaves.text,
+  UniqueSymbol: leaves.text,
+  Boolean: leaves.bool,
+  Null: leaves.null,
+  Undefined: leaves.undefined,
+  Void: leaves.undefined,
+  BigInt: leaves.bigint,
+  Unknown: leaves.json,
+  Any: leaves.json,
+  ObjectKeyword: leaves.json
+}
+
+const literals: { readonly [type: string]: Layout } = {
+  string: leaves.text,
+  number: { ...leaves.number, role: undefined },
+  boolean: leaves.bool
+}
+
 const natives: { readonly [id: string]: Layout } = {
   "effect/schema/Date": leaves.int64,
   "effect/schema/DateTimeUtc": leaves.int64,
@@ -631,63 +652,18 @@ class Compiler {
   }
 
   private simple(ast: SchemaAST.AST): Layout {
-    switch (ast._tag) {
-      case "String":
-      case "TemplateLiteral":
-        return leaves.string
-      case "Symbol":
-      case "UniqueSymbol":
-        return leaves.text
-      case "Boolean":
-        return leaves.bool
-      case "Null":
-        return leaves.null
-      case "Undefined":
-      case "Void":
-        return leaves.undefined
-      case "Number":
-        return isInteger(ast) ? leaves.int : leaves.number
-      case "BigInt":
-        this.isUnbounded = true
-        return leaves.bigint
-      case "Literal":
-        return this.literal(ast.literal)
-      case "Unknown":
-      case "Any":
-      case "ObjectKeyword":
-        return leaves.json
-      default:
-        return leaves.never
-    }
-  }
-
-  /** As the type of the literal, but in arrays as anything else. */
-  private literal(value: SchemaAST.LiteralValue): Layout {
-    switch (typeof value) {
-      case "string":
-        return leaves.text
-      case "number":
-        return { ...leaves.number, role: undefined }
-      case "boolean":
-        return leaves.bool
-      default:
-        return leaves.bigint
-    }
+    if (ast._tag === "Number") return isInteger(ast) ? leaves.int : leaves.number
+    if (ast._tag === "Literal") return literals[typeof ast.literal] ?? leaves.bigint
+    this.isUnbounded ||= ast._tag === "BigInt"
+    return simple[ast._tag] ?? leaves.never
   }
 
   private composite(ast: SchemaAST.Objects | SchemaAST.Arrays | SchemaAST.Union | SchemaAST.Declaration): Layout {
-    switch (ast._tag) {
-      case "Objects": {
-        const fields = this.fields(ast, new Set())
-        return { ...leaf(kinds.struct, "sized", (scan) => scanFields(scan, fields)), role: fields }
-      }
-      case "Arrays":
-        return this.array(ast)
-      case "Union":
-        return this.union(ast)
-      case "Declaration":
-        return this.declaration(ast)
-    }
+    if (ast._tag === "Arrays") return this.array(ast)
+    if (ast._tag === "Union") return this.union(ast)
+    if (ast._tag === "Declaration") return this.declaration(ast)
+    const fields = this.fields(ast, new Set())
+    return { ...leaf(kinds.struct, "sized", (scan) => scanFields(scan, fields)), role: fields }
   }
 
   private fields(ast: SchemaAST.Objects, without: ReadonlySet<string | number>): Fields {

@@ -9,53 +9,36 @@ import type * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Outcome, Remote } from "../../Channel.ts"
-import type { Interface } from "../../Interface.ts"
+import { badInput } from "../../internal/badInput.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
-import { cancelled, failureOf, fromWire, unreadable } from "../../internal/failures.ts"
+import { cancelled, failureOf, fromWire, unavailable, unreadable } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import {
-  BadStubData,
-  type EndpointNotRegistered,
-  PipeDisciplineError,
-  RpcTransportError,
-  UnknownInterface
-} from "../../Status.ts"
+import { type BadStubData, PipeDisciplineError, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
 import * as Pdu from "../Pdu.ts"
-import { binary, type MethodCodec, type Problem, proposed, type TransferSyntax } from "../TransferSyntax.ts"
+import { binary, type MethodCodec, type Problem } from "../TransferSyntax.ts"
 import { clientTable, type Event, State } from "./connection.ts"
 import type { HeldHandles } from "./heldHandles.ts"
+import {
+  type Bound,
+  contextElement,
+  type Failure,
+  featuresContextId,
+  keepsOnOrphan,
+  largest,
+  type Refusal,
+  refusal,
+  rejection
+} from "./proposals.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
 
 // ----------------------------------------------------------------------------
 // models
 // ----------------------------------------------------------------------------
-
-/** The reason why no connection can be had for an interface. */
-export type Failure = RpcTransportError | UnknownInterface | EndpointNotRegistered
-
-/** An interface that a binding of the association calls, and how its values travel. */
-export interface Bound {
-  readonly interface: Interface.Any
-  readonly syntax: TransferSyntax
-  /** The same for each interface with this identity and syntax: they share a presentation context. */
-  readonly key: string
-}
-
-export const boundTo = (iface: Interface.Any): Bound => {
-  const syntax = proposed(iface)
-  return { interface: iface, syntax, key: `${iface.uuid} ${iface.version.join(".")} ${syntax.id.uuid}` }
-}
-
-/** A failure, and how far it reaches: to the calls of one interface, or to all that wait for a connection. */
-export interface Refusal {
-  readonly failure: Failure
-  readonly reach: "interface" | "server"
-}
 
 /** A binding, as its calls see it. */
 export interface Caller {
@@ -64,14 +47,18 @@ export interface Caller {
   readonly isOpen: boolean
 }
 
-/** The pool of a connection, as the connection sees it. */
-export interface Owner {
+export interface Limits {
   readonly maximumQueued: number
   readonly maximumResponse: number
   readonly maximumElements: number
   // In milliseconds.
   readonly callTimeout: number
   readonly keepAlive: number
+}
+
+/** The pool of a connection, as the connection sees it. */
+export interface Owner {
+  readonly limits: Limits
   readonly clock: Clock.Clock
   /** The calls and proposals of the association so far. */
   readonly lastCall: number
@@ -99,8 +86,7 @@ export interface Owner {
 // a call
 // ----------------------------------------------------------------------------
 
-export const transportError = (status: RpcTransportError["status"], detail: string): RpcTransportError =>
-  new RpcTransportError({ status, detail })
+const failed = (detail: string): RpcTransportError => new RpcTransportError({ status: 1726, detail })
 
 /** A call on a connection, from its request to its reply. */
 export class SentCall implements Remote {
@@ -199,7 +185,7 @@ export class SentCall implements Remote {
     const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
     this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
     this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
-    const error = transportError(this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail)
+    const error = new RpcTransportError({ status: this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail })
     this.stopSending()
     // What went through a pipe is not there any more.
     const again = earlier === undefined && !this.cancelled && caller.isOpen && this.call.pipes === undefined &&
@@ -213,14 +199,6 @@ export class SentCall implements Remote {
 // ----------------------------------------------------------------------------
 // a connection
 // ----------------------------------------------------------------------------
-
-// The last eight bytes are the features that the client asks for: to keep the connection when a call is orphaned.
-const features: Pdu.SyntaxId = { uuid: "6cb71c2c-9812-4540-0200-000000000000", major: 1, minor: 0 }
-const keepConnectionOnOrphan = 2
-const negotiateAck = 3
-export const largest: number = binary.maxFragment
-// The proposal of the features is a presentation context without an interface.
-const featuresContextId = 255
 
 export class ClientConnection {
   readonly owner: Owner
@@ -286,7 +264,7 @@ export class ClientConnection {
     if (next === State.closed) this.end(detail, inOrder.has(event))
     else if (next !== State.open) this.released()
     if (wasOpening && next === State.closed) {
-      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: transportError(1722, detail), reach: "server" }))
+      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: unavailable(detail), reach: "server" }))
     }
   }
 
@@ -327,7 +305,7 @@ export class ClientConnection {
     const proposals = [...this.proposals.values()]
     this.proposals.clear()
     for (const { bound, isQuestion } of proposals) {
-      if (!isQuestion) this.owner.refused(bound, transportError(1722, detail))
+      if (!isQuestion) this.owner.refused(bound, unavailable(detail))
     }
     this.owner.changed()
   }
@@ -343,7 +321,7 @@ export class ClientConnection {
   // --- calls
 
   get deadline(): number {
-    const { callTimeout, clock } = this.owner
+    const { clock, limits: { callTimeout } } = this.owner
     return callTimeout === Infinity ? Infinity : nowOf(clock) + callTimeout
   }
 
@@ -353,7 +331,7 @@ export class ClientConnection {
   }
 
   get hasRoom(): boolean {
-    return this.outbox.queuedUnsafe() < this.owner.maximumQueued
+    return this.outbox.queuedUnsafe() < this.owner.limits.maximumQueued
   }
 
   /** Tells the owner when there is room to send. */
@@ -362,7 +340,7 @@ export class ClientConnection {
     this.awaitsRoom = true
     const { drained, room } = this.outbox
     // The outbox calls its high-water mark room, which may be more than was asked for.
-    const awaiting = this.owner.fork(Effect.exit(this.owner.maximumQueued < highWaterMark ? drained : room))
+    const awaiting = this.owner.fork(Effect.exit(this.owner.limits.maximumQueued < highWaterMark ? drained : room))
     awaiting.addObserver((exit) => {
       // Without room for ever: the connection itself tells that it can't be written, and would be asked again until then.
       if (exit._tag === "Success" && exit.value._tag === "Failure") return
@@ -383,7 +361,7 @@ export class ClientConnection {
     const problem = codec.writeArguments(this.writer, input, call.span)
     if (problem !== undefined) {
       Pdu.discardMessage(this.writer)
-      return badInput(problem)
+      return badInput(problem.problem)
     }
     const size = this.writer.position - this.writer.stub
     Pdu.endMessage(this.writer, this.maxFragment)
@@ -421,7 +399,7 @@ export class ClientConnection {
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
     const problem = stub.send(write, () => outgoing.length === 0)
-    if (problem !== undefined) return badInput(problem)
+    if (problem !== undefined) return badInput(problem.problem)
     sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
@@ -434,7 +412,7 @@ export class ClientConnection {
       sent.sending = undefined
       if (exit._tag === "Failure" || exit.value === undefined) return
       const { problem } = exit.value as Problem
-      const error = transportError(1726, `the client cannot write what was pushed into a pipe: ${problem}`)
+      const error = failed(`the client cannot write what was pushed into a pipe: ${problem}`)
       this.failHere(sent, error, false)
     })
     return undefined
@@ -470,18 +448,18 @@ export class ClientConnection {
     for (const sent of [...this.calls.values()]) {
       if (sent.caller !== caller) continue
       sent.orphan()
-      sent.call.reply(Exit.fail(transportError(1726, "the binding was closed while the call was in progress")))
+      sent.call.reply(Exit.fail(failed("the binding was closed while the call was in progress")))
     }
   }
 
-  /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
+  /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   private flush(following?: Uint8Array): void {
     if (following === undefined) return this.outbox.sendUnsafe(this.writer.take())
     this.outbox.sendPartUnsafe(this.writer.take())
     this.outbox.sendPartUnsafe(following)
   }
 
-  /** Gives a sentence when the server broke the protocol. */
+  /** The one way in, before calls are told apart. Gives a sentence when the server broke the protocol. */
   receive(pdu: Pdu.Pdu | Pdu.PduError): string | undefined {
     this.heard = true
     if (this.state === State.opening) return this.answered(pdu)
@@ -511,7 +489,7 @@ export class ClientConnection {
     }
     sent.call.transferred("in", fragment.stub.length)
     if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
-    const added = Pdu.assemble(sent.open, fragment, this.owner.maximumResponse)
+    const added = Pdu.assemble(sent.open, fragment, this.owner.limits.maximumResponse)
     if (added._tag === "PduError") {
       if (added.reason !== "MessageTooLarge") return added.message
       this.failHere(sent, this.tooLarge, (fragment.flags & Pdu.flags.lastFrag) !== 0)
@@ -521,15 +499,14 @@ export class ClientConnection {
       sent.open = added
       return undefined
     }
-    const read = sent.codec.readResults(added.stub, added.littleEndian, this.owner.maximumElements)
+    const read = sent.codec.readResults(added.stub, added.littleEndian, this.owner.limits.maximumElements)
     this.complete(sent, "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value)
     return undefined
   }
 
   private get tooLarge(): RpcTransportError {
-    const { maximumResponse } = this.owner
-    return transportError(
-      1726,
+    const { maximumResponse } = this.owner.limits
+    return failed(
       `the response was discarded: it is larger than maximumResponse, expected at most ${maximumResponse} bytes`
     )
   }
@@ -545,7 +522,12 @@ export class ClientConnection {
   private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
     const isFirst = (flags & Pdu.flags.firstFrag) !== 0
     if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
-    const arriving = sent.arriving ??= new IncomingPipes(sent.piped(false), littleEndian, this.owner.maximumElements, 0)
+    const arriving = sent.arriving ??= new IncomingPipes(
+      sent.piped(false),
+      littleEndian,
+      this.owner.limits.maximumElements,
+      0
+    )
     if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
     const problem = arriving.push(stub)
     // Whoever pulls may have given the call up.
@@ -553,11 +535,11 @@ export class ClientConnection {
     const { bytes, position } = arriving.rest
     if (problem !== undefined) {
       this.failHere(sent, unreadable(problem.problem), false)
-    } else if (arriving.isThrough && bytes.length - position > this.owner.maximumResponse) {
+    } else if (arriving.isThrough && bytes.length - position > this.owner.limits.maximumResponse) {
       this.failHere(sent, this.tooLarge, false)
     } else if ((flags & Pdu.flags.lastFrag) !== 0) {
       const read = arriving.isThrough
-        ? sent.codec.readResults(bytes, littleEndian, this.owner.maximumElements, position)
+        ? sent.codec.readResults(bytes, littleEndian, this.owner.limits.maximumElements, position)
         : unended
       const outcome: Outcome = "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value
       // After a cancel the request ends in the middle, and the manager may answer all the same.
@@ -589,7 +571,7 @@ export class ClientConnection {
       const { name } = proposal.bound.interface
       this.settle(
         callId,
-        transportError(1722, `the server answered the proposal of ${name} with fault ${toHex(status)}`)
+        unavailable(`the server answered the proposal of ${name} with fault ${toHex(status)}`)
       )
       return undefined
     }
@@ -693,17 +675,14 @@ export class ClientConnection {
   /** Proposes the first interface, and to join a group; 0 begins one. */
   bind(groupId: number): void {
     const { first, owner } = this
-    const { interface: iface, syntax: { maxFragment: size } } = first
+    const { maxFragment: size } = first.syntax
     Pdu.encodeBind(this.writer, {
       callId: owner.nextCallId(this),
       flags: Pdu.flags.concMpx,
       maxXmitFrag: size,
       maxRecvFrag: size,
       assocGroupId: groupId,
-      contextElements: [
-        contextElement(first, 0),
-        { contextId: featuresContextId, abstractSyntax: syntaxOf(iface), transferSyntaxes: [features] }
-      ]
+      contextElements: [contextElement(first, 0), contextElement(first, featuresContextId)]
     })
     this.flush()
   }
@@ -737,7 +716,7 @@ export class ClientConnection {
       )
     }
     this.multiplexed = (answer.flags & Pdu.flags.concMpx) !== 0
-    this.keepsOnOrphan = featureResult.result === negotiateAck && (featureResult.reason & keepConnectionOnOrphan) !== 0
+    this.keepsOnOrphan = keepsOnOrphan(featureResult)
     this.maxFragment = Math.min(answer.maxRecvFrag, first.syntax.maxFragment)
     this.groupId = answer.assocGroupId
     this.contexts.set(first.key, 0)
@@ -753,7 +732,7 @@ export class ClientConnection {
 
   /** What the connection does by the clock. */
   tend(): ReadonlyArray<Effect.Effect<void>> {
-    const { callTimeout, keepAlive } = this.owner
+    const { callTimeout, keepAlive } = this.owner.limits
     const chores: Array<Effect.Effect<void>> = []
     if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
     if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, Effect.sync(() => this.closeIdle())))
@@ -848,68 +827,10 @@ export interface Proposal {
   readonly isQuestion: boolean
 }
 
-const contextElement = ({ interface: iface, syntax }: Bound, contextId: number): Pdu.ContextElement => ({
-  contextId,
-  abstractSyntax: syntaxOf(iface),
-  transferSyntaxes: [syntax.id]
-})
-
-/** Why a server has not accepted the presentation context that was proposed for an interface. */
-const refusal = (
-  { interface: { name, uuid, version }, syntax }: Bound,
-  { reason, result, transferSyntax }: Pdu.ContextResult
-): Failure | undefined => {
-  if (result === 2 && reason === 1) {
-    return new UnknownInterface({ interface: name, uuid, detail: `it does not offer version ${version.join(".")}` })
-  }
-  if (result === 2 && reason === 2 && syntax === binary) {
-    const { major, minor, uuid } = transferSyntax
-    const spoken = uuid === binary.id.uuid ? `it speaks version ${major}.${minor}` : "it may be older"
-    return transportError(
-      1722,
-      `the server does not speak version ${binary.id.major}.${binary.id.minor} of Callisto's transfer syntax: ${spoken}. Run the same version of Callisto on both sides`
-    )
-  }
-  if (result !== 0) {
-    const why = result === 2 ? providerReasons[reason] : undefined
-    return transportError(1722, `the server refused the interface: ${why ?? `result ${result}, ${reason}`}`)
-  }
-  if (transferSyntax.uuid !== syntax.id.uuid || transferSyntax.major !== syntax.id.major) {
-    return transportError(1722, "the server chose a transfer syntax that was not proposed")
-  }
-  return undefined
-}
-
 /** How long a connection of a pool may be unused. */
 const idleTime = "10 seconds"
 
 const every = (duration: Duration.Input, chore: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.forever(Effect.andThen(Effect.sleep(duration), chore))
 
-const syntaxOf = ({ uuid, version: [major, minor] }: Interface.Any): Pdu.SyntaxId => ({ uuid, major, minor })
-
 const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
-
-const badInput = ({ problem }: Problem): BadStubData =>
-  new BadStubData({ detail: `The arguments were refused: ${problem}` })
-
-// ----------------------------------------------------------------------------
-// the bind
-// ----------------------------------------------------------------------------
-
-const rejection = ({ rejectReason }: Pdu.BindNak): string => rejectReasons[rejectReason] ?? `reason ${rejectReason}`
-
-const rejectReasons: { readonly [reason: number]: string } = {
-  0: "it gave no reason",
-  1: "it is congested at the moment",
-  2: "one of its limits is exceeded",
-  4: "it speaks another version of the protocol",
-  8: "it does not know the authentication service",
-  9: "the checksum is wrong"
-}
-
-const providerReasons: { readonly [reason: number]: string } = {
-  0: "it gave no reason",
-  2: "it has no such transfer syntax",
-  3: "one of its limits is exceeded"
-}

@@ -53,125 +53,63 @@ export interface Row {
   readonly next: { readonly [E in Event]?: State }
 }
 
-const ends = { writeFailed: State.closed, silent: State.closed, closedByPeer: State.closed } as const
-
-/** At the server. What it has said may still reach a client that has closed its own direction. */
-const leaves = {
-  writeFailed: State.closed,
-  silent: State.closed,
-  outOfTime: State.closed,
-  closedByPeer: State.lingering
-} as const
-
-/** The life of a connection at the client. */
-export const clientTable: ReadonlyArray<Row> = [
-  {
-    state: "opening",
-    takesCalls: false,
-    next: {
-      agreed: State.open,
-      refused: State.closed,
-      shutdownHeard: State.closed,
-      shutdownAsked: State.closed,
-      ...ends
-    }
-  },
-  {
-    state: "open",
-    takesCalls: true,
-    next: {
-      orphaned: State.draining,
-      truncated: State.draining,
-      exhausted: State.draining,
-      shutdownHeard: State.leaving,
-      disowned: State.leaving,
-      shutdownAsked: State.closed,
-      idle: State.closed,
-      ...ends,
-      // What has arrived may still answer the calls.
-      writeFailed: State.leaving
-    }
-  },
-  {
-    state: "draining",
-    takesCalls: false,
-    next: {
-      lastCallEnded: State.lingering,
-      shutdownHeard: State.leaving,
-      disowned: State.leaving,
-      shutdownAsked: State.closed,
-      ...ends,
-      writeFailed: State.leaving
-    }
-  },
-  {
-    state: "lingering",
-    takesCalls: false,
-    next: {
-      lastHandleGone: State.closed,
-      shutdownHeard: State.closed,
-      disowned: State.closed,
-      shutdownAsked: State.closed,
-      ...ends
-    }
-  },
-  { state: "closed", takesCalls: false, next: {} },
-  {
-    state: "leaving",
-    takesCalls: false,
-    next: {
-      lastCallEnded: State.closed,
-      shutdownAsked: State.closed,
-      silent: State.closed,
-      closedByPeer: State.closed
-    }
+/** A row by the states that follow, each with the events that lead there. */
+const row = (
+  state: Row["state"],
+  following: { readonly [S in Row["state"]]?: ReadonlyArray<Event> },
+  takesCalls = false
+): Row => {
+  const next: { [E in Event]?: State } = {}
+  for (const [name, events] of Object.entries(following)) {
+    for (const event of events) next[event] = State[name as Row["state"]]
   }
+  return { state, takesCalls, next }
+}
+
+/** The life of a connection at the client. When it is `leaving`, what has arrived may still answer the calls. */
+export const clientTable: ReadonlyArray<Row> = [
+  row("opening", {
+    open: ["agreed"],
+    closed: ["refused", "shutdownHeard", "shutdownAsked", "writeFailed", "silent", "closedByPeer"]
+  }),
+  row("open", {
+    draining: ["orphaned", "truncated", "exhausted"],
+    leaving: ["shutdownHeard", "disowned", "writeFailed"],
+    closed: ["shutdownAsked", "idle", "silent", "closedByPeer"]
+  }, true),
+  row("draining", {
+    lingering: ["lastCallEnded"],
+    leaving: ["shutdownHeard", "disowned", "writeFailed"],
+    closed: ["shutdownAsked", "silent", "closedByPeer"]
+  }),
+  row("lingering", {
+    closed: ["lastHandleGone", "shutdownHeard", "disowned", "shutdownAsked", "writeFailed", "silent", "closedByPeer"]
+  }),
+  row("closed", {}),
+  row("leaving", { closed: ["lastCallEnded", "shutdownAsked", "silent", "closedByPeer"] })
 ]
 
 /**
  * The life of a connection at the server. A connection whose bind was refused is `draining`: what came together with the bind is answered.
- * One that is `lingering` reads nothing more, and closes once its last bytes have left.
+ * One that is `lingering` reads nothing more, and closes once its last bytes have left: what the server has said may still reach a client
+ * that has closed its own direction.
  */
 export const serverTable: ReadonlyArray<Row> = [
-  {
-    state: "opening",
-    takesCalls: false,
-    next: {
-      agreed: State.open,
-      refused: State.draining,
-      truncated: State.lingering,
-      shutdownAsked: State.closed,
-      idle: State.closed,
-      ...leaves
-    }
-  },
-  {
-    state: "open",
-    takesCalls: true,
-    next: {
-      refused: State.lingering,
-      truncated: State.lingering,
-      callLost: State.lingering,
-      shutdownAsked: State.draining,
-      idle: State.closed,
-      ...leaves
-    }
-  },
-  {
-    state: "draining",
-    takesCalls: false,
-    next: {
-      lastCallEnded: State.lingering,
-      refused: State.lingering,
-      truncated: State.lingering,
-      callLost: State.lingering,
-      ...leaves
-    }
-  },
-  {
-    state: "lingering",
-    takesCalls: false,
-    next: { lastHandleGone: State.closed, ...leaves, closedByPeer: State.closed }
-  },
-  { state: "closed", takesCalls: false, next: {} }
+  row("opening", {
+    open: ["agreed"],
+    draining: ["refused"],
+    lingering: ["truncated", "closedByPeer"],
+    closed: ["shutdownAsked", "idle", "writeFailed", "silent", "outOfTime"]
+  }),
+  row("open", {
+    draining: ["shutdownAsked"],
+    lingering: ["refused", "truncated", "callLost", "closedByPeer"],
+    closed: ["idle", "writeFailed", "silent", "outOfTime"]
+  }, true),
+  row("draining", {
+    lingering: ["lastCallEnded", "refused", "truncated", "callLost", "closedByPeer"],
+    closed: ["writeFailed", "silent", "outOfTime"]
+  }),
+  row("lingering", { closed: ["lastHandleGone", "writeFailed", "silent", "outOfTime", "closedByPeer"] }),
+  row("closed", {})
 ]

@@ -5,6 +5,7 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { Incoming, Outcome, Remote } from "../../Channel.ts"
 import type { Interface, Operation } from "../../Interface.ts"
+import { badInput } from "../../internal/badInput.ts"
 import * as Chunks from "../../internal/chunkBuffer.ts"
 import { sentAs } from "../../internal/faultTable.ts"
 import { Ends } from "../../internal/pipeEnds.ts"
@@ -12,7 +13,7 @@ import type { FullIncoming } from "../../internal/seams.ts"
 import type { ClientImpl } from "../../internal/server.ts"
 import type { ServerCallImpl } from "../../internal/serverCall.ts"
 import type * as Server from "../../Server.ts"
-import { BadStubData } from "../../Status.ts"
+import type { BadStubData } from "../../Status.ts"
 import * as Pdu from "../Pdu.ts"
 import type { Arguments, ArgumentsBeforePipes, MethodCodec, Problem, Read, TransferSyntax } from "../TransferSyntax.ts"
 import type { OutgoingStub, Piped } from "./pipeStream.ts"
@@ -147,7 +148,7 @@ export class IncomingCall implements FullIncoming {
 
   private refuse(problem: string, refused: number | "too large"): BadStubData {
     this.refused = refused
-    return new BadStubData({ detail: `The arguments were refused: ${problem}` })
+    return badInput(problem)
   }
 
   accepted(remote: Remote): void {

@@ -1,7 +1,6 @@
 /**
  * The connections of an association, and whatever waits for one of them.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -11,7 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { Remote } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
-import { cancelled } from "../../internal/failures.ts"
+import { cancelled, errorOf, unavailable } from "../../internal/failures.ts"
 import { nowOf } from "../../internal/clock.ts"
 import type { RpcTransportError } from "../../Status.ts"
 import { makeOutbox, type Outbox } from "../../transport/internal/outbox.ts"
@@ -20,17 +19,8 @@ import { makeReadWhile } from "../../transport/internal/sockets.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
-import {
-  type Bound,
-  type Caller,
-  ClientConnection,
-  type Failure,
-  largest,
-  type Owner,
-  type Refusal,
-  type SentCall,
-  transportError
-} from "./clientConnection.ts"
+import { type Caller, ClientConnection, type Limits, type Owner, type SentCall } from "./clientConnection.ts"
+import { type Bound, type Failure, largest, type Refusal } from "./proposals.ts"
 import { State } from "./connection.ts"
 import { carriesHandle, HeldHandles } from "./heldHandles.ts"
 
@@ -142,7 +132,7 @@ interface Attempt {
 // ----------------------------------------------------------------------------
 
 /** What the association decides for its pool. */
-export interface Settings {
+export interface Settings extends Limits {
   /** The services of the program that made the association, for what runs on its behalf. */
   readonly context: Context.Context<never>
   readonly transport: Transport.Transport
@@ -153,13 +143,8 @@ export interface Settings {
   readonly maximumConnections: number
   /** The connections for calls with pipes. */
   readonly maximumPiped: number
-  readonly maximumQueued: number
-  readonly maximumResponse: number
-  readonly maximumElements: number
   // In milliseconds.
   readonly connectTimeout: number
-  readonly callTimeout: number
-  readonly keepAlive: number
 }
 
 export class Pool implements Owner {
@@ -173,11 +158,7 @@ export class Pool implements Owner {
   private readonly doubted = new Set<number>()
   private readonly attempts = new Set<Attempt>()
   readonly clock: Clock.Clock
-  readonly maximumQueued: number
-  readonly maximumResponse: number
-  readonly maximumElements: number
-  readonly callTimeout: number
-  readonly keepAlive: number
+  readonly limits: Limits
   readonly connections: Set<ClientConnection> = new Set()
   /** Those that are of no use any more, while what was sent on them leaves. */
   private readonly closing = new Set<ClientConnection>()
@@ -198,11 +179,7 @@ export class Pool implements Owner {
   constructor(settings: Settings) {
     this.settings = settings
     this.clock = Context.get(settings.context, Clock.Clock)
-    this.maximumQueued = settings.maximumQueued
-    this.maximumResponse = settings.maximumResponse
-    this.maximumElements = settings.maximumElements
-    this.callTimeout = settings.callTimeout
-    this.keepAlive = settings.keepAlive
+    this.limits = settings
   }
 
   nextCallId({ calls, proposals }: ClientConnection): number {
@@ -450,7 +427,7 @@ export class Pool implements Owner {
       // An attempt that was withdrawn has nothing to say.
       if (!this.attempts.delete(attempt)) return
       if (exit._tag === "Failure") {
-        const refusal = exit.cause.reasons.find(Cause.isFailReason)?.error
+        const refusal = errorOf(exit.cause) as Refusal | undefined
         if (refusal !== undefined) this.refuse(refusal, bound, forPipes)
       } // A connection that only kept the handles of its group alive is of no more use.
       else this.releaseAll()
@@ -511,7 +488,7 @@ export class Pool implements Owner {
         if (waiting instanceof Resend && waiting.earlier.deadline <= now) waiting.cancel()
         else {
           this.withdraw(waiting)
-          waiting.refuse(transportError(1722, this.tooLong(line)))
+          waiting.refuse(unavailable(this.tooLong(line)))
         }
       }
     }
@@ -773,13 +750,13 @@ const dueOf = (line: Line, limit: number): number => {
   return Math.min(Math.max(since, line.counts) + limit, deadlineOf(waiting))
 }
 
-const unreachable = (detail: string): Refusal => ({ failure: transportError(1722, detail), reach: "server" })
+const unreachable = (detail: string): Refusal => ({ failure: unavailable(detail), reach: "server" })
 
 const lostWhileBound = "the server closed the connection while it was being bound"
 
 const tooLong = (millis: number): string => `connecting took longer than connectTimeout (${millis} ms)`
 
-export const bindingClosed = (): RpcTransportError => transportError(1722, "the binding was closed with its scope")
+export const bindingClosed = (): RpcTransportError => unavailable("the binding was closed with its scope")
 
 /** Waits until what was sent has left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>

@@ -6,26 +6,23 @@ import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import type { SocketError } from "effect/socket/Socket"
 import type { Caller, Outcome, Refusal } from "../../Channel.ts"
-import { abortOf, type Interface, type Operation } from "../../Interface.ts"
-import { cancelled, isPipeError } from "../../internal/failures.ts"
+import { type Abort, abortOf, type Interface, type Operation } from "../../Interface.ts"
+import { cancelled, errorOf, isPipeError } from "../../internal/failures.ts"
 import { sentAs } from "../../internal/faultTable.ts"
-import { Handles } from "../../internal/handleTable.ts"
-import { type ClientFields, ClientImpl, refuseLate, type ServerImpl } from "../../internal/server.ts"
+import { type ClientFields, ClientImpl, refuseLate, type ServerImpl, serverImpl } from "../../internal/server.ts"
 import type { ServerCallImpl } from "../../internal/serverCall.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, CallCancelled, ContextMismatch, RpcFault, RpcTransportError } from "../../Status.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
-import * as StringBinding from "../../transport/StringBinding.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
-import { binary, carries, type MethodCodec, ndr20, type Problem, type TransferSyntax } from "../TransferSyntax.ts"
+import type { MethodCodec, Problem } from "../TransferSyntax.ts"
+import { Agreement, type Group, type Offers } from "./agreement.ts"
 import { type Event, serverTable, State } from "./connection.ts"
-import { type Context, hasInPipes, IncomingCall, status } from "./incomingCall.ts"
+import { hasInPipes, IncomingCall, status } from "./incomingCall.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
 
 // ----------------------------------------------------------------------------
@@ -48,16 +45,6 @@ export interface Limits {
   readonly idleTimeout: number
 }
 
-/** The connections of one client that belong together. Its context handles are run down when the last has gone. */
-export interface Group {
-  readonly id: number
-  /** Where it was made, and for whom: no other endpoint and nobody else can join it. */
-  readonly place: string
-  readonly caller: string | undefined
-  readonly handles: Handles
-  connections: number
-}
-
 /** Counts the calls that several clients have in progress together. */
 export interface Tally {
   count: number
@@ -65,24 +52,17 @@ export interface Tally {
 }
 
 /** What a connection asks of its endpoint. */
-export interface Host {
+export interface Host extends Offers {
   readonly limits: Limits
   readonly clock: Clock.Clock
   readonly server: Server.Server
   /** The calls of all connections to the server. */
   readonly total: Tally
-  readonly syntaxes: ReadonlyArray<TransferSyntax>
-  /** Replies are written one after another, so one writer serves all connections. */
-  readonly writer: Pdu.Writer
   /** Whether it takes no more calls. */
   readonly stopping: boolean
   callsIn: number
   packetsIn: number
   packetsOut: number
-  /** Who offers an interface. */
-  readonly find: (wanted: Interface.Identity) => readonly [Server.Server, Interface.Any | undefined]
-  /** The group that a connection joins; `undefined` where there is none that it can join with that id. */
-  readonly join: (id: number, place: string, caller: string | undefined) => Group | undefined
   readonly leave: (group: Group) => void
   /** How many times a connection was of use: what is small was long ago. */
   uses: number
@@ -121,39 +101,15 @@ interface Early {
 // a connection
 // ----------------------------------------------------------------------------
 
-const sameSyntax = (a: Pdu.SyntaxId, b: Pdu.SyntaxId): boolean =>
-  a.uuid === b.uuid && a.major === b.major && a.minor === b.minor
-
-// The last eight bytes of the pseudo transfer syntax are the features that the client asks for.
-const featurePrefix = "6cb71c2c-9812-4540-"
-const multiplexSecurityContexts = 1
-const keepConnectionOnOrphan = 2
-
-// Known by name, but never agreed on.
-const ndr64: Pdu.SyntaxId = { uuid: "71710533-beba-4937-8319-b5dbef9ccc36", major: 1, minor: 0 }
-
-// Clients of the object resolver bind a second time where they mean an alter_context.
-const objectResolver = "99fcfec4-5260-101b-bbcb-00aa0021347a"
-
-const isOfObjectResolver = ({ contextElements }: Pdu.Bind): boolean =>
-  contextElements.length > 0 && contextElements.every(({ abstractSyntax: { uuid } }) => uuid === objectResolver)
-
-const askedFeatures = ({ transferSyntaxes }: Pdu.ContextElement): number | undefined => {
-  const { uuid } = transferSyntaxes[0]!
-  return uuid.startsWith(featurePrefix)
-    ? parseInt(uuid.slice(featurePrefix.length, featurePrefix.length + 2), 16)
-    : undefined
-}
-
-const attempt = (write: () => Problem | undefined): Problem | undefined => {
+const attempt = (write: Write, writer: Pdu.Writer): Problem | undefined => {
   try {
-    return write()
+    return write(writer)
   } catch (error) {
     return { problem: String(error), status: status.badStubData }
   }
 }
 
-const nowhere: { readonly endpoint?: string } = {}
+type Write = (writer: Pdu.Writer) => Problem | undefined
 
 const operationOf = ({ operations }: Interface.Any, opnum: number): Operation | undefined =>
   Object.values<Operation>(operations).find((operation) => operation.opnum === opnum)
@@ -212,24 +168,13 @@ export class ServerConnection {
   readonly caller: Caller
   readonly endpoint: Host
   readonly peer: string
-  readonly local: string
   readonly outbox: Outbox
-  readonly contexts: Map<number, Context> = new Map()
+  readonly agreement: Agreement
   readonly calls: Map<number, IncomingCall> = new Map()
-  group: Group | undefined = undefined
-  /** The handles of its group, and the number of those that it has made. */
-  private handles: Handles | undefined = undefined
   /** This client, as the server and the endpoint's management know it. */
   private readonly clients = new Map<Server.Server, ClientImpl>()
   /** The replies that carry new context handles, with where each ends in what was sent. */
   readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
-  multiplexed = false
-  /** The size of fragments that both sides have agreed on. */
-  private agreed: number = Pdu.defaultFragment
-  /** The largest fragment that the client receives. */
-  maxFragment: number = Pdu.defaultFragment
-  /** The largest fragment that this side receives. */
-  largest: number = Pdu.defaultFragment
   /** The request of which not all fragments have arrived. */
   open: Pdu.Assembly<Pdu.Request> | undefined = undefined
   openCancelled = false
@@ -271,8 +216,8 @@ export class ServerConnection {
     this.endpoint = endpoint
     this.caller = caller
     this.peer = peer
-    this.local = local
     this.outbox = outbox
+    this.agreement = new Agreement(endpoint, local, caller)
     this.usedAt = ++endpoint.uses
     this.activeAt = nowOf(endpoint.clock)
     endpoint.watchUntil(this.dueAt(this.activeAt))
@@ -338,7 +283,7 @@ export class ServerConnection {
     this.waiting = noBytes
     this.waitingAt = 0
     // What came together with a refused bind was answered.
-    if (this.state === State.draining && this.group === undefined) this.move("lastCallEnded")
+    if (this.state === State.draining && this.agreement.group === undefined) this.move("lastCallEnded")
     return this.mayGoOn
   }
 
@@ -380,7 +325,7 @@ export class ServerConnection {
 
   /** Whether nobody would miss it: it has no call, no bytes on the way, and keeps no handle alive. */
   get isIdle(): boolean {
-    const { group } = this
+    const { group } = this.agreement
     return !this.isOver && this.calls.size === 0 && this.partBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
       (group === undefined || group.connections > 1 || group.handles.open.size === 0)
   }
@@ -423,26 +368,28 @@ export class ServerConnection {
     let client = this.clients.get(server)
     if (client === undefined) {
       const { limits, server: served, total } = this.endpoint
-      const fields = { caller: this.caller, peer: this.peer, handles: this.handles }
-      client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
+      const fields = { caller: this.caller, peer: this.peer, handles: this.agreement.handles }
+      client = new Client(serverImpl(server), fields, limits.calls, server === served ? total : undefined)
       this.clients.set(server, client)
     }
     return client
   }
 
+  /** The one way in, before calls are told apart. */
   receive(pdu: Pdu.Pdu | Pdu.PduError): Verdict {
     this.endpoint.packetsIn++
     if (pdu._tag === "PduError") return this.refuse(pdu)
-    if (this.group === undefined) {
+    if (this.agreement.group === undefined) {
       if (this.state !== State.opening) return this.protocolError(pdu.callId, true)
-      return pdu._tag === "Bind" ? this.bind(pdu) : this.refuseBind(pdu.callId, 4)
+      return pdu._tag === "Bind" ? this.agree(pdu) : this.refuseBind(pdu.callId, 4)
     }
     const isLater = pdu.callId === this.openRequest?.callId && (pdu.flags & Pdu.flags.firstFrag) === 0
     switch (pdu._tag) {
-      case "Bind":
-        return isOfObjectResolver(pdu) ? this.alter(pdu) : this.refuseBind(pdu.callId, 0)
       case "AlterContext":
-        return isLater ? this.protocolError(pdu.callId, true) : this.alter(pdu)
+        return isLater ? this.protocolError(pdu.callId, true) : this.agree(pdu)
+      case "Bind":
+      case "Auth3":
+        return this.agree(pdu)
       case "Request":
         return this.request(pdu)
       case "CoCancel":
@@ -454,7 +401,7 @@ export class ServerConnection {
     }
   }
 
-  // --- binding
+  // --- what is agreed
 
   private refuseBind(callId: number, rejectReason: number): Verdict {
     Pdu.encodeBindNak(this.endpoint.writer, { callId, rejectReason })
@@ -463,149 +410,16 @@ export class ServerConnection {
     return this.isOver ? "close" : "go on"
   }
 
-  private bind(pdu: Pdu.Bind): Verdict {
-    if (pdu.authTrailer !== undefined) {
-      const { authLevel } = pdu.authTrailer
-      // No level of protection at all, or a type of authentication that this server does not have.
-      return this.refuseBind(pdu.callId, authLevel < 2 || authLevel > 6 ? 0 : 8)
+  /** Answers a bind, an alter_context or an auth3. */
+  private agree(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Verdict {
+    const refusal = this.agreement.answer(pdu)
+    if (refusal === undefined) {
+      this.parser.maxFragment = this.agreement.largest
+      this.move("agreed")
+      return this.send()
     }
-    const elements = pdu.contextElements
-    if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
-      return this.refuseBind(pdu.callId, 0)
-    }
-    if (elements.filter((element) => askedFeatures(element) !== undefined).length > 1) {
-      return this.refuseBind(pdu.callId, 0)
-    }
-    const results = this.offer(elements)
-    if (results === undefined) return this.refuseBind(pdu.callId, 0)
-    const group = this.endpoint.join(pdu.assocGroupId, this.place, this.caller.name)
-    if (group === undefined) return this.refuseBind(pdu.callId, 0)
-    this.group = group
-    this.handles = new Handles(this.endpoint.limits.handles, group.handles.open)
-    this.touch()
-    this.move("agreed")
-    this.multiplexed = (pdu.flags & Pdu.flags.concMpx) !== 0
-    this.negotiate(pdu)
-    Pdu.encodeBindAck(this.endpoint.writer, {
-      callId: pdu.callId,
-      flags: pdu.flags & (Pdu.flags.concMpx | Pdu.flags.supportHeaderSign),
-      maxXmitFrag: this.agreed,
-      maxRecvFrag: this.agreed,
-      assocGroupId: group.id,
-      secAddr: this.secAddr,
-      results
-    })
-    return this.send()
-  }
-
-  /** Agrees on the size of fragments: of each side's largest the smaller one. */
-  private negotiate({ maxRecvFrag, maxXmitFrag }: Pdu.Bind | Pdu.AlterContext): void {
-    // Where Callisto's own syntax was chosen the fragments may be large; every other client knows smaller ones.
-    if (this.knowsBinary) this.parser.maxFragment = this.largest = binary.maxFragment
-    this.agreed = Math.min(Math.max(Math.min(maxXmitFrag, maxRecvFrag), 2048), this.largest) & ~7
-    // The answer is never below 2048, but the client may receive no more than every client must.
-    this.maxFragment = Math.min(this.agreed, Math.max(maxRecvFrag, Pdu.minFragment))
-  }
-
-  private get knowsBinary(): boolean {
-    for (const { syntax } of this.contexts.values()) if (syntax === binary) return true
-    return false
-  }
-
-  /** The endpoint to which the client has connected, whatever the address of the machine. */
-  private get place(): string {
-    const parsed = Result.getSuccess(StringBinding.parse(this.local))
-    return Option.match(parsed, {
-      onNone: () => this.local,
-      onSome: ({ endpoint, protocol }) => `${protocol}:[${endpoint ?? ""}]`
-    })
-  }
-
-  /** The port or the name to which the client has connected, as far as a bind's answer can hold it. */
-  private get secAddr(): string {
-    const { endpoint = "" } = Option.getOrElse(Result.getSuccess(StringBinding.parse(this.local)), () => nowhere)
-    return /^[\x20-\x7e]*$/.test(endpoint) ? endpoint : ""
-  }
-
-  private alter(pdu: Pdu.AlterContext | Pdu.Bind): Verdict {
-    const elements = pdu.contextElements
-    if (pdu.authTrailer !== undefined) return this.fault(pdu.callId, 0, status.accessDenied, true, "close")
-    if (elements.length === 0 || elements.some(({ transferSyntaxes }) => transferSyntaxes.length === 0)) {
-      return this.protocolError(pdu.callId, true)
-    }
-    if (elements.some((element) => this.namesUnagreed(element))) return this.protocolError(pdu.callId, true)
-    const results = this.offer(elements)
-    if (results === undefined) return this.fault(pdu.callId, 0, status.protocolError, true, "go on")
-    // The sizes of an alter_context mean nothing, except between two that have just found out that both are Callisto.
-    if (this.largest !== binary.maxFragment && this.knowsBinary) this.negotiate(pdu)
-    Pdu.encodeAlterContextResponse(this.endpoint.writer, {
-      callId: pdu.callId,
-      flags: pdu.flags & Pdu.flags.supportHeaderSign,
-      maxXmitFrag: this.agreed,
-      maxRecvFrag: this.agreed,
-      assocGroupId: this.group!.id,
-      results
-    })
-    return this.send()
-  }
-
-  /** Whether an element proposes nothing but NDR64 for a context that has another syntax. */
-  private namesUnagreed({ contextId, transferSyntaxes }: Pdu.ContextElement): boolean {
-    return this.contexts.has(contextId) && transferSyntaxes.some((syntax) => sameSyntax(syntax, ndr64)) &&
-      !transferSyntaxes.some((syntax) => this.endpoint.syntaxes.some(({ id }) => sameSyntax(id, syntax)))
-  }
-
-  /**
-   * What becomes of each presentation context that the client proposes. Nothing does where one has the id of another, for
-   * another interface or syntax. Of the elements that could be accepted with NDR only the first is, as real servers do.
-   */
-  private offer(elements: ReadonlyArray<Pdu.ContextElement>): ReadonlyArray<Pdu.ContextResult> | undefined {
-    const contexts = new Map(this.contexts)
-    const results: Array<Pdu.ContextResult> = []
-    let hasNdr = false
-    for (const element of elements) {
-      const features = askedFeatures(element)
-      if (features !== undefined) {
-        const granted = features & (multiplexSecurityContexts | keepConnectionOnOrphan)
-        results.push({ result: 3, reason: granted, transferSyntax: Pdu.nilSyntax })
-        continue
-      }
-      const chosen = this.choose(element, contexts, hasNdr)
-      if (chosen === undefined) return undefined
-      if (typeof chosen === "number") {
-        // A client with another version of Callisto's syntax learns which one is spoken here.
-        const isOther = chosen === 2 && element.transferSyntaxes.some(({ uuid }) => uuid === binary.id.uuid)
-        results.push({ result: 2, reason: chosen, transferSyntax: isOther ? binary.id : Pdu.nilSyntax })
-      } else {
-        contexts.set(element.contextId, chosen)
-        hasNdr ||= chosen.syntax === ndr20
-        results.push({ result: 0, reason: 0, transferSyntax: chosen.syntax.id })
-      }
-    }
-    for (const [id, context] of contexts) this.contexts.set(id, context)
-    return results
-  }
-
-  /** The context of an element, or the reason to reject it; `undefined` where its id belongs to another context. */
-  private choose(
-    { abstractSyntax, contextId, transferSyntaxes }: Pdu.ContextElement,
-    contexts: ReadonlyMap<number, Context>,
-    hasNdr: boolean
-  ): Context | number | undefined {
-    const { limits, syntaxes } = this.endpoint
-    const { major, minor, uuid } = abstractSyntax
-    const [server, iface] = this.endpoint.find({ uuid, version: [major, minor] })
-    if (iface === undefined) return 1
-    const usable = transferSyntaxes
-      .map((proposed) => syntaxes.find(({ id }) => sameSyntax(id, proposed)))
-      .filter((syntax) => syntax !== undefined && !(hasNdr && syntax === ndr20) && carries(syntax, iface))
-    const known = contexts.get(contextId)
-    const syntax = usable[0]
-    if (syntax === undefined) return 2
-    if (known !== undefined) {
-      return sameSyntax(known.abstractSyntax, abstractSyntax) && usable.includes(known.syntax) ? known : undefined
-    }
-    return contexts.size >= limits.contexts ? 3 : { abstractSyntax, server, interface: iface, syntax }
+    if ("nak" in refusal) return this.refuseBind(pdu.callId, refusal.nak)
+    return this.fault(pdu.callId, 0, refusal.fault, true, refusal.endsConnection ? "close" : "go on")
   }
 
   // --- requests
@@ -622,15 +436,15 @@ export class ServerConnection {
       return this.fault(callId, fragment.contextId, status.accessDenied, false, "close")
     }
     const header = fragment.object === undefined ? 24 : 40
-    if (header + fragment.stub.length > this.largest) return this.protocolError(callId, false)
+    if (header + fragment.stub.length > this.agreement.largest) return this.protocolError(callId, false)
     const openId = this.openRequest?.callId
     if (isFirst) {
       if (openId !== undefined) {
-        return this.multiplexed
+        return this.agreement.multiplexed
           ? this.protocolError(callId, false)
           : this.fault(openId, this.openRequest!.contextId, status.protocolError, false, "close")
       }
-      if (!this.multiplexed && this.isAwaited) return this.protocolError(callId, false)
+      if (!this.agreement.multiplexed && this.isAwaited) return this.protocolError(callId, false)
       if ((fragment.flags & Pdu.flags.pendingCancel) !== 0) {
         return this.fault(callId, 0, status.noCallActive, true, "close")
       }
@@ -643,7 +457,7 @@ export class ServerConnection {
     const added = this.early === undefined
       ? Pdu.assemble(this.open, fragment, this.endpoint.limits.request)
       // What is announced, and what comes behind the arguments, flows through pipes.
-      : Pdu.assemble(this.open, { ...fragment, allocHint: 0 }, this.endpoint.limits.request + this.largest)
+      : Pdu.assemble(this.open, { ...fragment, allocHint: 0 }, this.endpoint.limits.request + this.agreement.largest)
     if (added._tag === "PduError") {
       if (added.reason === "MessageTooLarge") {
         return this.tooLarge(openId ?? callId)
@@ -681,7 +495,7 @@ export class ServerConnection {
   /** Whether a request that begins can be dispatched, or refused, before it has ended. */
   private lookEarly({ contextId, flags, object, opnum, stub }: Pdu.Request): Early | undefined {
     if ((flags & Pdu.flags.lastFrag) !== 0 && stub.length <= this.endpoint.limits.request) return undefined
-    const context = this.contexts.get(contextId)
+    const context = this.agreement.contexts.get(contextId)
     const offer = context && Server.offers(context.server, context.interface, { object: object ?? null })
     const operation = offer && operationOf(offer.interface, opnum)
     if (operation === undefined) return { codec: undefined, size: 0, looks: 0 }
@@ -724,7 +538,7 @@ export class ServerConnection {
     const { writer } = this.endpoint
     call.response = new OutgoingStub(
       writer,
-      this.maxFragment,
+      this.agreement.maxFragment,
       () => Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels }),
       (following, size) => {
         this.send(following)
@@ -757,13 +571,13 @@ export class ServerConnection {
 
   private dispatch(request: Pdu.Request): Verdict {
     const { callId, contextId } = request
-    const context = this.contexts.get(contextId)
+    const context = this.agreement.contexts.get(contextId)
     if (context === undefined) return this.fault(callId, 0, status.unknownInterface, true, "go on")
     // One id for two calls in progress: nobody could tell their replies apart.
     if (this.calls.has(callId)) return this.protocolError(callId, false)
     const call = new IncomingCall(this, context, request, this.openCancelled)
     const refusal = this.endpoint.stopping
-      ? refuseLate(context.server as unknown as ServerImpl, call)
+      ? refuseLate(serverImpl(context.server), call)
       : Server.accept(context.server, call)
     if (refusal !== undefined) return this.refuseCall(call, refusal)
     const { size } = call.read!
@@ -850,7 +664,7 @@ export class ServerConnection {
 
   /** Why out parameters that have to wait for the pipes could not be sent then. */
   private refuseResults({ codec }: IncomingCall, results: unknown): Problem | undefined {
-    return attempt(() => codec.writeResults(new Pdu.Writer(), results))
+    return attempt((writer) => codec.writeResults(writer, results), new Pdu.Writer())
   }
 
   private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
@@ -858,31 +672,18 @@ export class ServerConnection {
       call.serverCall.holding?.answered()
       return undefined
     }
-    const { callId, codec, contextId } = call
+    const { codec } = call
     if (outcome._tag === "Success") {
-      if (call.response !== undefined) {
-        const problem = call.response.send((writer) => attempt(() => codec.writeResults(writer, outcome.value)), isLast)
-        if (problem !== undefined) {
-          // They could be written before, but a getter may give something else each time.
-          this.sendFault(call, sentAs(problem.status), false)
-          return badResults(call, problem)
-        }
-        if (call.serverCall.holding?.hasMade) this.carry(call)
-        return undefined
-      }
-      Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
-      const problem = attempt(() => codec.writeResults(this.endpoint.writer, outcome.value))
+      const problem = this.respond(call, (writer) => codec.writeResults(writer, outcome.value))
       if (problem === undefined) {
-        call.transferred("out", this.endpoint.writer.position - this.endpoint.writer.stub)
-        this.endReply()
         if (call.serverCall.holding?.hasMade) this.carry(call)
         return undefined
       }
-      Pdu.discardMessage(this.endpoint.writer)
+      // With pipes they could be written before, but a getter may give something else each time.
       this.sendFault(call, sentAs(problem.status), false)
       return badResults(call, problem)
     }
-    const error = outcome.cause.reasons.find(Cause.isFailReason)?.error
+    const error = errorOf(outcome.cause) as Abort.Error | undefined
     if (error instanceof RpcFault) {
       this.sendFault(call, sentAs(error.code), error.didNotExecute)
       return undefined
@@ -900,17 +701,27 @@ export class ServerConnection {
       else this.sendFault(call, status.cancelled, error instanceof CallCancelled && error.didNotExecute)
       return undefined
     }
-    if (codec.writeAbort !== undefined) {
-      const write = (writer: Pdu.Writer) => attempt(() => codec.writeAbort!(writer, abort, error!))
-      if (call.response !== undefined) {
-        if (call.response.send(write, isLast) === undefined) return undefined
-      } else {
-        Pdu.beginResponse(this.endpoint.writer, { callId, contextId: contextId & 0xff, cancelCount: call.cancels })
-        if (write(this.endpoint.writer) === undefined) return this.endReply()
-        Pdu.discardMessage(this.endpoint.writer)
-      }
+    const { writeAbort } = codec
+    if (writeAbort === undefined || this.respond(call, (writer) => writeAbort(writer, abort, error!)) !== undefined) {
+      this.sendFault(call, abort.code, false)
     }
-    this.sendFault(call, abort.code, false)
+    return undefined
+  }
+
+  /** Sends a response, or what is left of one. Gives why it can't be written. */
+  private respond(call: IncomingCall, write: Write): Problem | undefined {
+    const { callId, cancels: cancelCount, contextId, response } = call
+    const { writer } = this.endpoint
+    if (response !== undefined) return response.send((writer) => attempt(write, writer), isLast)
+    Pdu.beginResponse(writer, { callId, contextId: contextId & 0xff, cancelCount })
+    const problem = attempt(write, writer)
+    if (problem !== undefined) {
+      Pdu.discardMessage(writer)
+      return problem
+    }
+    call.transferred("out", writer.position - writer.stub)
+    Pdu.endMessage(writer, this.agreement.maxFragment)
+    this.send()
     return undefined
   }
 
@@ -927,11 +738,6 @@ export class ServerConnection {
     for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.holding?.answered()
   }
 
-  private endReply(): undefined {
-    Pdu.endMessage(this.endpoint.writer, this.maxFragment)
-    this.send()
-  }
-
   /** A call has left the connection, its answer is on the way. */
   private left(): void {
     if (this.calls.size > 0) return
@@ -939,17 +745,18 @@ export class ServerConnection {
     if (this.state === State.draining) this.move("lastCallEnded")
   }
 
-  private sendFault(call: IncomingCall, status: number, didNotExecute: boolean): void {
-    const { callId, cancels: cancelCount, contextId } = call
+  private sendFault(
+    { callId, cancels: cancelCount, contextId }: Pick<IncomingCall, "callId" | "cancels" | "contextId">,
+    status: number,
+    didNotExecute: boolean
+  ): void {
     const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
     Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount, status, flags })
     this.send()
   }
 
   private fault(callId: number, contextId: number, status: number, didNotExecute: boolean, verdict: Verdict): Verdict {
-    const flags = didNotExecute ? Pdu.flags.didNotExecute : 0
-    Pdu.encodeFault(this.endpoint.writer, { callId, contextId, cancelCount: 0, status, flags })
-    this.send()
+    this.sendFault({ callId, contextId, cancels: 0 }, status, didNotExecute)
     if (verdict === "close") this.move("truncated")
     return verdict
   }
@@ -964,7 +771,7 @@ export class ServerConnection {
     return this.protocolError(error.callId, error.reason !== "TooLarge")
   }
 
-  /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
+  /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   send(following?: Uint8Array): Verdict {
     const taken = this.endpoint.writer.take()
     if (this.isClosed) return "close"
@@ -1001,8 +808,8 @@ export class ServerConnection {
     }
     this.calls.clear()
     for (const client of this.clients.values()) client.end()
-    if (this.group !== undefined) this.endpoint.leave(this.group)
-    this.group = undefined
+    if (this.agreement.group !== undefined) this.endpoint.leave(this.agreement.group)
+    this.agreement.group = undefined
     this.open = undefined
     this.countParts(false)
   }

@@ -12,7 +12,7 @@ import type { Socket, SocketError } from "effect/socket/Socket"
 import type { Caller } from "../../Channel.ts"
 import type { Interface } from "../../Interface.ts"
 import { Handles } from "../../internal/handleTable.ts"
-import type { ServerImpl } from "../../internal/server.ts"
+import { serverImpl } from "../../internal/server.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
 import { makeOutbox } from "../../transport/internal/outbox.ts"
@@ -20,7 +20,8 @@ import { makeReadWhile } from "../../transport/internal/sockets.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { TransferSyntax } from "../TransferSyntax.ts"
-import { type Group, type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
+import type { Group } from "./agreement.ts"
+import { type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
 
 declare const crypto: { getRandomValues(array: Uint32Array): Uint32Array }
 
@@ -74,7 +75,7 @@ export class EndpointImpl implements Host {
     this.limits = limits
     this.total = { count: 0, maximum: limits.totalCalls }
     this.syntaxes = syntaxes
-    ;(server as unknown as ServerImpl).endpoints.add(this.stop)
+    serverImpl(server).endpoints.add(this.stop)
   }
 
   /** Who offers an interface: the server, or the endpoint itself with its management interface. */
@@ -236,7 +237,7 @@ export class EndpointImpl implements Host {
 
   /** Lets the calls in progress reply, and the replies leave, within what is left of the server's period of grace. */
   readonly shutdown: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
-    const server = this.server as unknown as ServerImpl
+    const server = serverImpl(this.server)
     this.stop()
     for (const { stop } of this.listeners) yield* stop
     yield* Effect.timeoutOption(this.awaitQuiet, Math.max(0, server.graceLeft()))

@@ -35,6 +35,12 @@ export const makeSocket = (end: End): Socket.Socket => {
   return socket
 }
 
+/** An end that is closed with the scope. */
+export const scopedEnd = <A extends Pick<End, "close">, E, R>(
+  make: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R | Scope.Scope> =>
+  Effect.acquireRelease(make, (end) => Effect.sync(() => end.close(new Socket.CloseEvent())), { interruptible: true })
+
 const ends = new WeakMap<Socket.Socket, End>()
 
 /** The end behind a socket that was made here. */
