@@ -413,7 +413,10 @@ describe("callisto map", () => {
       for (
         const [sought, told] of [
           [`${IRpcEcho.uuid}/2.0`, "no server of version 2.0 for ncacn_ip_tcp"],
-          ["00000000-0000-0000-0000-00000000000a", "no server of any version for ncacn_ip_tcp"]
+          [
+            "00000000-0000-0000-0000-00000000000a",
+            "for the interface without a name (00000000-0000-0000-0000-00000000000a): the endpoint mapper knows no server of any version for ncacn_ip_tcp"
+          ]
         ] as const
       ) {
         const { code, stderr, stdout } = yield* callisto(["map", place, sought])

@@ -251,7 +251,7 @@ export const map = (
       const detail = `the endpoint mapper knows no server of ${
         version === undefined ? "any version" : `version ${version.join(".")}`
       } for ${protocol}`
-      return yield* new EndpointNotRegistered({ interface: name, uuid, detail })
+      return yield* new EndpointNotRegistered({ interface: known.name ?? "without a name", uuid, detail })
     }
     return {
       json: { binding: target.binding, uuid, ...known, endpoints },

@@ -399,6 +399,7 @@ describe("in Callisto's own syntax", () => {
     ["a duration", Schema.Duration, concat([0], long)],
     ["a decimal number", Schema.BigDecimal, concat(long, [0])],
     ["the scale of a decimal number", Schema.BigDecimal, concat([2], long)],
+    ["a short stub with a decimal number of scale 100,000,000", Schema.BigDecimal, concat([2], uv(200_000_000))],
     ["an integer in a structure", Count, concat(field("count", 1), long)],
     ["a number in a structure", Schema.Struct({ count: Schema.Number }), concat(field("count", 1), long)],
     ["a fraction in a structure", Schema.Struct({ count: Schema.Number }), concat(field("count", 5), long, [1])],

@@ -80,6 +80,18 @@ describe("a request that is half there", () => {
         assert.isFalse(idle.state.closed)
       })
   )
+  wire(
+    "no progress for a requestTimeout of 5 seconds: the connection is closed then",
+    (client) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind(), first())
+        yield* TestClock.adjust(4999)
+        assert.isFalse(client.state.closed)
+        yield* TestClock.adjust(1)
+        assert.isTrue(client.state.closed)
+      }),
+    { requestTimeout: "5 seconds" }
+  )
   wire("a byte each second: that is no progress", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind(), first())

@@ -25,7 +25,7 @@ const mostZones = 1024
 /** How deep values may nest, as in Effect's codec. */
 const deepest = 512
 
-/** So few bytes are harmless, where none of them are counts. */
+/** So few bytes are harmless, where none of them may stand for much. */
 const harmless = 256
 
 /** So many bytes may repeated strings stand for, beside 16 for each byte of the stub. */
@@ -584,8 +584,8 @@ const generics: { readonly [id: string]: number } = {
 type ToLink = (typeParameters: ReadonlyArray<Schema.Constraint>) => SchemaAST.Link | undefined
 
 class Compiler {
-  /** Whether a few bytes may announce any number of elements. */
-  hasCounts = false
+  /** Whether a few bytes may stand for much: any number of elements, or a decimal of any scale. */
+  alwaysLooks = false
   /** Whether a value may nest too deep, or hold too long an integer, so that its writer should look too. */
   isUnbounded = false
   private readonly ends = new Map<SchemaAST.AST, SchemaAST.AST>()
@@ -701,7 +701,7 @@ class Compiler {
         ? rest[0]!.role
         : undefined
     let known = false
-    this.hasCounts ||= slots.hasCount
+    this.alwaysLooks ||= slots.hasCount
     const layout = leaf(kinds.array, "sized", (scan) => {
       if (!known) {
         slots.rows = rows()
@@ -714,6 +714,7 @@ class Compiler {
 
   private declaration(ast: SchemaAST.Declaration): Layout {
     const id = idOf(ast) ?? ""
+    this.alwaysLooks ||= natives[id] === leaves.bigDecimal
     if (id in natives) return natives[id]!
     const [first = leaves.never, second = leaves.never, third = leaves.never] = id in generics
       ? ast.typeParameters.map((parameter) => this.layout(parameter))
@@ -829,13 +830,13 @@ export interface Guard {
 
 /** The guard of what a codec of Effect writes for a schema. */
 export const makeGuard = (schema: Parameters): Guard => {
-  let compiled: { readonly layout: Layout; readonly hasCounts: boolean; readonly isUnbounded: boolean } | undefined
+  let compiled: { readonly layout: Layout; readonly alwaysLooks: boolean; readonly isUnbounded: boolean } | undefined
   // Compiled when it is needed first: the schema may refer to one that is declared later.
   const compile = () => {
     const compiler = new Compiler()
     const layout = compiler.layout(schema.ast)
-    const { hasCounts, isUnbounded } = compiler
-    return compiled = { layout, hasCounts, isUnbounded }
+    const { alwaysLooks, isUnbounded } = compiler
+    return compiled = { layout, alwaysLooks, isUnbounded }
   }
   const look = (bytes: Uint8Array, maximumElements: number, layout: Layout): string | undefined => {
     try {
@@ -851,8 +852,8 @@ export const makeGuard = (schema: Parameters): Guard => {
   }
   return {
     read: (bytes, maximumElements) => {
-      const { hasCounts, layout } = compiled ?? compile()
-      if (!hasCounts && bytes.length <= Math.min(harmless, maximumElements)) return undefined
+      const { alwaysLooks, layout } = compiled ?? compile()
+      if (!alwaysLooks && bytes.length <= Math.min(harmless, maximumElements)) return undefined
       return look(bytes, maximumElements, layout)
     },
     written: (bytes) => {

@@ -11,18 +11,18 @@ import type * as Scope from "effect/Scope"
 import type { Outcome, Remote, Secured } from "../../Channel.ts"
 import { badInput } from "../../internal/badInput.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
-import { cancelled, failureOf, fromWire, unavailable } from "../../internal/failures.ts"
+import { cancelled, failureOf, fromWire, unavailable, unreadable } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import { BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
+import { type BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
 import * as Pdu from "../Pdu.ts"
 import { binary, type MethodCodec, type Problem } from "../TransferSyntax.ts"
 import { clientTable, type Event, State } from "./connection.ts"
-import { type HeldHandles, unreadable } from "./heldHandles.ts"
+import type { HeldHandles } from "./heldHandles.ts"
 import {
   type Bound,
   contextElement,
@@ -402,6 +402,7 @@ export class ClientConnection {
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
+    if (earlier !== undefined) this.expireAlone(sent)
     this.used = true
     sent.begin = this.outbox.sentUnsafe()
     this.flush()
@@ -834,20 +835,34 @@ export class ClientConnection {
     return chores
   }
 
-  /** Cancels what takes too long. The calls are in the order of their deadlines. */
+  /** Cancels what takes too long. The calls are in the order of their deadlines, but for those that are sent once more. */
   private expire(timeout: number): Effect.Effect<void> {
     const expireDue = Effect.sync(() => {
       const now = nowOf(this.owner.clock)
       for (const sent of this.calls.values()) {
         if (sent.deadline > now) return sent.deadline - now
-        // The server first: whoever is woken by the completion may close the connection.
-        this.sendCancel(sent)
-        this.giveUp(sent)
-        sent.call.reply(Exit.fail(cancelled(false)))
+        this.expireCall(sent)
       }
       return timeout
     })
     return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
+  }
+
+  private expireCall(sent: SentCall): void {
+    // The server first: whoever is woken by the completion may close the connection.
+    this.sendCancel(sent)
+    this.giveUp(sent)
+    sent.call.reply(Exit.fail(cancelled(false)))
+  }
+
+  /** A call that is sent once more may end before the calls in front of it. */
+  private expireAlone(sent: SentCall): void {
+    if (sent.deadline === Infinity) return
+    const expiring = Effect.sync(() => {
+      if (this.calls.get(sent.callId) === sent) this.expireCall(sent)
+    })
+    const millis = Math.max(0, sent.deadline - nowOf(this.owner.clock))
+    this.owner.fork(Effect.forkIn(Effect.andThen(Effect.sleep(millis), expiring), this.scope))
   }
 
   private closeIdle(): void {

@@ -180,6 +180,7 @@ export class Pool implements Owner {
   private looking: Fiber.Fiber<void> | undefined = undefined
   /** Refuses those that wait for too long. */
   private timer: Fiber.Fiber<void> | undefined = undefined
+  private expiresAt = Infinity
   /** The calls and proposals of the association so far. */
   lastCall = 0
   open = true
@@ -477,10 +478,11 @@ export class Pool implements Owner {
 
   private setTimer(): void {
     const { connectTimeout } = this.settings
-    if (this.timer !== undefined || connectTimeout === Infinity) return
     let due = Infinity
     for (const line of this.lines.values()) due = Math.min(due, dueOf(line, connectTimeout))
-    if (due === Infinity) return
+    if (due === Infinity || this.timer !== undefined && this.expiresAt <= due) return
+    this.timer?.interruptUnsafe()
+    this.expiresAt = due
     const millis = Math.max(0, due - nowOf(this.clock))
     this.timer = this.fork(Effect.andThen(Effect.sleep(millis), Effect.sync(() => this.expire())))
   }
@@ -492,8 +494,11 @@ export class Pool implements Owner {
     for (const line of [...this.lines.values()]) {
       while (sizeOf(line) > 0 && dueOf(line, connectTimeout) <= now) {
         const { waiting } = firstOf(line)
-        this.withdraw(waiting)
-        waiting.refuse(unavailable(this.tooLong(line)))
+        if (waiting instanceof Resend && waiting.earlier.deadline <= now) waiting.cancel()
+        else {
+          this.withdraw(waiting)
+          waiting.refuse(unavailable(this.tooLong(line)))
+        }
       }
     }
     this.changed()
@@ -746,8 +751,14 @@ const isBefore = (one: Place<Waiting>, other: Place<Waiting>): boolean => {
   return isResend === other.waiting instanceof Resend ? one.number < other.number : isResend
 }
 
+/** When a call that waits to be sent again has to be over: the first of a line is the first to end. */
+const deadlineOf = (waiting: Waiting): number => waiting instanceof Resend ? waiting.earlier.deadline : Infinity
+
 /** When the first of a line has waited for too long. */
-const dueOf = (line: Line, limit: number): number => Math.max(firstOf(line).since, line.counts) + limit
+const dueOf = (line: Line, limit: number): number => {
+  const { since, waiting } = firstOf(line)
+  return Math.min(Math.max(since, line.counts) + limit, deadlineOf(waiting))
+}
 
 const unreachable = (detail: string): Refusal => ({ failure: unavailable(detail), reach: "server" })
 
