@@ -104,8 +104,8 @@ export const transportError = (status: RpcTransportError["status"], detail: stri
 
 /** A call on a connection, from its request to its reply. */
 export class SentCall implements Remote {
-  readonly dispatched = true
-  readonly cancelDisabled = false
+  declare readonly dispatched: true
+  declare readonly cancelDisabled: false
   readonly connection: ClientConnection
   readonly caller: Caller
   readonly call: FullOutgoing
@@ -123,19 +123,19 @@ export class SentCall implements Remote {
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
   begin = 0
   end = 0
-  cancelled = false
+  declare cancelled: boolean
   /** Its connection was lost when something of the request may have left. */
-  mayHaveBegun = false
+  declare mayHaveBegun: boolean
   /** Its connection was lost when the server may have had all that it takes to run it. */
-  mayHaveRun = false
+  declare mayHaveRun: boolean
   /** The response of which not all fragments have arrived. */
-  open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  declare open: Pdu.Assembly<Pdu.Response> | undefined
   /** Its request, where that is sent part by part. */
-  request: OutgoingStub | undefined = undefined
+  declare request: OutgoingStub | undefined
   /** Sends what is pushed into its in pipes, until they are through. */
-  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  declare sending: Fiber.Fiber<unknown, unknown> | undefined
   /** What has arrived for its out pipes, and behind them. */
-  arriving: IncomingPipes | undefined = undefined
+  declare arriving: IncomingPipes | undefined
 
   constructor(
     connection: ClientConnection,
@@ -209,6 +209,19 @@ export class SentCall implements Remote {
     return undefined
   }
 }
+
+// Few calls have others, so an object has them only when they are set.
+Object.assign(SentCall.prototype, {
+  dispatched: true,
+  cancelDisabled: false,
+  cancelled: false,
+  mayHaveBegun: false,
+  mayHaveRun: false,
+  open: undefined,
+  request: undefined,
+  sending: undefined,
+  arriving: undefined
+})
 
 // ----------------------------------------------------------------------------
 // a connection

@@ -172,6 +172,9 @@ export interface Output {
   ensure(size: number): void
 }
 
+/** Shared by all stubs without pointers, which are most. */
+const none: Array<never> = []
+
 interface PendingWrite {
   readonly node: Node
   readonly value: unknown
@@ -196,7 +199,7 @@ export class Encoder {
   /** How many pointers lead to what is written, and a value on the way that must not come again. */
   private depth = 0
   private watched: unknown = undefined
-  private readonly pending: Array<PendingWrite> = []
+  private pending: Array<PendingWrite> = none
   private nextId = 0x20000
   private shared: Map<Node, Map<unknown, number>> | undefined = undefined
   private readonly output: Output
@@ -247,6 +250,7 @@ export class Encoder {
   /** Writes a referent id of its own, and what it points to after the outermost construct. */
   refer(node: Node, value: unknown): void {
     this.uint32(this.newId())
+    if (this.pending === none) this.pending = []
     this.pending.push({ node, value, path: this.path, depth: this.depth + 1, watched: this.watched })
   }
 
@@ -343,10 +347,14 @@ interface PendingRead {
 }
 
 // The stubs of many calls arrive in one buffer, and making a view of it takes as long as reading a small stub.
-let latestView = new DataView(new ArrayBuffer(0))
+let latestBuffer: ArrayBufferLike = new ArrayBuffer(0)
+let latestView = new DataView(latestBuffer)
 
-const viewOf = (buffer: ArrayBufferLike): DataView =>
-  latestView.buffer === buffer ? latestView : latestView = new DataView(buffer as ArrayBuffer)
+const viewOf = (buffer: ArrayBufferLike): DataView => {
+  if (buffer === latestBuffer) return latestView
+  latestBuffer = buffer
+  return latestView = new DataView(buffer as ArrayBuffer)
+}
 
 /** Reads one stub. */
 export class Decoder {
@@ -365,7 +373,7 @@ export class Decoder {
   maxCount = 0
   actualCount = 0
   discriminant = 0
-  private readonly pending: Array<PendingRead> = []
+  private pending: Array<PendingRead> = none
   /** How many more values the stub may hold. */
   private left: number
   private readonly maximumElements: number
@@ -420,7 +428,12 @@ export class Decoder {
 
   /** Leaves what a pointer points to for later. */
   refer(node: Node, target: any, key: string | number, link: Link | undefined): void {
-    this.pending.push({ node, target, key, link, shared: undefined, path: this.path })
+    this.leave({ node, target, key, link, shared: undefined, path: this.path })
+  }
+
+  private leave(pointer: PendingRead): void {
+    if (this.pending === none) this.pending = []
+    this.pending.push(pointer)
   }
 
   /** The same for a full pointer: a repeated id is the same object. */
@@ -430,7 +443,7 @@ export class Decoder {
     if (shared === undefined) {
       const added: Shared = { node, known: false, value: undefined, waiting: [] }
       this.shared.set(id, added)
-      this.pending.push({ node, target, key, link, shared: added, path: this.path })
+      this.leave({ node, target, key, link, shared: added, path: this.path })
     } else if (shared.node !== node) {
       throw new Refusal(status.badStubData, "a full pointer repeats the id of an object of another type")
     } else if (shared.known) {
