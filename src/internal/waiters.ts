@@ -35,18 +35,11 @@ export abstract class Waiters<E> extends PipeInspectable {
     if (waiters === undefined) return
     // A waiter that is woken may wait again at once: it then belongs to the next wake.
     this.#waiters = undefined
-    if (!Depth.enter()) return Depth.defer(() => wake(waiters, refusal))
-    try {
-      wake(waiters, refusal)
-    } finally {
-      Depth.leave()
-    }
+    Depth.run(() => {
+      if (typeof waiters === "function") waiters(refusal)
+      else for (const waiter of waiters) waiter(refusal)
+    })
   }
-}
-
-const wake = <E>(waiters: Waiter<E> | Set<Waiter<E>>, refusal: E | undefined): void => {
-  if (typeof waiters === "function") waiters(refusal)
-  else for (const waiter of waiters) waiter(refusal)
 }
 
 /** An object that can be waited for, as the waits see it. */

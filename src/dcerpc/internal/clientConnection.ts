@@ -104,8 +104,8 @@ export const transportError = (status: RpcTransportError["status"], detail: stri
 
 /** A call on a connection, from its request to its reply. */
 export class SentCall implements Remote {
-  declare readonly dispatched: true
-  declare readonly cancelDisabled: false
+  readonly dispatched = true
+  readonly cancelDisabled = false
   readonly connection: ClientConnection
   readonly caller: Caller
   readonly call: FullOutgoing
@@ -210,18 +210,8 @@ export class SentCall implements Remote {
   }
 }
 
-// Few calls have others, so an object has them only when they are set.
-Object.assign(SentCall.prototype, {
-  dispatched: true,
-  cancelDisabled: false,
-  cancelled: false,
-  mayHaveBegun: false,
-  mayHaveRun: false,
-  open: undefined,
-  request: undefined,
-  sending: undefined,
-  arriving: undefined
-})
+// Few calls have these, so an object has them only when they are set.
+Object.assign(SentCall.prototype, { cancelled: false, mayHaveBegun: false, mayHaveRun: false })
 
 // ----------------------------------------------------------------------------
 // a connection

@@ -172,9 +172,6 @@ export interface Output {
   ensure(size: number): void
 }
 
-/** Shared by all stubs without pointers, which are most. */
-const none: Array<never> = []
-
 interface PendingWrite {
   readonly node: Node
   readonly value: unknown
@@ -199,7 +196,8 @@ export class Encoder {
   /** How many pointers lead to what is written, and a value on the way that must not come again. */
   private depth = 0
   private watched: unknown = undefined
-  private pending: Array<PendingWrite> = none
+  /** Most stubs have no pointers, and no array for them. */
+  private pending: Array<PendingWrite> | undefined = undefined
   private nextId = 0x20000
   private shared: Map<Node, Map<unknown, number>> | undefined = undefined
   private readonly output: Output
@@ -250,8 +248,8 @@ export class Encoder {
   /** Writes a referent id of its own, and what it points to after the outermost construct. */
   refer(node: Node, value: unknown): void {
     this.uint32(this.newId())
-    if (this.pending === none) this.pending = []
-    this.pending.push({ node, value, path: this.path, depth: this.depth + 1, watched: this.watched })
+    const { depth, path, watched } = this
+    ;(this.pending ??= []).push({ node, value, path, depth: depth + 1, watched })
   }
 
   /** The same for a full pointer: an object that was pointed to before is not written again. */
@@ -269,7 +267,7 @@ export class Encoder {
   /** Writes an outermost construct: a parameter, and everything that its pointers lead to. */
   construct(node: Node, value: unknown): void {
     this.place(node, value)
-    if (this.pending.length > 0) this.follow()
+    if (this.pending !== undefined) this.follow(this.pending)
   }
 
   private place(node: Node, value: unknown): void {
@@ -278,8 +276,8 @@ export class Encoder {
   }
 
   /** Writes what pointers point to, depth first. The stack is on the heap: a list may be as long as memory. */
-  private follow(): void {
-    const { path, pending } = this
+  private follow(pending: Array<PendingWrite>): void {
+    const { path } = this
     const stack: Array<PendingWrite> = []
     moveReversed(pending, stack)
     for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
@@ -347,14 +345,10 @@ interface PendingRead {
 }
 
 // The stubs of many calls arrive in one buffer, and making a view of it takes as long as reading a small stub.
-let latestBuffer: ArrayBufferLike = new ArrayBuffer(0)
-let latestView = new DataView(latestBuffer)
+let latestView = new DataView(new ArrayBuffer(0))
 
-const viewOf = (buffer: ArrayBufferLike): DataView => {
-  if (buffer === latestBuffer) return latestView
-  latestBuffer = buffer
-  return latestView = new DataView(buffer as ArrayBuffer)
-}
+const viewOf = (buffer: ArrayBufferLike): DataView =>
+  latestView.buffer === buffer ? latestView : latestView = new DataView(buffer as ArrayBuffer)
 
 /** Reads one stub. */
 export class Decoder {
@@ -373,7 +367,7 @@ export class Decoder {
   maxCount = 0
   actualCount = 0
   discriminant = 0
-  private pending: Array<PendingRead> = none
+  private pending: Array<PendingRead> | undefined = undefined
   /** How many more values the stub may hold. */
   private left: number
   private readonly maximumElements: number
@@ -432,8 +426,7 @@ export class Decoder {
   }
 
   private leave(pointer: PendingRead): void {
-    if (this.pending === none) this.pending = []
-    this.pending.push(pointer)
+    ;(this.pending ??= []).push(pointer)
   }
 
   /** The same for a full pointer: a repeated id is the same object. */
@@ -457,12 +450,12 @@ export class Decoder {
   construct(node: Node, target: any, key: string | number, link: Link | undefined): void {
     this.charge(node.values)
     this.place(node, target, key, link, undefined)
-    if (this.pending.length > 0) this.follow()
+    if (this.pending !== undefined) this.follow(this.pending)
   }
 
   /** Reads what pointers point to, depth first. The stack is on the heap: a list may be as long as its bytes. */
-  private follow(): void {
-    const { path, pending } = this
+  private follow(pending: Array<PendingRead>): void {
+    const { path } = this
     const stack: Array<PendingRead> = []
     moveReversed(pending, stack)
     for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
