@@ -109,19 +109,19 @@ export class SentCall implements Remote {
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
   begin = 0
   end = 0
-  cancelled = false
+  declare cancelled: boolean
   /** Its connection was lost when something of the request may have left. */
-  mayHaveBegun = false
+  declare mayHaveBegun: boolean
   /** Its connection was lost when the server may have had all that it takes to run it. */
-  mayHaveRun = false
+  declare mayHaveRun: boolean
   /** The response of which not all fragments have arrived. */
-  open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  declare open: Pdu.Assembly<Pdu.Response> | undefined
   /** Its request, where that is sent part by part. */
-  request: OutgoingStub | undefined = undefined
+  declare request: OutgoingStub | undefined
   /** Sends what is pushed into its in pipes, until they are through. */
-  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  declare sending: Fiber.Fiber<unknown, unknown> | undefined
   /** What has arrived for its out pipes, and behind them. */
-  arriving: IncomingPipes | undefined = undefined
+  declare arriving: IncomingPipes | undefined
 
   constructor(
     connection: ClientConnection,
@@ -195,6 +195,9 @@ export class SentCall implements Remote {
     return undefined
   }
 }
+
+// Few calls have these, so an object has them only when they are set.
+Object.assign(SentCall.prototype, { cancelled: false, mayHaveBegun: false, mayHaveRun: false })
 
 // ----------------------------------------------------------------------------
 // a connection

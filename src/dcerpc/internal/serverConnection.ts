@@ -117,6 +117,8 @@ const operationOf = ({ operations }: Interface.Any, opnum: number): Operation | 
 /** The out parameters, or an abort, end a response. */
 const isLast = (): boolean => true
 
+declare const queueMicrotask: (task: () => void) => void
+
 // So much one connection does before the others have their turn. Bytes are those that arrive and those of replies.
 const pdusInTurn = 64
 const bytesInTurn = 0x40000
@@ -263,7 +265,7 @@ export class ServerConnection {
     this.turnBytes -= chunk.length
     this.waiting = chunk
     this.waitingAt = 0
-    return this.resume()
+    return !this.isTurnOver && this.resume()
   }
 
   resume(): boolean {
@@ -284,16 +286,27 @@ export class ServerConnection {
     this.waitingAt = 0
     // What came together with a refused bind was answered.
     if (this.state === State.draining && this.agreement.group === undefined) this.move("lastCallEnded")
-    return this.mayGoOn
+    // Chunks that wait belong to this turn. Without one the event loop serves the other connections next.
+    if (this.isTurnOver) queueMicrotask(this.beginTurn)
+    return this.canTake
   }
 
   private readonly accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
     this.turnPdus--
-    return this.receive(pdu) === "go on" && this.mayGoOn
+    return this.receive(pdu) === "go on" && !this.isTurnOver && this.canTake
   }
 
-  private get mayGoOn(): boolean {
-    return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
+  private get isTurnOver(): boolean {
+    return this.turnPdus <= 0 || this.turnBytes <= 0
+  }
+
+  private readonly beginTurn = (): void => {
+    this.turnPdus = pdusInTurn
+    this.turnBytes = bytesInTurn
+  }
+
+  private get canTake(): boolean {
+    return this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
   }
 
   /** Counts what the parts of a request hold. Only a whole fragment is progress. */
@@ -350,9 +363,8 @@ export class ServerConnection {
   readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
     // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
     const room = Effect.andThen(this.outbox.room, this.room)
-    if (this.turnPdus > 0 && this.turnBytes > 0) return room
-    this.turnPdus = pdusInTurn
-    this.turnBytes = bytesInTurn
+    if (!this.isTurnOver) return room
+    this.beginTurn()
     return Effect.andThen(Effect.yieldNow, room)
   })
 
