@@ -668,19 +668,27 @@ export class Pool implements Owner {
   private read(connection: ClientConnection, readWhile: ReadWhile): Effect.Effect<void> {
     const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
     let problem: string | undefined
-    const receive = (chunk: Uint8Array): boolean => {
-      for (const pdu of parser.push(chunk)) {
-        problem = connection.receive(pdu)
-        if (problem !== undefined) return false
-      }
-      connection.announce()
-      return connection.keepsUp
+    /** What has arrived and waits until the reader of a pipe keeps up. */
+    let waiting = noBytes
+    const accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
+      problem = connection.receive(pdu)
+      return problem === undefined && connection.keepsUp
+    }
+    const resume = (): boolean => {
+      waiting = waiting.subarray(parser.read(waiting, 0, accept))
+      if (problem === undefined) connection.announce()
+      return problem === undefined && waiting.length === 0 && connection.keepsUp
+    }
+    const take = (chunk: Uint8Array): boolean => {
+      waiting = chunk
+      return resume()
     }
     const reading = Effect.gen(function* () {
       while (problem === undefined) {
-        yield* readWhile(receive)
+        yield* readWhile(take)
         // A slow reader of a pipe slows the server that pushes into it.
-        yield* connection.room
+        do yield* connection.room
+        while (!resume() && problem === undefined)
       }
     })
     return Effect.map(Effect.exit(reading), () => {
@@ -769,6 +777,8 @@ const lostWhileBound = "the server closed the connection while it was being boun
 const tooLong = (millis: number): string => `connecting took longer than connectTimeout (${millis} ms)`
 
 export const bindingClosed = (): RpcTransportError => transportError(1722, "the binding was closed with its scope")
+
+const noBytes: Uint8Array = new Uint8Array(0)
 
 /** Waits until what was sent has left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>
