@@ -895,7 +895,7 @@ class ParserImpl implements Parser {
   maxFragment: number
   readonly #owned: boolean
   /** The bytes of the PDU that is not complete, and its size, once its header is. */
-  #partial: Uint8Array = new Uint8Array(headerSize)
+  #partial: Uint8Array = noBytes
   #size = 0
   #dead: PduError | undefined = undefined
 
@@ -939,7 +939,7 @@ class ParserImpl implements Parser {
         if (this.buffered < size) break
         pdu = decodeChecked(this.#partial, 0, size)
         this.buffered = 0
-        this.#partial = new Uint8Array(headerSize)
+        this.#partial = noBytes
         this.#size = 0
       }
       if (pdu._tag === "PduError") return this.#fail(chunk, pdu, accept)

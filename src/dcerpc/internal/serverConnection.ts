@@ -220,7 +220,7 @@ export class ServerConnection {
   /** The handles of its group, and the number of those that it has made. */
   private handles: Handles | undefined = undefined
   /** This client, as the server and the endpoint's management know it. */
-  private readonly clients = new Map<Server.Server, ClientImpl>()
+  private clients: Map<Server.Server, ClientImpl> | undefined = undefined
   /** The replies that carry new context handles, with where each ends in what was sent. */
   readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
   multiplexed = false
@@ -402,14 +402,14 @@ export class ServerConnection {
   }
 
   /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
-  readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
+  get ready(): Effect.Effect<void, SocketError> {
     // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
     const room = Effect.andThen(this.outbox.room, this.room)
     if (this.turnPdus > 0 && this.turnBytes > 0) return room
     this.turnPdus = pdusInTurn
     this.turnBytes = bytesInTurn
     return Effect.andThen(Effect.yieldNow, room)
-  })
+  }
 
   get maximumRequest(): number {
     return this.endpoint.limits.request
@@ -420,12 +420,13 @@ export class ServerConnection {
   }
 
   client(server: Server.Server): ClientImpl {
-    let client = this.clients.get(server)
+    const clients = this.clients ??= new Map()
+    let client = clients.get(server)
     if (client === undefined) {
       const { limits, server: served, total } = this.endpoint
       const fields = { caller: this.caller, peer: this.peer, handles: this.handles }
       client = new Client(server as unknown as ServerImpl, fields, limits.calls, server === served ? total : undefined)
-      this.clients.set(server, client)
+      clients.set(server, client)
     }
     return client
   }
@@ -714,9 +715,9 @@ export class ServerConnection {
     return this.arriving?.pipes?.hasRoom !== false
   }
 
-  readonly room: Effect.Effect<void> = Effect.suspend(() =>
-    this.hasRoom ? Effect.void : Effect.andThen(this.arriving!.pipes!.room, this.room)
-  )
+  private get room(): Effect.Effect<void> {
+    return Effect.suspend(() => this.hasRoom ? Effect.void : Effect.andThen(this.arriving!.pipes!.room, this.room))
+  }
 
   /** Sends what is pushed into the out pipes of a call. */
   private startSending(call: IncomingCall, piped: ReadonlyArray<Piped>): void {
@@ -1000,7 +1001,7 @@ export class ServerConnection {
       call.dropResults()
     }
     this.calls.clear()
-    for (const client of this.clients.values()) client.end()
+    this.clients?.forEach((client) => client.end())
     if (this.group !== undefined) this.endpoint.leave(this.group)
     this.group = undefined
     this.open = undefined

@@ -15,7 +15,8 @@ import { Handles } from "../../internal/handleTable.ts"
 import type { ServerImpl } from "../../internal/server.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
-import { makeOutbox } from "../../transport/internal/outbox.ts"
+import type { ReadWhile } from "../../transport/internal/flow.ts"
+import { makeOutbox, type Outbox } from "../../transport/internal/outbox.ts"
 import { makeReadWhile } from "../../transport/internal/sockets.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
@@ -116,47 +117,57 @@ export class EndpointImpl implements Host {
     connection: Transport.Connection,
     caller: Caller = anonymous
   ): Effect.Effect<void, never, Scope.Scope> =>
-    Effect.gen({ self: this }, function* () {
-      if (this.stopping || !this.hasPlace()) return
-      const outbox = yield* makeOutbox(connection.socket)
-      const served = new ServerConnection(this, connection, outbox, caller)
-      this.connections.add(served)
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          this.connections.delete(served)
-          served.settle()
-          served.countQueued()
-          if (this.connections.size === 0) this.quiet?.()
-        })
-      )
-      const reading = yield* Effect.forkScoped(Effect.ignore(this.read(served, connection.socket)))
-      served.stopReading = () => reading.interruptUnsafe()
-      if (served.isOver) reading.interruptUnsafe()
-      yield* Fiber.await(reading).pipe(
-        Effect.ensuring(Effect.sync(() => {
-          if (!served.isOver) served.move("closedByPeer")
-          served.end()
-        }))
-      )
-      // What is left to say, to a client that listens. At the end of the server the period of grace bounds it.
-      if (!served.isClosed && outbox.queuedUnsafe() > 0) {
-        const left = Effect.timeoutOption(outbox.drained, this.stopping ? Infinity : lingering)
-        yield* Effect.raceFirst(Effect.ignore(left), Deferred.await(served.gone))
-      }
-      served.move("lastHandleGone")
-    })
+    // Neither closures nor generators of its own: thousands of connections have nothing to do.
+    Effect.gen(() => this.serving(connection, caller))
 
-  private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
-    return Effect.gen(function* () {
-      const readWhile = yield* makeReadWhile(socket)
-      while (true) {
-        yield* readWhile(served.take)
-        do {
-          if (served.isOver) return
-          yield* served.ready
-        } while (!served.resume())
-      }
-    })
+  private *serving(
+    connection: Transport.Connection,
+    caller: Caller
+  ): Generator<Effect.Effect<unknown, never, Scope.Scope>, void, never> {
+    if (this.stopping || !this.hasPlace()) return
+    const outbox: Outbox = yield* makeOutbox(connection.socket)
+    const served = new ServerConnection(this, connection, outbox, caller)
+    this.connections.add(served)
+    yield* Effect.addFinalizer(() => Effect.sync(() => this.forget(served)))
+    const reading: Fiber.Fiber<void> = yield* Effect.forkScoped(
+      Effect.ignore(Effect.gen(() => this.reading(served, connection.socket)))
+    )
+    served.stopReading = () => reading.interruptUnsafe()
+    if (served.isOver) reading.interruptUnsafe()
+    yield* Effect.ensuring(
+      Fiber.await(reading),
+      Effect.sync(() => {
+        if (!served.isOver) served.move("closedByPeer")
+        served.end()
+      })
+    )
+    // What is left to say, to a client that listens. At the end of the server the period of grace bounds it.
+    if (!served.isClosed && outbox.queuedUnsafe() > 0) {
+      const left = Effect.timeoutOption(outbox.drained, this.stopping ? Infinity : lingering)
+      yield* Effect.raceFirst(Effect.ignore(left), Deferred.await(served.gone))
+    }
+    served.move("lastHandleGone")
+  }
+
+  private forget(served: ServerConnection): void {
+    this.connections.delete(served)
+    served.settle()
+    served.countQueued()
+    if (this.connections.size === 0) this.quiet?.()
+  }
+
+  private *reading(
+    served: ServerConnection,
+    socket: Socket
+  ): Generator<Effect.Effect<unknown, SocketError, Scope.Scope>, void, never> {
+    const readWhile: ReadWhile = yield* makeReadWhile(socket)
+    while (true) {
+      yield* readWhile(served.take)
+      do {
+        if (served.isOver) return
+        yield* served.ready
+      } while (!served.resume())
+    }
   }
 
   // --- limits

@@ -52,21 +52,25 @@ export class Incoming {
     this.end(error)
   }
 
-  readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError> = this.#read(() => {
-    const chunks = MutableList.takeAll(this.#chunks) as [Uint8Array, ...Array<Uint8Array>]
-    const { size } = this
-    this.size = 0
-    this.#taken(size)
-    return Effect.succeed(chunks)
-  })
+  get pull(): Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError> {
+    return this.#read(() => {
+      const chunks = MutableList.takeAll(this.#chunks) as [Uint8Array, ...Array<Uint8Array>]
+      const { size } = this
+      this.size = 0
+      this.#taken(size)
+      return Effect.succeed(chunks)
+    })
+  }
 
-  readonly readWhile: ReadWhile = (accept) =>
-    this.#read(() => {
+  /** See {@link ReadWhile}. */
+  readWhile(accept: (chunk: Uint8Array) => boolean): Effect.Effect<void, Socket.SocketError> {
+    return this.#read(() => {
       const chunk = MutableList.take(this.#chunks) as Uint8Array
       this.size -= chunk.length
       this.#taken(chunk.length)
       return accept(chunk) ? undefined : Effect.void
     })
+  }
 
   /** Takes a step whenever something is held, until one gives the effect to go on with. */
   #read<A>(step: () => Effect.Effect<A> | undefined): Effect.Effect<A, Socket.SocketError> {
@@ -102,7 +106,7 @@ export class Incoming {
 /** Those who wait until there is room to write. */
 export class Room {
   error: Socket.SocketError | undefined = undefined
-  readonly #waiters = new Set<Resume<void>>()
+  #waiters: Set<Resume<void>> | undefined = undefined
 
   open(): void {
     this.#wake(Effect.void)
@@ -114,18 +118,21 @@ export class Room {
   }
 
   #wake(effect: Effect.Effect<void, Socket.SocketError>): void {
-    if (this.#waiters.size === 0) return
-    const waiters = [...this.#waiters]
-    this.#waiters.clear()
-    for (const resume of waiters) resume(effect)
+    const waiters = this.#waiters
+    if (waiters === undefined) return
+    this.#waiters = undefined
+    for (const resume of [...waiters]) resume(effect)
   }
 
   /** Waits for `open`. */
-  readonly wait: Effect.Effect<void, Socket.SocketError> = Effect.callback((resume) => {
-    if (this.error !== undefined) return resume(Effect.fail(this.error))
-    this.#waiters.add(resume)
-    return Effect.sync(() => this.#waiters.delete(resume))
-  })
+  get wait(): Effect.Effect<void, Socket.SocketError> {
+    return Effect.callback((resume) => {
+      if (this.error !== undefined) return resume(Effect.fail(this.error))
+      const waiters = this.#waiters ??= new Set()
+      waiters.add(resume)
+      return Effect.sync(() => waiters.delete(resume))
+    })
+  }
 }
 
 /** The bytes that were written and that the other side has not taken yet. */
@@ -142,9 +149,9 @@ export class Outstanding {
     return this.room.error === undefined && this.bytes < highWaterMark
   }
 
-  readonly wait: Effect.Effect<void, Socket.SocketError> = Effect.suspend(() =>
-    this.hasRoom ? Effect.void : Effect.andThen(this.room.wait, this.wait)
-  )
+  get wait(): Effect.Effect<void, Socket.SocketError> {
+    return Effect.suspend(() => this.hasRoom ? Effect.void : Effect.andThen(this.room.wait, this.wait))
+  }
 }
 
 /** The chunks as one; a chunk alone stays as it is. */
