@@ -258,6 +258,10 @@ export class ClientConnection {
   /** A call was sent since it was last looked whether the connection is idle. */
   private used = false
   private awaitsRoom = false
+  /** Ends the calls that take too long, while there are any. */
+  private expiring: Fiber.Fiber<void> | undefined = undefined
+  /** Looks after the server, while that owes something. */
+  private looking: Fiber.Fiber<void> | undefined = undefined
 
   constructor(
     owner: Owner,
@@ -316,6 +320,8 @@ export class ClientConnection {
   private end(detail: string, isInOrder: boolean): void {
     // Before it is known what has not left, and is perhaps sent elsewhere.
     if (!isInOrder) this.outbox.stopUnsafe()
+    this.stopExpiring()
+    this.looking?.interruptUnsafe()
     this.owner.ended(this, isInOrder)
     const sent = [...this.calls.values()]
     this.calls.clear()
@@ -390,6 +396,7 @@ export class ClientConnection {
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
+    if (earlier !== undefined) this.stopExpiring()
     this.used = true
     sent.begin = this.outbox.sentUnsafe()
     this.flush()
@@ -426,6 +433,7 @@ export class ClientConnection {
     call.remote = sent
     this.calls.set(sent.callId, sent)
     this.used = true
+    this.watch()
     if (outgoing.length === 0) return undefined
     sent.sending = this.owner.fork(sendPipes(outgoing, stub, this.outbox.room, true))
     sent.sending.addObserver((exit) => {
@@ -475,9 +483,12 @@ export class ClientConnection {
 
   /** Sends what the writer has; of a message in parts, with the bytes that follow it. */
   private flush(following?: Uint8Array): void {
-    if (following === undefined) return this.outbox.sendUnsafe(this.writer.take())
-    this.outbox.sendPartUnsafe(this.writer.take())
-    this.outbox.sendPartUnsafe(following)
+    if (following === undefined) this.outbox.sendUnsafe(this.writer.take())
+    else {
+      this.outbox.sendPartUnsafe(this.writer.take())
+      this.outbox.sendPartUnsafe(following)
+    }
+    this.watch()
   }
 
   /** Gives a sentence when the server broke the protocol. */
@@ -750,31 +761,46 @@ export class ClientConnection {
 
   // --- from time to time
 
-  /** What the connection does by the clock. */
-  tend(): ReadonlyArray<Effect.Effect<void>> {
-    const { callTimeout, keepAlive } = this.owner
-    const chores: Array<Effect.Effect<void>> = []
-    if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
-    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, Effect.sync(() => this.closeIdle())))
-    if (keepAlive !== Infinity) chores.push(every(keepAlive / 4, Effect.suspend(() => this.look(keepAlive / 4))))
-    return chores
+  /** Closes a connection that carries one call at a time and is of no use any more. */
+  tend(): Effect.Effect<void> {
+    return this.multiplexed && !this.forPipes ? Effect.void : every(idleTime, Effect.sync(() => this.closeIdle()))
   }
 
-  /** Cancels what takes too long. The calls are in the order of their deadlines. */
-  private expire(timeout: number): Effect.Effect<void> {
-    const expireDue = Effect.sync(() => {
-      const now = nowOf(this.owner.clock)
-      for (const sent of this.calls.values()) {
-        if (sent.deadline > now) return sent.deadline - now
-        // The server first: whoever is woken by the completion may close the connection.
-        this.sendCancel(sent)
-        this.giveUp(sent)
-        sent.call.reply(Exit.fail(cancelled(false)))
-      }
-      return timeout
-    })
-    return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
+  /** Begins to watch the time, where something is owed and it is not watched. */
+  private watch(): void {
+    if (this.state === State.opening || this.state === State.closed) return
+    const { callTimeout, keepAlive } = this.owner
+    if (callTimeout !== Infinity && this.calls.size > 0) this.expiring ??= this.owner.fork(this.expire)
+    if (keepAlive === Infinity || this.looking !== undefined) return
+    // Its silence begins no sooner than now.
+    this.heard = true
+    this.looking = this.owner.fork(this.lookEvery(keepAlive / 4))
   }
+
+  /** It begins anew with a call that was sent once more: that one may be due before those in front of it. */
+  private stopExpiring(): void {
+    this.expiring?.interruptUnsafe()
+    this.expiring = undefined
+  }
+
+  /** Cancels what takes too long, until no call is left. */
+  private readonly expire: Effect.Effect<void> = Effect.suspend(() => {
+    const now = nowOf(this.owner.clock)
+    let next = Infinity
+    for (const sent of [...this.calls.values()]) {
+      if (sent.deadline > now) {
+        next = Math.min(next, sent.deadline)
+        continue
+      }
+      // The server first: whoever is woken by the completion may close the connection.
+      this.sendCancel(sent)
+      this.giveUp(sent)
+      sent.call.reply(Exit.fail(cancelled(false)))
+    }
+    if (next < Infinity) return Effect.andThen(Effect.sleep(next - now), this.expire)
+    this.expiring = undefined
+    return Effect.void
+  })
 
   private closeIdle(): void {
     const { kept, usable } = this.owner
@@ -784,11 +810,24 @@ export class ClientConnection {
 
   /**
    * Looks after the server, four times in the time that it may be silent. After that time it is asked, and a quarter later the connection
-   * is lost.
+   * is lost. It ends when nothing is owed.
    */
+  private lookEvery(timeout: number): Effect.Effect<void> {
+    const next: Effect.Effect<void> = Effect.suspend(() => {
+      if (this.isOwed) return Effect.andThen(this.look(timeout), wait)
+      this.looking = undefined
+      return Effect.void
+    })
+    const wait = Effect.andThen(Effect.sleep(timeout), next)
+    return wait
+  }
+
+  private get isOwed(): boolean {
+    return this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
+  }
+
   private look(timeout: number): Effect.Effect<void> {
-    const isOwed = this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
-    this.quiet = this.heard || !isOwed ? 0 : this.quiet + 1
+    this.quiet = this.heard ? 0 : this.quiet + 1
     this.heard = false
     if (this.quiet < 4) return Effect.void
     if (this.quiet > 4) {

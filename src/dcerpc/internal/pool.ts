@@ -659,7 +659,7 @@ export class Pool implements Owner {
           if (opening.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)
         }))
       if (!opening.takesCalls) return opening
-      for (const chore of opening.tend()) yield* Effect.forkScoped(chore)
+      yield* Effect.forkScoped(opening.tend())
       this.connections.add(opening)
       return opening
     })
