@@ -984,7 +984,7 @@ class ParserImpl implements Parser {
 export interface Assembly<out Message extends Request | Response> {
   /** Tells it from whole messages. */
   readonly _tag: "Assembly"
-  /** The first fragment, whose fields are those of the message. */
+  /** The first fragment, whose fields are those of the message, without its stub. */
   readonly first: Message
   /** How many bytes of stub have arrived. */
   readonly size: number
@@ -1049,7 +1049,8 @@ export const assemble = <Message extends Request | Response>(
       isFirst ? "a first fragment inside a message" : "a later fragment without a first one"
     )
   }
-  const first = open?.first ?? fragment
+  // The assembly copies the stub, and keeps nothing else alive.
+  const first = open?.first ?? (isLast ? fragment : { ...fragment, stub: noBytes })
   if (fragment._tag !== first._tag || fragment.littleEndian !== first.littleEndian) {
     return refused("FragmentMismatch", "a fragment whose type or byte order is not that of its message")
   }

@@ -19,7 +19,9 @@ import type { ServerCallImpl } from "../../internal/serverCall.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, CallCancelled, ContextMismatch, RpcFault, RpcTransportError } from "../../Status.ts"
+import type { Incoming } from "../../transport/internal/flow.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
+import { endOf } from "../../transport/internal/sockets.ts"
 import * as StringBinding from "../../transport/StringBinding.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
@@ -241,7 +243,11 @@ export class ServerConnection {
   usedAt = 0
   /** When it was accepted; later, where there is a limit on silence, when something last happened on it. */
   private activeAt: number
-  /** What the parts of a request hold that has not arrived whole, and when the last of them came. */
+  /** What has arrived and was not read, where the transport tells. */
+  private readonly incoming: Incoming | undefined
+  /** What is held of what has arrived: parts of a request, and what waits for room. */
+  private heldBytes = 0
+  /** The parts of a request that has not arrived whole, and when the last of them came. */
   private partBytes = 0
   private partAt = 0
   /** The bytes that waited for the client when that was last looked at. */
@@ -264,10 +270,12 @@ export class ServerConnection {
 
   constructor(
     endpoint: Host,
-    { local, peer }: Transport.Connection,
+    { local, peer, socket }: Transport.Connection,
     outbox: Outbox,
     caller: Caller
   ) {
+    this.incoming = endOf(socket)?.incoming
+    if (this.incoming !== undefined) this.incoming.holder = this
     this.endpoint = endpoint
     this.caller = caller
     this.peer = peer
@@ -324,19 +332,16 @@ export class ServerConnection {
   resume(): boolean {
     const { turnPdus, waiting } = this
     const at = this.parser.read(waiting, this.waitingAt, this.accept)
+    const isRead = at === waiting.length
+    if (isRead || this.isOver) this.waiting = noBytes
+    this.waitingAt = isRead ? 0 : at
     const hasPdu = this.turnPdus !== turnPdus
     if (hasPdu) {
       this.usedAt = ++this.endpoint.uses
       this.touch()
     }
-    this.countParts(hasPdu)
-    if (this.isOver) return false
-    if (at < waiting.length) {
-      this.waitingAt = at
-      return false
-    }
-    this.waiting = noBytes
-    this.waitingAt = 0
+    this.count(hasPdu)
+    if (this.isOver || !isRead) return false
     // What came together with a refused bind was answered.
     if (this.state === State.draining && this.group === undefined) this.move("lastCallEnded")
     return this.mayGoOn
@@ -351,23 +356,31 @@ export class ServerConnection {
     return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
   }
 
-  /** Counts what the parts of a request hold. Only a whole fragment is progress. */
-  private countParts(hasPdu: boolean): void {
-    const { endpoint, parser } = this
-    const bytes = this.isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
-    if (bytes === 0 && this.partBytes === 0) return
-    if (hasPdu || this.partBytes === 0) {
+  /** More has arrived, while nothing is read. */
+  countHeld(): void {
+    this.count(false)
+  }
+
+  /** Counts what is held of what has arrived. Only a whole fragment is progress. */
+  private count(hasPdu: boolean): void {
+    const { endpoint, incoming, isOver, parser, waiting } = this
+    const parts = isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
+    const waits = isOver ? 0 : (waiting.length === 0 ? 0 : waiting.buffer.byteLength) + (incoming?.size ?? 0)
+    const bytes = parts + waits
+    if (bytes === 0 && this.heldBytes === 0) return
+    if (hasPdu || this.heldBytes === 0 || parts > 0 && this.partBytes === 0) {
       this.partAt = nowOf(endpoint.clock)
-      if (bytes > 0) endpoint.watchUntil(this.partAt + endpoint.limits.requestTimeout)
+      if (parts > 0) endpoint.watchUntil(this.partAt + endpoint.limits.requestTimeout)
     }
-    endpoint.partBytes += bytes - this.partBytes
-    this.partBytes = bytes
+    endpoint.partBytes += bytes - this.heldBytes
+    this.heldBytes = bytes
+    this.partBytes = parts
     if (endpoint.partBytes > endpoint.limits.totalRequest) endpoint.tooManyParts()
   }
 
-  /** When it last made progress with the parts that it holds, `Infinity` where it holds none. */
+  /** When it last made progress with what it holds, `Infinity` where it holds nothing. */
   get progressAt(): number {
-    return this.partBytes === 0 || this.isOver ? Infinity : this.partAt
+    return this.heldBytes === 0 || this.isOver ? Infinity : this.partAt
   }
 
   /** Counts the bytes that wait for the client, and gives them. */
@@ -381,7 +394,7 @@ export class ServerConnection {
   /** Whether nobody would miss it: it has no call, no bytes on the way, and keeps no handle alive. */
   get isIdle(): boolean {
     const { group } = this
-    return !this.isOver && this.calls.size === 0 && this.partBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
+    return !this.isOver && this.calls.size === 0 && this.heldBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
       (group === undefined || group.connections > 1 || group.handles.open.size === 0)
   }
 
@@ -789,7 +802,7 @@ export class ServerConnection {
   accepted(call: IncomingCall): void {
     this.endpoint.callsIn++
     this.calls.set(call.callId, call)
-    call.transferred("in", call.read!.size ?? call.request.stub.length)
+    call.transferred("in", call.read!.size ?? call.size)
     const outgoing = call.pipes === undefined ? [] : call.piped(false)
     if (outgoing.length > 0) this.startSending(call, outgoing)
   }
@@ -799,7 +812,7 @@ export class ServerConnection {
     // It may have ended already.
     if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
     const pipes = new IncomingPipes(call.piped(true), request.littleEndian, this.endpoint.limits.elements, start)
-    this.arriving = { first: request, call, pipes }
+    this.arriving = { first: { ...request, stub: noBytes }, call, pipes }
     this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
   }
 
@@ -1005,6 +1018,6 @@ export class ServerConnection {
     if (this.group !== undefined) this.endpoint.leave(this.group)
     this.group = undefined
     this.open = undefined
-    this.countParts(false)
+    this.count(false)
   }
 }

@@ -53,6 +53,7 @@ export class EndpointImpl implements Host {
   packetsIn = 0
   packetsOut = 0
   stopping = false
+  private makingRoom = false
   /** Looks at the connections again then. */
   private wakesAt = Infinity
   private watching: Fiber.Fiber<void> | undefined = undefined
@@ -187,32 +188,45 @@ export class EndpointImpl implements Host {
 
   /** Closes the connections whose requests have made no progress for longest. */
   tooManyParts(): void {
-    while (this.partBytes > this.limits.totalRequest) {
+    this.makeRoom(() => {
+      if (this.partBytes <= this.limits.totalRequest) return undefined
       let slowest: ServerConnection | undefined
       for (const served of this.connections) {
         if (served.progressAt < (slowest?.progressAt ?? Infinity)) slowest = served
       }
-      if (slowest === undefined) return
-      slowest.move("silent")
-      slowest.end()
-    }
+      return slowest
+    })
   }
 
   /** Closes the connections for which most replies wait. */
   tooManyQueued(): void {
-    let largest: ServerConnection | undefined
-    let most = 0
-    for (const served of this.connections) {
-      const bytes = served.countQueued()
-      if (bytes > most) {
-        largest = served
-        most = bytes
+    this.makeRoom(() => {
+      let largest: ServerConnection | undefined
+      let most = 0
+      for (const served of this.connections) {
+        const bytes = served.countQueued()
+        if (bytes > most) {
+          largest = served
+          most = bytes
+        }
       }
+      return this.queuedBytes > this.limits.totalQueued ? largest : undefined
+    })
+  }
+
+  /** Closes one connection after another. What that ends may call it again, which would go as deep as there are connections. */
+  private makeRoom(next: () => ServerConnection | undefined): void {
+    if (this.makingRoom) return
+    this.makingRoom = true
+    try {
+      for (let served = next(); served !== undefined; served = next()) {
+        served.move("silent")
+        served.end()
+        served.countQueued()
+      }
+    } finally {
+      this.makingRoom = false
     }
-    if (this.queuedBytes <= this.limits.totalQueued || largest === undefined) return
-    largest.move("silent")
-    largest.countQueued()
-    this.tooManyQueued()
   }
 
   watchUntil(time: number): void {

@@ -9,6 +9,9 @@ import type * as Socket from "effect/socket/Socket"
 /** How many bytes one direction of a connection holds before it makes the writer wait. */
 export const highWaterMark = 65536
 
+// So many chunks are held at most, however small they are.
+const maximumChunks = 64
+
 type Resume<A> = (effect: Effect.Effect<A, Socket.SocketError>) => void
 
 /**
@@ -23,6 +26,8 @@ export class Incoming {
   size = 0
   readonly #chunks: MutableList.MutableList<Uint8Array> = MutableList.make()
   #error: Socket.SocketError | undefined = undefined
+  /** Told when what arrives is held, because nobody reads. */
+  holder: { readonly countHeld: () => void } | undefined = undefined
   /** Tells who reads that there is something new. */
   #notify: (() => void) | undefined = undefined
   readonly #taken: (bytes: number) => void
@@ -36,7 +41,13 @@ export class Incoming {
     if (this.#error !== undefined || chunk.length === 0) return
     MutableList.append(this.#chunks, chunk)
     this.size += chunk.length
-    this.#notify?.()
+    if (this.#notify !== undefined) this.#notify()
+    else this.holder?.countHeld()
+  }
+
+  /** Whether nothing more should arrive until some was read. A chunk costs more than its bytes where those are few. */
+  get isFull(): boolean {
+    return this.size >= highWaterMark || this.#chunks.length >= maximumChunks
   }
 
   /** Nothing more arrives; what was held can still be read. */
