@@ -1,5 +1,5 @@
 /** A server in a process of its own, which tells what it holds: `look` prints that as a line of JSON, `go` lets the calls end that wait. */
-import { Deferred, Effect, Layer } from "effect"
+import { Deferred, Effect, type Layer } from "effect"
 import process from "node:process"
 import { createInterface } from "node:readline"
 import v8 from "node:v8"

@@ -770,7 +770,9 @@ export class ClientConnection {
   private watch(): void {
     if (this.state === State.opening || this.state === State.closed) return
     const { callTimeout, keepAlive } = this.owner
-    if (callTimeout !== Infinity && this.calls.size > 0) this.expiring ??= this.owner.fork(this.expire)
+    // Not in the middle of what is sent: a call that is sent once more may be due already.
+    const expiring = Effect.andThen(Effect.yieldNow, this.expire)
+    if (callTimeout !== Infinity && this.calls.size > 0) this.expiring ??= this.owner.fork(expiring)
     if (keepAlive === Infinity || this.looking !== undefined) return
     // Its silence begins no sooner than now.
     this.heard = true

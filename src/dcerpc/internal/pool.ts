@@ -88,6 +88,8 @@ class Resend implements Remote, Waiting {
   readonly forPipes = false
   readonly earlier: SentCall
   readonly error: RpcTransportError
+  /** Ends it with its `callTimeout`, which nothing else watches while it is on no connection. */
+  due: Fiber.Fiber<void> | undefined = undefined
   private readonly pool: Pool
 
   constructor(pool: Pool, earlier: SentCall, error: RpcTransportError) {
@@ -246,6 +248,9 @@ export class Pool implements Owner {
     const resend = new Resend(this, earlier, error)
     earlier.call.remote = resend
     this.enter(resend)
+    if (earlier.deadline === Infinity) return
+    const left = Math.max(0, earlier.deadline - nowOf(this.clock))
+    resend.due = this.fork(Effect.andThen(Effect.sleep(left), Effect.sync(() => resend.cancel())))
   }
 
   private enter(waiting: Waiting): void {
@@ -285,6 +290,7 @@ export class Pool implements Owner {
     if (waiting instanceof Resend) {
       const index = line.resends.findIndex((place) => place.waiting === waiting)
       if (index >= 0) line.resends.splice(index, 1)
+      waiting.due?.interruptUnsafe()
     } else line.begins.delete(waiting)
     if (sizeOf(line) === 0) this.lines.delete(key)
     if (this.lines.size > 0 || this.timer === undefined) return
