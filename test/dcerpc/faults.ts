@@ -153,13 +153,13 @@ export const faultyTransport = (
     connect: (binding) =>
       transport.connect(binding).pipe(
         Effect.map((connection) => faulty(connection, faultsOf(connected++, "client"), cableOf(connection.local))),
-        Effect.tap(() =>
-          Effect.acquireRelease(Effect.sync(() => seen.open++), () => Effect.sync(() => seen.open--))
-        )
+        Effect.tap(() => Effect.acquireRelease(Effect.sync(() => seen.open++), () => Effect.sync(() => seen.open--)))
       ),
     listen: (binding, handler) =>
-      transport.listen(binding, (connection) =>
-        handler(faulty(connection, faultsOf(accepted++, "server"), cableOf(connection.peer))))
+      transport.listen(
+        binding,
+        (connection) => handler(faulty(connection, faultsOf(accepted++, "server"), cableOf(connection.peer)))
+      )
   }
 }
 
