@@ -41,7 +41,7 @@ import { dirname, join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
-import { gather, highWaterMark, Incoming, Room } from "./transport/internal/flow.ts"
+import { gather, Incoming, Room } from "./transport/internal/flow.ts"
 import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
 import {
   cantListen,
@@ -504,7 +504,7 @@ const netEnd = (conn: net.Socket): End => {
 
   conn.on("data", ({ buffer, byteOffset, byteLength }: Uint8Array) => {
     incoming.push(new Uint8Array(buffer, byteOffset, byteLength))
-    if (incoming.size < highWaterMark || paused) return
+    if (!incoming.isFull || paused) return
     paused = true
     conn.pause()
   })

@@ -490,6 +490,26 @@ describe("cancelling", () => {
   )
 
   wire(
+    "by a call timeout ends a call in time that was sent once more behind a later one",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp({ callTimeout: "5 seconds" })
+      const one = yield* begin("one", "Again")
+      yield* peer.send((writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      const beginning = yield* Effect.forkChild(begin("two"))
+      const second = yield* acceptBound
+      const two = yield* Fiber.join(beginning)
+      yield* peer.reset
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Effect.flip(Call.finish(one)))._tag, "CallCancelled")
+      assert.strictEqual((yield* Effect.flip(Call.finish(two)))._tag, "CallPending")
+      yield* second.reset
+    })
+  )
+
+  wire(
     "by a call timeout ends a begin that waits for room, and nothing is sent",
     Effect.gen(function* () {
       const { begin, peer, store } = yield* setUp({ callTimeout: "5 seconds", maximumQueued: 1000 })

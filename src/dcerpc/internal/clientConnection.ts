@@ -239,6 +239,10 @@ export class ClientConnection {
   /** A call was sent since it was last looked whether the connection is idle. */
   private used = false
   private awaitsRoom = false
+  /** Ends the calls that take too long, while there are any. */
+  private expiring: Fiber.Fiber<void> | undefined = undefined
+  /** Looks after the server, while that owes something. */
+  private looking: Fiber.Fiber<void> | undefined = undefined
 
   constructor(
     owner: Owner,
@@ -297,6 +301,8 @@ export class ClientConnection {
   private end(detail: string, isInOrder: boolean): void {
     // Before it is known what has not left, and is perhaps sent elsewhere.
     if (!isInOrder) this.outbox.stopUnsafe()
+    this.stopExpiring()
+    this.looking?.interruptUnsafe()
     this.owner.ended(this, isInOrder)
     const sent = [...this.calls.values()]
     this.calls.clear()
@@ -371,7 +377,7 @@ export class ClientConnection {
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
-    if (earlier !== undefined) this.expireAlone(sent)
+    if (earlier !== undefined) this.stopExpiring()
     this.used = true
     sent.begin = this.outbox.sentUnsafe()
     this.flush()
@@ -408,6 +414,7 @@ export class ClientConnection {
     call.remote = sent
     this.calls.set(sent.callId, sent)
     this.used = true
+    this.watch()
     if (outgoing.length === 0) return undefined
     sent.sending = this.owner.fork(sendPipes(outgoing, stub, this.outbox.room, true))
     sent.sending.addObserver((exit) => {
@@ -457,9 +464,12 @@ export class ClientConnection {
 
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   private flush(following?: Uint8Array): void {
-    if (following === undefined) return this.outbox.sendUnsafe(this.writer.take())
-    this.outbox.sendPartUnsafe(this.writer.take())
-    this.outbox.sendPartUnsafe(following)
+    if (following === undefined) this.outbox.sendUnsafe(this.writer.take())
+    else {
+      this.outbox.sendPartUnsafe(this.writer.take())
+      this.outbox.sendPartUnsafe(following)
+    }
+    this.watch()
   }
 
   /** The one way in, before calls are told apart. Gives a sentence when the server broke the protocol. */
@@ -733,45 +743,47 @@ export class ClientConnection {
 
   // --- from time to time
 
-  /** What the connection does by the clock. */
-  tend(): ReadonlyArray<Effect.Effect<void>> {
+  /** Closes a connection that carries one call at a time and is of no use any more. */
+  tend(): Effect.Effect<void> {
+    return this.multiplexed && !this.forPipes ? Effect.void : every(idleTime, Effect.sync(() => this.closeIdle()))
+  }
+
+  /** Begins to watch the time, where something is owed and it is not watched. */
+  private watch(): void {
+    if (this.state === State.opening || this.state === State.closed) return
     const { callTimeout, keepAlive } = this.owner.limits
-    const chores: Array<Effect.Effect<void>> = []
-    if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
-    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, Effect.sync(() => this.closeIdle())))
-    if (keepAlive !== Infinity) chores.push(every(keepAlive / 4, Effect.suspend(() => this.look(keepAlive / 4))))
-    return chores
+    // Not in the middle of what is sent: a call that is sent once more may be due already.
+    const expiring = Effect.andThen(Effect.yieldNow, this.expire)
+    if (callTimeout !== Infinity && this.calls.size > 0) this.expiring ??= this.owner.fork(expiring)
+    if (keepAlive === Infinity || this.looking !== undefined) return
+    // Its silence begins no sooner than now.
+    this.heard = true
+    this.looking = this.owner.fork(this.lookEvery(keepAlive / 4))
   }
 
-  /** Cancels what takes too long. The calls are in the order of their deadlines, but for those that are sent once more. */
-  private expire(timeout: number): Effect.Effect<void> {
-    const expireDue = Effect.sync(() => {
-      const now = nowOf(this.owner.clock)
-      for (const sent of this.calls.values()) {
-        if (sent.deadline > now) return sent.deadline - now
-        this.expireCall(sent)
-      }
-      return timeout
-    })
-    return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
+  /** It begins anew with a call that was sent once more: that one may be due before those in front of it. */
+  private stopExpiring(): void {
+    this.expiring?.interruptUnsafe()
+    this.expiring = undefined
   }
 
-  private expireCall(sent: SentCall): void {
-    // The server first: whoever is woken by the completion may close the connection.
-    this.sendCancel(sent)
-    this.giveUp(sent)
-    sent.call.reply(Exit.fail(cancelled(false)))
-  }
-
-  /** A call that is sent once more may end before the calls in front of it. */
-  private expireAlone(sent: SentCall): void {
-    if (sent.deadline === Infinity) return
-    const expiring = Effect.sync(() => {
-      if (this.calls.get(sent.callId) === sent) this.expireCall(sent)
-    })
-    const millis = Math.max(0, sent.deadline - nowOf(this.owner.clock))
-    this.owner.fork(Effect.forkIn(Effect.andThen(Effect.sleep(millis), expiring), this.scope))
-  }
+  /** Cancels what takes too long, until no call is left. */
+  private readonly expire: Effect.Effect<void> = Effect.suspend(() => {
+    const now = nowOf(this.owner.clock)
+    for (const sent of [...this.calls.values()]) {
+      if (sent.deadline > now || this.calls.get(sent.callId) !== sent) continue
+      // The server first: whoever is woken by the completion may close the connection.
+      this.sendCancel(sent)
+      this.giveUp(sent)
+      sent.call.reply(Exit.fail(cancelled(false)))
+    }
+    // Whoever was woken may have begun other calls.
+    let next = Infinity
+    for (const { deadline } of this.calls.values()) next = Math.min(next, deadline)
+    if (next < Infinity) return Effect.andThen(Effect.sleep(Math.max(0, next - now)), this.expire)
+    this.expiring = undefined
+    return Effect.void
+  })
 
   private closeIdle(): void {
     const { kept, usable } = this.owner
@@ -781,11 +793,24 @@ export class ClientConnection {
 
   /**
    * Looks after the server, four times in the time that it may be silent. After that time it is asked, and a quarter later the connection
-   * is lost.
+   * is lost. It ends when nothing is owed.
    */
+  private lookEvery(timeout: number): Effect.Effect<void> {
+    const next: Effect.Effect<void> = Effect.suspend(() => {
+      if (this.isOwed) return Effect.andThen(this.look(timeout), wait)
+      this.looking = undefined
+      return Effect.void
+    })
+    const wait = Effect.andThen(Effect.sleep(timeout), next)
+    return wait
+  }
+
+  private get isOwed(): boolean {
+    return this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
+  }
+
   private look(timeout: number): Effect.Effect<void> {
-    const isOwed = this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
-    this.quiet = this.heard || !isOwed ? 0 : this.quiet + 1
+    this.quiet = this.heard ? 0 : this.quiet + 1
     this.heard = false
     if (this.quiet < 4) return Effect.void
     if (this.quiet > 4) {

@@ -70,7 +70,14 @@ const argumentsOrProblem = (read: Read<ArgumentsBeforePipes> | number): Read<Arg
 /** One call of a connection, from its request to its reply. */
 export class IncomingCall implements FullIncoming {
   readonly connection: Carrier
-  readonly request: Pdu.Request
+  readonly callId: number
+  readonly contextId: number
+  readonly object: string | undefined
+  readonly opnum: number
+  /** How many bytes its stub has. */
+  readonly size: number
+  /** Its request, until the arguments are read: a call in progress keeps no buffer alive that something arrived in. */
+  private request: Pdu.Request | undefined
   readonly presentation: Context
   readonly cancelledEarly: boolean
   codec!: MethodCodec
@@ -94,6 +101,11 @@ export class IncomingCall implements FullIncoming {
     this.connection = connection
     this.presentation = context
     this.request = request
+    this.callId = request.callId
+    this.contextId = request.contextId
+    this.object = request.object
+    this.opnum = request.opnum
+    this.size = request.stub.length
     this.cancelledEarly = cancelledEarly
   }
 
@@ -105,14 +117,6 @@ export class IncomingCall implements FullIncoming {
     return this.presentation.interface
   }
 
-  get object(): string | undefined {
-    return this.request.object
-  }
-
-  get opnum(): number {
-    return this.request.opnum
-  }
-
   get input(): unknown {
     return this.read!.input
   }
@@ -121,16 +125,9 @@ export class IncomingCall implements FullIncoming {
     return this.read?.parent
   }
 
-  get callId(): number {
-    return this.request.callId
-  }
-
-  get contextId(): number {
-    return this.request.contextId
-  }
-
   decode({ method, name, pipes }: Operation): BadStubData | undefined {
-    const { flags, littleEndian, stub } = this.request
+    const { flags, littleEndian, stub } = this.request!
+    this.request = undefined
     const codec = this.codec = this.presentation.syntax.codec(method, name)!
     const { maximumElements } = this.connection
     this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0

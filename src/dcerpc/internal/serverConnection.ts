@@ -16,7 +16,9 @@ import type { ServerCallImpl } from "../../internal/serverCall.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, CallCancelled, ContextMismatch, RpcFault, RpcTransportError } from "../../Status.ts"
+import type { Incoming } from "../../transport/internal/flow.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
+import { endOf } from "../../transport/internal/sockets.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { MethodCodec, Problem } from "../TransferSyntax.ts"
@@ -174,7 +176,7 @@ export class ServerConnection {
   readonly agreement: Agreement
   readonly calls: Map<number, IncomingCall> = new Map()
   /** This client, as the server and the endpoint's management know it. */
-  private readonly clients = new Map<Server.Server, ClientImpl>()
+  private clients: Map<Server.Server, ClientImpl> | undefined = undefined
   /** The replies that carry new context handles, with where each ends in what was sent. */
   readonly carriers: Array<readonly [call: IncomingCall, end: number]> = []
   /** The request of which not all fragments have arrived. */
@@ -188,7 +190,11 @@ export class ServerConnection {
   usedAt = 0
   /** When it was accepted; later, where there is a limit on silence, when something last happened on it. */
   private activeAt: number
-  /** What the parts of a request hold that has not arrived whole, and when the last of them came. */
+  /** What has arrived and was not read, where the transport tells. */
+  private readonly incoming: Incoming | undefined
+  /** What is held of what has arrived: parts of a request, and what waits for room. */
+  private heldBytes = 0
+  /** The parts of a request that has not arrived whole, and when the last of them came. */
   private partBytes = 0
   private partAt = 0
   /** The bytes that waited for the client when that was last looked at. */
@@ -211,10 +217,12 @@ export class ServerConnection {
 
   constructor(
     endpoint: Host,
-    { local, peer }: Transport.Connection,
+    { local, peer, socket }: Transport.Connection,
     outbox: Outbox,
     caller: Caller
   ) {
+    this.incoming = endOf(socket)?.incoming
+    if (this.incoming !== undefined) this.incoming.holder = this
     this.endpoint = endpoint
     this.caller = caller
     this.peer = peer
@@ -271,19 +279,16 @@ export class ServerConnection {
   resume(): boolean {
     const { turnPdus, waiting } = this
     const at = this.parser.read(waiting, this.waitingAt, this.accept)
+    const isRead = at === waiting.length
+    if (isRead || this.isOver) this.waiting = noBytes
+    this.waitingAt = isRead ? 0 : at
     const hasPdu = this.turnPdus !== turnPdus
     if (hasPdu) {
       this.usedAt = ++this.endpoint.uses
       this.touch()
     }
-    this.countParts(hasPdu)
-    if (this.isOver) return false
-    if (at < waiting.length) {
-      this.waitingAt = at
-      return false
-    }
-    this.waiting = noBytes
-    this.waitingAt = 0
+    this.count(hasPdu)
+    if (this.isOver || !isRead) return false
     // What came together with a refused bind was answered.
     if (this.state === State.draining && this.agreement.group === undefined) this.move("lastCallEnded")
     // Chunks that wait belong to this turn. Without one the event loop serves the other connections next.
@@ -309,23 +314,31 @@ export class ServerConnection {
     return this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe()
   }
 
-  /** Counts what the parts of a request hold. Only a whole fragment is progress. */
-  private countParts(hasPdu: boolean): void {
-    const { endpoint, parser } = this
-    const bytes = this.isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
-    if (bytes === 0 && this.partBytes === 0) return
-    if (hasPdu || this.partBytes === 0) {
+  /** More has arrived, while nothing is read. */
+  countHeld(): void {
+    this.count(false)
+  }
+
+  /** Counts what is held of what has arrived. Only a whole fragment is progress. */
+  private count(hasPdu: boolean): void {
+    const { endpoint, incoming, isOver, parser, waiting } = this
+    const parts = isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
+    const waits = isOver ? 0 : (waiting.length === 0 ? 0 : waiting.buffer.byteLength) + (incoming?.size ?? 0)
+    const bytes = parts + waits
+    if (bytes === 0 && this.heldBytes === 0) return
+    if (hasPdu || this.heldBytes === 0 || parts > 0 && this.partBytes === 0) {
       this.partAt = nowOf(endpoint.clock)
-      if (bytes > 0) endpoint.watchUntil(this.partAt + endpoint.limits.requestTimeout)
+      if (parts > 0) endpoint.watchUntil(this.partAt + endpoint.limits.requestTimeout)
     }
-    endpoint.partBytes += bytes - this.partBytes
-    this.partBytes = bytes
+    endpoint.partBytes += bytes - this.heldBytes
+    this.heldBytes = bytes
+    this.partBytes = parts
     if (endpoint.partBytes > endpoint.limits.totalRequest) endpoint.tooManyParts()
   }
 
-  /** When it last made progress with the parts that it holds, `Infinity` where it holds none. */
+  /** When it last made progress with what it holds, `Infinity` where it holds nothing. */
   get progressAt(): number {
-    return this.partBytes === 0 || this.isOver ? Infinity : this.partAt
+    return this.heldBytes === 0 || this.isOver ? Infinity : this.partAt
   }
 
   /** Counts the bytes that wait for the client, and gives them. */
@@ -339,7 +352,7 @@ export class ServerConnection {
   /** Whether nobody would miss it: it has no call, no bytes on the way, and keeps no handle alive. */
   get isIdle(): boolean {
     const { group } = this.agreement
-    return !this.isOver && this.calls.size === 0 && this.partBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
+    return !this.isOver && this.calls.size === 0 && this.heldBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
       (group === undefined || group.connections > 1 || group.handles.open.size === 0)
   }
 
@@ -360,13 +373,13 @@ export class ServerConnection {
   }
 
   /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
-  readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
+  get ready(): Effect.Effect<void, SocketError> {
     // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
     const room = Effect.andThen(this.outbox.room, this.room)
     if (!this.isTurnOver) return room
     this.beginTurn()
     return Effect.andThen(Effect.yieldNow, room)
-  })
+  }
 
   get maximumRequest(): number {
     return this.endpoint.limits.request
@@ -377,12 +390,13 @@ export class ServerConnection {
   }
 
   client(server: Server.Server): ClientImpl {
-    let client = this.clients.get(server)
+    const clients = this.clients ??= new Map()
+    let client = clients.get(server)
     if (client === undefined) {
       const { limits, server: served, total } = this.endpoint
       const fields = { caller: this.caller, peer: this.peer, handles: this.agreement.handles }
       client = new Client(serverImpl(server), fields, limits.calls, server === served ? total : undefined)
-      this.clients.set(server, client)
+      clients.set(server, client)
     }
     return client
   }
@@ -540,9 +554,9 @@ export class ServerConnection {
     return this.arriving?.pipes?.hasRoom !== false
   }
 
-  readonly room: Effect.Effect<void> = Effect.suspend(() =>
-    this.hasRoom ? Effect.void : Effect.andThen(this.arriving!.pipes!.room, this.room)
-  )
+  private get room(): Effect.Effect<void> {
+    return Effect.suspend(() => this.hasRoom ? Effect.void : Effect.andThen(this.arriving!.pipes!.room, this.room))
+  }
 
   /** Sends what is pushed into the out pipes of a call. */
   private startSending(call: IncomingCall, piped: ReadonlyArray<Piped>): void {
@@ -614,7 +628,7 @@ export class ServerConnection {
   accepted(call: IncomingCall): void {
     this.endpoint.callsIn++
     this.calls.set(call.callId, call)
-    call.transferred("in", call.read!.size ?? call.request.stub.length)
+    call.transferred("in", call.read!.size ?? call.size)
     const outgoing = call.pipes === undefined ? [] : call.piped(false)
     if (outgoing.length > 0) this.startSending(call, outgoing)
   }
@@ -624,7 +638,7 @@ export class ServerConnection {
     // It may have ended already.
     if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
     const pipes = new IncomingPipes(call.piped(true), request.littleEndian, this.endpoint.limits.elements, start)
-    this.arriving = { first: request, call, pipes }
+    this.arriving = { first: { ...request, stub: noBytes }, call, pipes }
     this.arrive(this.arriving, { ...request, stub: request.stub.subarray(start) })
   }
 
@@ -819,10 +833,10 @@ export class ServerConnection {
       call.dropResults()
     }
     this.calls.clear()
-    for (const client of this.clients.values()) client.end()
+    this.clients?.forEach((client) => client.end())
     if (this.agreement.group !== undefined) this.endpoint.leave(this.agreement.group)
     this.agreement.group = undefined
     this.open = undefined
-    this.countParts(false)
+    this.count(false)
   }
 }

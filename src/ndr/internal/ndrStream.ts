@@ -495,3 +495,10 @@ export class Decoder {
     for (const { target, key } of shared.waiting) target[key] = value
   }
 }
+
+// ----------------------------------------------------------------------------
+// views
+// ----------------------------------------------------------------------------
+
+/** The same bytes, as a copy where a view would keep a buffer alive that is much larger. */
+export const compact = (view: Uint8Array): Uint8Array => 16 * view.length < view.buffer.byteLength ? view.slice() : view
