@@ -788,18 +788,17 @@ export class ClientConnection {
   /** Cancels what takes too long, until no call is left. */
   private readonly expire: Effect.Effect<void> = Effect.suspend(() => {
     const now = nowOf(this.owner.clock)
-    let next = Infinity
     for (const sent of [...this.calls.values()]) {
-      if (sent.deadline > now) {
-        next = Math.min(next, sent.deadline)
-        continue
-      }
+      if (sent.deadline > now || this.calls.get(sent.callId) !== sent) continue
       // The server first: whoever is woken by the completion may close the connection.
       this.sendCancel(sent)
       this.giveUp(sent)
       sent.call.reply(Exit.fail(cancelled(false)))
     }
-    if (next < Infinity) return Effect.andThen(Effect.sleep(next - now), this.expire)
+    // What ended may have let others begin.
+    let next = Infinity
+    for (const { deadline } of this.calls.values()) next = Math.min(next, deadline)
+    if (next < Infinity) return Effect.andThen(Effect.sleep(Math.max(0, next - now)), this.expire)
     this.expiring = undefined
     return Effect.void
   })
