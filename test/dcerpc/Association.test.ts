@@ -490,6 +490,25 @@ describe("cancelling", () => {
   )
 
   wire(
+    "by a call timeout ends a call in time that was begun by whoever the end of another one woke",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp({ callTimeout: "5 seconds" }, { results: [accepted, keepsOnOrphan] })
+      const one = yield* begin("one")
+      const next = yield* Effect.forkChild(
+        Effect.andThen(Effect.exit(Call.join(one)), Effect.flatMap(begin("two"), (two) => Effect.exit(Call.join(two)))),
+        { startImmediately: true }
+      )
+      yield* peer.take("Request")
+      yield* TestClock.adjust("5 seconds")
+      yield* peer.take("CoCancel")
+      yield* TestClock.adjust("4999 millis")
+      assert.isTrue(yield* isWaiting(next))
+      yield* TestClock.adjust("1 millis")
+      assert.include(String(yield* Fiber.join(next)), "CallCancelled")
+    })
+  )
+
+  wire(
     "by a call timeout ends a call in time that was sent once more behind a later one",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp({ callTimeout: "5 seconds" })

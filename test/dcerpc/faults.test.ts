@@ -579,6 +579,8 @@ const schedule = (seed: number) =>
     const none = endpoints.map(() => [0, 0, 0, 0])
     assert.deepStrictEqual(left, { open: 0, calls: 0, table: 0, piping: 0, handles: 0, endpoints: none })
     assert.deepStrictEqual(records.problems, [])
+    // A begin waits for callTimeout at most, and so does its call; without one a write may make no progress for a minute, twice.
+    assert.isAtMost(records.lasted, records.timed ? 15_000 : 130_000, "how long a call took")
     for (const denied of records.denied) assert.isFalse(records.ran.has(denied), `call ${denied} did run`)
     for (const { id, ends } of records.boxes) assert.strictEqual(ends, 1, `how often box ${id} was run down`)
     for (const [id, times] of records.ran) {

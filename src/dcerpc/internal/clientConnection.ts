@@ -777,7 +777,7 @@ export class ClientConnection {
       this.giveUp(sent)
       sent.call.reply(Exit.fail(cancelled(false)))
     }
-    // Whoever was woken may have begun other calls.
+    // What ended may have let others begin.
     let next = Infinity
     for (const { deadline } of this.calls.values()) next = Math.min(next, deadline)
     if (next < Infinity) return Effect.andThen(Effect.sleep(Math.max(0, next - now)), this.expire)
