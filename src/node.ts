@@ -52,7 +52,7 @@ import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
 import { type Hash, KerberosCiphers } from "./security/KerberosCiphers.ts"
-import { gather, highWaterMark, Incoming, Room } from "./transport/internal/flow.ts"
+import { gather, Incoming, Room } from "./transport/internal/flow.ts"
 import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
 import {
   cantListen,
@@ -565,7 +565,7 @@ const netEnd = (conn: net.Socket): End => {
 
   conn.on("data", ({ buffer, byteOffset, byteLength }: Uint8Array) => {
     incoming.push(new Uint8Array(buffer, byteOffset, byteLength))
-    if (incoming.size < highWaterMark || paused) return
+    if (!incoming.isFull || paused) return
     paused = true
     conn.pause()
   })

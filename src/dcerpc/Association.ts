@@ -83,7 +83,8 @@ export interface Options {
   readonly maximumResponse?: number | undefined
   /**
    * The values that one response may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
-   * 262,144. A call whose response holds more ends with 1726 before anything is allocated.
+   * 262,144. What takes longer to make counts more, as in an `Endpoint`. A call whose response holds more ends with 1726 before anything
+   * is allocated.
    */
   readonly maximumElements?: number | undefined
   /**

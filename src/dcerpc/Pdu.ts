@@ -892,7 +892,7 @@ class ParserImpl implements Parser {
   maxFragment: number
   readonly #owned: boolean
   /** The bytes of the PDU that is not complete, and its size, once its header is. */
-  #partial: Uint8Array = new Uint8Array(headerSize)
+  #partial: Uint8Array = noBytes
   #size = 0
   #dead: PduError | undefined = undefined
 
@@ -936,7 +936,7 @@ class ParserImpl implements Parser {
         if (this.buffered < size) break
         pdu = decodeChecked(this.#partial, 0, size)
         this.buffered = 0
-        this.#partial = new Uint8Array(headerSize)
+        this.#partial = noBytes
         this.#size = 0
       }
       if (pdu._tag === "PduError") return this.#fail(chunk, pdu, accept)
@@ -981,7 +981,7 @@ class ParserImpl implements Parser {
 export interface Assembly<out Message extends Request | Response> {
   /** Tells it from whole messages. */
   readonly _tag: "Assembly"
-  /** The first fragment, whose fields are those of the message. */
+  /** The first fragment, whose fields are those of the message, without its stub. */
   readonly first: Message
   /** How many bytes of stub have arrived. */
   readonly size: number
@@ -1046,7 +1046,8 @@ export const assemble = <Message extends Request | Response>(
       isFirst ? "a first fragment inside a message" : "a later fragment without a first one"
     )
   }
-  const first = open?.first ?? fragment
+  // The assembly copies the stub, and keeps nothing else alive.
+  const first = open?.first ?? (isLast ? fragment : { ...fragment, stub: noBytes })
   if (fragment._tag !== first._tag || fragment.littleEndian !== first.littleEndian) {
     return refused("FragmentMismatch", "a fragment whose type or byte order is not that of its message")
   }

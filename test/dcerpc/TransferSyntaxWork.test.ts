@@ -503,6 +503,28 @@ describe("a value that Callisto's own syntax can't carry", () => {
   it("a bigint of more than 1,024 bytes: refused in words", () => {
     assert.include(refused(Schema.BigInt, 1n << 10_000n), "an integer takes 1429 bytes, the limit is 1024")
   })
+
+  const keys = Array.from({ length: 100 }, (_, i) => `a key of a record ${i}`)
+  const pairs = keys.map((key, i) => [key, i] as const)
+  const counted: ReadonlyArray<readonly [string, unknown, unknown, number]> = [
+    ["a key of a record: counts as 7 values", Schema.Record(Schema.String, Schema.Int), Object.fromEntries(pairs), 800],
+    [
+      "an entry of a map: counts as 4 beside its values",
+      Schema.ReadonlyMap(Schema.String, Schema.Int),
+      new Map(pairs),
+      600
+    ],
+    ["an entry of a set: counts as 4 beside its value", Schema.ReadonlySet(Schema.String), new Set(keys), 500],
+    ["a string of an array: counts as 1 value", Schema.Array(Schema.String), keys, 100]
+  ]
+  for (const [name, schema, value, values] of counted) {
+    it(name, () => {
+      const codec = codecOf(binary, schema)
+      const stub = write(codec, value)
+      assert.notProperty(codec.readArguments(stub, true, values), "problem")
+      assert.propertyVal(codec.readArguments(stub, true, values - 1), "status", 1783)
+    })
+  }
 })
 
 // ----------------------------------------------------------------------------

@@ -1582,7 +1582,11 @@ describe("faults", () => {
   it.live("a transport has them for each connection", () =>
     Effect.gen(function* () {
       const memory = yield* build(Memory.layer)
-      const { connect } = faultyTransport(memory, (n) => n === 0 ? { seed: 1, resetAfter: 0 } : { seed: 1 })
+      const { connect } = faultyTransport(
+        memory,
+        (n) => n === 0 ? { seed: 1, resetAfter: 0 } : { seed: 1 },
+        yield* Effect.scope
+      )
       const { address } = yield* memory.listen(at("ncacn_memory:[a]"), echo)
       const send = Effect.gen(function* () {
         const { socket } = yield* connect(address)

@@ -25,6 +25,12 @@ const mostZones = 1024
 /** How deep values may nest, as in Effect's codec. */
 const deepest = 512
 
+/** What a key of a record counts as: an object with many keys is slow to make. */
+const keyValues = 7
+
+/** What an entry of a map or a set counts as, beside its values. */
+const entryValues = 4
+
 /** So few bytes are harmless, where none of them may stand for much. */
 const harmless = 256
 
@@ -321,6 +327,7 @@ const keys = (scan: Scan, extra: ReadonlyArray<Extra>, table: Table | undefined)
     const kind = table === undefined ? code % 8 : Math.floor(code % 16 / 2)
     let size = Math.floor(code / (table === undefined ? 8 : 16))
     let start = scan.position
+    scan.charge(keyValues)
     if (table !== undefined && code % 2 === 1) {
       scan.repeat(table, size)
       start = table.starts[size]!
@@ -438,6 +445,8 @@ interface Slots {
   readonly isUniform: boolean
   /** All elements are structures of one layout. */
   readonly rows: Fields | undefined
+  /** What an element counts as, beside its values. */
+  readonly cost: number
 }
 
 const scanSlotOf = (scan: Scan, layout: Layout): void => {
@@ -445,13 +454,14 @@ const scanSlotOf = (scan: Scan, layout: Layout): void => {
   return scan.region(layout.size === "sized" ? scan.count() : layout.size, layout)
 }
 
-const scanArray = (scan: Scan, { elements, hasCount, isUniform, rest, rows }: Slots): void => {
+const scanArray = (scan: Scan, { cost, elements, hasCount, isUniform, rest, rows }: Slots): void => {
   const { table } = scan
   scan.table = undefined
   const count = hasCount ? scan.count() : elements.length
   if (rest.length === 0 && count > elements.length) malformed()
   // Nothing takes less than one, so that more need not be looked at.
   if (count > scan.left) scan.charge(count)
+  scan.charge(count * cost)
   if (count === 0) return scan.charge(1)
   if (rows !== undefined) return scanRows(scan, count, rows)
   const first = rest[0]
@@ -590,6 +600,8 @@ class Compiler {
   isUnbounded = false
   private readonly ends = new Map<SchemaAST.AST, SchemaAST.AST>()
   private readonly layouts = new Map<SchemaAST.AST, Layout>()
+  /** The arrays as which maps and sets travel. */
+  private readonly collections = new Set<SchemaAST.AST>()
   private readonly making = new Set<SchemaAST.AST>()
 
   /** What travels for a schema. */
@@ -606,6 +618,7 @@ class Compiler {
         const link = at._tag === "Declaration" ? this.linkOf(at) : undefined
         if (link === undefined) break
         at = link.to
+        this.collections.add(at)
       }
     }
     this.ends.set(ast, at)
@@ -692,7 +705,8 @@ class Compiler {
       rest,
       hasCount: rest.length > 0 || hasOptional,
       isUniform,
-      rows: undefined
+      rows: undefined,
+      cost: this.collections.has(ast) ? entryValues : 0
     }
     // The layout of an element that contains this array is not made yet.
     const rows = (): Fields | undefined =>

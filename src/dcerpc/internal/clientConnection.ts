@@ -133,19 +133,19 @@ export class SentCall implements Remote {
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
   begin = 0
   end = 0
-  cancelled = false
+  declare cancelled: boolean
   /** Its connection was lost when something of the request may have left. */
-  mayHaveBegun = false
+  declare mayHaveBegun: boolean
   /** Its connection was lost when the server may have had all that it takes to run it. */
-  mayHaveRun = false
+  declare mayHaveRun: boolean
   /** The response of which not all fragments have arrived. */
-  open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  declare open: Pdu.Assembly<Pdu.Response> | undefined
   /** Its request, where that is sent part by part. */
-  request: OutgoingStub | undefined = undefined
+  declare request: OutgoingStub | undefined
   /** Sends what is pushed into its in pipes, until they are through. */
-  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  declare sending: Fiber.Fiber<unknown, unknown> | undefined
   /** What has arrived for its out pipes, and behind them. */
-  arriving: IncomingPipes | undefined = undefined
+  declare arriving: IncomingPipes | undefined
 
   constructor(
     connection: ClientConnection,
@@ -220,6 +220,9 @@ export class SentCall implements Remote {
   }
 }
 
+// Few calls have these, so an object has them only when they are set.
+Object.assign(SentCall.prototype, { cancelled: false, mayHaveBegun: false, mayHaveRun: false })
+
 // ----------------------------------------------------------------------------
 // a connection
 // ----------------------------------------------------------------------------
@@ -269,6 +272,10 @@ export class ClientConnection {
   /** A call was sent since it was last looked whether the connection is idle. */
   private used = false
   private awaitsRoom = false
+  /** Ends the calls that take too long, while there are any. */
+  private expiring: Fiber.Fiber<void> | undefined = undefined
+  /** Looks after the server, while that owes something. */
+  private looking: Fiber.Fiber<void> | undefined = undefined
 
   constructor(
     owner: Owner,
@@ -327,6 +334,8 @@ export class ClientConnection {
   private end(detail: string, isInOrder: boolean): void {
     // Before it is known what has not left, and is perhaps sent elsewhere.
     if (!isInOrder) this.outbox.stopUnsafe()
+    this.stopExpiring()
+    this.looking?.interruptUnsafe()
     this.owner.ended(this, isInOrder)
     const sent = [...this.calls.values()]
     this.calls.clear()
@@ -402,7 +411,7 @@ export class ClientConnection {
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
-    if (earlier !== undefined) this.expireAlone(sent)
+    if (earlier !== undefined) this.stopExpiring()
     this.used = true
     sent.begin = this.outbox.sentUnsafe()
     this.flush()
@@ -454,6 +463,7 @@ export class ClientConnection {
     call.remote = sent
     this.calls.set(sent.callId, sent)
     this.used = true
+    this.watch()
     if (outgoing.length === 0) return undefined
     sent.sending = this.owner.fork(sendPipes(outgoing, stub, this.outbox.room, true))
     sent.sending.addObserver((exit) => {
@@ -505,9 +515,12 @@ export class ClientConnection {
   private flush(following?: Uint8Array): void {
     const bytes = this.writer.take()
     this.protection?.seal(bytes)
-    if (following === undefined) return this.outbox.sendUnsafe(bytes)
-    this.outbox.sendPartUnsafe(bytes)
-    this.outbox.sendPartUnsafe(following)
+    if (following === undefined) this.outbox.sendUnsafe(bytes)
+    else {
+      this.outbox.sendPartUnsafe(bytes)
+      this.outbox.sendPartUnsafe(following)
+    }
+    this.watch()
   }
 
   /** The one way in, before calls are told apart. Gives a sentence when the server broke the protocol. */
@@ -825,45 +838,47 @@ export class ClientConnection {
 
   // --- from time to time
 
-  /** What the connection does by the clock. */
-  tend(): ReadonlyArray<Effect.Effect<void>> {
+  /** Closes a connection that carries one call at a time and is of no use any more. */
+  tend(): Effect.Effect<void> {
+    return this.multiplexed && !this.forPipes ? Effect.void : every(idleTime, Effect.sync(() => this.closeIdle()))
+  }
+
+  /** Begins to watch the time, where something is owed and it is not watched. */
+  private watch(): void {
+    if (this.state === State.opening || this.state === State.closed) return
     const { callTimeout, keepAlive } = this.owner.limits
-    const chores: Array<Effect.Effect<void>> = []
-    if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
-    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, Effect.sync(() => this.closeIdle())))
-    if (keepAlive !== Infinity) chores.push(every(keepAlive / 4, Effect.suspend(() => this.look(keepAlive / 4))))
-    return chores
+    // Not in the middle of what is sent: a call that is sent once more may be due already.
+    const expiring = Effect.andThen(Effect.yieldNow, this.expire)
+    if (callTimeout !== Infinity && this.calls.size > 0) this.expiring ??= this.owner.fork(expiring)
+    if (keepAlive === Infinity || this.looking !== undefined) return
+    // Its silence begins no sooner than now.
+    this.heard = true
+    this.looking = this.owner.fork(this.lookEvery(keepAlive / 4))
   }
 
-  /** Cancels what takes too long. The calls are in the order of their deadlines, but for those that are sent once more. */
-  private expire(timeout: number): Effect.Effect<void> {
-    const expireDue = Effect.sync(() => {
-      const now = nowOf(this.owner.clock)
-      for (const sent of this.calls.values()) {
-        if (sent.deadline > now) return sent.deadline - now
-        this.expireCall(sent)
-      }
-      return timeout
-    })
-    return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
+  /** It begins anew with a call that was sent once more: that one may be due before those in front of it. */
+  private stopExpiring(): void {
+    this.expiring?.interruptUnsafe()
+    this.expiring = undefined
   }
 
-  private expireCall(sent: SentCall): void {
-    // The server first: whoever is woken by the completion may close the connection.
-    this.sendCancel(sent)
-    this.giveUp(sent)
-    sent.call.reply(Exit.fail(cancelled(false)))
-  }
-
-  /** A call that is sent once more may end before the calls in front of it. */
-  private expireAlone(sent: SentCall): void {
-    if (sent.deadline === Infinity) return
-    const expiring = Effect.sync(() => {
-      if (this.calls.get(sent.callId) === sent) this.expireCall(sent)
-    })
-    const millis = Math.max(0, sent.deadline - nowOf(this.owner.clock))
-    this.owner.fork(Effect.forkIn(Effect.andThen(Effect.sleep(millis), expiring), this.scope))
-  }
+  /** Cancels what takes too long, until no call is left. */
+  private readonly expire: Effect.Effect<void> = Effect.suspend(() => {
+    const now = nowOf(this.owner.clock)
+    for (const sent of [...this.calls.values()]) {
+      if (sent.deadline > now || this.calls.get(sent.callId) !== sent) continue
+      // The server first: whoever is woken by the completion may close the connection.
+      this.sendCancel(sent)
+      this.giveUp(sent)
+      sent.call.reply(Exit.fail(cancelled(false)))
+    }
+    // What ended may have let others begin.
+    let next = Infinity
+    for (const { deadline } of this.calls.values()) next = Math.min(next, deadline)
+    if (next < Infinity) return Effect.andThen(Effect.sleep(Math.max(0, next - now)), this.expire)
+    this.expiring = undefined
+    return Effect.void
+  })
 
   private closeIdle(): void {
     const { kept, usable } = this.owner
@@ -873,11 +888,24 @@ export class ClientConnection {
 
   /**
    * Looks after the server, four times in the time that it may be silent. After that time it is asked, and a quarter later the connection
-   * is lost.
+   * is lost. It ends when nothing is owed.
    */
+  private lookEvery(timeout: number): Effect.Effect<void> {
+    const next: Effect.Effect<void> = Effect.suspend(() => {
+      if (this.isOwed) return Effect.andThen(this.look(timeout), wait)
+      this.looking = undefined
+      return Effect.void
+    })
+    const wait = Effect.andThen(Effect.sleep(timeout), next)
+    return wait
+  }
+
+  private get isOwed(): boolean {
+    return this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
+  }
+
   private look(timeout: number): Effect.Effect<void> {
-    const isOwed = this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
-    this.quiet = this.heard || !isOwed ? 0 : this.quiet + 1
+    this.quiet = this.heard ? 0 : this.quiet + 1
     this.heard = false
     if (this.quiet < 4) return Effect.void
     if (this.quiet > 4) {

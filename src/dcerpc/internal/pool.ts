@@ -85,6 +85,8 @@ class Resend implements Remote, Waiting {
   readonly forPipes = false
   readonly earlier: SentCall
   readonly error: RpcTransportError
+  /** Ends it with its `callTimeout`, which nothing else watches while it is on no connection. */
+  due: Fiber.Fiber<void> | undefined = undefined
   private readonly pool: Pool
 
   constructor(pool: Pool, earlier: SentCall, error: RpcTransportError) {
@@ -233,6 +235,9 @@ export class Pool implements Owner {
     const resend = new Resend(this, earlier, error)
     earlier.call.remote = resend
     this.enter(resend)
+    if (earlier.deadline === Infinity) return
+    const left = Math.max(0, earlier.deadline - nowOf(this.clock))
+    resend.due = this.fork(Effect.andThen(Effect.sleep(left), Effect.sync(() => resend.cancel())))
   }
 
   private enter(waiting: Waiting): void {
@@ -272,6 +277,7 @@ export class Pool implements Owner {
     if (waiting instanceof Resend) {
       const index = line.resends.findIndex((place) => place.waiting === waiting)
       if (index >= 0) line.resends.splice(index, 1)
+      waiting.due?.interruptUnsafe()
     } else line.begins.delete(waiting)
     if (sizeOf(line) === 0) this.lines.delete(key)
     if (this.lines.size > 0 || this.timer === undefined) return
@@ -651,7 +657,7 @@ export class Pool implements Owner {
           if (opening.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)
         }))
       if (!opening.takesCalls) return opening
-      for (const chore of opening.tend()) yield* Effect.forkScoped(chore)
+      yield* Effect.forkScoped(opening.tend())
       this.connections.add(opening)
       return opening
     })
@@ -660,19 +666,27 @@ export class Pool implements Owner {
   private read(connection: ClientConnection, readWhile: ReadWhile): Effect.Effect<void> {
     const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
     let problem: string | undefined
-    const receive = (chunk: Uint8Array): boolean => {
-      for (const pdu of parser.push(chunk)) {
-        problem = connection.receive(pdu)
-        if (problem !== undefined) return false
-      }
-      connection.announce()
-      return connection.keepsUp
+    /** What has arrived and waits until the reader of a pipe keeps up. */
+    let waiting = noBytes
+    const accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
+      problem = connection.receive(pdu)
+      return problem === undefined && connection.keepsUp
+    }
+    const resume = (): boolean => {
+      waiting = waiting.subarray(parser.read(waiting, 0, accept))
+      if (problem === undefined) connection.announce()
+      return problem === undefined && waiting.length === 0 && connection.keepsUp
+    }
+    const take = (chunk: Uint8Array): boolean => {
+      waiting = chunk
+      return resume()
     }
     const reading = Effect.gen(function* () {
       while (problem === undefined) {
-        yield* readWhile(receive)
+        yield* readWhile(take)
         // A slow reader of a pipe slows the server that pushes into it.
-        yield* connection.room
+        do yield* connection.room
+        while (!resume() && problem === undefined)
       }
     })
     return Effect.map(Effect.exit(reading), () => {
@@ -767,6 +781,8 @@ const lostWhileBound = "the server closed the connection while it was being boun
 const tooLong = (millis: number): string => `connecting took longer than connectTimeout (${millis} ms)`
 
 export const bindingClosed = (): RpcTransportError => unavailable("the binding was closed with its scope")
+
+const noBytes: Uint8Array = new Uint8Array(0)
 
 /** Waits until what was sent has left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>

@@ -355,9 +355,9 @@ export class ServerSecurity {
 export const securing = (settings: SecuritySettings, report: (peer: string) => Report): Securing => ({
   secure: (unauthenticated, connection) =>
     new ServerSecurity(settings, unauthenticated, connection, report(connection.peer)),
-  stubOf: ({ identity: { protection }, presentation, request }, security) =>
+  stubOf: ({ identity: { protection }, presentation }, request, security) =>
     protection?.trailer === undefined || presentation.syntax !== binary
       ? request.stub
       : security.withoutTrailer(request, presentation),
-  verifies: ({ presentation, request }, end, security) => verifies(request, end, security.factsOf(presentation))
+  verifies: ({ presentation }, request, end, security) => verifies(request, end, security.factsOf(presentation))
 })
