@@ -473,6 +473,7 @@ export type Pdu =
  * - `FragmentLength`: the stated size is below the smallest of the type, or not the size of what was given.
  * - `TooLarge`: the stated size is above the limit.
  * - `AuthTrailer`: an authentication trailer that doesn't fit, or is where none may be.
+ * - `Alignment`: an authentication trailer that begins at no multiple of 4.
  * - `Flags`: a flag that the type needs is missing.
  * - `Truncated`: a count or length in the body reaches past its end.
  * - `Trailing`: bytes behind the body that belong to nothing.
@@ -492,6 +493,7 @@ export type Reason =
   | "FragmentLength"
   | "TooLarge"
   | "AuthTrailer"
+  | "Alignment"
   | "Flags"
   | "Truncated"
   | "Trailing"
@@ -586,7 +588,7 @@ const checkHeader = (bytes: Uint8Array, at: number, limit: number): number | Pdu
     const trailer = size - authLength - trailerHeaderSize
     if (trailer < minSize || trailer % 4 !== 0) {
       return refuse(
-        "AuthTrailer",
+        trailer < minSize ? "AuthTrailer" : "Alignment",
         bytes,
         at,
         `${type.name} of ${size} bytes with ${authLength} bytes of authentication`

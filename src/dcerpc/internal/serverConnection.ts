@@ -609,10 +609,15 @@ export class ServerConnection {
   }
 
   /** A fragment that is not the first, where no request is open. */
-  private strayFragment({ authTrailer, callId, contextId }: Pdu.Request, security: ServerSecurity): Verdict {
+  private strayFragment(fragment: Pdu.Request, security: ServerSecurity): Verdict {
+    const { callId, contextId } = fragment
     if (!this.agreement.multiplexed) return this.protocolError(callId, false)
-    if (!this.agreement.contexts.has(contextId)) return this.fault(callId, 0, status.unknownInterface, true, "go on")
-    const isKnown = authTrailer === undefined || security.knows(authTrailer)
+    const { isKnown, status: broken } = security.unsealStray(fragment)
+    if (!this.agreement.contexts.has(contextId)) {
+      return broken === undefined
+        ? this.fault(callId, 0, status.unknownInterface, true, "go on")
+        : this.fault(callId, contextId, broken, false, "close")
+    }
     return this.fault(callId, contextId, isKnown ? status.protocolError : status.accessDenied, false, "close")
   }
 
@@ -946,12 +951,14 @@ export class ServerConnection {
   }
 
   private refuse(error: Pdu.PduError): Verdict {
-    const hasBadTrailer = error.reason === "AuthTrailer"
-    const isBind = error.ptype === Pdu.types.Bind.ptype
-    if (this.state === State.opening) return this.refuseBind(error.callId, hasBadTrailer && isBind ? 0 : 4)
-    // A fragment that is too large, or badly signed, may belong to a call that executes already.
-    const ofRequest = hasBadTrailer && error.ptype === Pdu.types.Request.ptype
-    return this.protocolError(error.callId, error.reason !== "TooLarge" && !ofRequest)
+    const { callId, ptype, reason } = error
+    const isUnaligned = reason === "Alignment"
+    if (this.state === State.opening) {
+      return this.refuseBind(callId, isUnaligned && ptype === Pdu.types.Bind.ptype ? 0 : 4)
+    }
+    // Such a fragment may belong to a call that executes already.
+    const mayExecute = reason === "TooLarge" || isUnaligned && ptype === Pdu.types.Request.ptype
+    return this.protocolError(callId, !mayExecute)
   }
 
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */

@@ -334,10 +334,13 @@ export class ServerSecurity {
     return this.isProven || group.caller === this.unauthenticated.caller.name
   }
 
-  /** Whether a trailer names a context that a request could belong to. */
-  knows(trailer: Pdu.AuthTrailer): boolean {
-    const context = this.contexts.get(trailer.authContextId)
-    return context?.state === "finished" && context.matches(trailer)
+  /** Takes the protection off a fragment of no request, since each counts. Gives whether it names a context that a request could belong to. */
+  unsealStray(fragment: Pdu.Request): { readonly isKnown: boolean; readonly status: number | undefined } {
+    const { authTrailer } = fragment
+    if (authTrailer === undefined) return { isKnown: true, status: undefined }
+    const context = this.contexts.get(authTrailer.authContextId)
+    if (context?.state !== "finished" || !context.matches(authTrailer)) return { isKnown: false, status: undefined }
+    return { isKnown: true, status: this.unseal(context, fragment) }
   }
 
   /** Takes the protection off a fragment of a request. Gives the status of the fault where that fails. */
