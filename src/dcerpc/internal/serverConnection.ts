@@ -223,8 +223,6 @@ export class ServerConnection {
   private partAt = 0
   /** The bytes that waited for the client when that was last looked at. */
   private queuedBytes = 0
-  /** Since when a login is unfinished. */
-  private loginAt = Infinity
   /** How many bytes the client had taken, and since when it has taken no more. */
   private handed = 0
   private handedAt = Infinity
@@ -383,6 +381,11 @@ export class ServerConnection {
     return this.calls.size > 0 ? due : Math.min(due, this.activeAt + idleTimeout)
   }
 
+  /** Since when a login is unfinished; `Infinity` where none is. */
+  private get loginAt(): number {
+    return this.security === undefined ? Infinity : this.security.unfinishedSince
+  }
+
   /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
   readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
     // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
@@ -516,15 +519,13 @@ export class ServerConnection {
   /** Gives a token to its provider, and answers the leg. */
   private awaitLogin(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3, leg: Leg, accept: Accept | undefined): Verdict {
     const security = this.security!
-    if (this.loginAt === Infinity) {
-      this.loginAt = nowOf(this.endpoint.clock)
-      this.endpoint.watchUntil(this.loginAt + this.endpoint.limits.bindTimeout)
-    }
+    const { clock, limits } = this.endpoint
+    leg.context.begunAt ??= nowOf(clock)
+    this.endpoint.watchUntil(leg.context.begunAt + limits.bindTimeout)
     const settle = (exit: Exit.Exit<Step, LoginFailure>): Verdict => {
       this.login = undefined
       if (this.isOver) return "close"
       const answer = security.settle(leg, exit, this.agreement.group!)
-      if (!security.isUnfinished) this.loginAt = Infinity
       if (answer === "silence") return "go on"
       if (!("trailer" in answer)) return this.disagree(pdu, answer)
       return this.acceptBind(pdu as Pdu.Bind | Pdu.AlterContext, accept!, answer.trailer)

@@ -42,6 +42,7 @@ class Context implements Identity {
   exchange: Security.Exchange | undefined = undefined
   state: "begun" | "finished" | "dead" = "begun"
   legs = 0
+  begunAt: number | undefined = undefined
   caller!: Caller
   protection: Protection | undefined = undefined
 
@@ -145,10 +146,13 @@ export class ServerSecurity {
     this.default = this.unauthenticated = unauthenticated
   }
 
-  /** Whether a login was begun and has not come to its end. */
-  get isUnfinished(): boolean {
-    for (const { state } of this.contexts.values()) if (state === "begun") return true
-    return false
+  /** When the oldest login was begun that has not come to its end; `Infinity` where there is none. */
+  get unfinishedSince(): number {
+    let since = Infinity
+    for (const { begunAt = Infinity, state } of this.contexts.values()) {
+      if (state === "begun") since = Math.min(since, begunAt)
+    }
+    return since
   }
 
   // --- logins
@@ -185,7 +189,7 @@ export class ServerSecurity {
   }
 
   private lastLeg(trailer: Pdu.ReceivedAuthTrailer | undefined): Leg | Refusal {
-    if (!this.isUnfinished) return protocolError
+    if (this.unfinishedSince === Infinity) return protocolError
     if (trailer === undefined) return fault(remoteNoMemory)
     const { authContextId, authLevel, authPadLength, authType, authValue, fragment } = trailer
     if (authValue.length > maximumAuth3 || fragment.length > Pdu.defaultFragment) return protocolError
