@@ -13,6 +13,8 @@ export interface FakeOptions {
   /** How many tokens the client sends. */
   readonly tokens?: number
   readonly legs?: "odd" | "even"
+  /** Whether the client has its session with its last token, though an answer follows. */
+  readonly eager?: boolean
   /** The secret that both sides share. */
   readonly secret?: string
 }
@@ -67,11 +69,22 @@ export class FakeSession implements Security.Session {
     for (let at = start; at < end; at++) bytes[at]! ^= (at * 7 + sequence * 13 + this.secret[0]!) & 0xff
   }
 
-  private signature(side: number, sequence: number, pdu: Uint8Array, start: number, end: number, signsHeaders: boolean) {
+  private signature(
+    side: number,
+    sequence: number,
+    pdu: Uint8Array,
+    start: number,
+    end: number,
+    signsHeaders: boolean
+  ) {
     const signature = new Uint8Array(signatureSize)
     const view = new DataView(signature.buffer)
     view.setUint32(0, sequence, true)
-    view.setUint32(4, this.hash(side, sequence, signsHeaders ? pdu.subarray(0, end + 8) : pdu.subarray(start, end)), true)
+    view.setUint32(
+      4,
+      this.hash(side, sequence, signsHeaders ? pdu.subarray(0, end + 8) : pdu.subarray(start, end)),
+      true
+    )
     return signature
   }
 
@@ -82,7 +95,13 @@ export class FakeSession implements Security.Session {
     if (level === "privacy") this.crypt(pdu, start, end, sequence)
   }
 
-  unprotect(pdu: Uint8Array, start: number, end: number, level: Security.ProtectionLevel, signsHeaders: boolean): boolean {
+  unprotect(
+    pdu: Uint8Array,
+    start: number,
+    end: number,
+    level: Security.ProtectionLevel,
+    signsHeaders: boolean
+  ): boolean {
     if (this.breaks) throw new Error("the session is used up")
     const sequence = this.received++
     if (level === "privacy") this.crypt(pdu, start, end, sequence)
@@ -104,7 +123,9 @@ const reasons = ["refused", "tampered", "unsupported", "unavailable"] as const
 /** Does what a token asks for, or `undefined`. */
 const obey = (text: string): Effect.Effect<never, Security.LoginFailure> | undefined => {
   const reason = reasons.find((reason) => text.startsWith(reason))
-  if (reason !== undefined) return Effect.fail(new Security.LoginFailure({ reason, detail: "as asked", claimed: "alice" }))
+  if (reason !== undefined) {
+    return Effect.fail(new Security.LoginFailure({ reason, detail: "as asked", claimed: "alice" }))
+  }
   if (text.startsWith("hang")) return Effect.never
   if (text.startsWith("die")) return Effect.die(new Error("as asked, with the secret hunter2"))
   if (text.startsWith("throw")) throw new Error("as asked, with the secret hunter2")
@@ -163,7 +184,7 @@ export const makeClient = (
   initiate: ({ credentials: { user } }) =>
     Effect.sync(() => {
       options.onInitiate?.()
-      const { legs = "odd", tokens = 2 } = options
+      const { eager = false, legs = "odd", tokens = 2 } = options
       let leg = 0
       return {
         step: (token) => {
@@ -171,7 +192,7 @@ export const makeClient = (
           if (obeyed !== undefined) return obeyed
           leg++
           const text = token === undefined ? user : `${decoder.decode(token)} answered`
-          const isDone = legs === "odd" ? leg === tokens : leg > tokens
+          const isDone = legs === "odd" || eager ? leg === tokens : leg > tokens
           let session: FakeSession | undefined
           if (isDone) {
             session = new FakeSession("client", user, options)

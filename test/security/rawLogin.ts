@@ -12,7 +12,7 @@ import * as Memory from "../../src/transport/Memory.ts"
 import type { Transport } from "../../src/transport/Transport.ts"
 import { accepted, brief, connectTo, element, settle } from "../dcerpc/rawClient.ts"
 import { isOfTestClock } from "../dcerpc/virtualTime.ts"
-import { fakeType, FakeSession, makeServer } from "./fakeProvider.ts"
+import { FakeSession, fakeType, makeServer } from "./fakeProvider.ts"
 
 // ----------------------------------------------------------------------------
 // the server

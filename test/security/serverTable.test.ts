@@ -95,7 +95,9 @@ describe("a bind with a token", () => {
   const nak = (name: string, pdu: () => Uint8Array, reason: number, options = {}) =>
     row(name, () => [pdu()], [bindNak(1, reason)], "is closed", options)
   for (const level of [0, 1, 7, 255]) nak(`level ${level}: bind_nak 0`, () => begin("alice", { level }), 0)
-  for (const type of [0, 9, 14, 16, 68, 255]) nak(`type ${type}, not offered: bind_nak 8`, () => begin("a", { type }), 8)
+  for (const type of [0, 9, 14, 16, 68, 255]) {
+    nak(`type ${type}, not offered: bind_nak 8`, () => begin("a", { type }), 8)
+  }
   nak("level 3: bind_nak 9", () => begin("alice", { level: 3 }), 9)
   nak("a provider that refuses to start: bind_nak 9", () => begin(), 9, { security: [unwilling] })
   for (const word of ["refused", "tampered", "unsupported"]) {
@@ -125,15 +127,18 @@ describe("a bind with a token", () => {
     "is closed"
   )
   for (const level of [2, 4, 5, 6]) {
-    secure(`level ${level}: the answer repeats the type, the level and the context`, (client) =>
-      Effect.gen(function* () {
-        yield* client.say(begin("alice", { level, id: 79231 }))
-        const [ack] = client.heard as [Pdu.BindAck]
-        assert.deepInclude(ack.authTrailer, { authType: fakeType, authLevel: level, authContextId: 79231 })
-        assert.strictEqual(new TextDecoder().decode(ack.authTrailer!.authValue), "answer 1")
-        assert.strictEqual(ack.flags & headerSign, headerSign)
-        assert.notStrictEqual(ack.assocGroupId, 0)
-      }))
+    secure(
+      `level ${level}: the answer repeats the type, the level and the context`,
+      (client) =>
+        Effect.gen(function* () {
+          yield* client.say(begin("alice", { level, id: 79231 }))
+          const [ack] = client.heard as [Pdu.BindAck]
+          assert.deepInclude(ack.authTrailer, { authType: fakeType, authLevel: level, authContextId: 79231 })
+          assert.strictEqual(new TextDecoder().decode(ack.authTrailer!.authValue), "answer 1")
+          assert.strictEqual(ack.flags & headerSign, headerSign)
+          assert.notStrictEqual(ack.assocGroupId, 0)
+        })
+    )
   }
   secure("without the header-sign bit: the answer has none", (client) =>
     Effect.gen(function* () {
@@ -277,7 +282,12 @@ describe("an alter_context with a token", () => {
     [bindAck],
     status.protocolError
   )
-  refused("a begun login, another type: security fault", () => [begin(), further("a", { type: 9 })], [bindAck], security)
+  refused(
+    "a begun login, another type: security fault",
+    () => [begin(), further("a", { type: 9 })],
+    [bindAck],
+    security
+  )
   refused("a begun login, another level: access denied", () => [begin(), further("a", { level: 6 })], [bindAck], 5)
   refused("a dead login: access denied", () => [begin(), auth3("refused"), further("proof")], [bindAck], 5)
   for (const word of ["tampered", "unsupported"]) {
@@ -378,8 +388,10 @@ describe("a request", () => {
   broken("another stub than was signed", (context) => patched(sent(context), { 24: [1] }))
   broken("a level of 5 and a login without signatures", sent, "unsigned")
   for (const [what, size] of [["shorter", 8], ["longer", 16]] as const) {
-    broken(`a ${what} signature`, ({ trailer }) =>
-      request({ contextId: usual, authTrailer: { ...trailer, authValue: new Uint8Array(size) } }))
+    broken(
+      `a ${what} signature`,
+      ({ trailer }) => request({ contextId: usual, authTrailer: { ...trailer, authValue: new Uint8Array(size) } })
+    )
   }
   row(
     "that is replayed: security fault",
@@ -510,20 +522,23 @@ describe("a request", () => {
   )
   for (const level of ["packet", "integrity", "privacy"] as const) {
     for (const object of [undefined, "11111111-2222-4333-8444-555555555555"]) {
-      secure(`at level ${level}${object === undefined ? "" : ", with an object"}: is served`, (client, { callers }) =>
-        Effect.gen(function* () {
-          const number = { packet: 4, integrity: 5, privacy: 6 }[level]
-          const context = new Context({ level })
-          yield* client.say(logIn("alice", { level: number }), ...propose(usual))
-          const [answer] = yield* client.ask(signed(context, { contextId: usual, object })) as never as Effect.Effect<
-            readonly [Pdu.Response]
-          >
-          assert.isTrue(context.protection.accepts(answer))
-          const { authPadLength, authLevel, authContextId, authType } = answer.authTrailer!
-          assert.deepStrictEqual([authPadLength, authLevel, authContextId, authType], [12, number, 1, fakeType])
-          assert.deepStrictEqual([...answer.stub], [42, 0, 0, 0])
-          assert.deepStrictEqual(callers, [`alice ${level}`])
-        }))
+      secure(
+        `at level ${level}${object === undefined ? "" : ", with an object"}: is served`,
+        (client, { callers }) =>
+          Effect.gen(function* () {
+            const number = { packet: 4, integrity: 5, privacy: 6 }[level]
+            const context = new Context({ level })
+            yield* client.say(logIn("alice", { level: number }), ...propose(usual))
+            const [answer] = yield* client.ask(signed(context, { contextId: usual, object })) as never as Effect.Effect<
+              readonly [Pdu.Response]
+            >
+            assert.isTrue(context.protection.accepts(answer))
+            const { authPadLength, authLevel, authContextId, authType } = answer.authTrailer!
+            assert.deepStrictEqual([authPadLength, authLevel, authContextId, authType], [12, number, 1, fakeType])
+            assert.deepStrictEqual([...answer.stub], [42, 0, 0, 0])
+            assert.deepStrictEqual(callers, [`alice ${level}`])
+          })
+      )
     }
   }
   secure("in many padded fragments: is served", (client) =>
@@ -561,7 +576,16 @@ for (const multiplexed of [false, true]) {
         fate
       )
     const begins = (context: Context, fields: RequestFields = {}) =>
-      context.sign(first({ callId: 5, contextId: usual, stub: new Uint8Array(16), opnum: 1, ...fields, authTrailer: context.trailer }))
+      context.sign(
+        first({
+          callId: 5,
+          contextId: usual,
+          stub: new Uint8Array(16),
+          opnum: 1,
+          ...fields,
+          authTrailer: context.trailer
+        })
+      )
     const ends = (context: Context, fields: RequestFields = {}, named: Partial<Pdu.AuthTrailer> = {}) =>
       context.sign(last({
         callId: 5,
@@ -573,7 +597,12 @@ for (const multiplexed of [false, true]) {
       }))
     const sized = () => concat(u32(24), u32(24), new Uint8Array(8))
     const answer = response(5, 24, { contextId: usual })
-    fragments("of one context: the call is served", (one) => [begins(one, { stub: sized() }), ends(one)], [answer], "lives")
+    fragments(
+      "of one context: the call is served",
+      (one) => [begins(one, { stub: sized() }), ends(one)],
+      [answer],
+      "lives"
+    )
     fragments("the last one of another context: security fault", (one, two) => [begins(one), ends(two)], [
       fault(5, security, { contextId: usual })
     ])
@@ -597,9 +626,7 @@ for (const multiplexed of [false, true]) {
       [answer],
       "lives"
     )
-    const named = multiplexed
-      ? fault(6, status.protocolError)
-      : fault(5, status.protocolError, { contextId: usual })
+    const named = multiplexed ? fault(6, status.protocolError) : fault(5, status.protocolError, { contextId: usual })
     fragments("the last one of another call: protocol error", (one) => [begins(one), ends(one, { callId: 6 })], [named])
     fragments(
       "the last one without trailer: protocol error",
@@ -610,9 +637,13 @@ for (const multiplexed of [false, true]) {
       begins(one),
       begins(two)
     ], [fault(5, security, { contextId: usual })])
-    fragments("a second first one, of another call: protocol error", (one) => [begins(one), begins(one, { callId: 6 })], [
-      named
-    ])
+    fragments(
+      "a second first one, of another call: protocol error",
+      (one) => [begins(one), begins(one, { callId: 6 })],
+      [
+        named
+      ]
+    )
     fragments(
       "a second first one, of another call and another context: protocol error",
       (one, two) => [begins(one), begins(two, { callId: 6 })],
@@ -678,7 +709,14 @@ describe("contexts of one connection", () => {
   const connects = (user: string, id: number) =>
     concat(further(user, { id, level: 2 }), auth3("proof", { id, level: 2 }))
   const explicit = (id: number, level = 2) =>
-    request({ authTrailer: { authType: fakeType, authLevel: level, authContextId: id, authValue: new Uint8Array(16).fill(1, 0, 1) } })
+    request({
+      authTrailer: {
+        authType: fakeType,
+        authLevel: level,
+        authContextId: id,
+        authValue: new Uint8Array(16).fill(1, 0, 1)
+      }
+    })
   callersOf("no login: a request is nobody's", () => [bind({ contextElements: hello }), request()], ["nobody none"])
   callersOf("level 5: a request without trailer is nobody's", () => [logIn(), request()], ["nobody none"])
   callersOf("level 6, and requests without trailer between: each has its own", () => {
@@ -741,9 +779,13 @@ describe("contexts of one connection", () => {
       signed(one, { callId: 5 })
     ]
   }, ["alice integrity", "bob privacy", "bob privacy", "alice integrity"])
-  callersOf("an anonymous user: is nobody, at the level of the login", () => [logIn("nobody", { level: 2 }), request()], [
-    "nobody connect"
-  ])
+  callersOf(
+    "an anonymous user: is nobody, at the level of the login",
+    () => [logIn("nobody", { level: 2 }), request()],
+    [
+      "nobody connect"
+    ]
+  )
   row(
     "a response of level connect: has no trailer",
     () => [logIn("alice", { level: 2 }), ...propose(connect), explicit(1), request({ callId: 3, contextId: connect })],
@@ -855,17 +897,20 @@ describe("a cancel or an orphan", () => {
 describe("a verification trailer", () => {
   const bytesOf = (hex: string) => Uint8Array.from(hex.match(/../g)!, (byte) => parseInt(byte, 16))
   for (const { accepted: isAccepted, headerSignBit, name, trailer } of vectors.cases) {
-    secure(`${name}: ${isAccepted ? "the call is served" : "access denied"}, and the connection lives`, (client) =>
-      Effect.gen(function* () {
-        const flags = mpx | (headerSignBit ? headerSign : 0)
-        yield* client.say(bind({ flags, contextElements: [element(0, Management.IManagement)] }))
-        const fields = { callId: 3, opnum: 2, stub: bytesOf(trailer) }
-        const [answer] = yield* client.ask(request(fields))
-        if (isAccepted) assert.strictEqual(answer?._tag, "Response")
-        else assert.deepInclude(answer, { _tag: "Fault", status: 5, contextId: 0, flags: firstFlag | lastFlag })
-        const [next] = yield* client.ask(request({ ...fields, callId: 4, stub: new Uint8Array(0) }))
-        assert.strictEqual(next?._tag, "Response")
-      }))
+    secure(
+      `${name}: ${isAccepted ? "the call is served" : "access denied"}, and the connection lives`,
+      (client) =>
+        Effect.gen(function* () {
+          const flags = mpx | (headerSignBit ? headerSign : 0)
+          yield* client.say(bind({ flags, contextElements: [element(0, Management.IManagement)] }))
+          const fields = { callId: 3, opnum: 2, stub: bytesOf(trailer) }
+          const [answer] = yield* client.ask(request(fields))
+          if (isAccepted) assert.strictEqual(answer?._tag, "Response")
+          else assert.deepInclude(answer, { _tag: "Fault", status: 5, contextId: 0, flags: firstFlag | lastFlag })
+          const [next] = yield* client.ask(request({ ...fields, callId: 4, stub: new Uint8Array(0) }))
+          assert.strictEqual(next?._tag, "Response")
+        })
+    )
   }
   const trailers = bytesOf(vectors.cases.find(({ name }) => name === "bitmask twice")!.trailer)
   row(
@@ -884,13 +929,16 @@ describe("a verification trailer", () => {
 // ----------------------------------------------------------------------------
 
 describe("a login", () => {
-  secure("refused: one warning with the peer, the provider and the claimed name", (client, { warnings }) =>
-    Effect.gen(function* () {
-      yield* client.say(begin())
-      yield* client.say(auth3("refused"))
-      assert.strictEqual(warnings.length, 1)
-      for (const part of ["alice", "ncacn_memory", "Fake", "refused", "as asked"]) assert.include(warnings[0], part)
-    }))
+  secure(
+    "refused: one warning with the peer, the provider and the claimed name",
+    (client, { warnings }) =>
+      Effect.gen(function* () {
+        yield* client.say(begin())
+        yield* client.say(auth3("refused"))
+        assert.strictEqual(warnings.length, 1)
+        for (const part of ["alice", "ncacn_memory", "Fake", "refused", "as asked"]) assert.include(warnings[0], part)
+      })
+  )
   secure("a broken signature: one warning", (client, { warnings }) =>
     Effect.gen(function* () {
       yield* client.say(logIn())
@@ -916,7 +964,10 @@ describe("a login", () => {
         assert.isTrue(client.state.closed)
       }))
   unfinished("begun and never finished", () => [begin()])
-  unfinished("begun on a connection without one, never finished", () => [bind({ contextElements: hello }), further("bob")])
+  unfinished(
+    "begun on a connection without one, never finished",
+    () => [bind({ contextElements: hello }), further("bob")]
+  )
   unfinished("of a provider that hangs in a bind", () => [begin("hang")])
   unfinished("of a provider that hangs in an auth3", () => [begin(), auth3("hang")])
   unfinished("begun again while an older one is unfinished", () => [begin(), further("bob", { id: 2 })])
@@ -938,14 +989,17 @@ describe("a login", () => {
       }
       assert.deepStrictEqual(yield* client.say(signed(context)), [response(2, 42)])
     }))
-  secure("awaited while requests arrive: none is read before its end", (client, { callers }) =>
-    Effect.gen(function* () {
-      yield* client.say(begin())
-      const flood = Array.from({ length: 500 }, (_, at) => request({ callId: 10 + at }))
-      assert.deepStrictEqual(yield* client.say(auth3("hang"), ...flood), [])
-      assert.deepStrictEqual(callers, [])
-      yield* TestClock.adjust("11 seconds")
-    }))
+  secure(
+    "awaited while requests arrive: none is read before its end",
+    (client, { callers }) =>
+      Effect.gen(function* () {
+        yield* client.say(begin())
+        const flood = Array.from({ length: 500 }, (_, at) => request({ callId: 10 + at }))
+        assert.deepStrictEqual(yield* client.say(auth3("hang"), ...flood), [])
+        assert.deepStrictEqual(callers, [])
+        yield* TestClock.adjust("11 seconds")
+      })
+  )
   secure("interrupted by the end of its connection: no warning", (client, { warnings }) =>
     Effect.gen(function* () {
       yield* client.say(begin(), auth3("hang"))
@@ -969,25 +1023,31 @@ describe("a login", () => {
       assert.deepStrictEqual(yield* client.say(signed(new Context())), [fault(2, security)])
       assert.isTrue(client.state.closed)
     }))
-  secure("its session throws at a response: the connection is closed", (client, { journal }) =>
-    Effect.gen(function* () {
-      yield* client.say(logIn())
-      const [session] = journal.sessions
-      session!.protect = () => {
-        throw new Error("as expected")
-      }
-      assert.deepStrictEqual(yield* client.say(signed(new Context())), [])
-      assert.isTrue(client.state.closed)
-    }))
-  secure("finished or not: its secrets are wiped when the connection closes", (client, { journal }) =>
-    Effect.gen(function* () {
-      yield* client.say(logIn())
-      yield* client.say(further("bob", { id: 2 }))
-      assert.strictEqual(journal.wiped, 0)
-      yield* client.close
-      yield* settle
-      assert.strictEqual(journal.wiped, 2)
-    }))
+  secure(
+    "its session throws at a response: the connection is closed",
+    (client, { journal }) =>
+      Effect.gen(function* () {
+        yield* client.say(logIn())
+        const [session] = journal.sessions
+        session!.protect = () => {
+          throw new Error("as expected")
+        }
+        assert.deepStrictEqual(yield* client.say(signed(new Context())), [])
+        assert.isTrue(client.state.closed)
+      })
+  )
+  secure(
+    "finished or not: its secrets are wiped when the connection closes",
+    (client, { journal }) =>
+      Effect.gen(function* () {
+        yield* client.say(logIn())
+        yield* client.say(further("bob", { id: 2 }))
+        assert.strictEqual(journal.wiped, 0)
+        yield* client.close
+        yield* settle
+        assert.strictEqual(journal.wiped, 2)
+      })
+  )
   secure("refused in the bind: its secrets are wiped", (client, { journal }) =>
     Effect.gen(function* () {
       yield* client.say(begin("refused"))

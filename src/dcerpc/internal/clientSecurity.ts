@@ -58,7 +58,12 @@ class Legs implements Login {
 export const securing = (security: Security.Security): ClientSecuring => {
   // One at a time: a wrong password must not count several times at once.
   const turn = Semaphore.makeUnsafe(1)
-  return { open: (connection, groupId) => turn.withPermit(logIn(security, connection, groupId)) }
+  return {
+    open: (connection, groupId) => {
+      const isLost = Effect.andThen(Deferred.await(connection.opened), Effect.never)
+      return turn.withPermit(Effect.raceFirst(logIn(security, connection, groupId), isLost))
+    }
+  }
 }
 
 const logIn = (
@@ -89,10 +94,10 @@ const logIn = (
     const first = trailerOf(token)
     connection.bind(groupId, { login: legs, trailer: first, signsHeaders: level !== "connect" })
     for (let leg = 1; token !== undefined; leg++) {
-      const answer = yield* Effect.raceFirst(legs.next, Effect.andThen(Deferred.await(connection.opened), Effect.never))
-      const received = yield* tokenOf(answer, first)
+      const received = yield* tokenOf(yield* legs.next, first)
       token = undefined
       if (session === undefined) {
+        if (received === undefined) return yield* Effect.fail(failed(1825, "the server takes no part in the login"))
         const step: Security.Step = yield* exchange.step(received)
         session = step.session
         token = step.token

@@ -11,15 +11,7 @@ import * as Pdu from "../Pdu.ts"
 import type { Group, Refusal } from "./agreement.ts"
 import { binary } from "../TransferSyntax.ts"
 import { type Context as Presentation, status } from "./incomingCall.ts"
-import {
-  type Facts,
-  hasTrailer,
-  levelOf,
-  maximumLegs,
-  Protection,
-  verificationSize,
-  verifies
-} from "./protection.ts"
+import { type Facts, hasTrailer, levelOf, maximumLegs, Protection, verificationSize, verifies } from "./protection.ts"
 import type { Securing } from "./serverConnection.ts"
 
 // ----------------------------------------------------------------------------
