@@ -4,7 +4,7 @@
  * @module
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import type { Key } from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../Channel.ts"
+import { countingRefused } from "../internal/metrics.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
@@ -235,9 +236,10 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
 
 const serverSecurity = onDemand("the security of servers", () => import("./internal/serverSecurity.ts"))
 
-/** Tells operators of logins and messages that were refused. */
+/** Tells operators of logins and messages that were refused, and counts them. */
 const reportsOf =
   (context: Context.Context<never>) => (peer: string): Report => (event, { claimed, problem, provider }) => {
+    Context.get(context, countingRefused)?.(context, event, provider)
     const who = claimed === undefined ? peer : `${claimed} at ${peer}`
     Effect.runForkWith(context)(Effect.logWarning(`Refused a ${event} of ${who} with ${provider}: ${problem}`))
   }

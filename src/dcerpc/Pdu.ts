@@ -90,8 +90,8 @@ export interface Type {
   readonly sentBy: "client" | "server"
   /** The smallest PDU, without an authentication trailer and without an object UUID. */
   readonly minSize: number
-  /** Whether it may, must or can't have an authentication trailer. */
-  readonly auth: "optional" | "required" | "never"
+  /** Whether it may or can't have an authentication trailer. */
+  readonly auth: "optional" | "never"
   /** The flags without which it is refused. */
   readonly requiredFlags: number
   /** Sent before fragment sizes are agreed, so that only {@link maxFragment} bounds it. */
@@ -125,7 +125,7 @@ export const types: { readonly [Tag in Pdu["_tag"]]: Type } = {
   BindNak: type(13, "bind_nak", "server", 19, { bindTime: true, requiredFlags: whole, auth: "never" }),
   AlterContext: type(14, "alter_context", "client", 25, { bindTime: true }),
   AlterContextResponse: type(15, "alter_context_resp", "server", 32, { bindTime: true, requiredFlags: whole }),
-  Auth3: type(16, "auth3", "client", 20, { bindTime: true, auth: "required" }),
+  Auth3: type(16, "auth3", "client", 20, { bindTime: true }),
   Shutdown: type(17, "shutdown", "server", 16, { auth: "never" }),
   CoCancel: type(18, "co_cancel", "client", 16),
   Orphaned: type(19, "orphaned", "client", 16)
@@ -472,7 +472,8 @@ export type Pdu =
  * - `UnknownType`: any other type that is not in {@link types}.
  * - `FragmentLength`: the stated size is below the smallest of the type, or not the size of what was given.
  * - `TooLarge`: the stated size is above the limit.
- * - `AuthTrailer`: an authentication trailer that doesn't fit, is missing, or is where none may be.
+ * - `AuthTrailer`: an authentication trailer that doesn't fit, or is where none may be.
+ * - `Alignment`: an authentication trailer that begins at no multiple of 4.
  * - `Flags`: a flag that the type needs is missing.
  * - `Truncated`: a count or length in the body reaches past its end.
  * - `Trailing`: bytes behind the body that belong to nothing.
@@ -492,6 +493,7 @@ export type Reason =
   | "FragmentLength"
   | "TooLarge"
   | "AuthTrailer"
+  | "Alignment"
   | "Flags"
   | "Truncated"
   | "Trailing"
@@ -581,14 +583,12 @@ const checkHeader = (bytes: Uint8Array, at: number, limit: number): number | Pdu
   if (size > limit && !type.bindTime) {
     return refuse("TooLarge", bytes, at, `${type.name} of ${size} bytes, above the limit of ${limit}`)
   }
-  if (authLength === 0) {
-    if (type.auth === "required") return refuse("AuthTrailer", bytes, at, `${type.name} without authentication trailer`)
-  } else {
+  if (authLength > 0) {
     if (type.auth === "never") return refuse("AuthTrailer", bytes, at, `${type.name} with an authentication trailer`)
     const trailer = size - authLength - trailerHeaderSize
     if (trailer < minSize || trailer % 4 !== 0) {
       return refuse(
-        "AuthTrailer",
+        trailer < minSize ? "AuthTrailer" : "Alignment",
         bytes,
         at,
         `${type.name} of ${size} bytes with ${authLength} bytes of authentication`

@@ -15,6 +15,7 @@ import {
   Logger,
   Metric,
   Option,
+  Redacted,
   Schema,
   Scope
 } from "effect"
@@ -23,6 +24,8 @@ import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import type { EndpointImpl } from "../../src/dcerpc/internal/serverEndpoint.ts"
 import * as Memory from "../../src/transport/Memory.ts"
+import * as Ntlm from "../../src/security/Ntlm.ts"
+import * as Security from "../../src/security/Security.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime, unnoticed } from "./faults.ts"
@@ -74,8 +77,8 @@ const IWork = Interface.make("IWork", {
 
 const faultsOf = (seed: number) => (connection: number, side: "client" | "server"): Faults => {
   const random = makeRandom(seed * 31 + connection * 2 + (side === "client" ? 0 : 1))
-  // The first bind succeeds: without it a schedule has no calls.
-  const least = connection === 0 ? 150 : 0
+  // The first bind succeeds, with its login: without it a schedule has no calls.
+  const least = connection === 0 ? 800 : 0
   const after = () => least + below(random, pick(random, [200, 2000, 20_000, 150_000, 600_000]))
   return {
     seed: below(random, 2 ** 31),
@@ -306,7 +309,7 @@ const makeManager = (records: Records, scope: Scope.Scope) => {
           yield* write(ServerCall.outPipe(call, "back"), size, random, records.flow(`back ${id}`))
           return size
         }))
-  }, { cancellation: { Deaf: "cooperative" } })
+  }, { cancellation: { Deaf: "cooperative" }, minimumLevel: "none" })
 }
 
 const names = ["Now", "Refuse", "Die", "Slow", "Deaf", "Kept", "Again", "Large"] as const
@@ -322,11 +325,20 @@ const makeWork = (random: Random, id: number, records: Records) => {
   return { name: name as "Slow", input: { id, millis, bytes }, expected, cancels: records.timed }
 }
 
+const password = Redacted.make("correct horse")
+const accounts: Ntlm.Accounts = ({ user }) => user === "alice" ? { ntHash: Ntlm.hash(password) } : undefined
+
+/** Some schedules log in. */
+const securities = (["connect", "integrity", "privacy"] as const).map((level) =>
+  Security.make({ provider: Ntlm.client, credentials: { user: "alice", password }, level })
+)
+
 type Store = Effect.Success<ReturnType<typeof bind>>
 
 /** A silent connection ends its calls by the keep-alive, by the call timeout, or both: calls that are `timed` can do so. */
-const bind = (random: Random, timed: boolean) =>
+const bind = (random: Random, timed: boolean, security: Security.Security | undefined) =>
   Association.bind(IWork, "ncacn_memory:[work]", {
+    security,
     causal: chance(random, 0.5),
     maximumConnections: 1 + below(random, 3),
     connectTimeout: "2 seconds",
@@ -512,6 +524,7 @@ const schedule = (seed: number) =>
       ...(chance(random, 0.3) ? [losingOnOrphan] : [])
     )
     const records = new Records(single || chance(random, 0.5))
+    const security = chance(random, 0.2) ? pick(random, securities) : undefined
     const server = yield* Scope.provide(
       Server.make([makeManager(records, scope)], { grace: below(random, 100) }),
       scope
@@ -520,7 +533,8 @@ const schedule = (seed: number) =>
     /** Serves, and gives what ends that. */
     const serve = Effect.gen(function* () {
       const own = yield* Scope.fork(scope)
-      const endpoint = yield* Scope.provide(Endpoint.make(server), own)
+      const options = security === undefined ? {} : { security: [Ntlm.server(accounts)] }
+      const endpoint = yield* Scope.provide(Endpoint.make(server, options), own)
       yield* Endpoint.listen(endpoint, "ncacn_memory:[work]").pipe(
         Effect.provideService(Transport.Transport, transport),
         Scope.provide(own)
@@ -536,7 +550,7 @@ const schedule = (seed: number) =>
       return id++
     }
     yield* Effect.gen(function* () {
-      const bound = yield* Effect.exit(bind(random, records.timed))
+      const bound = yield* Effect.exit(bind(random, records.timed, security))
       if (bound._tag === "Failure") return
       const store = bound.value
       const objects = 1 + below(random, 3)

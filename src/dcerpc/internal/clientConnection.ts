@@ -53,7 +53,7 @@ export interface ClientSecuring {
 
 /** Takes the answers to the legs of a login, until that has come to its end. */
 export interface Login {
-  take(answer: Pdu.Pdu): void
+  take(answer: Pdu.Pdu): string | undefined
 }
 
 /** The first leg of a login, which goes with the bind. */
@@ -131,8 +131,8 @@ export class SentCall implements Remote {
   /** When it has to be over, in monotonic milliseconds. */
   readonly deadline: number
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
-  begin = 0
-  end = 0
+  begin = Infinity
+  end = Infinity
   declare cancelled: boolean
   /** Its connection was lost when something of the request may have left. */
   declare mayHaveBegun: boolean
@@ -461,6 +461,11 @@ export class ClientConnection {
     sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
+    if (this.state === State.closed) {
+      sent.end = Infinity
+      call.reply(Exit.fail(sent.lose(unprotected)!))
+      return undefined
+    }
     this.calls.set(sent.callId, sent)
     this.used = true
     this.watch()
@@ -514,7 +519,7 @@ export class ClientConnection {
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   private flush(following?: Uint8Array): void {
     const bytes = this.writer.take()
-    this.protection?.seal(bytes)
+    if (this.protection?.seal(bytes) === false) return this.move("closedByPeer", unprotected)
     if (following === undefined) this.outbox.sendUnsafe(bytes)
     else {
       this.outbox.sendPartUnsafe(bytes)
@@ -792,10 +797,10 @@ export class ClientConnection {
   }
 
   /** The answer to the bind. */
-  private answered(answer: Pdu.Pdu | Pdu.PduError): undefined {
+  private answered(answer: Pdu.Pdu | Pdu.PduError): string | undefined {
     const { first, login } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
-    if (login !== undefined && this.contexts.size > 0) return login.take(answer) as undefined
+    if (login !== undefined && this.contexts.size > 0) return login.take(answer)
     if (answer._tag === "BindNak") {
       this.rejectReason = answer.rejectReason
       const code = login === undefined ? undefined : loginCodes[answer.rejectReason]
@@ -827,8 +832,8 @@ export class ClientConnection {
     this.groupId = answer.assocGroupId
     this.contexts.set(first.key, 0)
     this.headerSigning = this.asksToSignHeaders && (answer.flags & Pdu.flags.supportHeaderSign) !== 0
-    if (login !== undefined) login.take(answer)
-    else this.move("agreed")
+    if (login !== undefined) return login.take(answer)
+    this.move("agreed")
     return undefined
   }
 
@@ -938,6 +943,8 @@ const details: { readonly [E in Event]?: string } = {
   writeFailed: "the connection was lost",
   silent: "the server was silent for longer than keepAlive, and gave no answer when it was asked for one"
 }
+
+const unprotected = "the login of the connection can protect no more messages"
 
 /** The events after which the last bytes still leave. */
 const inOrder: ReadonlySet<Event> = new Set<Event>(["lastCallEnded", "lastHandleGone", "idle", "shutdownAsked"])

@@ -234,8 +234,6 @@ export class ServerConnection {
   private partAt = 0
   /** The bytes that waited for the client when that was last looked at. */
   private queuedBytes = 0
-  /** Since when a login is unfinished. */
-  private loginAt = Infinity
   /** How many bytes the client had taken, and since when it has taken no more. */
   private handed = 0
   private handedAt = Infinity
@@ -411,6 +409,11 @@ export class ServerConnection {
     return this.calls.size > 0 ? due : Math.min(due, this.activeAt + idleTimeout)
   }
 
+  /** Since when a login is unfinished; `Infinity` where none is. */
+  private get loginAt(): number {
+    return this.security === undefined ? Infinity : this.security.unfinishedSince
+  }
+
   /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
   get ready(): Effect.Effect<void, SocketError> {
     // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
@@ -501,7 +504,9 @@ export class ServerConnection {
   /** Answers a bind, an alter_context or an auth3: at once, or when the provider has looked at the token. */
   private agree(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Verdict {
     const { authTrailer } = pdu
-    const leg = this.security?.leg(pdu) ?? this.withoutSecurity(pdu)
+    if (this.agreement.isRepeated(pdu)) return this.refuseBind(pdu.callId, 0)
+    const isBound = this.agreement.group !== undefined
+    const leg = this.security?.leg(pdu, isBound) ?? this.withoutSecurity(pdu)
     if (leg !== undefined && !("token" in leg)) return this.disagree(pdu, leg)
     if (pdu._tag === "Auth3") return this.awaitLogin(pdu, leg!, undefined)
     const accept = this.agreement.decide(pdu)
@@ -531,22 +536,24 @@ export class ServerConnection {
   }
 
   private disagree({ callId }: Pdu.Pdu, refusal: Disagreement): Verdict {
-    if ("nak" in refusal) return this.refuseBind(callId, refusal.nak)
+    if ("nak" in refusal) {
+      // The login failed behind what was agreed on: nothing of it holds.
+      if (this.state === State.opening) this.leaveGroup()
+      return this.refuseBind(callId, refusal.nak)
+    }
     return this.fault(callId, 0, refusal.fault, true, refusal.endsConnection ? "close" : "go on")
   }
 
   /** Gives a token to its provider, and answers the leg. */
   private awaitLogin(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3, leg: Leg, accept: Accept | undefined): Verdict {
     const security = this.security!
-    if (this.loginAt === Infinity) {
-      this.loginAt = nowOf(this.endpoint.clock)
-      this.endpoint.watchUntil(this.loginAt + this.endpoint.limits.bindTimeout)
-    }
+    const { clock, limits } = this.endpoint
+    leg.context.begunAt ??= nowOf(clock)
+    this.endpoint.watchUntil(leg.context.begunAt + limits.bindTimeout)
     const settle = (exit: Exit.Exit<Step, LoginFailure>): Verdict => {
       this.login = undefined
-      if (this.isClosed) return "close"
-      const answer = security.settle(leg, pdu._tag, exit, this.agreement.group!)
-      if (!security.isUnfinished) this.loginAt = Infinity
+      if (this.isOver) return "close"
+      const answer = security.settle(leg, exit, this.agreement.group!)
       if (answer === "silence") return "go on"
       if (!("trailer" in answer)) return this.disagree(pdu, answer)
       return this.acceptBind(pdu as Pdu.Bind | Pdu.AlterContext, accept!, answer.trailer)
@@ -583,7 +590,7 @@ export class ServerConnection {
       }
       identity = named
       // Whoever knows the number of a group could use its handles.
-      if (named === this.unauthenticated && !security.mayUse(this.agreement.group!)) return this.deny(callId)
+      if (named === this.unauthenticated && !security.mayUse(this.agreement.group!)) return this.deny(fragment)
     }
     const header = fragment.object === undefined ? 24 : 40
     if (header + fragment.stub.length > this.agreement.largest) return this.protocolError(callId, false)
@@ -619,9 +626,7 @@ export class ServerConnection {
       // What is announced, and what comes behind the arguments, flows through pipes.
       : Pdu.assemble(this.open, { ...fragment, allocHint: 0 }, this.endpoint.limits.request + this.agreement.largest)
     if (added._tag === "PduError") {
-      if (added.reason === "MessageTooLarge") {
-        return this.deny(openId ?? callId)
-      }
+      if (added.reason === "MessageTooLarge") return this.deny(this.openRequest ?? fragment)
       return this.protocolError(openId ?? callId, added.reason === "FragmentMismatch")
     }
     if (added._tag === "Assembly") {
@@ -633,10 +638,15 @@ export class ServerConnection {
   }
 
   /** A fragment that is not the first, where no request is open. */
-  private strayFragment({ authTrailer, callId, contextId }: Pdu.Request, security: ServerSecurity): Verdict {
+  private strayFragment(fragment: Pdu.Request, security: ServerSecurity): Verdict {
+    const { callId, contextId } = fragment
     if (!this.agreement.multiplexed) return this.protocolError(callId, false)
-    if (!this.agreement.contexts.has(contextId)) return this.fault(callId, 0, status.unknownInterface, true, "go on")
-    const isKnown = authTrailer === undefined || security.knows(authTrailer)
+    const { isKnown, status: broken } = security.unsealStray(fragment)
+    if (!this.agreement.contexts.has(contextId)) {
+      return broken === undefined
+        ? this.fault(callId, 0, status.unknownInterface, true, "go on")
+        : this.fault(callId, contextId, broken, false, "close")
+    }
     return this.fault(callId, contextId, isKnown ? status.protocolError : status.accessDenied, false, "close")
   }
 
@@ -649,7 +659,7 @@ export class ServerConnection {
     const stub = buffer.subarray(0, size)
     const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian, this.endpoint.limits.elements)
     if (typeof read === "number") {
-      if (read > this.endpoint.limits.request) return this.deny(first.callId)
+      if (read > this.endpoint.limits.request) return this.deny(first)
       // Arguments of many fragments are not read again with each of them.
       early.size = ++early.looks < 64 ? read : Math.min(Math.max(read, 2 * size), this.endpoint.limits.request)
       return "go on"
@@ -673,8 +683,8 @@ export class ServerConnection {
   }
 
   /** Ends the connection of a client that does what it may not. */
-  private deny(callId: number): Verdict {
-    return this.fault(callId, 0, status.accessDenied, false, "close")
+  private deny({ callId, contextId }: Pick<Pdu.Request, "callId" | "contextId">): Verdict {
+    return this.fault(callId, contextId, status.accessDenied, false, "close")
   }
 
   /** The next fragment of a request whose call was dispatched already. */
@@ -764,7 +774,7 @@ export class ServerConnection {
 
   /** A call that the server does not take in. */
   private refuseCall({ callId, contextId, isBelow, refused }: IncomingCall, refusal: Refusal): Verdict {
-    if (refused === "too large") return this.deny(callId)
+    if (refused === "too large") return this.deny({ callId, contextId })
     const isDenied = refused === status.accessDenied ||
       refusal._tag === "RpcFault" && refusal.code === status.accessDenied
     if (isDenied) {
@@ -971,16 +981,25 @@ export class ServerConnection {
   }
 
   private refuse(error: Pdu.PduError): Verdict {
-    if (this.state === State.opening) return this.refuseBind(error.callId, 4)
-    // A fragment that is too large may belong to a call that executes already.
-    return this.protocolError(error.callId, error.reason !== "TooLarge")
+    const { callId, ptype, reason } = error
+    const isUnaligned = reason === "Alignment"
+    if (this.state === State.opening) {
+      return this.refuseBind(callId, isUnaligned && ptype === Pdu.types.Bind.ptype ? 0 : 4)
+    }
+    // Such a fragment may belong to a call that executes already.
+    const mayExecute = reason === "TooLarge" || isUnaligned && ptype === Pdu.types.Request.ptype
+    return this.protocolError(callId, !mayExecute)
   }
 
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   send(following?: Uint8Array, identity?: Identity): Verdict {
     const taken = this.endpoint.writer.take()
     if (this.isClosed) return "close"
-    if (identity?.protection !== undefined) identity.protection.seal(taken)
+    // Without a signature nothing can be said, on this message or behind it.
+    if (identity?.protection?.seal(taken) === false) {
+      this.move("outOfTime")
+      return "close"
+    }
     // A small reply that waits must not keep the large buffer alive that it was written into.
     const bytes = taken.length < worthKeeping && this.outbox.isWaitingUnsafe() ? taken.slice() : taken
     this.turnBytes -= bytes.length
@@ -1015,10 +1034,16 @@ export class ServerConnection {
     this.calls.clear()
     this.callers?.forEach(({ clients }) => clients.forEach((client) => client.end()))
     this.login?.interruptUnsafe()
-    this.security?.end()
-    if (this.agreement.group !== undefined) this.endpoint.leave(this.agreement.group)
-    this.agreement.group = undefined
+    if (this.security !== undefined) this.endpoint.run(this.security.end())
+    this.leaveGroup()
     this.open = undefined
     this.count(false)
+  }
+
+  private leaveGroup(): void {
+    const { agreement: { contexts, group }, endpoint } = this
+    if (group !== undefined) endpoint.leave(group)
+    this.agreement.group = undefined
+    contexts.clear()
   }
 }
