@@ -224,7 +224,7 @@ export class Kdc {
       return failure(
         wrongKey,
         wrongKey === "refused"
-          ? "Kerberos: the password is wrong"
+          ? "Kerberos: the user or the password is wrong"
           : "Kerberos: the answer of the key distribution centre was changed"
       )
     }

@@ -489,14 +489,12 @@ export const unframe = (token: Uint8Array, kind: number): Uint8Array | Der.DerFa
 // ----------------------------------------------------------------------------
 
 const errors: { readonly [code: number]: string | undefined } = {
-  6: "the user is unknown",
   7: "the service is unknown",
   12: "a policy forbids it",
   13: "an option is not supported",
   14: "no type of encryption is known to both sides",
   18: "the account is disabled or locked",
   23: "the password has expired",
-  24: "the password is wrong",
   31: "a message was changed, or encrypted with another key",
   32: "the ticket has expired",
   33: "the ticket is not yet valid",
@@ -512,5 +510,8 @@ const errors: { readonly [code: number]: string | undefined } = {
   68: "another realm is responsible"
 }
 
-/** What an error of Kerberos means, and its number. */
-export const describeError = (code: number): string => `${errors[code] ?? "of an unknown kind"} (error ${code})`
+/** What an error of Kerberos means, and its number. A wrong user and a wrong password are told alike. */
+export const describeError = (code: number): string =>
+  code === 6 || code === 24
+    ? "the user or the password is wrong"
+    : `${errors[code] ?? "for a cause that is not known here"} (error ${code})`
