@@ -36,7 +36,7 @@ const configuration = (folder, address) =>
   server services = rpc, kdc
   interfaces = ${address}/8
   bind interfaces only = yes
-  rpc server port = 0
+  rpc server port = 49252
   rpc server dynamic port range = 49252-49351
   private dir = ${folder}/private
   lock directory = ${folder}
