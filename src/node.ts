@@ -51,7 +51,7 @@ import { dirname, join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
-import { Ciphers, type Hash } from "./security/internal/kerberosCiphers.ts"
+import { type Hash, KerberosCiphers } from "./security/KerberosCiphers.ts"
 import { gather, highWaterMark, Incoming, Room } from "./transport/internal/flow.ts"
 import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
 import {
@@ -572,7 +572,7 @@ const netEnd = (conn: net.Socket): End => {
  * @category layers
  * @since 0.1.0
  */
-export const layerKerberos: Layer.Layer<Ciphers> = Layer.sync(Ciphers, () => ({
+export const layerKerberos: Layer.Layer<KerberosCiphers> = Layer.sync(KerberosCiphers, () => ({
   aesCbc,
   hmac,
   pbkdf2: (hash, password, salt, iterations, length) =>
@@ -588,7 +588,7 @@ const hashes: { readonly [hash in Hash]: string } = { "SHA-1": "sha1", "SHA-256"
 // A slice of a Buffer is a view.
 const plain = (buffer: Buffer): Uint8Array => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length)
 
-const aesCbc: Ciphers["aesCbc"] = (key) => {
+const aesCbc: KerberosCiphers["aesCbc"] = (key) => {
   const algorithm = `aes-${key.length * 8}-cbc`
   // A cipher for each message would cost more than a short message. A kept one goes on from the last block: that is undone here.
   const chained = (cipher: Cipheriv | Decipheriv) => {
@@ -617,7 +617,7 @@ const aesCbc: Ciphers["aesCbc"] = (key) => {
   }
 }
 
-const hmac: Ciphers["hmac"] = (hash, key) => {
+const hmac: KerberosCiphers["hmac"] = (hash, key) => {
   const name = hashes[hash]
   const begin = (pad: number) => {
     const block = new Uint8Array(hash === "SHA-384" ? 128 : 64).fill(pad)

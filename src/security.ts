@@ -6,6 +6,8 @@
  * @module
  * @since 0.1.0
  */
+export * as Kerberos from "./security/Kerberos.ts"
+export * as KerberosCiphers from "./security/KerberosCiphers.ts"
 export * as Negotiate from "./security/Negotiate.ts"
 export * as Ntlm from "./security/Ntlm.ts"
 export * as Security from "./security/Security.ts"

@@ -18,7 +18,6 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
 import { WebCrypto } from "effect/crypto/WebCrypto"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -29,7 +28,6 @@ import { choiceOption, durationOption, flagOption } from "../internal/options.ts
 import { parse, type StringBinding } from "../transport/StringBinding.ts"
 import { Transport } from "../transport/Transport.ts"
 import { accept, type Acceptor, isRequest } from "./internal/kerberosAcceptor.ts"
-import * as kerberosCiphers from "./internal/kerberosCiphers.ts"
 import { failure } from "./internal/kerberosContext.ts"
 import { etypes, join, type Random, randomOf, utf8 } from "./internal/kerberosCrypto.ts"
 import { initiate, type Initiator } from "./internal/kerberosInitiator.ts"
@@ -39,6 +37,7 @@ import { type KeytabEntry, readKeytab } from "./internal/kerberosKeytab.ts"
 import { identifiers, nameTypes, type Principal } from "./internal/kerberosMessages.ts"
 import { ReplayCache } from "./internal/kerberosReplay.ts"
 import { Tickets, type User } from "./internal/kerberosTickets.ts"
+import { KerberosCiphers } from "./KerberosCiphers.ts"
 import {
   type AcceptOptions,
   type ClientProvider,
@@ -50,30 +49,6 @@ import {
   type ServerProvider,
   type Step
 } from "./Security.ts"
-
-// ----------------------------------------------------------------------------
-// ciphers
-// ----------------------------------------------------------------------------
-
-/**
- * The ciphers that Kerberos needs from its platform: AES in CBC mode, HMAC and PBKDF2.
- *
- * **Details**
- *
- * `NodeTransport.layerKerberos` of `@callisto/rpc/node` has them, for Deno, Bun and Node. All but `pbkdf2` are synchronous.
- *
- * @category services
- * @since 0.1.0
- */
-export type Ciphers = kerberosCiphers.Ciphers
-
-/**
- * The service with the ciphers.
- *
- * @category services
- * @since 0.1.0
- */
-export const Ciphers: Context.Service<Ciphers, Ciphers> = kerberosCiphers.Ciphers
 
 /** What both sides have in common. */
 const name = "Kerberos"
@@ -126,13 +101,13 @@ export interface ClientOptions {
  */
 export const client = (
   options: ClientOptions
-): Effect.Effect<ClientProvider, never, Ciphers | Transport | Scope.Scope> =>
+): Effect.Effect<ClientProvider, never, KerberosCiphers | Transport | Scope.Scope> =>
   Effect.gen(function* () {
     const owner = "Kerberos.client"
     const timeout = durationOption(owner, "timeout", options.timeout, 10_000, 1)
     const rc4 = flagOption(owner, "rc4", options.rc4, false)
     const addressOf = addressesOf(owner, options)
-    const keys = makeKeys(yield* Ciphers, rc4)
+    const keys = makeKeys(yield* KerberosCiphers, rc4)
     const random = randomOf(yield* WebCrypto)
     const kdc = new Kdc({
       transport: yield* Transport,
@@ -236,7 +211,7 @@ const principalOf = (text: string): Principal | undefined => {
 
 const enterpriseName = 10
 
-type Fingerprint = ReturnType<Ciphers["hmac"]>
+type Fingerprint = ReturnType<KerberosCiphers["hmac"]>
 
 const userOf = (ownRealm: string, keys: Keys, identify: Fingerprint, credentials: Credentials): User | LoginFailure => {
   const principal = userPrincipalOf(ownRealm, credentials)
@@ -356,7 +331,7 @@ export interface ServerOptions {
 export const server = (
   keytab: Redacted.Redacted<Uint8Array>,
   options: ServerOptions = {}
-): Effect.Effect<ServerProvider, LoginFailure, Ciphers | Scope.Scope> =>
+): Effect.Effect<ServerProvider, LoginFailure, KerberosCiphers | Scope.Scope> =>
   Effect.gen(function* () {
     const owner = "Kerberos.server"
     const channelBindings = choiceOption(
@@ -367,7 +342,7 @@ export const server = (
       "whenSupported"
     )
     const clockSkew = durationOption(owner, "clockSkew", options.clockSkew, 300_000)
-    const keys = makeKeys(yield* Ciphers, flagOption(owner, "rc4", options.rc4, false))
+    const keys = makeKeys(yield* KerberosCiphers, flagOption(owner, "rc4", options.rc4, false))
     const random = randomOf(yield* WebCrypto)
     if (!Redacted.isRedacted(keytab)) {
       throw new TypeError("Kerberos.server: keytab is not redacted. Make it with Redacted.make.")

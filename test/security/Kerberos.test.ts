@@ -5,13 +5,13 @@ import { Effect, Exit, Fiber, Layer, Redacted, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import * as Kerberos from "../../src/security/Kerberos.ts"
-import {
-  type Credentials,
-  type InitiateOptions,
+import type {
+  Credentials,
+  InitiateOptions,
   LoginFailure,
-  type ProtectionLevel,
-  type ServerProvider,
-  type Session
+  ProtectionLevel,
+  ServerProvider,
+  Session
 } from "../../src/security/Security.ts"
 import * as Der from "../../src/security/internal/der.ts"
 import { gssChecksum } from "../../src/security/internal/kerberosContext.ts"

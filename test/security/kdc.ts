@@ -2,7 +2,7 @@
 import { Clock, Effect, type Scope } from "effect"
 import { StringBinding, Transport } from "@callisto/rpc/transport"
 import * as Der from "../../src/security/internal/der.ts"
-import { Ciphers } from "../../src/security/internal/kerberosCiphers.ts"
+import { KerberosCiphers } from "../../src/security/KerberosCiphers.ts"
 import { join, type Key, randomOf, utf8 } from "../../src/security/internal/kerberosCrypto.ts"
 import { type Keys, makeKeys } from "../../src/security/internal/kerberosKeys.ts"
 import * as Messages from "../../src/security/internal/kerberosMessages.ts"
@@ -230,8 +230,8 @@ export interface FakeKdc {
   changeFields: (fields: ReplyFields, request: KdcRequest) => ReplyFields
 }
 
-export const makeKdc = (realm: string): Effect.Effect<FakeKdc, never, Ciphers> =>
-  Effect.map(Ciphers, (ciphers) => {
+export const makeKdc = (realm: string): Effect.Effect<FakeKdc, never, KerberosCiphers> =>
+  Effect.map(KerberosCiphers, (ciphers) => {
     const keys = makeKeys(ciphers, true)
     return {
       realm,

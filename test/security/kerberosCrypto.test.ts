@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as NodeTransport from "@callisto/rpc/node"
 import { Effect } from "effect"
-import { Ciphers } from "../../src/security/internal/kerberosCiphers.ts"
+import { KerberosCiphers } from "../../src/security/KerberosCiphers.ts"
 import {
-  AesKey,
+  type AesKey,
   decryptCts,
   encryptCts,
   join,
@@ -28,7 +28,7 @@ describe("ciphers of Kerberos", () => {
     for (const { bits, iterations, key, password, salt } of vectors.stringToKey) {
       it.effect(`key of a password, ${bits} bits, ${iterations} rounds, salt ${salt}: as published`, () =>
         Effect.gen(function* () {
-          const ciphers = yield* Ciphers
+          const ciphers = yield* KerberosCiphers
           const made = yield* stringToKey(ciphers, bits === 128 ? 17 : 18, password, utf8(salt), iterations)
           assert.strictEqual(hex(made!.bytes), key)
         }))
@@ -36,7 +36,7 @@ describe("ciphers of Kerberos", () => {
 
     it.effect("key of a password of 120 unusual characters: as MS-KILE 4.4 says", () =>
       Effect.gen(function* () {
-        const ciphers = yield* Ciphers
+        const ciphers = yield* KerberosCiphers
         const salt = utf8("DOMAIN.COMhostclient.domain.com")
         const made = yield* stringToKey(ciphers, 17, "\uffff".repeat(120), salt, 1000)
         assert.strictEqual(hex(made!.bytes), "b82ee122531c2d94821ac755bccb5879")
@@ -45,7 +45,7 @@ describe("ciphers of Kerberos", () => {
     for (const { cipher, plain } of vectors.aesCts.cases) {
       it.effect(`cipher text stealing, ${plain.length / 2} bytes: as published, in both directions, also the second time`, () =>
         Effect.gen(function* () {
-          const cbc = (yield* Ciphers).aesCbc(bytesOf(vectors.aesCts.key))
+          const cbc = (yield* KerberosCiphers).aesCbc(bytesOf(vectors.aesCts.key))
           for (let i = 0; i < 2; i++) {
             const text = bytesOf(plain)
             assert.strictEqual(hex(encryptCts(cbc, blocks(text), text.length)), cipher)
@@ -57,7 +57,7 @@ describe("ciphers of Kerberos", () => {
     for (const { checksum, cipher, confounder, etype, key, plain, usage } of vectors.encryption) {
       it.effect(`encryption and check sum of type ${etype}: as published`, () =>
         Effect.gen(function* () {
-          const made = makeKey(yield* Ciphers, etype, bytesOf(key))!
+          const made = makeKey(yield* KerberosCiphers, etype, bytesOf(key))!
           assert.strictEqual(hex(made.encrypt(usage, bytesOf(plain), () => bytesOf(confounder))), cipher)
           assert.strictEqual(hex(made.decrypt(usage, bytesOf(cipher))!), plain)
           assert.strictEqual(hex(made.checksum(usage, bytesOf(plain))), checksum)
@@ -67,7 +67,7 @@ describe("ciphers of Kerberos", () => {
     for (const { base, cipher, confounder, etype, plain, stringToKey: password, usage } of vectors.rfc8009) {
       it.effect(`encryption of type ${etype} and key of a password: as published`, () =>
         Effect.gen(function* () {
-          const ciphers = yield* Ciphers
+          const ciphers = yield* KerberosCiphers
           const made = makeKey(ciphers, etype, bytesOf(base))!
           assert.strictEqual(hex(made.encrypt(usage, bytesOf(plain), () => bytesOf(confounder))), cipher)
           assert.strictEqual(hex(made.decrypt(usage, bytesOf(cipher))!), plain)
@@ -79,7 +79,7 @@ describe("ciphers of Kerberos", () => {
 
     it.effect("every byte of encrypted data, one bit flipped: not decrypted", () =>
       Effect.gen(function* () {
-        const ciphers = yield* Ciphers
+        const ciphers = yield* KerberosCiphers
         for (
           const { cipher, etype, key, usage } of [
             ...vectors.encryption,
@@ -101,14 +101,14 @@ describe("ciphers of Kerberos", () => {
 
     it.effect("a key of another length or an unknown type: none", () =>
       Effect.gen(function* () {
-        const ciphers = yield* Ciphers
+        const ciphers = yield* KerberosCiphers
         assert.isUndefined(makeKey(ciphers, 18, new Uint8Array(16)))
         assert.isUndefined(makeKey(ciphers, 3, new Uint8Array(8)))
       }))
 
     it.effect("a wiped key: zeros, and of no use", () =>
       Effect.gen(function* () {
-        const made = makeKey(yield* Ciphers, 18, new Uint8Array(32).fill(7)) as AesKey
+        const made = makeKey(yield* KerberosCiphers, 18, new Uint8Array(32).fill(7)) as AesKey
         made.checksum(1, new Uint8Array(1))
         made.wipe()
         assert.deepStrictEqual(made.bytes, new Uint8Array(32))

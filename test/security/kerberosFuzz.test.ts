@@ -9,7 +9,7 @@ import { Effect } from "effect"
 import { LoginFailure, type Session } from "../../src/security/Security.ts"
 import * as Der from "../../src/security/internal/der.ts"
 import { accept, type Acceptor, type AcceptorPolicy } from "../../src/security/internal/kerberosAcceptor.ts"
-import { Ciphers } from "../../src/security/internal/kerberosCiphers.ts"
+import { KerberosCiphers } from "../../src/security/KerberosCiphers.ts"
 import type { Key } from "../../src/security/internal/kerberosCrypto.ts"
 import { initiate, type Initiator } from "../../src/security/internal/kerberosInitiator.ts"
 import { makeKeys, makeTokens } from "../../src/security/internal/kerberosKeys.ts"
@@ -88,7 +88,7 @@ const { stamp } = ok<Messages.Authenticator>(Messages.readAuthenticator(bytesOf(
 
 const request = ok<Messages.ApReq>(Messages.readApReq(requestDer))
 
-const setUp = Effect.map(Ciphers, (ciphers) => {
+const setUp = Effect.map(KerberosCiphers, (ciphers) => {
   const keys = makeKeys(ciphers, true)
   const serviceKeys = Object.entries(rpc.serviceKeys).map(([etype, key]) => ({
     kvno: 1,

@@ -2,10 +2,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as NodeTransport from "@callisto/rpc/node"
 import { Effect } from "effect"
-import { LoginFailure, type ProtectionLevel, type Session } from "../../src/security/Security.ts"
+import type { LoginFailure, ProtectionLevel, Session } from "../../src/security/Security.ts"
 import * as Der from "../../src/security/internal/der.ts"
 import { accept, type AcceptorPolicy } from "../../src/security/internal/kerberosAcceptor.ts"
-import { Ciphers } from "../../src/security/internal/kerberosCiphers.ts"
+import { KerberosCiphers } from "../../src/security/KerberosCiphers.ts"
 import { AesKey, decryptCts, join, type Key } from "../../src/security/internal/kerberosCrypto.ts"
 import { initiate } from "../../src/security/internal/kerberosInitiator.ts"
 import { type Keys, makeKeys } from "../../src/security/internal/kerberosKeys.ts"
@@ -113,7 +113,7 @@ describe("recorded conversations", () => {
       const stampOf = () =>
         ok<Messages.Authenticator>(Messages.readAuthenticator(bytesOf(vector.authenticatorPlain))).stamp
 
-      const setUp = Effect.map(Ciphers, (ciphers) => {
+      const setUp = Effect.map(KerberosCiphers, (ciphers) => {
         const keys = makeKeys(ciphers, true)
         const sessionKey = () => ok<Key>(keys.make(vector.ticketSessionKey.etype, bytesOf(vector.ticketSessionKey.key)))
         const messageKey = ok<Key>(keys.make(vector.messageKey.etype, bytesOf(vector.messageKey.key)))
@@ -229,13 +229,13 @@ describe("recorded conversations", () => {
 
     it.effect("a delegating client of Samba: logged in", () =>
       Effect.gen(function* () {
-        const keys = makeKeys(yield* Ciphers, false)
+        const keys = makeKeys(yield* KerberosCiphers, false)
         const vector = samba.cases.spnegoKerberosPrivacy
         const request = negotiated(tokenOf(bytesOf(vector.pdus[0]!.hex)))
         const part = ok<Messages.EncTicketPart>(Messages.readEncTicketPart(bytesOf(vector.encTicketPart)))
         assert.strictEqual(hex(part.key.bytes), vector.ticketSessionKey)
         const { stamp } = ok<Messages.Authenticator>(Messages.readAuthenticator(bytesOf(vector.authenticatorPlain)))
-        const policy = { ...policyOf(makeKeys(yield* Ciphers, true)), keys }
+        const policy = { ...policyOf(makeKeys(yield* KerberosCiphers, true)), keys }
         const login = ok(accept(policy, {
           now: stamp.time,
           wantsPrivacy: true,
@@ -256,7 +256,7 @@ describe("recorded conversations", () => {
 
     it.effect("recorded tickets from the key distribution centre: opened with the recorded keys", () =>
       Effect.gen(function* () {
-        const keys = makeKeys(yield* Ciphers, false)
+        const keys = makeKeys(yield* KerberosCiphers, false)
         const error = ok<Messages.KrbError>(Messages.readKrbError(bytesOf(kdc.krbError)))
         assert.strictEqual(error.code, 25)
         const [info] = ok<ReadonlyArray<Messages.EtypeInfo>>(
@@ -319,7 +319,7 @@ describe("recorded conversations", () => {
 
     it.effect("the certificate of a recorded ticket: no byte of it can be changed", () =>
       Effect.gen(function* () {
-        const keys = makeKeys(yield* Ciphers, true)
+        const keys = makeKeys(yield* KerberosCiphers, true)
         const request = ok<Messages.ApReq>(Messages.readApReq(tokenOf(bytesOf(rpc.cases.integrity.pdus[0]!.hex))))
         const serviceKey = serviceKeysOf(keys).find(({ key }) => key.etype === request.ticket.encrypted.etype)!.key
         const part = ok<Messages.EncTicketPart>(

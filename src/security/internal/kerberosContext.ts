@@ -4,7 +4,7 @@ import { type Identity, LoginFailure, type ProtectionLevel, type Session } from 
 import type { Key, Random } from "./kerberosCrypto.ts"
 import { makeTokens } from "./kerberosKeys.ts"
 import type { Typed } from "./kerberosMessages.ts"
-import { DerFailure } from "./der.ts"
+import type { DerFailure } from "./der.ts"
 
 /** The wishes of a client, in the check sum of its authenticator. */
 export const gssFlags = {

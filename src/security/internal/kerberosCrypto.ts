@@ -1,7 +1,7 @@
 /** The encryption of Kerberos: keys, what is derived from them, encrypted data and check sums. */
 import * as Effect from "effect/Effect"
 import { equalBytes } from "./constantTime.ts"
-import type { AesCbc, Ciphers, Hash, Hmac } from "./kerberosCiphers.ts"
+import type { AesCbc, Hash, Hmac, KerberosCiphers } from "../KerberosCiphers.ts"
 
 /** Gives so many random bytes. */
 export type Random = (length: number) => Uint8Array
@@ -165,7 +165,7 @@ const derivedConstant = (usage: number, kind: number): Uint8Array<ArrayBuffer> =
   Uint8Array.of(usage >>> 24, usage >>> 16, usage >>> 8, usage, kind)
 
 /** Derives a key of the same length from a constant (RFC 3961). */
-const derive = (ciphers: Ciphers, key: Uint8Array, constant: Uint8Array): Uint8Array => {
+const derive = (ciphers: KerberosCiphers, key: Uint8Array, constant: Uint8Array): Uint8Array => {
   const derived = new Uint8Array(key.length)
   const cbc = ciphers.aesCbc(key)
   let block: Uint8Array = nFold(constant, blockBytes)
@@ -177,7 +177,13 @@ const derive = (ciphers: Ciphers, key: Uint8Array, constant: Uint8Array): Uint8A
 }
 
 /** Derives a key of so many bytes from a label (RFC 8009). */
-const deriveSha2 = (ciphers: Ciphers, hash: Hash, key: Uint8Array, label: Uint8Array, length: number): Uint8Array => {
+const deriveSha2 = (
+  ciphers: KerberosCiphers,
+  hash: Hash,
+  key: Uint8Array,
+  label: Uint8Array,
+  length: number
+): Uint8Array => {
   const bits = length * 8
   return ciphers.hmac(hash, key)(
     Uint8Array.of(0, 0, 0, 1),
@@ -191,11 +197,11 @@ export class AesKey implements Key {
   readonly etype: number
   readonly bytes: Uint8Array
   readonly #kind: AesKind
-  readonly #ciphers: Ciphers
+  readonly #ciphers: KerberosCiphers
   readonly #usages = new Map<number, UsageKeys>()
   #wiped = false
 
-  constructor(ciphers: Ciphers, etype: number, kind: AesKind, bytes: Uint8Array) {
+  constructor(ciphers: KerberosCiphers, etype: number, kind: AesKind, bytes: Uint8Array) {
     this.#ciphers = ciphers
     this.etype = etype
     this.#kind = kind
@@ -277,7 +283,7 @@ export class AesKey implements Key {
 }
 
 /** Makes a key of its own copy of the bytes. Gives `undefined` for an unknown type and for a key of another length. */
-export const makeKey = (ciphers: Ciphers, etype: number, bytes: Uint8Array): Key | undefined => {
+export const makeKey = (ciphers: KerberosCiphers, etype: number, bytes: Uint8Array): Key | undefined => {
   const kind = aesKinds[etype]
   return kind !== undefined && bytes.length === kind.keyBytes
     ? new AesKey(ciphers, etype, kind, bytes.slice())
@@ -285,7 +291,7 @@ export const makeKey = (ciphers: Ciphers, etype: number, bytes: Uint8Array): Key
 }
 
 /** Makes a random key of a known type. */
-export const randomKey = (ciphers: Ciphers, etype: number, random: Random): Key | undefined =>
+export const randomKey = (ciphers: KerberosCiphers, etype: number, random: Random): Key | undefined =>
   makeKey(ciphers, etype, random(aesKinds[etype]?.keyBytes ?? 16))
 
 /** The number of rounds where the key distribution centre names none. */
@@ -293,7 +299,7 @@ export const defaultIterations = (etype: number): number => aesKinds[etype]?.ite
 
 /** Makes the key that belongs to a password. */
 export const stringToKey = (
-  ciphers: Ciphers,
+  ciphers: KerberosCiphers,
   etype: number,
   password: string,
   salt: Uint8Array,

@@ -1,6 +1,6 @@
 /** The keys that a program uses: those of AES, and those of RC4 where it is allowed. */
 import * as Effect from "effect/Effect"
-import type { Ciphers } from "./kerberosCiphers.ts"
+import type { KerberosCiphers } from "../KerberosCiphers.ts"
 import { AesKey, etypes, type Key, makeKey, type Random, randomKey, stringToKey } from "./kerberosCrypto.ts"
 import { Rc4Key, rc4KeyOf } from "./kerberosRc4.ts"
 import { AesTokens, type Agreement, type Tokens } from "./kerberosTokens.ts"
@@ -8,7 +8,7 @@ import { Rc4Tokens } from "./kerberosRc4.ts"
 
 /** Makes keys of the types that a program uses. */
 export interface Keys {
-  readonly ciphers: Ciphers
+  readonly ciphers: KerberosCiphers
   /** The types, the best first. */
   readonly etypes: ReadonlyArray<number>
   /** Makes a key of its own copy of the bytes. Gives `undefined` for another type, or another length. */
@@ -25,7 +25,7 @@ export interface Keys {
 /** Whether sessions can have keys of a type: the tokens of the types of RFC 8009 are not proven with any other implementation. */
 const isUsable = (etype: number): boolean => etype === etypes.aes256 || etype === etypes.aes128
 
-export const makeKeys = (ciphers: Ciphers, allowRc4: boolean): Keys => {
+export const makeKeys = (ciphers: KerberosCiphers, allowRc4: boolean): Keys => {
   const isRc4 = (etype: number) => allowRc4 && etype === etypes.rc4
   return {
     ciphers,

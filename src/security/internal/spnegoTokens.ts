@@ -98,7 +98,9 @@ export const parseResponse = (bytes: Uint8Array): Response | string =>
       const response: { -readonly [K in keyof Response]: Response[K] } = {}
       readFields(reader, {
         0xa0: (reader) => {
-          response.state = reader.enumerated()
+          const value = reader.enumerated()
+          if (value < 0 || value > 3) throw new Der.DerFailure(`SPNEGO: unknown state, got ${value}, expected 0 to 3`)
+          response.state = value
         },
         0xa1: (reader) => {
           response.mechanism = readMechanism(reader)
