@@ -104,7 +104,13 @@ export const startDomain = async (python) => {
     writeFileSync(krb5, kerberos(folder, address))
     // What Samba's clients read in place of the configuration of the machine.
     const clients = join(folder, "client.conf")
-    writeFileSync(clients, configuration(folder, address).replace(/server role.*|.*services.*/, "").replace("role = active directory domain controller", "role = standalone"))
+    writeFileSync(
+      clients,
+      configuration(folder, address).replace(/server role.*|.*services.*/, "").replace(
+        "role = active directory domain controller",
+        "role = standalone"
+      )
+    )
     const keytab = join(folder, "service.keytab")
     run(
       ...[python, join("test", "interop", "domain.py"), file, target, keytab],

@@ -1,0 +1,73 @@
+/**
+ * Serves rpcecho to users that log in: with NTLM, Negotiate and Kerberos. The arguments are the keytab of the service, a user, its password
+ * and its workgroup. Prints `listening LEVEL ADDRESS` for each level that a caller must have at least, `listening tomorrow ADDRESS` for a
+ * server whose clock is a day off, and `called by` with the caller of each login.
+ */
+import { readFileSync } from "node:fs"
+import process from "node:process"
+import { Server } from "@callisto/rpc"
+import { Endpoint } from "@callisto/rpc/dcerpc"
+import * as NodeTransport from "@callisto/rpc/node"
+import { Kerberos, Negotiate, Ntlm } from "@callisto/rpc/security"
+import { StringBinding } from "@callisto/rpc/transport"
+import { Console, Effect, Layer, Redacted } from "effect"
+import { makeRpcEcho } from "../../examples/rpcecho.ts"
+import { withClock } from "./clock.ts"
+
+const [, , keytab, user, password, workgroup] = process.argv
+
+const stopSignal = Effect.callback<void>((resume) => {
+  process.once("SIGTERM", () => resume(Effect.void))
+})
+
+const account = {
+  ntHash: Ntlm.hash(Redacted.make(password!)),
+  name: user!,
+  domain: workgroup!,
+  groups: ["users"]
+}
+const accounts: Ntlm.Accounts = ({ user: claimed }) => claimed.toLowerCase() === user ? account : undefined
+
+const serve = (
+  minimumLevel: "connect" | "integrity" | "privacy",
+  title: string
+) =>
+  Effect.gen(function* () {
+    const known = new Set<string>()
+    const echo = makeRpcEcho({
+      minimumLevel,
+      access: ({ caller: { domain, groups, level, name, provider } }) => {
+        const line = `called by ${domain}\\${name}, ${level}, ${provider}, groups: ${groups.join(" ")}`
+        if (!known.has(line)) console.log(line)
+        known.add(line)
+        return true
+      }
+    })
+    const server = yield* Server.make([echo])
+    // Impacket sends no check sum of the login.
+    const ntlm = Ntlm.server(accounts, { requireMic: false })
+    const kerberos = yield* Kerberos.server(
+      Redacted.make(Uint8Array.from(readFileSync(keytab!)))
+    )
+    const { address } = yield* Endpoint.serve(
+      server,
+      "ncacn_ip_tcp:127.0.0.1[0]",
+      {
+        security: [Negotiate.server({ ntlm, kerberos }), ntlm, kerberos]
+      }
+    )
+    yield* Console.log(`listening ${title} ${StringBinding.print(address)}`)
+  })
+
+const program = Effect.gen(function* () {
+  for (const level of ["connect", "integrity", "privacy"] as const) {
+    yield* serve(level, level)
+  }
+  yield* serve("connect", "tomorrow").pipe(withClock(() => 24 * 3_600_000))
+  yield* stopSignal
+}).pipe(
+  Effect.scoped,
+  Effect.provide(Layer.merge(NodeTransport.layer, NodeTransport.layerKerberos))
+)
+
+await Effect.runPromise(program)
