@@ -1,12 +1,12 @@
 /**
- * Serves rpcecho to users that log in: with NTLM, Negotiate and Kerberos. The arguments are the keytab of the service, a user, its password
- * and its workgroup. Prints `listening LEVEL ADDRESS` for each level that a caller must have at least, `listening tomorrow ADDRESS` for a
+ * Serves rpcecho to users that log in with NTLM, Negotiate and Kerberos, and an endpoint mapper on port 135 for clients that can't be told a
+ * port. The arguments are the keytab of the service, a user, its password and its workgroup. Prints `listening LEVEL ADDRESS` for each level that a caller must have at least, `listening tomorrow ADDRESS` for a
  * server whose clock is a day off, and `called by` with the caller of each login.
  */
 import { readFileSync } from "node:fs"
 import process from "node:process"
-import { Server } from "@callisto/rpc"
-import { Endpoint } from "@callisto/rpc/dcerpc"
+import { Binding, Server } from "@callisto/rpc"
+import { Endpoint, EndpointMapper } from "@callisto/rpc/dcerpc"
 import * as NodeTransport from "@callisto/rpc/node"
 import { Kerberos, Negotiate, Ntlm } from "@callisto/rpc/security"
 import { StringBinding } from "@callisto/rpc/transport"
@@ -46,28 +46,26 @@ const serve = (
     const server = yield* Server.make([echo])
     // Impacket sends no check sum of the login.
     const ntlm = Ntlm.server(accounts, { requireMic: false })
-    const kerberos = yield* Kerberos.server(
-      Redacted.make(Uint8Array.from(readFileSync(keytab!)))
-    )
-    const { address } = yield* Endpoint.serve(
-      server,
-      "ncacn_ip_tcp:127.0.0.1[0]",
-      {
-        security: [Negotiate.server({ ntlm, kerberos }), ntlm, kerberos]
-      }
-    )
+    const kerberos = yield* Kerberos.server(Redacted.make(Uint8Array.from(readFileSync(keytab!))))
+    const { address } = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]", {
+      security: [Negotiate.server({ ntlm, kerberos }), ntlm, kerberos]
+    })
     yield* Console.log(`listening ${title} ${StringBinding.print(address)}`)
+    return { server, address }
+  })
+
+const map = ({ address, server }: Effect.Success<ReturnType<typeof serve>>) =>
+  Effect.gen(function* () {
+    const mappers = yield* Server.make([yield* EndpointMapper.makeManager()])
+    yield* Endpoint.serve(mappers, "ncacn_ip_tcp:127.0.0.1[135]")
+    yield* EndpointMapper.register(yield* Binding.local(mappers, EndpointMapper.IEndpointMapper), server, address)
   })
 
 const program = Effect.gen(function* () {
-  for (const level of ["connect", "integrity", "privacy"] as const) {
-    yield* serve(level, level)
-  }
+  yield* map(yield* serve("connect", "connect"))
+  for (const level of ["integrity", "privacy"] as const) yield* serve(level, level)
   yield* serve("connect", "tomorrow").pipe(withClock(() => 24 * 3_600_000))
   yield* stopSignal
-}).pipe(
-  Effect.scoped,
-  Effect.provide(Layer.merge(NodeTransport.layer, NodeTransport.layerKerberos))
-)
+}).pipe(Effect.scoped, Effect.provide(Layer.merge(NodeTransport.layer, NodeTransport.layerKerberos)))
 
 await Effect.runPromise(program)
