@@ -1,6 +1,7 @@
-"""Adds the accounts of the tests to the Samba domain whose smb.conf is CONFIGURATION, and exports the keytab of the service SPN to KEYTAB.
+"""Adds the accounts of the tests to the Samba domain whose smb.conf is CONFIGURATION.
 
-Each further argument is USER:PASSWORD; the first one gets the name of the service.
+Exports the keytab of the first name in SERVICES to KEYTAB, and the keys of everybody to ALL. Each further argument is USER:PASSWORD; the
+first one gets the names of the service.
 """
 import sys
 
@@ -12,7 +13,7 @@ from samba.net import Net
 from samba.param import LoadParm
 from samba.samdb import SamDB
 
-configuration, spn, keytab, *accounts = sys.argv[1:]
+configuration, keytab, everybody, services, *accounts = sys.argv[1:]
 settings = LoadParm()
 settings.load(configuration)
 database = SamDB(session_info=system_session(), lp=settings)
@@ -34,7 +35,7 @@ for number, account in enumerate(accounts):
     database.newuser(user, password)
     values = {"msDS_SupportedEncryptionTypes": AES}
     if number == 0:
-        values["servicePrincipalName"] = spn
+        values["servicePrincipalName"] = services.split(",")
     change(user, **values)
     if number == 0:
         # The keys were made for the old name, and are made again with each password.
@@ -42,4 +43,6 @@ for number, account in enumerate(accounts):
 
 credentials = Credentials()
 credentials.guess(settings)
-Net(creds=credentials, lp=settings).export_keytab(keytab=keytab, principal=spn)
+domain = Net(creds=credentials, lp=settings)
+domain.export_keytab(keytab=keytab, principal=services.split(",")[0])
+domain.export_keytab(keytab=everybody)
