@@ -63,16 +63,21 @@ export const typesOf = (conversation, fromClient) => {
 }
 
 /**
- * Whether a conversation has NTLM within Negotiate, and encrypts. tshark 4.0 does not start the key stream anew behind the login, and takes
- * what it decrypts, between programs of Samba too, for malformed.
+ * Whether tshark 4.0 can't decrypt what NTLM has encrypted. Within Negotiate it does not start the key stream anew behind the login, also
+ * not between programs of Samba. Without Negotiate a body of less than 12 bytes is malformed to it.
  */
 export const isBeyondTshark = (conversation) => {
-  const bytes = bytesOf(conversation, true)
-  const bind = bytes.subarray(0, pdusIn(bytes)[1])
-  const at = bind.lastIndexOf("NTLMSSP")
-  // The security trailer ends the PDU: type, level, and then the token with what NTLM says.
-  const trailer = at < 0 ? 0 : bind.length - bind.readUInt16LE(10) - 8
-  return trailer > 0 && bind[trailer] === 9 && bind[trailer + 1] === 6
+  const sides = [true, false].map((fromClient) => bytesOf(conversation, fromClient))
+  const bind = sides[0].subarray(0, pdusIn(sides[0])[1])
+  // The security trailer ends the PDU: type, level, six bytes, and then the token.
+  const trailer = bind.includes("NTLMSSP") ? bind.length - bind.readUInt16LE(10) - 8 : 0
+  if (trailer <= 0 || bind[trailer + 1] !== 6) return false
+  return bind[trailer] === 9 || sides.some((bytes) =>
+    pdusIn(bytes).some((start) => {
+      const isProtected = [0, 2].includes(bytes[start + 2]) && bytes.readUInt16LE(start + 10) > 0
+      return isProtected && bytes.readUInt16LE(start + 8) - bytes.readUInt16LE(start + 10) - 24 - 8 < 12
+    })
+  )
 }
 
 /** The conversation with the bytes of one direction changed; they may become fewer. */

@@ -1,7 +1,8 @@
 /**
  * Serves rpcecho to users that log in with NTLM, Negotiate and Kerberos, and an endpoint mapper on port 135 for clients that can't be told a
- * port. The arguments are the keytab of the service, a user, its password and its workgroup. Prints `listening LEVEL ADDRESS` for each level that a caller must have at least, `listening tomorrow ADDRESS` for a
- * server whose clock is a day off, and `called by` with the caller of each login.
+ * port. The arguments are the keytab of the service, a user, its password and its workgroup. Prints `listening LEVEL ADDRESS` for each level
+ * that a caller must have at least, the same with `later` and `tomorrow` for servers whose clock is an hour and a day ahead, and `called by`
+ * with the caller of each login.
  */
 import { readFileSync } from "node:fs"
 import process from "node:process"
@@ -61,10 +62,13 @@ const map = ({ address, server }: Effect.Success<ReturnType<typeof serve>>) =>
     yield* EndpointMapper.register(yield* Binding.local(mappers, EndpointMapper.IEndpointMapper), server, address)
   })
 
+const hour = 3_600_000
+
 const program = Effect.gen(function* () {
   yield* map(yield* serve("connect", "connect"))
   for (const level of ["integrity", "privacy"] as const) yield* serve(level, level)
-  yield* serve("connect", "tomorrow").pipe(withClock(() => 24 * 3_600_000))
+  yield* serve("connect", "later").pipe(withClock(() => hour))
+  yield* serve("connect", "tomorrow").pipe(withClock(() => 24 * hour))
   yield* stopSignal
 }).pipe(Effect.scoped, Effect.provide(Layer.merge(NodeTransport.layer, NodeTransport.layerKerberos)))
 
