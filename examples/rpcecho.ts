@@ -78,36 +78,41 @@ const infos: { readonly [level: number]: typeof Info.Type } = {
 
 const fault = (code: number) => Effect.fail(new Status.RpcFault({ code }))
 
-export const rpcEcho = Manager.make(IRpcEcho, {
-  AddOne: ({ value }) => Effect.succeed({ value: (value + 1) >>> 0 }),
-  EchoData: ({ data }) => Effect.succeed({ data }),
-  SinkData: () => Effect.void,
-  SourceData: ({ len }) =>
-    len > limit ? fault(invalidArgument) : Effect.sync(() => ({ data: Uint8Array.from({ length: len }, (_, i) => i) })),
-  TestCall: ({ s1 }) => Effect.succeed({ s2: s1 }),
-  TestCall2: ({ level }) => {
-    const info = infos[level]
-    return info === undefined ? fault(invalidTag) : Effect.succeed({ info, status: 0 })
-  },
+export const makeRpcEcho = (options?: Manager.Options<typeof IRpcEcho>) =>
+  Manager.make(IRpcEcho, {
+    AddOne: ({ value }) => Effect.succeed({ value: (value + 1) >>> 0 }),
+    EchoData: ({ data }) => Effect.succeed({ data }),
+    SinkData: () => Effect.void,
+    SourceData: ({ len }) =>
+      len > limit
+        ? fault(invalidArgument)
+        : Effect.sync(() => ({ data: Uint8Array.from({ length: len }, (_, i) => i) })),
+    TestCall: ({ s1 }) => Effect.succeed({ s2: s1 }),
+    TestCall2: ({ level }) => {
+      const info = infos[level]
+      return info === undefined ? fault(invalidTag) : Effect.succeed({ info, status: 0 })
+    },
 
-  // The routine returns at once, and the sleep goes on in the scope of the call. A cancel ends it, and so does the loss of the client.
-  TestSleep: Manager.handOff(({ seconds }, call) => {
-    const sleep = ServerCall.run(call, Effect.as(Effect.sleep(seconds * 1000), { seconds }))
-    const tell = Effect.flatMap(
-      ServerCall.awaitCancel(call),
-      (reason) =>
-        reason === "Ended" ? Effect.void : Console.log(`TestSleep(${seconds}) of ${ServerCall.peer(call)}: ${reason}`)
-    )
-    // The message comes when the call has ended already, so it belongs to the server.
-    return Effect.andThen(Effect.forkIn(tell, ServerCall.server(call)), ServerCall.fork(call, sleep))
-  }),
+    // The routine returns at once, and the sleep goes on in the scope of the call. A cancel ends it, and so does the loss of the client.
+    TestSleep: Manager.handOff(({ seconds }, call) => {
+      const sleep = ServerCall.run(call, Effect.as(Effect.sleep(seconds * 1000), { seconds }))
+      const tell = Effect.flatMap(
+        ServerCall.awaitCancel(call),
+        (reason) =>
+          reason === "Ended" ? Effect.void : Console.log(`TestSleep(${seconds}) of ${ServerCall.peer(call)}: ${reason}`)
+      )
+      // The message comes when the call has ended already, so it belongs to the server.
+      return Effect.andThen(Effect.forkIn(tell, ServerCall.server(call)), ServerCall.fork(call, sleep))
+    }),
 
-  TestEnum: ({ foo2, foo3 }) => Effect.succeed({ foo2: { ...foo2, e1: 2 }, foo3 }),
-  TestSurrounding: ({ data }) => {
-    const x = 2 * data.surrounding.length
-    return x > limit
-      ? fault(invalidArgument)
-      : Effect.sync(() => ({ data: { surrounding: new Array<number>(x).fill(0) } }))
-  },
-  TestDoublePointer: ({ data }) => Effect.succeed({ value: data ?? 0 })
-})
+    TestEnum: ({ foo2, foo3 }) => Effect.succeed({ foo2: { ...foo2, e1: 2 }, foo3 }),
+    TestSurrounding: ({ data }) => {
+      const x = 2 * data.surrounding.length
+      return x > limit
+        ? fault(invalidArgument)
+        : Effect.sync(() => ({ data: { surrounding: new Array<number>(x).fill(0) } }))
+    },
+    TestDoublePointer: ({ data }) => Effect.succeed({ value: data ?? 0 })
+  }, options)
+
+export const rpcEcho = makeRpcEcho()

@@ -1,15 +1,17 @@
 // Interoperability of the wire protocol. Our example server and client talk to each other on all runtimes and to impacket, an
 // implementation in Python; tshark looks at what they said. Our endpoint mapper is asked by impacket, and that of Samba by our client.
 // A link between two network namespaces goes down in the middle of calls. Samba's smbtorture tests our example server where it is
-// installed. Needs the Debian packages tshark, python3-impacket, samba and iproute2, and root, because Samba's endpoint mapper has
-// port 135; smbtorture is in samba-testsuite.
+// installed. A domain controller of Samba knows users, whom our client logs in to it, and who log in to our server by Samba's and
+// impacket's clients. Needs the Debian packages tshark, python3-impacket, samba, samba-ad-provision, samba-dsdb-modules, smbclient and
+// iproute2, and root, because endpoint mappers have port 135; smbtorture is in samba-testsuite.
 import { Buffer } from "node:buffer"
 import { spawn, spawnSync } from "node:child_process"
 import net from "node:net"
 import { join } from "node:path"
 import process from "node:process"
 import { setTimeout } from "node:timers/promises"
-import { pdusIn, problemsOf, record, tamper, typesOf } from "../test/interop/capture.mjs"
+import { isBeyondTshark, pdusIn, problemsOf, record, tamper, typesOf } from "../test/interop/capture.mjs"
+import { lacking, startDomain } from "../test/interop/domain.mjs"
 import { makeLink } from "../test/interop/namespaces.mjs"
 import { isInstalled as isSambaInstalled, startSamba } from "../test/interop/samba.mjs"
 import { findRuntime, leftOut, requireDependencies, root } from "./runtimes.mjs"
@@ -31,10 +33,15 @@ const python = ["/usr/bin/python3", "python3"].find((command) => works(command, 
 const missing = [
   ...(works("tshark", "--version") ? [] : ["tshark"]),
   ...(python === undefined ? ["impacket"] : []),
-  ...(isSambaInstalled ? [] : ["samba"])
+  ...new Set([...isSambaInstalled ? [] : ["samba"], ...lacking])
 ]
 if (missing.length > 0) {
-  console.log(`No ${missing.join(", no ")} here: apt-get install tshark python3-impacket samba samba-testsuite`)
+  console.log(
+    `No ${
+      missing.join(", no ")
+    } here: apt-get install tshark python3-impacket samba samba-ad-provision samba-dsdb-modules ` +
+      "smbclient samba-testsuite"
+  )
   console.log(`0 passed, ${missing.length} failed`)
   process.exit(1)
 }
@@ -49,8 +56,8 @@ if (!hasTorture) console.log("smbtorture is left out, because it is not installe
 const running = new Set()
 
 /** Starts a program; `lines` are those that it has printed, `ended` is its exit code. */
-const start = (command, args) => {
-  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] })
+const start = (command, args, env = process.env) => {
+  const child = spawn(command, args, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] })
   running.add(child)
   // Deno tells no exit code of a child that was ended with child.kill.
   const program = { lines: [], kill: () => process.kill(child.pid, "SIGTERM") }
@@ -80,12 +87,11 @@ const ours = ({ command, program }, file, ...args) => start(command, [...program
 
 const theirs = (file, ...args) => start(python, ["-u", join("test", "interop", file), ...args])
 
-/** The port of a server that prints where it listens. */
-const portOf = async (server) => {
+/** The port of a server that prints where it listens; `title` is the word in front of that, where it has one. */
+const portOf = async (server, title = "") => {
+  const pattern = new RegExp(`^listening ${title}.*?(\\d+)\\]?$`)
   for (let waited = 0; waited < 30_000; waited += 20) {
-    const port = server.lines.map((line) => /^listening .*?(\d+)\]?$/.exec(line)?.[1]).find((found) =>
-      found !== undefined
-    )
+    const port = server.lines.map((line) => pattern.exec(line)?.[1]).find((found) => found !== undefined)
     if (port !== undefined) return Number(port)
     await setTimeout(20)
   }
@@ -117,13 +123,16 @@ const types = {
   bindAck: 12,
   alterContext: 14,
   alterContextResponse: 15,
+  auth3: 16,
   shutdown: 17,
   coCancel: 18,
   orphaned: 19
 }
 
-const look = (title, conversations, client, server, known) => {
-  const problems = problemsOf(conversations, { known })
+const look = (title, conversations, client, server, { keys, known } = {}) => {
+  const readable = conversations.filter((conversation) => keys === undefined || !isBeyondTshark(conversation))
+  const others = conversations.filter((conversation) => !readable.includes(conversation))
+  const problems = [...problemsOf(readable, { keys, known }), ...others.length > 0 ? problemsOf(others, { known }) : []]
   for (const [fromClient, names] of [[true, client], [false, server]]) {
     const found = new Set(conversations.flatMap((conversation) => typesOf(conversation, fromClient)))
     for (const name of names) if (!found.has(types[name])) problems.push(`there is no ${name}`)
@@ -293,7 +302,7 @@ const mapperOn = async (runtime) => {
     proxy.conversations,
     ["bind", "request"],
     ["bindAck", "response", "fault"],
-    localTowers
+    { known: localTowers }
   )
   proxy.close()
   server.kill()
@@ -319,10 +328,212 @@ const sambaOn = async (runtime, samba) => {
     proxy.conversations,
     ["bind", "request"],
     ["bindAck", "response", "fault"],
-    pagesOfSamba
+    { known: pagesOfSamba }
   )
   proxy.close()
 }
+
+// ----------------------------------------------------------------------------
+// security
+// ----------------------------------------------------------------------------
+
+/** Our client logs in to the domain controller. */
+const logInOn = async (runtime, domain, headers) => {
+  const { allKeys: keytab, kdc, password, realm, target, user, workgroup } = domain
+  const proxy = await record(domain.port, { host: domain.address })
+  const title = `the client on ${runtime.title} and the domain of Samba, headers signed ${headers}`
+  await runTests(
+    title,
+    ours(
+      runtime,
+      "test/interop/security_client.ts",
+      `ncacn_ip_tcp:127.0.0.1[${proxy.port}]`,
+      ...[kdc, realm, workgroup, target, user, password, headers]
+    )
+  )
+  look(title, proxy.conversations, ["bind", "alterContext", "auth3", "request"], [
+    "bindAck",
+    "alterContextResponse",
+    "response"
+  ], {
+    // A server whose key has not opened the ticket says so.
+    known: /^Bind not acknowledged$/,
+    // Nor does tshark decrypt Kerberos without signed headers.
+    keys: headers === "on" ? { keytab, password } : undefined
+  })
+  proxy.close()
+}
+
+const ntlmUser = ({ password, user, workgroup }) => ["--use-kerberos=off", "-U", `${workgroup}/${user}%${password}`]
+const kerberosUser = ({ password, realm, user }) => ["--use-kerberos=required", "-U", `${user}@${realm}%${password}`]
+
+const logins = [
+  ["NTLM", ntlmUser, ["connect", "packet", "sign", "seal"].flatMap((level) => [level, `${level},ntlm`])],
+  ["Kerberos", kerberosUser, ["connect", "packet", "sign", "seal"].flatMap((level) => [level, `${level},krb5`])]
+]
+
+const torture = (domain, port, options, user, ...tests) =>
+  start("smbtorture", [
+    `ncacn_ip_tcp:127.0.0.1[${port},target_hostname=localhost,${options}]`,
+    "-s",
+    domain.clientFile,
+    ...user,
+    ...tests
+  ], domain.env)
+
+/** Our client, Samba's and impacket's log in to our server. */
+const serveUsersOn = async (runtime, clientRuntime, domain) => {
+  const { allKeys, kdc, keytab, password, realm, user, workgroup } = domain
+  const server = ours(runtime, "test/interop/security_server.ts", keytab, user, password, workgroup)
+  const ports = ["connect", "integrity", "privacy", "later", "tomorrow"].map((title) => portOf(server, title))
+  const [connect, integrity, privacy, later, tomorrow] = await Promise.all(ports)
+  const on = `the server on ${runtime.title}`
+  const keys = { keytab: allKeys, password }
+
+  const own = await record(privacy)
+  await runTests(
+    `the client on ${clientRuntime.title} logs in to ${on}`,
+    ours(
+      clientRuntime,
+      "test/interop/login_client.ts",
+      ...[connect, integrity, own.port].map((port) => `ncacn_ip_tcp:127.0.0.1[${port}]`),
+      ...[realm, kdc, workgroup, user, password]
+    )
+  )
+  look(`the client on ${clientRuntime.title} and ${on}, encrypted`, own.conversations, ["bind", "request"], [
+    "bindAck",
+    "response"
+  ], { keys })
+  own.close()
+
+  if (hasTorture) {
+    const proxy = await record(connect)
+    for (const [provider, userOf, all] of logins) {
+      for (const options of all) {
+        // The last one does them all, with one that sleeps.
+        const tests = options === all.at(-1)
+          ? ["rpc.echo"]
+          : ["addone", "echodata", "sourcedata"].map((name) => `rpc.echo.echo.${name}`)
+        const expected = tests.length === 1 ? 10 : tests.length
+        const program = torture(domain, proxy.port, options, userOf(domain), ...tests)
+        await program.ended
+        const successes = program.lines.filter((line) => line.startsWith("success: echo.")).length
+        test(
+          `smbtorture rpc.echo with ${provider} [${options}] and ${on}`,
+          successes === expected ? undefined : `${successes} of ${expected}: ${program.lines.slice(-4).join(" ")}`
+        )
+      }
+    }
+    look(`smbtorture with logins and ${on}`, proxy.conversations, ["bind", "alterContext", "auth3", "request"], [
+      "bindAck",
+      "alterContextResponse",
+      "response"
+    ], { keys })
+    proxy.close()
+
+    // Whoever says in a bind that the client signs no headers is found out: the first request repeats what the client said.
+    const changed = await record(integrity, {
+      change: (bytes, fromClient) => {
+        if (fromClient && bytes[2] === types.bind) bytes[3] &= ~4
+      }
+    })
+    const one = (port, level, user) => torture(domain, port, level, user, "rpc.echo.echo.addone")
+    const [alice, aliceOfRealm] = [ntlmUser(domain), kerberosUser(domain)]
+    const wrong = { ...domain, password: "wrong" }
+    const denied = /NT_STATUS_(ACCESS_DENIED|LOGON_FAILURE)/
+    // Samba has no other word for it.
+    const failed = /NT_STATUS_UNSUCCESSFUL/
+    for (
+      const [title, problem, run] of [
+        ["a wrong password", denied, () => one(connect, "sign", ntlmUser(wrong))],
+        ["a wrong user", denied, () => one(connect, "sign", ntlmUser({ ...wrong, user: "mallory" }))],
+        ["nobody", denied, () => one(connect, "connect", ["-U%"])],
+        ["connect for integrity", denied, () => one(integrity, "connect", alice)],
+        ["integrity for privacy", denied, () => one(privacy, "sign", aliceOfRealm)],
+        ["a bind that was changed", denied, () => one(changed.port, "sign", alice)],
+        ["a clock that is an hour behind", failed, () => one(later, "sign", aliceOfRealm)],
+        ["a ticket that has ended", failed, () => one(tomorrow, "sign", aliceOfRealm)]
+      ]
+    ) {
+      const program = run()
+      await program.ended
+      const refused = program.lines.some((line) => problem.test(line)) &&
+        !program.lines.some((line) => line.startsWith("success: "))
+      test(`smbtorture and ${on}: ${title} is refused`, refused ? undefined : program.lines.slice(-4).join(" "))
+    }
+    for (const words of ["the clocks differ", "the ticket has expired"]) {
+      const said = server.lines.some((line) => line.includes("Refused a login of") && line.includes(words))
+      test(`${on} says that ${words}`, said ? undefined : "it does not")
+    }
+    changed.close()
+  }
+
+  for (const [provider, userOf, all] of logins) {
+    for (const options of all.filter((each) => !each.startsWith("packet"))) {
+      // It asks the endpoint mapper for the port, and has no Kerberos for "localhost".
+      const program = start("rpcclient", [
+        ...[`ncacn_ip_tcp:127.1[${options}]`, "-s", domain.clientFile, ...userOf(domain)],
+        ...["-c", "echoaddone 41; echodata 20000; sourcedata 20000; sinkdata 20000; echoaddone 42"]
+      ], domain.env)
+      const status = await program.ended
+      const works = status === 0 && program.lines.includes("42 + 1 = 43")
+      test(
+        `rpcclient with ${provider} [${options}] and ${on}`,
+        works ? undefined : `exit code ${status}: ${program.lines.slice(-3).join(" ")}`
+      )
+    }
+  }
+
+  const proxy = await record(privacy)
+  await runTests(
+    `impacket logs in to ${on}`,
+    theirs(
+      "impacket_security.py",
+      "127.0.0.1",
+      ...[connect, integrity, proxy.port].map(String),
+      workgroup,
+      user,
+      password
+    )
+  )
+  look(`impacket and ${on}, encrypted`, proxy.conversations, ["bind", "auth3", "request"], ["bindAck", "response"], {
+    keys
+  })
+  proxy.close()
+
+  server.kill()
+  await server.ended
+  for (const level of ["connect", "packet", "integrity", "privacy"]) {
+    for (
+      const caller of [
+        `${workgroup}\\${user}, ${level}, NTLM, groups: users`,
+        `${domain.realm}\\${user}, ${level}, Kerberos, groups: S-1-5-21-`
+      ]
+    ) {
+      const known = server.lines.some((line) => line.startsWith(`called by ${caller}`))
+      if (hasTorture || level !== "packet") {
+        test(
+          `${on} knows ${caller}`,
+          known ? undefined : server.lines.filter((line) => line.startsWith("called")).join("; ")
+        )
+      }
+    }
+  }
+}
+
+const securityOn = async (runtimes) => {
+  domain = await startDomain(python)
+  for (const [index, runtime] of runtimes.entries()) {
+    await logInOn(runtime, domain, "on")
+    await serveUsersOn(runtime, runtimes[(index + 1) % runtimes.length], domain)
+  }
+  await domain.signNoHeaders()
+  for (const runtime of runtimes) await logInOn(runtime, domain, "off")
+}
+
+// ----------------------------------------------------------------------------
+// a silent link
+// ----------------------------------------------------------------------------
 
 // Longer than TCP keep-alive takes on Node: 30 s, and three probes 10 s apart.
 const silence = 100_000
@@ -371,6 +582,7 @@ for (const name of ["deno", "bun", "node"]) {
   else runtimes.push(runtime)
 }
 
+let domain
 let samba
 
 const everything = async () => {
@@ -386,6 +598,7 @@ const everything = async () => {
     await clientOn(runtime)
     await mapperOn(runtime)
   }
+  await securityOn(runtimes)
   samba = await startSamba()
   for (const runtime of runtimes) await sambaOn(runtime, samba)
   await filesOn(runtimes[0], runtimes.at(-1))
@@ -394,7 +607,7 @@ const everything = async () => {
 }
 
 try {
-  const tooLong = setTimeout(300_000, undefined, { ref: false }).then(() =>
+  const tooLong = setTimeout(900_000, undefined, { ref: false }).then(() =>
     Promise.reject(new Error("It takes too long."))
   )
   await Promise.race([everything(), tooLong])
@@ -403,6 +616,7 @@ try {
 } finally {
   for (const child of running) child.kill("SIGKILL")
   await samba?.stop()
+  await domain?.stop()
 }
 console.log(`${passed} passed, ${failed} failed`)
 process.exit(failed > 0 || passed === 0 ? 1 : 0)
