@@ -3,30 +3,30 @@
 //   node bench/main.ts [--only local|network] [--quick] [--json FILE]
 //
 // --quick measures next to nothing: it shows that everything runs.
-import { Effect } from "effect";
-import { writeFileSync } from "node:fs";
-import process from "node:process";
-import { parseArgs } from "node:util";
-import { measureLocal } from "./local.ts";
-import { markdown, runtime } from "./measure.ts";
-import { measureNetwork } from "./network.ts";
-import { measureProtection } from "./security.ts";
-import { targetsOf, verdict } from "./targets.ts";
+import { Effect } from "effect"
+import { writeFileSync } from "node:fs"
+import process from "node:process"
+import { parseArgs } from "node:util"
+import { measureLocal } from "./local.ts"
+import { markdown, runtime } from "./measure.ts"
+import { measureNetwork } from "./network.ts"
+import { measureProtection } from "./security.ts"
+import { targetsOf, verdict } from "./targets.ts"
 
 const { json, only, quick } = parseArgs({
   options: {
     json: { type: "string" },
     only: { type: "string" },
-    quick: { type: "boolean", default: false },
-  },
-}).values;
+    quick: { type: "boolean", default: false }
+  }
+}).values
 
 if (only !== undefined && only !== "local" && only !== "network") {
-  console.error("--only local, or --only network");
-  process.exit(1);
+  console.error("--only local, or --only network")
+  process.exit(1)
 }
 
-const local = quick ? { rounds: 2, millis: 2 } : { rounds: 9, millis: 100 };
+const local = quick ? { rounds: 2, millis: 2 } : { rounds: 9, millis: 100 }
 
 const network = quick
   ? {
@@ -38,7 +38,7 @@ const network = quick
     bytes: 1 << 20,
     cancels: 1000,
     cancelRounds: 2,
-    pending: 1000,
+    pending: 1000
   }
   : {
     rounds: 7,
@@ -50,17 +50,15 @@ const network = quick
     bytes: 128 << 20,
     cancels: 1000,
     cancelRounds: 40,
-    pending: 50_000,
-  };
+    pending: 50_000
+  }
 
 const tables = [
   ...(only === "network" ? [] : [await Effect.runPromise(measureLocal(local))]),
-  ...(only === "network"
-    ? []
-    : await Effect.runPromise(measureProtection(local))),
-  ...(only === "local" ? [] : await Effect.runPromise(measureNetwork(network))),
-];
-const targets = targetsOf(tables);
+  ...(only === "network" ? [] : await Effect.runPromise(measureProtection(local))),
+  ...(only === "local" ? [] : await Effect.runPromise(measureNetwork(network)))
+]
+const targets = targetsOf(tables)
 
 console.log(`
 # ${runtime}
@@ -69,17 +67,13 @@ Medians; the rows of a table take turns, and a ratio is the median of the ratios
 
 ${tables.map(markdown).join("\n\n")}
 
-${
-  quick
-    ? "Targets: too little was measured to tell."
-    : targets.map(verdict).join("\n")
-}
-`);
+${quick ? "Targets: too little was measured to tell." : targets.map(verdict).join("\n")}
+`)
 
 if (json !== undefined) {
   writeFileSync(
     json,
-    `${JSON.stringify({ runtime, tables, targets }, undefined, 2)}\n`,
-  );
+    `${JSON.stringify({ runtime, tables, targets }, undefined, 2)}\n`
+  )
 }
-process.exit();
+process.exit()

@@ -2,85 +2,70 @@
 // between its marks.
 //
 //   node bench/report.ts FILE... (what bench/main.ts has written, one file for each runtime)
-import { readFileSync, writeFileSync } from "node:fs";
-import os from "node:os";
-import process from "node:process";
-import {
-  fixed,
-  markdown,
-  type Row,
-  significant,
-  type Table,
-} from "./measure.ts";
-import { titles } from "./network.ts";
-import { type Target, verdict } from "./targets.ts";
+import { readFileSync, writeFileSync } from "node:fs"
+import os from "node:os"
+import process from "node:process"
+import { fixed, markdown, type Row, significant, type Table } from "./measure.ts"
+import { titles } from "./network.ts"
+import { type Target, verdict } from "./targets.ts"
 
 /** What was measured on one runtime. */
 interface Run {
-  readonly runtime: string;
-  readonly tables: ReadonlyArray<Table>;
-  readonly targets: ReadonlyArray<Target>;
+  readonly runtime: string
+  readonly tables: ReadonlyArray<Table>
+  readonly targets: ReadonlyArray<Target>
 }
 
-const at = (path: string): URL => new URL(path, import.meta.url);
+const at = (path: string): URL => new URL(path, import.meta.url)
 
-const read = (path: URL): string => readFileSync(path, "utf8");
+const read = (path: URL): string => readFileSync(path, "utf8")
 
 const versionOf = (folder: string): string => {
   try {
-    return JSON.parse(read(at(`${folder}/package.json`))).version;
+    return JSON.parse(read(at(`${folder}/package.json`))).version
   } catch {
-    return "not installed";
+    return "not installed"
   }
-};
+}
 
-const runs: ReadonlyArray<Run> = process.argv.slice(2).map((file) =>
-  JSON.parse(readFileSync(file, "utf8"))
-);
+const runs: ReadonlyArray<Run> = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, "utf8")))
 
-const machine = `${
-  os.cpus()[0]?.model.trim() ?? "unknown"
-}, ${os.cpus().length} cores, ${os.type()} ${os.release()}`;
+const machine = `${os.cpus()[0]?.model.trim() ?? "unknown"}, ${os.cpus().length} cores, ${os.type()} ${os.release()}`
 
 const versions = {
   "@callisto/rpc": versionOf(".."),
   effect: versionOf("../node_modules/effect"),
   capnweb: versionOf("node_modules/capnweb"),
-  birpc: versionOf("node_modules/birpc"),
-};
+  birpc: versionOf("node_modules/birpc")
+}
 
 const circumstances = `${runs.map(({ runtime }) => runtime).join(", ")}; ${
   Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(
-    ", ",
+    ", "
   )
-}; ${machine}`;
+}; ${machine}`
 
 // ----------------------------------------------------------------------------
 // the README
 // ----------------------------------------------------------------------------
 
 const rowOf = (run: Run, id: string, name: string): Row | undefined =>
-  run.tables.find((table) => table.id === id)?.rows.find((row) =>
-    row.name === name
-  );
+  run.tables.find((table) => table.id === id)?.rows.find((row) => row.name === name)
 
-const median = (row: Row | undefined): string =>
-  row === undefined ? "" : significant(row.value.median);
+const median = (row: Row | undefined): string => row === undefined ? "" : significant(row.value.median)
 
 const local = (run: Run): string =>
   [
     "| in one process, a second | Callisto | effect/rpc | ratio |",
     "| --- | ---: | ---: | ---: |",
     ...(run.tables.find(({ id }) => id === "local")?.rows ?? []).flatMap((
-      row,
+      row
     ) =>
       row.ratio === undefined ? [] : [
-        `| ${row.name} | ${median(row)} | ${
-          median(rowOf(run, "local", row.reference!))
-        } | ${fixed(row.ratio, 1)} |`,
+        `| ${row.name} | ${median(row)} | ${median(rowOf(run, "local", row.reference!))} | ${fixed(row.ratio, 1)} |`
       ]
-    ),
-  ].join("\n");
+    )
+  ].join("\n")
 
 const columns: ReadonlyArray<
   readonly [title: string, id: string, how?: string]
@@ -95,65 +80,51 @@ const columns: ReadonlyArray<
   ["pipe out", "pipe out"],
   ["1,000 cancels, ms", "cancels"],
   ["one at a time in a flood, µs", "flood", ", beside a flood"],
-  ["heap of a pending call, bytes", "memory"],
-];
+  ["heap of a pending call, bytes", "memory"]
+]
 
 const network = (run: Run): string =>
   [
-    `| over TCP, ${run.runtime} | ${
-      columns.map(([title]) => title).join(" | ")
-    } |`,
+    `| over TCP, ${run.runtime} | ${columns.map(([title]) => title).join(" | ")} |`,
     `| --- |${" ---: |".repeat(columns.length)}`,
-    ...Object.values(titles).filter((contender) =>
-      rowOf(run, "latency median", contender) !== undefined
-    ).map((contender) =>
-      `| ${contender} | ${
-        columns.map(([, id, how = ""]) =>
-          median(rowOf(run, id, contender + how))
-        ).join(" | ")
-      } |`
-    ),
-  ].join("\n");
+    ...Object.values(titles).filter((contender) => rowOf(run, "latency median", contender) !== undefined).map((
+      contender
+    ) => `| ${contender} | ${columns.map(([, id, how = ""]) => median(rowOf(run, id, contender + how))).join(" | ")} |`)
+  ].join("\n")
 
-const kilobytes = (bytes: number): string => (bytes / 1000).toFixed(1);
+const kilobytes = (bytes: number): string => (bytes / 1000).toFixed(1)
 
 /** Bytes of the programs in bench/size. */
 const weights: { readonly [program: string]: number } = JSON.parse(
-  read(at(".build/weights.json")),
-);
+  read(at(".build/weights.json"))
+)
 
 const weight = `Minified and compressed, the core adds ${
   kilobytes(weights["core.ts"]!)
-} KB to a program of Effect and Schema, a network client with NDR ${
-  kilobytes(weights["network.ts"]!)
-} KB.`;
+} KB to a program of Effect and Schema, a network client with NDR ${kilobytes(weights["network.ts"]!)} KB.`
 
 const weightTargets: ReadonlyArray<Target> = ([["core.ts", "the core", 8], [
   "network.ts",
   "a network client with NDR",
-  20,
+  20
 ]] as const)
   .map(([program, name, wanted]) => ({
     name: `weight of ${name}`,
     wanted: `at most ${wanted} KB`,
     measured: `${kilobytes(weights[program]!)} KB`,
-    met: weights[program]! <= wanted * 1000,
-  }));
+    met: weights[program]! <= wanted * 1000
+  }))
 
 /** The targets that this run has missed. */
 const missed = (run: Run): string => {
-  const targets = [...run.targets, ...weightTargets].filter(({ met }) =>
-    met === false
-  );
-  if (targets.length === 0) return "";
+  const targets = [...run.targets, ...weightTargets].filter(({ met }) => met === false)
+  if (targets.length === 0) return ""
   return [
     "Targets missed:",
     "",
-    ...targets.map(({ measured, name, wanted }) =>
-      `- ${name}: ${measured}, target ${wanted}`
-    ),
-  ].join("\n");
-};
+    ...targets.map(({ measured, name, wanted }) => `- ${name}: ${measured}, target ${wanted}`)
+  ].join("\n")
+}
 
 const passage = (run: Run): string =>
   [
@@ -162,28 +133,28 @@ the medians also [as JSON](bench/results.json).`,
     local(run),
     network(run),
     weight,
-    missed(run),
-  ].filter((paragraph) => paragraph !== "").join("\n\n");
+    missed(run)
+  ].filter((paragraph) => paragraph !== "").join("\n\n")
 
 const [begin, end] = [
   "<!-- figures of npm run bench -->",
-  "<!-- end of the figures -->",
-];
+  "<!-- end of the figures -->"
+]
 
 const writeReadme = (run: Run): void => {
-  const readme = at("../README.md");
-  const [before, rest] = read(readme).split(begin);
-  const after = rest?.split(end)[1];
+  const readme = at("../README.md")
+  const [before, rest] = read(readme).split(begin)
+  const after = rest?.split(end)[1]
   if (after === undefined) {
     throw new Error(
-      `README.md has no place for the figures: ${begin} ... ${end}`,
-    );
+      `README.md has no place for the figures: ${begin} ... ${end}`
+    )
   }
   writeFileSync(
     readme,
-    `${before}${begin}\n\n${passage(run)}\n\n${end}${after}`,
-  );
-};
+    `${before}${begin}\n\n${passage(run)}\n\n${end}${after}`
+  )
+}
 
 // ----------------------------------------------------------------------------
 // all of it
@@ -210,28 +181,28 @@ ${
       `## ${runtime}`,
       ...tables.map(markdown),
       "### Targets",
-      targets.map(verdict).join("\n"),
+      targets.map(verdict).join("\n")
     ].join("\n\n")
   ).join("\n\n")
 }
-`;
+`
 
 /** The medians of a row on all runtimes. */
 const medians = (id: string, name: string): ReadonlyArray<number | null> =>
   runs.map((run) => {
-    const value = rowOf(run, id, name)?.value.median;
-    return value === undefined ? null : Number(value.toPrecision(3));
-  });
+    const value = rowOf(run, id, name)?.value.median
+    return value === undefined ? null : Number(value.toPrecision(3))
+  })
 
 const json = {
   circumstances,
   runtimes: runs.map(({ runtime }) => runtime),
   medians: Object.fromEntries(runs[0]!.tables.map(({ id, rows, unit }) => [
     `${id}, ${unit}`,
-    Object.fromEntries(rows.map(({ name }) => [name, medians(id, name)])),
-  ])),
-};
+    Object.fromEntries(rows.map(({ name }) => [name, medians(id, name)]))
+  ]))
+}
 
-writeFileSync(at("results.json"), `${JSON.stringify(json)}\n`);
-writeFileSync(at("results.md"), results);
-writeReadme(runs[0]!);
+writeFileSync(at("results.json"), `${JSON.stringify(json)}\n`)
+writeFileSync(at("results.md"), results)
+writeReadme(runs[0]!)

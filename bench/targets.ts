@@ -1,24 +1,24 @@
 // The targets of the figures.
-import type { Table } from "./measure.ts";
+import type { Table } from "./measure.ts"
 
 /** A target, what was measured, and whether that meets it. */
 export interface Target {
-  readonly name: string;
-  readonly wanted: string;
-  readonly measured: string;
-  readonly met: boolean;
+  readonly name: string
+  readonly wanted: string
+  readonly measured: string
+  readonly met: boolean
 }
 
 export const verdict = ({ measured, met, name, wanted }: Target): string =>
-  `- ${name}: ${measured}, target ${wanted}: ${met ? "met" : "missed"}`;
+  `- ${name}: ${measured}, target ${wanted}: ${met ? "met" : "missed"}`
 
-const [ndr, schemas] = ["Callisto, NDR", "Callisto, ordinary schemas"] as const;
+const [ndr, schemas] = ["Callisto, NDR", "Callisto, ordinary schemas"] as const
 const [raw, json, binary, capnweb] = [
   "raw echo over node:net",
   "effect/rpc, JSON",
   "effect/rpc, binary",
-  "Cap'n Web",
-];
+  "Cap'n Web"
+]
 
 /** The median of a row by that of another in the same table: at least or, where lower is better, at most. */
 const wanted: ReadonlyArray<
@@ -27,7 +27,7 @@ const wanted: ReadonlyArray<
     row: string,
     reference: string,
     bound: "at least" | "at most",
-    ratio: number,
+    ratio: number
   ]
 > = [
   ["local", "invoke, succeed", "effect/rpc, succeed", "at least", 2],
@@ -59,7 +59,7 @@ const wanted: ReadonlyArray<
     "Kerberos, privacy",
     "node:crypto, AES-256-CBC and HMAC-SHA1",
     "at most",
-    1.5,
+    1.5
   ],
   ["protect5840", "NTLM, integrity", "node:crypto, HMAC-MD5", "at most", 1.5],
   ["protect5840", "NTLM, privacy", "node:crypto, HMAC-MD5", "at most", 4],
@@ -68,40 +68,36 @@ const wanted: ReadonlyArray<
     "Kerberos, privacy",
     "node:crypto, AES-256-CBC and HMAC-SHA1",
     "at most",
-    1.5,
+    1.5
   ],
   ["rate64protected", `${ndr}, integrity`, ndr, "at least", 0.5],
   ["flood", `${ndr}, beside a flood`, `${ndr}, alone`, "at most", 5],
-  ["flood", `${schemas}, beside a flood`, `${schemas}, alone`, "at most", 5],
-];
+  ["flood", `${schemas}, beside a flood`, `${schemas}, alone`, "at most", 5]
+]
 
 export const targetsOf = (
-  tables: ReadonlyArray<Table>,
+  tables: ReadonlyArray<Table>
 ): ReadonlyArray<Target> => [
   ...wanted.flatMap(
     ([id, name, other, bound, limit]): ReadonlyArray<Target> => {
-      const table = tables.find((table) => table.id === id);
-      const [row, reference] = [name, other].map((name) =>
-        table?.rows.find((row) => row.name === name)?.value.median
-      );
-      if (row === undefined || reference === undefined) return [];
-      const ratio = row / reference;
+      const table = tables.find((table) => table.id === id)
+      const [row, reference] = [name, other].map((name) => table?.rows.find((row) => row.name === name)?.value.median)
+      if (row === undefined || reference === undefined) return []
+      const ratio = row / reference
       return [{
         name: `${table!.title}: ${name}, against ${other}`,
         wanted: `${bound} ${limit}`,
         measured: ratio.toFixed(2),
-        met: bound === "at least" ? ratio >= limit : ratio <= limit,
-      }];
-    },
+        met: bound === "at least" ? ratio >= limit : ratio <= limit
+      }]
+    }
   ),
-  ...(tables.find(({ id }) => id === "memory")?.rows ?? []).filter(({ name }) =>
-    name.startsWith("Callisto")
-  ).map((
-    { name, value: { median } },
+  ...(tables.find(({ id }) => id === "memory")?.rows ?? []).filter(({ name }) => name.startsWith("Callisto")).map((
+    { name, value: { median } }
   ) => ({
     name: `heap of a pending call, ${name}`,
     wanted: "at most 1024 bytes",
     measured: `${Math.round(median)} bytes`,
-    met: median <= 1024,
-  })),
-];
+    met: median <= 1024
+  }))
+]

@@ -1,18 +1,10 @@
 // This library: an interface with an NDR form, and one that is described with ordinary schemas.
-import { Effect, Redacted, Schema, Stream } from "effect";
-import {
-  type Binding,
-  Call,
-  Interface,
-  Manager,
-  Pipe,
-  Server,
-  ServerCall,
-} from "../../mod.ts";
-import { Association, Endpoint } from "../../src/dcerpc.ts";
-import { Ndr } from "../../src/ndr.ts";
-import * as NodeTransport from "../../src/node.ts";
-import { Ntlm, Security } from "../../src/security.ts";
+import { Effect, Redacted, Schema, Stream } from "effect"
+import { type Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
+import { Association, Endpoint } from "../../src/dcerpc.ts"
+import { Ndr } from "../../src/ndr.ts"
+import * as NodeTransport from "../../src/node.ts"
+import { Ntlm, Security } from "../../src/security.ts"
 import {
   chunksOf,
   type Contender,
@@ -21,16 +13,16 @@ import {
   serviceOf,
   type Shares as SharesValue,
   sizeOf,
-  timePipe,
-} from "./service.ts";
-import { Shares } from "./shares.ts";
+  timePipe
+} from "./service.ts"
+import { Shares } from "./shares.ts"
 
 /** The types, which decide how the interface travels. */
 interface Types {
-  readonly int: Schema.Codec<number>;
-  readonly bytes: Schema.Codec<Uint8Array, any>;
-  readonly text: Schema.Codec<string>;
-  readonly shares: Schema.Codec<SharesValue, any>;
+  readonly int: Schema.Codec<number>
+  readonly bytes: Schema.Codec<Uint8Array, any>
+  readonly text: Schema.Codec<string>
+  readonly shares: Schema.Codec<SharesValue, any>
 }
 
 const makeInterface = (uuid: string, { bytes, int, shares, text }: Types) =>
@@ -46,114 +38,109 @@ const makeInterface = (uuid: string, { bytes, int, shares, text }: Types) =>
       Started: Interface.method({ in: int }),
       Ended: Interface.method({ in: int }),
       Store: Interface.method({ inPipe: { content: Pipe.bytes }, out: int }),
-      Load: Interface.method({ in: int, outPipe: { content: Pipe.bytes } }),
-    },
-  });
+      Load: Interface.method({ in: int, outPipe: { content: Pipe.bytes } })
+    }
+  })
 
-type Measured = ReturnType<typeof makeInterface>;
+type Measured = ReturnType<typeof makeInterface>
 
 const makeManager = (iface: Measured) =>
   Manager.make(iface, {
     ...routines,
-    Store: (_, call) =>
-      sizeOf(Pipe.toStream(ServerCall.inPipe(call, "content"))),
+    Store: (_, call) => sizeOf(Pipe.toStream(ServerCall.inPipe(call, "content"))),
     Load: (bytes, call) =>
       Stream.run(
         chunksOf(bytes),
-        Pipe.toSink(ServerCall.outPipe(call, "content")),
-      ),
-  });
+        Pipe.toSink(ServerCall.outPipe(call, "content"))
+      )
+  })
 
 const clientOf = (binding: Binding.Binding<Measured>) => ({
   ...makeClient(
-    serviceOf((method, argument): Effect.Effect<any, unknown> =>
-      Call.invoke(binding, method as "AddOne", argument)
-    ),
+    serviceOf((method, argument): Effect.Effect<any, unknown> => Call.invoke(binding, method as "AddOne", argument))
   ),
   pipes: {
-    in: timePipe((bytes) =>
-      Stream.run(chunksOf(bytes), Call.sink(binding, "Store"))
-    ),
-    out: timePipe((bytes) => sizeOf(Call.stream(binding, "Load", bytes))),
-  },
-});
+    in: timePipe((bytes) => Stream.run(chunksOf(bytes), Call.sink(binding, "Store"))),
+    out: timePipe((bytes) => sizeOf(Call.stream(binding, "Load", bytes)))
+  }
+})
 
-const password = Redacted.make("correct horse");
+const password = Redacted.make("correct horse")
 
 const login = (level: "integrity" | "privacy") =>
   Security.make({
     provider: Ntlm.client,
     credentials: { user: "bench", password },
-    level,
-  });
+    level
+  })
 
 const makeContender = (
   iface: Measured,
-  security?: Security.Security,
+  security?: Security.Security
 ): Contender => ({
   serve: Effect.gen(function* () {
-    const server = yield* Server.make([makeManager(iface)]);
+    const server = yield* Server.make([makeManager(iface)])
     const endpoint = yield* Endpoint.serve(
       server,
       "ncacn_ip_tcp:127.0.0.1[0]",
       {
         maximumCalls: 100_000,
         ...(security &&
-          { security: [Ntlm.server(() => ({ ntHash: Ntlm.hash(password) }))] }),
-      },
-    );
-    return Number(endpoint.address.endpoint);
+          { security: [Ntlm.server(() => ({ ntHash: Ntlm.hash(password) }))] })
+      }
+    )
+    return Number(endpoint.address.endpoint)
   }).pipe(Effect.provide(NodeTransport.layer)),
   connect: (port) => {
-    const address = `ncacn_ip_tcp:127.0.0.1[${port}]`;
+    const address = `ncacn_ip_tcp:127.0.0.1[${port}]`
     return Effect.map(
       Association.bind(iface, address, { security }),
       (binding) => ({
         ...clientOf(binding),
         login: Effect.gen(function* () {
-          const start = performance.now();
-          yield* Effect.scoped(Association.bind(iface, address, { security }));
-          return performance.now() - start;
-        }).pipe(Effect.provide(NodeTransport.layer)),
-      }),
-    ).pipe(Effect.provide(NodeTransport.layer));
-  },
-});
+          const start = performance.now()
+          yield* Effect.scoped(Association.bind(iface, address, { security }))
+          return performance.now() - start
+        }).pipe(Effect.provide(NodeTransport.layer))
+      })
+    ).pipe(Effect.provide(NodeTransport.layer))
+  }
+})
 
-const count = Ndr.sizeIs("entries");
-const Share0 = Ndr.struct({ name: Ndr.ref(Ndr.WString) });
+const count = Ndr.sizeIs("entries")
+const Share0 = Ndr.struct({ name: Ndr.ref(Ndr.WString) })
 const Share1 = Ndr.struct({
   name: Ndr.ref(Ndr.WString),
   type: Ndr.Uint32,
-  remark: Ndr.unique(Ndr.WString),
-});
+  remark: Ndr.unique(Ndr.WString)
+})
 
 const ndrShares = Ndr.struct({
   info: Ndr.union(Ndr.Uint32, {
     0: Ndr.struct({ count, entries: Ndr.unique(Ndr.conformant(Share0)) }),
-    1: Ndr.struct({ count, entries: Ndr.unique(Ndr.conformant(Share1)) }),
+    1: Ndr.struct({ count, entries: Ndr.unique(Ndr.conformant(Share1)) })
   }),
-  total: Ndr.Uint32,
-});
+  total: Ndr.Uint32
+})
 
 const inNdr = makeInterface("3c1c8e5e-6c0b-4d5e-9a7e-0f5e2f7d9a01", {
   int: Ndr.Uint32,
   bytes: Ndr.Bytes,
   text: Ndr.WString,
-  shares: ndrShares,
-});
+  shares: ndrShares
+})
 
-export const ndr = makeContender(inNdr);
+export const ndr = makeContender(inNdr)
 
 /** The same with a login, and every message signed or encrypted. */
-export const integrity = makeContender(inNdr, login("integrity"));
-export const privacy = makeContender(inNdr, login("privacy"));
+export const integrity = makeContender(inNdr, login("integrity"))
+export const privacy = makeContender(inNdr, login("privacy"))
 
 export const schemas = makeContender(
   makeInterface("3c1c8e5e-6c0b-4d5e-9a7e-0f5e2f7d9a02", {
     int: Schema.Int,
     bytes: Schema.Uint8Array,
     text: Schema.String,
-    shares: Shares,
-  }),
-);
+    shares: Shares
+  })
+)

@@ -1,30 +1,16 @@
 // effect/rpc over its TCP socket, in its fastest form: no spans, no limit on concurrency, the flat client. JSON is
 // faster for small messages, its binary form for large ones.
-import * as NodeSocket from "@effect/platform-node-shared/NodeSocket";
-import * as NodeSocketServer from "@effect/platform-node-shared/NodeSocketServer";
-import { Effect, Layer, Schema } from "effect";
-import {
-  Rpc,
-  RpcClient,
-  RpcGroup,
-  RpcSerialization,
-  RpcServer,
-} from "effect/rpc";
-import { SocketServer } from "effect/socket";
-import { setMaxListeners } from "node:events";
-import {
-  chunksOf,
-  type Contender,
-  makeClient,
-  routines,
-  serviceOf,
-  sizeOf,
-  timePipe,
-} from "./service.ts";
-import { Shares } from "./shares.ts";
+import * as NodeSocket from "@effect/platform-node-shared/NodeSocket"
+import * as NodeSocketServer from "@effect/platform-node-shared/NodeSocketServer"
+import { Effect, Layer, Schema } from "effect"
+import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
+import { SocketServer } from "effect/socket"
+import { setMaxListeners } from "node:events"
+import { chunksOf, type Contender, makeClient, routines, serviceOf, sizeOf, timePipe } from "./service.ts"
+import { Shares } from "./shares.ts"
 
 // Each write that waits for a full socket adds listeners to it.
-setMaxListeners(0);
+setMaxListeners(0)
 
 const group = RpcGroup.make(
   Rpc.make("AddOne", { payload: Schema.Int, success: Schema.Int }),
@@ -37,57 +23,55 @@ const group = RpcGroup.make(
   Rpc.make("Load", {
     payload: Schema.Int,
     success: Schema.Uint8Array,
-    stream: true,
-  }),
-);
+    stream: true
+  })
+)
 
-const handlers = group.toLayer({ ...routines, Load: chunksOf });
+const handlers = group.toLayer({ ...routines, Load: chunksOf })
 
 const makeContender = (
-  serialization: Layer.Layer<RpcSerialization.RpcSerialization>,
+  serialization: Layer.Layer<RpcSerialization.RpcSerialization>
 ): Contender => ({
   serve: Effect.gen(function* () {
     const server = yield* NodeSocketServer.make({
       host: "127.0.0.1",
       port: 0,
-      noDelay: true,
-    });
+      noDelay: true
+    })
     const protocol = Layer.provide(RpcServer.layerProtocolSocketServer, [
       Layer.succeed(SocketServer.SocketServer, server),
-      serialization,
-    ]);
+      serialization
+    ])
     const rpcs = RpcServer.layer(group, {
       disableTracing: true,
-      concurrency: "unbounded",
-    });
-    yield* Layer.build(Layer.provide(rpcs, [handlers, protocol]));
-    return server.address._tag === "UnixPathAddress" ? 0 : server.address.port;
+      concurrency: "unbounded"
+    })
+    yield* Layer.build(Layer.provide(rpcs, [handlers, protocol]))
+    return server.address._tag === "UnixPathAddress" ? 0 : server.address.port
   }),
   connect: (port) =>
     Effect.gen(function* () {
       const protocol = Layer.provide(RpcClient.layerProtocolSocket(), [
         NodeSocket.layerNet({ host: "127.0.0.1", port, noDelay: true }),
-        serialization,
-      ]);
-      const context = yield* Layer.build(protocol);
+        serialization
+      ])
+      const context = yield* Layer.build(protocol)
       const client = yield* Effect.provideContext(
         RpcClient.make(group, { disableTracing: true, flatten: true }),
-        context,
-      );
+        context
+      )
       return {
         ...makeClient(
-          serviceOf((method, argument): Effect.Effect<any, unknown> =>
-            client(method as "AddOne", argument)
-          ),
+          serviceOf((method, argument): Effect.Effect<any, unknown> => client(method as "AddOne", argument))
         ),
         // Streams go from the server to the client alone.
-        pipes: { out: timePipe((bytes) => sizeOf(client("Load", bytes))) },
-      };
-    }),
-});
+        pipes: { out: timePipe((bytes) => sizeOf(client("Load", bytes))) }
+      }
+    })
+})
 
-export const json: Contender = makeContender(RpcSerialization.layerNdjson);
+export const json: Contender = makeContender(RpcSerialization.layerNdjson)
 
 export const binary: Contender = makeContender(
-  RpcSerialization.layerSchemaBinary(),
-);
+  RpcSerialization.layerSchemaBinary()
+)
