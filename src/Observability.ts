@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 import type { Caller } from "./Channel.ts"
-import { counting, countingRefused, type Refused } from "./internal/metrics.ts"
+import { counting } from "./internal/metrics.ts"
 
 // ----------------------------------------------------------------------------
 // outcomes
@@ -194,7 +194,7 @@ const count = (context: Context.Context<never>, side: "client" | "server"): Obse
   }
 }
 
-const countRefused = (context: Context.Context<never>, refused: Refused, provider: string): void => {
+const countRefused = (context: Context.Context<never>, refused: "login" | "message", provider: string): void => {
   const description = refused === "login"
     ? "Logins refused by servers"
     : "Messages refused by servers for their signatures"
@@ -247,6 +247,4 @@ const countRefused = (context: Context.Context<never>, refused: Refused, provide
  * @category metrics
  * @since 0.1.0
  */
-export const layer: Layer.Layer<never> = Layer.succeedContext(
-  Context.make(counting, count).pipe(Context.add(countingRefused, countRefused))
-)
+export const layer: Layer.Layer<never> = Layer.succeed(counting, { calls: count, refused: countRefused })

@@ -12,7 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../Channel.ts"
-import { countingRefused } from "../internal/metrics.ts"
+import { counting } from "../internal/metrics.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
@@ -226,7 +226,7 @@ const serverSecurity = onDemand("the security of servers", () => import("./inter
 /** Tells operators of logins and messages that were refused, and counts them. */
 const reportsOf =
   (context: Context.Context<never>) => (peer: string): Report => (event, { claimed, problem, provider }) => {
-    Context.get(context, countingRefused)?.(context, event, provider)
+    Context.get(context, counting)?.refused(context, event, provider)
     const who = claimed === undefined ? peer : `${claimed} at ${peer}`
     Effect.runForkWith(context)(Effect.logWarning(`Refused a ${event} of ${who} with ${provider}: ${problem}`))
   }

@@ -71,7 +71,7 @@ export class Watching {
 /** The observers in a context; `undefined` where there is none, so that calls cost nothing more. */
 export const watching = (context: Context.Context<never>, side: "client" | "server"): Watching | undefined => {
   const found = [
-    Context.get(context, counting)?.(context, side) as Observer | undefined,
+    Context.get(context, counting)?.calls(context, side) as Observer | undefined,
     Context.get(context, observer)
   ]
   const observers = found.filter((one) => one !== undefined)

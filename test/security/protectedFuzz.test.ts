@@ -49,6 +49,9 @@ const disturbed = (said: Array<Uint8Array>, from: number, random: Random): Array
 /** The values of signed requests begin at this number. */
 const mark = 0x5a00_0000
 
+/** The bytes of those that have bytes. */
+const size = 300
+
 /** A whole conversation of one client, which logs in once or twice. */
 const conversation = (random: Random, nextValue: () => number): Array<Uint8Array> => {
   const level = pick(random, levels)
@@ -79,14 +82,14 @@ const conversation = (random: Random, nextValue: () => number): Array<Uint8Array
     const { trailer } = context
     const fields: RequestFields = { callId, contextId: usual, authTrailer: trailer, stub: u32(nextValue()) }
     const kind = random()
-    const sized = concat(u32(300), u32(300), new Uint8Array(300))
+    const sized = concat(u32(size), u32(size), new Uint8Array(size))
     if (kind < 0.1) said.push(coCancel(callId - 1))
     else if (kind < 0.15) said.push(orphaned(callId - 1))
     else if (kind < 0.2) said.push(request({ callId, stub: u32(1) }))
     else if (kind < 0.4) said.push(...cut(context.sign(request({ ...fields, opnum: 1, stub: sized, limit: 120 }))))
     else if (kind < 0.5) said.push(context.sign(request({ ...fields, opnum: 99 })))
     else if (kind < 0.6) said.push(context.sign(request({ ...fields, contextId: unknown })))
-    else if (kind < 0.7) {
+    else if (kind < 0.7 && signsHeaders) {
       const bad = damaged(request({ ...fields, opnum: 1, stub: sized }), random)
       // Only what has a size can be signed.
       const hasSize = bad.length > 24 && (bad[8]! | bad[9]! << 8) === bad.length
@@ -111,6 +114,8 @@ describe("protected requests that were damaged", () => {
       const world = yield* makeWorld({ maximumContexts: 3, maximumRequest: 2000 }, (caller, level, value) => {
         see(`served ${level}`)
         if (level === "none") return
+        // The size of another request, whose opnum was changed: without signed headers nobody notices.
+        if (value === size) return
         if (value <= mark || value > mark + 0x0100_0000) problems.push(`${caller}, ${level}: ${value} was never signed`)
         if (served.has(value)) problems.push(`${caller}, ${level}: ${value} came twice`)
         served.add(value)
@@ -345,7 +350,7 @@ describe("protected responses that were damaged", () => {
         assert.deepStrictEqual([connections, yield* fibersActive], [0, before], "connections and fibers")
       }
       assert.deepStrictEqual(problems, [])
-      const expected = ["replied", "RpcTransportError", "RpcFault 5", "RpcFault 1825", "bind RpcFault 1825"]
+      const expected = ["replied", "RpcTransportError", "RpcFault 5", "RpcFault 1825"]
       if (budget >= 25_000) assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
       const told = [...seen].map(([what, count]) => `${what} ${count}`).join(", ")
       report("protected responses", `${pdus} PDUs (${told})`)

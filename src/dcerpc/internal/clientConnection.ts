@@ -15,7 +15,7 @@ import { cancelled, failureOf, fromWire, unavailable } from "../../internal/fail
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import { BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
+import { type BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
@@ -127,8 +127,8 @@ export class SentCall implements Remote {
   /** When it has to be over, in monotonic milliseconds. */
   readonly deadline: number
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
-  begin = Infinity
-  end = Infinity
+  begin: number = Infinity
+  end: number = Infinity
   cancelled = false
   /** Its connection was lost when something of the request may have left. */
   mayHaveBegun = false
@@ -782,6 +782,7 @@ export class ClientConnection {
   private answered(answer: Pdu.Pdu | Pdu.PduError): string | undefined {
     const { first, login } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
+    if (answer._tag === "Shutdown") return this.refuse("the server shut down while the connection was bound")
     if (login !== undefined && this.contexts.size > 0) return login.take(answer)
     if (answer._tag === "BindNak") {
       this.rejectReason = answer.rejectReason
