@@ -103,6 +103,7 @@ const shared = [
   "handleSchema",
   "handleTable",
   "methodPipes",
+  "metrics",
   "options",
   "pipeEnds",
   "seams",

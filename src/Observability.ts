@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 import type { Caller } from "./Channel.ts"
-import { counting, type Refused } from "./internal/metrics.ts"
+import { counting } from "./internal/metrics.ts"
 
 // ----------------------------------------------------------------------------
 // outcomes
@@ -194,7 +194,7 @@ const count = (context: Context.Context<never>, side: "client" | "server"): Obse
   }
 }
 
-const countRefused = (context: Context.Context<never>, refused: Refused, provider: string): void => {
+const countRefused = (context: Context.Context<never>, refused: "login" | "message", provider: string): void => {
   const description = refused === "login"
     ? "Logins refused by servers"
     : "Messages refused by servers for their signatures"

@@ -497,6 +497,19 @@ describe("a login", () => {
         )
       }
     })
+  fails("the server shuts down", ["RpcTransportError", 1722], (peer) =>
+    Effect.gen(function* () {
+      yield* greet(peer)
+      yield* peer.take("AlterContext")
+      yield* peer.send((writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
+    }), { tokens: 3, legs: "even" })
+  fails("a bind_nak with a trailer", ["RpcTransportError", 1722], (peer) =>
+    Effect.gen(function* () {
+      const { callId } = yield* peer.take("Bind")
+      const writer = new Pdu.Writer()
+      Pdu.encodeBindNak(writer, { callId, rejectReason: 9 })
+      yield* peer.bytes(patched(writer.take().slice(), { 10: [1] }))
+    }))
   fails("without an end", rpcFault(1825), (peer) => goOn(peer, 9), { tokens: 100, legs: "even" }, "10 messages")
   fails("answers to messages that were not sent", ["RpcTransportError", 1722], (peer) =>
     Effect.gen(function* () {

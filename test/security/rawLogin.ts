@@ -48,13 +48,17 @@ export const elements = [IOpen, IConnect, IUsual, IPrivate, IClosed].map((iface,
 
 const place = "ncacn_memory:[secure]"
 
-export const makeWorld = Effect.fnUntraced(function* (options: Endpoint.Options = {}) {
+/** Told of each call of `AddOne`. */
+type OnCall = (caller: string, level: string, value: number) => void
+
+export const makeWorld = Effect.fnUntraced(function* (options: Endpoint.Options = {}, onCall?: OnCall) {
   const callers: Array<string> = []
   const warnings: Array<string> = []
   const routines = {
     AddOne: ({ value }: { readonly value: number }, call: ServerCall.ServerCall<any>) => {
       const { level, name = "nobody" } = ServerCall.caller(call as never)
-      callers.push(`${name} ${level}`)
+      if (onCall === undefined) callers.push(`${name} ${level}`)
+      else onCall(name, level, value)
       return Effect.succeed({ value: (value + 1) >>> 0 })
     },
     Size: ({ data }: { readonly data: Uint8Array }) => Effect.succeed({ value: data.length }),

@@ -1,6 +1,6 @@
 /** The server's answer to each violation of the security of a connection, PDU by PDU. */
 import { assert, describe } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import * as Security from "../../src/security/Security.ts"
@@ -29,6 +29,7 @@ import { fakeType, makeServer, signatureSize } from "./fakeProvider.ts"
 import {
   auth3,
   bindAck,
+  client,
   closed,
   connect,
   Context,
@@ -550,6 +551,77 @@ describe("a request", () => {
     }))
 })
 
+describe("PDUs in big-endian", () => {
+  for (const level of ["integrity", "privacy"] as const) {
+    secure(`a login and a call, ${level}: are served`, (client) =>
+      Effect.gen(function* () {
+        const number = { integrity: 5, privacy: 6 }[level]
+        const writer = new Pdu.Writer({ littleEndian: false })
+        Pdu.encodeAuth3(writer, { callId: 3, authTrailer: token("proof", { level: number, id: 79231 }) })
+        const trailer = token("alice", { level: number, id: 79231 })
+        const fields = { littleEndian: false, flags: headerSign, contextElements: hello, authTrailer: trailer }
+        assert.deepStrictEqual(yield* client.say(bind(fields), writer.take().slice()), [bindAck])
+        const context = new Context({ level, id: 79231 })
+        const pdu = request({ littleEndian: false, authTrailer: context.trailer })
+        context.session.protect(pdu, 24, pdu.length - 8 - signatureSize, level, true)
+        const [answer] = yield* client.ask(pdu)
+        assert.isTrue(context.protection.accepts(answer as Pdu.Response))
+        assert.deepStrictEqual([...(answer as Pdu.Response).stub], [42, 0, 0, 0])
+      }))
+  }
+})
+
+describe("trailers where none may be", () => {
+  row(
+    "a shutdown with a trailer: protocol error",
+    () => {
+      const pdu = concat(coCancel(7), new Uint8Array(16))
+      return [logIn(), patched(pdu, { 2: [17], 8: [pdu.length, 0, 8, 0] })]
+    },
+    [bindAck, fault(7, status.protocolError, didNotExecute)],
+    "is closed"
+  )
+})
+
+// ----------------------------------------------------------------------------
+// association groups
+// ----------------------------------------------------------------------------
+
+describe("an association group of another user", () => {
+  const joining = (
+    name: string,
+    sent: (assocGroupId: number) => ReadonlyArray<Uint8Array>,
+    answers: ReadonlyArray<unknown>
+  ) =>
+    secure(name, (one) =>
+      Effect.gen(function* () {
+        yield* one.say(logIn())
+        const { assocGroupId } = one.heard[0] as Pdu.BindAck
+        const two = yield* client
+        const heard: Array<unknown> = []
+        for (const pdu of sent(assocGroupId)) heard.push(...yield* two.say(pdu))
+        assert.deepStrictEqual(heard, answers)
+        yield* two.close
+      }))
+  const join = (assocGroupId: number, user: string) =>
+    bind({ assocGroupId, contextElements: hello, flags: mpx | headerSign, authTrailer: token(user) })
+  joining("joined by its own user: calls are served", (id) => [
+    concat(join(id, "alice"), auth3("proof")),
+    signed(new Context())
+  ], [bindAck, response(2, 42)])
+  joining("joined by another user: the login is refused", (id) => [
+    concat(join(id, "bob"), auth3("proof")),
+    signed(new Context({ user: "bob" }))
+  ], [bindAck, fault(2, status.accessDenied)])
+  joining("joined without a login: bind_nak 0", (id) => [bind({ assocGroupId: id, contextElements: hello })], [
+    bindNak(1, 0)
+  ])
+  joining("joined by a login that never ends: a request without trailer is refused", (id) => [
+    join(id, "alice"),
+    request()
+  ], [bindAck, fault(2, status.accessDenied)])
+})
+
 // ----------------------------------------------------------------------------
 // fragments
 // ----------------------------------------------------------------------------
@@ -998,6 +1070,23 @@ describe("a login", () => {
         assert.deepStrictEqual(yield* client.say(auth3("hang"), ...flood), [])
         assert.deepStrictEqual(callers, [])
         yield* TestClock.adjust("11 seconds")
+      })
+  )
+  secure(
+    "awaited while a flood arrives: the server takes no more than its buffers hold",
+    (client) =>
+      Effect.gen(function* () {
+        yield* client.say(begin(), auth3("hang"))
+        const chunk = concat(...Array.from({ length: 1000 }, (_, at) => request({ callId: 10 + at })))
+        let written = 0
+        const flood = Effect.forever(Effect.tap(client.write(chunk), () => Effect.sync(() => written += chunk.length)))
+        const flooding = yield* Effect.forkChild(flood)
+        yield* settle
+        assert.isUndefined(flooding.pollUnsafe())
+        assert.isBelow(written, 1_000_000)
+        yield* TestClock.adjust("11 seconds")
+        yield* settle
+        yield* Fiber.interrupt(flooding)
       })
   )
   secure("interrupted by the end of its connection: no warning", (client, { warnings }) =>

@@ -131,8 +131,8 @@ export class SentCall implements Remote {
   /** When it has to be over, in monotonic milliseconds. */
   readonly deadline: number
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
-  begin = Infinity
-  end = Infinity
+  begin: number = Infinity
+  end: number = Infinity
   declare cancelled: boolean
   /** Its connection was lost when something of the request may have left. */
   declare mayHaveBegun: boolean
@@ -800,6 +800,7 @@ export class ClientConnection {
   private answered(answer: Pdu.Pdu | Pdu.PduError): string | undefined {
     const { first, login } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
+    if (answer._tag === "Shutdown") return this.refuse("the server shut down while the connection was bound")
     if (login !== undefined && this.contexts.size > 0) return login.take(answer)
     if (answer._tag === "BindNak") {
       this.rejectReason = answer.rejectReason
