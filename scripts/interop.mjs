@@ -2,8 +2,8 @@
 // implementation in Python; tshark looks at what they said. Our endpoint mapper is asked by impacket, and that of Samba by our client.
 // A link between two network namespaces goes down in the middle of calls. Samba's smbtorture tests our example server where it is
 // installed. A domain controller of Samba knows users, whom our client logs in to it, and who log in to our server by Samba's and
-// impacket's clients. Needs the Debian packages tshark, python3-impacket, samba, samba-ad-provision, samba-dsdb-modules, smbclient and
-// iproute2, and root, because endpoint mappers have port 135; smbtorture is in samba-testsuite.
+// impacket's clients. Needs the Debian packages tshark, python3-impacket, samba, samba-ad-provision, samba-dsdb-modules,
+// samba-vfs-modules, smbclient and iproute2, and root, because endpoint mappers have port 135; smbtorture is in samba-testsuite.
 import { Buffer } from "node:buffer"
 import { spawn, spawnSync } from "node:child_process"
 import net from "node:net"
@@ -40,7 +40,7 @@ if (missing.length > 0) {
     `No ${
       missing.join(", no ")
     } here: apt-get install tshark python3-impacket samba samba-ad-provision samba-dsdb-modules ` +
-      "smbclient samba-testsuite"
+      "samba-vfs-modules smbclient samba-testsuite"
   )
   console.log(`0 passed, ${missing.length} failed`)
   process.exit(1)
