@@ -1,8 +1,8 @@
 // Measures calls and pipes in one process beside effect/rpc in its fastest form (no serialization, no spans, the flat client), and beside
 // what Effect itself needs for a fiber.
-import { Effect, Fiber, Queue, Schema, Stream, Tracer } from "effect"
+import { Effect, Fiber, Queue, Schema, Stream } from "effect"
 import { Rpc, RpcClient, RpcGroup, type RpcMessage, RpcServer } from "effect/rpc"
-import { Binding, Call, Interface, Manager, Observability, Pipe, Server, ServerCall } from "../mod.ts"
+import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../mod.ts"
 import { rowsOf, type Table, takeTurns, type Turn } from "./measure.ts"
 
 export interface Effort {
@@ -12,7 +12,7 @@ export interface Effort {
 }
 
 /** Something to be measured: `loop(n)` does it `n` times inside the fiber that runs it. */
-interface Contender {
+export interface Contender {
   readonly name: string
   readonly reference?: string
   /** How many calls one turn of the loop makes; by default 1. */
@@ -75,9 +75,29 @@ const makeRpc = Effect.gen(function* () {
   return client
 })
 
+/** The rows of others: effect/rpc, and Effect itself. */
+const makePeers = Effect.map(makeRpc, (rpc): ReadonlyArray<Contender> => [
+  {
+    name: "fork and join, succeed",
+    loop: repeat((i) => Effect.flatMap(Effect.forkChild(routines.Succeed(i), { startImmediately: true }), Fiber.join))
+  },
+  { name: "effect/rpc, succeed", loop: repeat((i) => rpc("Succeed", i)) },
+  { name: "effect/rpc, gen", loop: repeat((i) => rpc("Gen", i)) },
+  { name: "effect/rpc, suspending", loop: repeat((i) => rpc("Suspend", i)) },
+  { name: "effect/rpc, payload checked", loop: repeat((i) => rpc("Checked", i)) },
+  {
+    name: "effect/rpc, 100 calls side by side",
+    callsPerLoop: 100,
+    loop: repeat(() => Effect.forEach(hundred, (i) => rpc("Suspend", i), { concurrency: "unbounded" }))
+  },
+  { name: "effect/rpc, a stream of numbers", loop: (n) => sum(rpc("Count", n)) }
+])
+
 // ----------------------------------------------------------------------------
 // Callisto
 // ----------------------------------------------------------------------------
+
+class Odd extends Schema.TaggedError<Odd>()("Odd", { n: Schema.Int }) {}
 
 const method = Interface.method({ in: Schema.Int, out: Schema.Int })
 const Numbers = Interface.make("Numbers", {
@@ -85,73 +105,36 @@ const Numbers = Interface.make("Numbers", {
     Succeed: method,
     Gen: method,
     Suspend: method,
-    Worker: method,
+    Never: method,
+    Abort: Interface.method({ in: Schema.Int, out: Schema.Int, aborts: [Interface.abort(1000, Odd)] }),
     Pull: Interface.method({ inPipe: { numbers: Schema.Int } }),
     Count: Interface.method({ in: Schema.Int, outPipe: { numbers: Schema.Int } })
   }
 })
 
-const makeNumbers = Effect.fnUntraced(
-  function* (options?: { readonly validate: boolean }) {
-    const jobs = yield* Queue.unbounded<
-      readonly [number, ServerCall.Of<typeof Numbers, "Worker">]
-    >()
-    yield* Effect.forkScoped(Effect.forever(
-      Effect.flatMap(Queue.take(jobs), ([n, call]) => ServerCall.complete(call, n + 1))
-    ))
-    const manager = Manager.make(Numbers, {
-      ...routines,
-      Worker: Manager.handOff((n, call) => Queue.offer(jobs, [n, call])),
-      Pull: (_, call) =>
-        Effect.gen(function* () {
-          while ((yield* Pipe.pull(ServerCall.inPipe(call, "numbers"))).length > 0);
-        }),
-      Count: (n, call) => Stream.run(ones(n), Pipe.toSink(ServerCall.outPipe(call, "numbers")))
-    })
-    return yield* Binding.local(yield* Server.make([manager]), Numbers, options)
-  }
-)
+const manager = Manager.make(Numbers, {
+  ...routines,
+  Never: () => Effect.never,
+  Abort: (n) => Effect.fail(new Odd({ n })),
+  Pull: (_, call) =>
+    Effect.gen(function* () {
+      while ((yield* Pipe.pull(ServerCall.inPipe(call, "numbers"))).length > 0);
+    }),
+  Count: (n, call) => Stream.run(ones(n), Pipe.toSink(ServerCall.outPipe(call, "numbers")))
+})
 
-const tracer = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
-const observer: Observability.Observer = { begun: () => {}, changed: () => {}, transferred: () => {}, ended: () => {} }
-
-// ----------------------------------------------------------------------------
-// all of them
-// ----------------------------------------------------------------------------
-
-const makeContenders = Effect.gen(function* () {
-  const rpc = yield* makeRpc
-  const numbers = yield* makeNumbers()
-  const checked = yield* makeNumbers({ validate: true })
-  const traced = yield* Effect.withTracer(makeNumbers(), tracer)
-  const counted = yield* Effect.provide(makeNumbers(), Observability.layer)
-  const observed = yield* Effect.provideService(makeNumbers(), Observability.observer, observer)
+/** The rows of Callisto, each beside one of the others where there is one like it. */
+export const makeOwn = Effect.gen(function* () {
+  const server = yield* Server.make([manager])
+  const numbers = yield* Binding.local(server, Numbers)
+  const checked = yield* Binding.local(server, Numbers, { validate: true })
   const call = yield* Call.make(numbers)
   const calls = yield* Effect.forEach(hundred, () => Call.make(numbers))
-  const queue = yield* Queue.unbounded<
-    Call.Completion<number, Call.Pending<typeof Numbers, "Suspend">>
-  >()
-  const invoke = (
-    binding: typeof numbers,
-    method: "Succeed" | "Gen" | "Suspend" | "Worker"
-  ) => repeat((i) => Call.invoke(binding, method as "Succeed", i))
-  const plain = "invoke, succeed"
-  const loops: ReadonlyArray<Contender> = [
-    {
-      name: "fork and join, succeed",
-      loop: repeat((i) => Effect.flatMap(Effect.forkChild(routines.Succeed(i), { startImmediately: true }), Fiber.join))
-    },
-    { name: "effect/rpc, succeed", loop: repeat((i) => rpc("Succeed", i)) },
-    { name: "effect/rpc, gen", loop: repeat((i) => rpc("Gen", i)) },
-    { name: "effect/rpc, suspending", loop: repeat((i) => rpc("Suspend", i)) },
-    { name: "effect/rpc, payload checked", loop: repeat((i) => rpc("Checked", i)) },
-    {
-      name: "effect/rpc, 100 calls side by side",
-      callsPerLoop: 100,
-      loop: repeat(() => Effect.forEach(hundred, (i) => rpc("Suspend", i), { concurrency: "unbounded" }))
-    },
-    { name: "effect/rpc, a stream of numbers", loop: (n) => sum(rpc("Count", n)) },
-    { name: plain, reference: "effect/rpc, succeed", loop: invoke(numbers, "Succeed") },
+  const queue = yield* Queue.unbounded<Call.Completion<number, Call.Pending<typeof Numbers, "Suspend">>>()
+  const invoke = (binding: typeof numbers, method: "Succeed" | "Gen" | "Suspend") =>
+    repeat((i) => Call.invoke(binding, method as "Succeed", i))
+  const rows: ReadonlyArray<Contender> = [
+    { name: "invoke, succeed", reference: "effect/rpc, succeed", loop: invoke(numbers, "Succeed") },
     { name: "invoke, gen", reference: "effect/rpc, gen", loop: invoke(numbers, "Gen") },
     { name: "invoke, suspending", reference: "effect/rpc, suspending", loop: invoke(numbers, "Suspend") },
     { name: "invoke, checked, succeed", reference: "effect/rpc, payload checked", loop: invoke(checked, "Succeed") },
@@ -160,19 +143,25 @@ const makeContenders = Effect.gen(function* () {
       reference: "effect/rpc, succeed",
       loop: repeat((i) => Effect.flatMap(Call.begin(call, "Succeed", i), Call.join))
     },
-    { name: "hand-off, completed by a worker", reference: "effect/rpc, suspending", loop: invoke(numbers, "Worker") },
+    {
+      name: "begun and cancelled",
+      loop: repeat((i) =>
+        Effect.gen(function* () {
+          const pending = yield* Call.begin(call, "Never", i)
+          yield* Call.cancel(pending, { timeout: 0 })
+          yield* Effect.flip(Call.join(pending))
+        })
+      )
+    },
+    { name: "a declared abort", loop: repeat((i) => Effect.flip(Call.invoke(numbers, "Abort", i))) },
     {
       name: "100 call objects, one completion queue",
       reference: "effect/rpc, 100 calls side by side",
       callsPerLoop: 100,
       loop: repeat(() =>
         Effect.gen(function* () {
-          for (const k of hundred) {
-            yield* Call.notify(yield* Call.begin(calls[k]!, "Suspend", k), queue, k)
-          }
-          for (const _ of hundred) {
-            yield* Call.finish((yield* Queue.take(queue)).pending)
-          }
+          for (const k of hundred) yield* Call.notify(yield* Call.begin(calls[k]!, "Suspend", k), queue, k)
+          for (const _ of hundred) yield* Call.finish((yield* Queue.take(queue)).pending)
         })
       )
     },
@@ -192,39 +181,35 @@ const makeContenders = Effect.gen(function* () {
       name: "out pipe, a sink and a stream",
       reference: "effect/rpc, a stream of numbers",
       loop: (n) => sum(Call.stream(numbers, "Count", n))
-    },
-    {
-      name: "with a tracer on both sides",
-      reference: plain,
-      loop: (n) => Effect.withTracer(invoke(traced, "Succeed")(n), tracer)
-    },
-    { name: "with metrics on both sides", reference: plain, loop: invoke(counted, "Succeed") },
-    { name: "with an observer on both sides", reference: plain, loop: invoke(observed, "Succeed") }
+    }
   ]
-  return loops
+  return rows
 })
 
-const time = ({ loop }: Contender, n: number): Effect.Effect<number, unknown> =>
+// ----------------------------------------------------------------------------
+// the table
+// ----------------------------------------------------------------------------
+
+/** Milliseconds for `n` turns of the loop. */
+export const time = ({ loop }: Contender, n: number): Effect.Effect<number, unknown> =>
   Effect.suspend(() => {
     const start = performance.now()
     return Effect.map(loop(n), () => performance.now() - start)
   })
 
 /** Runs a contender until it is compiled, and finds how many times it runs in `millis`. */
-const sizeFor = (contender: Contender, millis: number): Effect.Effect<number, unknown> =>
+export const sizeFor = (contender: Contender, millis: number, warmUps = 3): Effect.Effect<number, unknown> =>
   Effect.gen(function* () {
     let n = 1
     while ((yield* time(contender, n)) < millis / 2) n *= 2
     let took = Infinity
-    for (let i = 0; i < 3; i++) {
-      took = Math.min(took, yield* time(contender, n))
-    }
+    for (let i = 0; i < warmUps; i++) took = Math.min(took, yield* time(contender, n))
     return Math.max(1, Math.round(n * millis / took))
   })
 
 export const measureLocal = ({ millis, rounds }: Effort): Effect.Effect<Table, unknown> =>
   Effect.gen(function* () {
-    const contenders = yield* makeContenders
+    const contenders = [...(yield* makePeers), ...(yield* makeOwn)]
     const sizes = new Map<Contender, number>()
     // Twice, because the code that all share is compiled anew when it has met them all.
     for (const contender of [...contenders, ...contenders]) {

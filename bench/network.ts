@@ -1,7 +1,7 @@
 // Measures calls over TCP on this machine: each contender has a client and a server in processes of their own, and they take turns.
 import { Effect, type Scope } from "effect"
 import { fileURLToPath } from "node:url"
-import { gc, type Missing, rowsOf, runtime, type Table, takeTurns, type Turn } from "./measure.ts"
+import { type Missing, rowsOf, type Table, takeTurns, type Turn } from "./measure.ts"
 import type { Kind, Latency } from "./network/service.ts"
 import type { Answer, Name, Task } from "./network/worker.ts"
 import { start } from "./processes.ts"
@@ -24,7 +24,7 @@ export interface Effort {
   readonly pending: number
 }
 
-const titles: { readonly [N in Name]: string } = {
+export const titles: { readonly [N in Name]: string } = {
   raw: "raw echo over node:net",
   ndr: "Callisto, NDR",
   schemas: "Callisto, ordinary schemas",
@@ -193,9 +193,6 @@ export const measureNetwork = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
     )
 
     // The last, because the calls stay pending.
-    if (gc === undefined || !runtime.startsWith("Node")) {
-      return tables
-    }
     const pending: Task = { task: "memory", options: { count: effort.pending } }
     const title = "client's heap of a pending call, without the fiber that waits for it"
     yield* tabulate(

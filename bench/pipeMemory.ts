@@ -1,21 +1,18 @@
-// Sends 1 GiB through an in pipe and an out pipe over TCP on this machine, client and server in processes of their own, and looks every
-// 50 ms at the memory of both: it may grow by 64 MiB at most after the first 64 MiB went through. Then the same with a slow reader,
-// for whom the writer has to wait; all of it in our own transfer syntax, in NDR, and in one process. Not among the tests, because it takes
-// too long and wants the machine for itself.
+// Sends 1 GiB through an in pipe and an out pipe over TCP on this machine, client and server in processes of their own. Every 50 ms it
+// looks at the memory of both, which may grow by 64 MiB after the first 64 MiB. Then the same with a slow reader, for whom the writer
+// has to wait. Not among the tests, because it takes too long and needs the machine for itself.
 //
 //   npm run memory [-- --quick]
 //
 // --quick sends a quarter.
 import { Effect, Schema, Stream } from "effect"
-import { spawn } from "node:child_process"
-import { createHash, type Hash } from "node:crypto"
 import process from "node:process"
-import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
-import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../mod.ts"
+import { Call, Interface, Manager, Pipe, Server, ServerCall } from "../mod.ts"
 import { Association, Endpoint } from "../src/dcerpc.ts"
 import { Ndr } from "../src/ndr.ts"
 import * as NodeTransport from "../src/node.ts"
+import { start } from "./processes.ts"
 
 const mebi = 0x100000
 const total = (process.argv.includes("--quick") ? 256 : 1024) * mebi
@@ -38,48 +35,30 @@ const makeInterface = (uuid: string, boolean: typeof Schema.Boolean, number: typ
     }
   })
 
-type IFlow = ReturnType<typeof makeInterface>
-
-/** The same interface, in our own transfer syntax and in NDR. */
+/** The same interface, in Callisto's own transfer syntax and in NDR. */
 const interfaces = {
   schemas: makeInterface("1d6e0c5b-52a7-4a0f-9d3e-8b7c6f5a4e91", Schema.Boolean, Schema.Int),
   NDR: makeInterface("1d6e0c5b-52a7-4a0f-9d3e-8b7c6f5a4e92", Ndr.Boolean, Ndr.Uint32)
 }
 
-/** Looks at the memory of this process, from the moment on when enough has moved. */
-class Watch {
-  private start: number | undefined = undefined
-  private peak = 0
-  moved = 0
-  private least = warmUp
+/** The memory of this process, from the moment on when enough has moved. */
+const watch = { first: 0, peak: 0, moved: 0, least: warmUp }
 
-  reset(slow: boolean): void {
-    this.start = undefined
-    this.peak = 0
-    this.moved = 0
-    // Of a slow pipe not so much goes through.
-    this.least = slow ? mebi : warmUp
-  }
+const reset = (slow: boolean) => Object.assign(watch, { first: 0, peak: 0, moved: 0, least: slow ? mebi : warmUp })
 
-  look(): void {
-    if (this.moved < this.least) return
+const growth = (): number => watch.peak - watch.first
+
+const watching = Effect.forever(Effect.andThen(
+  Effect.sync(() => {
+    if (watch.moved < watch.least) return
     const { rss } = process.memoryUsage()
-    this.start ??= rss
-    this.peak = Math.max(this.peak, rss)
-  }
+    watch.first ||= rss
+    watch.peak = Math.max(watch.peak, rss)
+  }),
+  Effect.sleep("50 millis")
+))
 
-  get growth(): number {
-    return this.start === undefined ? 0 : this.peak - this.start
-  }
-}
-
-const watch = new Watch()
-const looking = Effect.forever(Effect.andThen(Effect.sync(() => watch.look()), Effect.sleep("50 millis")))
-
-/**
- * Fresh chunks, as a program has them that reads a file, until there are enough of them or the time is over. They are there until the
- * collector of the runtime comes: pipes have to leave it the turns of the event loop that it needs.
- */
+/** Fresh chunks, as a program has them that reads a file, until there are enough of them or the time is over. */
 const chunks = (slow: boolean): Stream.Stream<Uint8Array> => {
   const end = slow ? Date.now() + slowMillis : Infinity
   return Stream.unfold(0, (sent: number) =>
@@ -90,8 +69,8 @@ const chunks = (slow: boolean): Stream.Stream<Uint8Array> => {
     }))
 }
 
-/** Reads a pipe to its end. In one process each chunk is hashed: nothing else there takes time. */
-const drain = <E>(pipe: Pipe.Reader<Uint8Array, E>, slow: boolean, hash?: Hash) => {
+/** Reads a pipe to its end. */
+const drain = <E>(pipe: Pipe.Reader<Uint8Array, E>, slow: boolean) => {
   const end = slow ? Date.now() + slowMillis : Infinity
   const pull = Effect.tap(
     Pipe.pull(pipe, chunkSize),
@@ -101,107 +80,77 @@ const drain = <E>(pipe: Pipe.Reader<Uint8Array, E>, slow: boolean, hash?: Hash) 
     let size = 0
     for (let chunk = yield* pull; chunk.length > 0; chunk = yield* pull) {
       size += chunk.length
-      // In one process the writer has counted it already.
-      if (hash === undefined) watch.moved += chunk.length
-      else hash.update(chunk)
+      watch.moved += chunk.length
     }
     return { size }
   })
 }
 
-const makeManager = (flow: IFlow, hash?: Hash) =>
+const makeManager = (flow: typeof interfaces.NDR) =>
   Manager.make(flow, {
     Upload: ({ slow }, call) =>
       Effect.suspend(() => {
-        watch.reset(slow)
-        return drain(ServerCall.inPipe(call, "bytes"), slow, hash)
+        reset(slow)
+        return drain(ServerCall.inPipe(call, "bytes"), slow)
       }),
     Download: ({ slow }, call) =>
       Effect.suspend(() => {
-        watch.reset(slow)
+        reset(slow)
         return Stream.run(chunks(slow), Pipe.toSink(ServerCall.outPipe(call, "bytes")))
       }),
-    Look: () => Effect.sync(() => ({ growth: watch.growth }))
+    Look: () => Effect.sync(() => ({ growth: growth() }))
   })
 
 const serve = Effect.gen(function* () {
-  yield* Effect.forkScoped(looking)
-  const server = yield* Server.make([makeManager(interfaces.schemas), makeManager(interfaces.NDR)])
+  const server = yield* Server.make(Object.values(interfaces).map(makeManager))
   const { address } = yield* Endpoint.serve(server, "ncacn_ip_tcp:127.0.0.1[0]")
   console.log(address.endpoint)
   return yield* Effect.never
-}).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
+})
 
 /** Gives whether all went well. */
-const measure = Effect.fnUntraced(function* (flows: Binding.Binding<IFlow>, hash?: Hash) {
-  let good = true
-  const tell = (name: string, value: number, limit: number) => {
-    const well = value <= limit
-    good &&= well
-    console.log(
-      `${well ? "ok    " : "FAILED"} ${name}: ${(value / mebi).toFixed(1)} MiB, at most ${limit / mebi} MiB`
-    )
-  }
-  for (const slow of [false, true]) {
-    for (const method of ["Upload", "Download"] as const) {
-      watch.reset(slow)
-      const start = Date.now()
-      const size = method === "Upload"
-        ? (yield* Stream.run(chunks(slow), Call.sink(flows, "Upload", { slow }))).size
-        : (yield* Effect.scoped(Effect.gen(function* () {
-          const pending = yield* Call.begin(yield* Call.make(flows), "Download", { slow })
-          const { size } = yield* drain(Call.outPipe(pending, "bytes"), slow, hash)
-          yield* Call.join(pending)
-          return size
-        })))
-      const seconds = (Date.now() - start) / 1000
-      const { growth } = yield* Call.invoke(flows, "Look")
-      const row = `${method}${slow ? " with a slow reader" : ""}, ${(size / mebi).toFixed(0)} MiB in ${
-        seconds.toFixed(1)
-      } s`
-      if (hash === undefined) tell(`${row}: growth of the client`, watch.growth, allowed)
-      tell(`${row}: growth of the ${hash === undefined ? "server" : "process"}`, growth, allowed)
-      if (!slow && size !== total) tell(`${row}: what is missing`, total - size, 0)
-    }
-  }
-  return good
-})
-
-/** Starts a server in a process of its own, and gives its port. */
-const startServer = Effect.gen(function* () {
-  const flags = process.versions["deno"] === undefined ? process.execArgv : ["run", "-A"]
-  const child = yield* Effect.acquireRelease(
-    Effect.sync(() =>
-      spawn(process.execPath, [...flags, fileURLToPath(import.meta.url), "serve", ...process.argv.slice(3)], {
-        stdio: ["ignore", "pipe", "inherit"]
-      })
-    ),
-    (child) => Effect.sync(() => process.kill(child.pid!))
-  )
-  return yield* Effect.promise(() =>
-    new Promise<string>((resolve) => createInterface({ input: child.stdout }).once("line", resolve))
-  )
-})
-
-const overNetwork = (flow: IFlow) =>
+const measure = (flow: typeof interfaces.NDR) =>
   Effect.gen(function* () {
-    const port = yield* startServer
-    yield* Effect.forkScoped(looking)
-    return yield* measure(yield* Association.bind(flow, `ncacn_ip_tcp:127.0.0.1[${port}]`))
-  }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
+    const server = yield* start<never, number>(fileURLToPath(import.meta.url), "serve", ...process.argv.slice(3))
+    const flows = yield* Association.bind(flow, `ncacn_ip_tcp:127.0.0.1[${server.first}]`)
+    let good = true
+    const tell = (name: string, value: number, limit: number) => {
+      good &&= value <= limit
+      const verdict = value <= limit ? "ok    " : "FAILED"
+      console.log(`${verdict} ${name}: ${(value / mebi).toFixed(1)} MiB, at most ${limit / mebi} MiB`)
+    }
+    for (const slow of [false, true]) {
+      for (const method of ["Upload", "Download"] as const) {
+        reset(slow)
+        const begun = Date.now()
+        const download = Effect.scoped(Effect.gen(function* () {
+          const pending = yield* Call.begin(yield* Call.make(flows), "Download", { slow })
+          const drained = yield* drain(Call.outPipe(pending, "bytes"), slow)
+          yield* Call.join(pending)
+          return drained
+        }))
+        const { size } = yield* method === "Upload"
+          ? Stream.run(chunks(slow), Call.sink(flows, "Upload", { slow }))
+          : download
+        const seconds = ((Date.now() - begun) / 1000).toFixed(1)
+        const row = `${method}${slow ? " with a slow reader" : ""}, ${(size / mebi).toFixed(0)} MiB in ${seconds} s`
+        tell(`${row}: growth of the client`, growth(), allowed)
+        tell(`${row}: growth of the server`, (yield* Call.invoke(flows, "Look")).growth, allowed)
+        if (!slow) tell(`${row}: what is missing`, total - size, 0)
+      }
+    }
+    return good
+  })
 
-const inOneProcess = Effect.gen(function* () {
-  yield* Effect.forkScoped(looking)
-  const hash = createHash("sha1")
-  const server = yield* Server.make([makeManager(interfaces.schemas, hash)])
-  return yield* measure(yield* Binding.local(server, interfaces.schemas), hash)
-}).pipe(Effect.scoped)
-
-const tasks: { readonly [name: string]: Effect.Effect<boolean, unknown> } = {
+const tasks: { readonly [name: string]: ReturnType<typeof measure> | typeof serve } = {
   serve,
-  schemas: overNetwork(interfaces.schemas),
-  NDR: overNetwork(interfaces.NDR),
-  local: inOneProcess
+  schemas: measure(interfaces.schemas),
+  NDR: measure(interfaces.NDR)
 }
 
-process.exitCode = await Effect.runPromise(tasks[process.argv[2]!]!) ? 0 : 1
+const task = Effect.gen(function* () {
+  yield* Effect.forkScoped(watching)
+  return yield* tasks[process.argv[2]!]!
+}).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
+
+process.exit(await Effect.runPromise(task) ? 0 : 1)

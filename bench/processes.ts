@@ -18,7 +18,9 @@ export const start = <Task, Answer>(
   ...args: ReadonlyArray<string>
 ): Effect.Effect<Worker<Task, Answer>, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const program = [...(process.versions["deno"] === undefined ? [] : ["run", "-A"]), ...process.execArgv, file]
+    // Deno collects garbage on demand only when asked at its start.
+    const deno = process.versions["deno"] === undefined ? [] : ["run", "-A", "--v8-flags=--expose-gc"]
+    const program = [...deno, ...process.execArgv, file]
     const child = yield* Effect.acquireRelease(
       Effect.sync(() => spawn(process.execPath, [...program, ...args], { stdio: ["pipe", "pipe", "inherit"] })),
       (child) =>

@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs"
 import os from "node:os"
 import process from "node:process"
 import { fixed, markdown, type Row, significant, type Table } from "./measure.ts"
+import { titles } from "./network.ts"
 import { type Target, verdict } from "./targets.ts"
 
 /** What was measured on one runtime. */
@@ -51,26 +52,15 @@ const rowOf = (run: Run, id: string, name: string): Row | undefined =>
 
 const median = (row: Row | undefined): string => row === undefined ? "" : significant(row.value.median)
 
-const localForms = [
-  ["`Effect.succeed`, `invoke`", "invoke, succeed"],
-  ["`Effect.succeed`, `begin` and `join` on one call object", "begin and join, succeed"],
-  ["`Effect.succeed`, `invoke`, arguments and results checked", "invoke, checked, succeed"],
-  ["`Effect.gen`, `invoke`", "invoke, gen"],
-  ["a routine that suspends, `invoke`", "invoke, suspending"],
-  ["100 calls side by side, through one completion queue", "100 call objects, one completion queue"],
-  ["a number through a pipe, pushed and pulled by hand", "in pipe, pushed and pulled by hand"],
-  ["a number through a pipe, a stream and a sink", "out pipe, a sink and a stream"]
-] as const
-
 const local = (run: Run): string =>
   [
     "| in one process, a second | Callisto | effect/rpc | ratio |",
     "| --- | ---: | ---: | ---: |",
-    ...localForms.flatMap(([form, name]) => {
-      const row = rowOf(run, "local", name)
-      if (row?.ratio === undefined) return []
-      return [`| ${form} | ${median(row)} | ${median(rowOf(run, "local", row.reference!))} | ${fixed(row.ratio, 1)} |`]
-    })
+    ...(run.tables.find(({ id }) => id === "local")?.rows ?? []).flatMap((row) =>
+      row.ratio === undefined
+        ? []
+        : [`| ${row.name} | ${median(row)} | ${median(rowOf(run, "local", row.reference!))} | ${fixed(row.ratio, 1)} |`]
+    )
   ].join("\n")
 
 const columns: ReadonlyArray<readonly [title: string, id: string, how?: string]> = [
@@ -87,23 +77,11 @@ const columns: ReadonlyArray<readonly [title: string, id: string, how?: string]>
   ["heap of a pending call, bytes", "memory"]
 ]
 
-const contenders = [
-  "raw echo over node:net",
-  "Callisto, NDR",
-  "Callisto, ordinary schemas",
-  "effect/rpc, JSON",
-  "effect/rpc, binary",
-  "Cap'n Web",
-  "birpc",
-  "JSON by hand",
-  "Effect by hand"
-]
-
 const network = (run: Run): string =>
   [
     `| over TCP, ${run.runtime} | ${columns.map(([title]) => title).join(" | ")} |`,
     `| --- |${" ---: |".repeat(columns.length)}`,
-    ...contenders.map((contender) =>
+    ...Object.values(titles).map((contender) =>
       `| ${contender} | ${columns.map(([, id, how = ""]) => median(rowOf(run, id, contender + how))).join(" | ")} |`
     )
   ].join("\n")
@@ -126,14 +104,14 @@ const weightTargets: ReadonlyArray<Target> =
       met: weights[program]! <= wanted * 1000
     }))
 
-/** What we want and do not have. */
+/** The targets that this run has missed. */
 const missed = (run: Run): string => {
   const targets = [...run.targets, ...weightTargets].filter(({ met }) => met === false)
   if (targets.length === 0) return ""
   return [
-    "What we aim at and have not reached:",
+    "Targets missed:",
     "",
-    ...targets.map(({ measured, name, wanted }) => `- ${name}: ${measured}, wanted ${wanted}`)
+    ...targets.map(({ measured, name, wanted }) => `- ${name}: ${measured}, target ${wanted}`)
   ].join("\n")
 }
 

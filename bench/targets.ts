@@ -1,7 +1,7 @@
-// What is wanted of the figures.
+// The targets of the figures.
 import type { Table } from "./measure.ts"
 
-/** What was wanted of a number, what it is, and whether that will do. */
+/** A target, what was measured, and whether that meets it. */
 export interface Target {
   readonly name: string
   readonly wanted: string
@@ -10,7 +10,7 @@ export interface Target {
 }
 
 export const verdict = ({ measured, met, name, wanted }: Target): string =>
-  `- ${name}: ${measured}, wanted ${wanted}: ${met ? "met" : "missed"}`
+  `- ${name}: ${measured}, target ${wanted}: ${met ? "met" : "missed"}`
 
 const [ndr, schemas] = ["Callisto, NDR", "Callisto, ordinary schemas"] as const
 const [raw, json, binary, capnweb] = ["raw echo over node:net", "effect/rpc, JSON", "effect/rpc, binary", "Cap'n Web"]

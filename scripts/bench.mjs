@@ -1,18 +1,24 @@
-// Measures on Node, Deno and Bun beside peers, which are installed into bench/ when they are missing:
-//
-//   node scripts/bench.mjs [--runtime node|deno|bun] [--only local|network] [--quick] [--write]
-//
-// --quick measures next to nothing: it shows that everything runs. --write, of a whole run, makes of the figures bench/results.md,
-// bench/results.json and the tables of the README.
+// Measures on Node, Deno and Bun beside peers, which are installed into bench/ when they are missing: see `usage`.
 import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
 import { findRuntime, leftOut, requireDependencies, root } from "./runtimes.mjs"
 
-requireDependencies()
+const usage = `node scripts/bench.mjs [--runtime node|deno|bun] [--only local|network] [--quick] [--write]
+
+--runtime  one runtime in place of all three
+--only     what runs in one process, or what runs over TCP
+--quick    measures next to nothing: it shows that everything runs
+--write    of a whole run: writes bench/results.md, bench/results.json and the tables of the README`
 
 const args = process.argv.slice(2)
+if (args.includes("--help")) {
+  console.log(usage)
+  process.exit()
+}
+requireDependencies()
+
 const writes = args.includes("--write")
 if (writes && args.length > 1) {
   console.error("--write needs a whole run")

@@ -118,7 +118,7 @@ const allowed = {
     shares: shared,
     opens: ["flow", "networkAddress", "outbox", "sockets", "transportErrors"]
   },
-  security: { on: ["core", "ndr", "transport"], shares: shared },
+  security: { on: ["core", "ndr", "transport"], shares: shared, opens: ["channelBindings"] },
   smb: { on: wire, shares: shared },
   dcerpc: {
     on: wire,

@@ -29,27 +29,51 @@ const parse = () => {
         rows: { type: "string", default: "" }
       }
     })
-    return { ...values, pairs: Number(values.pairs), checkouts: [root, ...positionals.map((path) => resolve(path))] }
+    return {
+      ...values,
+      pairs: Number(values.pairs),
+      checkouts: [root, ...positionals.map((path) => resolve(path))]
+    }
   } catch (error) {
     return refuse(`${error.message}\n${usage}`)
   }
 }
 const { checkouts, only, pairs, rows } = parse()
 if (checkouts.length !== 2) refuse(usage)
-if (only !== "local") refuse(`--only: unknown table, got ${only}, expected local`)
-if (!Number.isInteger(pairs) || pairs < 1) refuse("--pairs: expected a whole number from 1")
+if (only !== "local") {
+  refuse(`--only: unknown table, got ${only}, expected local`)
+}
+if (!Number.isInteger(pairs) || pairs < 1) {
+  refuse("--pairs: expected a whole number from 1")
+}
 
 requireDependencies()
-for (const path of ["mod.ts", "node_modules/effect"]) {
-  if (!existsSync(join(checkouts[1], path))) refuse(`${checkouts[1]} has no ${path}. Run \`npm ci\` in a checkout.`)
+for (
+  const path of [
+    "bench/local.ts",
+    "bench/compareWorker.ts",
+    "node_modules/effect"
+  ]
+) {
+  if (!existsSync(join(checkouts[1], path))) {
+    refuse(`${checkouts[1]} has no ${path}. Run \`npm ci\` in a checkout.`)
+  }
 }
 const node = findRuntime("node")
 if (node === undefined) refuse(leftOut("node"))
 
-const ask = (...args) => {
-  const worker = join(root, "bench", "compareWorker.ts")
-  const { status, stderr, stdout } = spawnSync(node.command, [...node.program, worker, ...args], { encoding: "utf8" })
-  if (status !== 0) throw new Error(`bench/compareWorker.ts ${args.join(" ")} ended with ${status}\n${stderr}`)
+const ask = (checkout, ...args) => {
+  const worker = join(checkout, "bench", "compareWorker.ts")
+  const { status, stderr, stdout } = spawnSync(node.command, [
+    ...node.program,
+    worker,
+    ...args
+  ], { encoding: "utf8" })
+  if (status !== 0) {
+    throw new Error(
+      `${worker} ${args.join(" ")} ended with ${status}\n${stderr}`
+    )
+  }
   return JSON.parse(stdout)
 }
 
@@ -66,13 +90,18 @@ const rankOfEnds = () => {
   return k
 }
 
-const names = ask(root).filter((name) => name.includes(rows))
-if (names.length === 0) refuse(`--rows: no row has ${JSON.stringify(rows)} in its name`)
+const others = ask(checkouts[1])
+const names = ask(root).filter((name) => name.includes(rows) && others.includes(name))
+if (names.length === 0) {
+  refuse(`--rows: no row of both has ${JSON.stringify(rows)} in its name`)
+}
 
 const measured = new Map(names.map((name) => [name, [[], []]]))
 for (let pair = 0; pair < pairs; pair++) {
   for (const name of names) {
-    for (const side of pair % 2 === 0 ? [0, 1] : [1, 0]) measured.get(name)[side].push(ask(checkouts[side], name))
+    for (const side of pair % 2 === 0 ? [0, 1] : [1, 0]) {
+      measured.get(name)[side].push(ask(checkouts[side], name))
+    }
   }
   console.error(`${pair + 1} of ${pairs} pairs`)
 }
@@ -88,10 +117,21 @@ const cells = (name, by) => {
   if (isSlower) slower.push(`${name} (${by})`)
   const interval = k === 0 ? "too few pairs" : `${low.toFixed(3)} to ${high.toFixed(3)}`
   const rates = [own, other].map((values) => Math.round(median(values)).toLocaleString("en-US"))
-  return [...rates, ratio.toFixed(3), isSlower ? `${interval}, slower` : interval]
+  return [
+    ...rates,
+    ratio.toFixed(3),
+    isSlower ? `${interval}, slower` : interval
+  ]
 }
 
-const header = ["a second", "by", "this checkout", "the other", "ratio", "95 % interval"]
+const header = [
+  "a second",
+  "by",
+  "this checkout",
+  "the other",
+  "ratio",
+  "95 % interval"
+]
 console.log(`
 ${node.title}, ${pairs} pairs
 

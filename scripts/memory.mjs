@@ -12,9 +12,7 @@ for (const name of ["node", "deno", "bun"]) {
     console.log(`\n== ${leftOut(name)}`)
     continue
   }
-  for (
-    const [task, title] of [["schemas", "our transfer syntax"], ["NDR", "NDR"], ["local", "in one process"]]
-  ) {
+  for (const [task, title] of [["schemas", "Callisto's own syntax"], ["NDR", "NDR"]]) {
     console.log(`\n== ${runtime.title}, ${title}`)
     const { status } = spawnSync(
       runtime.command,

@@ -33,7 +33,7 @@ import { badInput, issueIn } from "./internal/badInput.ts"
 import { bind, makeBinding } from "./internal/binding.ts"
 import { takeThrough } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
-import { cancelled, errorOf, unavailable } from "./internal/failures.ts"
+import { cancelled, errorOf, unavailable, unreadable } from "./internal/failures.ts"
 import { flagOption, objectOption } from "./internal/options.ts"
 import { Ends, isBytes } from "./internal/pipeEnds.ts"
 import { scoped } from "./internal/scope.ts"
@@ -373,11 +373,16 @@ const makeChecks = (ours: Method.Any, theirs: Method.Any): Checks => {
 
 const replyChecked = (call: Outgoing, value: unknown, crossing: Crossing): BadStubData | undefined => {
   const sent = crossing.out(value)
-  const received = andCheck(sent, crossing.received)
-  call.reply(
-    received._tag === "Success" ? received as Exit.Success<unknown, never> : Exit.fail(new RpcFault({ code: 1783 }))
-  )
-  if (sent._tag === "Success") return undefined
+  if (sent._tag === "Success") {
+    const received = crossing.received(sent.value)
+    call.reply(
+      received._tag === "Success"
+        ? received as Exit.Success<unknown, never>
+        : Exit.fail(unreadable(String(errorOf(received.cause))))
+    )
+    return undefined
+  }
+  call.reply(Exit.fail(new RpcFault({ code: 1783 })))
   const { interface: { name }, name: method } = call.operation
   const detail = `The out parameters were refused: ${errorOf(sent.cause)}`
   return new BadStubData({ detail, interface: name, method })

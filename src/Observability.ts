@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 import type { Caller } from "./Channel.ts"
-import { counting } from "./internal/metrics.ts"
+import { counting, countingRefused, type Refused } from "./internal/metrics.ts"
 
 // ----------------------------------------------------------------------------
 // outcomes
@@ -194,18 +194,32 @@ const count = (context: Context.Context<never>, side: "client" | "server"): Obse
   }
 }
 
+const countRefused = (context: Context.Context<never>, refused: Refused, provider: string): void => {
+  const description = refused === "login"
+    ? "Logins refused by servers"
+    : "Messages refused by servers for their signatures"
+  // Seldom enough to be made each time: Effect knows the same metric by its name and attributes.
+  Metric.counter(`callisto_${refused}s_refused`, { description, incremental: true, attributes: { provider } })
+    .updateUnsafe(1, context)
+}
+
 /**
- * Switches metrics on for the servers and bindings that are made with it; without it no calls are counted.
+ * Switches metrics on for the servers, bindings and endpoints that are made with it; without it nothing is counted.
  *
  * **Details**
  *
- * Each metric has the attribute `side` (`client` or `server`):
+ * Each metric of calls has the attribute `side` (`client` or `server`):
  *
  * - `callisto_calls_begun`, a counter;
  * - `callisto_calls_in_progress`, a gauge;
  * - `callisto_calls_completed`, a counter, with the attributes `interface`, `method` and `outcome` (`replied`, `aborted`,
  *   `cancelled`, `lost`; `abandoned` for a call whose client is gone, `refused` for one that the server did not dispatch);
  * - `callisto_call_duration`, a histogram in milliseconds.
+ *
+ * What endpoints with security refuse, with the name of the security provider as the attribute `provider`:
+ *
+ * - `callisto_logins_refused`, a counter;
+ * - `callisto_messages_refused`, a counter: requests whose signature is wrong.
  *
  * **Example** (Counting calls)
  *
@@ -233,4 +247,6 @@ const count = (context: Context.Context<never>, side: "client" | "server"): Obse
  * @category metrics
  * @since 0.1.0
  */
-export const layer: Layer.Layer<never> = Layer.succeed(counting, count)
+export const layer: Layer.Layer<never> = Layer.succeedContext(
+  Context.make(counting, count).pipe(Context.add(countingRefused, countRefused))
+)

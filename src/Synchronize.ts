@@ -312,8 +312,10 @@ export const wait: {
  * @category many
  * @since 0.1.0
  */
-export const waitAny: Waitable.Many<"any"> = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input) =>
-  waitMany(waitables, false, timeout)
+export const waitAny: Waitable.Many<"any"> = (
+  waitables: ReadonlyArray<Waitable.Any>,
+  timeout?: Duration.Input
+): Effect.Effect<never, never> => waitMany(waitables, false, timeout)
 
 /**
  * Waits until all of several events and calls are signaled at the same moment. Fails as {@link waitAny} does.
@@ -352,8 +354,10 @@ export const waitAny: Waitable.Many<"any"> = (waitables: ReadonlyArray<Waitable.
  * @category many
  * @since 0.1.0
  */
-export const waitAll: Waitable.Many<"all"> = (waitables: ReadonlyArray<Waitable.Any>, timeout?: Duration.Input) =>
-  waitMany(waitables, true, timeout)
+export const waitAll: Waitable.Many<"all"> = (
+  waitables: ReadonlyArray<Waitable.Any>,
+  timeout?: Duration.Input
+): Effect.Effect<never, never> => waitMany(waitables, true, timeout)
 
 const waitMany = (
   given: ReadonlyArray<Waitable.Any>,

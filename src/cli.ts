@@ -20,7 +20,9 @@ import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import process from "node:process"
+import { readFile } from "node:fs/promises"
 import { exitCodes } from "./cli/Failure.ts"
+import { Passwords } from "./cli/Login.ts"
 import { run } from "./cli/Program.ts"
 import { layer as transport } from "./node.ts"
 
@@ -86,7 +88,47 @@ const environment = ConfigProvider.layer(ConfigProvider.fromEnv({
   env: Object.fromEntries(["NO_COLOR", "FORCE_COLOR", "TERM"].map((name) => [name, variable(name)]))
 }))
 
-const main = Effect.provide(run(process.argv.slice(2)), Layer.mergeAll(stdio, transport, environment))
+/** Reads a line that the terminal does not show. */
+const prompt = (question: string): Effect.Effect<string, string> =>
+  Effect.callback<string, string>((resume) => {
+    const { stderr, stdin } = process
+    if (!stdin.isTTY) return resume(Effect.fail("standard input is no terminal"))
+    let typed = ""
+    const done = (effect: Effect.Effect<string, string>) => {
+      stdin.off("data", take)
+      stdin.setRawMode(false)
+      stdin.pause()
+      stderr.write("\n")
+      resume(effect)
+    }
+    const take = (chunk: string) => {
+      for (const key of chunk) {
+        if (key === "\r" || key === "\n") return done(Effect.succeed(typed))
+        if (key === "\u0004") return done(Effect.fail("nothing was typed"))
+        if (key === "\u0003") {
+          done(Effect.fail("Ctrl-C"))
+          return endAs(2)()
+        }
+        typed = key === "\u007f" || key === "\b" ? Array.from(typed).slice(0, -1).join("") : typed + key
+      }
+    }
+    stderr.write(question)
+    stdin.setEncoding("utf8")
+    stdin.setRawMode(true)
+    stdin.on("data", take)
+    stdin.resume()
+    return Effect.sync(() => done(Effect.fail("it was interrupted")))
+  })
+
+const file = (path: string): Effect.Effect<string, string> =>
+  Effect.tryPromise({ try: () => readFile(path, "utf8"), catch: (error) => `${path} can't be read: ${String(error)}` })
+
+const passwords = Layer.succeed(Passwords, { file, prompt })
+
+const main = Effect.provide(
+  run(process.argv.slice(2)),
+  Layer.mergeAll(stdio, transport, environment, passwords)
+)
 
 const fiber = Effect.runFork(main)
 process.once("SIGINT", endAs(2))

@@ -52,7 +52,7 @@ import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
 import { type Hash, KerberosCiphers } from "./security/KerberosCiphers.ts"
-import { gather, highWaterMark, Incoming, Room } from "./transport/internal/flow.ts"
+import { gather, Incoming, Room } from "./transport/internal/flow.ts"
 import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
 import {
   cantListen,
@@ -144,7 +144,7 @@ const makeTransport = (options: TlsOptions): Transport => ({
     protocols.includes(binding.protocol)
       ? Effect.map(
         scopedEnd(dial(binding, options)),
-        (end) => connectionOf(end.conn, end, binding)
+        (end) => connectionOf(end.conn, end, binding, endPointOf(end.conn))
       )
       : Effect.fail(unsupported(binding, protocols)),
   listen: (binding, handler) =>
@@ -158,8 +158,8 @@ const makeTransport = (options: TlsOptions): Transport => ({
       const server = yield* Effect.acquireRelease(
         open(binding, (conn) => {
           if (binding.protocol !== "ncalrpc") probe(conn)
-          const end = netEnd(secure(conn))
-          run(connectionOf(conn, end, binding), end)
+          const end = netEnd(secure.wrap(conn))
+          run(connectionOf(conn, end, binding, secure.serverEndPoint), end)
         }),
         (server) => Effect.sync(() => stop(server)),
         { interruptible: true }
@@ -260,19 +260,29 @@ const describe = (binding: StringBinding, { code = "", message }: NodeJS.ErrnoEx
 // certificates
 // ----------------------------------------------------------------------------
 
-/** Gives what turns an accepted connection into one that can be read: over TLS, one that shakes hands first. */
+interface Securing {
+  /** Turns an accepted connection into one that can be read: over TLS, one that shakes hands first. */
+  readonly wrap: (conn: net.Socket) => net.Socket
+  readonly serverEndPoint: Uint8Array | undefined
+}
+
 const securing = (
   binding: StringBinding,
   { cert, key }: TlsOptions
-): Effect.Effect<(conn: net.Socket) => net.Socket, CantCreateEndpoint> =>
-  Effect.suspend(() => {
-    if (binding.protocol !== "ncacn_ip_tls") return Effect.succeed((conn: net.Socket) => conn)
+): Effect.Effect<Securing, CantCreateEndpoint> =>
+  Effect.suspend((): Effect.Effect<Securing, CantCreateEndpoint> => {
+    if (binding.protocol !== "ncacn_ip_tls") {
+      return Effect.succeed({ wrap: (conn: net.Socket) => conn, serverEndPoint: undefined })
+    }
     if (cert === undefined || key === undefined) {
       return Effect.fail(cantListen(1720, `${print(binding)} needs a certificate and its key: see layerTls`))
     }
     try {
       const secureContext = makeSecureContext(cert, Redacted.value(key))
-      return Effect.succeed((conn: net.Socket) => new tls.TLSSocket(conn, { isServer: true, secureContext }))
+      return Effect.succeed({
+        wrap: (conn: net.Socket) => new tls.TLSSocket(conn, { isServer: true, secureContext }),
+        serverEndPoint: hashOf(checkCertificates("cert", cert)[0]!.raw)
+      })
     } catch (error) {
       return Effect.fail(cantListen(1720, `${print(binding)}: ${(error as Error).message}`))
     }
@@ -289,6 +299,40 @@ const makeSecureContext = (cert: string, key: string): tls.SecureContext => {
     throw new Error("the option key belongs to another certificate. Give layerTls the key of the first one in cert")
   }
   return attempt(() => tls.createSecureContext({ cert, key }), "cert and key can't be used")
+}
+
+/** The certificate's hash of the server to which a client has connected, where the runtime gives it. */
+const endPointOf = (conn: net.Socket): Uint8Array | undefined => {
+  const raw = conn instanceof tls.TLSSocket ? conn.getPeerCertificate()?.raw : undefined
+  return raw === undefined ? undefined : hashOf(raw)
+}
+
+/** The hash functions by the signatures that use them, for those that are stronger than SHA-256. */
+const strongHashes: ReadonlyArray<readonly [signature: string, hash: string]> = [
+  ["06092a864886f70d01010c", "sha384"],
+  ["06092a864886f70d01010d", "sha512"],
+  ["06082a8648ce3d040303", "sha384"],
+  ["06082a8648ce3d040304", "sha512"]
+]
+
+/** The hash of a certificate with the function of its signature, or with SHA-256 where that is weaker (RFC 5929, 4.1). */
+const hashOf = (certificate: Uint8Array): Uint8Array => {
+  const view = Buffer.from(certificate.buffer, certificate.byteOffset, certificate.byteLength)
+  // The algorithm stands twice: in what is signed, behind the serial number, and behind what is signed.
+  const signed = contentOf(view, contentOf(view, 0).start)
+  const algorithm = view.subarray(contentOf(view, signed.end).start)
+  const found = strongHashes.find(([signature]) => algorithm.toString("hex", 0, signature.length / 2) === signature)
+  return new Uint8Array(createHash(found?.[1] ?? "sha256").update(view).digest())
+}
+
+/** Where the content of a DER element begins, and where it ends. */
+const contentOf = (der: Uint8Array, at: number): { readonly start: number; readonly end: number } => {
+  const first = der[at + 1] ?? 0
+  if (first < 0x80) return { start: at + 2, end: at + 2 + first }
+  let length = 0
+  const start = at + 2 + (first & 0x7f)
+  for (let i = at + 2; i < start; i++) length = length * 256 + (der[i] ?? 0)
+  return { start, end: start + length }
 }
 
 const checkCertificates = (option: "ca" | "cert", pem: string): ReadonlyArray<X509Certificate> => {
@@ -475,10 +519,16 @@ const isRefused = (path: string): Effect.Effect<boolean> =>
 // connections
 // ----------------------------------------------------------------------------
 
-const connectionOf = (conn: net.Socket, end: End, binding: StringBinding): Connection => ({
+const connectionOf = (
+  conn: net.Socket,
+  end: End,
+  binding: StringBinding,
+  serverEndPoint: Uint8Array | undefined
+): Connection => ({
   socket: makeSocket(end),
   local: addressOf(binding, conn.localAddress, conn.localPort),
-  peer: addressOf(binding, conn.remoteAddress, conn.remotePort)
+  peer: addressOf(binding, conn.remoteAddress, conn.remotePort),
+  serverEndPoint
 })
 
 const addressOf = (binding: StringBinding, address: string | undefined, port: number | undefined): string =>
@@ -515,7 +565,7 @@ const netEnd = (conn: net.Socket): End => {
 
   conn.on("data", ({ buffer, byteOffset, byteLength }: Uint8Array) => {
     incoming.push(new Uint8Array(buffer, byteOffset, byteLength))
-    if (incoming.size < highWaterMark || paused) return
+    if (!incoming.isFull || paused) return
     paused = true
     conn.pause()
   })

@@ -8,7 +8,7 @@ import { fullOperation } from "../src/internal/seams.ts"
 import { assertFailure, refuses } from "./fixtures.ts"
 import { beginUse, failure, mismatch, settle, testHandles, withBoxes } from "./handles.ts"
 import { Box, IOther, IShelf, makeShelf } from "./shelf.ts"
-import { managerImpl, serverImpl } from "./internals.ts"
+import { clientImpl, handleImpl, managerImpl, serverImpl } from "./internals.ts"
 
 const makeWorld = (options?: Server.Options) =>
   Effect.gen(function* () {
@@ -135,10 +135,8 @@ describe("a handle in one process", () => {
       const { open, server, shelf } = yield* setUp()
       const other = yield* Binding.local(server, IOther)
       // The same association cannot be had for two interfaces in one process: the table is asked itself.
-      const box = (yield* open("box")) as unknown as Handle
-      const { origin: { handles } } = shelf.channel as unknown as {
-        readonly origin: import("../src/internal/server.ts").ClientImpl
-      }
+      const box = handleImpl(yield* open("box"))
+      const { handles } = clientImpl(shelf)
       assert.isDefined(handles?.find(box, IShelf, "Box"))
       assert.isUndefined(handles?.find(box, IOther, "Box"))
       assert.isUndefined(handles?.find(box, { ...IShelf, version: [2, 0] }, "Box"))
@@ -152,7 +150,7 @@ describe("a handle in one process", () => {
       const box = yield* open("box")
       const closed = yield* open("closed")
       yield* Call.invoke(shelf, "Close", { box: closed })
-      const { uuid } = box as unknown as Handle
+      const { uuid } = handleImpl(box)
       const forged = [new Handle("Box", uuid, 1), new Handle("Box", uuid.toUpperCase()), new Handle("Box", "")]
       const refusals = yield* Effect.forEach([closed, ...forged], (box) => Effect.flip(use(box as never)))
       for (const refusal of refusals) {
@@ -345,7 +343,7 @@ describe("what a handle prints", () => {
       assert.strictEqual(String(box), `{"_id":"callisto/ContextHandle","type":"Box","state":"open"}`)
       yield* ContextHandle.destroy(box)
       assert.strictEqual(JSON.stringify(box), `{"_id":"callisto/ContextHandle","type":"Box","state":"destroyed"}`)
-      assert.notInclude(inspect(box, { depth: 9 }), (box as unknown as Handle).uuid)
+      assert.notInclude(inspect(box, { depth: 9 }), handleImpl(box).uuid)
     }))
 
   it("the states of a type: its name", () => {

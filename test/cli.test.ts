@@ -8,6 +8,7 @@ import {
   Exit,
   Fiber,
   Layer,
+  Redacted,
   Result,
   Schema,
   type Scope,
@@ -22,6 +23,7 @@ import net from "node:net"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { Binding, ContextHandle, Interface, Manager, Server, ServerCall, Status } from "../mod.ts"
+import { Passwords } from "../src/cli/Login.ts"
 import { barStart, Latency, showMillis } from "../src/cli/Latency.ts"
 import { run } from "../src/cli/Program.ts"
 import { harmless } from "../src/cli/Screen.ts"
@@ -29,6 +31,8 @@ import * as Endpoint from "../src/dcerpc/Endpoint.ts"
 import * as EndpointMapper from "../src/dcerpc/EndpointMapper.ts"
 import * as Management from "../src/dcerpc/Management.ts"
 import * as Ndr from "../src/ndr/Ndr.ts"
+import * as Negotiate from "../src/security/Negotiate.ts"
+import * as Ntlm from "../src/security/Ntlm.ts"
 import * as StringBinding from "../src/transport/StringBinding.ts"
 import * as Tower from "../src/dcerpc/Tower.ts"
 import * as Memory from "../src/transport/Memory.ts"
@@ -409,7 +413,10 @@ describe("callisto map", () => {
       for (
         const [sought, told] of [
           [`${IRpcEcho.uuid}/2.0`, "no server of version 2.0 for ncacn_ip_tcp"],
-          ["00000000-0000-0000-0000-00000000000a", "no server of any version for ncacn_ip_tcp"]
+          [
+            "00000000-0000-0000-0000-00000000000a",
+            "for the interface without a name (00000000-0000-0000-0000-00000000000a): the endpoint mapper knows no server of any version for ncacn_ip_tcp"
+          ]
         ] as const
       ) {
         const { code, stderr, stdout } = yield* callisto(["map", place, sought])
@@ -503,6 +510,106 @@ describe("callisto stats", () => {
   )
 })
 
+describe("a login", () => {
+  const password = Redacted.make("correct horse")
+  const accounts: Ntlm.Accounts = ({ user }) => user === "alice" ? { ntHash: Ntlm.hash(password) } : undefined
+
+  const passwords = {
+    file: (path: string) => path === "right" ? Effect.succeed("correct horse\n") : Effect.fail(`${path} can't be read`),
+    prompt: (question: string) => Effect.succeed(question === "Password of alice: " ? "correct horse" : "wrong")
+  }
+
+  const asAlice = (...options: ReadonlyArray<string>) =>
+    Effect.provideService(
+      callisto(["ping", "--count", "1", "--user", "alice", ...options, place]),
+      Passwords,
+      passwords
+    )
+
+  const serveAccounts = Effect.gen(function* () {
+    const server = yield* Server.make([rpcEcho], { grace: 0 })
+    yield* Endpoint.serve(server, place, { security: [Ntlm.server(accounts), Negotiate.server({ ntlm: accounts })] })
+  })
+
+  for (
+    const [options, as] of [
+      [[], "as alice, integrity, NTLM"],
+      [["--domain", "CORP", "--level", "privacy"], "as CORP\\alice, privacy, NTLM"],
+      [["--provider", "ntlm", "--password-file", "right"], "as alice, integrity, NTLM"],
+      [["--level", "connect"], "as alice, connect, NTLM"]
+    ] as ReadonlyArray<[ReadonlyArray<string>, string]>
+  ) {
+    inMemory(
+      `ping --user alice ${options.join(" ")}: tells who it was, and the level`,
+      Effect.gen(function* () {
+        yield* serveAccounts
+        const { code, stderr, stdout } = yield* asAlice(...options)
+        assert.deepStrictEqual([code, stderr], [0, ""])
+        assert.strictEqual(stdout.split("\n")[0], as)
+      })
+    )
+  }
+
+  inMemory(
+    "ping --json: has the caller",
+    Effect.gen(function* () {
+      yield* serveAccounts
+      const { stdout } = yield* asAlice("--json")
+      const { caller } = JSON.parse(stdout.trim().split("\n").at(-1)!)
+      assert.deepStrictEqual(caller, { user: "alice", domain: null, level: "integrity", provider: "NTLM" })
+    })
+  )
+
+  for (
+    const [name, options, code, said] of [
+      [
+        "a password file that is not there",
+        ["--password-file", "gone"],
+        2,
+        "The password is missing: gone can't be read."
+      ],
+      ["Kerberos without a KDC", ["--provider", "kerberos"], 2, "Kerberos needs its key distribution centre."],
+      ["a KDC for NTLM", ["--provider", "ntlm", "--kdc", "ncacn_ip_tcp:dc"], 2, "--kdc has no effect on NTLM."],
+      ["a KDC without a realm", ["--kdc", "ncacn_ip_tcp:dc"], 2, "Kerberos needs the realm of the user."]
+    ] as ReadonlyArray<[string, ReadonlyArray<string>, number, string]>
+  ) {
+    inMemory(
+      `${name}: exits with ${code} and says so`,
+      Effect.gen(function* () {
+        yield* serveAccounts
+        const answer = yield* asAlice(...options)
+        assert.strictEqual(answer.code, code)
+        assert.include(answer.stderr, said)
+        assert.notInclude(answer.stderr, "correct horse")
+      })
+    )
+  }
+
+  inMemory(
+    "a wrong password: exits with 1, with 5 and what to try",
+    Effect.gen(function* () {
+      yield* serveAccounts
+      const { code, stderr } = yield* Effect.provideService(
+        callisto(["interfaces", "--user", "bob", place]),
+        Passwords,
+        passwords
+      )
+      assert.strictEqual(code, 1)
+      assert.include(stderr, "5 ERROR_ACCESS_DENIED")
+      assert.include(stderr, "Look whether the user may do this")
+    })
+  )
+
+  inMemory(
+    "options of a login without a user: exit with 2",
+    Effect.gen(function* () {
+      const { code, stderr } = yield* callisto(["stats", "--level", "privacy", place])
+      assert.strictEqual(code, 2)
+      assert.include(stderr, "--level has no effect without --user.")
+    })
+  )
+})
+
 describe("callisto ping", () => {
   /** Answers its calls after so many milliseconds, then refuses. */
   const slow = (millis: ReadonlyArray<number>) => {
@@ -591,6 +698,7 @@ describe("callisto ping", () => {
       const ten = { min: 10, median: 10, p95: 10, p99: 10, max: 10 }
       assert.deepStrictEqual(lines[2], {
         binding: place,
+        caller: null,
         rounds: 2,
         failed: 1,
         bindMillis: zero,
@@ -869,7 +977,7 @@ describe("the errors of callisto", () => {
           yield* serve(refuse)
           const error = yield* errorOf("stats", place)
           assert.deepStrictEqual([error.exitCode, error.status], [1, { number: 5, name: "ERROR_ACCESS_DENIED" }])
-          assert.include(error.advice, "does not authenticate")
+          assert.include(error.advice, "add --user NAME")
         }))
       }
     })

@@ -10,6 +10,7 @@ import { Handle } from "../src/internal/handleSchema.ts"
 import * as Memory from "../src/transport/Memory.ts"
 import type * as Transport from "../src/transport/Transport.ts"
 import { assertFailure, Denied, isWaiting, start } from "./fixtures.ts"
+import { handleImpl } from "./internals.ts"
 import { Box, type IShelf, type makeShelf } from "./shelf.ts"
 
 type BoxHandle = ContextHandle.ContextHandle<"Box">
@@ -100,7 +101,7 @@ export const testHandles = (
         Effect.gen(function* () {
           const { open } = yield* setUp()
           const uuids = new Set<string>()
-          for (let i = 0; i < 100; i++) uuids.add(((yield* open("box")) as unknown as Handle).uuid)
+          for (let i = 0; i < 100; i++) uuids.add(handleImpl(yield* open("box")).uuid)
           assert.strictEqual(uuids.size, 100)
           for (const uuid of uuids) {
             assert.match(uuid, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)

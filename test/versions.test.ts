@@ -105,7 +105,7 @@ describe("other fields on both sides", () => {
       assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 101])
     }))
 
-  it.effect("results that the client's schema refuses are fault 1783 for the client alone", () =>
+  it.effect("results that the client's schema refuses fail the call with 1726, as over the network", () =>
     Effect.gen(function* () {
       const INumbers = Interface.make("IStore", {
         uuid,
@@ -114,7 +114,8 @@ describe("other fields on both sides", () => {
       })
       const store = yield* Binding.local(yield* Server.make([manager]), INumbers, { validate: true })
       const error = yield* Effect.flip(Call.invoke(store, "Get", { key: "a" }))
-      assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 1783])
+      assert.deepStrictEqual([error._tag, "status" in error && error.status], ["RpcTransportError", 1726])
+      assert.include(error.message, "the client cannot read the response")
     }))
 
   it.effect("arguments that the server's schema refuses fail the begin", () =>

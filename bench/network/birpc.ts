@@ -1,7 +1,7 @@
 // birpc over TCP: JSON, a message a line. It has no bytes, so they travel in base64; it has no streams, and no call can be cancelled.
 import { Effect } from "effect"
-import { fromBase64, load, promisedRoutines, toBase64 } from "./peers.ts"
-import { type Contender, makePromisedClient, type Promised } from "./service.ts"
+import { inBase64, load, promisedRoutines } from "./peers.ts"
+import { type Contender, makePromisedClient, type Promised, serviceOf } from "./service.ts"
 import { dial, lines, serve } from "./sockets.ts"
 
 interface Birpc {
@@ -40,14 +40,6 @@ export const birpc: Contender = {
     Effect.gen(function* () {
       const library = yield* Effect.promise(() => load("birpc"))
       const remote = makeSide<Promised>(library, {}, yield* dial(port))
-      return makePromisedClient({
-        AddOne: (n) => remote.AddOne(n),
-        Echo: async (bytes) => fromBase64(await remote.Echo(toBase64(bytes) as never)),
-        EchoText: (text) => remote.EchoText(text),
-        EchoShares: (shares) => remote.EchoShares(shares),
-        Wait: () => remote.Wait(),
-        Started: (count) => remote.Started(count),
-        Ended: (count) => remote.Ended(count)
-      })
+      return makePromisedClient(inBase64(serviceOf((method, argument) => remote[method](argument as never))))
     })
 }

@@ -1,8 +1,8 @@
 // What somebody writes who needs no library: JSON, a message a line, a table of promises by number, and a message that cancels. Bytes travel in
 // base64; nothing is checked.
 import { Effect, type Fiber } from "effect"
-import { fromBase64, promisedRoutines, toBase64 } from "./peers.ts"
-import { type Contender, makePromisedClient, type Promised, routines, timeCancels, toService } from "./service.ts"
+import { inBase64, promisedRoutines } from "./peers.ts"
+import { type Contender, makePromisedClient, routines, serviceOf, timeCancels, toService } from "./service.ts"
 import { dial, lines, serve } from "./sockets.ts"
 
 type Request = readonly [id: number, method: keyof typeof functions, argument: unknown]
@@ -69,15 +69,7 @@ export const byHand: Contender = {
   connect: (port) =>
     Effect.map(dial(port), (conn) => {
       const begin = call(conn)
-      const service: Promised = {
-        AddOne: (n) => begin("AddOne", n).promise,
-        Echo: async (bytes) => fromBase64(await begin("Echo", toBase64(bytes)).promise),
-        EchoText: (text) => begin("EchoText", text).promise,
-        EchoShares: (shares) => begin("EchoShares", shares).promise,
-        Wait: () => begin("Wait").promise,
-        Started: (count) => begin("Started", count).promise,
-        Ended: (count) => begin("Ended", count).promise
-      }
+      const service = inBase64(serviceOf((method, argument) => begin(method, argument).promise))
       return {
         ...makePromisedClient(service),
         cancels: timeCancels(

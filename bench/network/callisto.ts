@@ -9,6 +9,7 @@ import {
   type Contender,
   makeClient,
   routines,
+  serviceOf,
   type Shares as SharesValue,
   sizeOf,
   timePipe
@@ -49,24 +50,15 @@ const makeManager = (iface: Measured) =>
     Load: (bytes, call) => Stream.run(chunksOf(bytes), Pipe.toSink(ServerCall.outPipe(call, "content")))
   })
 
-const clientOf = (binding: Binding.Binding<Measured>) => {
-  const service = {
-    AddOne: (n: number) => Call.invoke(binding, "AddOne", n),
-    Echo: (bytes: Uint8Array) => Call.invoke(binding, "Echo", bytes),
-    EchoText: (text: string) => Call.invoke(binding, "EchoText", text),
-    EchoShares: (shares: SharesValue) => Call.invoke(binding, "EchoShares", shares),
-    Wait: () => Call.invoke(binding, "Wait"),
-    Started: (count: number) => Call.invoke(binding, "Started", count),
-    Ended: (count: number) => Call.invoke(binding, "Ended", count)
+const clientOf = (binding: Binding.Binding<Measured>) => ({
+  ...makeClient(
+    serviceOf((method, argument): Effect.Effect<any, unknown> => Call.invoke(binding, method as "AddOne", argument))
+  ),
+  pipes: {
+    in: timePipe((bytes) => Stream.run(chunksOf(bytes), Call.sink(binding, "Store"))),
+    out: timePipe((bytes) => sizeOf(Call.stream(binding, "Load", bytes)))
   }
-  return {
-    ...makeClient(service),
-    pipes: {
-      in: timePipe((bytes) => Stream.run(chunksOf(bytes), Call.sink(binding, "Store"))),
-      out: timePipe((bytes) => sizeOf(Call.stream(binding, "Load", bytes)))
-    }
-  }
-}
+})
 
 const makeContender = (iface: Measured): Contender => ({
   serve: Effect.gen(function* () {

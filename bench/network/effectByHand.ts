@@ -2,7 +2,7 @@
 // messages of a turn in one write. Nothing is checked, and nothing is bounded.
 import { Effect, Exit, type Fiber } from "effect"
 import { fromBase64, toBase64 } from "./peers.ts"
-import { type Contender, makeClient, routines } from "./service.ts"
+import { type Contender, makeClient, routines, serviceOf } from "./service.ts"
 import { dial, lines, serve } from "./sockets.ts"
 
 const handlers: {
@@ -50,14 +50,7 @@ export const effectByHand: Contender = {
   connect: (port) =>
     Effect.map(dial(port), (conn) => {
       const call = connect(conn)
-      return makeClient({
-        AddOne: (n) => call("AddOne", n),
-        Echo: (bytes) => Effect.map(call("Echo", toBase64(bytes)), fromBase64),
-        EchoText: (text) => call("EchoText", text),
-        EchoShares: (shares) => call("EchoShares", shares),
-        Wait: () => call("Wait"),
-        Started: (count) => call("Started", count),
-        Ended: (count) => call("Ended", count)
-      })
+      const echo = (bytes: Uint8Array) => Effect.map(call("Echo", toBase64(bytes)), fromBase64)
+      return makeClient({ ...serviceOf(call), Echo: echo })
     })
 }

@@ -6,7 +6,7 @@ import { Effect, Layer, Schema } from "effect"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
 import { setMaxListeners } from "node:events"
-import { chunksOf, type Contender, makeClient, routines, sizeOf, timePipe } from "./service.ts"
+import { chunksOf, type Contender, makeClient, routines, serviceOf, sizeOf, timePipe } from "./service.ts"
 import { Shares } from "./shares.ts"
 
 // Each write that waits for a full socket adds listeners to it.
@@ -48,15 +48,9 @@ const makeContender = (serialization: Layer.Layer<RpcSerialization.RpcSerializat
         context
       )
       return {
-        ...makeClient({
-          AddOne: (n) => client("AddOne", n),
-          Echo: (bytes) => client("Echo", bytes),
-          EchoText: (text) => client("EchoText", text),
-          EchoShares: (shares) => client("EchoShares", shares),
-          Wait: () => client("Wait", undefined),
-          Started: (count) => client("Started", count),
-          Ended: (count) => client("Ended", count)
-        }),
+        ...makeClient(
+          serviceOf((method, argument): Effect.Effect<any, unknown> => client(method as "AddOne", argument))
+        ),
         // Streams go from the server to the client alone.
         pipes: { out: timePipe((bytes) => sizeOf(client("Load", bytes))) }
       }

@@ -1,6 +1,6 @@
 // Libraries whose calls are promises: how they are loaded, and what they call.
 import { Effect } from "effect"
-import { routines, type Shares } from "./service.ts"
+import { type Promised, routines, type Shares } from "./service.ts"
 
 /** A library of `bench/package.json`. It may be missing: its types are declared where it is used. */
 export const load = async (name: string): Promise<any> => {
@@ -26,3 +26,9 @@ export const toBase64 = (
   { buffer, byteLength, byteOffset }: Uint8Array
 ): string => Buffer.from(buffer, byteOffset, byteLength).toString("base64")
 export const fromBase64 = (text: string): Uint8Array => Buffer.from(text, "base64")
+
+/** A service whose bytes travel in base64. */
+export const inBase64 = (service: Promised): Promised => ({
+  ...service,
+  Echo: async (bytes) => fromBase64(await service.Echo(toBase64(bytes) as never))
+})

@@ -77,6 +77,14 @@ export type Promised = {
   readonly [K in keyof Service]: (...args: Parameters<Service[K]>) => Promise<any>
 }
 
+const methods = ["AddOne", "Echo", "EchoText", "EchoShares", "Wait", "Started", "Ended"] as const
+
+/** The service of what calls a method by its name. */
+export const serviceOf = <A>(
+  call: (method: keyof Service, argument?: any) => A
+): { readonly [K in keyof Service]: (argument?: any) => A } =>
+  Object.fromEntries(methods.map((method) => [method, (argument?: unknown) => call(method, argument)])) as never
+
 /** Counts, for those who wait until it has counted that far. */
 class Counter {
   count = 0
@@ -301,15 +309,8 @@ export const makePromisedClient = (service: Promised): Client => ({
   memory: bytesPending(toService(service), () => [service.Wait()], false)!
 })
 
-export const toService = (service: Promised): Service => ({
-  AddOne: (n) => Effect.promise(() => service.AddOne(n)),
-  Echo: (bytes) => Effect.promise(() => service.Echo(bytes)),
-  EchoText: (text) => Effect.promise(() => service.EchoText(text)),
-  EchoShares: (shares) => Effect.promise(() => service.EchoShares(shares)),
-  Wait: () => Effect.promise(() => service.Wait()),
-  Started: (count) => Effect.promise(() => service.Started(count)),
-  Ended: (count) => Effect.promise(() => service.Ended(count))
-})
+export const toService = (service: Promised): Service =>
+  serviceOf((method, argument) => Effect.promise(() => service[method](argument as never)))
 
 // ----------------------------------------------------------------------------
 // pipes

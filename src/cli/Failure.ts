@@ -7,6 +7,7 @@ import * as Result from "effect/Result"
 import * as StringBinding from "../transport/StringBinding.ts"
 import type { Codes, RpcError } from "../Status.ts"
 import { showMillis } from "./Latency.ts"
+import type { Login } from "./Login.ts"
 
 /** A server to ask. */
 export interface Target {
@@ -14,6 +15,8 @@ export interface Target {
   readonly binding: string
   /** The time that connecting and each call may take. */
   readonly timeout: Option.Option<Duration.Duration>
+  /** Who logs in; `undefined` for nobody. */
+  readonly login: Login | undefined
 }
 
 /** The exit codes of the tool. 128 and more are those of shells for signals. */
@@ -54,7 +57,7 @@ export const explain = (target: Target) => (error: RpcError | StringBinding.Stri
     exitCode: exitCodeOf(error),
     status: code.name === String(code.number) ? { number: code.number } : code,
     message: messageOf(error, target),
-    advice: adviceOn(code.number, error, target.binding)
+    advice: adviceOn(code.number, error, target)
   }
 }
 
@@ -84,12 +87,24 @@ const exitCodeOf = ({ _tag }: RpcError | StringBinding.StringBindingError): numb
   }
 }
 
-const adviceOn = (status: number, error: RpcError | StringBinding.StringBindingError, binding: string): string => {
+const adviceOn = (
+  status: number,
+  error: RpcError | StringBinding.StringBindingError,
+  { binding, login }: Target
+): string => {
   if (error._tag === "StringBindingError") return `Write ${quote(suggested(binding))}, for instance.`
   if (error._tag === "RpcFault" && status === 1726) return "The server failed at this call: look into its log."
   switch (status) {
     case 5:
-      return "The server wants to know who calls, and callisto does not authenticate. Ask its administrator."
+      return login === undefined
+        ? "The server wants to know who calls: add --user NAME."
+        : "Look whether the user may do this, and whether the server wants a higher --level."
+    case 1747:
+      return "The server does not have this provider: try another one with --provider."
+    case 1749:
+    case 1822:
+    case 1825:
+      return "Check --user, --domain, --provider and --level; the server's log says more."
     case 1717:
       return `callisto interfaces ${quote(binding)} lists what the server offers.`
     case 1722:

@@ -1,7 +1,6 @@
 /**
  * What a server can be asked.
  */
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -34,13 +33,14 @@ export interface Answer {
 /** A command's work. */
 export type Inquiry = Effect.Effect<Answer, Failure, Transport | Stdio.Stdio>
 
-/** The time limits of an association. Without `--timeout` a call may take 30 seconds, and connecting the library's default. */
-const limits = (
-  { timeout }: Target
-): { readonly callTimeout: Duration.Input; readonly connectTimeout?: Duration.Input } =>
+/**
+ * The login and the time limits of an association. Without `--timeout` a call may take 30 seconds, and connecting the library's
+ * default.
+ */
+const optionsOf = ({ login, timeout }: Target): Association.Options =>
   Option.match(timeout, {
-    onNone: () => ({ callTimeout: "30 seconds" }),
-    onSome: (timeout) => ({ callTimeout: timeout, connectTimeout: timeout })
+    onNone: () => ({ callTimeout: "30 seconds", security: login?.security }),
+    onSome: (timeout) => ({ callTimeout: timeout, connectTimeout: timeout, security: login?.security })
   })
 
 /** Binds to the management interface. */
@@ -50,9 +50,10 @@ export const bindManagement = (
   Binding<typeof IManagement>,
   Effect.Error<ReturnType<typeof Association.bind>>,
   Transport | Scope.Scope
-> => Association.bind(IManagement, target.binding, limits(target))
+> => Association.bind(IManagement, target.binding, optionsOf(target))
 
-const bindMapper = (target: Target) => Association.bind(EndpointMapper.IEndpointMapper, target.binding, limits(target))
+const bindMapper = (target: Target) =>
+  Association.bind(EndpointMapper.IEndpointMapper, target.binding, optionsOf(target))
 
 /** Fails with the error that a function reports in its results. */
 export const succeeded = <Out extends { readonly status: number }>(out: Out): Effect.Effect<Out, RpcError> =>
@@ -250,7 +251,7 @@ export const map = (
       const detail = `the endpoint mapper knows no server of ${
         version === undefined ? "any version" : `version ${version.join(".")}`
       } for ${protocol}`
-      return yield* new EndpointNotRegistered({ interface: name, uuid, detail })
+      return yield* new EndpointNotRegistered({ interface: known.name ?? "without a name", uuid, detail })
     }
     return {
       json: { binding: target.binding, uuid, ...known, endpoints },
@@ -298,7 +299,7 @@ const inquireStatistics = (target: Target) =>
     const standard = Effect.flatMap(bindManagement(target), (management) =>
       Call.invoke(management, "inq_stats", { count }))
     const ofSamba = Effect.flatMap(
-      Association.bind(ISambaManagement, target.binding, limits(target)),
+      Association.bind(ISambaManagement, target.binding, optionsOf(target)),
       (management) =>
         Call.invoke(management, "inq_stats", { count, unknown: 0 })
     )

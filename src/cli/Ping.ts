@@ -10,6 +10,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Stdio from "effect/Stdio"
 import * as Call from "../Call.ts"
+import type { Secured } from "../Channel.ts"
 import type { Transport } from "../transport/Transport.ts"
 import { explain, type Failure, type Target, toJson } from "./Failure.ts"
 import { type Answer, bindManagement, succeeded } from "./Inquiries.ts"
@@ -22,6 +23,8 @@ class Measured {
   readonly call = new Latency()
   rounds = 0
   failed = 0
+  /** The security that was agreed on in the last round. */
+  secured: Secured | undefined = undefined
   /** When the round in progress began, in milliseconds of the clock. */
   since: number | undefined = undefined
 }
@@ -32,7 +35,10 @@ const round = (target: Target, measured: Measured) =>
     const start = yield* Clock.currentTimeNanos
     const management = yield* bindManagement(target)
     const bound = yield* Clock.currentTimeNanos
-    yield* Effect.flatMap(Call.invoke(management, "is_server_listening"), succeeded)
+    const object = yield* Call.make(management)
+    const asking = yield* Call.begin(object, "is_server_listening")
+    measured.secured = yield* Call.security(object)
+    yield* Effect.flatMap(Call.join(asking), succeeded)
     const answered = yield* Clock.currentTimeNanos
     const [bind, call] = [Number(bound - start) / 1e6, Number(answered - bound) / 1e6]
     measured.bind.add(bind)
@@ -80,7 +86,7 @@ export const ping = (
         })
       }
     }).pipe(Effect.scoped)
-    const summary = Effect.suspend(() => measured.rounds === 0 ? Effect.void : report(summarize(binding, measured)))
+    const summary = Effect.suspend(() => measured.rounds === 0 ? Effect.void : report(summarize(target, measured)))
     yield* Effect.onInterrupt(measure, () => Effect.ignore(summary))
     yield* summary
     if (lastFailure !== undefined) {
@@ -104,7 +110,16 @@ const quantiles = {
 const roundsOf = ({ failed, rounds }: Measured): string =>
   `${rounds} ${rounds === 1 ? "round" : "rounds"}${failed === 0 ? "" : `, ${failed} failed`}`
 
-const summarize = (binding: string, measured: Measured): Answer => {
+const nameOf = ({ domain, user }: { readonly user: string; readonly domain: string | null }): string =>
+  harmless(domain === null ? user : `${domain}\\${user}`)
+
+/** Who called, and how the calls were protected; `undefined` without a login. */
+const callerOf = ({ login }: Target, { secured }: Measured) =>
+  login && secured &&
+  { user: login.user, domain: login.domain ?? null, level: secured.level, provider: secured.provider ?? null }
+
+const summarize = (target: Target, measured: Measured): Answer => {
+  const caller = callerOf(target, measured)
   const millis = (latency: Latency) =>
     Object.fromEntries(
       Object.entries(quantiles).map(([name, of]) => [name, rounded(of(latency))])
@@ -115,13 +130,15 @@ const summarize = (binding: string, measured: Measured): Answer => {
   ]
   return {
     json: {
-      binding,
+      binding: target.binding,
+      caller: caller ?? null,
       rounds: measured.rounds,
       failed: measured.failed,
       bindMillis: millis(measured.bind),
       callMillis: millis(measured.call)
     },
     text: (paint) =>
+      (caller === undefined ? "" : `as ${nameOf(caller)}, ${caller.level}, ${caller.provider}\n`) +
       table(
         [
           { title: roundsOf(measured) },

@@ -22,6 +22,7 @@ import * as Terminal from "effect/Terminal"
 import type { Transport } from "../transport/Transport.ts"
 import { exitCodes, type Failure, type Target, toJson } from "./Failure.ts"
 import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
+import { flags, login } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
 
@@ -73,10 +74,16 @@ const report = (json: boolean) => ({ json: document, text }: Answer): Effect.Eff
     ? Effect.void
     : Effect.flatMap(paint("stdout"), (paint) => writeLine("stdout", text(paint)))
 
-const print = (binding: string, inquiry: (target: Target) => Inquiry) =>
+const targetOf = (binding: string) =>
   Effect.gen(function* () {
-    yield* report(yield* Json)(yield* inquiry({ binding, timeout: yield* Timeout }))
+    const target: Target = { binding, timeout: yield* Timeout, login: yield* login }
+    return target
   })
+
+const print = (binding: string, inquiry: (target: Target) => Inquiry) =>
+  Effect.scoped(Effect.gen(function* () {
+    yield* report(yield* Json)(yield* inquiry(yield* targetOf(binding)))
+  }))
 
 const dumpCommand = Command.make("dump", { binding }, ({ binding }) => print(binding, dump)).pipe(
   Command.withDescription("List what an endpoint mapper knows: interfaces, and where they are served"),
@@ -139,14 +146,18 @@ const pingCommand = Command.make(
   "ping",
   { binding, count, interval },
   ({ binding, ...options }) =>
-    Effect.gen(function* () {
-      yield* ping({ binding, timeout: yield* Timeout }, options, report(yield* Json))
-    })
+    Effect.scoped(Effect.gen(function* () {
+      yield* ping(yield* targetOf(binding), options, report(yield* Json))
+    }))
 ).pipe(
   Command.withDescription("Measure how long connecting, binding and a call take"),
   Command.withExamples([
     { command: 'callisto ping "ncacn_ip_tcp:127.0.0.1[8765]"', description: "Until Ctrl-C, with a histogram" },
-    { command: 'callisto ping --count 1 "ncalrpc:[files]"', description: "Whether a server answers, for scripts" }
+    { command: 'callisto ping --count 1 "ncalrpc:[files]"', description: "Whether a server answers, for scripts" },
+    {
+      command: 'callisto ping --user alice --domain CORP --level privacy "ncacn_ip_tcp:files.corp.example[49664]"',
+      description: "Who it is, and how strongly calls are protected"
+    }
   ])
 )
 
@@ -161,7 +172,7 @@ const root = Command.make("callisto").pipe(
   answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM.`
   ),
   Command.withSubcommands([dumpCommand, mapCommand, interfacesCommand, statsCommand, pingCommand]),
-  Command.withGlobalFlags([Json, Timeout])
+  Command.withGlobalFlags([Json, Timeout, ...flags])
 )
 
 // ----------------------------------------------------------------------------

@@ -83,7 +83,8 @@ export interface Options {
   readonly maximumResponse?: number | undefined
   /**
    * The values that one response may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
-   * 262,144. A call whose response holds more ends with 1726 before anything is allocated.
+   * 262,144. What takes longer to make counts more, as in an `Endpoint`. A call whose response holds more ends with 1726 before anything
+   * is allocated.
    */
   readonly maximumElements?: number | undefined
   /**
@@ -166,10 +167,10 @@ const clientSecurity = onDemand("the security of clients", () => import("./inter
 const securingWith = (security: Security): ClientSecuring => {
   let securing: ClientSecuring | undefined
   return {
-    open: (connection, groupId) =>
+    open: (...leg) =>
       Effect.flatMap(
         Effect.mapError(clientSecurity, (failure): Refusal => ({ failure, reach: "server" })),
-        (loaded) => (securing ??= loaded.securing(security)).open(connection, groupId)
+        (loaded) => (securing ??= loaded.securing(security)).open(...leg)
       )
   }
 }

@@ -4,7 +4,7 @@
  * @module
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import type { Key } from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../Channel.ts"
+import { countingRefused } from "../internal/metrics.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
@@ -40,6 +41,17 @@ import { binary, ndr20 } from "./TransferSyntax.ts"
  * After 64 PDUs, or 256 KiB of requests and replies, a connection lets all others have their turn. A request is dispatched when
  * less than 64 KiB wait for its client; the rest of what has arrived waits. So a client that reads is never cut off by its own calls.
  *
+ * What clients can make an endpoint hold, behind a collection of garbage, is at most the sum of:
+ *
+ * - 16 KiB for each connection (`maximumConnections`), and nothing for a header whose fragment has not come;
+ * - `maximumTotalRequest`, of which one connection has at most `maximumRequest` and 256 KiB;
+ * - 8 KiB for each call in progress (`maximumTotalCalls`), its arguments (`maximumRequest` bytes at most) and what its routine holds;
+ * - 256 KiB and one chunk for each pipe that its reader is behind;
+ * - `maximumTotalQueued`, and one reply, for clients that do not read.
+ *
+ * With the defaults and small arguments that is 988 MiB, for 10,000 connections and 65,536 calls. The transport holds up to 64 KiB in
+ * each direction of a connection besides.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -67,12 +79,14 @@ export interface Options {
   readonly maximumRequest?: number | undefined
   /**
    * The values that one request may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
-   * 262,144. A request with more is refused with 1783 before anything is allocated.
+   * 262,144. What takes longer to make counts more: a key of a record as 7, an entry of a map or a set as 4 beside its values. A
+   * request with more is refused with 1783 before anything is allocated.
    */
   readonly maximumElements?: number | undefined
   /**
-   * The bytes that requests hold which have not arrived whole, of all clients together, up to twice what has arrived of each; by
-   * default 64 MiB. Beyond them the connection is closed whose request has made no progress for longest.
+   * The bytes that have arrived and are held, of all clients together: of requests that have not arrived whole, up to twice what has
+   * arrived of each, and what waits for room; by default 64 MiB. Beyond them the connection is closed that has made no progress for
+   * longest.
    */
   readonly maximumTotalRequest?: number | undefined
   /**
@@ -226,9 +240,10 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
 
 const serverSecurity = onDemand("the security of servers", () => import("./internal/serverSecurity.ts"))
 
-/** Tells operators of logins and messages that were refused. */
+/** Tells operators of logins and messages that were refused, and counts them. */
 const reportsOf =
   (context: Context.Context<never>) => (peer: string): Report => (event, { claimed, problem, provider }) => {
+    Context.get(context, countingRefused)?.(context, event, provider)
     const who = claimed === undefined ? peer : `${claimed} at ${peer}`
     Effect.runForkWith(context)(Effect.logWarning(`Refused a ${event} of ${who} with ${provider}: ${problem}`))
   }

@@ -90,8 +90,8 @@ export interface Type {
   readonly sentBy: "client" | "server"
   /** The smallest PDU, without an authentication trailer and without an object UUID. */
   readonly minSize: number
-  /** Whether it may, must or can't have an authentication trailer. */
-  readonly auth: "optional" | "required" | "never"
+  /** Whether it may or can't have an authentication trailer. */
+  readonly auth: "optional" | "never"
   /** The flags without which it is refused. */
   readonly requiredFlags: number
   /** Sent before fragment sizes are agreed, so that only {@link maxFragment} bounds it. */
@@ -125,7 +125,7 @@ export const types: { readonly [Tag in Pdu["_tag"]]: Type } = {
   BindNak: type(13, "bind_nak", "server", 19, { bindTime: true, requiredFlags: whole, auth: "never" }),
   AlterContext: type(14, "alter_context", "client", 25, { bindTime: true }),
   AlterContextResponse: type(15, "alter_context_resp", "server", 32, { bindTime: true, requiredFlags: whole }),
-  Auth3: type(16, "auth3", "client", 20, { bindTime: true, auth: "required" }),
+  Auth3: type(16, "auth3", "client", 20, { bindTime: true }),
   Shutdown: type(17, "shutdown", "server", 16, { auth: "never" }),
   CoCancel: type(18, "co_cancel", "client", 16),
   Orphaned: type(19, "orphaned", "client", 16)
@@ -472,7 +472,8 @@ export type Pdu =
  * - `UnknownType`: any other type that is not in {@link types}.
  * - `FragmentLength`: the stated size is below the smallest of the type, or not the size of what was given.
  * - `TooLarge`: the stated size is above the limit.
- * - `AuthTrailer`: an authentication trailer that doesn't fit, is missing, or is where none may be.
+ * - `AuthTrailer`: an authentication trailer that doesn't fit, or is where none may be.
+ * - `Alignment`: an authentication trailer that begins at no multiple of 4.
  * - `Flags`: a flag that the type needs is missing.
  * - `Truncated`: a count or length in the body reaches past its end.
  * - `Trailing`: bytes behind the body that belong to nothing.
@@ -492,6 +493,7 @@ export type Reason =
   | "FragmentLength"
   | "TooLarge"
   | "AuthTrailer"
+  | "Alignment"
   | "Flags"
   | "Truncated"
   | "Trailing"
@@ -581,14 +583,12 @@ const checkHeader = (bytes: Uint8Array, at: number, limit: number): number | Pdu
   if (size > limit && !type.bindTime) {
     return refuse("TooLarge", bytes, at, `${type.name} of ${size} bytes, above the limit of ${limit}`)
   }
-  if (authLength === 0) {
-    if (type.auth === "required") return refuse("AuthTrailer", bytes, at, `${type.name} without authentication trailer`)
-  } else {
+  if (authLength > 0) {
     if (type.auth === "never") return refuse("AuthTrailer", bytes, at, `${type.name} with an authentication trailer`)
     const trailer = size - authLength - trailerHeaderSize
     if (trailer < minSize || trailer % 4 !== 0) {
       return refuse(
-        "AuthTrailer",
+        trailer < minSize ? "AuthTrailer" : "Alignment",
         bytes,
         at,
         `${type.name} of ${size} bytes with ${authLength} bytes of authentication`
@@ -892,7 +892,7 @@ class ParserImpl implements Parser {
   maxFragment: number
   readonly #owned: boolean
   /** The bytes of the PDU that is not complete, and its size, once its header is. */
-  #partial: Uint8Array = new Uint8Array(headerSize)
+  #partial: Uint8Array = noBytes
   #size = 0
   #dead: PduError | undefined = undefined
 
@@ -936,7 +936,7 @@ class ParserImpl implements Parser {
         if (this.buffered < size) break
         pdu = decodeChecked(this.#partial, 0, size)
         this.buffered = 0
-        this.#partial = new Uint8Array(headerSize)
+        this.#partial = noBytes
         this.#size = 0
       }
       if (pdu._tag === "PduError") return this.#fail(chunk, pdu, accept)
@@ -981,7 +981,7 @@ class ParserImpl implements Parser {
 export interface Assembly<out Message extends Request | Response> {
   /** Tells it from whole messages. */
   readonly _tag: "Assembly"
-  /** The first fragment, whose fields are those of the message. */
+  /** The first fragment, whose fields are those of the message, without its stub. */
   readonly first: Message
   /** How many bytes of stub have arrived. */
   readonly size: number
@@ -1046,7 +1046,8 @@ export const assemble = <Message extends Request | Response>(
       isFirst ? "a first fragment inside a message" : "a later fragment without a first one"
     )
   }
-  const first = open?.first ?? fragment
+  // The assembly copies the stub, and keeps nothing else alive.
+  const first = open?.first ?? (isLast ? fragment : { ...fragment, stub: noBytes })
   if (fragment._tag !== first._tag || fragment.littleEndian !== first.littleEndian) {
     return refused("FragmentMismatch", "a fragment whose type or byte order is not that of its message")
   }

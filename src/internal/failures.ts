@@ -59,6 +59,10 @@ export const fromWire = (number: number, didNotExecute: boolean): RpcFault =>
 /** The failure of a call that never reached a server. */
 export const unavailable = (detail: string): RpcTransportError => new RpcTransportError({ status: 1722, detail })
 
+/** The failure of a call whose response the client refuses. The server has ended it, and did so well as far as it knows. */
+export const unreadable = (problem: string): RpcTransportError =>
+  new RpcTransportError({ status: 1726, detail: `the client cannot read the response: ${problem}` })
+
 /** What a cause failed with; `undefined` where it did not fail. */
 export const errorOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
 

@@ -8,3 +8,15 @@ export const counting: Context.Reference<Counting | undefined> = Context.Referen
   "@callisto/rpc/Observability/counting",
   { defaultValue: () => undefined }
 )
+
+/** What an endpoint refuses for the sake of security. */
+export type Refused = "login" | "message"
+
+/** Counts one of them, by the name of its provider. */
+export type CountRefused = (context: Context.Context<never>, refused: Refused, provider: string) => void
+
+/** The function that counts what endpoints refuse. A program without metrics has no such function. */
+export const countingRefused: Context.Reference<CountRefused | undefined> = Context.Reference<CountRefused | undefined>(
+  "@callisto/rpc/Observability/countingRefused",
+  { defaultValue: () => undefined }
+)

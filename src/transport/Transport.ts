@@ -76,6 +76,11 @@ export interface Connection {
   readonly peer: string
   /** The address of this side, as a string binding. */
   readonly local: string
+  /**
+   * The hash of the server's certificate, which binds a login to the TLS connection on which it comes (RFC 5929, `tls-server-end-point`).
+   * Absent without TLS, and where the runtime does not give the certificate.
+   */
+  readonly serverEndPoint?: Uint8Array | undefined
 }
 
 /**

@@ -24,8 +24,12 @@ import { type Connection, Transport } from "./Transport.ts"
  *
  * **Details**
  *
- * Bytes travel in binary frames; where a frame ends means nothing. A text frame ends the connection. A browser's
- * WebSocket can't be told to stop receiving, so what arrives there is kept until it is read.
+ * Bytes travel in binary frames; where a frame ends means nothing. A text frame ends the connection.
+ *
+ * **Gotchas**
+ *
+ * The WebSockets of browsers, Deno and Bun can't be told to stop receiving. What arrives there is kept until it is read,
+ * up to 64 MiB. A peer that sends more ends the connection; the `ws` package for Node makes it wait.
  *
  * `Endpoint.handle` serves it, and has the example.
  *
@@ -45,6 +49,9 @@ export const fromWebSocket = (
     scopedEnd(webSocketEnd(ws, names.peer)),
     (end) => ({ socket: makeSocket(end), local: names.local ?? "ncacn_ws:", peer: names.peer })
   )
+
+/** So many bytes a connection keeps that can't be told to stop receiving. */
+const mostKept = 0x4000000
 
 const webSocketEnd = (
   ws: Socket.WebSocketLike & {
@@ -100,9 +107,16 @@ const webSocketEnd = (
           return lose(closed(1003))
         }
         incoming.push(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer))
-        if (incoming.size < highWaterMark || paused || ws.pause === undefined) return
-        ws.pause()
-        paused = true
+        if (incoming.size < highWaterMark || paused) return
+        if (ws.pause !== undefined) {
+          ws.pause()
+          paused = true
+        } else if (incoming.size > mostKept) {
+          const error = closed(1009, `more than ${mostKept} bytes wait to be read`)
+          ws.close(4000)
+          incoming.fail(error)
+          lose(error)
+        }
       },
       error: () => lose(closed(1006)),
       close: ({ code, reason }: Socket.WebSocketEvent) => lose(closed(code ?? 1006, reason))

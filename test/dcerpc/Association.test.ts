@@ -490,6 +490,45 @@ describe("cancelling", () => {
   )
 
   wire(
+    "by a call timeout ends a call in time that was begun by whoever the end of another one woke",
+    Effect.gen(function* () {
+      const { begin, peer } = yield* setUp({ callTimeout: "5 seconds" }, { results: [accepted, keepsOnOrphan] })
+      const one = yield* begin("one")
+      const next = yield* Effect.forkChild(
+        Effect.andThen(Effect.exit(Call.join(one)), Effect.flatMap(begin("two"), (two) => Effect.exit(Call.join(two)))),
+        { startImmediately: true }
+      )
+      yield* peer.take("Request")
+      yield* TestClock.adjust("5 seconds")
+      yield* peer.take("CoCancel")
+      yield* TestClock.adjust("4999 millis")
+      assert.isTrue(yield* isWaiting(next))
+      yield* TestClock.adjust("1 millis")
+      assert.include(String(yield* Fiber.join(next)), "CallCancelled")
+    })
+  )
+
+  wire(
+    "by a call timeout ends a call in time that was sent once more behind a later one",
+    Effect.gen(function* () {
+      const { acceptBound, begin, peer } = yield* setUp({ callTimeout: "5 seconds" })
+      const one = yield* begin("one", "Again")
+      yield* peer.send((writer) => Pdu.encodeShutdown(writer, { callId: 0 }))
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      const beginning = yield* Effect.forkChild(begin("two"))
+      const second = yield* acceptBound
+      const two = yield* Fiber.join(beginning)
+      yield* peer.reset
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Effect.flip(Call.finish(one)))._tag, "CallCancelled")
+      assert.strictEqual((yield* Effect.flip(Call.finish(two)))._tag, "CallPending")
+      yield* second.reset
+    })
+  )
+
+  wire(
     "by a call timeout ends a begin that waits for room, and nothing is sent",
     Effect.gen(function* () {
       const { begin, peer, store } = yield* setUp({ callTimeout: "5 seconds", maximumQueued: 1000 })
@@ -1191,7 +1230,9 @@ describe("numbers that come round", () => {
       const peer = yield* accept
       yield* peer.ack({ callId: (yield* peer.take("Bind")).callId })
       const store = yield* Fiber.join(binding)
-      const pool = (association as unknown as { readonly pool: { lastCall: number } }).pool
+      const pool = (association as unknown as { readonly pool: (security: undefined) => { lastCall: number } }).pool(
+        undefined
+      )
       const begin = (text: string) =>
         Effect.flatMap(Call.make(store), (call) => Call.begin(call, "Echo", bytesOf(text)))
       const callIds: Array<number> = []

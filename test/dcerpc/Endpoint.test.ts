@@ -2,7 +2,7 @@
  * The endpoint against raw bytes: what is sent is spelled out PDU by PDU, and so is what has to come back.
  */
 import { createHash } from "node:crypto"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, Exit, Fiber, Metric, Queue, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Call, Observability, Server, ServerCall } from "../../mod.ts"
@@ -507,6 +507,27 @@ describe("an association group", () => {
         yield* client.close
         yield* settle
         assert.strictEqual(yield* group(yield* connect, { assocGroupId: id }), id)
+      })
+  )
+  wire(
+    "the random source repeats an id or gives 0: the next group has another id",
+    (client, { tables }) =>
+      Effect.gen(function* () {
+        const [taken] = tables.groups.keys()
+        const drawn = [taken!, 0, 7, 7, 8]
+        yield* Effect.acquireRelease(
+          Effect.sync(() => vi.spyOn(crypto, "getRandomValues")),
+          (spy) => Effect.sync(() => spy.mockRestore())
+        ).pipe(Effect.map((spy) =>
+          spy.mockImplementation((array) => {
+            assert.instanceOf(array, Uint32Array)
+            array[0] = drawn.shift()!
+            return array
+          })
+        ))
+        assert.strictEqual(yield* group(client), 7)
+        assert.strictEqual(yield* group(yield* connect), 8)
+        assert.deepStrictEqual(drawn, [])
       })
   )
   wire("ends with its last connection", (client, { tables }) =>

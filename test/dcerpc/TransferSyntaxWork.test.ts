@@ -399,6 +399,7 @@ describe("in Callisto's own syntax", () => {
     ["a duration", Schema.Duration, concat([0], long)],
     ["a decimal number", Schema.BigDecimal, concat(long, [0])],
     ["the scale of a decimal number", Schema.BigDecimal, concat([2], long)],
+    ["a short stub with a decimal number of scale 100,000,000", Schema.BigDecimal, concat([2], uv(200_000_000))],
     ["an integer in a structure", Count, concat(field("count", 1), long)],
     ["a number in a structure", Schema.Struct({ count: Schema.Number }), concat(field("count", 1), long)],
     ["a fraction in a structure", Schema.Struct({ count: Schema.Number }), concat(field("count", 5), long, [1])],
@@ -502,6 +503,28 @@ describe("a value that Callisto's own syntax can't carry", () => {
   it("a bigint of more than 1,024 bytes: refused in words", () => {
     assert.include(refused(Schema.BigInt, 1n << 10_000n), "an integer takes 1429 bytes, the limit is 1024")
   })
+
+  const keys = Array.from({ length: 100 }, (_, i) => `a key of a record ${i}`)
+  const pairs = keys.map((key, i) => [key, i] as const)
+  const counted: ReadonlyArray<readonly [string, unknown, unknown, number]> = [
+    ["a key of a record: counts as 7 values", Schema.Record(Schema.String, Schema.Int), Object.fromEntries(pairs), 800],
+    [
+      "an entry of a map: counts as 4 beside its values",
+      Schema.ReadonlyMap(Schema.String, Schema.Int),
+      new Map(pairs),
+      600
+    ],
+    ["an entry of a set: counts as 4 beside its value", Schema.ReadonlySet(Schema.String), new Set(keys), 500],
+    ["a string of an array: counts as 1 value", Schema.Array(Schema.String), keys, 100]
+  ]
+  for (const [name, schema, value, values] of counted) {
+    it(name, () => {
+      const codec = codecOf(binary, schema)
+      const stub = write(codec, value)
+      assert.notProperty(codec.readArguments(stub, true, values), "problem")
+      assert.propertyVal(codec.readArguments(stub, true, values - 1), "status", 1783)
+    })
+  }
 })
 
 // ----------------------------------------------------------------------------

@@ -45,11 +45,12 @@ const setUp = (state: Name, room: Outbox["room"] = Effect.void) => {
   const replies: Array<string> = []
   let sent = 0
   let stopped = false
-  const outbox: Outbox = {
+  const outbox = {
+    close: () => Effect.void,
     queuedUnsafe: () => 0,
     isWaitingUnsafe: () => false,
-    sendUnsafe: (chunk) => void (sent += chunk.length),
-    sendPartUnsafe: (chunk) => void (sent += chunk.length),
+    sendUnsafe: (chunk: Uint8Array) => void (sent += chunk.length),
+    sendPartUnsafe: (chunk: Uint8Array) => void (sent += chunk.length),
     hasRoomUnsafe: () => true,
     room,
     drained: room,
@@ -57,7 +58,7 @@ const setUp = (state: Name, room: Outbox["room"] = Effect.void) => {
     handedUnsafe: () => sent,
     stopUnsafe: () => void (stopped = true),
     isStoppedUnsafe: () => stopped
-  }
+  } satisfies Pick<Outbox, keyof Outbox>
   const owner = {
     limits: { maximumQueued: 1000, maximumResponse: 1000, callTimeout: Infinity, keepAlive: Infinity },
     clock: Context.get(Context.empty(), Clock.Clock),
@@ -76,7 +77,7 @@ const setUp = (state: Name, room: Outbox["room"] = Effect.void) => {
   const connection = new ClientConnection(
     owner as unknown as Owner,
     Scope.makeUnsafe(),
-    outbox,
+    outbox as unknown as Outbox,
     { protocol: "ncacn_memory", address: undefined, endpoint: "raw", options: {} } as never,
     boundTo(ISum),
     false

@@ -3,14 +3,32 @@
  * to have executed never did, each context handle is run down once, and nothing is left.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, Option, Schema, Scope } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Metric,
+  Option,
+  Redacted,
+  Schema,
+  Scope
+} from "effect"
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import type { EndpointImpl } from "../../src/dcerpc/internal/serverEndpoint.ts"
 import * as Memory from "../../src/transport/Memory.ts"
+import * as Ntlm from "../../src/security/Ntlm.ts"
+import * as Security from "../../src/security/Security.ts"
 import * as Transport from "../../src/transport/Transport.ts"
 import { Call, ContextHandle, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
-import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime } from "./faults.ts"
+import { editingBinds, type Faults, faultyTransport, losingOnOrphan, oneCallAtATime, unnoticed } from "./faults.ts"
 import { below, chance, makeRandom, pick, type Random } from "./random.ts"
 import { fibersActive, inVirtualTime } from "./virtualTime.ts"
 import { serverImpl } from "../internals.ts"
@@ -59,8 +77,8 @@ const IWork = Interface.make("IWork", {
 
 const faultsOf = (seed: number) => (connection: number, side: "client" | "server"): Faults => {
   const random = makeRandom(seed * 31 + connection * 2 + (side === "client" ? 0 : 1))
-  // The first bind succeeds: without it a schedule has no calls.
-  const least = connection === 0 ? 150 : 0
+  // The first bind succeeds, with its login: without it a schedule has no calls.
+  const least = connection === 0 ? 800 : 0
   const after = () => least + below(random, pick(random, [200, 2000, 20_000, 150_000, 600_000]))
   return {
     seed: below(random, 2 ** 31),
@@ -69,8 +87,26 @@ const faultsOf = (seed: number) => (connection: number, side: "client" | "server
     ...(chance(random, 0.15) ? { dropAfter: after() } : {}),
     ...(chance(random, 0.25) ? { resetAfter: after() } : {}),
     // A server that stops reading would not see either that the client has gone.
-    ...(side === "client" && chance(random, 0.15) ? { stallAfter: after() } : {})
+    ...(side === "client" && chance(random, 0.15) ? { stallAfter: after() } : {}),
+    // The peer vanishes: silence in both directions, and nobody is told.
+    ...(chance(random, 0.1) ? { cutAfter: after() } : {})
   }
+}
+
+/** The clock of the tests with a count of the timers that run, whose wall clock jumps by hours whenever it is read. */
+const jumpingClock = (clock: Clock.Clock, random: Random): Clock.Clock & { readonly timers: () => number } => {
+  let timers = 0
+  const wall = () => clock.currentTimeMillisUnsafe() + (below(random, 48) - 24) * 3_600_000
+  return Object.assign(Object.create(clock) as Clock.Clock, {
+    currentTimeMillisUnsafe: wall,
+    currentTimeMillis: Effect.sync(wall),
+    sleep: (duration: Duration.Duration) =>
+      Effect.suspend(() => {
+        timers++
+        return Effect.ensuring(clock.sleep(duration), Effect.sync(() => timers--))
+      }),
+    timers: () => timers
+  })
 }
 
 interface Work {
@@ -108,6 +144,8 @@ class Records {
   readonly idempotent = new Set<number>()
   /** What was written into and read from pipes, which carry consecutive numbers. */
   readonly flows = new Map<string, Flow>()
+  /** How long the longest call took, in milliseconds. */
+  lasted = 0
   /** How many routines with pipes have not ended. */
   piping = 0
   calls = 0
@@ -130,6 +168,13 @@ class Records {
     this.flows.set(name, flow)
     return flow
   }
+
+  /** Notes how long something takes, on the monotonic clock. */
+  readonly timing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(Effect.timed(effect), ([duration, value]) => {
+      this.lasted = Math.max(this.lasted, Duration.toMillis(duration))
+      return Effect.succeed(value)
+    })
 
   /** How a call ended, or how its begin failed. */
   end(id: number, exit: Exit.Exit<unknown, unknown>, work: Work): void {
@@ -264,7 +309,7 @@ const makeManager = (records: Records, scope: Scope.Scope) => {
           yield* write(ServerCall.outPipe(call, "back"), size, random, records.flow(`back ${id}`))
           return size
         }))
-  }, { cancellation: { Deaf: "cooperative" } })
+  }, { cancellation: { Deaf: "cooperative" }, minimumLevel: "none" })
 }
 
 const names = ["Now", "Refuse", "Die", "Slow", "Deaf", "Kept", "Again", "Large"] as const
@@ -280,11 +325,20 @@ const makeWork = (random: Random, id: number, records: Records) => {
   return { name: name as "Slow", input: { id, millis, bytes }, expected, cancels: records.timed }
 }
 
+const password = Redacted.make("correct horse")
+const accounts: Ntlm.Accounts = ({ user }) => user === "alice" ? { ntHash: Ntlm.hash(password) } : undefined
+
+/** Some schedules log in. */
+const securities = (["connect", "integrity", "privacy"] as const).map((level) =>
+  Security.make({ provider: Ntlm.client, credentials: { user: "alice", password }, level })
+)
+
 type Store = Effect.Success<ReturnType<typeof bind>>
 
 /** A silent connection ends its calls by the keep-alive, by the call timeout, or both: calls that are `timed` can do so. */
-const bind = (random: Random, timed: boolean) =>
+const bind = (random: Random, timed: boolean, security: Security.Security | undefined) =>
   Association.bind(IWork, "ncacn_memory:[work]", {
+    security,
     causal: chance(random, 0.5),
     maximumConnections: 1 + below(random, 3),
     connectTimeout: "2 seconds",
@@ -303,7 +357,7 @@ const oneShot = (store: Store, random: Random, id: number, records: Records) =>
     const cancelTimeout = pick(random, [0, 10, 100])
     const invoke = Call.invoke(store, work.name, work.input, { cancelTimeout })
     const patience = chance(random, 0.3) ? 1 + below(random, 100) : Infinity
-    const exit = yield* Effect.exit(Effect.timeoutOption(invoke, patience))
+    const exit = yield* records.timing(Effect.exit(Effect.timeoutOption(invoke, patience)))
     if (exit._tag === "Failure") return records.end(id, exit, work)
     if (Option.isSome(exit.value)) records.end(id, Exit.succeed(exit.value.value), work)
   })
@@ -319,7 +373,7 @@ const callObject = (store: Store, random: Random, nextId: () => number, records:
       const work = makeWork(random, id, records)
       const begin = Call.begin(call, work.name, work.input)
       const patience = chance(random, 0.1) ? below(random, 20) : Infinity
-      const begun = yield* Effect.exit(Effect.timeoutOption(begin, patience))
+      const begun = yield* records.timing(Effect.exit(Effect.timeoutOption(begin, patience)))
       if (begun._tag === "Failure") {
         records.end(id, begun, work)
         assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
@@ -341,7 +395,7 @@ const callObject = (store: Store, random: Random, nextId: () => number, records:
       if (deed === "patient") yield* cancel(Infinity)
       if (deed === "timed" || deed === "shortened") yield* cancel(50)
       if (deed === "shortened") yield* cancel(5)
-      const exit = yield* Effect.exit(Call.join(pending))
+      const exit = yield* records.timing(Effect.exit(Call.join(pending)))
       records.end(id, exit, work)
       yield* Effect.yieldNow
       if (records.completed.get(id) !== 1) {
@@ -361,8 +415,8 @@ const session = (store: Store, random: Random, nextId: () => number, records: Re
     ): Effect.Effect<A | undefined> =>
       Effect.gen(function* () {
         const patience = chance(random, 0.3) ? 1 + below(random, 100) : undefined
-        const exit = yield* Effect.exit(
-          patience === undefined ? Effect.asSome(call) : Effect.timeoutOption(call, patience)
+        const exit = yield* records.timing(
+          Effect.exit(patience === undefined ? Effect.asSome(call) : Effect.timeoutOption(call, patience))
         )
         const work = { name, cancels: records.timed }
         if (exit._tag === "Failure") records.end(id, exit, { ...work, expected: undefined })
@@ -438,7 +492,7 @@ const pipedCall = (store: Store, random: Random, id: number, records: Records) =
     if (deed === "cancel" || deed === "abandon") yield* cancel(0)
     if (deed === "patient") yield* cancel(Infinity)
     if (deed === "timed") yield* cancel(50)
-    const exit = yield* Effect.exit(Call.join(pending))
+    const exit = yield* records.timing(Effect.exit(Call.join(pending)))
     records.end(id, exit, work)
     yield* Effect.yieldNow
     if (records.completed.get(id) !== 1) {
@@ -460,7 +514,9 @@ const schedule = (seed: number) =>
   Effect.gen(function* () {
     const random = makeRandom(seed)
     const memory = Context.get(yield* Effect.scoped(Layer.build(Memory.layer)), Transport.Transport)
-    const faulty = faultyTransport(memory, faultsOf(seed))
+    const scope = yield* Scope.make()
+    const seen = { open: 0, wasCut: () => false }
+    const faulty = faultyTransport(memory, faultsOf(seed), scope, seen)
     const single = chance(random, 0.25)
     const transport = editingBinds(
       faulty,
@@ -468,7 +524,7 @@ const schedule = (seed: number) =>
       ...(chance(random, 0.3) ? [losingOnOrphan] : [])
     )
     const records = new Records(single || chance(random, 0.5))
-    const scope = yield* Scope.make()
+    const security = chance(random, 0.2) ? pick(random, securities) : undefined
     const server = yield* Scope.provide(
       Server.make([makeManager(records, scope)], { grace: below(random, 100) }),
       scope
@@ -477,7 +533,8 @@ const schedule = (seed: number) =>
     /** Serves, and gives what ends that. */
     const serve = Effect.gen(function* () {
       const own = yield* Scope.fork(scope)
-      const endpoint = yield* Scope.provide(Endpoint.make(server), own)
+      const options = security === undefined ? {} : { security: [Ntlm.server(accounts)] }
+      const endpoint = yield* Scope.provide(Endpoint.make(server, options), own)
       yield* Endpoint.listen(endpoint, "ncacn_memory:[work]").pipe(
         Effect.provideService(Transport.Transport, transport),
         Scope.provide(own)
@@ -493,7 +550,7 @@ const schedule = (seed: number) =>
       return id++
     }
     yield* Effect.gen(function* () {
-      const bound = yield* Effect.exit(bind(random, records.timed))
+      const bound = yield* Effect.exit(bind(random, records.timed, security))
       if (bound._tag === "Failure") return
       const store = bound.value
       const objects = 1 + below(random, 3)
@@ -520,27 +577,39 @@ const schedule = (seed: number) =>
     }).pipe(Effect.provideService(Transport.Transport, transport), Effect.scoped)
 
     // The client is gone. What it sent may still be on the way, and a routine that can't be interrupted still runs.
-    yield* Effect.sleep(1000)
+    yield* Effect.sleep(seen.wasCut() ? unnoticed + 1000 : 1000)
     const left = {
+      open: seen.open,
       calls: (yield* Server.calls(server)).length,
       table: serverImpl(server).count,
       piping: records.piping,
       handles: serverImpl(server).handles.size,
       endpoints: endpoints.map((endpoint) => {
-        const { connections, groups } = endpoint as unknown as Record<"connections" | "groups", { size: number }>
-        return [connections.size, groups.size]
+        const { connections, groups, partBytes, queuedBytes } = endpoint as unknown as EndpointImpl
+        return [connections.size, groups.size, partBytes, queuedBytes]
       })
     }
     yield* Scope.close(scope, Exit.void)
-    assert.deepStrictEqual(left, { calls: 0, table: 0, piping: 0, handles: 0, endpoints: endpoints.map(() => [0, 0]) })
+    const none = endpoints.map(() => [0, 0, 0, 0])
+    assert.deepStrictEqual(left, { open: 0, calls: 0, table: 0, piping: 0, handles: 0, endpoints: none })
     assert.deepStrictEqual(records.problems, [])
+    // A begin waits for callTimeout at most, and so does its call; without one a write may make no progress for a minute, twice.
+    assert.isAtMost(records.lasted, records.timed ? 15_000 : 130_000, "how long a call took")
     for (const denied of records.denied) assert.isFalse(records.ran.has(denied), `call ${denied} did run`)
     for (const { id, ends } of records.boxes) assert.strictEqual(ends, 1, `how often box ${id} was run down`)
     for (const [id, times] of records.ran) {
       assert.isAtMost(times, records.idempotent.has(id) ? 2 : 1, `how often call ${id} ran`)
     }
     return records
-  }).pipe(Effect.catchCause((cause) => Effect.die(new Error(`schedule ${seed}: ${Cause.pretty(cause)}`))))
+  }).pipe((effect) =>
+    Effect.gen(function* () {
+      const clock = jumpingClock(yield* Clock.Clock, makeRandom(seed))
+      const records = yield* Effect.provideService(effect, Clock.Clock, clock)
+      yield* Effect.yieldNow
+      assert.strictEqual(clock.timers(), 0, "timers")
+      return records
+    })
+  ).pipe(Effect.catchCause((cause) => Effect.die(new Error(`schedule ${seed}: ${Cause.pretty(cause)}`))))
 
 // ----------------------------------------------------------------------------
 // the test
@@ -556,20 +625,22 @@ describe("faults", () => {
       Effect.gen(function* () {
         const kinds = new Map<string, number>()
         let calls = 0
+        let lasted = 0
         for (let first = 0; first < total; first += batch) {
           const before = yield* fibersActive
           const all = Array.from({ length: batch }, (_, i) => schedule(seed + first + i))
           for (const records of yield* inVirtualTime(Effect.all(all, { concurrency: "unbounded" }))) {
             calls += records.calls
+            lasted = Math.max(lasted, records.lasted)
             for (const [kind, count] of records.kinds) {
               kinds.set(kind, (kinds.get(kind) ?? 0) + count)
             }
           }
-          yield* TestClock.adjust(Duration.minutes(1))
+          yield* TestClock.adjust(Duration.minutes(3))
           assert.strictEqual(yield* fibersActive, before, "fibers")
         }
         const told = [...kinds].map(([kind, count]) => `${kind} ${count}`).join(", ")
-        report("faults", `${total} schedules, ${calls} calls (${told})`)
+        report("faults", `${total} schedules, ${calls} calls of up to ${Math.ceil(lasted / 1000)} s (${told})`)
         assert.isAbove(kinds.get("replied") ?? 0, calls / 10)
         // About 40 in so many.
         if (total === 10_000) assert.isAbove(kinds.get("RpcTransportError 1727") ?? 0, 0)

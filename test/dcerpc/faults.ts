@@ -1,5 +1,5 @@
 /** Connections on which things go wrong, as a seed decides, and binds that agree on less. */
-import { Effect } from "effect"
+import { Deferred, Effect, type Scope } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Socket from "effect/socket/Socket"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
@@ -19,6 +19,48 @@ export interface Faults {
   readonly resetAfter?: number
   /** Reading stops for good when so many bytes were read. */
   readonly stallAfter?: number
+  /** When this side has written so many bytes, nothing gets through any more in either direction, not even the end. */
+  readonly cutAfter?: number
+}
+
+/** For so long a connection that is cut is not noticed: then TCP keep-alive ends it at both sides. */
+export const unnoticed = 100_000
+
+/** What the system takes of what is written to a peer that has vanished, before a writer waits. */
+const swallowed = 65536
+
+/** What lies between the two sides of a connection. */
+class Cable {
+  isCut = false
+  private readonly noticed = Deferred.makeUnsafe<never, Socket.SocketError>()
+  private readonly writers: Array<Socket.Writer> = []
+  private readonly scope: Scope.Scope
+
+  constructor(scope: Scope.Scope) {
+    this.scope = scope
+  }
+
+  add(writer: Socket.Writer): void {
+    this.writers.push(writer)
+  }
+
+  /** Fails when the end is noticed. */
+  readonly ended: Effect.Effect<never, Socket.SocketError> = Deferred.await(this.noticed)
+
+  readonly cut: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.isCut) return Effect.void
+    this.isCut = true
+    const reset = new Socket.CloseEvent(1006, "reset")
+    const notice = Effect.gen({ self: this }, function* () {
+      yield* Effect.sleep(unnoticed)
+      for (const writer of this.writers) yield* Effect.ignore(writer.write(reset))
+      yield* Deferred.fail(
+        this.noticed,
+        new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) })
+      )
+    })
+    return Effect.asVoid(Effect.forkIn(notice, this.scope))
+  })
 }
 
 const encoder = new TextEncoder()
@@ -26,7 +68,7 @@ const encoder = new TextEncoder()
 const concat = (chunks: NonEmptyReadonlyArray<Uint8Array | string>): Uint8Array =>
   gather([new Uint8Array(0), ...chunks.map((chunk) => typeof chunk === "string" ? encoder.encode(chunk) : chunk)])
 
-const makeReader = (reader: Socket.Reader, faults: Faults, random: () => number): Socket.Reader => {
+const makeReader = (reader: Socket.Reader, faults: Faults, random: () => number, cable?: Cable): Socket.Reader => {
   const { delay = 0, reshape = false, stallAfter = Infinity } = faults
   let held: Uint8Array = new Uint8Array(0)
   let read = 0
@@ -40,7 +82,10 @@ const makeReader = (reader: Socket.Reader, faults: Faults, random: () => number)
   const next: Socket.Reader["pull"] = Effect.suspend(() => {
     if (read >= stallAfter) return Effect.never
     if (held.length > 0) return Effect.succeed(pieces(held))
-    return Effect.map(reader.pull, (chunks) => pieces(concat(chunks)))
+    const pull = cable === undefined
+      ? reader.pull
+      : Effect.catch(reader.pull, (error) => cable.isCut ? cable.ended : Effect.fail(error))
+    return Effect.map(pull, (chunks) => pieces(concat(chunks)))
   }).pipe(Effect.tap((chunks) => Effect.sync(() => chunks.forEach(({ length }) => read += length))))
   return {
     upgrade: reader.upgrade,
@@ -48,11 +93,18 @@ const makeReader = (reader: Socket.Reader, faults: Faults, random: () => number)
   }
 }
 
-const makeWriter = (writer: Socket.Writer, faults: Faults): Socket.Writer => {
-  const { dropAfter = Infinity, resetAfter = Infinity } = faults
+const makeWriter = (writer: Socket.Writer, faults: Faults, cable?: Cable): Socket.Writer => {
+  const { cutAfter = Infinity, dropAfter = Infinity, resetAfter = Infinity } = faults
   let written = 0
+  let lost = 0
+  cable?.add(writer)
   const send = (bytes: Uint8Array): Effect.Effect<void, Socket.SocketError> =>
     Effect.suspend(() => {
+      if (cable?.isCut) {
+        lost += bytes.length
+        return lost < swallowed ? Effect.void : cable.ended
+      }
+      if (cable !== undefined && written + bytes.length > cutAfter) return cable.cut
       const kept = bytes.slice(0, Math.max(0, Math.min(dropAfter, resetAfter) - written))
       written += bytes.length
       const sent = kept.length === 0 ? Effect.void : writer.write(kept)
@@ -65,30 +117,49 @@ const makeWriter = (writer: Socket.Writer, faults: Faults): Socket.Writer => {
 }
 
 /** The connection with these faults on this side of it. */
-export const faulty = (connection: Connection, faults: Faults): Connection => {
+export const faulty = (connection: Connection, faults: Faults, cable?: Cable): Connection => {
   const random = makeRandom(faults.seed)
   return {
     ...connection,
     socket: Socket.make({
-      reader: Effect.map(connection.socket.reader, (reader) => makeReader(reader, faults, random)),
-      writer: Effect.map(connection.socket.writer, (writer) => makeWriter(writer, faults))
+      reader: Effect.map(connection.socket.reader, (reader) => makeReader(reader, faults, random, cable)),
+      writer: Effect.map(connection.socket.writer, (writer) => makeWriter(writer, faults, cable))
     })
   }
 }
 
-/** The transport with faults on both sides of each connection, which are numbered from 0. */
+/**
+ * The transport with faults on both sides of each connection, which are numbered from 0. What was cut is noticed within the scope. `seen`
+ * is told how many of a client's connections are open, and whether one was cut.
+ */
 export const faultyTransport = (
   transport: Transport,
-  faultsOf: (connection: number, side: "client" | "server") => Faults
+  faultsOf: (connection: number, side: "client" | "server") => Faults,
+  scope: Scope.Scope,
+  seen: { open: number; wasCut: () => boolean } = { open: 0, wasCut: () => false }
 ): Transport => {
   let connected = 0
   let accepted = 0
+  const cables = new Map<string, Cable>()
+  /** The sides of a connection know each other by the client's name. */
+  const cableOf = (client: string) => {
+    const cable = cables.get(client) ?? new Cable(scope)
+    cables.set(client, cable)
+    return cable
+  }
+  seen.wasCut = () => [...cables.values()].some(({ isCut }) => isCut)
   return {
     ...transport,
     connect: (binding) =>
-      Effect.map(transport.connect(binding), (connection) => faulty(connection, faultsOf(connected++, "client"))),
+      transport.connect(binding).pipe(
+        Effect.map((connection) => faulty(connection, faultsOf(connected++, "client"), cableOf(connection.local))),
+        Effect.tap(() => Effect.acquireRelease(Effect.sync(() => seen.open++), () => Effect.sync(() => seen.open--)))
+      ),
     listen: (binding, handler) =>
-      transport.listen(binding, (connection) => handler(faulty(connection, faultsOf(accepted++, "server"))))
+      transport.listen(
+        binding,
+        (connection) => handler(faulty(connection, faultsOf(accepted++, "server"), cableOf(connection.peer)))
+      )
   }
 }
 

@@ -7,7 +7,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Memory from "../../src/transport/Memory.ts"
 import { isWaiting, start } from "../fixtures.ts"
-import { bound, connect, element, request, response, settle } from "./rawClient.ts"
+import { bind, bound, clientOf, connect, connectTo, element, request, response, settle } from "./rawClient.ts"
 
 const IKeep = Interface.make("IKeep", {
   uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c2d07",
@@ -76,6 +76,42 @@ describe("the period of grace", () => {
       assert.isFalse(yield* isWaiting(closing))
       assert.isTrue(client.state.closed)
     }).pipe(Effect.provide(Memory.layer)))
+
+  it.effect("server and endpoint close at once: a call to another server in the process is answered", () =>
+    Effect.gen(function* () {
+      const { closeEndpoint, closeServer } = yield* setUp
+      const kept = yield* Queue.unbounded<Kept>()
+      const keeping = Manager.make(IKeep, { Keep: Manager.handOff((_, call) => Queue.offer(kept, call)) })
+      yield* Endpoint.serve(yield* Server.make([keeping]), "ncacn_memory:[other]")
+      const other = yield* connectTo("ncacn_memory:[other]")
+      yield* other.ask(bind({ contextElements: [element(0, IKeep)] }), request({ callId: 7 }))
+      const closing = yield* start(Effect.all([closeServer, closeEndpoint], { concurrency: "unbounded" }))
+      yield* TestClock.adjust("1 minute")
+      assert.isFalse(yield* isWaiting(closing))
+      yield* ServerCall.complete(yield* Queue.take(kept), { value: 5 })
+      assert.deepStrictEqual(yield* other.heard, [response(7, 5)])
+      assert.isFalse(other.state.closed)
+    }).pipe(Effect.provide(Memory.layer)))
+
+  it.effect("a connection that a host has accepted: ends with the period", () =>
+    Effect.gen(function* () {
+      const keeping = Manager.make(IKeep, { Keep: Manager.handOff(() => Effect.void) })
+      const ending = yield* Scope.make()
+      const server = yield* Server.make([keeping], { grace: "5 seconds" })
+      const endpoint = yield* Scope.provide(Endpoint.make(server), ending)
+      const [near, far] = yield* Memory.makePair
+      const handling = yield* start(Effect.scoped(Endpoint.handle(endpoint, far)))
+      const client = yield* clientOf(near, yield* Scope.fork(yield* Effect.scope))
+      yield* client.ask(bind({ contextElements: [element(0, IKeep)] }), request({ callId: 7 }))
+      const closing = yield* start(Scope.close(ending, Exit.void))
+      yield* TestClock.adjust(4999)
+      assert.isTrue(yield* isWaiting(handling))
+      yield* TestClock.adjust(1)
+      yield* settle
+      assert.isFalse(yield* isWaiting(handling))
+      assert.isFalse(yield* isWaiting(closing))
+      assert.isTrue(client.state.closed)
+    }))
 
   it.effect("server an hour after its endpoint: it has a period of its own", () =>
     Effect.gen(function* () {

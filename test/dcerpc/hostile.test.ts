@@ -153,7 +153,7 @@ describe("what never ends", () => {
           alter({ contextElements: Array.from({ length: 100 }, (_, i) => element(id + i, IPlain, binary.id)) })
         )
       }
-      for (const { contexts } of tables.connections) assert.isAtMost(contexts.size, 64)
+      for (const { agreement } of tables.connections) assert.isAtMost(agreement.contexts.size, 64)
       assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
     }))
   wire(
@@ -421,7 +421,7 @@ describe("conversations that were damaged", () => {
           else see(answer._tag)
         }
         if (client.state.closed) see("closed")
-        for (const { calls, contexts, early, open } of world.tables.connections) {
+        for (const { agreement: { contexts }, calls, early, open } of world.tables.connections) {
           // The last fragment of arguments that pipes follow may have some of those.
           const limit = early === undefined ? 2000 : 2000 + 5840
           if (calls.size > 2 || contexts.size > 3 || (open?.buffer.length ?? 0) > limit) problems.push("beyond a limit")

@@ -1,6 +1,6 @@
 /** A server that says nothing: when its client asks, and when a call is given up. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber, Schema, Stream } from "effect"
+import { Clock, type Duration, Effect, Fiber, Schema, Stream } from "effect"
 import * as Socket from "effect/socket/Socket"
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
@@ -98,6 +98,33 @@ describe("keepAlive", () => {
       yield* fresh.reply(yield* fresh.take("Request"), "3")
       assert.strictEqual(yield* join(yield* Fiber.join(beginning)), "3")
       yield* peer.close
+    })
+  )
+
+  wire(
+    "no call pending: no timer runs",
+    Effect.gen(function* () {
+      let timers = 0
+      const clock = yield* Clock.Clock
+      const counting: Clock.Clock = Object.assign(Object.create(clock), {
+        sleep: (duration: Duration.Duration) =>
+          Effect.suspend(() => {
+            timers++
+            return Effect.ensuring(clock.sleep(duration), Effect.sync(() => timers--))
+          })
+      })
+      yield* Effect.gen(function* () {
+        const { begin, peer } = yield* setUp({ callTimeout: "10 minutes" })
+        yield* settle
+        assert.strictEqual(timers, 0)
+        const one = yield* begin("one")
+        yield* settle
+        assert.strictEqual(timers, 2)
+        yield* peer.reply(yield* peer.take("Request"), "1")
+        assert.strictEqual(yield* join(one), "1")
+        yield* pass(600)
+        assert.strictEqual(timers, 0)
+      }).pipe(Effect.provideService(Clock.Clock, counting))
     })
   )
 

@@ -80,6 +80,18 @@ describe("a request that is half there", () => {
         assert.isFalse(idle.state.closed)
       })
   )
+  wire(
+    "no progress for a requestTimeout of 5 seconds: the connection is closed then",
+    (client) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind(), first())
+        yield* TestClock.adjust(4999)
+        assert.isFalse(client.state.closed)
+        yield* TestClock.adjust(1)
+        assert.isTrue(client.state.closed)
+      }),
+    { requestTimeout: "5 seconds" }
+  )
   wire("a byte each second: that is no progress", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind(), first())
@@ -120,6 +132,45 @@ describe("a request that is half there", () => {
         assert.deepStrictEqual(yield* second.say(request({ exactFlags: 2, stub: new Uint8Array(0) })), [response(2, 1)])
       }),
     { maximumTotalRequest: 20_000 }
+  )
+  wire(
+    "many small parts, and one too large: the small ones are closed, one after another",
+    (client) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        const others = yield* Effect.replicateEffect(connect, 1000)
+        for (const other of others) yield* other.write(bind().subarray(0, 20))
+        yield* settle
+        yield* TestClock.adjust("1 second")
+        yield* client.ask(first({ stub: new Uint8Array(5000) }))
+        yield* settle
+        assert.strictEqual(others.filter(({ state }) => state.closed).length, 500)
+        assert.deepStrictEqual(yield* client.say(request({ exactFlags: 2, stub: new Uint8Array(0) })), [response(2, 1)])
+      }),
+    { maximumTotalRequest: 20_000 }
+  )
+  wire(
+    "what waits for room, in total more than may be: the one without progress for longest is closed",
+    (client) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        client.state.reads = false
+        // The transport is full, and what is in front of it.
+        for (let callId = 2; callId < 6; callId++) {
+          yield* client.write(request({ callId, opnum: opnum.sourceData, stub: u32(60_000) }))
+        }
+        yield* settle
+        const other = yield* bound()
+        yield* Effect.forkScoped(
+          client.write(concat(...Array.from({ length: 500 }, (_, i) => request({ callId: i + 6 }))))
+        )
+        yield* settle
+        client.state.reads = true
+        yield* TestClock.adjust("10 millis")
+        assert.isTrue(client.state.closed)
+        assert.deepStrictEqual(yield* other.say(request()), [response(2, 42)])
+      }),
+    { maximumTotalRequest: 10_000 }
   )
 })
 

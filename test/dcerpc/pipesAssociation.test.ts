@@ -5,6 +5,7 @@ import { assert, describe } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Call, Pipe } from "../../mod.ts"
+import { bufferOf, type Slot } from "../../src/internal/chunkBuffer.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary, ndr20, type TransferSyntax } from "../../src/dcerpc/TransferSyntax.ts"
@@ -395,6 +396,32 @@ describe("a response with pipes", () => {
       )
       assert.strictEqual((yield* runAll(Call.outPipe(pending, "numbers"))).length, 100_000)
       yield* Fiber.join(sending)
+      assert.deepStrictEqual(yield* Call.join(pending), { value: 9 })
+    })
+  )
+
+  wire(
+    "whole in one piece, for a reader that does not pull: what is behind its room waits",
+    Effect.gen(function* () {
+      const { begin } = yield* setUp()
+      const [pending, peer] = yield* begin("Count", { to: 3 })
+      const { callId } = yield* peer.take("Request")
+      const writer = new Pdu.Writer()
+      const fragment = (stub: Uint8Array, part: number) => {
+        Pdu.beginResponse(writer, { callId, contextId: 0, cancelCount: 0 })
+        writer.ensure(stub.length)
+        writer.bytes.set(stub, writer.position)
+        writer.position += stub.length
+        Pdu.endMessage(writer, 5840, undefined, part)
+      }
+      for (let i = 0; i < 100; i++) fragment(concat(u32(2000), new Uint8Array(4000)), i === 0 ? firstFrag : 0)
+      fragment(concat(u32(0), u32(9)), lastFrag)
+      yield* Effect.forkChild(peer.bytes(writer.take()))
+      yield* settle
+      const reader = Call.outPipe(pending, "numbers")
+      const { chunks } = bufferOf((reader as unknown as { readonly slot: Slot }).slot)
+      assert.strictEqual(chunks.length, 64)
+      assert.strictEqual((yield* runAll(reader)).length, 200_000)
       assert.deepStrictEqual(yield* Call.join(pending), { value: 9 })
     })
   )

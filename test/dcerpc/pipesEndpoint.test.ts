@@ -2,10 +2,12 @@
  * Pipes at the endpoint against raw bytes: chunks as they are on the wire, in fragments cut anywhere, and what is answered to those who
  * get them wrong.
  */
-import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Logger, Queue, type Scope, Stream } from "effect"
+import { assert, describe, it, vi } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Logger, Queue, Schema, type Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Pipe, Server, ServerCall } from "../../mod.ts"
+import { Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { binary, ndr20, type TransferSyntax } from "../../src/dcerpc/TransferSyntax.ts"
 import * as Memory from "../../src/transport/Memory.ts"
@@ -22,6 +24,7 @@ import {
   coCancel,
   concat,
   connect,
+  connectTo,
   element,
   fault,
   first,
@@ -60,6 +63,24 @@ const bytesOf = (text: string): Uint8Array =>
 
 const numbers = (littleEndian: boolean, ...values: ReadonlyArray<number>): Uint8Array =>
   concat(...values.map((value) => u32(value, littleEndian)))
+
+interface Item {
+  readonly value: number
+  readonly next: Item | null
+}
+
+const Item = Ndr.struct({
+  value: Ndr.Uint32,
+  next: Ndr.unique(Schema.suspend((): Schema.Codec<Item> => Item as never))
+})
+
+const IList = Interface.make("IList", {
+  uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c3e03",
+  version: [1, 0],
+  methods: {
+    Take: Interface.method({ in: { list: Item }, inPipe: { numbers: Ndr.Uint32 }, out: { first: Ndr.Uint32 } })
+  }
+})
 
 /** Binds to three interfaces. A server accepts one of them with NDR in each PDU. */
 const bindFlows = (fields: BindFields = {}) =>
@@ -234,6 +255,7 @@ describe("fragments", () => {
           Pdu.beginRequest(writer, { callId: 2, contextId, opnum: flow.several })
           const codec = syntax.codec((contextId === 0 ? IFlow : IPlainFlow).methods.Several, "Several")!
           codec.writeArguments(writer, { name }, undefined)
+          const looks = vi.spyOn(codec, "readArgumentsBeforePipes")
           const stub = writer.bytes.slice(writer.stub, writer.position)
           const fields = { contextId, opnum: flow.several }
           const fragments = [...cut(request({ ...fields, stub, limit: 3000 }))]
@@ -243,10 +265,35 @@ describe("fragments", () => {
           // All arguments are there, and not a byte more: the routine runs.
           yield* client.ask(request({ ...fields, stub: end!.slice(24), exactFlags: 0 }))
           assert.deepStrictEqual(yield* Queue.clear(started), [name])
+          // Once to learn how many bytes there are, once for those, and once where the call begins.
+          assert.isAtMost(looks.mock.calls.length, 3)
+          looks.mockRestore()
           const rest = contextId === 0 ? new Uint8Array(12 + (-stub.length & 3)) : new Uint8Array(12)
           const answers = yield* client.ask(last({ ...fields, stub: rest }))
           assert.isAbove(stubOf(answers).length, 200_000)
         }
+      })
+  )
+
+  wire(
+    "of a list that shows item by item how long it is: are read again ever more rarely",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* Server.make([
+          Manager.make(IList, {
+            Take: ({ list }, call) =>
+              Effect.as(Stream.runDrain(Pipe.toStream(ServerCall.inPipe(call, "numbers"))), { first: list.value })
+          })
+        ])
+        yield* Endpoint.serve(server, "ncacn_memory:[list]")
+        const client = yield* connectTo("ncacn_memory:[list]")
+        const looks = vi.spyOn(ndr20.codec(IList.methods.Take, "Take")!, "readArgumentsBeforePipes")
+        yield* client.ask(bind({ contextElements: [element(0, IList)] }))
+        const items = Array.from({ length: 2000 }, (_, i) => concat(u32(i), u32(i < 1999 ? 0x20000 + 4 * i : 0)))
+        yield* client.ask(first({ stub: items[0]! }), ...items.slice(1).map((stub) => request({ stub, exactFlags: 0 })))
+        assert.deepStrictEqual((yield* client.ask(last({ stub: u32(0) }))).map(brief), [response(2, 0)])
+        assert.isAtMost(looks.mock.calls.length, 80)
+        looks.mockRestore()
       })
   )
 

@@ -362,7 +362,7 @@ export const settle: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { time
 export interface Tables {
   readonly connections: ReadonlySet<{
     readonly calls: ReadonlyMap<number, unknown>
-    readonly contexts: ReadonlyMap<number, unknown>
+    readonly agreement: { readonly contexts: ReadonlyMap<number, unknown> }
     /** The request of which not all fragments have arrived. */
     readonly open: { readonly buffer: Uint8Array } | undefined
     /** Set where it need not end before it is dispatched or refused. */

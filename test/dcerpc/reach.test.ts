@@ -437,4 +437,18 @@ describe("reach: the binding and the association", () => {
       assert.strictEqual(textOf(yield* Call.join(pending)), "2")
     })
   )
+
+  wire(
+    "an association closes while the server reads nothing: what was sent may leave for a second",
+    Effect.gen(function* () {
+      const { close, store } = yield* setUp()
+      yield* Call.begin(yield* Call.make(store), "Echo", new Uint8Array(1_000_000))
+      yield* settle
+      const closing = yield* Effect.forkChild(close, { startImmediately: true })
+      yield* TestClock.adjust(999)
+      assert.isTrue(yield* isWaiting(closing))
+      yield* TestClock.adjust(1)
+      assert.isFalse(yield* isWaiting(closing))
+    })
+  )
 })

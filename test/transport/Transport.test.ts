@@ -41,6 +41,27 @@ const echo = ({ socket }: Transport.Connection) =>
     yield* Effect.forever(Effect.flatMap(pull, writeAll))
   }).pipe(Effect.ignore)
 
+/** Both directions of a connection. */
+const open = ({ socket }: Transport.Connection) =>
+  Effect.gen(function* () {
+    const { write, writeAll } = yield* socket.writer
+    const { pull } = yield* socket.reader
+    return { pull, write, writeAll }
+  })
+
+interface Place {
+  readonly binding: StringBinding
+  readonly client: Transport.Transport
+  readonly server: Transport.Transport
+}
+
+/** The client's end of a connection to an echo. */
+const echoed = ({ binding, client, server }: Place) =>
+  Effect.gen(function* () {
+    const { address } = yield* server.listen(binding, echo)
+    return yield* open(yield* client.connect(address))
+  })
+
 const bytesOf = (chunks: ReadonlyArray<Uint8Array | string>) =>
   Buffer.concat(chunks.map((chunk) => typeof chunk === "string" ? Buffer.from(chunk) : chunk))
 
@@ -133,11 +154,7 @@ for (const [name, place] of Object.entries(places)) {
   describe(`over ${name}`, () => {
     it.live("bytes travel both ways, in order", () =>
       Effect.gen(function* () {
-        const { binding, client, server } = yield* place
-        const { address } = yield* server.listen(binding, echo)
-        const { socket } = yield* client.connect(address)
-        const { write, writeAll } = yield* socket.writer
-        const { pull } = yield* socket.reader
+        const { pull, write, writeAll } = yield* echoed(yield* place)
         yield* write("a")
         assert.strictEqual(yield* readText(pull, 1), "a")
         yield* writeAll([Uint8Array.of(98), new Uint8Array(0), "c", "d"])
@@ -150,11 +167,7 @@ for (const [name, place] of Object.entries(places)) {
 
     it.live("a view of a larger buffer arrives alone, as a plain Uint8Array", () =>
       Effect.gen(function* () {
-        const { binding, client, server } = yield* place
-        const { address } = yield* server.listen(binding, echo)
-        const { socket } = yield* client.connect(address)
-        const { write } = yield* socket.writer
-        const { pull } = yield* socket.reader
+        const { pull, write } = yield* echoed(yield* place)
         const source = random(1000)
         yield* write(source.subarray(10, 13))
         const [chunk] = yield* pull
@@ -180,11 +193,7 @@ for (const [name, place] of Object.entries(places)) {
 
     it.live("an interrupted read loses nothing", () =>
       Effect.gen(function* () {
-        const { binding, client, server } = yield* place
-        const { address } = yield* server.listen(binding, echo)
-        const { socket } = yield* client.connect(address)
-        const { write } = yield* socket.writer
-        const { pull } = yield* socket.reader
+        const { pull, write } = yield* echoed(yield* place)
         yield* Effect.timeoutOption(pull, 10)
         yield* write("kept")
         assert.strictEqual(yield* readText(pull, 4), "kept")
@@ -278,9 +287,7 @@ for (const [name, place] of Object.entries(places)) {
           binding,
           ({ socket }) => Effect.flatMap(socket.writer, ({ write }) => Effect.ignore(write("bye")))
         )
-        const { socket } = yield* client.connect(address)
-        const { write } = yield* socket.writer
-        const { pull } = yield* socket.reader
+        const { pull, write } = yield* open(yield* client.connect(address))
         assert.strictEqual(yield* readText(pull, 3), "bye")
         assert.strictEqual(yield* closeCode(pull), 1000)
         const failure = yield* Effect.flip(Effect.forever(Effect.andThen(write("x"), Effect.sleep(1))))
@@ -343,9 +350,7 @@ for (const [name, place] of Object.entries(places)) {
         yield* Effect.flatMap(first.socket.writer, ({ write }) =>
           write("a"))
         yield* closeCode(reader.pull)
-        const { socket } = yield* client.connect(address)
-        const { write } = yield* socket.writer
-        const { pull } = yield* socket.reader
+        const { pull, write } = yield* open(yield* client.connect(address))
         yield* write("on")
         assert.strictEqual(yield* readText(pull, 2), "on")
       }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
@@ -355,9 +360,7 @@ for (const [name, place] of Object.entries(places)) {
         const { binding, client, server } = yield* place
         const listening = yield* Scope.make()
         const { address, stop } = yield* Scope.provide(server.listen(binding, echo), listening)
-        const { socket } = yield* client.connect(address)
-        const { write } = yield* socket.writer
-        const { pull } = yield* socket.reader
+        const { pull, write } = yield* open(yield* client.connect(address))
         yield* write("a")
         yield* readText(pull, 1)
         yield* stop
@@ -431,9 +434,7 @@ for (const [name, place] of Object.entries(places)) {
         const { address } = yield* server.listen(binding, echo)
         const one = (n: number) =>
           Effect.scoped(Effect.gen(function* () {
-            const { socket } = yield* client.connect(address)
-            const { write } = yield* socket.writer
-            const { pull } = yield* socket.reader
+            const { pull, write } = yield* open(yield* client.connect(address))
             yield* write(`${n};`.repeat(100))
             return yield* readText(pull, `${n};`.length * 100)
           }))
@@ -464,7 +465,7 @@ const outcomeOf = (args: ReadonlyArray<string>) =>
     let output = ""
     child.stdout.on("data", (data) => output += data)
     child.stderr.on("data", (data) => output += data)
-    const killer = setTimeout(() => child.kill("SIGKILL"), 10_000)
+    const killer = setTimeout(() => child.kill("SIGKILL"), 25_000)
     child.once("close", (code, signal) => {
       clearTimeout(killer)
       resume(Effect.succeed(`${output}${code ?? signal}`))
@@ -564,9 +565,7 @@ describe("NodeTransport", () => {
       assert.include(none.message, "needs a certificate")
       // A client that speaks no TLS does not disturb the server.
       yield* Effect.scoped(Effect.gen(function* () {
-        const { socket } = yield* stranger.connect({ ...address, protocol: "ncacn_ip_tcp" })
-        const { write } = yield* socket.writer
-        const { pull } = yield* socket.reader
+        const { pull, write } = yield* open(yield* stranger.connect({ ...address, protocol: "ncacn_ip_tcp" }))
         yield* write("this is no TLS")
         yield* closeCode(pull)
       }))
@@ -773,18 +772,43 @@ describe("NodeTransport", () => {
       yield* closeCode(pull)
     }))
 
-  it(
-    "a program ends when its scopes are closed, even where a peer does not read",
-    () =>
-      Effect.runPromise(Effect.scoped(Effect.gen(function* () {
-        const path = yield* directory
-        const program = fileURLToPath(new URL("ending.ts", import.meta.url))
-        const command = process.versions["deno"] ? ["run", "-A", program] : [program]
-        const outcome = yield* outcomeOf([...command, "ncacn_ip_tcp:127.0.0.1[0]", `ncalrpc:[${path}/s]`])
-        assert.strictEqual(outcome, "closed\n0")
-      }))),
-    20_000
-  )
+  it.live("a program ends when its scopes are closed, even where a peer does not read", () =>
+    Effect.gen(function* () {
+      const path = yield* directory
+      const program = fileURLToPath(new URL("ending.ts", import.meta.url))
+      const command = process.versions["deno"] ? ["run", "-A", program] : [program]
+      const outcome = yield* outcomeOf([...command, "ncacn_ip_tcp:127.0.0.1[0]", `ncalrpc:[${path}/s]`])
+      assert.strictEqual(outcome, "closed\n0")
+    }))
+
+  it.live("a closed connection whose peer does not read: reset after a second, the rest is not sent", () =>
+    Effect.gen(function* () {
+      const accepted = yield* Deferred.make<net.Socket>()
+      const listener = net.createServer(
+        { pauseOnConnect: true },
+        (conn) => Deferred.doneUnsafe(accepted, Exit.succeed(conn))
+      )
+      yield* Effect.addFinalizer(() => Effect.sync(() => listener.close()))
+      const port = yield* Effect.callback<number>((resume) => {
+        listener.listen(0, "127.0.0.1", () => resume(Effect.succeed((listener.address() as net.AddressInfo).port)))
+      })
+      const { connect } = yield* transport
+      const size = 32_000_000
+      const conn = yield* Effect.scoped(Effect.gen(function* () {
+        const { write } = yield* open(yield* connect(at(`ncacn_ip_tcp:127.0.0.1[${port}]`)))
+        yield* Effect.forkScoped(Effect.ignore(write(new Uint8Array(size))), { startImmediately: true })
+        return yield* Deferred.await(accepted)
+      }))
+      yield* Effect.sleep(1500)
+      let heard = 0
+      yield* Effect.callback<void>((resume) => {
+        conn.on("data", ({ length }) => heard += length)
+        conn.on("error", () => {})
+        conn.once("close", () => resume(Effect.void))
+        conn.resume()
+      })
+      assert.isBelow(heard, size)
+    }))
 })
 
 // ----------------------------------------------------------------------------
@@ -810,10 +834,9 @@ describe("over a message port", () => {
   )
   const name = at("ncacn_messageport:[name]")
 
-  const talk = ({ socket }: Transport.Connection) =>
+  const talk = (connection: Transport.Connection) =>
     Effect.gen(function* () {
-      const { write } = yield* socket.writer
-      const { pull } = yield* socket.reader
+      const { pull, write } = yield* open(connection)
       yield* write("on")
       assert.strictEqual(yield* readText(pull, 2), "on")
     })
@@ -997,6 +1020,25 @@ describe("over WebSockets", () => {
       yield* Effect.scoped(WebSocket.fromWebSocket(left, names))
       assert.deepStrictEqual(left.closes, [1000])
       assert.strictEqual(yield* closeCode(pull), 1000)
+    }))
+
+  it.live("nobody reads, and the WebSocket can't be paused: 64 MiB are kept, then the connection ends", () =>
+    Effect.gen(function* () {
+      const [left, right] = fakePair()
+      left.emit("open")
+      right.emit("open")
+      const { socket } = yield* WebSocket.fromWebSocket(right, names)
+      const { pull } = yield* socket.reader
+      const { write } = yield* socket.writer
+      const mebibyte = new Uint8Array(0x100000)
+      for (let i = 0; i < 64; i++) left.send(mebibyte)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(right.closes, [])
+      left.send(mebibyte)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(right.closes, [4000])
+      assert.strictEqual(yield* closeCode(pull), 1009)
+      assert.strictEqual((yield* Effect.flip(write("a"))).reason._tag, "SocketWriteError")
     }))
 
   it.live("data in front of an end of any kind: it is delivered, then the end", () =>
@@ -1540,7 +1582,11 @@ describe("faults", () => {
   it.live("a transport has them for each connection", () =>
     Effect.gen(function* () {
       const memory = yield* build(Memory.layer)
-      const { connect } = faultyTransport(memory, (n) => n === 0 ? { seed: 1, resetAfter: 0 } : { seed: 1 })
+      const { connect } = faultyTransport(
+        memory,
+        (n) => n === 0 ? { seed: 1, resetAfter: 0 } : { seed: 1 },
+        yield* Effect.scope
+      )
       const { address } = yield* memory.listen(at("ncacn_memory:[a]"), echo)
       const send = Effect.gen(function* () {
         const { socket } = yield* connect(address)

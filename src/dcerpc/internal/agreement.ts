@@ -95,10 +95,14 @@ export class Agreement {
     this.caller = caller
   }
 
+  /** Whether a bind comes a second time, from a client that may not mean an alter_context by it. */
+  isRepeated(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): boolean {
+    return this.group !== undefined && pdu._tag === "Bind" && !isOfObjectResolver(pdu)
+  }
+
   /** The one place that decides about a bind and an alter_context. Gives what writes the answer where it accepts. */
   decide(pdu: Pdu.Bind | Pdu.AlterContext): Refusal | Accept {
-    if (this.group === undefined) return this.bind(pdu)
-    return pdu._tag === "AlterContext" || isOfObjectResolver(pdu) ? this.alter(pdu) : nak(0)
+    return this.group === undefined ? this.bind(pdu) : this.alter(pdu)
   }
 
   private bind(

@@ -25,7 +25,13 @@ const mostZones = 1024
 /** How deep values may nest, as in Effect's codec. */
 const deepest = 512
 
-/** So few bytes are harmless, where none of them are counts. */
+/** What a key of a record counts as: an object with many keys is slow to make. */
+const keyValues = 7
+
+/** What an entry of a map or a set counts as, beside its values. */
+const entryValues = 4
+
+/** So few bytes are harmless, where none of them may stand for much. */
 const harmless = 256
 
 /** So many bytes may repeated strings stand for, beside 16 for each byte of the stub. */
@@ -321,6 +327,7 @@ const keys = (scan: Scan, extra: ReadonlyArray<Extra>, table: Table | undefined)
     const kind = table === undefined ? code % 8 : Math.floor(code % 16 / 2)
     let size = Math.floor(code / (table === undefined ? 8 : 16))
     let start = scan.position
+    scan.charge(keyValues)
     if (table !== undefined && code % 2 === 1) {
       scan.repeat(table, size)
       start = table.starts[size]!
@@ -438,6 +445,8 @@ interface Slots {
   readonly isUniform: boolean
   /** All elements are structures of one layout. */
   readonly rows: Fields | undefined
+  /** What an element counts as, beside its values. */
+  readonly cost: number
 }
 
 const scanSlotOf = (scan: Scan, layout: Layout): void => {
@@ -445,13 +454,14 @@ const scanSlotOf = (scan: Scan, layout: Layout): void => {
   return scan.region(layout.size === "sized" ? scan.count() : layout.size, layout)
 }
 
-const scanArray = (scan: Scan, { elements, hasCount, isUniform, rest, rows }: Slots): void => {
+const scanArray = (scan: Scan, { cost, elements, hasCount, isUniform, rest, rows }: Slots): void => {
   const { table } = scan
   scan.table = undefined
   const count = hasCount ? scan.count() : elements.length
   if (rest.length === 0 && count > elements.length) malformed()
   // Nothing takes less than one, so that more need not be looked at.
   if (count > scan.left) scan.charge(count)
+  scan.charge(count * cost)
   if (count === 0) return scan.charge(1)
   if (rows !== undefined) return scanRows(scan, count, rows)
   const first = rest[0]
@@ -584,12 +594,14 @@ const generics: { readonly [id: string]: number } = {
 type ToLink = (typeParameters: ReadonlyArray<Schema.Constraint>) => SchemaAST.Link | undefined
 
 class Compiler {
-  /** Whether a few bytes may announce any number of elements. */
-  hasCounts = false
+  /** Whether a few bytes may stand for much: any number of elements, or a decimal of any scale. */
+  alwaysLooks = false
   /** Whether a value may nest too deep, or hold too long an integer, so that its writer should look too. */
   isUnbounded = false
   private readonly ends = new Map<SchemaAST.AST, SchemaAST.AST>()
   private readonly layouts = new Map<SchemaAST.AST, Layout>()
+  /** The arrays as which maps and sets travel. */
+  private readonly collections = new Set<SchemaAST.AST>()
   private readonly making = new Set<SchemaAST.AST>()
 
   /** What travels for a schema. */
@@ -606,6 +618,7 @@ class Compiler {
         const link = at._tag === "Declaration" ? this.linkOf(at) : undefined
         if (link === undefined) break
         at = link.to
+        this.collections.add(at)
       }
     }
     this.ends.set(ast, at)
@@ -692,7 +705,8 @@ class Compiler {
       rest,
       hasCount: rest.length > 0 || hasOptional,
       isUniform,
-      rows: undefined
+      rows: undefined,
+      cost: this.collections.has(ast) ? entryValues : 0
     }
     // The layout of an element that contains this array is not made yet.
     const rows = (): Fields | undefined =>
@@ -701,7 +715,7 @@ class Compiler {
         ? rest[0]!.role
         : undefined
     let known = false
-    this.hasCounts ||= slots.hasCount
+    this.alwaysLooks ||= slots.hasCount
     const layout = leaf(kinds.array, "sized", (scan) => {
       if (!known) {
         slots.rows = rows()
@@ -714,6 +728,7 @@ class Compiler {
 
   private declaration(ast: SchemaAST.Declaration): Layout {
     const id = idOf(ast) ?? ""
+    this.alwaysLooks ||= natives[id] === leaves.bigDecimal
     if (id in natives) return natives[id]!
     const [first = leaves.never, second = leaves.never, third = leaves.never] = id in generics
       ? ast.typeParameters.map((parameter) => this.layout(parameter))
@@ -829,13 +844,13 @@ export interface Guard {
 
 /** The guard of what a codec of Effect writes for a schema. */
 export const makeGuard = (schema: Parameters): Guard => {
-  let compiled: { readonly layout: Layout; readonly hasCounts: boolean; readonly isUnbounded: boolean } | undefined
+  let compiled: { readonly layout: Layout; readonly alwaysLooks: boolean; readonly isUnbounded: boolean } | undefined
   // Compiled when it is needed first: the schema may refer to one that is declared later.
   const compile = () => {
     const compiler = new Compiler()
     const layout = compiler.layout(schema.ast)
-    const { hasCounts, isUnbounded } = compiler
-    return compiled = { layout, hasCounts, isUnbounded }
+    const { alwaysLooks, isUnbounded } = compiler
+    return compiled = { layout, alwaysLooks, isUnbounded }
   }
   const look = (bytes: Uint8Array, maximumElements: number, layout: Layout): string | undefined => {
     try {
@@ -851,8 +866,8 @@ export const makeGuard = (schema: Parameters): Guard => {
   }
   return {
     read: (bytes, maximumElements) => {
-      const { hasCounts, layout } = compiled ?? compile()
-      if (!hasCounts && bytes.length <= Math.min(harmless, maximumElements)) return undefined
+      const { alwaysLooks, layout } = compiled ?? compile()
+      if (!alwaysLooks && bytes.length <= Math.min(harmless, maximumElements)) return undefined
       return look(bytes, maximumElements, layout)
     },
     written: (bytes) => {

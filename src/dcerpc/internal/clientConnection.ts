@@ -11,18 +11,18 @@ import type * as Scope from "effect/Scope"
 import type { Outcome, Remote, Secured } from "../../Channel.ts"
 import { badInput } from "../../internal/badInput.ts"
 import { bufferOf } from "../../internal/chunkBuffer.ts"
-import { cancelled, failureOf, fromWire, unavailable } from "../../internal/failures.ts"
+import { cancelled, failureOf, fromWire, unavailable, unreadable } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import { BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
+import { type BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
 import * as Pdu from "../Pdu.ts"
 import { binary, type MethodCodec, type Problem } from "../TransferSyntax.ts"
 import { clientTable, type Event, State } from "./connection.ts"
-import { type HeldHandles, unreadable } from "./heldHandles.ts"
+import type { HeldHandles } from "./heldHandles.ts"
 import {
   type Bound,
   contextElement,
@@ -44,12 +44,16 @@ import type { Protection } from "./protection.ts"
 
 /** Logs a connection in while it binds. */
 export interface ClientSecuring {
-  readonly open: (connection: ClientConnection, groupId: number) => Effect.Effect<void, Refusal, Scope.Scope>
+  readonly open: (
+    connection: ClientConnection,
+    groupId: number,
+    serverEndPoint: Uint8Array | undefined
+  ) => Effect.Effect<void, Refusal, Scope.Scope>
 }
 
 /** Takes the answers to the legs of a login, until that has come to its end. */
 export interface Login {
-  take(answer: Pdu.Pdu): void
+  take(answer: Pdu.Pdu): string | undefined
 }
 
 /** The first leg of a login, which goes with the bind. */
@@ -127,21 +131,21 @@ export class SentCall implements Remote {
   /** When it has to be over, in monotonic milliseconds. */
   readonly deadline: number
   /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
-  begin = 0
-  end = 0
-  cancelled = false
+  begin = Infinity
+  end = Infinity
+  declare cancelled: boolean
   /** Its connection was lost when something of the request may have left. */
-  mayHaveBegun = false
+  declare mayHaveBegun: boolean
   /** Its connection was lost when the server may have had all that it takes to run it. */
-  mayHaveRun = false
+  declare mayHaveRun: boolean
   /** The response of which not all fragments have arrived. */
-  open: Pdu.Assembly<Pdu.Response> | undefined = undefined
+  declare open: Pdu.Assembly<Pdu.Response> | undefined
   /** Its request, where that is sent part by part. */
-  request: OutgoingStub | undefined = undefined
+  declare request: OutgoingStub | undefined
   /** Sends what is pushed into its in pipes, until they are through. */
-  sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  declare sending: Fiber.Fiber<unknown, unknown> | undefined
   /** What has arrived for its out pipes, and behind them. */
-  arriving: IncomingPipes | undefined = undefined
+  declare arriving: IncomingPipes | undefined
 
   constructor(
     connection: ClientConnection,
@@ -216,6 +220,9 @@ export class SentCall implements Remote {
   }
 }
 
+// Few calls have these, so an object has them only when they are set.
+Object.assign(SentCall.prototype, { cancelled: false, mayHaveBegun: false, mayHaveRun: false })
+
 // ----------------------------------------------------------------------------
 // a connection
 // ----------------------------------------------------------------------------
@@ -265,6 +272,10 @@ export class ClientConnection {
   /** A call was sent since it was last looked whether the connection is idle. */
   private used = false
   private awaitsRoom = false
+  /** Ends the calls that take too long, while there are any. */
+  private expiring: Fiber.Fiber<void> | undefined = undefined
+  /** Looks after the server, while that owes something. */
+  private looking: Fiber.Fiber<void> | undefined = undefined
 
   constructor(
     owner: Owner,
@@ -323,6 +334,8 @@ export class ClientConnection {
   private end(detail: string, isInOrder: boolean): void {
     // Before it is known what has not left, and is perhaps sent elsewhere.
     if (!isInOrder) this.outbox.stopUnsafe()
+    this.stopExpiring()
+    this.looking?.interruptUnsafe()
     this.owner.ended(this, isInOrder)
     const sent = [...this.calls.values()]
     this.calls.clear()
@@ -398,6 +411,7 @@ export class ClientConnection {
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
+    if (earlier !== undefined) this.stopExpiring()
     this.used = true
     sent.begin = this.outbox.sentUnsafe()
     this.flush()
@@ -447,8 +461,14 @@ export class ClientConnection {
     sent.request = stub
     sent.end = this.outbox.sentUnsafe()
     call.remote = sent
+    if (this.state === State.closed) {
+      sent.end = Infinity
+      call.reply(Exit.fail(sent.lose(unprotected)!))
+      return undefined
+    }
     this.calls.set(sent.callId, sent)
     this.used = true
+    this.watch()
     if (outgoing.length === 0) return undefined
     sent.sending = this.owner.fork(sendPipes(outgoing, stub, this.outbox.room, true))
     sent.sending.addObserver((exit) => {
@@ -499,10 +519,13 @@ export class ClientConnection {
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   private flush(following?: Uint8Array): void {
     const bytes = this.writer.take()
-    this.protection?.seal(bytes)
-    if (following === undefined) return this.outbox.sendUnsafe(bytes)
-    this.outbox.sendPartUnsafe(bytes)
-    this.outbox.sendPartUnsafe(following)
+    if (this.protection?.seal(bytes) === false) return this.move("closedByPeer", unprotected)
+    if (following === undefined) this.outbox.sendUnsafe(bytes)
+    else {
+      this.outbox.sendPartUnsafe(bytes)
+      this.outbox.sendPartUnsafe(following)
+    }
+    this.watch()
   }
 
   /** The one way in, before calls are told apart. Gives a sentence when the server broke the protocol. */
@@ -774,10 +797,10 @@ export class ClientConnection {
   }
 
   /** The answer to the bind. */
-  private answered(answer: Pdu.Pdu | Pdu.PduError): undefined {
+  private answered(answer: Pdu.Pdu | Pdu.PduError): string | undefined {
     const { first, login } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
-    if (login !== undefined && this.contexts.size > 0) return login.take(answer) as undefined
+    if (login !== undefined && this.contexts.size > 0) return login.take(answer)
     if (answer._tag === "BindNak") {
       this.rejectReason = answer.rejectReason
       const code = login === undefined ? undefined : loginCodes[answer.rejectReason]
@@ -809,8 +832,8 @@ export class ClientConnection {
     this.groupId = answer.assocGroupId
     this.contexts.set(first.key, 0)
     this.headerSigning = this.asksToSignHeaders && (answer.flags & Pdu.flags.supportHeaderSign) !== 0
-    if (login !== undefined) login.take(answer)
-    else this.move("agreed")
+    if (login !== undefined) return login.take(answer)
+    this.move("agreed")
     return undefined
   }
 
@@ -820,31 +843,47 @@ export class ClientConnection {
 
   // --- from time to time
 
-  /** What the connection does by the clock. */
-  tend(): ReadonlyArray<Effect.Effect<void>> {
-    const { callTimeout, keepAlive } = this.owner.limits
-    const chores: Array<Effect.Effect<void>> = []
-    if (callTimeout !== Infinity) chores.push(this.expire(callTimeout))
-    if (!this.multiplexed || this.forPipes) chores.push(every(idleTime, Effect.sync(() => this.closeIdle())))
-    if (keepAlive !== Infinity) chores.push(every(keepAlive / 4, Effect.suspend(() => this.look(keepAlive / 4))))
-    return chores
+  /** Closes a connection that carries one call at a time and is of no use any more. */
+  tend(): Effect.Effect<void> {
+    return this.multiplexed && !this.forPipes ? Effect.void : every(idleTime, Effect.sync(() => this.closeIdle()))
   }
 
-  /** Cancels what takes too long. The calls are in the order of their deadlines. */
-  private expire(timeout: number): Effect.Effect<void> {
-    const expireDue = Effect.sync(() => {
-      const now = nowOf(this.owner.clock)
-      for (const sent of this.calls.values()) {
-        if (sent.deadline > now) return sent.deadline - now
-        // The server first: whoever is woken by the completion may close the connection.
-        this.sendCancel(sent)
-        this.giveUp(sent)
-        sent.call.reply(Exit.fail(cancelled(false)))
-      }
-      return timeout
-    })
-    return Effect.forever(Effect.flatMap(expireDue, (millis) => Effect.sleep(millis)))
+  /** Begins to watch the time, where something is owed and it is not watched. */
+  private watch(): void {
+    if (this.state === State.opening || this.state === State.closed) return
+    const { callTimeout, keepAlive } = this.owner.limits
+    // Not in the middle of what is sent: a call that is sent once more may be due already.
+    const expiring = Effect.andThen(Effect.yieldNow, this.expire)
+    if (callTimeout !== Infinity && this.calls.size > 0) this.expiring ??= this.owner.fork(expiring)
+    if (keepAlive === Infinity || this.looking !== undefined) return
+    // Its silence begins no sooner than now.
+    this.heard = true
+    this.looking = this.owner.fork(this.lookEvery(keepAlive / 4))
   }
+
+  /** It begins anew with a call that was sent once more: that one may be due before those in front of it. */
+  private stopExpiring(): void {
+    this.expiring?.interruptUnsafe()
+    this.expiring = undefined
+  }
+
+  /** Cancels what takes too long, until no call is left. */
+  private readonly expire: Effect.Effect<void> = Effect.suspend(() => {
+    const now = nowOf(this.owner.clock)
+    for (const sent of [...this.calls.values()]) {
+      if (sent.deadline > now || this.calls.get(sent.callId) !== sent) continue
+      // The server first: whoever is woken by the completion may close the connection.
+      this.sendCancel(sent)
+      this.giveUp(sent)
+      sent.call.reply(Exit.fail(cancelled(false)))
+    }
+    // What ended may have let others begin.
+    let next = Infinity
+    for (const { deadline } of this.calls.values()) next = Math.min(next, deadline)
+    if (next < Infinity) return Effect.andThen(Effect.sleep(Math.max(0, next - now)), this.expire)
+    this.expiring = undefined
+    return Effect.void
+  })
 
   private closeIdle(): void {
     const { kept, usable } = this.owner
@@ -854,11 +893,24 @@ export class ClientConnection {
 
   /**
    * Looks after the server, four times in the time that it may be silent. After that time it is asked, and a quarter later the connection
-   * is lost.
+   * is lost. It ends when nothing is owed.
    */
+  private lookEvery(timeout: number): Effect.Effect<void> {
+    const next: Effect.Effect<void> = Effect.suspend(() => {
+      if (this.isOwed) return Effect.andThen(this.look(timeout), wait)
+      this.looking = undefined
+      return Effect.void
+    })
+    const wait = Effect.andThen(Effect.sleep(timeout), next)
+    return wait
+  }
+
+  private get isOwed(): boolean {
+    return this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
+  }
+
   private look(timeout: number): Effect.Effect<void> {
-    const isOwed = this.calls.size > 0 || this.proposals.size > 0 || this.outbox.queuedUnsafe() > 0
-    this.quiet = this.heard || !isOwed ? 0 : this.quiet + 1
+    this.quiet = this.heard ? 0 : this.quiet + 1
     this.heard = false
     if (this.quiet < 4) return Effect.void
     if (this.quiet > 4) {
@@ -891,6 +943,8 @@ const details: { readonly [E in Event]?: string } = {
   writeFailed: "the connection was lost",
   silent: "the server was silent for longer than keepAlive, and gave no answer when it was asked for one"
 }
+
+const unprotected = "the login of the connection can protect no more messages"
 
 /** The events after which the last bytes still leave. */
 const inOrder: ReadonlySet<Event> = new Set<Event>(["lastCallEnded", "lastHandleGone", "idle", "shutdownAsked"])

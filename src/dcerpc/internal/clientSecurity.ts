@@ -6,12 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { channelBindingsOf } from "../../security/internal/channelBindings.ts"
 import type * as Security from "../../security/Security.ts"
 import { RpcFault } from "../../Status.ts"
 import type * as Pdu from "../Pdu.ts"
 import type { ClientConnection, ClientSecuring, Login } from "./clientConnection.ts"
 import type { Refusal } from "./proposals.ts"
-import { numberOf, Protection } from "./protection.ts"
+import { maximumLegs, numberOf, Protection } from "./protection.ts"
 
 /** Each connection has one security context. */
 const authContextId = 1
@@ -38,9 +39,12 @@ class Legs implements Login {
   private readonly arrived: Array<Pdu.Pdu> = []
   private waiting: Deferred.Deferred<void> | undefined = undefined
 
-  take(answer: Pdu.Pdu): void {
+  take(answer: Pdu.Pdu): string | undefined {
+    // Each leg has one answer, and the next leg goes behind it.
+    if (this.arrived.length > 0) return `${answer._tag} while a login waits for nothing`
     this.arrived.push(answer)
     if (this.waiting !== undefined) Deferred.doneUnsafe(this.waiting, Exit.void)
+    return undefined
   }
 
   readonly next: Effect.Effect<Pdu.Pdu> = Effect.suspend(() => {
@@ -55,13 +59,19 @@ class Legs implements Login {
 export const securing = (security: Security.Security): ClientSecuring => {
   // One at a time: a wrong password must not count several times at once.
   const turn = Semaphore.makeUnsafe(1)
-  return { open: (connection, groupId) => turn.withPermit(logIn(security, connection, groupId)) }
+  return {
+    open: (connection, ...leg) => {
+      const isLost = Effect.andThen(Deferred.await(connection.opened), Effect.never)
+      return turn.withPermit(Effect.raceFirst(logIn(security, connection, ...leg), isLost))
+    }
+  }
 }
 
 const logIn = (
   security: Security.Security,
   connection: ClientConnection,
-  groupId: number
+  groupId: number,
+  serverEndPoint: Uint8Array | undefined
 ): Effect.Effect<void, Refusal, Scope.Scope> =>
   Effect.gen(function* () {
     const { impersonation, level, mutual, provider, target } = security
@@ -73,7 +83,7 @@ const logIn = (
       credentials,
       impersonation,
       mutual,
-      channelBindings: undefined
+      channelBindings: channelBindingsOf(serverEndPoint)
     })
     const trailerOf = (authValue: Uint8Array): Pdu.AuthTrailer => ({
       authType: provider.authType,
@@ -82,36 +92,57 @@ const logIn = (
       authValue
     })
     let { session, token } = yield* exchange.step(undefined)
-    connection.bind(groupId, { login: legs, trailer: trailerOf(token!), signsHeaders: level !== "connect" })
-    while (true) {
-      const answer = yield* Effect.raceFirst(legs.next, Effect.andThen(Deferred.await(connection.opened), Effect.never))
-      const received = yield* tokenOf(answer)
-      if (session === undefined || received !== undefined) {
+    if (token === undefined) return yield* Effect.fail(failed(1825, "the provider has no first message"))
+    const first = trailerOf(token)
+    connection.bind(groupId, { login: legs, trailer: first, signsHeaders: level !== "connect" })
+    for (let leg = 1; token !== undefined; leg++) {
+      const received = yield* tokenOf(yield* legs.next, first)
+      token = undefined
+      if (session === undefined) {
+        if (received === undefined) return yield* Effect.fail(failed(1825, "the server takes no part in the login"))
         const step: Security.Step = yield* exchange.step(received)
         session = step.session
         token = step.token
-        if (token !== undefined) connection.sendLeg(trailerOf(token), session !== undefined && provider.legs === "odd")
-        else if (session === undefined) return yield* Effect.fail(failed(1825, "the provider neither ends nor goes on"))
-        if (token !== undefined && (session === undefined || provider.legs === "even")) continue
+      } else if (received !== undefined) {
+        return yield* Effect.fail(failed(1825, "the server goes on with a login that has ended"))
       }
-      break
+      if (token === undefined) break
+      if (leg === maximumLegs) return yield* Effect.fail(failed(1825, `the login takes more than ${leg} messages`))
+      const isLast: boolean = session !== undefined && provider.legs === "odd"
+      connection.sendLeg(trailerOf(token), isLast)
+      if (isLast) break
     }
-    const weaker = weakness(security, session!, connection.headerSigning)
+    if (session === undefined) return yield* Effect.fail(failed(1825, "the provider neither ends nor goes on"))
+    const weaker = weakness(security, session, connection.headerSigning)
     if (weaker !== undefined) return yield* Effect.fail(failed(1825, weaker))
-    connection.secure(new Protection(session!, level, connection, { authContextId, authType: provider.authType }))
-  }).pipe(Effect.mapError((error) => "_tag" in error ? refusalOf(error) : error))
+    connection.secure(new Protection(session, level, connection, { authContextId, authType: provider.authType }))
+  }).pipe(
+    Effect.mapError((error) => "_tag" in error ? refusalOf(error) : error),
+    // What a provider says when it dies may hold secrets.
+    Effect.catchDefect(() => Effect.fail(failed(1825, "the provider died")))
+  )
 
-/** The token of an answer; `undefined` where it has none. */
-const tokenOf = (answer: Pdu.Pdu): Effect.Effect<Uint8Array | undefined, Refusal> => {
+const wrongUser = "the server refused the user. Check the name, the domain and the password"
+
+/** The token of an answer, which has to be of the same login; `undefined` where it is empty. */
+const tokenOf = (answer: Pdu.Pdu, login: Pdu.AuthTrailer): Effect.Effect<Uint8Array | undefined, Refusal> => {
   if (answer._tag === "Fault") {
     const code = answer.status === 5 || answer.status === 1825 ? answer.status : 1825
-    return Effect.fail(failed(code, `the server refused the login with fault 0x${answer.status.toString(16)}`))
+    return Effect.fail(
+      failed(code, code === 5 ? wrongUser : `the server answered fault 0x${answer.status.toString(16)}`)
+    )
   }
   if (answer._tag !== "BindAck" && answer._tag !== "AlterContextResponse") {
     return Effect.fail(failed(1825, `the server answered the login with ${answer._tag}`))
   }
-  const { authValue } = answer.authTrailer ?? {}
-  return Effect.succeed(authValue === undefined || authValue.length === 0 ? undefined : authValue)
+  const { authTrailer: trailer } = answer
+  // A trailer without a token can't be told from none.
+  if (trailer === undefined) return Effect.succeed(undefined)
+  const isSame = trailer.authType === login.authType && trailer.authLevel === login.authLevel &&
+    trailer.authContextId === login.authContextId
+  return isSame
+    ? Effect.succeed(trailer.authValue)
+    : Effect.fail(failed(1825, "the server answered another login than the one that was begun"))
 }
 
 /** What came out weaker than it was asked for. */

@@ -3,16 +3,12 @@
  */
 import * as Exit from "effect/Exit"
 import type { Outcome } from "../../Channel.ts"
+import { unreadable } from "../../internal/failures.ts"
 import { Handle, valueOf } from "../../internal/handleSchema.ts"
 import type { FullOperation } from "../../internal/seams.ts"
-import { RpcTransportError } from "../../Status.ts"
 
 export const carriesHandle = ({ handlesIn }: FullOperation, input: unknown): boolean =>
   handlesIn !== undefined && handlesIn.some(({ name }) => valueOf(input, name) !== null)
-
-/** The failure of a call whose response the client refuses. The server has ended it, and did so well as far as it knows. */
-export const unreadable = (problem: string): RpcTransportError =>
-  new RpcTransportError({ status: 1726, detail: `the client cannot read the response: ${problem}` })
 
 /** A connection, as far as handles depend on it. */
 interface Keeper {

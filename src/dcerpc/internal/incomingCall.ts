@@ -57,13 +57,13 @@ export interface Carrier {
   /** A caller of the connection, as a server knows it. */
   readonly client: (server: Server.Server, identity: Identity) => ClientImpl
   /** The stub of a call without its verification trailer, where that is found from the end; `undefined` where it does not fit. */
-  readonly stubOf: (call: IncomingCall) => Uint8Array | undefined
+  readonly stubOf: (call: IncomingCall, request: Pdu.Request) => Uint8Array | undefined
   /** Whether the verification trailer behind the arguments, if there is one, fits. */
-  readonly verifies: (call: IncomingCall, end: number) => boolean
+  readonly verifies: (call: IncomingCall, request: Pdu.Request, end: number) => boolean
   /** The server has taken the call in. */
   readonly accepted: (call: IncomingCall) => void
   /** Its arguments were read behind an access check that took time. */
-  readonly admitted: (call: IncomingCall) => void
+  readonly admitted: (call: IncomingCall, request: Pdu.Request) => void
   readonly reply: (call: IncomingCall, outcome: Outcome) => BadStubData | undefined
 }
 
@@ -79,7 +79,14 @@ const argumentsOrProblem = (read: Read<ArgumentsBeforePipes> | number): Read<Arg
 /** One call of a connection, from its request to its reply. */
 export class IncomingCall implements FullIncoming {
   readonly connection: Carrier
-  readonly request: Pdu.Request
+  readonly callId: number
+  readonly contextId: number
+  readonly object: string | undefined
+  readonly opnum: number
+  /** How many bytes its stub has. */
+  readonly size: number
+  /** Its request, until the arguments are read: a call in progress keeps no buffer alive that something arrived in. */
+  private request: Pdu.Request | undefined
   readonly presentation: Context
   readonly cancelledEarly: boolean
   /** Who calls, and how the messages of the call are protected. */
@@ -113,6 +120,11 @@ export class IncomingCall implements FullIncoming {
     this.connection = connection
     this.presentation = context
     this.request = request
+    this.callId = request.callId
+    this.contextId = request.contextId
+    this.object = request.object
+    this.opnum = request.opnum
+    this.size = request.stub.length
     this.cancelledEarly = cancelledEarly
     this.identity = identity
   }
@@ -125,14 +137,6 @@ export class IncomingCall implements FullIncoming {
     return this.presentation.interface
   }
 
-  get object(): string | undefined {
-    return this.request.object
-  }
-
-  get opnum(): number {
-    return this.request.opnum
-  }
-
   get input(): unknown {
     return this.read!.input
   }
@@ -141,21 +145,15 @@ export class IncomingCall implements FullIncoming {
     return this.read?.parent
   }
 
-  get callId(): number {
-    return this.request.callId
-  }
-
-  get contextId(): number {
-    return this.request.contextId
-  }
-
   decode({ method, name, pipes }: Operation): BadStubData | undefined {
-    const { flags, littleEndian } = this.request
+    const request = this.request!
+    this.request = undefined
+    const { flags, littleEndian } = request
     const { maximumElements } = this.connection
     const codec = this.codec = this.presentation.syntax.codec(method, name)!
     this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
     const takesPipes = hasInPipes(pipes)
-    const stub = takesPipes ? this.request.stub : this.connection.stubOf(this)
+    const stub = takesPipes ? request.stub : this.connection.stubOf(this, request)
     if (stub === undefined) return this.refuse(badTrailer, status.accessDenied)
     const read: Read<Arguments & { readonly size?: number }> = takesPipes
       ? argumentsOrProblem(codec.readArgumentsBeforePipes(stub, littleEndian, maximumElements))
@@ -165,10 +163,12 @@ export class IncomingCall implements FullIncoming {
     if (size !== undefined && size > this.connection.maximumRequest) {
       return this.refuse("the arguments in front of the pipes are too large", "too large")
     }
-    if (end !== undefined && !this.connection.verifies(this, end)) return this.refuse(badTrailer, status.accessDenied)
+    if (end !== undefined && !this.connection.verifies(this, request, end)) {
+      return this.refuse(badTrailer, status.accessDenied)
+    }
     this.read = read.value
     if (pipes !== undefined) this.pipes = new Ends(pipes, false)
-    if (this.serverCall !== undefined) this.connection.admitted(this)
+    if (this.serverCall !== undefined) this.connection.admitted(this, request)
     return undefined
   }
 

@@ -6,6 +6,7 @@ import type { Outcome } from "../../Channel.ts"
 import type { Abort } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
 import type { ElementsInput } from "../../ndr/internal/ndrPipe.ts"
+import { compact } from "../../ndr/internal/ndrStream.ts"
 import type { Writer } from "../Pdu.ts"
 
 // ----------------------------------------------------------------------------
@@ -164,5 +165,5 @@ export const readBytes = (input: PipeInput): Uint8Array | "more" => {
   if (size === 0) return "more"
   input.position += size
   input.remaining -= size
-  return new Uint8Array(bytes.buffer, bytes.byteOffset + position, size)
+  return compact(new Uint8Array(bytes.buffer, bytes.byteOffset + position, size))
 }

@@ -85,6 +85,8 @@ class Resend implements Remote, Waiting {
   readonly forPipes = false
   readonly earlier: SentCall
   readonly error: RpcTransportError
+  /** Ends it with its `callTimeout`, which nothing else watches while it is on no connection. */
+  due: Fiber.Fiber<void> | undefined = undefined
   private readonly pool: Pool
 
   constructor(pool: Pool, earlier: SentCall, error: RpcTransportError) {
@@ -180,6 +182,7 @@ export class Pool implements Owner {
   private looking: Fiber.Fiber<void> | undefined = undefined
   /** Refuses those that wait for too long. */
   private timer: Fiber.Fiber<void> | undefined = undefined
+  private expiresAt = Infinity
   /** The calls and proposals of the association so far. */
   lastCall = 0
   open = true
@@ -232,6 +235,9 @@ export class Pool implements Owner {
     const resend = new Resend(this, earlier, error)
     earlier.call.remote = resend
     this.enter(resend)
+    if (earlier.deadline === Infinity) return
+    const left = Math.max(0, earlier.deadline - nowOf(this.clock))
+    resend.due = this.fork(Effect.andThen(Effect.sleep(left), Effect.sync(() => resend.cancel())))
   }
 
   private enter(waiting: Waiting): void {
@@ -271,6 +277,7 @@ export class Pool implements Owner {
     if (waiting instanceof Resend) {
       const index = line.resends.findIndex((place) => place.waiting === waiting)
       if (index >= 0) line.resends.splice(index, 1)
+      waiting.due?.interruptUnsafe()
     } else line.begins.delete(waiting)
     if (sizeOf(line) === 0) this.lines.delete(key)
     if (this.lines.size > 0 || this.timer === undefined) return
@@ -477,10 +484,11 @@ export class Pool implements Owner {
 
   private setTimer(): void {
     const { connectTimeout } = this.settings
-    if (this.timer !== undefined || connectTimeout === Infinity) return
     let due = Infinity
     for (const line of this.lines.values()) due = Math.min(due, dueOf(line, connectTimeout))
-    if (due === Infinity) return
+    if (due === Infinity || this.timer !== undefined && this.expiresAt <= due) return
+    this.timer?.interruptUnsafe()
+    this.expiresAt = due
     const millis = Math.max(0, due - nowOf(this.clock))
     this.timer = this.fork(Effect.andThen(Effect.sleep(millis), Effect.sync(() => this.expire())))
   }
@@ -492,8 +500,11 @@ export class Pool implements Owner {
     for (const line of [...this.lines.values()]) {
       while (sizeOf(line) > 0 && dueOf(line, connectTimeout) <= now) {
         const { waiting } = firstOf(line)
-        this.withdraw(waiting)
-        waiting.refuse(unavailable(this.tooLong(line)))
+        if (waiting instanceof Resend && waiting.earlier.deadline <= now) waiting.cancel()
+        else {
+          this.withdraw(waiting)
+          waiting.refuse(unavailable(this.tooLong(line)))
+        }
       }
     }
     this.changed()
@@ -628,7 +639,7 @@ export class Pool implements Owner {
     forPipes: boolean
   ): Effect.Effect<ClientConnection, Refusal, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
-      const { socket } = yield* Effect.mapError(
+      const { serverEndPoint, socket } = yield* Effect.mapError(
         this.settings.transport.connect(address),
         (failure): Refusal => ({ failure, reach: "server" })
       )
@@ -640,13 +651,13 @@ export class Pool implements Owner {
       const { groupId, settings: { securing } } = this
       if (securing === undefined) opening.bind(groupId)
       yield* Effect.forkScoped(this.read(opening, readWhile))
-      if (securing !== undefined) yield* securing.open(opening, groupId)
+      if (securing !== undefined) yield* securing.open(opening, groupId, serverEndPoint)
       yield* Effect.onError(Deferred.await(opening.opened), () =>
         Effect.sync(() => {
           if (opening.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)
         }))
       if (!opening.takesCalls) return opening
-      for (const chore of opening.tend()) yield* Effect.forkScoped(chore)
+      yield* Effect.forkScoped(opening.tend())
       this.connections.add(opening)
       return opening
     })
@@ -655,19 +666,27 @@ export class Pool implements Owner {
   private read(connection: ClientConnection, readWhile: ReadWhile): Effect.Effect<void> {
     const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
     let problem: string | undefined
-    const receive = (chunk: Uint8Array): boolean => {
-      for (const pdu of parser.push(chunk)) {
-        problem = connection.receive(pdu)
-        if (problem !== undefined) return false
-      }
-      connection.announce()
-      return connection.keepsUp
+    /** What has arrived and waits until the reader of a pipe keeps up. */
+    let waiting = noBytes
+    const accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
+      problem = connection.receive(pdu)
+      return problem === undefined && connection.keepsUp
+    }
+    const resume = (): boolean => {
+      waiting = waiting.subarray(parser.read(waiting, 0, accept))
+      if (problem === undefined) connection.announce()
+      return problem === undefined && waiting.length === 0 && connection.keepsUp
+    }
+    const take = (chunk: Uint8Array): boolean => {
+      waiting = chunk
+      return resume()
     }
     const reading = Effect.gen(function* () {
       while (problem === undefined) {
-        yield* readWhile(receive)
+        yield* readWhile(take)
         // A slow reader of a pipe slows the server that pushes into it.
-        yield* connection.room
+        do yield* connection.room
+        while (!resume() && problem === undefined)
       }
     })
     return Effect.map(Effect.exit(reading), () => {
@@ -746,8 +765,14 @@ const isBefore = (one: Place<Waiting>, other: Place<Waiting>): boolean => {
   return isResend === other.waiting instanceof Resend ? one.number < other.number : isResend
 }
 
+/** When a call that waits to be sent again has to be over: the first of a line is the first to end. */
+const deadlineOf = (waiting: Waiting): number => waiting instanceof Resend ? waiting.earlier.deadline : Infinity
+
 /** When the first of a line has waited for too long. */
-const dueOf = (line: Line, limit: number): number => Math.max(firstOf(line).since, line.counts) + limit
+const dueOf = (line: Line, limit: number): number => {
+  const { since, waiting } = firstOf(line)
+  return Math.min(Math.max(since, line.counts) + limit, deadlineOf(waiting))
+}
 
 const unreachable = (detail: string): Refusal => ({ failure: unavailable(detail), reach: "server" })
 
@@ -756,6 +781,8 @@ const lostWhileBound = "the server closed the connection while it was being boun
 const tooLong = (millis: number): string => `connecting took longer than connectTimeout (${millis} ms)`
 
 export const bindingClosed = (): RpcTransportError => unavailable("the binding was closed with its scope")
+
+const noBytes: Uint8Array = new Uint8Array(0)
 
 /** Waits until what was sent has left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>

@@ -18,6 +18,9 @@ export const numberOf = (level: ProtectionLevel): number => numbers[level]
 export const levelOf = (number: number): ProtectionLevel | undefined =>
   (Object.keys(numbers) as Array<ProtectionLevel>).find((level) => numbers[level] === number)
 
+/** No login takes more messages of the client. */
+export const maximumLegs = 10
+
 // ----------------------------------------------------------------------------
 // a security context
 // ----------------------------------------------------------------------------
@@ -56,8 +59,17 @@ export class Protection {
     this.trailer = { authType, authLevel: numberOf(level), authContextId, authValue }
   }
 
-  /** Protects requests and responses that were written, in place. */
-  seal(bytes: Uint8Array): void {
+  /** Protects requests and responses that were written, in place. `false`: the session can protect nothing more. */
+  seal(bytes: Uint8Array): boolean {
+    try {
+      this.protect(bytes)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  private protect(bytes: Uint8Array): void {
     if (this.trailer === undefined) return
     const { authValue } = this.trailer
     for (let at = 0; at < bytes.length;) {
@@ -91,8 +103,12 @@ export class Protection {
     const { authPadLength, fragment } = authTrailer
     const bodyEnd = fragment.length - authTrailer.authValue.length - trailerSize
     const bodyStart = headerOf(fragment)
-    return authPadLength <= bodyEnd - bodyStart &&
-      this.session.unprotect(fragment, bodyStart, bodyEnd, level, this.connection.headerSigning)
+    try {
+      return authPadLength <= bodyEnd - bodyStart &&
+        this.session.unprotect(fragment, bodyStart, bodyEnd, level, this.connection.headerSigning)
+    } catch {
+      return false
+    }
   }
 }
 

@@ -17,7 +17,9 @@ import type { ServerCallImpl } from "../../internal/serverCall.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, CallCancelled, ContextMismatch, RpcFault, RpcTransportError } from "../../Status.ts"
+import type { Incoming } from "../../transport/internal/flow.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
+import { endOf } from "../../transport/internal/sockets.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { MethodCodec, Problem } from "../TransferSyntax.ts"
@@ -84,9 +86,9 @@ export interface Host extends Offers {
 
 /** Makes the security of connections. */
 export interface Securing {
-  readonly secure: (unauthenticated: Identity, peer: string) => ServerSecurity
-  readonly stubOf: (call: IncomingCall, security: ServerSecurity) => Uint8Array | undefined
-  readonly verifies: (call: IncomingCall, end: number, security: ServerSecurity) => boolean
+  readonly secure: (unauthenticated: Identity, connection: Transport.Connection) => ServerSecurity
+  readonly stubOf: (call: IncomingCall, request: Pdu.Request, security: ServerSecurity) => Uint8Array | undefined
+  readonly verifies: (call: IncomingCall, request: Pdu.Request, end: number, security: ServerSecurity) => boolean
 }
 
 // ----------------------------------------------------------------------------
@@ -132,6 +134,8 @@ const operationOf = ({ operations }: Interface.Any, opnum: number): Operation | 
 /** The out parameters, or an abort, end a response. */
 const isLast = (): boolean => true
 
+declare const queueMicrotask: (task: () => void) => void
+
 // So much one connection does before the others have their turn. Bytes are those that arrive and those of replies.
 const pdusInTurn = 64
 const bytesInTurn = 0x40000
@@ -155,6 +159,12 @@ const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, {
     interface: operation.interface.name,
     method: operation.name
   })
+
+/** The callers of a connection as one server knows them, and how many calls they have in progress together. */
+interface Callers {
+  readonly own: Tally
+  readonly clients: Map<Identity, ClientImpl>
+}
 
 /** One caller of a connection, with limits to its calls: those of the connection, and those of all. */
 class Client extends ClientImpl {
@@ -194,10 +204,7 @@ export class ServerConnection {
   readonly agreement: Agreement
   readonly calls: Map<number, IncomingCall> = new Map()
   /** Its callers, as the server and the endpoint's management know them. */
-  private readonly callers = new Map<
-    Server.Server,
-    { readonly own: Tally; readonly clients: Map<Identity, ClientImpl> }
-  >()
+  private callers: Map<Server.Server, Callers> | undefined = undefined
   /** Whoever calls without a login. */
   private readonly unauthenticated: Identity
   private readonly security: ServerSecurity | undefined
@@ -218,13 +225,15 @@ export class ServerConnection {
   usedAt = 0
   /** When it was accepted; later, where there is a limit on silence, when something last happened on it. */
   private activeAt: number
-  /** What the parts of a request hold that has not arrived whole, and when the last of them came. */
+  /** What has arrived and was not read, where the transport tells. */
+  private readonly incoming: Incoming | undefined
+  /** What is held of what has arrived: parts of a request, and what waits for room. */
+  private heldBytes = 0
+  /** The parts of a request that has not arrived whole, and when the last of them came. */
   private partBytes = 0
   private partAt = 0
   /** The bytes that waited for the client when that was last looked at. */
   private queuedBytes = 0
-  /** Since when a login is unfinished. */
-  private loginAt = Infinity
   /** How many bytes the client had taken, and since when it has taken no more. */
   private handed = 0
   private handedAt = Infinity
@@ -243,17 +252,19 @@ export class ServerConnection {
 
   constructor(
     endpoint: Host,
-    { local, peer }: Transport.Connection,
+    connection: Transport.Connection,
     outbox: Outbox,
     caller: Caller
   ) {
+    this.incoming = endOf(connection.socket)?.incoming
+    if (this.incoming !== undefined) this.incoming.holder = this
     this.endpoint = endpoint
     this.caller = caller
-    this.peer = peer
+    this.peer = connection.peer
     this.outbox = outbox
-    this.agreement = new Agreement(endpoint, local, caller)
+    this.agreement = new Agreement(endpoint, connection.local, caller)
     this.unauthenticated = { caller, protection: undefined }
-    this.security = endpoint.security?.secure(this.unauthenticated, peer)
+    this.security = endpoint.security?.secure(this.unauthenticated, connection)
     this.usedAt = ++endpoint.uses
     this.activeAt = nowOf(endpoint.clock)
     endpoint.watchUntil(this.dueAt(this.activeAt))
@@ -299,57 +310,72 @@ export class ServerConnection {
     this.turnBytes -= chunk.length
     this.waiting = chunk
     this.waitingAt = 0
-    return this.resume()
+    return !this.isTurnOver && this.resume()
   }
 
   resume(): boolean {
     const { turnPdus, waiting } = this
     const at = this.parser.read(waiting, this.waitingAt, this.accept)
+    const isRead = at === waiting.length
+    if (isRead || this.isOver) this.waiting = noBytes
+    this.waitingAt = isRead ? 0 : at
     const hasPdu = this.turnPdus !== turnPdus
     if (hasPdu) {
       this.usedAt = ++this.endpoint.uses
       this.touch()
     }
-    this.countParts(hasPdu)
-    if (this.isOver) return false
-    if (at < waiting.length) {
-      this.waitingAt = at
-      return false
-    }
-    this.waiting = noBytes
-    this.waitingAt = 0
+    this.count(hasPdu)
+    if (this.isOver || !isRead) return false
     // What came together with a refused bind was answered.
     if (this.state === State.draining && this.agreement.group === undefined) this.move("lastCallEnded")
-    return this.mayGoOn
+    // Chunks that wait belong to this turn. Without one the event loop serves the other connections next.
+    if (this.isTurnOver) queueMicrotask(this.beginTurn)
+    return this.canTake
   }
 
   private readonly accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
     this.turnPdus--
-    return this.receive(pdu) === "go on" && this.mayGoOn
+    return this.receive(pdu) === "go on" && !this.isTurnOver && this.canTake
   }
 
-  private get mayGoOn(): boolean {
-    return this.turnPdus > 0 && this.turnBytes > 0 && this.hasRoom && !this.isOver && this.outbox.hasRoomUnsafe() &&
-      this.login === undefined
+  private get isTurnOver(): boolean {
+    return this.turnPdus <= 0 || this.turnBytes <= 0
   }
 
-  /** Counts what the parts of a request hold. Only a whole fragment is progress. */
-  private countParts(hasPdu: boolean): void {
-    const { endpoint, parser } = this
-    const bytes = this.isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
-    if (bytes === 0 && this.partBytes === 0) return
-    if (hasPdu || this.partBytes === 0) {
+  private readonly beginTurn = (): void => {
+    this.turnPdus = pdusInTurn
+    this.turnBytes = bytesInTurn
+  }
+
+  private get canTake(): boolean {
+    return this.hasRoom && !this.isOver && this.login === undefined && this.outbox.hasRoomUnsafe()
+  }
+
+  /** More has arrived, while nothing is read. */
+  countHeld(): void {
+    this.count(false)
+  }
+
+  /** Counts what is held of what has arrived. Only a whole fragment is progress. */
+  private count(hasPdu: boolean): void {
+    const { endpoint, incoming, isOver, parser, waiting } = this
+    const parts = isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
+    const waits = isOver ? 0 : (waiting.length === 0 ? 0 : waiting.buffer.byteLength) + (incoming?.size ?? 0)
+    const bytes = parts + waits
+    if (bytes === 0 && this.heldBytes === 0) return
+    if (hasPdu || this.heldBytes === 0 || parts > 0 && this.partBytes === 0) {
       this.partAt = nowOf(endpoint.clock)
-      if (bytes > 0) endpoint.watchUntil(this.partAt + endpoint.limits.requestTimeout)
+      if (parts > 0) endpoint.watchUntil(this.partAt + endpoint.limits.requestTimeout)
     }
-    endpoint.partBytes += bytes - this.partBytes
-    this.partBytes = bytes
+    endpoint.partBytes += bytes - this.heldBytes
+    this.heldBytes = bytes
+    this.partBytes = parts
     if (endpoint.partBytes > endpoint.limits.totalRequest) endpoint.tooManyParts()
   }
 
-  /** When it last made progress with the parts that it holds, `Infinity` where it holds none. */
+  /** When it last made progress with what it holds, `Infinity` where it holds nothing. */
   get progressAt(): number {
-    return this.partBytes === 0 || this.isOver ? Infinity : this.partAt
+    return this.heldBytes === 0 || this.isOver ? Infinity : this.partAt
   }
 
   /** Counts the bytes that wait for the client, and gives them. */
@@ -363,7 +389,7 @@ export class ServerConnection {
   /** Whether nobody would miss it: it has no call, no bytes on the way, and keeps no handle alive. */
   get isIdle(): boolean {
     const { group } = this.agreement
-    return !this.isOver && this.calls.size === 0 && this.partBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
+    return !this.isOver && this.calls.size === 0 && this.heldBytes === 0 && this.outbox.queuedUnsafe() === 0 &&
       (group === undefined || group.connections > 1 || group.handles.open.size === 0)
   }
 
@@ -383,17 +409,21 @@ export class ServerConnection {
     return this.calls.size > 0 ? due : Math.min(due, this.activeAt + idleTimeout)
   }
 
+  /** Since when a login is unfinished; `Infinity` where none is. */
+  private get loginAt(): number {
+    return this.security === undefined ? Infinity : this.security.unfinishedSince
+  }
+
   /** Waits until there is room for what a next PDU may cause, and lets other connections have their turn. */
-  readonly ready: Effect.Effect<void, SocketError> = Effect.suspend(() => {
+  get ready(): Effect.Effect<void, SocketError> {
     // A client that does not read replies gets no more requests read; and a slow manager slows the pipe that it pulls.
     const { login } = this
     const decided = login === undefined ? this.outbox.room : Effect.andThen(Fiber.await(login), this.outbox.room)
     const room = Effect.andThen(decided, this.room)
-    if (this.turnPdus > 0 && this.turnBytes > 0) return room
-    this.turnPdus = pdusInTurn
-    this.turnBytes = bytesInTurn
+    if (!this.isTurnOver) return room
+    this.beginTurn()
     return Effect.andThen(Effect.yieldNow, room)
-  })
+  }
 
   get maximumRequest(): number {
     return this.endpoint.limits.request
@@ -405,12 +435,13 @@ export class ServerConnection {
 
   client(server: Server.Server, identity: Identity): ClientImpl {
     const { limits, security, server: served, total } = this.endpoint
-    let callers = this.callers.get(server)
-    if (callers === undefined) {
-      callers = { own: { count: 0, maximum: limits.calls }, clients: new Map() }
-      this.callers.set(server, callers)
+    const callers = this.callers ??= new Map()
+    let known = callers.get(server)
+    if (known === undefined) {
+      known = { own: { count: 0, maximum: limits.calls }, clients: new Map() }
+      callers.set(server, known)
     }
-    let client = callers.clients.get(identity)
+    let client = known.clients.get(identity)
     if (client === undefined) {
       const isServed = server === served
       const fields: ClientFields = {
@@ -419,20 +450,20 @@ export class ServerConnection {
         handles: this.agreement.handles,
         usualLevel: security !== undefined && isServed ? "integrity" : "none"
       }
-      client = new Client(serverImpl(server), fields, callers.own, isServed ? total : undefined)
-      callers.clients.set(identity, client)
+      client = new Client(serverImpl(server), fields, known.own, isServed ? total : undefined)
+      known.clients.set(identity, client)
     }
     return client
   }
 
-  stubOf(call: IncomingCall): Uint8Array | undefined {
+  stubOf(call: IncomingCall, request: Pdu.Request): Uint8Array | undefined {
     const { endpoint, security } = this
-    return security === undefined ? call.request.stub : endpoint.security!.stubOf(call, security)
+    return security === undefined ? request.stub : endpoint.security!.stubOf(call, request, security)
   }
 
-  verifies(call: IncomingCall, end: number): boolean {
+  verifies(call: IncomingCall, request: Pdu.Request, end: number): boolean {
     const { endpoint, security } = this
-    return security === undefined || endpoint.security!.verifies(call, end, security)
+    return security === undefined || endpoint.security!.verifies(call, request, end, security)
   }
 
   /** The one way in, before calls are told apart. */
@@ -473,7 +504,9 @@ export class ServerConnection {
   /** Answers a bind, an alter_context or an auth3: at once, or when the provider has looked at the token. */
   private agree(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Verdict {
     const { authTrailer } = pdu
-    const leg = this.security?.leg(pdu) ?? this.withoutSecurity(pdu)
+    if (this.agreement.isRepeated(pdu)) return this.refuseBind(pdu.callId, 0)
+    const isBound = this.agreement.group !== undefined
+    const leg = this.security?.leg(pdu, isBound) ?? this.withoutSecurity(pdu)
     if (leg !== undefined && !("token" in leg)) return this.disagree(pdu, leg)
     if (pdu._tag === "Auth3") return this.awaitLogin(pdu, leg!, undefined)
     const accept = this.agreement.decide(pdu)
@@ -503,22 +536,24 @@ export class ServerConnection {
   }
 
   private disagree({ callId }: Pdu.Pdu, refusal: Disagreement): Verdict {
-    if ("nak" in refusal) return this.refuseBind(callId, refusal.nak)
+    if ("nak" in refusal) {
+      // The login failed behind what was agreed on: nothing of it holds.
+      if (this.state === State.opening) this.leaveGroup()
+      return this.refuseBind(callId, refusal.nak)
+    }
     return this.fault(callId, 0, refusal.fault, true, refusal.endsConnection ? "close" : "go on")
   }
 
   /** Gives a token to its provider, and answers the leg. */
   private awaitLogin(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3, leg: Leg, accept: Accept | undefined): Verdict {
     const security = this.security!
-    if (this.loginAt === Infinity) {
-      this.loginAt = nowOf(this.endpoint.clock)
-      this.endpoint.watchUntil(this.loginAt + this.endpoint.limits.bindTimeout)
-    }
+    const { clock, limits } = this.endpoint
+    leg.context.begunAt ??= nowOf(clock)
+    this.endpoint.watchUntil(leg.context.begunAt + limits.bindTimeout)
     const settle = (exit: Exit.Exit<Step, LoginFailure>): Verdict => {
       this.login = undefined
-      if (this.isClosed) return "close"
-      const answer = security.settle(leg, pdu._tag, exit, this.agreement.group!)
-      if (!security.isUnfinished) this.loginAt = Infinity
+      if (this.isOver) return "close"
+      const answer = security.settle(leg, exit, this.agreement.group!)
       if (answer === "silence") return "go on"
       if (!("trailer" in answer)) return this.disagree(pdu, answer)
       return this.acceptBind(pdu as Pdu.Bind | Pdu.AlterContext, accept!, answer.trailer)
@@ -555,7 +590,7 @@ export class ServerConnection {
       }
       identity = named
       // Whoever knows the number of a group could use its handles.
-      if (named === this.unauthenticated && !security.mayUse(this.agreement.group!)) return this.deny(callId)
+      if (named === this.unauthenticated && !security.mayUse(this.agreement.group!)) return this.deny(fragment)
     }
     const header = fragment.object === undefined ? 24 : 40
     if (header + fragment.stub.length > this.agreement.largest) return this.protocolError(callId, false)
@@ -591,9 +626,7 @@ export class ServerConnection {
       // What is announced, and what comes behind the arguments, flows through pipes.
       : Pdu.assemble(this.open, { ...fragment, allocHint: 0 }, this.endpoint.limits.request + this.agreement.largest)
     if (added._tag === "PduError") {
-      if (added.reason === "MessageTooLarge") {
-        return this.deny(openId ?? callId)
-      }
+      if (added.reason === "MessageTooLarge") return this.deny(this.openRequest ?? fragment)
       return this.protocolError(openId ?? callId, added.reason === "FragmentMismatch")
     }
     if (added._tag === "Assembly") {
@@ -605,10 +638,15 @@ export class ServerConnection {
   }
 
   /** A fragment that is not the first, where no request is open. */
-  private strayFragment({ authTrailer, callId, contextId }: Pdu.Request, security: ServerSecurity): Verdict {
+  private strayFragment(fragment: Pdu.Request, security: ServerSecurity): Verdict {
+    const { callId, contextId } = fragment
     if (!this.agreement.multiplexed) return this.protocolError(callId, false)
-    if (!this.agreement.contexts.has(contextId)) return this.fault(callId, 0, status.unknownInterface, true, "go on")
-    const isKnown = authTrailer === undefined || security.knows(authTrailer)
+    const { isKnown, status: broken } = security.unsealStray(fragment)
+    if (!this.agreement.contexts.has(contextId)) {
+      return broken === undefined
+        ? this.fault(callId, 0, status.unknownInterface, true, "go on")
+        : this.fault(callId, contextId, broken, false, "close")
+    }
     return this.fault(callId, contextId, isKnown ? status.protocolError : status.accessDenied, false, "close")
   }
 
@@ -621,7 +659,7 @@ export class ServerConnection {
     const stub = buffer.subarray(0, size)
     const read = early.codec?.readArgumentsBeforePipes(stub, first.littleEndian, this.endpoint.limits.elements)
     if (typeof read === "number") {
-      if (read > this.endpoint.limits.request) return this.deny(first.callId)
+      if (read > this.endpoint.limits.request) return this.deny(first)
       // Arguments of many fragments are not read again with each of them.
       early.size = ++early.looks < 64 ? read : Math.min(Math.max(read, 2 * size), this.endpoint.limits.request)
       return "go on"
@@ -645,8 +683,8 @@ export class ServerConnection {
   }
 
   /** Ends the connection of a client that does what it may not. */
-  private deny(callId: number): Verdict {
-    return this.fault(callId, 0, status.accessDenied, false, "close")
+  private deny({ callId, contextId }: Pick<Pdu.Request, "callId" | "contextId">): Verdict {
+    return this.fault(callId, contextId, status.accessDenied, false, "close")
   }
 
   /** The next fragment of a request whose call was dispatched already. */
@@ -669,11 +707,13 @@ export class ServerConnection {
     return this.arriving?.pipes?.hasRoom !== false && this.arriving?.decided === undefined
   }
 
-  readonly room: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.hasRoom) return Effect.void
-    const { decided, pipes } = this.arriving!
-    return Effect.andThen(decided === undefined ? pipes!.room : Deferred.await(decided), this.room)
-  })
+  private get room(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.hasRoom) return Effect.void
+      const { decided, pipes } = this.arriving!
+      return Effect.andThen(decided === undefined ? pipes!.room : Deferred.await(decided), this.room)
+    })
+  }
 
   /** Sends what is pushed into the out pipes of a call. */
   private startSending(call: IncomingCall, piped: ReadonlyArray<Piped>): void {
@@ -725,16 +765,16 @@ export class ServerConnection {
       : Server.accept(context.server, call)
     if (refusal !== undefined) return this.refuseCall(call, refusal)
     const isWhole = (request.flags & Pdu.flags.lastFrag) !== 0
-    if (call.read?.size !== undefined) this.startArriving(call, call.read.size)
+    if (call.read?.size !== undefined) this.startArriving(call, request, call.read.size)
     else if (call.read === undefined && !isWhole && call.serverCall.isOpen) {
-      this.arriving = { first: request, call, pipes: undefined, decided: Deferred.makeUnsafe() }
+      this.arriving = { first: { ...request, stub: noBytes }, call, pipes: undefined, decided: Deferred.makeUnsafe() }
     }
     return "go on"
   }
 
   /** A call that the server does not take in. */
   private refuseCall({ callId, contextId, isBelow, refused }: IncomingCall, refusal: Refusal): Verdict {
-    if (refused === "too large") return this.deny(callId)
+    if (refused === "too large") return this.deny({ callId, contextId })
     const isDenied = refused === status.accessDenied ||
       refusal._tag === "RpcFault" && refusal.code === status.accessDenied
     if (isDenied) {
@@ -760,23 +800,22 @@ export class ServerConnection {
 
   /** The arguments of an accepted call are there. */
   private opened(call: IncomingCall): void {
-    call.transferred("in", call.read!.size ?? call.request.stub.length)
+    call.transferred("in", call.read!.size ?? call.size)
     const outgoing = call.pipes === undefined ? [] : call.piped(false)
     if (outgoing.length > 0) this.startSending(call, outgoing)
   }
 
-  admitted(call: IncomingCall): void {
+  admitted(call: IncomingCall, request: Pdu.Request): void {
     this.opened(call)
-    if (call.read!.size !== undefined) this.startArriving(call, call.read!.size)
+    if (call.read!.size !== undefined) this.startArriving(call, request, call.read!.size)
   }
 
   /** `start`: where in the stub the in pipes begin. */
-  private startArriving(call: IncomingCall, start: number): void {
+  private startArriving(call: IncomingCall, request: Pdu.Request, start: number): void {
     // It may have ended already.
     if (this.calls.get(call.callId) !== call && call.serverCall.isOpen) return
-    const { request } = call
     const pipes = new IncomingPipes(call.piped(true), request.littleEndian, this.endpoint.limits.elements, start)
-    const arriving: Arriving = { first: request, call, pipes }
+    const arriving: Arriving = { first: { ...request, stub: noBytes }, call, pipes }
     this.decide(call, arriving)
     if ((request.flags & Pdu.flags.lastFrag) === 0) this.arriving = arriving
     this.arrive(arriving, { ...request, stub: request.stub.subarray(start) })
@@ -942,16 +981,25 @@ export class ServerConnection {
   }
 
   private refuse(error: Pdu.PduError): Verdict {
-    if (this.state === State.opening) return this.refuseBind(error.callId, 4)
-    // A fragment that is too large may belong to a call that executes already.
-    return this.protocolError(error.callId, error.reason !== "TooLarge")
+    const { callId, ptype, reason } = error
+    const isUnaligned = reason === "Alignment"
+    if (this.state === State.opening) {
+      return this.refuseBind(callId, isUnaligned && ptype === Pdu.types.Bind.ptype ? 0 : 4)
+    }
+    // Such a fragment may belong to a call that executes already.
+    const mayExecute = reason === "TooLarge" || isUnaligned && ptype === Pdu.types.Request.ptype
+    return this.protocolError(callId, !mayExecute)
   }
 
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   send(following?: Uint8Array, identity?: Identity): Verdict {
     const taken = this.endpoint.writer.take()
     if (this.isClosed) return "close"
-    if (identity?.protection !== undefined) identity.protection.seal(taken)
+    // Without a signature nothing can be said, on this message or behind it.
+    if (identity?.protection?.seal(taken) === false) {
+      this.move("outOfTime")
+      return "close"
+    }
     // A small reply that waits must not keep the large buffer alive that it was written into.
     const bytes = taken.length < worthKeeping && this.outbox.isWaitingUnsafe() ? taken.slice() : taken
     this.turnBytes -= bytes.length
@@ -984,12 +1032,18 @@ export class ServerConnection {
       call.dropResults()
     }
     this.calls.clear()
-    for (const { clients } of this.callers.values()) for (const client of clients.values()) client.end()
+    this.callers?.forEach(({ clients }) => clients.forEach((client) => client.end()))
     this.login?.interruptUnsafe()
-    this.security?.end()
-    if (this.agreement.group !== undefined) this.endpoint.leave(this.agreement.group)
-    this.agreement.group = undefined
+    if (this.security !== undefined) this.endpoint.run(this.security.end())
+    this.leaveGroup()
     this.open = undefined
-    this.countParts(false)
+    this.count(false)
+  }
+
+  private leaveGroup(): void {
+    const { agreement: { contexts, group }, endpoint } = this
+    if (group !== undefined) endpoint.leave(group)
+    this.agreement.group = undefined
+    contexts.clear()
   }
 }

@@ -16,7 +16,8 @@ import { Handles } from "../../internal/handleTable.ts"
 import { serverImpl } from "../../internal/server.ts"
 import { nowOf } from "../../internal/clock.ts"
 import * as Server from "../../Server.ts"
-import { makeOutbox } from "../../transport/internal/outbox.ts"
+import type { ReadWhile } from "../../transport/internal/flow.ts"
+import { makeOutbox, type Outbox } from "../../transport/internal/outbox.ts"
 import { makeReadWhile } from "../../transport/internal/sockets.ts"
 import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
@@ -52,6 +53,7 @@ export class EndpointImpl implements Host {
   packetsIn = 0
   packetsOut = 0
   stopping = false
+  private makingRoom = false
   /** Looks at the connections again then. */
   private wakesAt = Infinity
   private watching: Fiber.Fiber<void> | undefined = undefined
@@ -126,47 +128,57 @@ export class EndpointImpl implements Host {
     connection: Transport.Connection,
     caller: Caller.Input = {}
   ): Effect.Effect<void, never, Scope.Scope> =>
-    Effect.gen({ self: this }, function* () {
-      if (this.stopping || !this.hasPlace()) return
-      const outbox = yield* makeOutbox(connection.socket)
-      const served = new ServerConnection(this, connection, outbox, callerOf("Endpoint.handle", caller))
-      this.connections.add(served)
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          this.connections.delete(served)
-          served.settle()
-          served.countQueued()
-          if (this.connections.size === 0) this.quiet?.()
-        })
-      )
-      const reading = yield* Effect.forkScoped(Effect.ignore(this.read(served, connection.socket)))
-      served.stopReading = () => reading.interruptUnsafe()
-      if (served.isOver) reading.interruptUnsafe()
-      yield* Fiber.await(reading).pipe(
-        Effect.ensuring(Effect.sync(() => {
-          if (!served.isOver) served.move("closedByPeer")
-          served.end()
-        }))
-      )
-      // What is left to say, to a client that listens. At the end of the server the period of grace bounds it.
-      if (!served.isClosed && outbox.queuedUnsafe() > 0) {
-        const left = Effect.timeoutOption(outbox.drained, this.stopping ? Infinity : lingering)
-        yield* Effect.raceFirst(Effect.ignore(left), Deferred.await(served.gone))
-      }
-      served.move("lastHandleGone")
-    })
+    // Neither closures nor generators of its own: thousands of connections have nothing to do.
+    Effect.gen(() => this.serving(connection, callerOf("Endpoint.handle", caller)))
 
-  private read(served: ServerConnection, socket: Socket): Effect.Effect<void, SocketError, Scope.Scope> {
-    return Effect.gen(function* () {
-      const readWhile = yield* makeReadWhile(socket)
-      while (true) {
-        yield* readWhile(served.take)
-        do {
-          if (served.isOver) return
-          yield* served.ready
-        } while (!served.resume())
-      }
-    })
+  private *serving(
+    connection: Transport.Connection,
+    caller: Caller
+  ): Generator<Effect.Effect<unknown, never, Scope.Scope>, void, never> {
+    if (this.stopping || !this.hasPlace()) return
+    const outbox: Outbox = yield* makeOutbox(connection.socket)
+    const served = new ServerConnection(this, connection, outbox, caller)
+    this.connections.add(served)
+    yield* Effect.addFinalizer(() => Effect.sync(() => this.forget(served)))
+    const reading: Fiber.Fiber<void> = yield* Effect.forkScoped(
+      Effect.ignore(Effect.gen(() => this.reading(served, connection.socket)))
+    )
+    served.stopReading = () => reading.interruptUnsafe()
+    if (served.isOver) reading.interruptUnsafe()
+    yield* Effect.ensuring(
+      Fiber.await(reading),
+      Effect.sync(() => {
+        if (!served.isOver) served.move("closedByPeer")
+        served.end()
+      })
+    )
+    // What is left to say, to a client that listens. At the end of the server the period of grace bounds it.
+    if (!served.isClosed && outbox.queuedUnsafe() > 0) {
+      const left = Effect.timeoutOption(outbox.drained, this.stopping ? Infinity : lingering)
+      yield* Effect.raceFirst(Effect.ignore(left), Deferred.await(served.gone))
+    }
+    served.move("lastHandleGone")
+  }
+
+  private forget(served: ServerConnection): void {
+    this.connections.delete(served)
+    served.settle()
+    served.countQueued()
+    if (this.connections.size === 0) this.quiet?.()
+  }
+
+  private *reading(
+    served: ServerConnection,
+    socket: Socket
+  ): Generator<Effect.Effect<unknown, SocketError, Scope.Scope>, void, never> {
+    const readWhile: ReadWhile = yield* makeReadWhile(socket)
+    while (true) {
+      yield* readWhile(served.take)
+      do {
+        if (served.isOver) return
+        yield* served.ready
+      } while (!served.resume())
+    }
   }
 
   // --- limits
@@ -186,32 +198,45 @@ export class EndpointImpl implements Host {
 
   /** Closes the connections whose requests have made no progress for longest. */
   tooManyParts(): void {
-    while (this.partBytes > this.limits.totalRequest) {
+    this.makeRoom(() => {
+      if (this.partBytes <= this.limits.totalRequest) return undefined
       let slowest: ServerConnection | undefined
       for (const served of this.connections) {
         if (served.progressAt < (slowest?.progressAt ?? Infinity)) slowest = served
       }
-      if (slowest === undefined) return
-      slowest.move("silent")
-      slowest.end()
-    }
+      return slowest
+    })
   }
 
   /** Closes the connections for which most replies wait. */
   tooManyQueued(): void {
-    let largest: ServerConnection | undefined
-    let most = 0
-    for (const served of this.connections) {
-      const bytes = served.countQueued()
-      if (bytes > most) {
-        largest = served
-        most = bytes
+    this.makeRoom(() => {
+      let largest: ServerConnection | undefined
+      let most = 0
+      for (const served of this.connections) {
+        const bytes = served.countQueued()
+        if (bytes > most) {
+          largest = served
+          most = bytes
+        }
       }
+      return this.queuedBytes > this.limits.totalQueued ? largest : undefined
+    })
+  }
+
+  /** Closes one connection after another. What that ends may call it again, which would go as deep as there are connections. */
+  private makeRoom(next: () => ServerConnection | undefined): void {
+    if (this.makingRoom) return
+    this.makingRoom = true
+    try {
+      for (let served = next(); served !== undefined; served = next()) {
+        served.move("silent")
+        served.end()
+        served.countQueued()
+      }
+    } finally {
+      this.makingRoom = false
     }
-    if (this.queuedBytes <= this.limits.totalQueued || largest === undefined) return
-    largest.move("silent")
-    largest.countQueued()
-    this.tooManyQueued()
   }
 
   watchUntil(time: number): void {

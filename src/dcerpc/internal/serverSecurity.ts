@@ -6,12 +6,14 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../../Channel.ts"
 import { callerOf } from "../../internal/access.ts"
+import { channelBindingsOf } from "../../security/internal/channelBindings.ts"
 import type * as Security from "../../security/Security.ts"
+import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { Group, Refusal } from "./agreement.ts"
 import { binary } from "../TransferSyntax.ts"
 import { type Context as Presentation, status } from "./incomingCall.ts"
-import { type Facts, hasTrailer, levelOf, Protection, verificationSize, verifies } from "./protection.ts"
+import { type Facts, hasTrailer, levelOf, maximumLegs, Protection, verificationSize, verifies } from "./protection.ts"
 import type { Securing } from "./serverConnection.ts"
 
 // ----------------------------------------------------------------------------
@@ -33,6 +35,8 @@ class Context implements Identity {
   readonly provider: Security.ServerProvider
   exchange: Security.Exchange | undefined = undefined
   state: "begun" | "finished" | "dead" = "begun"
+  legs = 0
+  begunAt: number | undefined = undefined
   caller!: Caller
   protection: Protection | undefined = undefined
 
@@ -54,8 +58,11 @@ class Context implements Identity {
 export interface Leg {
   readonly context: Context
   readonly token: Uint8Array
-  readonly isNew: boolean
+  readonly kind: Kind
 }
+
+/** What carries a leg: a connection's bind, an alter_context with a new context or a further leg, or an auth3. */
+type Kind = "bind" | "new" | "further" | "auth3"
 
 /** What a leg comes to: a refusal, an answer with a trailer, or no answer at all. */
 export type Answer = Refusal | { readonly trailer: Pdu.AuthTrailer } | "silence"
@@ -83,6 +90,10 @@ const remoteNoMemory = 0x1c00001b
 const protocolError = fault(status.protocolError)
 const accessDenied = fault(status.accessDenied)
 
+/** The reasons of a bind_nak for a login that failed: for now, and for good. */
+const congested = 1
+const refused = 9
+
 const maximumAuth3 = 4096
 
 /** Why a request can't be taken, before anything of it was read. `context`: whether the fault names its presentation context. */
@@ -104,7 +115,7 @@ const unfit = (status: number, didNotExecute: boolean, namesContext: boolean): U
 
 export class ServerSecurity {
   private readonly settings: SecuritySettings
-  private readonly peer: string
+  private readonly connection: Transport.Connection
   private readonly report: Report
   private readonly contexts = new Map<number, Context>()
   private readonly scope = Scope.makeUnsafe()
@@ -122,27 +133,29 @@ export class ServerSecurity {
   /** The presentation contexts in which a request in Callisto's own syntax had its verification trailer. */
   private readonly verified = new Set<number>()
 
-  constructor(settings: SecuritySettings, unauthenticated: Identity, peer: string, report: Report) {
+  constructor(settings: SecuritySettings, unauthenticated: Identity, connection: Transport.Connection, report: Report) {
     this.settings = settings
-    this.peer = peer
+    this.connection = connection
     this.report = report
     this.default = this.unauthenticated = unauthenticated
   }
 
-  /** Whether a login was begun and has not come to its end. */
-  get isUnfinished(): boolean {
-    for (const { state } of this.contexts.values()) if (state === "begun") return true
-    return false
+  /** When the oldest login was begun that has not come to its end; `Infinity` where there is none. */
+  get unfinishedSince(): number {
+    let since = Infinity
+    for (const { begunAt = Infinity, state } of this.contexts.values()) {
+      if (state === "begun") since = Math.min(since, begunAt)
+    }
+    return since
   }
 
   // --- logins
 
   /** The leg of a login that a PDU carries, or the reason against it; `undefined` where it carries none. */
-  leg(pdu: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Leg | Refusal | undefined {
-    const { authTrailer: trailer } = pdu
-    if (pdu._tag === "Auth3") return this.lastLeg(trailer!)
-    if (trailer === undefined) return undefined
-    return pdu._tag === "Bind" ? this.firstLeg(trailer) : this.furtherLeg(trailer)
+  leg({ _tag, authTrailer }: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3, isBound: boolean): Leg | Refusal | undefined {
+    if (_tag === "Auth3") return this.lastLeg(authTrailer)
+    if (authTrailer === undefined) return undefined
+    return isBound ? this.furtherLeg(authTrailer) : this.firstLeg(authTrailer)
   }
 
   private firstLeg(trailer: Pdu.ReceivedAuthTrailer): Leg | Refusal {
@@ -153,7 +166,7 @@ export class ServerSecurity {
     const level = levelOf(authLevel)
     if (level === undefined) return nak(9)
     if (authPadLength > fragment.length - 24 - 8 - authValue.length) return nak(4)
-    return this.begin(trailer, level, provider)
+    return this.begin(trailer, level, provider, "bind")
   }
 
   private furtherLeg(trailer: Pdu.ReceivedAuthTrailer): Leg | Refusal {
@@ -162,38 +175,45 @@ export class ServerSecurity {
     if (known?.state === "finished") return accessDenied
     if (known !== undefined && authType === 0) return accessDenied
     if (authPadLength > fragment.length - 24 - 8 - authValue.length) return protocolError
-    if (known !== undefined) return { context: known, token: authValue, isNew: false }
+    if (known !== undefined) return { context: known, token: authValue, kind: "further" }
     const provider = this.providerOf(authType)
     const level = levelOf(authLevel)
     if (provider === undefined || level === undefined) return accessDenied
-    return this.contexts.size >= this.settings.maximum ? protocolError : this.begin(trailer, level, provider)
+    return this.contexts.size >= this.settings.maximum ? protocolError : this.begin(trailer, level, provider, "new")
   }
 
-  private lastLeg({ authContextId, authLevel, authPadLength, authType, authValue }: Pdu.ReceivedAuthTrailer) {
-    const begun = [...this.contexts.values()].find(({ state }) => state === "begun")
-    if (begun === undefined || authValue.length > maximumAuth3) return protocolError
+  private lastLeg(trailer: Pdu.ReceivedAuthTrailer | undefined): Leg | Refusal {
+    if (this.unfinishedSince === Infinity) return protocolError
+    if (trailer === undefined) return fault(remoteNoMemory)
+    const { authContextId, authLevel, authPadLength, authType, authValue, fragment } = trailer
+    if (authValue.length > maximumAuth3 || fragment.length > Pdu.defaultFragment) return protocolError
     const context = this.contexts.get(authContextId)
     if (context === undefined) return accessDenied
     if (context.state !== "begun") return protocolError
     if (authType !== context.authType || authLevel !== context.authLevel || authPadLength !== 0) {
       return fault(remoteNoMemory)
     }
-    return { context, token: authValue, isNew: false }
+    return { context, token: authValue, kind: "auth3" }
   }
 
   private providerOf(authType: number): Security.ServerProvider | undefined {
     return this.settings.providers.find((provider) => provider.authType === authType)
   }
 
-  private begin(trailer: Pdu.AuthTrailer, level: Security.ProtectionLevel, provider: Security.ServerProvider): Leg {
+  private begin(
+    trailer: Pdu.AuthTrailer,
+    level: Security.ProtectionLevel,
+    provider: Security.ServerProvider,
+    kind: Kind
+  ): Leg {
     const context = new Context(trailer, level, provider)
     this.contexts.set(context.id, context)
-    return { context, token: trailer.authValue, isNew: true }
+    return { context, token: trailer.authValue, kind }
   }
 
   /** The reason against a further leg that counts behind those against its presentation contexts. */
-  lateRefusal({ context, isNew }: Leg, { authLevel, authType }: Pdu.AuthTrailer): Refusal | undefined {
-    if (isNew) return undefined
+  lateRefusal({ context, kind }: Leg, { authLevel, authType }: Pdu.AuthTrailer): Refusal | undefined {
+    if (kind !== "further") return undefined
     if (authType !== context.authType) return fault(securityFault)
     return authLevel !== context.authLevel || context.state === "dead" ? accessDenied : undefined
   }
@@ -201,9 +221,11 @@ export class ServerSecurity {
   /** Gives the token to the provider. */
   step({ context, token }: Leg): Effect.Effect<Security.Step, Security.LoginFailure> {
     const { level, provider } = context
-    const options = { level, peer: this.peer, channelBindings: undefined }
+    const { peer, serverEndPoint } = this.connection
+    const options = { level, peer, channelBindings: channelBindingsOf(serverEndPoint) }
+    const begin = Effect.suspend(() => Scope.provide(provider.accept(options), this.scope))
     const exchange = context.exchange === undefined
-      ? Effect.tap(Scope.provide(provider.accept(options), this.scope), (exchange) =>
+      ? Effect.tap(begin, (exchange) =>
         Effect.sync(() => {
           context.exchange = exchange
         }))
@@ -212,49 +234,47 @@ export class ServerSecurity {
   }
 
   /** What the client is told of a leg. */
-  settle(
-    { context }: Leg,
-    pdu: Pdu.Pdu["_tag"],
-    exit: Exit.Exit<Security.Step, Security.LoginFailure>,
-    group: Group
-  ): Answer {
-    if (exit._tag === "Failure") return this.refuse(context, pdu, exit)
+  settle(leg: Leg, exit: Exit.Exit<Security.Step, Security.LoginFailure>, group: Group): Answer {
+    if (exit._tag === "Failure") return this.refuse(leg, exit)
+    const { context, kind } = leg
     const { session, token } = exit.value
-    if (pdu === "Auth3" && (session === undefined || token !== undefined)) {
-      return this.fail(context, pdu, "unsupported", "the login did not end with its last message")
+    if (session === undefined && ++context.legs === maximumLegs) {
+      return this.fail(leg, "refused", `the login takes more than ${maximumLegs} messages`)
+    }
+    if (kind === "auth3" && (session === undefined || token !== undefined)) {
+      return this.fail(leg, "unsupported", "the login did not end with its last message")
     }
     if (session !== undefined) {
       if (context.level === "privacy" && !session.confidentiality) {
-        return this.fail(context, pdu, "unsupported", "the client can't encrypt")
+        return this.fail(leg, "unsupported", "the client can't encrypt")
       }
       const { domain, name } = session.identity
       const user = name === undefined ? undefined : `${domain ?? ""}\\${name}`
       group.caller ??= user
       if (group.caller !== user && !this.isProven) {
-        return this.fail(context, pdu, "refused", "the association group belongs to another user", name)
+        return this.fail(leg, "refused", "the association group belongs to another user", name)
+      }
+      try {
+        this.finish(context, session)
+      } catch {
+        return this.fail(leg, "unavailable", "the session of the provider is of no use")
       }
       this.isProven = true
-      this.finish(context, session)
     }
-    if (pdu === "Auth3") return "silence"
+    if (kind === "auth3") return "silence"
     const { authLevel, authType, id } = context
     return { trailer: { authType, authLevel, authContextId: id, authValue: token ?? new Uint8Array(0) } }
   }
 
-  private refuse(
-    context: Context,
-    pdu: Pdu.Pdu["_tag"],
-    { cause }: Exit.Failure<Security.Step, Security.LoginFailure>
-  ): Answer {
+  private refuse(leg: Leg, { cause }: Exit.Failure<Security.Step, Security.LoginFailure>): Answer {
     const error = cause.reasons.find((reason) => reason._tag === "Fail")?.error
     return error === undefined
-      ? this.fail(context, pdu, "unavailable", "the provider died")
-      : this.fail(context, pdu, error.reason, error.detail, error.claimed)
+      ? this.fail(leg, "unavailable", "the provider died")
+      : this.fail(leg, error.reason, error.detail, error.claimed)
   }
 
   private fail(
-    context: Context,
-    pdu: Pdu.Pdu["_tag"],
+    { context, kind }: Leg,
     reason: Security.LoginFailure["reason"],
     detail: string,
     claimed?: string
@@ -262,14 +282,19 @@ export class ServerSecurity {
     context.state = "dead"
     context.exchange = undefined
     this.report("login", { provider: context.provider.name, claimed, problem: `${reason}, ${detail}` })
-    if (pdu === "Auth3") return "silence"
-    if (pdu === "Bind") return nak(9)
-    return reason === "tampered" || reason === "unsupported" ? fault(securityFault) : accessDenied
+    switch (kind) {
+      case "auth3":
+        return "silence"
+      case "bind":
+        return nak(reason === "unavailable" ? congested : refused)
+      case "new":
+        return accessDenied
+      case "further":
+        return reason === "tampered" || reason === "unsupported" ? fault(securityFault) : accessDenied
+    }
   }
 
   private finish(context: Context, session: Security.Session): void {
-    context.state = "finished"
-    context.exchange = undefined
     context.caller = callerOf("Endpoint", {
       ...session.identity,
       level: context.level,
@@ -279,6 +304,8 @@ export class ServerSecurity {
       authType: context.authType,
       authContextId: context.id
     })
+    context.state = "finished"
+    context.exchange = undefined
     if (context.level === "connect" && !this.namesConnect) this.default = context
   }
 
@@ -294,10 +321,10 @@ export class ServerSecurity {
       context.state = "dead"
       return unfit(status.accessDenied, false, true)
     }
-    if (context.level === "connect") {
-      this.namesConnect = true
-      this.default = this.unauthenticated
-    } else this.hasProtected = true
+    // A client that names contexts names them always: what it does not name is not theirs.
+    this.default = this.unauthenticated
+    if (context.level === "connect") this.namesConnect = true
+    else this.hasProtected = true
     return context
   }
 
@@ -306,10 +333,13 @@ export class ServerSecurity {
     return this.isProven || group.caller === this.unauthenticated.caller.name
   }
 
-  /** Whether a trailer names a context that a request could belong to. */
-  knows(trailer: Pdu.AuthTrailer): boolean {
-    const context = this.contexts.get(trailer.authContextId)
-    return context?.state === "finished" && context.matches(trailer)
+  /** Takes the protection off a fragment of no request, since each counts. Gives whether it names a context that a request could belong to. */
+  unsealStray(fragment: Pdu.Request): { readonly isKnown: boolean; readonly status: number | undefined } {
+    const { authTrailer } = fragment
+    if (authTrailer === undefined) return { isKnown: true, status: undefined }
+    const context = this.contexts.get(authTrailer.authContextId)
+    if (context?.state !== "finished" || !context.matches(authTrailer)) return { isKnown: false, status: undefined }
+    return { isKnown: true, status: this.unseal(context, fragment) }
   }
 
   /** Takes the protection off a fragment of a request. Gives the status of the fault where that fails. */
@@ -338,9 +368,9 @@ export class ServerSecurity {
   }
 
   /** The connection is closed: nothing secret is kept. */
-  end(): void {
+  end(): Effect.Effect<void> {
     this.contexts.clear()
-    Scope.closeUnsafe(this.scope, Exit.void)
+    return Scope.close(this.scope, Exit.void)
   }
 }
 
@@ -350,10 +380,11 @@ export class ServerSecurity {
 
 /** Makes the security of the connections of an endpoint. */
 export const securing = (settings: SecuritySettings, report: (peer: string) => Report): Securing => ({
-  secure: (unauthenticated, peer) => new ServerSecurity(settings, unauthenticated, peer, report(peer)),
-  stubOf: ({ identity: { protection }, presentation, request }, security) =>
+  secure: (unauthenticated, connection) =>
+    new ServerSecurity(settings, unauthenticated, connection, report(connection.peer)),
+  stubOf: ({ identity: { protection }, presentation }, request, security) =>
     protection?.trailer === undefined || presentation.syntax !== binary
       ? request.stub
       : security.withoutTrailer(request, presentation),
-  verifies: ({ presentation, request }, end, security) => verifies(request, end, security.factsOf(presentation))
+  verifies: ({ presentation }, request, end, security) => verifies(request, end, security.factsOf(presentation))
 })

@@ -5,6 +5,7 @@ import type * as SchemaAST from "effect/SchemaAST"
 import { declaredIn, fromParts, Handle, partsOf } from "../../internal/handleSchema.ts"
 import * as Uuid from "../../internal/uuid.ts"
 import {
+  compact,
   type Count,
   type Cursor,
   type Decoder,
@@ -1131,7 +1132,7 @@ const bytesNode = (shape: Shape): Partial<Node> => {
       const at = from.position
       from.position = at + count
       noteCounts(from, max, count)
-      return from.owned ? from.bytes.subarray(at, at + count) : from.bytes.slice(at, at + count)
+      return from.owned ? compact(from.bytes.subarray(at, at + count)) : from.bytes.slice(at, at + count)
     }
   }
 }

@@ -196,7 +196,8 @@ export class Encoder {
   /** How many pointers lead to what is written, and a value on the way that must not come again. */
   private depth = 0
   private watched: unknown = undefined
-  private readonly pending: Array<PendingWrite> = []
+  /** Most stubs have no pointers, and no array for them. */
+  private pending: Array<PendingWrite> | undefined = undefined
   private nextId = 0x20000
   private shared: Map<Node, Map<unknown, number>> | undefined = undefined
   private readonly output: Output
@@ -247,7 +248,8 @@ export class Encoder {
   /** Writes a referent id of its own, and what it points to after the outermost construct. */
   refer(node: Node, value: unknown): void {
     this.uint32(this.newId())
-    this.pending.push({ node, value, path: this.path, depth: this.depth + 1, watched: this.watched })
+    const { depth, path, watched } = this
+    ;(this.pending ??= []).push({ node, value, path, depth: depth + 1, watched })
   }
 
   /** The same for a full pointer: an object that was pointed to before is not written again. */
@@ -265,7 +267,7 @@ export class Encoder {
   /** Writes an outermost construct: a parameter, and everything that its pointers lead to. */
   construct(node: Node, value: unknown): void {
     this.place(node, value)
-    if (this.pending.length > 0) this.follow()
+    if (this.pending !== undefined) this.follow(this.pending)
   }
 
   private place(node: Node, value: unknown): void {
@@ -274,8 +276,8 @@ export class Encoder {
   }
 
   /** Writes what pointers point to, depth first. The stack is on the heap: a list may be as long as memory. */
-  private follow(): void {
-    const { path, pending } = this
+  private follow(pending: Array<PendingWrite>): void {
+    const { path } = this
     const stack: Array<PendingWrite> = []
     moveReversed(pending, stack)
     for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
@@ -365,7 +367,7 @@ export class Decoder {
   maxCount = 0
   actualCount = 0
   discriminant = 0
-  private readonly pending: Array<PendingRead> = []
+  private pending: Array<PendingRead> | undefined = undefined
   /** How many more values the stub may hold. */
   private left: number
   private readonly maximumElements: number
@@ -420,7 +422,11 @@ export class Decoder {
 
   /** Leaves what a pointer points to for later. */
   refer(node: Node, target: any, key: string | number, link: Link | undefined): void {
-    this.pending.push({ node, target, key, link, shared: undefined, path: this.path })
+    this.leave({ node, target, key, link, shared: undefined, path: this.path })
+  }
+
+  private leave(pointer: PendingRead): void {
+    ;(this.pending ??= []).push(pointer)
   }
 
   /** The same for a full pointer: a repeated id is the same object. */
@@ -430,7 +436,7 @@ export class Decoder {
     if (shared === undefined) {
       const added: Shared = { node, known: false, value: undefined, waiting: [] }
       this.shared.set(id, added)
-      this.pending.push({ node, target, key, link, shared: added, path: this.path })
+      this.leave({ node, target, key, link, shared: added, path: this.path })
     } else if (shared.node !== node) {
       throw new Refusal(status.badStubData, "a full pointer repeats the id of an object of another type")
     } else if (shared.known) {
@@ -444,12 +450,12 @@ export class Decoder {
   construct(node: Node, target: any, key: string | number, link: Link | undefined): void {
     this.charge(node.values)
     this.place(node, target, key, link, undefined)
-    if (this.pending.length > 0) this.follow()
+    if (this.pending !== undefined) this.follow(this.pending)
   }
 
   /** Reads what pointers point to, depth first. The stack is on the heap: a list may be as long as its bytes. */
-  private follow(): void {
-    const { path, pending } = this
+  private follow(pending: Array<PendingRead>): void {
+    const { path } = this
     const stack: Array<PendingRead> = []
     moveReversed(pending, stack)
     for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
@@ -489,3 +495,10 @@ export class Decoder {
     for (const { target, key } of shared.waiting) target[key] = value
   }
 }
+
+// ----------------------------------------------------------------------------
+// views
+// ----------------------------------------------------------------------------
+
+/** The same bytes, as a copy where a view would keep a buffer alive that is much larger. */
+export const compact = (view: Uint8Array): Uint8Array => 16 * view.length < view.buffer.byteLength ? view.slice() : view

@@ -9,6 +9,9 @@ import type * as Socket from "effect/socket/Socket"
 /** How many bytes one direction of a connection holds before it makes the writer wait. */
 export const highWaterMark = 65536
 
+// So many chunks are held at most, however small they are.
+const maximumChunks = 64
+
 type Resume<A> = (effect: Effect.Effect<A, Socket.SocketError>) => void
 
 /**
@@ -23,6 +26,8 @@ export class Incoming {
   size = 0
   readonly #chunks: MutableList.MutableList<Uint8Array> = MutableList.make()
   #error: Socket.SocketError | undefined = undefined
+  /** Told when what arrives is held, because nobody reads. */
+  holder: { readonly countHeld: () => void } | undefined = undefined
   /** Tells who reads that there is something new. */
   #notify: (() => void) | undefined = undefined
   readonly #taken: (bytes: number) => void
@@ -36,7 +41,13 @@ export class Incoming {
     if (this.#error !== undefined || chunk.length === 0) return
     MutableList.append(this.#chunks, chunk)
     this.size += chunk.length
-    this.#notify?.()
+    if (this.#notify !== undefined) this.#notify()
+    else this.holder?.countHeld()
+  }
+
+  /** Whether nothing more should arrive until some was read. A chunk costs more than its bytes where those are few. */
+  get isFull(): boolean {
+    return this.size >= highWaterMark || this.#chunks.length >= maximumChunks
   }
 
   /** Nothing more arrives; what was held can still be read. */
@@ -52,21 +63,25 @@ export class Incoming {
     this.end(error)
   }
 
-  readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError> = this.#read(() => {
-    const chunks = MutableList.takeAll(this.#chunks) as [Uint8Array, ...Array<Uint8Array>]
-    const { size } = this
-    this.size = 0
-    this.#taken(size)
-    return Effect.succeed(chunks)
-  })
+  get pull(): Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError> {
+    return this.#read(() => {
+      const chunks = MutableList.takeAll(this.#chunks) as [Uint8Array, ...Array<Uint8Array>]
+      const { size } = this
+      this.size = 0
+      this.#taken(size)
+      return Effect.succeed(chunks)
+    })
+  }
 
-  readonly readWhile: ReadWhile = (accept) =>
-    this.#read(() => {
+  /** See {@link ReadWhile}. */
+  readWhile(accept: (chunk: Uint8Array) => boolean): Effect.Effect<void, Socket.SocketError> {
+    return this.#read(() => {
       const chunk = MutableList.take(this.#chunks) as Uint8Array
       this.size -= chunk.length
       this.#taken(chunk.length)
       return accept(chunk) ? undefined : Effect.void
     })
+  }
 
   /** Takes a step whenever something is held, until one gives the effect to go on with. */
   #read<A>(step: () => Effect.Effect<A> | undefined): Effect.Effect<A, Socket.SocketError> {
@@ -102,7 +117,7 @@ export class Incoming {
 /** Those who wait until there is room to write. */
 export class Room {
   error: Socket.SocketError | undefined = undefined
-  readonly #waiters = new Set<Resume<void>>()
+  #waiters: Set<Resume<void>> | undefined = undefined
 
   open(): void {
     this.#wake(Effect.void)
@@ -114,18 +129,21 @@ export class Room {
   }
 
   #wake(effect: Effect.Effect<void, Socket.SocketError>): void {
-    if (this.#waiters.size === 0) return
-    const waiters = [...this.#waiters]
-    this.#waiters.clear()
-    for (const resume of waiters) resume(effect)
+    const waiters = this.#waiters
+    if (waiters === undefined) return
+    this.#waiters = undefined
+    for (const resume of [...waiters]) resume(effect)
   }
 
   /** Waits for `open`. */
-  readonly wait: Effect.Effect<void, Socket.SocketError> = Effect.callback((resume) => {
-    if (this.error !== undefined) return resume(Effect.fail(this.error))
-    this.#waiters.add(resume)
-    return Effect.sync(() => this.#waiters.delete(resume))
-  })
+  get wait(): Effect.Effect<void, Socket.SocketError> {
+    return Effect.callback((resume) => {
+      if (this.error !== undefined) return resume(Effect.fail(this.error))
+      const waiters = this.#waiters ??= new Set()
+      waiters.add(resume)
+      return Effect.sync(() => waiters.delete(resume))
+    })
+  }
 }
 
 /** The bytes that were written and that the other side has not taken yet. */
@@ -142,9 +160,9 @@ export class Outstanding {
     return this.room.error === undefined && this.bytes < highWaterMark
   }
 
-  readonly wait: Effect.Effect<void, Socket.SocketError> = Effect.suspend(() =>
-    this.hasRoom ? Effect.void : Effect.andThen(this.room.wait, this.wait)
-  )
+  get wait(): Effect.Effect<void, Socket.SocketError> {
+    return Effect.suspend(() => this.hasRoom ? Effect.void : Effect.andThen(this.room.wait, this.wait))
+  }
 }
 
 /** The chunks as one; a chunk alone stays as it is. */

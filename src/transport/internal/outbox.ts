@@ -23,40 +23,171 @@ export const writeTimeout = 60_000
 
 const isNonEmpty = <A>(array: ReadonlyArray<A>): array is NonEmptyReadonlyArray<A> => array.length > 0
 
+declare const queueMicrotask: (task: () => void) => void
+
+type Exiting = Exit.Exit<void, Socket.SocketError>
+
 /**
  * Gathers what is written in one turn of the event loop and gives it to a connection together, so that many small
  * messages cost one system call.
  */
-export interface Outbox {
+export class Outbox {
+  readonly #write: Socket.Writer["write"]
+  readonly #writeAll: (chunks: NonEmptyReadonlyArray<Uint8Array>) => Effect.Effect<void, Socket.SocketError>
+  readonly #run: (effect: Effect.Effect<void, Socket.SocketError>) => Fiber.Fiber<void, Socket.SocketError>
+  readonly #onFailure: () => void
+  readonly #outstanding = new Outstanding()
+  readonly #empty = new Room()
+  #chunks: Array<Uint8Array> = []
+  #sent = 0
+  #handed = 0
+  #stopped = false
+  #scheduled = false
+  #writing: Fiber.Fiber<void, Socket.SocketError> | undefined
+
+  constructor(
+    write: Socket.Writer["write"],
+    writeAll: (chunks: NonEmptyReadonlyArray<Uint8Array>) => Effect.Effect<void, Socket.SocketError>,
+    run: (effect: Effect.Effect<void, Socket.SocketError>) => Fiber.Fiber<void, Socket.SocketError>,
+    onFailure: () => void
+  ) {
+    this.#write = write
+    this.#writeAll = writeAll
+    this.#run = run
+    this.#onFailure = onFailure
+  }
+
   /** The bytes that were sent here and for which the transport had no room yet: how far the peer is behind. */
-  readonly queuedUnsafe: () => number
+  queuedUnsafe(): number {
+    return this.#outstanding.bytes
+  }
+
   /**
    * Queues bytes, in order. Never waits; the bytes are not changed any more. After a failure it does nothing.
    *
    * They leave at the end of the turn, and before when 16 KiB are queued: the peer begins with those.
    */
-  readonly sendUnsafe: (chunk: Uint8Array) => void
+  sendUnsafe(chunk: Uint8Array): void {
+    this.#queue(chunk)
+    if (this.#sent - this.#handed < worthWriting || this.#stopped) this.#schedule()
+    else this.#hand(true)
+  }
+
   /** The same for a part of something large, of which up to 256 KiB leave together at the end of the turn. */
-  readonly sendPartUnsafe: (chunk: Uint8Array) => void
+  sendPartUnsafe(chunk: Uint8Array): void {
+    this.#queue(chunk)
+    this.#schedule()
+  }
+
   /** Whether less than 64 KiB are queued, on a connection that can be written. */
-  readonly hasRoomUnsafe: () => boolean
+  hasRoomUnsafe(): boolean {
+    return this.#outstanding.hasRoom
+  }
+
   /** Waits until less than 64 KiB are queued, and fails once the connection can't be written any more. */
-  readonly room: Effect.Effect<void, Socket.SocketError>
+  get room(): Effect.Effect<void, Socket.SocketError> {
+    return this.#outstanding.wait
+  }
+
   /** Waits until the transport has taken everything. */
-  readonly drained: Effect.Effect<void, Socket.SocketError>
+  get drained(): Effect.Effect<void, Socket.SocketError> {
+    return Effect.suspend(() =>
+      this.#empty.error === undefined && this.#outstanding.bytes === 0 ? Effect.void : this.#empty.wait
+    )
+  }
+
   /** All bytes that were ever sent here. */
-  readonly sentUnsafe: () => number
+  sentUnsafe(): number {
+    return this.#sent
+  }
+
   /** Those of them that were handed to the socket and may have left: the rest certainly has not. */
-  readonly handedUnsafe: () => number
+  handedUnsafe(): number {
+    return this.#handed
+  }
+
   /** Whether a write waits for the socket: what is sent now may stay here for long. */
-  readonly isWaitingUnsafe: () => boolean
+  isWaitingUnsafe(): boolean {
+    return this.#writing !== undefined
+  }
+
   /** Hands nothing more to the socket. */
-  readonly stopUnsafe: () => void
+  stopUnsafe(): void {
+    this.#stopped = true
+  }
+
   /** Whether it has stopped: it was told to, or a write failed. */
-  readonly isStoppedUnsafe: () => boolean
+  isStoppedUnsafe(): boolean {
+    return this.#stopped
+  }
+
+  /** Drops what has not left, and waits until the socket has let go of the rest. */
+  close(): Effect.Effect<unknown> {
+    this.#stop(closed(1000))
+    this.#writing?.interruptUnsafe()
+    return this.#writing === undefined ? Effect.void : Fiber.await(this.#writing)
+  }
+
+  #queue(chunk: Uint8Array): void {
+    this.#sent += chunk.length
+    if (this.#outstanding.room.error !== undefined || chunk.length === 0) return
+    this.#outstanding.bytes += chunk.length
+    this.#chunks.push(chunk)
+  }
+
+  /** The rest of the turn may add to what is written. */
+  #schedule(): void {
+    if (this.#scheduled || this.#writing !== undefined || this.#chunks.length === 0) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#hand(false)
+    })
+  }
+
+  /** Most writes end at once and need no fiber; one for each of the others costs less than one that waits for the next. */
+  #hand(isSending: boolean): void {
+    if (this.#writing !== undefined) return
+    if (this.#stopped) return this.#stop(closed(1000))
+    const size = Math.min(this.#sent - this.#handed, handedAtOnce)
+    const batch = mergeAdjacent(takeFirst(this.#chunks, size))
+    if (!isNonEmpty(batch)) return
+    this.#handed += size
+    const effect = this.#writeAll(batch)
+    if (Exit.isExit(effect)) {
+      const exit = effect as Exiting
+      // Those who are told may send themselves, or close the connection: not in the middle of what another one sends.
+      return isSending ? queueMicrotask(() => this.#written(size, exit)) : this.#written(size, exit)
+    }
+    const stalled = Effect.suspend(() =>
+      Effect.andThen(this.#write(new Socket.CloseEvent(1006)), Effect.fail(closed(1006)))
+    )
+    this.#writing = this.#run(Effect.timeoutOrElse(effect, { duration: writeTimeout, orElse: () => stalled }))
+    this.#writing.addObserver((exit) => {
+      this.#writing = undefined
+      this.#written(size, exit)
+    })
+  }
+
+  #written(size: number, exit: Exiting): void {
+    if (Exit.isFailure(exit)) {
+      this.#stop(Option.getOrElse(Exit.findErrorOption(exit), () => closed(1000)))
+      return this.#onFailure()
+    }
+    this.#outstanding.taken(size)
+    if (this.#outstanding.bytes === 0) this.#empty.open()
+    this.#schedule()
+  }
+
+  #stop(error: Socket.SocketError): void {
+    this.#stopped = true
+    this.#chunks = []
+    this.#outstanding.room.fail(error)
+    this.#empty.fail(error)
+  }
 }
 
-declare const queueMicrotask: (task: () => void) => void
+const nothing = (): void => {}
 
 /**
  * Makes the outbox of a socket. It stops with the scope; what is queued then is not written: wait for `drained` before.
@@ -67,110 +198,14 @@ declare const queueMicrotask: (task: () => void) => void
  */
 export const makeOutbox = (
   socket: Socket.Socket,
-  onFailure: () => void = () => {}
+  onFailure: () => void = nothing
 ): Effect.Effect<Outbox, never, Scope.Scope> =>
-  Effect.gen(function* () {
-    const writer = yield* socket.writer
-    const writeAll = endOf(socket)?.write ?? writer.writeAll
-    const run = Effect.runForkWith(yield* Effect.context<never>())
-    const stalled = Effect.andThen(
-      writer.write(new Socket.CloseEvent(1006)),
-      Effect.fail(closed(1006))
-    )
-    const outstanding = new Outstanding()
-    const empty = new Room()
-    let chunks: Array<Uint8Array> = []
-    let sent = 0
-    let handed = 0
-    let stopped = false
-    let scheduled = false
-    let writing: Fiber.Fiber<void, Socket.SocketError> | undefined
-
-    const queue = (chunk: Uint8Array) => {
-      sent += chunk.length
-      if (outstanding.room.error !== undefined || chunk.length === 0) return
-      outstanding.bytes += chunk.length
-      chunks.push(chunk)
-    }
-
-    // The rest of the turn may add to what is written.
-    const schedule = () => {
-      if (scheduled || writing !== undefined || chunks.length === 0) return
-      scheduled = true
-      queueMicrotask(() => {
-        scheduled = false
-        write(false)
-      })
-    }
-
-    // Most writes end at once and need no fiber; one for each of the others costs less than one that waits for the next.
-    const write = (isSending: boolean) => {
-      if (writing !== undefined) return
-      if (stopped) return stop(closed(1000))
-      const size = Math.min(sent - handed, handedAtOnce)
-      const batch = mergeAdjacent(takeFirst(chunks, size))
-      if (!isNonEmpty(batch)) return
-      handed += size
-      const written = (exit: Exit.Exit<void, Socket.SocketError>) => {
-        if (Exit.isFailure(exit)) {
-          stop(Option.getOrElse(Exit.findErrorOption(exit), () => closed(1000)))
-          return onFailure()
-        }
-        outstanding.taken(size)
-        if (outstanding.bytes === 0) empty.open()
-        schedule()
-      }
-      const effect = writeAll(batch)
-      if (Exit.isExit(effect)) {
-        const exit = effect as Exit.Exit<void, Socket.SocketError>
-        // Those who are told may send themselves, or close the connection: not in the middle of what another one sends.
-        return isSending ? queueMicrotask(() => written(exit)) : written(exit)
-      }
-      writing = run(Effect.timeoutOrElse(effect, { duration: writeTimeout, orElse: () => stalled }))
-      writing.addObserver((exit) => {
-        writing = undefined
-        written(exit)
-      })
-    }
-
-    const stop = (error: Socket.SocketError) => {
-      stopped = true
-      chunks = []
-      outstanding.room.fail(error)
-      empty.fail(error)
-    }
-
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() => {
-        stop(closed(1000))
-        writing?.interruptUnsafe()
-        return writing === undefined ? Effect.void : Fiber.await(writing)
-      })
-    )
-
-    return {
-      queuedUnsafe: () => outstanding.bytes,
-      sendUnsafe: (chunk) => {
-        queue(chunk)
-        if (sent - handed < worthWriting || stopped) schedule()
-        else write(true)
-      },
-      sendPartUnsafe: (chunk) => {
-        queue(chunk)
-        schedule()
-      },
-      hasRoomUnsafe: () => outstanding.hasRoom,
-      room: outstanding.wait,
-      drained: Effect.suspend(() => empty.error === undefined && outstanding.bytes === 0 ? Effect.void : empty.wait),
-      sentUnsafe: () => sent,
-      handedUnsafe: () => handed,
-      isWaitingUnsafe: () => writing !== undefined,
-      stopUnsafe: () => {
-        stopped = true
-      },
-      isStoppedUnsafe: () => stopped
-    }
-  })
+  Effect.flatMap(socket.writer, ({ write, writeAll }) =>
+    Effect.flatMap(Effect.context<never>(), (context) => {
+      const run = Effect.runForkWith(context)
+      const outbox = new Outbox(write, endOf(socket)?.write ?? writeAll, run, onFailure)
+      return Effect.as(Effect.addFinalizer(() => outbox.close()), outbox)
+    }))
 
 /** Takes bytes from the front of the chunks. */
 const takeFirst = (chunks: Array<Uint8Array>, size: number): Array<Uint8Array> => {

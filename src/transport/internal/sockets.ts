@@ -19,7 +19,12 @@ export interface End {
 }
 
 export const makeSocket = (end: End): Socket.Socket => {
-  const reader: Socket.Reader = { pull: end.incoming.pull, upgrade: Socket.SocketUpgradeError.unsupported }
+  const reader: Socket.Reader = {
+    get pull() {
+      return end.incoming.pull
+    },
+    upgrade: Socket.SocketUpgradeError.unsupported
+  }
   const writer: Socket.Writer = {
     write: (chunk) =>
       Effect.suspend(() =>
@@ -50,7 +55,10 @@ export const endOf = (socket: Socket.Socket): End | undefined => ends.get(socket
 export const makeReadWhile = (
   socket: Socket.Socket
 ): Effect.Effect<ReadWhile, Socket.SocketError, Scope.Scope> =>
-  Effect.map(socket.reader, ({ pull }) => endOf(socket)?.incoming.readWhile ?? readWhilePulling(pull))
+  Effect.map(socket.reader, (reader) => {
+    const incoming = endOf(socket)?.incoming
+    return incoming === undefined ? readWhilePulling(reader.pull) : (accept) => incoming.readWhile(accept)
+  })
 
 const readWhilePulling = (pull: Socket.Reader["pull"]): ReadWhile => {
   let held: Array<Uint8Array> = []
