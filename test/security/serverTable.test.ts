@@ -649,7 +649,7 @@ for (const multiplexed of [false, true]) {
       (one, two) => [begins(one), begins(two, { callId: 6 })],
       [named]
     )
-    const sameCall = multiplexed ? fault(5, status.protocolError) : fault(5, status.protocolError, { contextId: usual })
+    const sameCall = fault(5, status.protocolError, { contextId: usual })
     fragments("a second first one, of the same call and context: protocol error", (one) => [begins(one), begins(one)], [
       sameCall
     ])
@@ -658,10 +658,23 @@ for (const multiplexed of [false, true]) {
       (one, two) => [begins(one), begins(two, { contextId: open })],
       [sameCall]
     )
-    fragments("a second first one, of an unknown context: access denied", (one) => [
-      begins(one),
-      begins(new Context({ id: 77 }), { callId: 6 })
-    ], [fault(6, status.accessDenied, { contextId: usual })])
+    for (
+      const [what, callId, answered] of [["the same call", 5, sameCall], ["another call", 6, named]] as const
+    ) {
+      fragments(`a second first one, of ${what} and an unknown context: protocol error`, (one) => [
+        begins(one),
+        begins(new Context({ id: 77 }), { callId, contextId: unknown })
+      ], [answered])
+      fragments(`a second first one, of ${what} and without trailer: protocol error`, (one) => [
+        begins(one),
+        first({ callId, contextId: usual, opnum: 1 })
+      ], [answered])
+    }
+    fragments(
+      "the last one without trailer, in an unknown presentation context: protocol error",
+      (one) => [begins(one), last({ callId: 5, contextId: unknown, opnum: 1 })],
+      [sameCall]
+    )
     // Without a call.
     fragments("a middle one without a call: protocol error", (one) => [ends(one, { exactFlags: 0 })], [
       fault(5, status.protocolError, multiplexed ? { contextId: usual } : {})
