@@ -118,8 +118,8 @@ export interface Options {
    */
   readonly security?: ReadonlyArray<ServerProvider> | undefined
   /**
-   * Runs when a client asks through the management interface to stop the server. Without it no client may: they get 5. At an endpoint
-   * with security providers a client must have logged in, at level `integrity` or above.
+   * Runs when a client asks through the management interface to stop the server. Without it no client may: they get the
+   * status 5. At an endpoint with security providers a client must have logged in, at level `integrity` or above.
    */
   readonly onStop?: Effect.Effect<void> | undefined
 }

@@ -10,7 +10,6 @@ import * as Interface from "../Interface.ts"
 import { below, unguarded } from "../internal/access.ts"
 import * as Manager from "../Manager.ts"
 import * as ServerCall from "../ServerCall.ts"
-import { RpcFault } from "../Status.ts"
 import * as Ndr from "../ndr/Ndr.ts"
 
 // ----------------------------------------------------------------------------
@@ -152,10 +151,11 @@ export const makeManager = (facts: Facts): Manager.Manager<typeof IManagement, n
         return { statistics: counters.slice(0, count).map((counter) => counter >>> 0), status: 0 }
       }),
     is_server_listening: () => Effect.sync(() => ({ status: 0, listening: facts.isListening() ? 1 : 0 })),
+    // Others answer with the status too, and not with a fault.
     stop_server_listening: (_, call) =>
       facts.stop === undefined ||
-        below(unguarded, facts.isSecure === true ? "integrity" : "none", ServerCall.caller(call))
-        ? Effect.fail(new RpcFault({ code: accessDenied }))
+        below(unguarded, facts.isSecure === true ? "integrity" : "none", ServerCall.caller(call)) !== undefined
+        ? Effect.succeed({ status: accessDenied })
         : Effect.as(facts.stop, { status: 0 }),
     inq_princ_name: () => Effect.succeed({ princ_name: "", status: unknownAuthenticationService })
   })
