@@ -93,4 +93,23 @@ describe("the management interface", () => {
       assert.deepStrictEqual(yield* Call.invoke(allowed, "stop_server_listening"), { status: 0 })
       assert.strictEqual(stopped, 1)
     }))
+
+  for (
+    const [who, caller, status] of [
+      ["nobody", { level: "none" }, 5],
+      ["who is known at level connect", { level: "connect", name: "alice" }, 5],
+      ["nobody at level integrity", { level: "integrity" }, 5],
+      ["who is known at level integrity", { level: "integrity", name: "alice" }, 0]
+    ] as const
+  ) {
+    it.effect(`a server with logins that ${who} wants to stop: ${status === 0 ? "stops" : "does not"}`, () =>
+      Effect.gen(function* () {
+        let stopped = 0
+        const manager = Management.makeManager({ ...facts, isSecure: true, stop: Effect.sync(() => stopped++) })
+        const server = yield* Server.make([manager])
+        const binding = yield* Binding.local(server, Management.IManagement, { caller })
+        assert.deepStrictEqual(yield* Call.invoke(binding, "stop_server_listening"), { status })
+        assert.strictEqual(stopped, status === 0 ? 1 : 0)
+      }))
+  }
 })

@@ -194,6 +194,18 @@ describe("an auth3", () => {
     )
   }
   row(
+    "a refused token at level connect: silence, and a request without trailer is refused",
+    () => [begin("alice", { level: 2 }), auth3("refused", { level: 2 }), request()],
+    [bindAck, fault(2, status.accessDenied)],
+    "is closed"
+  )
+  row(
+    "a refused token at level integrity: silence, and a request without trailer is nobody's",
+    () => [begin(), auth3("refused"), request()],
+    [bindAck, response(2, 42)],
+    "lives"
+  )
+  row(
     "a provider with a token left: silence, and the context is dead",
     () => [begin(), auth3("proof"), signed(new Context())],
     [bindAck, fault(2, status.accessDenied)],
