@@ -2,8 +2,8 @@
 // implementation in Python; tshark looks at what they said. Our endpoint mapper is asked by impacket, and that of Samba by our client.
 // A link between two network namespaces goes down in the middle of calls. Samba's smbtorture tests our example server where it is
 // installed. A domain controller of Samba knows users, whom our client logs in to it, and who log in to our server by Samba's and
-// impacket's clients. Needs the Debian packages tshark, python3-impacket, samba, samba-ad-provision, samba-dsdb-modules, smbclient and
-// iproute2, and root, because endpoint mappers have port 135; smbtorture is in samba-testsuite.
+// impacket's clients. Needs the Debian packages tshark, python3-impacket, samba, samba-ad-provision, samba-dsdb-modules,
+// samba-vfs-modules, smbclient and iproute2, and root, because endpoint mappers have port 135; smbtorture is in samba-testsuite.
 import { Buffer } from "node:buffer"
 import { spawn, spawnSync } from "node:child_process"
 import net from "node:net"
@@ -40,7 +40,7 @@ if (missing.length > 0) {
     `No ${
       missing.join(", no ")
     } here: apt-get install tshark python3-impacket samba samba-ad-provision samba-dsdb-modules ` +
-      "smbclient samba-testsuite"
+      "samba-vfs-modules smbclient samba-testsuite"
   )
   console.log(`0 passed, ${missing.length} failed`)
   process.exit(1)
@@ -521,11 +521,49 @@ const serveUsersOn = async (runtime, clientRuntime, domain) => {
   }
 }
 
+/** Those that need named pipes, or netlogon beside, or fail with Samba too: there is one transfer syntax alone that both of us know. */
+const beyondUs = new RegExp(
+  "^test_(lsa_|assoc_group_(ok2|fail3)$|(first|last|none|2nd|mix|fragmented)_\\w*requests|spnego_change_(auth_type2|transfer)$)"
+)
+
+/** Samba's tests of the raw protocol, which hold for Windows too. */
+const rawOn = async (runtime, domain) => {
+  const { clientFile, env, keytab, password, realm, user, workgroup } = domain
+  const address = "127.0.0.1"
+  const server = ours(runtime, "test/interop/raw_server.ts", address, keytab, user, password, workgroup)
+  await portOf(server)
+  const tests = start(python, ["-m", "unittest", "-v", "samba.tests.dcerpc.raw_protocol"], {
+    ...env,
+    SMB_CONF_PATH: clientFile,
+    SERVER: address,
+    // As for rpcclient.
+    TARGET_HOSTNAME: "127.1",
+    DOMAIN: workgroup,
+    REALM: realm,
+    USERNAME: user,
+    PASSWORD: password
+  })
+  await tests.ended
+  const outcomes = tests.lines.flatMap((line) => {
+    const [, name, outcome] = /^(test_\w+) \(.*\.\.\. (\w+)/.exec(line) ?? []
+    return name === undefined || beyondUs.test(name) ? [] : [{ name, outcome }]
+  })
+  const failures = outcomes.filter(({ outcome }) => outcome !== "ok").map(({ name }) => name)
+  const problem = outcomes.length < 150 ? `${outcomes.length} ran: ${tests.lines.slice(-3).join(" ")}` : undefined
+  test(
+    `Samba's ${outcomes.length} tests of the raw protocol and the server on ${runtime.title}`,
+    problem ?? (failures.join(", ") || undefined)
+  )
+  server.kill()
+  await server.ended
+}
+
 const securityOn = async (runtimes) => {
   domain = await startDomain(python)
   for (const [index, runtime] of runtimes.entries()) {
     await logInOn(runtime, domain, "on")
     await serveUsersOn(runtime, runtimes[(index + 1) % runtimes.length], domain)
+    await rawOn(runtime, domain)
   }
   await domain.signNoHeaders()
   for (const runtime of runtimes) await logInOn(runtime, domain, "off")

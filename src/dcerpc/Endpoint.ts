@@ -117,7 +117,10 @@ export interface Options {
    * connection has as many security contexts as `maximumContexts` says.
    */
   readonly security?: ReadonlyArray<ServerProvider> | undefined
-  /** Runs when a client asks through the management interface to stop the server. Without it no client may: they get 5. */
+  /**
+   * Runs when a client asks through the management interface to stop the server. Without it no client may: they get the
+   * status 5. At an endpoint with security providers a client must have logged in, at level `integrity` or above.
+   */
   readonly onStop?: Effect.Effect<void> | undefined
 }
 
@@ -225,7 +228,8 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
         packetsOut: endpoint.packetsOut
       }),
       isListening: () => !endpoint.stopping,
-      stop: options.onStop
+      stop: options.onStop,
+      isSecure: providers.length > 0
     })
     endpoint.management = yield* Server.make([management], { grace: 0 })
     return yield* Effect.acquireRelease(

@@ -777,8 +777,9 @@ class Registry {
  *
  * **Details**
  *
- * Anybody may ask. Registering, and removing what is registered, is for callers on this machine: in the same process, over `ncalrpc` or
- * from a loopback address; others get 5 (access denied). An entry stays until it is removed or replaced, also when its server has died.
+ * Anybody may ask, also at an endpoint with security providers. Registering, and removing what is registered, is for callers on this
+ * machine: in the same process, over `ncalrpc` or from a loopback address; others get 5 (access denied). An entry stays until it is
+ * removed or replaced, also when its server has died.
  *
  * **Example** (A mapper on its well-known port)
  *
@@ -859,5 +860,5 @@ export const makeManager = (
           call,
           () => registry.deleteTower(tower, object_speced === 0 ? undefined : (object ?? Uuid.nil).toLowerCase())
         )
-    })
+    }, { minimumLevel: "none" })
   })

@@ -7,8 +7,9 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import * as Interface from "../Interface.ts"
+import { below, unguarded } from "../internal/access.ts"
 import * as Manager from "../Manager.ts"
-import { RpcFault } from "../Status.ts"
+import * as ServerCall from "../ServerCall.ts"
 import * as Ndr from "../ndr/Ndr.ts"
 
 // ----------------------------------------------------------------------------
@@ -122,6 +123,8 @@ export interface Facts {
   readonly isListening: () => boolean
   /** Stops the server; missing where nobody may. */
   readonly stop: Effect.Effect<void> | undefined
+  /** Whether only clients that have logged in may stop the server, at level `integrity` or above. By default anybody may. */
+  readonly isSecure?: boolean | undefined
 }
 
 const accessDenied = 5
@@ -148,9 +151,11 @@ export const makeManager = (facts: Facts): Manager.Manager<typeof IManagement, n
         return { statistics: counters.slice(0, count).map((counter) => counter >>> 0), status: 0 }
       }),
     is_server_listening: () => Effect.sync(() => ({ status: 0, listening: facts.isListening() ? 1 : 0 })),
-    stop_server_listening: () =>
-      facts.stop === undefined
-        ? Effect.fail(new RpcFault({ code: accessDenied }))
+    // Others answer with the status too, and not with a fault.
+    stop_server_listening: (_, call) =>
+      facts.stop === undefined ||
+        below(unguarded, facts.isSecure === true ? "integrity" : "none", ServerCall.caller(call)) !== undefined
+        ? Effect.succeed({ status: accessDenied })
         : Effect.as(facts.stop, { status: 0 }),
     inq_princ_name: () => Effect.succeed({ princ_name: "", status: unknownAuthenticationService })
   })

@@ -87,11 +87,29 @@ describe("the management interface", () => {
 
   it.effect("refuses to stop the server, unless its owner allows it", () =>
     Effect.gen(function* () {
-      const refused = yield* Effect.flip(Call.invoke(yield* bind(facts), "stop_server_listening"))
-      assert.deepStrictEqual([refused._tag, "code" in refused && refused.code], ["RpcFault", 5])
+      assert.deepStrictEqual(yield* Call.invoke(yield* bind(facts), "stop_server_listening"), { status: 5 })
       let stopped = 0
       const allowed = yield* bind({ ...facts, stop: Effect.sync(() => stopped++) })
       assert.deepStrictEqual(yield* Call.invoke(allowed, "stop_server_listening"), { status: 0 })
       assert.strictEqual(stopped, 1)
     }))
+
+  for (
+    const [who, caller, status] of [
+      ["nobody", { level: "none" }, 5],
+      ["who is known at level connect", { level: "connect", name: "alice" }, 5],
+      ["nobody at level integrity", { level: "integrity" }, 5],
+      ["who is known at level integrity", { level: "integrity", name: "alice" }, 0]
+    ] as const
+  ) {
+    it.effect(`a server with logins that ${who} wants to stop: ${status === 0 ? "stops" : "does not"}`, () =>
+      Effect.gen(function* () {
+        let stopped = 0
+        const manager = Management.makeManager({ ...facts, isSecure: true, stop: Effect.sync(() => stopped++) })
+        const server = yield* Server.make([manager])
+        const binding = yield* Binding.local(server, Management.IManagement, { caller })
+        assert.deepStrictEqual(yield* Call.invoke(binding, "stop_server_listening"), { status })
+        assert.strictEqual(stopped, status === 0 ? 1 : 0)
+      }))
+  }
 })

@@ -12,7 +12,8 @@ const needed = [
   ["/usr/sbin/samba", "samba"],
   ["/usr/bin/rpcclient", "smbclient"],
   ["/usr/share/samba/setup/ad-schema", "samba-ad-provision"],
-  ["/usr/lib/x86_64-linux-gnu/samba/ldb/samldb.so", "samba-dsdb-modules"]
+  ["/usr/lib/x86_64-linux-gnu/samba/ldb/samldb.so", "samba-dsdb-modules"],
+  ["/usr/lib/x86_64-linux-gnu/samba/vfs/acl_xattr.so", "samba-vfs-modules"]
 ]
 
 /** The Debian packages that a domain needs and that are not installed. */

@@ -195,6 +195,18 @@ describe("an auth3", () => {
     )
   }
   row(
+    "a refused token at level connect: silence, and a request without trailer is refused",
+    () => [begin("alice", { level: 2 }), auth3("refused", { level: 2 }), request()],
+    [bindAck, fault(2, status.accessDenied)],
+    "is closed"
+  )
+  row(
+    "a refused token at level integrity: silence, and a request without trailer is nobody's",
+    () => [begin(), auth3("refused"), request()],
+    [bindAck, response(2, 42)],
+    "lives"
+  )
+  row(
     "a provider with a token left: silence, and the context is dead",
     () => [begin(), auth3("proof"), signed(new Context())],
     [bindAck, fault(2, status.accessDenied)],
@@ -721,7 +733,7 @@ for (const multiplexed of [false, true]) {
       (one, two) => [begins(one), begins(two, { callId: 6 })],
       [named]
     )
-    const sameCall = multiplexed ? fault(5, status.protocolError) : fault(5, status.protocolError, { contextId: usual })
+    const sameCall = fault(5, status.protocolError, { contextId: usual })
     fragments("a second first one, of the same call and context: protocol error", (one) => [begins(one), begins(one)], [
       sameCall
     ])
@@ -730,10 +742,23 @@ for (const multiplexed of [false, true]) {
       (one, two) => [begins(one), begins(two, { contextId: open })],
       [sameCall]
     )
-    fragments("a second first one, of an unknown context: access denied", (one) => [
-      begins(one),
-      begins(new Context({ id: 77 }), { callId: 6 })
-    ], [fault(6, status.accessDenied, { contextId: usual })])
+    for (
+      const [what, callId, answered] of [["the same call", 5, sameCall], ["another call", 6, named]] as const
+    ) {
+      fragments(`a second first one, of ${what} and an unknown context: protocol error`, (one) => [
+        begins(one),
+        begins(new Context({ id: 77 }), { callId, contextId: unknown })
+      ], [answered])
+      fragments(`a second first one, of ${what} and without trailer: protocol error`, (one) => [
+        begins(one),
+        first({ callId, contextId: usual, opnum: 1 })
+      ], [answered])
+    }
+    fragments(
+      "the last one without trailer, in an unknown presentation context: protocol error",
+      (one) => [begins(one), last({ callId: 5, contextId: unknown, opnum: 1 })],
+      [sameCall]
+    )
     // Without a call.
     fragments("a middle one without a call: protocol error", (one) => [ends(one, { exactFlags: 0 })], [
       fault(5, status.protocolError, multiplexed ? { contextId: usual } : {})

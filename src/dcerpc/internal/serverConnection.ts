@@ -580,7 +580,9 @@ export class ServerConnection {
     if (security === undefined && fragment.authTrailer !== undefined) {
       return this.fault(callId, fragment.contextId, status.accessDenied, false, "close")
     }
-    const openId = this.openRequest?.callId
+    const open = this.openRequest
+    const openId = open?.callId
+    if (isFirst && open !== undefined) return this.secondFirst(open, fragment)
     let identity = isFirst ? this.unauthenticated : this.openIdentity
     if (security !== undefined && isFirst) {
       const named = security.identify(fragment.authTrailer)
@@ -595,15 +597,6 @@ export class ServerConnection {
     const header = fragment.object === undefined ? 24 : 40
     if (header + fragment.stub.length > this.agreement.largest) return this.protocolError(callId, false)
     if (isFirst) {
-      if (openId !== undefined) {
-        const { contextId } = this.openRequest!
-        if (openId === callId && identity !== this.openIdentity && contextId === fragment.contextId) {
-          return this.fault(callId, contextId, securityFault, false, "close")
-        }
-        return this.agreement.multiplexed
-          ? this.protocolError(callId, false)
-          : this.fault(openId, this.openRequest!.contextId, status.protocolError, false, "close")
-      }
       if (!this.agreement.multiplexed && this.isAwaited) return this.protocolError(callId, false)
       if ((fragment.flags & Pdu.flags.pendingCancel) !== 0) {
         return this.fault(callId, 0, status.noCallActive, true, "close")
@@ -615,10 +608,13 @@ export class ServerConnection {
     } else if (openId !== undefined && openId !== callId) {
       return this.agreement.multiplexed || security === undefined
         ? this.protocolError(callId, false)
-        : this.fault(openId, this.openRequest!.contextId, status.protocolError, false, "close")
+        : this.fault(openId, open!.contextId, status.protocolError, false, "close")
     }
     const broken = security?.unseal(identity, fragment)
-    if (broken !== undefined) return this.fault(openId ?? callId, fragment.contextId, broken, false, "close")
+    if (broken !== undefined) {
+      const { callId, contextId } = open ?? fragment
+      return this.fault(callId, contextId, broken, false, "close")
+    }
     if (this.arriving !== undefined) return this.arrive(this.arriving, fragment)
     if (isFirst) this.early = this.lookEarly(fragment)
     const added = this.early === undefined
@@ -635,6 +631,17 @@ export class ServerConnection {
     }
     this.open = undefined
     return this.dispatch(added)
+  }
+
+  /** A first fragment while a request is open. */
+  private secondFirst(open: Pdu.Request, { authTrailer, callId, contextId }: Pdu.Request): Verdict {
+    if (callId !== open.callId && this.agreement.multiplexed) return this.protocolError(callId, false)
+    const named = authTrailer === undefined ? undefined : this.security?.identify(authTrailer)
+    const isOther = named !== undefined && !("status" in named) && named !== this.openIdentity
+    const code = isOther && callId === open.callId && contextId === open.contextId
+      ? securityFault
+      : status.protocolError
+    return this.fault(open.callId, open.contextId, code, false, "close")
   }
 
   /** A fragment that is not the first, where no request is open. */

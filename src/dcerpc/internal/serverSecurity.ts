@@ -120,8 +120,8 @@ export class ServerSecurity {
   private readonly contexts = new Map<number, Context>()
   private readonly scope = Scope.makeUnsafe()
   private readonly unauthenticated: Identity
-  /** Whose requests those without a trailer are. */
-  private default: Identity
+  /** Whose requests those without a trailer are; `undefined` where they are refused, because a login has failed. */
+  private default: Identity | undefined
   /** A request has named a context of level connect: none becomes the default any more. */
   private namesConnect = false
   /** Agreed for the whole connection, once both sides have said so. */
@@ -284,6 +284,8 @@ export class ServerSecurity {
     this.report("login", { provider: context.provider.name, claimed, problem: `${reason}, ${detail}` })
     switch (kind) {
       case "auth3":
+        // The client does not know yet: what it sends in the name of this login is nobody's.
+        if (context.level === "connect" && this.default === this.unauthenticated) this.default = undefined
         return "silence"
       case "bind":
         return nak(reason === "unavailable" ? congested : refused)
@@ -313,7 +315,7 @@ export class ServerSecurity {
 
   /** Whose request a first fragment is. */
   identify(trailer: Pdu.AuthTrailer | undefined): Identity | Unfit {
-    if (trailer === undefined) return this.default
+    if (trailer === undefined) return this.default ?? unfit(status.accessDenied, false, true)
     const context = this.contexts.get(trailer.authContextId)
     if (context === undefined || context.state === "dead") return unfit(status.accessDenied, false, true)
     if (context.state === "begun") return unfit(status.protocolError, true, false)
