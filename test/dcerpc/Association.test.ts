@@ -1230,9 +1230,7 @@ describe("numbers that come round", () => {
       const peer = yield* accept
       yield* peer.ack({ callId: (yield* peer.take("Bind")).callId })
       const store = yield* Fiber.join(binding)
-      const pool = (association as unknown as { readonly pool: (security: undefined) => { lastCall: number } }).pool(
-        undefined
-      )
+      const pool = (association as unknown as { pool(security: undefined): { lastCall: number } }).pool(undefined)
       const begin = (text: string) =>
         Effect.flatMap(Call.make(store), (call) => Call.begin(call, "Echo", bytesOf(text)))
       const callIds: Array<number> = []

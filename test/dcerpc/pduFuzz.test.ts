@@ -200,6 +200,7 @@ const reasons: ReadonlySet<string> = new Set<Pdu.Reason>([
   "FragmentLength",
   "TooLarge",
   "AuthTrailer",
+  "Alignment",
   "Flags",
   "Truncated",
   "Trailing",

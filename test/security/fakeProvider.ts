@@ -164,7 +164,8 @@ export const makeServer = (
           user ??= text
           leg++
           if (leg < tokens || text.startsWith("more")) {
-            return Effect.succeed({ token: encoder.encode(`answer ${leg}`), session: undefined })
+            const answer = text.startsWith("huge") ? "x".repeat(70_000) : `answer ${leg}`
+            return Effect.succeed({ token: encoder.encode(answer), session: undefined })
           }
           const session = new FakeSession("server", user, options)
           journal.sessions.push(session)

@@ -104,7 +104,7 @@ describe("a bind with a token", () => {
   for (const word of ["refused", "tampered", "unsupported"]) {
     nak(`a token that is ${word}: bind_nak 9`, () => begin(word), 9)
   }
-  for (const word of ["unavailable", "die", "throw"]) {
+  for (const word of ["unavailable", "die", "throw", "huge"]) {
     nak(`a provider that does "${word}": bind_nak 1`, () => begin(word), 1)
   }
   const largest = (pdu: Uint8Array) => pdu.length - 24 - 8 - "alice".length

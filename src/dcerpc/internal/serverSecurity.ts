@@ -96,6 +96,9 @@ const refused = 9
 
 const maximumAuth3 = 4096
 
+/** Any answer has room for a token of so many bytes. */
+const maximumToken = 32768
+
 /** Why a request can't be taken, before anything of it was read. `context`: whether the fault names its presentation context. */
 export interface Unfit {
   readonly status: number
@@ -240,6 +243,9 @@ export class ServerSecurity {
     const { session, token } = exit.value
     if (session === undefined && ++context.legs === maximumLegs) {
       return this.fail(leg, "refused", `the login takes more than ${maximumLegs} messages`)
+    }
+    if (token !== undefined && token.length > maximumToken) {
+      return this.fail(leg, "unavailable", `the provider's message has ${token.length} bytes`)
     }
     if (kind === "auth3" && (session === undefined || token !== undefined)) {
       return this.fail(leg, "unsupported", "the login did not end with its last message")
