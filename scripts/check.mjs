@@ -102,6 +102,7 @@ const shared = [
   "faultTable",
   "handleSchema",
   "handleTable",
+  "inspectable",
   "methodPipes",
   "metrics",
   "options",

@@ -2,7 +2,7 @@
  * Who may call a manager: levels, anonymous callers, access checks, and the caller as routines see it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Logger, Schema, Scope } from "effect"
+import { Deferred, Effect, type Exit, Fiber, Logger, Schema, Scope } from "effect"
 import { Binding, Call, type Channel, Interface, Manager, Server, ServerCall, Status, TestKit } from "../mod.ts"
 
 const IVault = Interface.make("IVault", {

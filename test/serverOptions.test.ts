@@ -65,7 +65,6 @@ describe("an option that is not one of its values", () => {
     [method({ idempotent: "yes" }), "Interface.method: idempotent", `"yes"`, flag],
     [method({ maybe: 0 }), "Interface.method: maybe", "0", flag],
     [level("low"), "Server.client: caller.level", `"low"`, `expected one of ["none",`],
-    [level(undefined), "Server.client: caller.level", "undefined", `expected one of ["none",`],
     [Synchronize.make("yes" as never), "Synchronize.make: signaled", `"yes"`, flag],
     [
       kit(({ inject }) => inject("Run", TestKit.delayReply as never)),

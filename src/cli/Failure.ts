@@ -4,10 +4,17 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type * as Security from "../security/Security.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import type { Codes, RpcError } from "../Status.ts"
 import { showMillis } from "./Latency.ts"
-import type { Login } from "./Login.ts"
+
+/** Who logs in, as a person reads it. */
+export interface Login {
+  readonly user: string
+  readonly domain: string | undefined
+  readonly security: Security.Security
+}
 
 /** A server to ask. */
 export interface Target {

@@ -14,7 +14,7 @@ import * as Negotiate from "../security/Negotiate.ts"
 import * as Ntlm from "../security/Ntlm.ts"
 import * as Security from "../security/Security.ts"
 import type { Transport } from "../transport/Transport.ts"
-import { exitCodes, type Failure } from "./Failure.ts"
+import { exitCodes, type Failure, type Login } from "./Failure.ts"
 
 /** Where passwords come from. Both fail with a sentence. */
 export interface Passwords {
@@ -71,13 +71,6 @@ const misused = (message: string, advice: string): Failure => ({
   message,
   advice
 })
-
-/** Who logs in, as a person reads it. */
-export interface Login {
-  readonly user: string
-  readonly domain: string | undefined
-  readonly security: Security.Security
-}
 
 /** The login that the options ask for; none without `--user`. */
 export const login = Effect.gen(function* () {

@@ -17,7 +17,7 @@ import type { BadStubData } from "../../Status.ts"
 import * as Pdu from "../Pdu.ts"
 import type { Arguments, ArgumentsBeforePipes, MethodCodec, Problem, Read, TransferSyntax } from "../TransferSyntax.ts"
 import type { OutgoingStub, Piped } from "./pipeStream.ts"
-import type { Identity } from "./serverSecurity.ts"
+import type { Identity } from "./protection.ts"
 
 type StatusName =
   | "accessDenied"

@@ -1,6 +1,7 @@
 /**
  * Protection of messages: the signatures and the encryption of one security context, and verification trailers.
  */
+import type { Caller } from "../../Channel.ts"
 import * as Uuid from "../../internal/uuid.ts"
 import type { ProtectionLevel, Session } from "../../security/Security.ts"
 import * as Pdu from "../Pdu.ts"
@@ -110,6 +111,12 @@ export class Protection {
       return false
     }
   }
+}
+
+/** Who makes requests, and how these are protected. The unauthenticated identity of a connection has no protection. */
+export interface Identity {
+  readonly caller: Caller
+  readonly protection: Protection | undefined
 }
 
 // ----------------------------------------------------------------------------

@@ -28,7 +28,8 @@ import { type Accept, Agreement, type Group, type Offers, type Refusal as Disagr
 import { type Event, serverTable, State } from "./connection.ts"
 import { hasInPipes, IncomingCall, status } from "./incomingCall.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
-import type { Identity, Leg, ServerSecurity } from "./serverSecurity.ts"
+import type { Identity } from "./protection.ts"
+import type { Leg, Securing, ServerSecurity } from "./serverSecurity.ts"
 
 // ----------------------------------------------------------------------------
 // its endpoint
@@ -82,13 +83,6 @@ export interface Host extends Offers {
   readonly tooManyQueued: () => void
   /** Looks at each connection when its time has come. */
   readonly watchUntil: (time: number) => void
-}
-
-/** Makes the security of connections. */
-export interface Securing {
-  readonly secure: (unauthenticated: Identity, connection: Transport.Connection) => ServerSecurity
-  readonly stubOf: (call: IncomingCall, request: Pdu.Request, security: ServerSecurity) => Uint8Array | undefined
-  readonly verifies: (call: IncomingCall, request: Pdu.Request, end: number, security: ServerSecurity) => boolean
 }
 
 // ----------------------------------------------------------------------------

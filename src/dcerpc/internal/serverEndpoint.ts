@@ -23,7 +23,8 @@ import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { TransferSyntax } from "../TransferSyntax.ts"
 import type { Group } from "./agreement.ts"
-import { type Host, type Limits, type Securing, ServerConnection, type Tally } from "./serverConnection.ts"
+import { type Host, type Limits, ServerConnection, type Tally } from "./serverConnection.ts"
+import type { Securing } from "./serverSecurity.ts"
 
 declare const crypto: { getRandomValues(array: Uint32Array): Uint32Array }
 

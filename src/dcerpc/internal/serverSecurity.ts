@@ -12,19 +12,12 @@ import type * as Transport from "../../transport/Transport.ts"
 import * as Pdu from "../Pdu.ts"
 import type { Group, Refusal } from "./agreement.ts"
 import { binary } from "../TransferSyntax.ts"
-import { type Context as Presentation, status } from "./incomingCall.ts"
-import { type Facts, hasTrailer, levelOf, maximumLegs, Protection, verificationSize, verifies } from "./protection.ts"
-import type { Securing } from "./serverConnection.ts"
+import { type Context as Presentation, type IncomingCall, status } from "./incomingCall.ts"
+import { type Facts, hasTrailer, type Identity, levelOf, maximumLegs, Protection, verificationSize, verifies } from "./protection.ts"
 
 // ----------------------------------------------------------------------------
 // models
 // ----------------------------------------------------------------------------
-
-/** Who makes requests, and how these are protected. The unauthenticated identity of a connection has no protection. */
-export interface Identity {
-  readonly caller: Caller
-  readonly protection: Protection | undefined
-}
 
 /** A login, and what has become of it. */
 class Context implements Identity {
@@ -72,6 +65,13 @@ export type Report = (
   event: "login" | "message",
   facts: { readonly provider: string; readonly claimed: string | undefined; readonly problem: string }
 ) => void
+
+/** Makes the security of connections. */
+export interface Securing {
+  readonly secure: (unauthenticated: Identity, connection: Transport.Connection) => ServerSecurity
+  readonly stubOf: (call: IncomingCall, request: Pdu.Request, security: ServerSecurity) => Uint8Array | undefined
+  readonly verifies: (call: IncomingCall, request: Pdu.Request, end: number, security: ServerSecurity) => boolean
+}
 
 /** The security of an endpoint. */
 export interface SecuritySettings {
