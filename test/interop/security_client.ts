@@ -45,10 +45,7 @@ const Sid = Ndr.struct({
   authorities: Ndr.conformant(Ndr.Uint32)
 })
 
-const Ids = Ndr.struct({
-  count: Ndr.sizeIs("ids"),
-  ids: Ndr.unique(Ndr.conformant(Ndr.Uint32))
-})
+const Ids = Ndr.struct({ count: Ndr.sizeIs("ids"), ids: Ndr.unique(Ndr.conformant(Ndr.Uint32)) })
 
 const status = Ndr.Uint32
 
@@ -98,20 +95,13 @@ const maximumAllowed = 0x2000000
 const someNotMapped = 0x107
 
 /** The most names that one call may look up: fragments in both directions. */
-const names = [
-  user!,
-  ...Array.from({ length: 999 }, (_, index) => `nobody-${index}`)
-]
+const names = [user!, ...Array.from({ length: 999 }, (_, index) => `nobody-${index}`)]
 
 // ----------------------------------------------------------------------------
 // the logins
 // ----------------------------------------------------------------------------
 
-const alice = {
-  user: user!,
-  domain: workgroup!,
-  password: Redacted.make(password!)
-}
+const alice = { user: user!, domain: workgroup!, password: Redacted.make(password!) }
 const ofRealm = { ...alice, domain: realm! }
 
 const levels = ["packet", "integrity", "privacy"] as const
@@ -131,15 +121,8 @@ const lookUp = (security: Security.Security, provider: string) =>
       headerSigning: headers === "on"
     })
     const { handle } = yield* Call.join(connect)
-    const { sid } = yield* Call.invoke(samr, "LookupDomain", {
-      handle,
-      name: counted(workgroup!)
-    })
-    const domain = yield* Call.invoke(samr, "OpenDomain", {
-      handle,
-      access: maximumAllowed,
-      sid: sid!
-    })
+    const { sid } = yield* Call.invoke(samr, "LookupDomain", { handle, name: counted(workgroup!) })
+    const domain = yield* Call.invoke(samr, "OpenDomain", { handle, access: maximumAllowed, sid: sid! })
     deepStrictEqual(domain.status, 0)
     // Several at once: signatures are in the order of the wire.
     yield* Effect.forEach([1, 2, 3], () =>
@@ -148,14 +131,8 @@ const lookUp = (security: Security.Security, provider: string) =>
           handle: domain.handle,
           names: { size: 1000, elements: names.map(counted) }
         })
-        deepStrictEqual([found.status, found.rids.ids!.length], [
-          someNotMapped,
-          names.length
-        ])
-        ok(
-          found.rids.ids![0]! > 1000,
-          `${user} has the number ${found.rids.ids![0]}`
-        )
+        deepStrictEqual([found.status, found.rids.ids!.length], [someNotMapped, names.length])
+        ok(found.rids.ids![0]! > 1000, `${user} has the number ${found.rids.ids![0]}`)
         deepStrictEqual(new Set(found.rids.ids!.slice(1)), new Set([0]))
       }), { concurrency: "unbounded" })
     for (const each of [domain.handle, handle]) {
@@ -172,10 +149,7 @@ const refusal = (options: Security.Options) =>
     const samr = yield* Association.bind(ISamr, server!, {
       security: Security.make({ target, ...options })
     })
-    yield* Call.invoke(samr, "Connect2", {
-      server: null,
-      access: maximumAllowed
-    })
+    yield* Call.invoke(samr, "Connect2", { server: null, access: maximumAllowed })
   }).pipe(
     Effect.scoped,
     Effect.flip,
@@ -236,19 +210,12 @@ const program = Effect.gen(function* () {
           level: "connect",
           target
         })
-        const management = yield* Association.bind(
-          Management.IManagement,
-          server!,
-          { security }
-        )
+        const management = yield* Association.bind(Management.IManagement, server!, { security })
         const call = yield* Call.make(management)
         const pending = yield* Call.begin(call, "is_server_listening")
         deepStrictEqual((yield* Call.security(call)).level, "connect")
         deepStrictEqual((yield* Call.join(pending)).status, 0)
-        deepStrictEqual(
-          (yield* refusal({ provider, credentials, level: "connect" })).code,
-          5
-        )
+        deepStrictEqual((yield* refusal({ provider, credentials, level: "connect" })).code, 5)
       }).pipe(Effect.scoped)
     )
     yield* test(
@@ -315,9 +282,6 @@ const program = Effect.gen(function* () {
       }
     }).pipe(Effect.scoped, withClock(() => later))
   )
-}).pipe(
-  Effect.scoped,
-  Effect.provide(Layer.merge(NodeTransport.layer, NodeTransport.layerKerberos))
-)
+}).pipe(Effect.scoped, Effect.provide(Layer.merge(NodeTransport.layer, NodeTransport.layerKerberos)))
 
 await Effect.runPromise(program)

@@ -2,10 +2,11 @@
  * Calls with a login: client and server in memory.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Schema } from "effect"
+import { Effect, Redacted, Schema, Stream } from "effect"
 import { Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Negotiate from "../../src/security/Negotiate.ts"
 import * as Ntlm from "../../src/security/Ntlm.ts"
@@ -69,4 +70,22 @@ describe("a login", () => {
       }
     }
   }
+})
+
+describe("without a login, at an endpoint with providers", () => {
+  it.effect("an endpoint mapper: it answers", () =>
+    Effect.gen(function* () {
+      const server = yield* Server.make([yield* EndpointMapper.makeManager()])
+      yield* Endpoint.serve(server, "ncacn_memory:[mapper]", { security: [Ntlm.server(accounts)] })
+      const mapper = yield* Association.bind(EndpointMapper.IEndpointMapper, "ncacn_memory:[mapper]")
+      assert.deepStrictEqual(yield* Stream.runCollect(EndpointMapper.lookup(mapper)), [])
+    }).pipe(Effect.provide(Memory.layer)))
+
+  it.effect("a manager that says nothing: it refuses", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const binding = yield* Association.bind(IPlain, "ncacn_memory:[who]")
+      const error = yield* Effect.flip(Call.invoke(binding, "Who", "a"))
+      assert.strictEqual("code" in error && error.code, 5)
+    }).pipe(Effect.provide(Memory.layer)))
 })
