@@ -22,7 +22,7 @@ import * as Terminal from "effect/Terminal"
 import type { Transport } from "../transport/Transport.ts"
 import { exitCodes, type Failure, type Target, toJson } from "./Failure.ts"
 import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
-import { flags, login } from "./Login.ts"
+import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
 
@@ -67,6 +67,51 @@ const Timeout = GlobalFlag.Setting("timeout")({
   )
 })
 
+const text = (name: string, metavar: string, description: string) =>
+  GlobalFlag.Setting(name)({
+    flag: Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description), Flag.optional)
+  })
+
+const User = text("user", "NAME", "Log in as this user; a user like alice@corp.example needs no domain")
+const Domain = text("domain", "NAME", "The domain of the user, or the Kerberos realm")
+const PasswordFile = text("password-file", "PATH", "The file with the password; without it a person is asked")
+const Kdc = text(
+  "kdc",
+  "BINDING",
+  "The key distribution centre for Kerberos, for instance ncacn_ip_tcp:dc.corp.example"
+)
+
+const levels = ["connect", "packet", "integrity", "privacy"] as const
+const Level = GlobalFlag.Setting("level")({
+  flag: Flag.Literals("level", levels).pipe(
+    Flag.withDescription("How strongly messages are protected; by default integrity"),
+    Flag.optional
+  )
+})
+
+const providers = ["negotiate", "ntlm", "kerberos"] as const
+const Provider = GlobalFlag.Setting("provider")({
+  flag: Flag.Literals("provider", providers).pipe(
+    Flag.withDescription("The security provider; by default negotiate"),
+    Flag.optional
+  )
+})
+
+/** The options of a login, which every command takes. */
+const loginFlags = [User, Domain, PasswordFile, Level, Provider, Kdc] as const
+
+const loginOptions = Effect.gen(function* () {
+  const options: LoginOptions = {
+    user: Option.getOrUndefined(yield* User),
+    domain: Option.getOrUndefined(yield* Domain),
+    "password-file": Option.getOrUndefined(yield* PasswordFile),
+    level: Option.getOrUndefined(yield* Level),
+    provider: Option.getOrUndefined(yield* Provider),
+    kdc: Option.getOrUndefined(yield* Kdc)
+  }
+  return options
+})
+
 const report = (json: boolean) => ({ json: document, text }: Answer): Effect.Effect<void, PlatformError, Stdio.Stdio> =>
   json
     ? writeLine("stdout", JSON.stringify(document))
@@ -76,7 +121,7 @@ const report = (json: boolean) => ({ json: document, text }: Answer): Effect.Eff
 
 const targetOf = (binding: string) =>
   Effect.gen(function* () {
-    const target: Target = { binding, timeout: yield* Timeout, login: yield* login }
+    const target: Target = { binding, timeout: yield* Timeout, login: yield* login(yield* loginOptions) }
     return target
   })
 
@@ -172,7 +217,7 @@ const root = Command.make("callisto").pipe(
   answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM.`
   ),
   Command.withSubcommands([dumpCommand, mapCommand, interfacesCommand, statsCommand, pingCommand]),
-  Command.withGlobalFlags([Json, Timeout, ...flags])
+  Command.withGlobalFlags([Json, Timeout, ...loginFlags])
 )
 
 // ----------------------------------------------------------------------------

@@ -13,7 +13,16 @@ import * as Pdu from "../Pdu.ts"
 import type { Group, Refusal } from "./agreement.ts"
 import { binary } from "../TransferSyntax.ts"
 import { type Context as Presentation, type IncomingCall, status } from "./incomingCall.ts"
-import { type Facts, hasTrailer, type Identity, levelOf, maximumLegs, Protection, verificationSize, verifies } from "./protection.ts"
+import {
+  type Facts,
+  hasTrailer,
+  type Identity,
+  levelOf,
+  maximumLegs,
+  Protection,
+  verificationSize,
+  verifies
+} from "./protection.ts"
 
 // ----------------------------------------------------------------------------
 // models
