@@ -3,9 +3,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted, Schema, Stream } from "effect"
-import { Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
+import { Binding, Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as Management from "../../src/dcerpc/Management.ts"
 import * as EndpointMapper from "../../src/dcerpc/EndpointMapper.ts"
 import * as Ndr from "../../src/ndr/Ndr.ts"
 import * as Negotiate from "../../src/security/Negotiate.ts"
@@ -88,4 +89,149 @@ describe("without a login, at an endpoint with providers", () => {
       const error = yield* Effect.flip(Call.invoke(binding, "Who", "a"))
       assert.strictEqual("code" in error && error.code, 5)
     }).pipe(Effect.provide(Memory.layer)))
+})
+
+const bindAs = (user: string, level: "integrity" | "privacy" = "integrity", secret = password) =>
+  Security.make({ provider: Ntlm.client, credentials: { user, domain: "CORP", password: secret }, level })
+
+describe("the security of a call object", () => {
+  it.effect("setSecurity: holds for the calls that begin from then on, and of this object alone", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const binding = yield* Association.bind(IPlain, "ncacn_memory:[who]", { security: bindAs("alice") })
+      const [one, other] = [yield* Call.make(binding), yield* Call.make(binding)]
+      yield* Call.setSecurity(one, bindAs("alice", "privacy"))
+      const ask = (call: typeof one) => Effect.flatMap(Call.begin(call, "Who", "x"), Call.join)
+      assert.strictEqual(yield* ask(one), "CORP alice privacy NTLM readers x")
+      assert.strictEqual(yield* ask(other), "CORP alice integrity NTLM readers x")
+      yield* Call.setSecurity(one, undefined)
+      assert.strictEqual(yield* ask(one), "CORP alice integrity NTLM readers x")
+    }).pipe(Effect.provide(Memory.layer)))
+
+  it.effect("setSecurity while a call is pending: CallPending; after the release: InvalidAsyncHandle", () =>
+    Effect.gen(function* () {
+      const INever = Interface.make("INever", { methods: { Never: Interface.method({}) } })
+      const server = yield* Server.make([Manager.make(INever, { Never: () => Effect.never })], { grace: 0 })
+      const call = yield* Call.make(yield* Binding.local(server, INever))
+      const pending = yield* Call.begin(call, "Never")
+      assert.strictEqual((yield* Effect.flip(Call.setSecurity(call, bindAs("alice"))))._tag, "CallPending")
+      yield* Call.cancel(pending, { timeout: 0 })
+      yield* Effect.flip(Call.join(pending))
+      yield* Call.setSecurity(call, bindAs("alice"))
+      yield* Call.release(call)
+      assert.strictEqual((yield* Effect.flip(Call.setSecurity(call, undefined)))._tag, "InvalidAsyncHandle")
+      assert.strictEqual((yield* Effect.flip(Call.security(call)))._tag, "InvalidAsyncHandle")
+    }))
+
+  it.effect("security: what is asked for before the call begins, what was agreed on afterwards", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const security = Security.make({ provider: Negotiate.client, credentials: alice, level: "privacy" })
+      const call = yield* Call.make(yield* Association.bind(IPlain, "ncacn_memory:[who]", { security }))
+      const asked = { level: "privacy", provider: "Negotiate", mutual: false, headerSigning: false } as const
+      assert.deepStrictEqual(yield* Call.security(call), asked)
+      const pending = yield* Call.begin(call, "Who", "x")
+      assert.deepStrictEqual(yield* Call.security(call), { ...asked, provider: "NTLM", headerSigning: true })
+      yield* Call.join(pending)
+      assert.deepStrictEqual(yield* Call.security(call), asked)
+    }).pipe(Effect.provide(Memory.layer)))
+
+  it.effect("security of a binding without a login: level none; in one process: privacy", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const call = yield* Call.make(yield* Association.bind(Management.IManagement, "ncacn_memory:[who]"))
+      const none = { level: "none", provider: undefined, mutual: false, headerSigning: false } as const
+      assert.deepStrictEqual(yield* Call.security(call), none)
+    }).pipe(Effect.provide(Memory.layer)))
+})
+
+describe("a login that fails", () => {
+  const failureOf = (security: Security.Security) =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const error = yield* Effect.flip(Association.bind(IPlain, "ncacn_memory:[who]", { security }))
+      if (error._tag !== "RpcFault") return assert.fail(error._tag)
+      assert.isTrue(error.didNotExecute)
+      return [error.code, error.detail] as const
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer))
+
+  it.effect("a wrong user and a wrong password: the same code and the same words", () =>
+    Effect.gen(function* () {
+      const negotiate = (user: string, secret: Redacted.Redacted<string>) =>
+        Security.make({ provider: Negotiate.client, credentials: { user, password: secret } })
+      const user = yield* failureOf(negotiate("mallory", password))
+      assert.deepStrictEqual(user, [5, "the server refused the user. Check the name, the domain and the password"])
+      assert.deepStrictEqual(yield* failureOf(negotiate("alice", Redacted.make("wrong"))), user)
+    }))
+
+  it.effect("a server that must prove who it is, with NTLM: 1825", () =>
+    Effect.gen(function* () {
+      const [code] = yield* failureOf(Security.make({ provider: Ntlm.client, credentials: alice, mutual: true }))
+      assert.strictEqual(code, 1825)
+    }))
+
+  it.effect("credentials that can't be had: 1749, and what went wrong", () =>
+    Effect.gen(function* () {
+      const credentials = Effect.fail("the vault is sealed")
+      assert.deepStrictEqual(yield* failureOf(Security.make({ provider: Ntlm.client, credentials })), [
+        1749,
+        "the credentials can't be had: the vault is sealed"
+      ])
+    }))
+
+  it.effect("the next call after a refused login: logs in anew", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const tried: Array<string> = []
+      const secrets = [Redacted.make("wrong"), password]
+      const credentials = Effect.sync(() => {
+        tried.push("asked")
+        return { user: "alice", password: secrets[Math.min(tried.length, 2) - 1]! }
+      })
+      const security = Security.make({ provider: Negotiate.client, credentials })
+      const association = yield* Association.make("ncacn_memory:[who]", { security })
+      yield* Effect.flip(Association.bind(IPlain, association))
+      const binding = yield* Association.bind(IPlain, association)
+      assert.include(yield* Call.invoke(binding, "Who", "x"), "alice")
+      assert.include(yield* Call.invoke(binding, "Who", "y"), "alice")
+      assert.strictEqual(tried.length, 2)
+    }).pipe(Effect.provide(Memory.layer)))
+})
+
+describe("a manager that says nothing", () => {
+  it.effect("at an endpoint with providers, without a login: 5, and the management interface answers", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const binding = yield* Association.bind(IPlain, "ncacn_memory:[who]")
+      const error = yield* Effect.flip(Call.invoke(binding, "Who", "x"))
+      assert.deepInclude(error, { _tag: "RpcFault", code: 5, didNotExecute: false })
+      const management = yield* Association.bind(Management.IManagement, "ncacn_memory:[who]")
+      assert.strictEqual((yield* Call.invoke(management, "is_server_listening")).listening, 1)
+    }).pipe(Effect.provide(Memory.layer)))
+})
+
+describe("Security.make", () => {
+  for (
+    const [name, options] of [
+      ["level", { level: "packets" }],
+      ["impersonation", { impersonation: "anyone" }],
+      ["mutual", { mutual: "yes" }],
+      ["headerSigning", { headerSigning: "sometimes" }],
+      ["target", { target: "" }],
+      ["provider", { provider: {} }],
+      ["credentials", { credentials: undefined }]
+    ] as const
+  ) {
+    it(`${name} out of its range: TypeError that names it`, () => {
+      assert.throws(
+        () => Security.make({ provider: Ntlm.client, credentials: alice, ...options } as never),
+        TypeError,
+        name
+      )
+    })
+  }
+
+  it("the level call: is asked for as packet", () => {
+    assert.strictEqual(Security.make({ provider: Ntlm.client, credentials: alice, level: "call" }).level, "packet")
+  })
 })
