@@ -1,5 +1,6 @@
 // Calls the vault of vault_server.ts: without a login, with a wrong password, as a reader, and as a keeper.
 // Run it: deno run -A examples/vault_client.ts (or: bun examples/vault_client.ts) while vault_server.ts runs.
+// The server keeps what is written: a second run reads what the first one wrote.
 // The server's string binding is the argument; by default it is ncacn_ip_tcp:127.0.0.1[8766].
 import process from "node:process"
 import { Console, Effect, Redacted } from "effect"

@@ -596,7 +596,7 @@ describe("a login", () => {
       )
       assert.strictEqual(code, 1)
       assert.include(stderr, "5 ERROR_ACCESS_DENIED")
-      assert.include(stderr, "Look whether the user may do this")
+      assert.include(stderr, "Check --user and --domain, and the password.")
     })
   )
 

@@ -103,15 +103,16 @@ const adviceOn = (
   if (error._tag === "RpcFault" && status === 1726) return "The server failed at this call: look into its log."
   switch (status) {
     case 5:
-      return login === undefined
-        ? "The server wants to know who calls: add --user NAME."
+      if (login === undefined) return "The server wants to know who calls: add --user NAME."
+      return error._tag === "RpcFault" && error.detail !== undefined
+        ? "Check --user and --domain, and the password."
         : "Look whether the user may do this, and whether the server wants a higher --level."
     case 1747:
       return "The server does not have this provider: try another one with --provider."
     case 1749:
     case 1822:
     case 1825:
-      return "Check --user, --domain, --provider and --level; the server's log says more."
+      return "Check --user, --domain, --provider, --level and --kdc; the server's log says more."
     case 1717:
       return `callisto interfaces ${quote(binding)} lists what the server offers.`
     case 1722:

@@ -64,7 +64,13 @@ export const login = (
     const asked = file === undefined ? passwords.prompt(`Password of ${user}: `) : passwords.file(file)
     const typed = yield* Effect.mapError(
       asked,
-      (problem) => misused(`The password is missing: ${problem}.`, "Name a file with --password-file PATH.")
+      (problem) =>
+        misused(
+          `The password is missing: ${problem}.`,
+          file === undefined
+            ? "Name a file with --password-file PATH."
+            : "Check the path and its permissions; under Deno add --allow-read."
+        )
     )
     const security = Security.make({
       provider: yield* providerOf(provider ?? "negotiate", domain, kdc),

@@ -84,6 +84,8 @@ export const rows: ReadonlyArray<Row> = [
   row([1733, "RPC_S_INVALID_TAG"]),
   row([1734, "RPC_S_INVALID_BOUND"]),
   row([1745, "RPC_S_PROCNUM_OUT_OF_RANGE"]),
+  row([1747, "RPC_S_UNKNOWN_AUTHN_SERVICE"]),
+  row([1749, "RPC_S_INVALID_AUTH_IDENTITY"]),
   row([1753, "EPT_S_NOT_REGISTERED"], { error: "EndpointNotRegistered" }),
   row([1767, "RPC_S_ZERO_DIVIDE"]),
   row([1768, "RPC_S_ADDRESS_ERROR"]),
@@ -100,6 +102,7 @@ export const rows: ReadonlyArray<Row> = [
     fault: [0x0d, "nca_s_fault_cancel"]
   }),
   row([1820, "RPC_S_COMM_FAILURE"]),
+  row([1822, "RPC_S_NO_PRINC_NAME"]),
   row([1825, "RPC_S_SEC_PKG_ERROR"], { refused: "it ends the connection of some clients" }),
   row([1831, "RPC_X_WRONG_PIPE_ORDER"], { error: "WrongPipeOrder", fault: [0x16, "nca_s_fault_pipe_order"] }),
   row([1914, "RPC_S_INVALID_ASYNC_HANDLE"], { error: "InvalidAsyncHandle" }),
@@ -126,12 +129,7 @@ const addressNames: { readonly [number: number]: string } = {
   1720: "RPC_S_CANT_CREATE_ENDPOINT",
   1724: "RPC_S_INVALID_NETWORK_OPTIONS",
   1740: "RPC_S_DUPLICATE_ENDPOINT",
-  1746: "RPC_S_BINDING_HAS_NO_AUTH",
-  1747: "RPC_S_UNKNOWN_AUTHN_SERVICE",
-  1748: "RPC_S_UNKNOWN_AUTHN_LEVEL",
-  1749: "RPC_S_INVALID_AUTH_IDENTITY",
-  1751: "EPT_S_INVALID_ENTRY",
-  1822: "RPC_S_NO_PRINC_NAME"
+  1751: "EPT_S_INVALID_ENTRY"
 }
 
 const byWin32: ReadonlyMap<number, Row> = new Map(

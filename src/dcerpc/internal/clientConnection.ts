@@ -806,7 +806,8 @@ export class ClientConnection {
       this.rejectReason = answer.rejectReason
       const code = login === undefined ? undefined : loginCodes[answer.rejectReason]
       if (code !== undefined) {
-        const failure = new RpcFault({ code, didNotExecute: true, detail: rejection(answer) })
+        const detail = `the server refused the login: ${rejection(answer)}`
+        const failure = new RpcFault({ code, didNotExecute: true, detail })
         Deferred.doneUnsafe(this.opened, Exit.fail({ failure, reach: "server" }))
         return void this.move("refused")
       }

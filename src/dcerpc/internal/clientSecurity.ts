@@ -18,7 +18,7 @@ import { maximumLegs, numberOf, Protection } from "./protection.ts"
 const authContextId = 1
 
 const failed = (code: number, detail: string): Refusal => ({
-  failure: new RpcFault({ code, didNotExecute: true, detail }),
+  failure: new RpcFault({ code, didNotExecute: true, detail: detail.replace(/\.$/, "") }),
   reach: "server"
 })
 

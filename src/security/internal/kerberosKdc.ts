@@ -374,7 +374,9 @@ export class Kdc {
       }).pipe(
         Effect.scoped,
         Effect.mapError((error) =>
-          error instanceof LoginFailure ? error : failure("unavailable", `${where} can't be reached, ${error.message}`)
+          error instanceof LoginFailure
+            ? error
+            : failure("unavailable", `${where} can't be reached, ${"detail" in error ? error.detail : error.message}`)
         ),
         Effect.timeoutOrElse({
           duration: timeout,
