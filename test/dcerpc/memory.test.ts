@@ -129,7 +129,7 @@ describe("the memory of a server", () => {
   bounded(
     "idle connections, then a header on each: each takes less than 16 KiB of heap, and a header nothing",
     Effect.gen(function* () {
-      const server = yield* start()
+      const server = yield* start({ maximumConnections: 2 * connections })
       const before = yield* server.look
       const sockets = yield* server.boundMany(connections)
       const idle = yield* server.look
