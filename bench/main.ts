@@ -41,15 +41,15 @@ const network = quick
     pending: 1000
   }
   : {
-    rounds: 7,
+    rounds: 5,
     // A process that has rested needs some hundred milliseconds to be as fast as it was.
-    millis: 700,
-    warmUpMillis: 1500,
-    latencyRounds: 20,
+    millis: 500,
+    warmUpMillis: 1200,
+    latencyRounds: 12,
     latencyMillis: 300,
     bytes: 128 << 20,
     cancels: 1000,
-    cancelRounds: 40,
+    cancelRounds: 30,
     pending: 50_000
   }
 
