@@ -1,0 +1,196 @@
+/**
+ * Interface definitions in IDL, the language of MIDL and of Microsoft's open specifications: read, described as interfaces
+ * that can be called at once, and printed as TypeScript modules.
+ *
+ * `callisto import file.idl` writes such a module; `callisto call` calls a service by its IDL.
+ *
+ * @module
+ * @since 0.1.0
+ */
+import type * as Interface from "../Interface.ts"
+import { toDocument } from "./internal/idlInterfaces.ts"
+import type { Document } from "./internal/idlModel.ts"
+import { parseFiles } from "./internal/idlParser.ts"
+import type { Problem, SyntaxFile } from "./internal/idlSyntax.ts"
+import { Builder } from "./internal/idlToNdr.ts"
+import { onlyOperations, printModule } from "./internal/idlToTypeScript.ts"
+import { pidlTypes, wellKnown } from "./internal/idlWellKnown.ts"
+
+// ----------------------------------------------------------------------------
+// models
+// ----------------------------------------------------------------------------
+
+export type {
+  ClassModel,
+  Constant,
+  Definition,
+  Document,
+  InterfaceModel,
+  LeftOut,
+  Member,
+  ObjectInterface,
+  Operation,
+  Type,
+  UnionArm
+} from "./internal/idlModel.ts"
+export type { Place, Problem } from "./internal/idlSyntax.ts"
+
+/**
+ * IDL files by name: as text, or as bytes in Windows-1252, UTF-8 or UTF-16.
+ *
+ * **Details**
+ *
+ * The name of a file that another one imports is found in any case, and by its last part. Files that are not there are listed
+ * in {@link Document}; the types of MS-DTYP and the base interfaces of COM are built in.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Sources {
+  readonly [name: string]: string | Uint8Array
+}
+
+/**
+ * What {@link parse} gives: what the file means, as far as it could be read, and everything that is wrong with it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Parsed {
+  /** Constants, types and operations. What could not be read or cannot travel is not among them. */
+  readonly document: Document
+  /** Where something is wrong, and what to do; in the order of the files and lines. */
+  readonly problems: ReadonlyArray<Problem>
+}
+
+/**
+ * What {@link describe} gives.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Described extends Parsed {
+  /** The interfaces by name. */
+  readonly interfaces: { readonly [name: string]: Interface.Interface.Any }
+}
+
+// ----------------------------------------------------------------------------
+// functions
+// ----------------------------------------------------------------------------
+
+let builtIn: ReadonlyArray<SyntaxFile> | undefined
+
+/** Parsed once: other files come first, so that what they declare counts. */
+const builtInFiles = (): ReadonlyArray<SyntaxFile> =>
+  builtIn ??= Object.entries({ ...wellKnown, "pidl": pidlTypes }).flatMap(([name, text]) =>
+    parseFiles({ [name]: text }, name).files
+  )
+
+/**
+ * Reads an IDL file and what it imports.
+ *
+ * **Details**
+ *
+ * A pure function of the texts. Nothing is thrown for any text, and time and memory are in proportion to it. After an error
+ * the next declaration is read, so that all problems come out at once. An operation that cannot be called is among the
+ * problems, and in `leftOut` of its interface, with its reason.
+ *
+ * Windows: what MIDL reads, without type libraries.
+ *
+ * **Example** (An interface of one operation)
+ *
+ * ```ts
+ * import { Idl } from "@callisto/rpc/idl"
+ *
+ * const text = `
+ *   [uuid(6bffd098-a112-3610-9833-46c3f874532d), version(1.0)]
+ *   interface clock {
+ *     long Read([in, string] wchar_t *zone, [out] hyper *time);
+ *   }`
+ *
+ * const { document, problems } = Idl.parse({ "clock.idl": text }, "clock.idl")
+ * document.interfaces[0]?.operations[0]?.name // => "Read"
+ * problems.length // => 0
+ * ```
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const parse = (sources: Sources, main: string): Parsed => {
+  const parsed = parseFiles(sources, main)
+  const { document, problems } = toDocument(parsed.files, builtInFiles(), parsed.missing)
+  return { document, problems: [...parsed.problems, ...problems] }
+}
+
+/**
+ * Reads an IDL file and makes its interfaces, to call them without generated code.
+ *
+ * **Details**
+ *
+ * Values are untyped: a call by name takes and gives any. What {@link print} writes describes the same interfaces with their types.
+ *
+ * **Example** (A call to an interface from its IDL)
+ *
+ * ```ts
+ * import { Call, Manager, Server } from "@callisto/rpc"
+ * import { Idl } from "@callisto/rpc/idl"
+ * import { Effect } from "effect"
+ *
+ * const text = `
+ *   [uuid(5f7a2a3e-6f0c-4b7e-9d55-0f9f3f0a4c11), version(1.0)]
+ *   interface adder { long Add([in] long a, [in] long b); }`
+ *
+ * const { interfaces } = Idl.describe({ "adder.idl": text }, "adder.idl")
+ * Object.keys(interfaces["adder"]!.methods) // => ["Add"]
+ * ```
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const describe = (sources: Sources, main: string): Described => {
+  const parsed = parse(sources, main)
+  return { ...parsed, interfaces: interfacesOf(parsed.document) }
+}
+
+/**
+ * Makes the interfaces of a document.
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const interfacesOf = (document: Document): { readonly [name: string]: Interface.Interface.Any } => {
+  const definitions = new Map(document.types.map((definition) => [definition.name, definition]))
+  const builder = new Builder((name) => definitions.get(name))
+  return Object.fromEntries(document.interfaces.map((each) => [each.name, builder.interface(each)]))
+}
+
+/**
+ * Prints a document as a TypeScript module, with the types of all values.
+ *
+ * **Details**
+ *
+ * The same document gives the same text. Names stay those of the IDL; one that is taken gets a `_` behind it.
+ *
+ * **Example** (A module)
+ *
+ * ```ts
+ * import { Idl } from "@callisto/rpc/idl"
+ *
+ * const { document } = Idl.parse({ "a.idl": "[uuid(9a4f6a8e-5c55-4f0f-8f0b-0c7f0f6d8e11)] interface a { void f(); }" }, "a.idl")
+ * Idl.print(document).includes("export const a = Interface.make") // => true
+ * ```
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const print = (
+  document: Document,
+  options?: {
+    /** The operations to print, with the types that they need; by default all, and all types of the file. */
+    readonly only?: ReadonlyArray<string> | undefined
+  }
+): string =>
+  printModule(options?.only === undefined ? document : onlyOperations(document, new Set(options.only)), version)
+
+/** The version of the package, in the first lines of a module. */
+const version = "0.1.0"

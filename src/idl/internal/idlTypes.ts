@@ -1,0 +1,951 @@
+/**
+ * Types of IDL in terms of `Ndr`: declarators by levels, kinds of pointers, arrays and text, structures and unions.
+ */
+import { corrections } from "./idlWellKnown.ts"
+import type { BoundedName, Definition, IntegerName, Member, Type, UnionArm } from "./idlModel.ts"
+import { referencesIn, typesIn } from "./idlModel.ts"
+import {
+  attributeOf,
+  type Body,
+  formatExpression,
+  formatTypeName,
+  has,
+  pointerKindIn,
+  type Scope,
+  type Surroundings,
+  type Typedef,
+  Unsupported,
+  unsupported
+} from "./idlScope.ts"
+import type {
+  Attribute,
+  EnumSpecifier,
+  Expression,
+  Field,
+  Level,
+  Specifier,
+  StructSpecifier,
+  TypeName,
+  UnionSpecifier
+} from "./idlSyntax.ts"
+
+type PointerKind = "ref" | "unique" | "full"
+
+/** A level of a declarator, with all that is said of it. */
+interface FlatLevel {
+  readonly level: Level
+  kind: PointerKind | undefined
+  readonly defaultKind: PointerKind | undefined
+  size: Expression | undefined
+  length: Expression | undefined
+  /** `max_is`, which is one less than the size. */
+  isMaximum: boolean
+}
+
+/** What stands behind the levels. */
+type Base =
+  | { readonly _tag: "Scalar"; readonly name: ScalarName }
+  | { readonly _tag: "Body"; readonly body: Body }
+  | { readonly _tag: "Uuid" }
+  | { readonly _tag: "Handle"; readonly name: string }
+  | { readonly _tag: "InterfacePointer"; readonly name: string }
+  | { readonly _tag: "Pipe"; readonly element: TypeName; readonly surroundings: Surroundings }
+  | { readonly _tag: "BindingHandle" }
+  | { readonly _tag: "Void" }
+
+type ScalarName = IntegerName | "Byte" | "Boolean" | "Char" | "WChar" | "Float" | "Double"
+
+/** A declaration with its typedefs dissolved. */
+export interface Flat {
+  readonly levels: Array<FlatLevel>
+  readonly base: Base
+  /** Those of the declaration and of its typedefs. */
+  readonly attributes: ReadonlyArray<Attribute>
+}
+
+/** An array in a type, whose counts may stand elsewhere. */
+export interface Counted {
+  readonly size: Expression | undefined
+  readonly length: Expression | undefined
+  readonly isMaximum: boolean
+  /** Whether `Ndr.sizeIs` finds it: the array itself, or behind one pointer. */
+  readonly isOutermost: boolean
+}
+
+/** A field or parameter, before the counts and tags that others determine are hidden. */
+export interface Resolved {
+  readonly name: string
+  readonly field: Field
+  readonly type: Type
+  readonly counted: ReadonlyArray<Counted>
+  readonly switchIs: Expression | undefined
+  /** Whether a pointer that takes no place was left out in front of the type. */
+  readonly isReferent: boolean
+}
+
+/** Names that mean a UUID, by whatever structure. */
+const uuidNames: ReadonlySet<string> = new Set(["GUID", "UUID", "IID", "CLSID", "FMTID", "uuid_t", "_GUID", "LCLSID"])
+
+/** Typedefs of results that are signed in IDL and that people write as unsigned numbers. */
+const statusNames: ReadonlySet<string> = new Set(["NTSTATUS", "HRESULT"])
+
+const globals: ReadonlySet<string> = new Set(
+  [
+    ..."Interface Ndr Schema ContextHandle Pipe".split(" "),
+    ..."Object Function Array Number Boolean String Symbol BigInt Math Date RegExp Map Set WeakMap WeakSet Promise".split(" "),
+    ..."Error EvalError RangeError ReferenceError SyntaxError TypeError URIError AggregateError JSON Reflect Proxy".split(" "),
+    ..."ArrayBuffer DataView Uint8Array Infinity NaN undefined globalThis Record ReadonlyArray Readonly".split(" "),
+    ..."break case catch class const continue debugger default delete do else enum export extends false finally".split(" "),
+    ..."for function if import in instanceof new null return super switch this throw true try typeof var void".split(" "),
+    ..."while with yield let static implements interface package private protected public await async".split(" "),
+    ..."eval arguments any unknown never string number bigint boolean object symbol".split(" ")
+  ]
+)
+
+/** The deepest nesting of typedefs and of anonymous types. */
+const maximumDepth = 64
+
+/** Makes types, and collects the definitions that they need. */
+export class Types {
+  readonly scope: Scope
+  private readonly fallback: PointerKind
+  private readonly definitions: Map<string, Definition> = new Map()
+  private readonly failures: Map<string, string> = new Map()
+  private readonly names: Map<object, string> = new Map()
+  /** The types of what switches unions that have no switch_type. */
+  private readonly hints: Map<Specifier, Type> = new Map()
+  private readonly taken: Set<string> = new Set(globals)
+  readonly handles: Map<string, string> = new Map()
+  /** UUIDs of the interfaces of the main file, for corrections. */
+  private readonly uuids: ReadonlySet<string>
+  readonly corrected: Array<string> = []
+
+  constructor(scope: Scope, fallback: PointerKind | undefined, uuids: ReadonlySet<string>) {
+    this.scope = scope
+    this.fallback = fallback ?? "unique"
+    this.uuids = uuids
+  }
+
+  /** A name that nothing else has: with underscores behind it where it is taken. */
+  claim(wanted: string): string {
+    let name = /^[A-Za-z_$]/.test(wanted) ? wanted.replace(/[^\w$]/g, "_") : `_${wanted.replace(/[^\w$]/g, "_")}`
+    while (this.taken.has(name)) name += "_"
+    this.taken.add(name)
+    return name
+  }
+
+  // --------------------------------------------------------------------------
+  // levels
+  // --------------------------------------------------------------------------
+
+  /** Dissolves the typedefs of a declaration. */
+  flatten(
+    specifier: Specifier,
+    levels: ReadonlyArray<Level>,
+    attributes: ReadonlyArray<Attribute>,
+    surroundings: Surroundings,
+    alias?: string,
+    depth = 0
+  ): Flat {
+    if (depth > maximumDepth) return unsupported("its typedefs nest too deep")
+    const own = levels.map((level): FlatLevel => ({
+      level,
+      kind: undefined,
+      defaultKind: surroundings.pointerDefault,
+      size: undefined,
+      length: undefined,
+      isMaximum: false
+    }))
+    if (has(attributes, "context_handle")) {
+      return this.contextHandle(specifier, own, attributes, surroundings, alias, depth)
+    }
+    const inner = this.behind(specifier, surroundings, depth)
+    const flat: Flat = {
+      levels: [...own, ...inner.levels],
+      base: inner.base,
+      attributes: [...attributes, ...inner.attributes]
+    }
+    const kind = pointerKindIn(attributes)
+    const outermost = flat.levels.find(({ level }) => level._tag === "Pointer")
+    if (kind !== undefined && outermost !== undefined) outermost.kind = kind
+    distribute(flat.levels, attributes)
+    return flat
+  }
+
+  private behind(specifier: Specifier, surroundings: Surroundings, depth: number): Flat {
+    const nothing = { levels: [], attributes: [] }
+    switch (specifier._tag) {
+      case "Base":
+        if (specifier.name === "handle_t") return { ...nothing, base: { _tag: "BindingHandle" } }
+        if (specifier.name === "void") return { ...nothing, base: { _tag: "Void" } }
+        return { ...nothing, base: { _tag: "Scalar", name: scalarOf(specifier.name, specifier.signed) } }
+      case "Pipe":
+        return { ...nothing, base: { _tag: "Pipe", element: specifier.element, surroundings } }
+      case "SafeArray":
+        return unsupported(`${formatTypeName({ specifier, levels: [] })} needs COM`)
+      case "Named":
+        return this.named(specifier.name, depth)
+      default: {
+        const key = `${specifier._tag} ${specifier.tag}`
+        const body = this.scope.bodies.get(specifier) ?? this.scope.tags.get(key)
+        if (specifier.tag !== undefined && uuidNames.has(specifier.tag)) return { ...nothing, base: { _tag: "Uuid" } }
+        if (body === undefined) return unsupported(`the ${specifier._tag.toLowerCase()} ${specifier.tag} has no body`)
+        return { ...nothing, base: { _tag: "Body", body } }
+      }
+    }
+  }
+
+  private named(name: string, depth: number): Flat {
+    const nothing = { levels: [], attributes: [] }
+    if (uuidNames.has(name)) return { ...nothing, base: { _tag: "Uuid" } }
+    const typedef = this.scope.typedefs.get(name)
+    if (typedef !== undefined) {
+      const marshalled = onTheWire(typedef)
+      return this.flatten(marshalled.specifier, marshalled.levels, typedef.attributes, typedef.surroundings, name, depth + 1)
+    }
+    if (this.scope.interfaces.has(name)) return { ...nothing, base: { _tag: "InterfacePointer", name } }
+    const tagged = this.scope.tags.get(`Struct ${name}`) ?? this.scope.tags.get(`Union ${name}`) ??
+      this.scope.tags.get(`Enum ${name}`)
+    if (tagged !== undefined) return { ...nothing, base: { _tag: "Body", body: tagged } }
+    return unsupported(`the type ${name} is not known`)
+  }
+
+  /** A context handle swallows the pointer to void that stands for it. */
+  private contextHandle(
+    specifier: Specifier,
+    own: Array<FlatLevel>,
+    attributes: ReadonlyArray<Attribute>,
+    surroundings: Surroundings,
+    alias: string | undefined,
+    depth: number
+  ): Flat {
+    if (alias !== undefined) {
+      // On a typedef: all of it is the handle.
+      return { levels: [], base: { _tag: "Handle", name: this.handle(alias) }, attributes: [] }
+    }
+    const inner = this.behind(specifier, surroundings, depth)
+    if (inner.base._tag === "Handle") {
+      return { levels: [...own, ...inner.levels], base: inner.base, attributes }
+    }
+    const levels = [...own, ...inner.levels]
+    if (levels.pop()?.level._tag !== "Pointer") return unsupported("a context handle is a pointer")
+    const kind = pointerKindIn(attributes)
+    if (kind !== undefined && levels[0] !== undefined) levels[0].kind = kind
+    const name = specifier._tag === "Named" && levels.length === own.length ? specifier.name : "CONTEXT_HANDLE"
+    return { levels, base: { _tag: "Handle", name: this.handle(name) }, attributes }
+  }
+
+  private handle(name: string): string {
+    const known = this.handles.get(name)
+    if (known !== undefined) return known
+    const claimed = this.claim(name)
+    this.handles.set(name, claimed)
+    return claimed
+  }
+
+  // --------------------------------------------------------------------------
+  // fields and parameters
+  // --------------------------------------------------------------------------
+
+  /** A field of a structure, an arm, or an element of a pipe. */
+  field(field: Field, surroundings: Surroundings, owner: string, nameOf: (field: Field) => string): Resolved {
+    if (field.bits !== undefined) return unsupported("bit fields cannot travel")
+    const name = nameOf(field)
+    const flat = this.flatten(field.specifier, field.levels, field.attributes, surroundings)
+    this.nameAnonymous(flat.base, `${owner}_${name}`)
+    return this.resolve(name, field, flat, false)
+  }
+
+  /** A parameter, in a direction. */
+  parameter(field: Field, name: string, flat: Flat, owner: string): Resolved {
+    this.nameAnonymous(flat.base, `${owner}_${name}`)
+    return this.resolve(name, field, flat, true)
+  }
+
+  /** The result of an operation. */
+  result(type: TypeName, surroundings: Surroundings): Type | undefined {
+    const flat = this.flatten(type.specifier, type.levels, [], surroundings)
+    if (flat.base._tag === "Void" && flat.levels.length === 0) return undefined
+    if (flat.levels.length === 0 && this.isStatus(type.specifier)) return { _tag: "Constant", name: "Uint32" }
+    return this.build(flat, false).type
+  }
+
+  /** Whether a type is an NTSTATUS or an HRESULT, through typedefs. */
+  private isStatus(specifier: Specifier, depth = 0): boolean {
+    if (specifier._tag !== "Named" || depth > maximumDepth) return false
+    if (statusNames.has(specifier.name)) return true
+    const typedef = this.scope.typedefs.get(specifier.name)
+    return typedef !== undefined && this.isStatus(typedef.specifier, depth + 1)
+  }
+
+  /** The element of a pipe; `undefined` for bytes. */
+  pipeElement(element: TypeName, surroundings: Surroundings): Type | undefined {
+    const flat = this.flatten(element.specifier, element.levels, [], surroundings)
+    if (flat.levels.length === 0 && flat.base._tag === "Scalar" && isByte(flat.base.name)) return undefined
+    return this.build(flat, false).type
+  }
+
+  private resolve(name: string, field: Field, flat: Flat, isParameter: boolean): Resolved {
+    if (has(field.attributes, "ignore") && flat.levels[0]?.level._tag === "Pointer" && !isParameter) {
+      const type: Type = { _tag: "Constant", name: "Uint32" }
+      return { name, field, type, counted: [], switchIs: undefined, isReferent: false }
+    }
+    const { counted, isReferent, type } = this.build(flat, isParameter)
+    return {
+      name,
+      field,
+      type,
+      counted,
+      isReferent,
+      switchIs: attributeOf(field.attributes, "switch_is")?.arguments[0]
+    }
+  }
+
+  /** From the innermost level outwards. */
+  private build(
+    flat: Flat,
+    isParameter: boolean
+  ): { readonly type: Type; readonly counted: ReadonlyArray<Counted>; readonly isReferent: boolean } {
+    const { attributes, base } = flat
+    const levels = [...flat.levels]
+    const counted: Array<Counted> = []
+    const isText = has(attributes, "string")
+    let type: Type | undefined
+    let start = levels.length - 1
+    const takesText = isText && base._tag === "Scalar" && textUnit(base.name) !== undefined
+    if (isText && !takesText && base._tag !== "Body") return unsupported("[string] stands on an array of characters")
+    if (isText && base._tag === "Body") return unsupported("[string] on an array of structures is not supported")
+    for (let i = start; i >= 0; i--) {
+      const at = levels[i]!
+      const isInnermost = i === start
+      const element = isInnermost ? base : undefined
+      if (at.level._tag === "Function") return unsupported("a pointer to a function cannot travel")
+      const bound = this.boundOf(at.level)
+      const isSized = at.size !== undefined || at.level._tag === "Dimension" && bound === undefined
+      const isOutermost = i === 0 || i === 1 && isParameter && levels[0]!.level._tag === "Pointer" &&
+          kindOf(levels[0]!, true, this.fallback) === "ref" && levels[0]!.size === undefined
+      const count = (): void => {
+        counted.push({ size: at.size, length: at.length, isMaximum: at.isMaximum, isOutermost })
+      }
+      let array: Type | undefined
+      if (takesText && isInnermost) {
+        const isWide = textUnit((base as Extract<Base, { _tag: "Scalar" }>).name) === 2
+        if (isSized && at.size !== undefined) count()
+        array = bound !== undefined && at.size === undefined
+          ? { _tag: "Bounded", name: isWide ? "varyingWString" : "varyingString", count: bound }
+          : { _tag: "Constant", name: `${at.size === undefined ? "" : "Sized"}${isWide ? "WString" : "String"}` }
+      } else if (isSized) {
+        if (at.size === undefined && at.length !== undefined) {
+          return unsupported("an open array with length_is has no size_is")
+        }
+        count()
+        array = this.open(type, element, at)
+      } else if (bound !== undefined) {
+        if (at.length !== undefined) count()
+        array = this.bounded(type, element, bound, at.length !== undefined)
+      }
+      const target = array ?? type ?? this.base(base)
+      if (at.level._tag === "Dimension") {
+        type = target
+        continue
+      }
+      const kind = kindOf(at, isParameter && i === 0, this.fallback)
+      // The outermost reference pointer of a parameter takes no place.
+      if (isParameter && i === 0 && kind === "ref") {
+        return { type: this.ranged(target, flat), counted, isReferent: true }
+      }
+      if (kind === "ref") type = { _tag: "Pointer", kind, target }
+      else type = { _tag: "Pointer", kind, target: isNullable(target) ? { _tag: "Box", type: target } : target }
+    }
+    return { type: this.ranged(type ?? this.base(base), flat), counted, isReferent: false }
+  }
+
+  private boundOf(level: Level): number | undefined {
+    if (level._tag !== "Dimension" || level.bound === undefined) return undefined
+    const bound = this.scope.integer(level.bound)
+    if (bound === undefined) return unsupported(`the dimension ${formatExpression(level.bound)} is not a constant`)
+    const lower = level.lower === undefined ? 0n : this.scope.integer(level.lower)
+    if (lower !== 0n) return unsupported("arrays that do not start at 0 are not supported")
+    const count = level.isRange ? bound + 1n : bound
+    if (count < 0n || count > 0xffffffffn) return unsupported(`the dimension ${count} is out of range`)
+    return Number(count)
+  }
+
+  private open(inner: Type | undefined, base: Base | undefined, { length, size }: FlatLevel): Type {
+    const isSame = length !== undefined && size !== undefined && formatExpression(length) === formatExpression(size)
+    const form = length === undefined ? "" : isSame ? "Varying" : "SizedVarying"
+    if (base?._tag === "Scalar" && isByte(base.name)) return { _tag: "Constant", name: `${form}Bytes` }
+    if (base?._tag === "Scalar" && base.name === "WChar") return { _tag: "Constant", name: `${form}WChars` }
+    const name = form === "" ? "conformant" : form === "Varying" ? "conformantVarying" : "sizedVarying"
+    return { _tag: "Open", name, element: inner ?? this.base(base!) }
+  }
+
+  private bounded(inner: Type | undefined, base: Base | undefined, count: number, isVarying: boolean): Type {
+    const form = isVarying ? "varying" : "fixed"
+    const family = base?._tag !== "Scalar" ? undefined : isByte(base.name) ? "Bytes" : base.name === "WChar" ? "WChars" : undefined
+    if (family !== undefined) return { _tag: "Bounded", name: `${form}${family}` satisfies BoundedName, count }
+    return { _tag: isVarying ? "Varying" : "Fixed", element: inner ?? this.base(base!), count }
+  }
+
+  private base(base: Base): Type {
+    switch (base._tag) {
+      case "Scalar":
+        return { _tag: "Constant", name: base.name === "Byte" ? "Uint8" : base.name }
+      case "Uuid":
+        return { _tag: "Constant", name: "Uuid" }
+      case "Handle":
+        return { _tag: "Handle", name: base.name, nullable: false }
+      case "InterfacePointer":
+        return this.base(this.named("MInterfacePointer", 0).base)
+      case "Body":
+        return this.definition(base.body)
+      case "Pipe":
+        return unsupported("a pipe is a parameter")
+      case "BindingHandle":
+        return unsupported("handle_t does not travel")
+      case "Void":
+        return unsupported("void * travels as a context handle alone")
+    }
+  }
+
+  private ranged(type: Type, { attributes }: Flat): Type {
+    const range = attributeOf(attributes, "range")
+    if (range === undefined) return type
+    const [minimum, maximum] = range.arguments.map((bound) => bound && this.scope.integer(bound))
+    if (minimum === undefined || maximum === undefined) return type
+    return withRange(type, Number(minimum), Number(maximum))
+  }
+
+  // --------------------------------------------------------------------------
+  // definitions
+  // --------------------------------------------------------------------------
+
+  private nameAnonymous(base: Base, name: string): void {
+    if (base._tag !== "Body" || base.body.name !== undefined || base.body.specifier.tag !== undefined) return
+    if (!this.names.has(base.body.specifier)) this.names.set(base.body.specifier, this.claim(name))
+  }
+
+  private definition(body: Body): Type {
+    const { specifier } = body
+    if (specifier._tag === "Enum" && specifier.isBitmap) return { _tag: "Constant", name: bitmapOf(body.attributes) }
+    if (specifier._tag === "Struct" && this.isUnicodeString(body)) return { _tag: "Constant", name: "UnicodeString" }
+    const name = this.nameOf(body)
+    if (!this.definitions.has(name) && !this.failures.has(name)) {
+      // In the making: it may refer to itself.
+      this.failures.set(name, "")
+      try {
+        const definition = this.define(name, body)
+        this.failures.delete(name)
+        this.definitions.set(name, definition)
+      } catch (error) {
+        if (!(error instanceof Unsupported)) throw error
+        this.failures.set(name, error.reason)
+      }
+    }
+    return { _tag: "Reference", name }
+  }
+
+  private nameOf(body: Body): string {
+    const known = this.names.get(body.specifier)
+    if (known !== undefined) return known
+    const { tag } = body.specifier
+    const typedef = body.name ?? (tag && this.scope.names.get(`${body.specifier._tag} ${tag}`)) ?? tag
+    const name = this.claim(typedef ?? `anonymous_${this.names.size + 1}`)
+    this.names.set(body.specifier, name)
+    return name
+  }
+
+  private define(name: string, body: Body): Definition {
+    const { specifier } = body
+    const common = { name, comment: body.comment, place: specifier.place }
+    switch (specifier._tag) {
+      case "Enum":
+        return { _tag: "Enum", ...common, ...this.enumeration(specifier, body.attributes) }
+      case "Struct":
+        return { _tag: "Struct", ...common, fields: this.struct(name, specifier, body.surroundings) }
+      case "Union":
+        return { _tag: "Union", ...common, ...this.union(name, specifier, body) }
+    }
+  }
+
+  private enumeration(
+    { members }: EnumSpecifier,
+    attributes: ReadonlyArray<Attribute>
+  ): Pick<Extract<Definition, { _tag: "Enum" }>, "size" | "members"> {
+    const values = members!.map(({ name }) => {
+      const value = this.scope.valueOf(name)
+      if (typeof value !== "bigint" || value < -0x80000000n || value > 0xffffffffn) {
+        return unsupported(`the member ${name} has no value of 32 bits`)
+      }
+      return { name, value: Number(value) }
+    })
+    if (values.length === 0) return unsupported("an enumeration has members")
+    return { size: has(attributes, "v1_enum") || has(attributes, "enum32bit") ? 4 : 2, members: values }
+  }
+
+  private struct(name: string, { fields }: StructSpecifier, surroundings: Surroundings): ReadonlyArray<Member> {
+    if (fields!.length === 0) return unsupported("an empty structure has no NDR form")
+    const nameField = namer("field")
+    this.hintTags(fields!, surroundings)
+    const resolved = fields!.map((field) =>
+      inside(nameLess(field), () => this.field(this.correct(name, field), surroundings, name, nameField))
+    )
+    return this.hideDerived(resolved)
+  }
+
+  /** Errors of published IDL are corrected here rather than in the files of users. */
+  private correct(type: string, field: Field): Field {
+    const correction = corrections.find((entry) =>
+      entry.type === type && entry.field === field.name && this.uuids.has(entry.uuid)
+    )
+    if (correction === undefined || has(field.attributes, correction.add)) return field
+    this.corrected.push(`${type}.${field.name}: [${correction.add}] added`)
+    const added = { name: correction.add, arguments: [], type: undefined, text: undefined, place: field.place }
+    return { ...field, attributes: [...field.attributes, added] }
+  }
+
+  private union(
+    name: string,
+    { arms, switch: encapsulated }: UnionSpecifier,
+    { attributes, specifier, surroundings }: Body
+  ): Pick<Extract<Definition, { _tag: "Union" }>, "arms" | "discriminant" | "msUnion"> {
+    const switchType = encapsulated?.type ?? attributeOf(attributes, "switch_type")?.type
+    if (arms!.some(({ isDefault, labels }) => !isDefault && labels.length === 0)) {
+      return unsupported("a plain C union has no discriminant")
+    }
+    if (has(attributes, "nodiscriminant")) return unsupported("a union without a discriminant on the wire is not NDR")
+    const declared = switchType === undefined
+      ? this.hints.get(specifier)
+      : this.build(this.flatten(switchType.specifier, switchType.levels, [], surroundings), false).type
+    const tag = tagType(declared ?? { _tag: "Constant", name: "Uint32" })
+    const labels = arms!.flatMap((arm) => arm.labels.map((label) => this.label(label)))
+    const members = tag._tag === "Reference" ? this.enumOf(tag.name) : undefined
+    if (tag._tag === "Reference" && members === undefined) {
+      return unsupported("its discriminant is no integer of at most 32 bits")
+    }
+    const named = members !== undefined && labels.every((label) => members.members.some(({ value }) => value === label))
+    const discriminant: Type = members === undefined || named
+      ? tag
+      : { _tag: "Constant", name: members.size === 2 ? "Uint16" : "Uint32" }
+    const nameOf = (label: number): string | number =>
+      named
+        ? members!.members.find(({ value }) => value === label)!.name
+        : wrapLabel(discriminant, label)
+    if (new Set(labels).size !== labels.length) return unsupported("two arms have one label")
+    const nameArm = namer("arm")
+    const out: Array<UnionArm> = []
+    for (const arm of arms!) {
+      const type = arm.field === undefined
+        ? undefined
+        : inside(nameLess(arm.field), () => this.field(arm.field!, surroundings, name, nameArm).type)
+      for (const label of arm.labels) out.push({ label: nameOf(this.label(label)), type })
+      if (arm.isDefault) out.push({ label: undefined, type })
+    }
+    return {
+      discriminant,
+      arms: [...out.filter(({ label }) => label !== undefined), ...out.filter(({ label }) => label === undefined)],
+      msUnion: encapsulated === undefined && (surroundings.msUnion || has(attributes, "ms_union"))
+    }
+  }
+
+  private label(expression: Expression): number {
+    const value = this.scope.integer(expression)
+    if (value === undefined || value < -0x80000000n || value > 0xffffffffn) {
+      return unsupported(`the label ${formatExpression(expression)} is no number of 32 bits`)
+    }
+    return Number(value)
+  }
+
+  private enumOf(name: string): Extract<Definition, { _tag: "Enum" }> | undefined {
+    const definition = this.definitions.get(name)
+    return definition?._tag === "Enum" ? definition : undefined
+  }
+
+  /** `{ USHORT Length, MaximumLength; [size_is(MaximumLength / 2), length_is(Length / 2)] WCHAR *Buffer }`. */
+  private isUnicodeString({ specifier, surroundings }: Body): boolean {
+    const [length, maximum, buffer] = specifier._tag === "Struct" && specifier.fields!.length === 3 ? specifier.fields! : []
+    if (length === undefined || maximum === undefined || buffer === undefined) return false
+    const half = (name: string, of: Field): boolean => {
+      const expression = attributeOf(buffer.attributes, name)?.arguments[0]
+      return expression?._tag === "Binary" && expression.operator === "/" && expression.left._tag === "Name" &&
+        expression.left.name === of.name && expression.right._tag === "Integer" && expression.right.value === 2n
+    }
+    if (!half("size_is", maximum) || !half("length_is", length)) return false
+    try {
+      const isShort = (field: Field): boolean => {
+        const { base, levels } = this.flatten(field.specifier, field.levels, field.attributes, surroundings)
+        return levels.length === 0 && base._tag === "Scalar" && base.name === "Uint16"
+      }
+      const { base, levels } = this.flatten(buffer.specifier, buffer.levels, buffer.attributes, surroundings)
+      return isShort(length) && isShort(maximum) && levels.length === 1 && base._tag === "Scalar" &&
+        (base.name === "WChar" || base.name === "Uint16") && levels[0]!.level._tag === "Pointer" &&
+        kindOf(levels[0]!, false, this.fallback) === "unique"
+    } catch (error) {
+      if (error instanceof Unsupported) return false
+      throw error
+    }
+  }
+
+  // --------------------------------------------------------------------------
+  // counts and tags
+  // --------------------------------------------------------------------------
+
+  /** Hides the counts and tags that other members determine, and notes the rules of those that stay. */
+  hideDerived(members: ReadonlyArray<Resolved>): ReadonlyArray<Member> {
+    const types = new Map(members.map(({ name, type }) => [name, type]))
+    const derived = new Map<string, Extract<Type, { _tag: "Derived" }>>()
+    const explained = new Set<Expression>()
+    const byName = new Map(members.map((member) => [member.field.name ?? member.name, member]))
+    const offer = (
+      what: "size" | "length",
+      { name }: Resolved,
+      expression: Expression | undefined
+    ): void => {
+      const target = expression && this.countIn(expression)
+      const source = target && byName.get(target.name)
+      if (source === undefined || source.name === name || !isInteger(source.type)) return
+      if (target!.isReferent !== source.isReferent) return
+      const known = derived.get(source.name)
+      if (known === undefined) {
+        const type = isUint32(source.type) ? undefined : source.type
+        derived.set(source.name, { _tag: "Derived", what, fields: [name], type, unit: target!.unit })
+      } else if (known.what === what && known.unit === target!.unit) {
+        derived.set(source.name, { ...known, fields: [...known.fields, name] })
+      } else {
+        return
+      }
+      explained.add(expression!)
+    }
+    // All sizes come before any length, so that a count of both is the size.
+    for (const member of members) {
+      for (const counted of member.counted) {
+        if (counted.isOutermost && !counted.isMaximum) offer("size", member, counted.size)
+      }
+    }
+    for (const member of members) {
+      for (const counted of member.counted) {
+        const isSame = counted.length !== undefined && counted.size !== undefined &&
+          formatExpression(counted.length) === formatExpression(counted.size)
+        if (isSame && explained.has(counted.size!)) explained.add(counted.length!)
+        else if (counted.isOutermost) offer("length", member, counted.length)
+      }
+    }
+    for (const member of members) {
+      const target = member.switchIs && this.countIn(member.switchIs)
+      const source = target && target.unit === 1 ? byName.get(target.name) : undefined
+      const union = types.get(member.name)!
+      if (union._tag !== "Reference" || member.switchIs === undefined) continue
+      const definition = this.unionOf(union.name)
+      if (definition === undefined || source === undefined || derived.has(source.name) || source === member) continue
+      if (target!.isReferent !== source.isReferent) continue
+      const tag = tagType(source.type)
+      if (!isTag(tag, (name) => this.enumOf(name) !== undefined)) continue
+      derived.set(source.name, {
+        _tag: "Derived",
+        what: "switch",
+        fields: [member.name],
+        type: this.isSameTag(tag, definition.discriminant) ? undefined : this.asInteger(tag),
+        unit: 1
+      })
+      explained.add(member.switchIs)
+    }
+    return members.map((member) => {
+      const { counted, field, name, switchIs, type } = member
+      const notes: Array<string> = []
+      for (const { isMaximum, length, size } of counted) {
+        if (size !== undefined && !explained.has(size)) {
+          notes.push(`${isMaximum ? "max_is" : "size_is"}(${formatExpression(size)})`)
+        }
+        if (length !== undefined && !explained.has(length)) notes.push(`length_is(${formatExpression(length)})`)
+      }
+      if (switchIs !== undefined && !explained.has(switchIs)) notes.push(`switch_is(${formatExpression(switchIs)})`)
+      if (has(field.attributes, "ignore")) notes.push("ignore")
+      return { name, type: derived.get(name) ?? type, note: notes.length === 0 ? undefined : notes.join(", ") }
+    })
+  }
+
+  /** A definition that was made. */
+  definitionOf(name: string): Definition | undefined {
+    return this.definitions.get(name)
+  }
+
+  private unionOf(name: string): Extract<Definition, { _tag: "Union" }> | undefined {
+    const definition = this.definitions.get(name)
+    return definition?._tag === "Union" ? definition : undefined
+  }
+
+  /** A union without switch_type is switched by the type of the member that switch_is names. */
+  hintTags(fields: ReadonlyArray<Field>, surroundings: Surroundings): void {
+    for (const { attributes, levels, specifier } of fields) {
+      const expression = attributeOf(attributes, "switch_is")?.arguments[0]
+      const names = expression === undefined ? [] : namesIn(expression)
+      const source = fields.find(({ name }) => name !== undefined && names.includes(name))
+      if (source === undefined) continue
+      try {
+        const { base } = this.flatten(specifier, levels, attributes, surroundings)
+        if (base._tag !== "Body" || this.hints.has(base.body.specifier)) continue
+        const tag = this.flatten(source.specifier, source.levels, source.attributes, surroundings)
+        this.hints.set(base.body.specifier, this.base(tag.base))
+      } catch (error) {
+        // The field itself says what is wrong with it.
+        if (!(error instanceof Unsupported)) throw error
+      }
+    }
+  }
+
+  private isSameTag(tag: Type, discriminant: Type): boolean {
+    return JSON.stringify(tag) === JSON.stringify(discriminant)
+  }
+
+  private asInteger(tag: Type): Type {
+    const members = tag._tag === "Reference" ? this.enumOf(tag.name) : undefined
+    return members === undefined ? tag : { _tag: "Constant", name: members.size === 2 ? "Uint16" : "Uint32" }
+  }
+
+  /** `n`, `*n`, `n / 2`, `n / sizeof(T)`: the member that a count is, and what it counts. */
+  private countIn(
+    expression: Expression
+  ): { readonly name: string; readonly isReferent: boolean; readonly unit: number } | undefined {
+    if (expression._tag === "Name") return { name: expression.name, isReferent: false, unit: 1 }
+    if (expression._tag === "Cast") return this.countIn(expression.operand)
+    if (expression._tag === "Unary" && expression.operator === "*" && expression.operand._tag === "Name") {
+      return { name: expression.operand.name, isReferent: true, unit: 1 }
+    }
+    if (expression._tag !== "Binary" || expression.operator !== "/") return undefined
+    const unit = this.scope.integer(expression.right)
+    const inner = this.countIn(expression.left)
+    if (inner === undefined || inner.unit !== 1 || unit === undefined || unit < 1n || unit > 0xffffn) return undefined
+    return { ...inner, unit: Number(unit) }
+  }
+
+  // --------------------------------------------------------------------------
+  // what is whole
+  // --------------------------------------------------------------------------
+
+  /** Why a type cannot travel, through all that it refers to; `undefined` where it can. */
+  problemIn(types: ReadonlyArray<Type>): string | undefined {
+    const seen = new Set<string>()
+    const pending = types.flatMap(referencesIn)
+    for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+      if (seen.has(name)) continue
+      seen.add(name)
+      const definition = this.definitions.get(name)
+      if (definition === undefined) return `${name}: ${this.failures.get(name) ?? "it is not known"}`
+      pending.push(...typesIn(definition).flatMap(referencesIn))
+    }
+    return undefined
+  }
+
+  /** Makes the definition of a body that nothing may refer to, and gives its name, or why it can't travel. */
+  attempt(body: Body): { readonly name: string; readonly problem: string | undefined } {
+    const name = body.name ?? body.specifier.tag ?? "an anonymous type"
+    try {
+      const type = this.definition(body)
+      return { name: type._tag === "Reference" ? type.name : name, problem: this.problemIn([type]) }
+    } catch (error) {
+      if (!(error instanceof Unsupported)) throw error
+      return { name, problem: error.reason }
+    }
+  }
+
+  /** The definitions that types need, each behind those that it needs. */
+  ordered(types: ReadonlyArray<Type>): ReadonlyArray<Definition> {
+    const out = new Map<string, Definition>()
+    const entered = new Set<string>()
+    const stack = types.flatMap(referencesIn).reverse().map((name) => ({ name, isDone: false }))
+    for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
+      const { isDone, name } = entry
+      const definition = this.definitions.get(name)
+      if (definition === undefined || out.has(name)) continue
+      if (isDone) {
+        out.set(name, definition)
+        continue
+      }
+      if (entered.has(name)) continue
+      entered.add(name)
+      stack.push({ name, isDone: true })
+      for (const type of typesIn(definition).toReversed()) {
+        for (const inner of referencesIn(type)) stack.push({ name: inner, isDone: false })
+      }
+    }
+    return [...out.values()]
+  }
+}
+
+// ----------------------------------------------------------------------------
+// rules
+// ----------------------------------------------------------------------------
+
+/** Hands the expressions of a declaration out to its levels, outermost first. */
+const distribute = (levels: ReadonlyArray<FlatLevel>, attributes: ReadonlyArray<Attribute>): void => {
+  for (const { arguments: expressions, name } of attributes) {
+    if (name === "first_is" && expressions.some((expression) => expression !== undefined)) {
+      unsupported("first_is is not supported: arrays start at 0")
+    }
+    if (name !== "size_is" && name !== "max_is" && name !== "length_is" && name !== "last_is") continue
+    for (const [i, expression] of expressions.entries()) {
+      const level = levels[i]
+      if (expression === undefined) continue
+      if (level === undefined) unsupported(`${name} has more expressions than the declaration has levels`)
+      else if (name === "length_is") level.length = expression
+      else if (name === "last_is") level.length = plusOne(expression)
+      else {
+        level.size = name === "max_is" ? plusOne(expression) : expression
+      }
+    }
+  }
+}
+
+/** The number of elements that a last index means. */
+const plusOne = (expression: Expression): Expression =>
+  expression._tag === "Binary" && expression.operator === "-" && expression.right._tag === "Integer" &&
+    expression.right.value === 1n
+    ? expression.left
+    : { _tag: "Binary", operator: "+", left: expression, right: { _tag: "Integer", value: 1n } }
+
+const namesIn = (expression: Expression): ReadonlyArray<string> => {
+  switch (expression._tag) {
+    case "Name":
+      return [expression.name]
+    case "Unary":
+    case "Cast":
+      return namesIn(expression.operand)
+    case "Binary":
+      return [...namesIn(expression.left), ...namesIn(expression.right)]
+    case "Conditional":
+      return [expression.test, expression.yes, expression.no].flatMap(namesIn)
+    default:
+      return []
+  }
+}
+
+const kindOf = (
+  { defaultKind, kind }: FlatLevel,
+  isOutermostOfParameter: boolean,
+  fallback: PointerKind
+): PointerKind => kind ?? (isOutermostOfParameter ? "ref" : defaultKind ?? fallback)
+
+/** On the wire `wire_marshal`, `transmit_as` and `represent_as` are the type that they name. */
+const onTheWire = ({ attributes, levels, specifier }: Typedef): TypeName =>
+  attributeOf(attributes, "wire_marshal")?.type ?? attributeOf(attributes, "transmit_as")?.type ?? { specifier, levels }
+
+const scalarOf = (name: string, signed: boolean | undefined): ScalarName => {
+  switch (name) {
+    case "boolean":
+      return "Boolean"
+    case "byte":
+      return "Byte"
+    case "char":
+      return signed === undefined ? "Char" : signed ? "Int8" : "Byte"
+    case "small":
+      return signed === false ? "Uint8" : "Int8"
+    case "short":
+      return signed === false ? "Uint16" : "Int16"
+    case "long":
+    case "int3264":
+      return signed === false ? "Uint32" : "Int32"
+    case "error_status_t":
+      return "Uint32"
+    case "hyper":
+      return signed === false ? "Uint64" : "Int64"
+    case "wchar_t":
+      return "WChar"
+    case "float":
+      return "Float"
+    default:
+      return "Double"
+  }
+}
+
+const isByte = (name: ScalarName): boolean => name === "Byte" || name === "Char"
+
+const textUnit = (name: ScalarName): 1 | 2 | undefined =>
+  isByte(name) || name === "Uint8" ? 1 : name === "WChar" || name === "Uint16" ? 2 : undefined
+
+const isNullable = (type: Type): boolean => type._tag === "Pointer" && type.kind !== "ref"
+
+const withRange = (type: Type, minimum: number, maximum: number): Type => {
+  switch (type._tag) {
+    case "Pointer":
+      return { ...type, target: withRange(type.target, minimum, maximum) }
+    case "Constant":
+      return rangeable.has(type.name) ? { _tag: "Range", type, minimum, maximum } : type
+    case "Open":
+      return { _tag: "Range", type, minimum, maximum }
+    case "Bounded":
+      return type.name.startsWith("varying") ? { _tag: "Range", type, minimum, maximum } : type
+    default:
+      return type
+  }
+}
+
+const integerNames: ReadonlySet<string> = new Set(["Int8", "Uint8", "Int16", "Uint16", "Int32", "Uint32"])
+
+const rangeable: ReadonlySet<string> = new Set([
+  ...integerNames,
+  ..."Int64 Uint64 WString String SizedWString SizedString Bytes VaryingBytes SizedVaryingBytes".split(" "),
+  ..."WChars VaryingWChars SizedVaryingWChars".split(" ")
+])
+
+const bare = (type: Type): Type => type._tag === "Range" ? type.type : type
+
+const isInteger = (type: Type): boolean => {
+  const inner = bare(type)
+  return inner._tag === "Constant" && integerNames.has(inner.name)
+}
+
+const isUint32 = (type: Type): boolean => type._tag === "Constant" && type.name === "Uint32"
+
+/** A tag that is a character or a boolean is a number here. */
+const tagType = (type: Type): Type => {
+  const inner = bare(type)
+  if (inner._tag !== "Constant") return inner
+  if (inner.name === "Boolean" || inner.name === "Char") return { _tag: "Constant", name: "Uint8" }
+  if (inner.name === "WChar") return { _tag: "Constant", name: "Uint16" }
+  if (!integerNames.has(inner.name)) return unsupported("a discriminant is an integer of at most 32 bits")
+  return inner
+}
+
+const isTag = (type: Type, isEnum: (name: string) => boolean): boolean =>
+  type._tag === "Constant" ? integerNames.has(type.name) : type._tag === "Reference" && isEnum(type.name)
+
+/** A label as a number that the discriminant can have. */
+const wrapLabel = (discriminant: Type, label: number): number => {
+  if (discriminant._tag !== "Constant") return label
+  const bits = Number(/\d+$/.exec(discriminant.name)?.[0] ?? 32)
+  const wrapped = discriminant.name.startsWith("U") ? BigInt.asUintN(bits, BigInt(label)) : BigInt.asIntN(bits, BigInt(label))
+  return Number(wrapped)
+}
+
+const bitmapOf = (attributes: ReadonlyArray<Attribute>): IntegerName =>
+  has(attributes, "bitmap8bit")
+    ? "Uint8"
+    : has(attributes, "bitmap16bit")
+    ? "Uint16"
+    : has(attributes, "bitmap64bit")
+    ? "Uint64"
+    : "Uint32"
+
+/** Gives each field a name of its own. */
+export const namer = (word: string): (field: Field) => string => {
+  const taken = new Set<string>()
+  let count = 0
+  return ({ name }) => {
+    count++
+    let unique = name === undefined || name === "__proto__" ? `${word}${count}` : name
+    while (taken.has(unique)) unique += "_"
+    taken.add(unique)
+    return unique
+  }
+}
+
+const nameLess = ({ name }: Field): string => name ?? "a field without a name"
+
+/** Says where something unsupported stands. */
+export const inside = <A>(name: string, make: () => A): A => {
+  try {
+    return make()
+  } catch (error) {
+    throw error instanceof Unsupported ? new Unsupported(`${name}: ${error.reason}`) : error
+  }
+}
