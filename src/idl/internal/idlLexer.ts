@@ -85,8 +85,17 @@ export interface Token extends Place {
   readonly isPainted: boolean
 }
 
-const blank = /[\s\u200b\u001a\0]/u
-const word = /[\p{L}_$][\p{L}\p{N}_$]*/uy
+/** White space, control characters, and what web pages and word processors put between words. */
+const isBlank = (code: number): boolean => code <= 32 || code === 0xa0 || code === 0x200b || code === 0xfeff
+
+const isDigit = (code: number): boolean => code >= 48 && code <= 57
+
+/** Letters outside of ASCII too, so that a foreign name is one name. */
+const isLetter = (code: number): boolean =>
+  code >= 97 && code <= 122 || code >= 65 && code <= 90 || code === 95 || code === 36 || code >= 0xc0 && isForeign(code)
+
+const isForeign = (code: number): boolean => /\p{L}/u.test(String.fromCharCode(code))
+
 const number = /0[xX]\w*|(?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d+)?\w*/y
 const punctuator = /\.\.\.?|<<|>>|<=|>=|==|!=|&&|\|\||->|##|[-+*/%&|^~!<>=?:;,.()[\]{}#]/y
 
@@ -150,7 +159,7 @@ class Lexer {
         }
         this.at = stop
         commentLine = this.line
-      } else if (code > 126 || code < 32 ? blank.test(text[this.at]!) : false) this.at++
+      } else if (isBlank(code)) this.at++
       else break
     }
     if (this.line > commentLine + 1) comment = undefined
@@ -207,9 +216,14 @@ class Lexer {
       }
       return [quote === "'" ? "Character" : "String", text.slice(begin, this.at)]
     }
-    const name = this.take(word)
-    if (name !== undefined) return ["Name", name]
-    const digits = this.take(number)
+    const code = text.charCodeAt(begin)
+    if (isLetter(code)) {
+      do {
+        this.at++
+      } while (isLetter(text.charCodeAt(this.at)) || isDigit(text.charCodeAt(this.at)))
+      return ["Name", text.slice(begin, this.at)]
+    }
+    const digits = isDigit(code) || code === 46 ? this.take(number) : undefined
     if (digits !== undefined) return ["Number", digits]
     const sign = this.take(punctuator)
     if (sign !== undefined) return ["Punctuator", sign]
