@@ -144,7 +144,7 @@ export class Builder {
 }
 
 /** Given, so that none is derived. */
-const nobody = "00000000-0000-0000-0000-000000000000"
+const nobody = "c5a1f0a2-3d0e-4b7c-8f52-6a5a9d1e7b30"
 
 const reasonOf = (make: () => unknown): string | undefined => {
   try {

@@ -83,7 +83,7 @@ class Printer {
         const form = definition.size === 2 ? "enum" : "[v1_enum] enum"
         const members = definition.members.map((member) => `${key(member.name)}: ${member.value}`)
         return [
-          documented(definition.comment, [`\`${form}\`; a number that it does not name passes as a number.`]),
+          documented(definition.comment, [`\`${form}\``]),
           `export type ${name} =${alternatives([...names, "number"])}`,
           `${codec}Ndr.enum${8 * definition.size}(${braces(members, codec.length + 12)})`
         ].join("\n")

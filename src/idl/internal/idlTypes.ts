@@ -58,7 +58,7 @@ type ScalarName = IntegerName | "Byte" | "Boolean" | "Char" | "WChar" | "Float" 
 /** A declaration with its typedefs dissolved. */
 export interface Flat {
   readonly levels: Array<FlatLevel>
-  readonly base: Base
+  base: Base
   /** Those of the declaration and of its typedefs. */
   readonly attributes: ReadonlyArray<Attribute>
 }
@@ -219,20 +219,28 @@ export class Types {
     alias: string | undefined,
     depth: number
   ): Flat {
-    if (alias !== undefined) {
-      // On a typedef: all of it is the handle.
-      return { levels: [], base: { _tag: "Handle", name: this.handle(alias) }, attributes: [] }
-    }
     const inner = this.behind(specifier, surroundings, depth)
-    if (inner.base._tag === "Handle") {
-      return { levels: [...own, ...inner.levels], base: inner.base, attributes }
-    }
     const levels = [...own, ...inner.levels]
-    if (levels.pop()?.level._tag !== "Pointer") return unsupported("a context handle is a pointer")
+    if (inner.base._tag !== "Handle") {
+      if (levels.pop()?.level._tag !== "Pointer") return unsupported("a context handle is a pointer")
+      // What is left of a declarator such as `void **PX` points to the handle.
+      const isPointer = alias !== undefined && levels.length > 0
+      const own = isPointer ? this.sibling(alias) ?? alias : alias
+      const name = own ?? (specifier._tag === "Named" ? specifier.name : "CONTEXT_HANDLE")
+      inner.base = { _tag: "Handle", name: this.handle(name) }
+    }
     const kind = pointerKindIn(attributes)
     if (kind !== undefined && levels[0] !== undefined) levels[0].kind = kind
-    const name = specifier._tag === "Named" && levels.length === own.length ? specifier.name : "CONTEXT_HANDLE"
-    return { levels, base: { _tag: "Handle", name: this.handle(name) }, attributes }
+    return { levels, base: inner.base, attributes: alias === undefined ? attributes : [] }
+  }
+
+  /** The name that the same typedef gives to the handle itself. */
+  private sibling(name: string): string | undefined {
+    const { attributes, levels } = this.scope.typedefs.get(name)!
+    for (const other of this.scope.typedefs.values()) {
+      if (other.attributes === attributes && other.levels.length === levels.length - 1) return other.name
+    }
+    return undefined
   }
 
   private handle(name: string): string {
@@ -741,7 +749,9 @@ export class Types {
     const name = body.name ?? body.specifier.tag ?? "an anonymous type"
     try {
       const type = this.definition(body)
-      return { name: type._tag === "Reference" ? type.name : name, problem: this.problemIn([type]) }
+      if (type._tag !== "Reference") return { name, problem: undefined }
+      const problem = this.failures.get(type.name) ?? this.problemIn([type])
+      return { name: type.name, problem }
     } catch (error) {
       if (!(error instanceof Unsupported)) throw error
       return { name, problem: error.reason }

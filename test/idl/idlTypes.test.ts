@@ -1,0 +1,379 @@
+/** What declarations mean: pointers, arrays, text, counts, unions, handles, and what is left out with its reason. */
+import { assert, describe, it } from "@effect/vitest"
+import { Idl } from "../../src/idl.ts"
+
+const interfaceOf = (body: string, attributes = "pointer_default(unique)"): Idl.Parsed =>
+  Idl.parse({
+    "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f), ${attributes}] interface a {\n${body}\n}`
+  }, "a.idl")
+
+/** The schemas of a direction of the first operation, as they are printed. */
+const printed = (body: string, attributes?: string): string => {
+  const parsed = interfaceOf(body, attributes)
+  assert.deepStrictEqual(parsed.problems, [])
+  return Idl.print(parsed.document)
+}
+
+/** The expression behind a field, a parameter or a definition, in one line. */
+const schemaOf = (text: string, name: string): string => {
+  const flat = text.replace(/\n\s*/g, " ").replace(/\{ /g, "{ ").replaceAll("  ", " ")
+  const start = flat.lastIndexOf(` ${name}: `) + name.length + 3
+  let depth = 0
+  for (let i = start; i < flat.length; i++) {
+    if ("({[".includes(flat[i]!)) depth++
+    if (")}]".includes(flat[i]!) && depth-- === 0 || flat[i] === "," && depth === 0) return flat.slice(start, i).trim()
+  }
+  return ""
+}
+
+const parameter = (declaration: string, types = "", attributes?: string): string =>
+  schemaOf(printed(`${types}\nvoid f(${declaration});`, attributes), "p")
+
+const field = (declaration: string, types = "", attributes?: string): string =>
+  schemaOf(printed(`${types}\ntypedef struct { long first; ${declaration}; long last; } S;\nvoid f([in] S *s);`, attributes), "p")
+
+/** Why the operation `f` is left out. */
+const reason = (body: string, attributes?: string): string =>
+  interfaceOf(body, attributes).document.interfaces[0]!.leftOut.map(({ reason }) => reason).join("; ")
+
+describe("base types", () => {
+  const cases: ReadonlyArray<readonly [idl: string, ndr: string]> = [
+    ["boolean", "Boolean"],
+    ["byte", "Uint8"],
+    ["char", "Char"],
+    ["unsigned char", "Uint8"],
+    ["signed char", "Int8"],
+    ["small", "Int8"],
+    ["unsigned small", "Uint8"],
+    ["short", "Int16"],
+    ["unsigned short int", "Uint16"],
+    ["wchar_t", "WChar"],
+    ["int", "Int32"],
+    ["long unsigned", "Uint32"],
+    ["signed __int32", "Int32"],
+    ["error_status_t", "Uint32"],
+    ["__int3264", "Int32"],
+    ["unsigned __int3264", "Uint32"],
+    ["hyper", "Int64"],
+    ["unsigned __int64", "Uint64"],
+    ["long long", "Int64"],
+    ["float", "Float"],
+    ["double", "Double"],
+    ["DWORD", "Uint32"],
+    ["BOOL", "Int32"],
+    ["BOOLEAN", "Uint8"],
+    ["NTSTATUS", "Int32"],
+    ["ULONG_PTR", "Uint32"],
+    ["GUID", "Uuid"],
+    ["RPC_UNICODE_STRING", "UnicodeString"]
+  ]
+  for (const [idl, ndr] of cases) it(`${idl}: ${ndr}`, () => assert.strictEqual(parameter(`[in] ${idl} p`), `Ndr.${ndr}`))
+
+  it("a status that is returned: an unsigned number", () => {
+    for (const type of ["NTSTATUS", "HRESULT", "DWORD"]) {
+      assert.strictEqual(schemaOf(printed(`${type} f([in] long n);`), "result"), "Ndr.Uint32")
+    }
+    assert.strictEqual(schemaOf(printed("long f([in] long n);"), "result"), "Ndr.Int32")
+  })
+
+  it("an out parameter named result: the returned value is result_", () => {
+    assert.strictEqual(schemaOf(printed("DWORD f([out] long *result);"), "result_"), "Ndr.Uint32")
+  })
+})
+
+describe("pointers", () => {
+  it("the outermost one of a parameter is a reference and leaves no trace", () => {
+    assert.strictEqual(parameter("[in] long *p"), "Ndr.Int32")
+    assert.strictEqual(parameter("[out] long **p"), "Ndr.unique(Ndr.Int32)")
+    assert.strictEqual(parameter("[in] LPDWORD p"), "Ndr.Uint32")
+  })
+
+  it("unique, ptr or ref at the use: of the outermost pointer, also one of a typedef", () => {
+    assert.strictEqual(parameter("[in, unique] LPDWORD p"), "Ndr.unique(Ndr.Uint32)")
+    assert.strictEqual(parameter("[in, ptr] LPDWORD p"), "Ndr.full(Ndr.Uint32)")
+    assert.strictEqual(field("[ref] long *p"), "Ndr.ref(Ndr.Int32)")
+  })
+
+  it("an attribute of a typedef: of that typedef's pointer", () => {
+    assert.strictEqual(field("PX p", "typedef [ptr] long *PX;"), "Ndr.full(Ndr.Int32)")
+    assert.strictEqual(field("[unique] PX p", "typedef [ptr] long *PX;"), "Ndr.unique(Ndr.Int32)")
+  })
+
+  it("the default of the interface in which the type stands, then unique", () => {
+    assert.strictEqual(field("long *p", "", "pointer_default(ptr)"), "Ndr.full(Ndr.Int32)")
+    assert.strictEqual(field("long *p", "", "pointer_default(ref)"), "Ndr.ref(Ndr.Int32)")
+    assert.strictEqual(field("long *p", "", "version(1.0)"), "Ndr.unique(Ndr.Int32)")
+  })
+
+  it("a pointer to a pointer that may be null: a structure of one field between", () => {
+    assert.strictEqual(parameter("[in, unique] long **p"), "Ndr.unique(Ndr.struct({ value: Ndr.unique(Ndr.Int32) }))")
+    assert.strictEqual(field("long **p"), "Ndr.unique(Ndr.struct({ value: Ndr.unique(Ndr.Int32) }))")
+  })
+
+  it("T *p[3] is an array of pointers, T (*p)[3] a pointer to an array", () => {
+    assert.strictEqual(field("long *p[3]"), "Ndr.fixed(Ndr.unique(Ndr.Int32), 3)")
+    assert.strictEqual(field("long (*p)[3]"), "Ndr.unique(Ndr.fixed(Ndr.Int32, 3))")
+  })
+
+  it("a structure that points to itself: suspended", () => {
+    assert.include(
+      printed("typedef struct _L { long v; struct _L *next; } L; void f([in, unique] L *p);"),
+      "next: Ndr.unique(Schema.suspend(() => L))"
+    )
+  })
+})
+
+describe("arrays and text", () => {
+  const cases: ReadonlyArray<readonly [idl: string, ndr: string]> = [
+    ["long p[4]", "Ndr.fixed(Ndr.Int32, 4)"],
+    ["long p[2][3]", "Ndr.fixed(Ndr.fixed(Ndr.Int32, 3), 2)"],
+    ["BYTE p[16]", "Ndr.fixedBytes(16)"],
+    ["char p[16]", "Ndr.fixedBytes(16)"],
+    ["wchar_t p[16]", "Ndr.fixedWChars(16)"],
+    ["[string] wchar_t p[16]", "Ndr.varyingWString(16)"],
+    ["[string] char p[16]", "Ndr.varyingString(16)"],
+    ["[string] wchar_t *p", "Ndr.unique(Ndr.WString)"],
+    ["[string] LPSTR p", "Ndr.unique(Ndr.String)"],
+    ["LPWSTR p", "Ndr.unique(Ndr.WChar)"],
+    ["[size_is(first)] BYTE *p", "Ndr.unique(Ndr.Bytes)"],
+    ["[size_is(first)] wchar_t *p", "Ndr.unique(Ndr.WChars)"],
+    ["[size_is(first)] long *p", "Ndr.unique(Ndr.conformant(Ndr.Int32))"],
+    ["[size_is(first), length_is(first)] long *p", "Ndr.unique(Ndr.conformantVarying(Ndr.Int32))"],
+    ["[size_is(first), length_is(last)] long *p", "Ndr.unique(Ndr.sizedVarying(Ndr.Int32))"],
+    ["[size_is(first), length_is(last)] BYTE *p", "Ndr.unique(Ndr.SizedVaryingBytes)"],
+    ["[size_is(first), length_is(last)] wchar_t *p", "Ndr.unique(Ndr.SizedVaryingWChars)"],
+    ["[length_is(first)] long p[8]", "Ndr.varying(Ndr.Int32, 8)"],
+    ["[length_is(first)] BYTE p[8]", "Ndr.varyingBytes(8)"],
+    ["[size_is(first), string] wchar_t *p", "Ndr.unique(Ndr.SizedWString)"],
+    ["[size_is(first), string] wchar_t **p", "Ndr.unique(Ndr.conformant(Ndr.unique(Ndr.WString)))"],
+    ["[range(1, 9)] long p", "Ndr.range(Ndr.Int32, 1, 9)"],
+    ["[string, range(0, 260)] wchar_t *p", "Ndr.unique(Ndr.range(Ndr.WString, 0, 260))"],
+    ["[ignore] void *p", "Ndr.Uint32"]
+  ]
+  for (const [idl, ndr] of cases) it(`${idl}: ${ndr}`, () => assert.strictEqual(field(idl), ndr))
+
+  it("size_is on two levels: hands its expressions out, outermost first", () => {
+    assert.strictEqual(parameter("[in] long m, [in, size_is(, m)] long **p"), "Ndr.unique(Ndr.conformant(Ndr.Int32))")
+    assert.strictEqual(parameter("[in] long m, [in, size_is(m)] long **p"), "Ndr.conformant(Ndr.unique(Ndr.Int32))")
+    assert.strictEqual(
+      parameter("[in] long m, [in] long n, [in, size_is(m, n)] long **p"),
+      "Ndr.conformant(Ndr.unique(Ndr.conformant(Ndr.Int32)))"
+    )
+  })
+})
+
+describe("counts", () => {
+  const count = (declaration: string): string => schemaOf(printed(`void f(${declaration});`), "n")
+
+  it("a plain name, or a name behind a star where the parameter is a pointer: derived", () => {
+    assert.strictEqual(count("[in] unsigned long n, [in, size_is(n)] long *p"), `Ndr.sizeIs("p")`)
+    assert.strictEqual(count("[in] short n, [in, size_is(n)] long *p"), `Ndr.sizeIs("p", Ndr.Int16)`)
+    assert.strictEqual(count("[out] unsigned long *n, [out, size_is(, *n)] long **p"), `Ndr.sizeIs("p")`)
+    assert.strictEqual(
+      count("[in, range(0, 9)] unsigned long n, [in, size_is(n)] long *p"),
+      `Ndr.sizeIs("p", Ndr.range(Ndr.Uint32, 0, 9))`
+    )
+  })
+
+  it("in units: derived with the unit", () => {
+    assert.strictEqual(count("[in] unsigned long n, [in, size_is(n / 2)] wchar_t *p"), `Ndr.sizeIs("p", Ndr.Uint32, { unit: 2 })`)
+    assert.strictEqual(
+      count("[in] unsigned long n, [in, size_is(n / sizeof(DWORD))] DWORD *p"),
+      `Ndr.sizeIs("p", Ndr.Uint32, { unit: 4 })`
+    )
+  })
+
+  it("of several arrays: derived from all", () => {
+    assert.strictEqual(
+      count("[in] unsigned long n, [in, size_is(n)] long *p, [in, size_is(n)] short *q"),
+      `Ndr.sizeIs(["p", "q"])`
+    )
+  })
+
+  it("of the other direction, by another expression, or behind a pointer that may be null: stays", () => {
+    assert.strictEqual(count("[in] unsigned long n, [out, size_is(n)] BYTE *p"), "Ndr.Uint32")
+    assert.strictEqual(count("[in] unsigned long n, [in, size_is(n + 1)] BYTE *p"), "Ndr.Uint32")
+    assert.strictEqual(count("[in, unique] unsigned long *n, [in, size_is(*n)] BYTE *p"), "Ndr.unique(Ndr.Uint32)")
+    assert.strictEqual(count("[in, unique] DWORD *n, [in, unique, size_is(n ? *n : 0)] BYTE *p"), "Ndr.unique(Ndr.Uint32)")
+  })
+
+  it("one that stays is explained", () => {
+    assert.include(
+      printed("void f([in] unsigned long n, [out, size_is(n)] BYTE *p);"),
+      "/** `[out, size_is(n)] p` */"
+    )
+  })
+
+  it("max_is: one more element, so that the count stays", () => {
+    assert.strictEqual(count("[in] unsigned long n, [in, max_is(n)] long *p"), "Ndr.Uint32")
+    assert.strictEqual(count("[in] unsigned long n, [in, max_is(n - 1)] long *p"), `Ndr.sizeIs("p")`)
+  })
+})
+
+describe("unions", () => {
+  const union = (attributes: string, tag: string): string =>
+    printed(`typedef ${attributes} union { [case(1)] long a; [case(2, 3)] hyper b; [default] ; } U;
+      void f([in] ${tag} t, [in, switch_is(t)] U *u);`)
+
+  it("switch_is by name: the tag is derived, with its own type where that differs", () => {
+    assert.strictEqual(schemaOf(union("[switch_type(short)]", "short"), "t"), `Ndr.switchIs("u")`)
+    assert.strictEqual(schemaOf(union("[switch_type(short)]", "long"), "t"), `Ndr.switchIs("u", Ndr.Int32)`)
+  })
+
+  it("without switch_type: the type of the tag", () => {
+    assert.include(union("", "unsigned short"), "Ndr.union(Ndr.Uint16,")
+  })
+
+  it("two labels of one arm, and an empty default arm", () => {
+    const text = union("[switch_type(short)]", "short").replace(/\s+/g, " ")
+    assert.include(text, "{ 1: Ndr.Int32, 2: Ndr.Int64, 3: Ndr.Int64 }, { default: Schema.Void }")
+  })
+
+  it("ms_union holds for the interface, or for one union", () => {
+    const types = (attribute: string): string =>
+      `typedef [switch_type(short)${attribute}] union { [case(1)] hyper a; } U;
+       typedef [switch_type(short)] union { [case(1)] hyper a; } V;
+       void f([in] short t, [in, switch_is(t)] U *u, [in] short s, [in, switch_is(s)] V *v);`
+    assert.strictEqual(printed(types(", ms_union")).split("msUnion: true").length - 1, 1)
+    assert.strictEqual(printed(types(""), "ms_union").split("msUnion: true").length - 1, 2)
+  })
+
+  it("tags that are characters or booleans are numbers", () => {
+    const text = printed(`typedef [switch_type(char)] union { [case('a')] long l; [case('b')] char c; } U;
+      typedef struct { char k; [switch_is(k)] U u; } S;
+      void f([in] S *s);`)
+    assert.include(text.replace(/\s+/g, " "), "Ndr.union(Ndr.Uint8, { 97: Ndr.Int32, 98: Ndr.Char })")
+    assert.include(text, `k: Ndr.switchIs("u")`)
+  })
+
+  it("a masked switch_is, one of the other direction, and one through a pointer: the tag stays", () => {
+    const types = "typedef [switch_type(long)] union { [case(1)] long a; } U;"
+    assert.strictEqual(schemaOf(printed(`${types} void f([in] long t, [in, switch_is(t & 0xff)] U *u);`), "t"), "Ndr.Int32")
+    assert.strictEqual(schemaOf(printed(`${types} void f([in] long t, [out, switch_is(t)] U *u);`), "t"), "Ndr.Int32")
+    assert.strictEqual(
+      schemaOf(printed(`${types} void f([in] long t, [in, unique, switch_is(t)] U *u);`), "t"),
+      "Ndr.Int32"
+    )
+  })
+
+  it("the names of an enumeration are labels", () => {
+    const text = printed(`typedef enum { A = 1, B } E;
+      typedef [switch_type(E)] union { [case(A)] long a; [case(B)] ; } U;
+      void f([in] E t, [in, switch_is(t)] U *u);`)
+    assert.include(text.replace(/\s+/g, " "), "Ndr.union(E, { A: Ndr.Int32, B: Schema.Void })")
+  })
+})
+
+describe("context handles", () => {
+  it("in is not null, out may be; one handle for each typedef", () => {
+    const text = printed("typedef [context_handle] void *H, **PH; void f([in] H h, [in, out] H *g, [out] PH p);")
+    assert.strictEqual(text.split("ContextHandle.make").length - 1, 1)
+    assert.strictEqual(schemaOf(text, "p"), "ContextHandle.nullable(H)")
+    assert.include(text.replace(/\s+/g, " "), "in: { h: H, g: H }")
+  })
+
+  it("through HANDLE, and on the parameter alone", () => {
+    assert.strictEqual(schemaOf(printed("typedef [context_handle] HANDLE H; void f([in] H p);"), "p"), "H")
+    assert.strictEqual(
+      schemaOf(printed("void f([in, context_handle] PCONTEXT_HANDLE p);"), "p"),
+      "PCONTEXT_HANDLE"
+    )
+  })
+})
+
+describe("operations", () => {
+  it("numbers: local and callback operations have none, NotUsedOnWire keeps one free", () => {
+    const { document } = interfaceOf(
+      "void a(); [local] void b(); void Opnum1NotUsedOnWire(void); [callback] void c(); void d();"
+    )
+    const [made] = document.interfaces
+    assert.deepStrictEqual(made!.operations.map(({ name, opnum }) => [name, opnum]), [["a", 0], ["d", 2]])
+    assert.strictEqual(made!.unused, 1)
+    assert.deepStrictEqual(made!.leftOut.map(({ name, opnum }) => [name, opnum]), [["c", undefined]])
+  })
+
+  it("handle_t does not travel, a parameter without a direction is in", () => {
+    assert.strictEqual(
+      printed("void f(handle_t h, long n);").replace(/\s+/g, " ").includes("in: { n: Ndr.Int32 }"),
+      true
+    )
+  })
+
+  it("pipes: beside the parameters, of bytes or of elements", () => {
+    const text = printed("typedef pipe char C; typedef pipe long N; void f([in] C c, [out] N *n, [in] long m);")
+    const flat = text.replace(/\s+/g, " ")
+    assert.include(flat, "in: { m: Ndr.Int32 }")
+    assert.include(flat, "inPipe: { c: Pipe.bytes }")
+    assert.include(flat, "outPipe: { n: Ndr.Int32 }")
+  })
+
+  it("the operations of a base come first", () => {
+    const { document } = Idl.parse({
+      "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface b { void x(); }
+        [uuid(1d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface c : b { void y(); }`
+    }, "a.idl")
+    assert.deepStrictEqual(document.interfaces[1]!.operations.map(({ name, opnum }) => [name, opnum]), [["x", 0], ["y", 1]])
+  })
+
+  it("two interfaces of one name: with their versions", () => {
+    const { document } = Idl.parse({
+      "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f), version(2.0)] interface a { void x(); }
+        [uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f), version(3.0)] interface a { void x(); }`
+    }, "a.idl")
+    assert.deepStrictEqual(document.interfaces.map(({ name }) => name), ["a_2_0", "a_3_0"])
+  })
+
+  it("names that are taken get an underscore", () => {
+    const text = printed("typedef struct { long v; } Error; typedef struct { long v; } Ndr; void f([in] Error *p, [in] Ndr *q);")
+    assert.include(text, "export const Error_: Schema.Codec<Error_>")
+    assert.include(text, "export const Ndr_: Schema.Codec<Ndr_>")
+  })
+})
+
+describe("what is left out, with its reason", () => {
+  const cases: ReadonlyArray<readonly [title: string, body: string, reason: string]> = [
+    ["an unknown type", "void f([in] WIDGET *w);", "w: the type WIDGET is not known"],
+    ["a pointer to void", "void f([in] void *w);", "w: void * travels as a context handle alone"],
+    ["bit fields", "typedef struct { long a : 3; } S; void f([in] S *s);", "S: a: bit fields cannot travel"],
+    ["a plain union", "typedef union { long a; char b; } U; void f([in] U *u);", "U: a plain C union has no discriminant"],
+    ["first_is", "void f([in] long n, [in, first_is(n), length_is(n)] long p[4]);", "p: first_is is not supported: arrays start at 0"],
+    ["a pointer to a function", "void f([in] long (*p)(long));", "p: a pointer to a function cannot travel"],
+    ["an out parameter that is no pointer", "void f([out] long n);", "n: an [out] parameter is a pointer or an array"],
+    ["a maybe operation with results", "[maybe] void f([out] long *n);", "a [maybe] operation has no results and no pipes"],
+    ["a callback", "[callback] void f();", "the server calls it on the client, which is not supported"]
+  ]
+  for (const [title, body, expected] of cases) it(`${title}: ${expected}`, () => assert.strictEqual(reason(body), expected))
+
+  it("an operation that is left out: an error with its place", () => {
+    const { problems } = interfaceOf("void g();\nvoid f([in] WIDGET *w);")
+    assert.deepStrictEqual(
+      problems.map(({ column, file, line, severity }) => ({ column, file, line, severity })),
+      [{ column: 1, file: "a.idl", line: 3, severity: "error" }]
+    )
+  })
+
+  it("a type that no operation needs: skipped, with its reason", () => {
+    const { document, problems } = interfaceOf("typedef union { long a; } U; void f();")
+    assert.deepStrictEqual(problems, [])
+    assert.deepStrictEqual(document.skipped.map(({ name, reason }) => [name, reason]), [
+      ["U", "a plain C union has no discriminant"]
+    ])
+  })
+})
+
+describe("interfaces of objects", () => {
+  it("methods count from those of the base, local ones take a number and call_as none", () => {
+    const { document } = Idl.parse({
+      "a.idl": `import "unknwn.idl";
+        [object, uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface IA : IUnknown {
+          HRESULT A(); [local] HRESULT B(); [call_as(B)] HRESULT RemoteB(); [propget] HRESULT C([out, retval] long *v);
+        }
+        [object, uuid(1d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface IB : IA { HRESULT D(); }
+        [object, uuid(2d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface IC : IDispatch { HRESULT E(); }`
+    }, "a.idl")
+    assert.deepStrictEqual(
+      document.objects.map(({ methods, name }) => [name, methods?.map((method) => `${method.name} ${method.opnum}`)]),
+      [["IA", ["A 3", "RemoteB 4", "get_C 5"]], ["IB", ["D 6"]], ["IC", ["E 7"]]]
+    )
+  })
+})
