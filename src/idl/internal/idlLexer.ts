@@ -181,9 +181,11 @@ class Lexer {
     }
   }
 
-  /** Where a comment begins that does not end. */
-  get unclosedComment(): Place | undefined {
-    return this.unclosed
+  /** Where a comment begins that does not end. It is told once. */
+  takeUnclosed(): Place | undefined {
+    const { unclosed } = this
+    this.unclosed = undefined
+    return unclosed
   }
 
   private newLine(): void {
@@ -388,7 +390,7 @@ class Preprocessor {
       const lexer = this.files[this.files.length - 1]!
       const token = lexer.next()
       if (token.kind === "End") {
-        const unclosed = lexer.unclosedComment
+        const unclosed = lexer.takeUnclosed()
         if (unclosed !== undefined) this.error(unclosed, "comment: not closed, expected */. Close it.")
         if (this.files.length === 1) return token
         this.files.pop()
@@ -749,7 +751,16 @@ const evaluated = (tokens: ReadonlyArray<Token>): bigint | undefined => {
     const token = tokens[at++]
     if (token?.kind === "Number") return integerOf(token.text)
     if (token?.kind === "Character") return BigInt(token.text.codePointAt(1) ?? 0)
-    if (token?.kind === "Name") return 0n
+    if (token?.kind === "Name") {
+      if (tokens[at]?.text !== "(") return 0n
+      // The macro comes from a header that is missing. Windows programs are in each family of its partitions.
+      for (let nesting = 0; at < tokens.length; at++) {
+        if (tokens[at]!.text === "(") nesting++
+        if (tokens[at]!.text === ")" && --nesting === 0) break
+      }
+      at++
+      return bit(token.text === "WINAPI_FAMILY_PARTITION")
+    }
     if (token === undefined || ++depth > 200) return undefined
     let value: bigint | undefined
     if (token.text === "(") {
