@@ -484,13 +484,15 @@ class Preprocessor {
       return index < 0 ? undefined : args[index] ?? []
     }
     const full = new Map<ReadonlyArray<Token>, ReadonlyArray<Token>>()
+    /** Whether ## follows an argument that is empty. */
+    let isLeftEmpty = false
     let room = maximumExpansion - this.budget.expanded
     for (let at = 0; at < body.length && room >= 0; at++) {
       const token = body[at]!
       const before = result.length
       if (token.text === "##" && at > 0 && at + 1 < body.length) {
         const right = argumentOf(body[++at]) ?? [body[at]!]
-        const left = result.pop()
+        const left = isLeftEmpty ? undefined : result.pop()
         if (left === undefined || right.length === 0) {
           if (left !== undefined) result.push(left)
           right.forEach(put)
@@ -504,14 +506,18 @@ class Preprocessor {
           } else for (const pasted of tokensOf(text, use)) put({ ...pasted, isSpaced: left.isSpaced })
           right.slice(1).forEach(put)
         }
+        isLeftEmpty &&= right.length === 0
       } else if (token.text === "#" && argumentOf(body[at + 1]) !== undefined) {
         const text = joined(argumentOf(body[++at])!)
         put({ ...token, kind: "String", text: JSON.stringify(text.slice(0, maximumPasted)) })
       } else {
         const arg = argumentOf(token)
+        isLeftEmpty = false
         if (arg === undefined) put(token)
-        else if (body[at + 1]?.text === "##") arg.forEach(put)
-        else {
+        else if (body[at + 1]?.text === "##") {
+          arg.forEach(put)
+          isLeftEmpty = arg.length === 0
+        } else {
           let expanded = full.get(arg)
           if (expanded === undefined) full.set(arg, expanded = this.expanded(arg))
           expanded.forEach(put)
@@ -632,7 +638,7 @@ class Preprocessor {
         `#include: more than ${maximumIncludeDepth} files in each other, expected fewer. Remove the cycle.`
       )
     }
-    budget.included += found.text.length + 1024
+    budget.included += found.text.length + 4096
     if (budget.included > maximumIncluded) {
       return this.error(head, `#include: more than ${maximumIncluded >> 20} MiB in all, expected less. Include less.`)
     }

@@ -55,22 +55,20 @@ const typeAttributes = wordSet("switch_type wire_marshal transmit_as represent_a
 
 /** All others that MIDL, DCE or Samba's pidl know. */
 const otherAttributes = wordSet(`in out retval optional ref unique ptr full string ignore range size_is length_is max_is
-  min_is first_is last_is switch_is case default object local pointer_default ms_union v1_enum enum context_handle handle
+  min_is first_is last_is switch_is case default object local pointer_default ms_union v1_enum context_handle handle
   pipe iid_is call_as callback async maybe broadcast idempotent message comm_status fault_status byte_count allocate
   enable_allocate heap notify notify_flag optimize code nocode in_line out_of_line encode decode strict_context_handle
   type_strict_context_handle context_handle_serialize context_handle_noserialize serialize noserialize
   cs_drtag cs_rtag cs_stag cs_tag_rtn disable_consistency_check force_allocate partial_ignore system_handle endpoint
-  explicit_handle auto_handle extern represent_as_local const shape pointer struct union nullable
-  helpstring helpstringcontext helpstringdll helpcontext helpfile id lcid propget propput propputref bindable
-  defaultbind defaultcollelem defaultvalue defaultvtable displaybind dual hidden immediatebind nonbrowsable nonextensible
-  noncreatable oleautomation proxy readonly replaceable requestedit restricted source uidefault usesgetlasterror vararg
-  aggregatable appobject control dllname entry licensed lcid public predeclid ole funcdescattr vi_progid progid
-  odl activatable marshaling_behavior exclusiveto overload deprecated annotation idl_module apartment
-  noprint nopython nopush nopull noopnum noproxy no_srv_register noejs todo value charset flag flags helper
+  explicit_handle auto_handle helpstring helpstringcontext helpstringdll helpcontext helpfile id lcid propget propput
+  propputref bindable defaultbind defaultcollelem defaultvalue defaultvtable displaybind dual hidden immediatebind
+  nonbrowsable nonextensible noncreatable oleautomation proxy readonly replaceable requestedit restricted source
+  uidefault usesgetlasterror vararg aggregatable appobject control dllname entry licensed public predeclid ole
+  funcdescattr vi_progid progid odl activatable marshaling_behavior exclusiveto overload deprecated annotation
+  noprint nopython nopush nopull noopnum noproxy no_srv_register noejs todo value charset flag helper pyhelper
   relative relative_short relative_base subcontext subcontext_size compression nodiscriminant gensize skip skip_noinit
-  print bitmap8bit bitmap16bit bitmap32bit bitmap64bit enum8bit enum16bit enum32bit keepref represent_as pyhelper
-  authservice depends property to_null bitmap length no_print readonly_ptr noheader pad_check align switch_context
-  unsupported iid_is nosize max_depth passthrough library server_only client_only hide_context warn_if_unknown`)
+  bitmap8bit bitmap16bit bitmap32bit bitmap64bit enum8bit enum16bit enum32bit keepref authservice depends property
+  to_null max_recursion`)
 
 /** Words that say nothing to a remote call. */
 const noiseWords = wordSet(`const volatile far near huge register static extern inline restrict pascal cdecl stdcall
@@ -156,6 +154,9 @@ const placeOf = ({ column, file, line }: Place): Place => ({ file, line, column 
 
 /** Leads from a problem, which is in the list already, to the declaration that it leaves out. */
 const failure: unique symbol = Symbol("failure")
+
+/** The same where a brace is missing: the next declaration begins where the parser stands. */
+const missingBrace: unique symbol = Symbol("missing brace")
 
 interface Declarator {
   readonly name: string | undefined
@@ -286,7 +287,7 @@ class Parser {
     try {
       result = body()
     } catch (cause) {
-      if (cause !== failure) throw cause
+      if (cause !== failure && cause !== missingBrace) throw cause
     }
     this.isTrying = isTrying
     if (result === undefined) {
@@ -302,6 +303,10 @@ class Parser {
     try {
       return body()
     } catch (cause) {
+      if (cause === missingBrace && !this.isTrying) {
+        this.depth = depth
+        return
+      }
       if (cause !== failure || this.isTrying) throw cause
     }
     this.depth = depth
@@ -328,12 +333,18 @@ class Parser {
         braces--
         if (braces === 0 && this.at >= failed) {
           this.skip()
-          while (this.token.kind === "Name" && !this.token.isFirst || this.is("*") || this.is(",")) this.skip()
+          while (this.isTrailing()) this.skip()
           this.take(";")
           return
         }
       }
     }
+  }
+
+  /** Whether the token is of the declarators behind the braces of a declaration that is left out. */
+  private isTrailing(): boolean {
+    const { isFirst, kind, text } = this.token
+    return kind === "Name" ? !isFirst && !declarationWords.has(text) : kind === "Punctuator" && /^[*,]$/.test(text)
   }
 
   /** What stands in parentheses, as text. */
@@ -783,7 +794,7 @@ class Parser {
           token.text !== "interface"
       ) {
         this.problem(open, `${what}: no "}" for this "{", expected one. Add it.`)
-        throw failure
+        throw missingBrace
       }
       const before = this.at
       this.recover(() => item(items))
@@ -868,7 +879,7 @@ class Parser {
       const { token } = this
       if (token.kind === "End" || declarationWords.has(token.text) && token.isFirst) {
         this.problem(open, `${kind}: no "}" for this "{", expected one. Add it.`)
-        throw failure
+        throw missingBrace
       }
       this.recover(() => {
         this.attributes()
