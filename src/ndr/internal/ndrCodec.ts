@@ -4,7 +4,6 @@
 import type * as SchemaAST from "effect/SchemaAST"
 import { declaredIn, fromParts, Handle, partsOf } from "../../internal/handleSchema.ts"
 import { extentOf } from "./ndrExtent.ts"
-import { readUuid, writeUuid } from "./ndrScalars.ts"
 import {
   complete,
   type Count,
@@ -22,6 +21,7 @@ import {
   verify,
   within
 } from "./ndrStream.ts"
+import { readUuid, writeUuid } from "./ndrUuid.ts"
 import { object, referent, refuseBound, refuseDefinition, refusePointerToNull, refuseValue } from "./ndrValues.ts"
 
 // ----------------------------------------------------------------------------

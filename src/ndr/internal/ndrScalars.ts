@@ -1,9 +1,9 @@
 /**
  * Numbers, characters, enumerations and UUIDs.
  */
-import * as Uuid from "../../internal/uuid.ts"
 import type { Bounded, Representation } from "./ndrCodec.ts"
 import { type Decoder, type Encoder, type Integer, Refusal, status } from "./ndrStream.ts"
+import { readUuid, writeUuid } from "./ndrUuid.ts"
 import { isNumber, refuseValue, show } from "./ndrValues.ts"
 
 // ----------------------------------------------------------------------------
@@ -220,22 +220,6 @@ export const enumeration = (
 // ----------------------------------------------------------------------------
 // UUIDs
 // ----------------------------------------------------------------------------
-
-export const writeUuid = (to: Encoder, value: unknown): void => {
-  const uuid = typeof value === "string" ? Uuid.canonical(value) : undefined
-  if (uuid === undefined) return refuseValue(value, "a UUID")
-  to.align(4)
-  to.reserve(16)
-  Uuid.write(to.bytes, to.position, uuid, to.littleEndian)
-  to.position += 16
-}
-
-export const readUuid = (from: Decoder): string => {
-  from.align(4)
-  from.require(1, 16)
-  from.position += 16
-  return Uuid.read(from.bytes, from.position - 16, from.littleEndian)
-}
 
 export const uuid: Representation = {
   flows: true,
