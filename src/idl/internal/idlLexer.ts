@@ -181,9 +181,11 @@ class Lexer {
     }
   }
 
-  /** Where a comment begins that does not end. */
-  get unclosedComment(): Place | undefined {
-    return this.unclosed
+  /** Where a comment begins that does not end. It is told once. */
+  takeUnclosed(): Place | undefined {
+    const { unclosed } = this
+    this.unclosed = undefined
+    return unclosed
   }
 
   private newLine(): void {
@@ -388,7 +390,7 @@ class Preprocessor {
       const lexer = this.files[this.files.length - 1]!
       const token = lexer.next()
       if (token.kind === "End") {
-        const unclosed = lexer.unclosedComment
+        const unclosed = lexer.takeUnclosed()
         if (unclosed !== undefined) this.error(unclosed, "comment: not closed, expected */. Close it.")
         if (this.files.length === 1) return token
         this.files.pop()
@@ -482,13 +484,15 @@ class Preprocessor {
       return index < 0 ? undefined : args[index] ?? []
     }
     const full = new Map<ReadonlyArray<Token>, ReadonlyArray<Token>>()
+    /** Whether ## follows an argument that is empty. */
+    let isLeftEmpty = false
     let room = maximumExpansion - this.budget.expanded
     for (let at = 0; at < body.length && room >= 0; at++) {
       const token = body[at]!
       const before = result.length
       if (token.text === "##" && at > 0 && at + 1 < body.length) {
         const right = argumentOf(body[++at]) ?? [body[at]!]
-        const left = result.pop()
+        const left = isLeftEmpty ? undefined : result.pop()
         if (left === undefined || right.length === 0) {
           if (left !== undefined) result.push(left)
           right.forEach(put)
@@ -502,14 +506,18 @@ class Preprocessor {
           } else for (const pasted of tokensOf(text, use)) put({ ...pasted, isSpaced: left.isSpaced })
           right.slice(1).forEach(put)
         }
+        isLeftEmpty &&= right.length === 0
       } else if (token.text === "#" && argumentOf(body[at + 1]) !== undefined) {
         const text = joined(argumentOf(body[++at])!)
         put({ ...token, kind: "String", text: JSON.stringify(text.slice(0, maximumPasted)) })
       } else {
         const arg = argumentOf(token)
+        isLeftEmpty = false
         if (arg === undefined) put(token)
-        else if (body[at + 1]?.text === "##") arg.forEach(put)
-        else {
+        else if (body[at + 1]?.text === "##") {
+          arg.forEach(put)
+          isLeftEmpty = arg.length === 0
+        } else {
           let expanded = full.get(arg)
           if (expanded === undefined) full.set(arg, expanded = this.expanded(arg))
           expanded.forEach(put)
@@ -630,7 +638,7 @@ class Preprocessor {
         `#include: more than ${maximumIncludeDepth} files in each other, expected fewer. Remove the cycle.`
       )
     }
-    budget.included += found.text.length + 1024
+    budget.included += found.text.length + 4096
     if (budget.included > maximumIncluded) {
       return this.error(head, `#include: more than ${maximumIncluded >> 20} MiB in all, expected less. Include less.`)
     }
@@ -749,7 +757,16 @@ const evaluated = (tokens: ReadonlyArray<Token>): bigint | undefined => {
     const token = tokens[at++]
     if (token?.kind === "Number") return integerOf(token.text)
     if (token?.kind === "Character") return BigInt(token.text.codePointAt(1) ?? 0)
-    if (token?.kind === "Name") return 0n
+    if (token?.kind === "Name") {
+      if (tokens[at]?.text !== "(") return 0n
+      // The macro comes from a header that is missing. Windows programs are in each family of its partitions.
+      for (let nesting = 0; at < tokens.length; at++) {
+        if (tokens[at]!.text === "(") nesting++
+        if (tokens[at]!.text === ")" && --nesting === 0) break
+      }
+      at++
+      return bit(token.text === "WINAPI_FAMILY_PARTITION")
+    }
     if (token === undefined || ++depth > 200) return undefined
     let value: bigint | undefined
     if (token.text === "(") {

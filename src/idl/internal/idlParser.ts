@@ -55,22 +55,20 @@ const typeAttributes = wordSet("switch_type wire_marshal transmit_as represent_a
 
 /** All others that MIDL, DCE or Samba's pidl know. */
 const otherAttributes = wordSet(`in out retval optional ref unique ptr full string ignore range size_is length_is max_is
-  min_is first_is last_is switch_is case default object local pointer_default ms_union v1_enum enum context_handle handle
+  min_is first_is last_is switch_is case default object local pointer_default ms_union v1_enum context_handle handle
   pipe iid_is call_as callback async maybe broadcast idempotent message comm_status fault_status byte_count allocate
   enable_allocate heap notify notify_flag optimize code nocode in_line out_of_line encode decode strict_context_handle
   type_strict_context_handle context_handle_serialize context_handle_noserialize serialize noserialize
   cs_drtag cs_rtag cs_stag cs_tag_rtn disable_consistency_check force_allocate partial_ignore system_handle endpoint
-  explicit_handle auto_handle extern represent_as_local const shape pointer struct union nullable
-  helpstring helpstringcontext helpstringdll helpcontext helpfile id lcid propget propput propputref bindable
-  defaultbind defaultcollelem defaultvalue defaultvtable displaybind dual hidden immediatebind nonbrowsable nonextensible
-  noncreatable oleautomation proxy readonly replaceable requestedit restricted source uidefault usesgetlasterror vararg
-  aggregatable appobject control dllname entry licensed lcid public predeclid ole funcdescattr vi_progid progid
-  odl activatable marshaling_behavior exclusiveto overload deprecated annotation idl_module apartment
-  noprint nopython nopush nopull noopnum noproxy no_srv_register noejs todo value charset flag flags helper
+  explicit_handle auto_handle helpstring helpstringcontext helpstringdll helpcontext helpfile id lcid propget propput
+  propputref bindable defaultbind defaultcollelem defaultvalue defaultvtable displaybind dual hidden immediatebind
+  nonbrowsable nonextensible noncreatable oleautomation proxy readonly replaceable requestedit restricted source
+  uidefault usesgetlasterror vararg aggregatable appobject control dllname entry licensed public predeclid ole
+  funcdescattr vi_progid progid odl activatable marshaling_behavior exclusiveto overload deprecated annotation
+  noprint nopython nopush nopull noopnum noproxy no_srv_register noejs todo value charset flag helper pyhelper
   relative relative_short relative_base subcontext subcontext_size compression nodiscriminant gensize skip skip_noinit
-  print bitmap8bit bitmap16bit bitmap32bit bitmap64bit enum8bit enum16bit enum32bit keepref represent_as pyhelper
-  authservice depends property to_null bitmap length no_print readonly_ptr noheader pad_check align switch_context
-  unsupported iid_is nosize max_depth passthrough library server_only client_only hide_context warn_if_unknown`)
+  bitmap8bit bitmap16bit bitmap32bit bitmap64bit enum8bit enum16bit enum32bit keepref authservice depends property
+  to_null max_recursion`)
 
 /** Words that say nothing to a remote call. */
 const noiseWords = wordSet(`const volatile far near huge register static extern inline restrict pascal cdecl stdcall
@@ -143,7 +141,7 @@ const unquoted = (text: string): string =>
 const plainComment = (comment: string | undefined): string | undefined => {
   if (comment === undefined || comment.length > 4096) return undefined
   const lines = comment.split("\n").map((line) =>
-    line.trim().replace(/^\/(?:\/+|\*+)!?/, "").replace(/\*+\/$/, "").replace(/^\*+(?!\/)/, "").trim()
+    (line.endsWith("*/") ? line.slice(0, -2) : line).trim().replace(/^(?:\/\/+!?|\/?\*+!?)/, "").trim()
   )
   return lines.filter((line) => !/^[-=*#/\s]*$/.test(line)).join("\n") || undefined
 }
@@ -156,6 +154,9 @@ const placeOf = ({ column, file, line }: Place): Place => ({ file, line, column 
 
 /** Leads from a problem, which is in the list already, to the declaration that it leaves out. */
 const failure: unique symbol = Symbol("failure")
+
+/** The same where a brace is missing: the next declaration begins where the parser stands. */
+const missingBrace: unique symbol = Symbol("missing brace")
 
 interface Declarator {
   readonly name: string | undefined
@@ -286,7 +287,7 @@ class Parser {
     try {
       result = body()
     } catch (cause) {
-      if (cause !== failure) throw cause
+      if (cause !== failure && cause !== missingBrace) throw cause
     }
     this.isTrying = isTrying
     if (result === undefined) {
@@ -302,34 +303,48 @@ class Parser {
     try {
       return body()
     } catch (cause) {
+      if (cause === missingBrace && !this.isTrying) {
+        this.depth = depth
+        return
+      }
       if (cause !== failure || this.isTrying) throw cause
     }
     this.depth = depth
     const failed = this.at
     let braces = 0
+    let parentheses = 0
     for (this.at = at; this.token.kind !== "End"; this.skip()) {
       const { token } = this
       if (this.at >= failed && braces <= 0) {
         // Stray words end where a line begins a declaration.
-        if (this.at > at && token.isFirst && (declarationWords.has(token.text) || token.text === "[")) return
+        const isHead = parentheses <= 0 && (declarationWords.has(token.text) || token.text === "[")
+        if (this.at > at && token.isFirst && (isHead || token.text === "typedef")) return
         if (token.text === ";") {
           this.skip()
           return
         }
       }
       if (token.kind !== "Punctuator") continue
-      if (token.text === "{") braces++
+      if (token.text === "(") parentheses++
+      else if (token.text === ")") parentheses--
+      else if (token.text === "{") braces++
       else if (token.text === "}") {
         if (braces <= 0 && this.at >= failed) return
         braces--
         if (braces === 0 && this.at >= failed) {
           this.skip()
-          while (this.token.kind === "Name" && !this.token.isFirst || this.is("*") || this.is(",")) this.skip()
+          while (this.isTrailing()) this.skip()
           this.take(";")
           return
         }
       }
     }
+  }
+
+  /** Whether the token is of the declarators behind the braces of a declaration that is left out. */
+  private isTrailing(): boolean {
+    const { isFirst, kind, text } = this.token
+    return kind === "Name" ? !isFirst && !declarationWords.has(text) : kind === "Punctuator" && /^[*,]$/.test(text)
   }
 
   /** What stands in parentheses, as text. */
@@ -368,8 +383,11 @@ class Parser {
     const { token } = this
     const comment = plainComment(token.comment)
     const place = placeOf(token)
-    const attributes = this.attributes()
-    if (this.is("declare") && this.peek().kind !== "Punctuator") this.skip()
+    let attributes = this.attributes()
+    if (this.is("declare") && (this.peek().kind === "Name" || this.peek().text === "[")) {
+      this.skip()
+      attributes = [...attributes, ...this.attributes()]
+    }
     const next = this.peek()
     switch (this.token.kind === "Name" ? this.token.text : "") {
       case "import":
@@ -513,7 +531,7 @@ class Parser {
     }
   }
 
-  /** The members of a coclass, which say nothing to a remote call. */
+  /** Skips what stands in braces: the members of a coclass, the values of a list. */
   private members(): void {
     for (let braces = 0; this.token.kind !== "End"; this.skip()) {
       if (this.is("{")) braces++
@@ -550,7 +568,12 @@ class Parser {
       const { levels, name, parameters } = this.declarator("declaration")
       if (this.take("=")) {
         if (name === undefined) this.fail("const", "a name")
-        into.push({ _tag: "Const", name, type: { specifier, levels }, value: this.expression(), comment, place })
+        if (this.is("{")) {
+          this.problem(this.token, `const ${name}: got a list, expected one value. It is left out.`, "warning")
+          this.skip()
+          this.members()
+          this.expect("}", "const")
+        } else into.push({ _tag: "Const", name, type: { specifier, levels }, value: this.expression(), comment, place })
       } else if (levels[0]?._tag === "Function") {
         if (name === undefined) {
           this.fail(
@@ -771,7 +794,7 @@ class Parser {
           token.text !== "interface"
       ) {
         this.problem(open, `${what}: no "}" for this "{", expected one. Add it.`)
-        throw failure
+        throw missingBrace
       }
       const before = this.at
       this.recover(() => item(items))
@@ -856,7 +879,7 @@ class Parser {
       const { token } = this
       if (token.kind === "End" || declarationWords.has(token.text) && token.isFirst) {
         this.problem(open, `${kind}: no "}" for this "{", expected one. Add it.`)
-        throw failure
+        throw missingBrace
       }
       this.recover(() => {
         this.attributes()
@@ -981,8 +1004,9 @@ class Parser {
       }
       fields.push({ attributes, specifier, levels, name, bits: undefined, comment, place: placeOf(token) })
       if (this.is(",") || this.is(")")) continue
-      if (!this.is("[")) this.fail("parameter", '"," or ")"')
-      this.problem(this.token, 'parameter: no "," in front of "[", expected one. Add it.', "warning")
+      const { token: next } = this
+      if (!this.is("[") && !(next.isFirst && next.kind === "Name")) this.fail("parameter", '"," or ")"')
+      this.problem(next, `parameter: no "," in front of "${shortened(next.text)}", expected one. Add it.`, "warning")
     }
     return fields
   }
@@ -1010,7 +1034,7 @@ class Parser {
       if (precedence === undefined || precedence < least) break
       // A chain is as deep a tree as it is long.
       if (++this.depth > 2 * maximumDepth) {
-        this.fail("expression", `at most ${maximumDepth} operators`, "Make it shorter.")
+        this.fail("expression", `at most ${2 * maximumDepth} operators`, "Make it shorter.")
       }
       this.skip()
       left = { _tag: "Binary", operator, left, right: this.binary(precedence + 1) }
@@ -1038,7 +1062,7 @@ class Parser {
     let object = this.primary()
     while (this.is(".") || this.is("->")) {
       if (++this.depth > 2 * maximumDepth) {
-        this.fail("expression", `at most ${maximumDepth} operators`, "Make it shorter.")
+        this.fail("expression", `at most ${2 * maximumDepth} operators`, "Make it shorter.")
       }
       const arrow = this.skip().text === "->"
       object = { _tag: "Member", object, arrow, name: this.name("expression").text }
