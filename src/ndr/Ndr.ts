@@ -13,27 +13,33 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import type { Parameters } from "../Interface.ts"
+import * as arrays from "./internal/ndrArrays.ts"
 import {
   annotationOf,
+  type Bounded,
   compile,
-  largestOfEnum,
   type Program,
   type Representation,
   representationOf,
-  type Scalar,
-  type Shape
+  structure
 } from "./internal/ndrCodec.ts"
 import { guarded, ndrError, refused } from "./internal/ndrErrors.ts"
+import { pointer } from "./internal/ndrPointers.ts"
+import { ranged } from "./internal/ndrRange.ts"
+import * as scalars from "./internal/ndrScalars.ts"
 import { Decoder, Encoder, status as statuses } from "./internal/ndrStream.ts"
+import { refuseDefinition } from "./internal/ndrValues.ts"
+import * as strings from "./internal/ndrStrings.ts"
+import * as unions from "./internal/ndrUnions.ts"
 
 const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
   (schema as unknown as Schema.Top).annotate(annotationOf(schema.ast, representation)) as unknown as S
 
-const scalar = <S extends Schema.Constraint>(schema: S, scalar: Scalar): S =>
-  represent(schema, { _tag: "Scalar", scalar })
+/** A constant that bundlers drop where nobody uses it, with the calls that make it. */
+const constant = <A>(make: () => A): A => make()
 
-const integer = (name: Scalar, minimum: number, maximum: number): Schema.Int =>
-  scalar(Schema.Int.check(Schema.isBetween({ minimum, maximum })), name)
+const integer = (scalar: scalars.Scalar, minimum: number, maximum: number): Schema.Int =>
+  represent(Schema.Int.check(Schema.isBetween({ minimum, maximum })), scalars.integer(scalar))
 
 // ----------------------------------------------------------------------------
 // scalars
@@ -45,7 +51,7 @@ const integer = (name: Scalar, minimum: number, maximum: number): Schema.Int =>
  * @category scalars
  * @since 0.1.0
  */
-export const Boolean: Schema.Boolean = scalar(Schema.Boolean, "Boolean")
+export const Boolean: Schema.Boolean = constant(() => represent(Schema.Boolean, scalars.plain(scalars.boolean)))
 
 /**
  * `char`: one byte, as a string of one character from U+0000 to U+00FF.
@@ -53,7 +59,12 @@ export const Boolean: Schema.Boolean = scalar(Schema.Boolean, "Boolean")
  * @category scalars
  * @since 0.1.0
  */
-export const Char: Schema.Char = scalar(Schema.Char.check(Schema.isPattern(/^[\0-\xff]$/)), "Char")
+export const Char: Schema.Char = constant(() =>
+  represent(
+    Schema.Char.check(Schema.isPattern(/^[\0-\xff]$/)),
+    scalars.plain(scalars.char)
+  )
+)
 
 /**
  * `wchar_t`: one UTF-16 code unit, as a string of length 1.
@@ -61,7 +72,7 @@ export const Char: Schema.Char = scalar(Schema.Char.check(Schema.isPattern(/^[\0
  * @category scalars
  * @since 0.1.0
  */
-export const WChar: Schema.Char = scalar(Schema.Char, "WChar")
+export const WChar: Schema.Char = constant(() => represent(Schema.Char, scalars.plain(scalars.wchar)))
 
 /**
  * `byte`: an opaque byte, 0 to 255. Arrays of it are better declared as {@link Bytes}.
@@ -69,7 +80,7 @@ export const WChar: Schema.Char = scalar(Schema.Char, "WChar")
  * @category scalars
  * @since 0.1.0
  */
-export const Byte: Schema.Int = integer("Uint8", 0, 0xff)
+export const Byte: Schema.Int = integer(scalars.uint8, 0, 0xff)
 
 /**
  * `small`: a signed 8-bit integer.
@@ -77,7 +88,7 @@ export const Byte: Schema.Int = integer("Uint8", 0, 0xff)
  * @category scalars
  * @since 0.1.0
  */
-export const Int8: Schema.Int = integer("Int8", -0x80, 0x7f)
+export const Int8: Schema.Int = integer(scalars.int8, -0x80, 0x7f)
 
 /**
  * `unsigned small`: an 8-bit integer.
@@ -85,7 +96,7 @@ export const Int8: Schema.Int = integer("Int8", -0x80, 0x7f)
  * @category scalars
  * @since 0.1.0
  */
-export const Uint8: Schema.Int = integer("Uint8", 0, 0xff)
+export const Uint8: Schema.Int = integer(scalars.uint8, 0, 0xff)
 
 /**
  * `short`: a signed 16-bit integer.
@@ -93,7 +104,7 @@ export const Uint8: Schema.Int = integer("Uint8", 0, 0xff)
  * @category scalars
  * @since 0.1.0
  */
-export const Int16: Schema.Int = integer("Int16", -0x8000, 0x7fff)
+export const Int16: Schema.Int = integer(scalars.int16, -0x8000, 0x7fff)
 
 /**
  * `unsigned short`: a 16-bit integer.
@@ -101,7 +112,7 @@ export const Int16: Schema.Int = integer("Int16", -0x8000, 0x7fff)
  * @category scalars
  * @since 0.1.0
  */
-export const Uint16: Schema.Int = integer("Uint16", 0, 0xffff)
+export const Uint16: Schema.Int = integer(scalars.uint16, 0, 0xffff)
 
 /**
  * `long`: a signed 32-bit integer.
@@ -109,7 +120,7 @@ export const Uint16: Schema.Int = integer("Uint16", 0, 0xffff)
  * @category scalars
  * @since 0.1.0
  */
-export const Int32: Schema.Int = integer("Int32", -0x80000000, 0x7fffffff)
+export const Int32: Schema.Int = integer(scalars.int32, -0x80000000, 0x7fffffff)
 
 /**
  * `unsigned long`, and `error_status_t`: a 32-bit integer.
@@ -117,7 +128,7 @@ export const Int32: Schema.Int = integer("Int32", -0x80000000, 0x7fffffff)
  * @category scalars
  * @since 0.1.0
  */
-export const Uint32: Schema.Int = integer("Uint32", 0, 0xffffffff)
+export const Uint32: Schema.Int = integer(scalars.uint32, 0, 0xffffffff)
 
 /**
  * `hyper`: a signed 64-bit integer, as a `bigint`.
@@ -125,9 +136,11 @@ export const Uint32: Schema.Int = integer("Uint32", 0, 0xffffffff)
  * @category scalars
  * @since 0.1.0
  */
-export const Int64: Schema.BigInt = scalar(
-  Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: -(2n ** 63n), maximum: 2n ** 63n - 1n })),
-  "Int64"
+export const Int64: Schema.BigInt = constant(() =>
+  represent(
+    Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: -(2n ** 63n), maximum: 2n ** 63n - 1n })),
+    scalars.large(scalars.int64)
+  )
 )
 
 /**
@@ -136,9 +149,11 @@ export const Int64: Schema.BigInt = scalar(
  * @category scalars
  * @since 0.1.0
  */
-export const Uint64: Schema.BigInt = scalar(
-  Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: 0n, maximum: 2n ** 64n - 1n })),
-  "Uint64"
+export const Uint64: Schema.BigInt = constant(() =>
+  represent(
+    Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: 0n, maximum: 2n ** 64n - 1n })),
+    scalars.large(scalars.uint64)
+  )
 )
 
 /**
@@ -147,7 +162,7 @@ export const Uint64: Schema.BigInt = scalar(
  * @category scalars
  * @since 0.1.0
  */
-export const Float: Schema.Number = scalar(Schema.Number, "Float")
+export const Float: Schema.Number = constant(() => represent(Schema.Number, scalars.plain(scalars.float)))
 
 /**
  * `double`: an IEEE number of 64 bits.
@@ -155,7 +170,7 @@ export const Float: Schema.Number = scalar(Schema.Number, "Float")
  * @category scalars
  * @since 0.1.0
  */
-export const Double: Schema.Number = scalar(Schema.Number, "Double")
+export const Double: Schema.Number = constant(() => represent(Schema.Number, scalars.plain(scalars.double)))
 
 /**
  * `GUID`: a UUID, as text in the canonical form. It is read in lower case.
@@ -163,9 +178,11 @@ export const Double: Schema.Number = scalar(Schema.Number, "Double")
  * @category scalars
  * @since 0.1.0
  */
-export const Uuid: Schema.String = represent(
-  Schema.String.check(Schema.isPattern(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i)),
-  { _tag: "Uuid" }
+export const Uuid: Schema.String = constant(() =>
+  represent(
+    Schema.String.check(Schema.isPattern(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i)),
+    scalars.uuid
+  )
 )
 
 /**
@@ -187,38 +204,36 @@ export interface MakeEnum {
   <const Names extends { readonly [name: string]: number }>(names: Names): NamedEnum<keyof Names & string>
 }
 
-const makeEnum = (title: string, size: 2 | 4, minimum: number): MakeEnum => {
-  const maximum = largestOfEnum[size]
+const makeEnum = (title: string, size: 2 | 4): MakeEnum => {
   const make = (definition: ReadonlyArray<number> | { readonly [name: string]: number }): Parameters => {
     const isNamed = !Array.isArray(definition)
     const numbers = new Map<string | number, number>(
       isNamed ? Object.entries(definition) : definition.map((number) => [number, number])
     )
     for (const number of numbers.values()) {
-      if (!Number.isInteger(number) || number < minimum || number > maximum) {
-        throw new TypeError(`Ndr.${title}: ${number} is not an integer from ${minimum} to ${maximum}.`)
+      if (!Number.isInteger(number) || number < -0x80000000 || number > 0xffffffff) {
+        throw new TypeError(`Ndr.${title}: ${number} is not an integer from -2147483648 to 4294967295.`)
       }
     }
-    if (new Set([...numbers.values()].map((number) => number >>> 0)).size !== numbers.size) {
-      throw new TypeError(`Ndr.${title}: two names have one number.`)
-    }
+    const [minimum, maximum] = [size === 2 ? 0 : -0x80000000, scalars.largestOfEnum[size]]
     const number = Schema.Int.check(Schema.isBetween({ minimum, maximum }))
     const schema = isNamed ? Schema.Union([Schema.Literals([...numbers.keys()]), number]) : number
-    return represent(schema, { _tag: "Enum", size, numbers })
+    return represent(schema, scalars.enumeration(size, numbers, isNamed))
   }
   return make as MakeEnum
 }
 
 /**
- * `enum`: 16 bits on the wire. Its numbers are 0 to 0x7FFF.
+ * `enum`: 16 bits on the wire, of which 0 to 0x7FFF are used.
  *
  * **Details**
  *
  * A record makes an enumeration of its names, an array one of bare numbers. A number that is not declared passes as a
- * number in both directions, so that a peer of a later version may send it. A number above 0x7FFF is refused with 1781, and
- * so is a name that is not declared.
+ * number in both directions, so that a peer of a later version may send it. Of names with the same number all are written,
+ * and the first one is read.
  *
- * Throws a `TypeError` for numbers out of range and for names with the same number.
+ * Numbers from -2147483648 to 4294967295 may be declared, as in C. One below 0 or above 0x7FFF does not travel: it is
+ * refused with 1781, and so is a name that is not declared.
  *
  * **Example** (Names, and bare numbers)
  *
@@ -232,20 +247,20 @@ const makeEnum = (title: string, size: 2 | 4, minimum: number): MakeEnum => {
  * @category enumerations
  * @since 0.1.0
  */
-export const enum16: MakeEnum = makeEnum("enum16", 2, 0)
+export const enum16: MakeEnum = makeEnum("enum16", 2)
 
 /**
  * `[v1_enum] enum`: 32 bits on the wire. Like {@link enum16} otherwise.
  *
  * **Details**
  *
- * Numbers from -2147483648 to 4294967295 may be declared; a negative one and the one 2^32 above it are the same on the wire.
+ * All numbers that may be declared travel; a negative one and the one 2^32 above it are the same on the wire.
  * A number that is not declared is read as one from 0 on.
  *
  * @category enumerations
  * @since 0.1.0
  */
-export const enum32: MakeEnum = makeEnum("enum32", 4, -0x80000000)
+export const enum32: MakeEnum = makeEnum("enum32", 4)
 
 // ----------------------------------------------------------------------------
 // strings
@@ -263,7 +278,9 @@ const boundOf = (title: string, bound: number, least: number): number => {
  * @category strings
  * @since 0.1.0
  */
-export const WString: Schema.String = represent(Schema.String, { _tag: "String", wide: true, bound: undefined })
+export const WString: Schema.String = constant(() =>
+  represent(Schema.String, strings.string(true, arrays.conformantVarying))
+)
 
 /**
  * `[string] char*`: text of one byte a character, U+0001 to U+00FF.
@@ -271,7 +288,15 @@ export const WString: Schema.String = represent(Schema.String, { _tag: "String",
  * @category strings
  * @since 0.1.0
  */
-export const String: Schema.String = represent(Schema.String, { _tag: "String", wide: false, bound: undefined })
+export const String: Schema.String = constant(() =>
+  represent(Schema.String, strings.string(false, arrays.conformantVarying))
+)
+
+const varyingText = (title: string, wide: boolean, bound: number): Schema.String =>
+  represent(
+    Schema.String.check(Schema.isMaxLength(boundOf(title, bound, 1) - 1)),
+    strings.string(wide, arrays.varying(bound))
+  )
 
 /**
  * `[string] wchar_t[bound]`: a {@link WString} whose greatest length is declared, its final NUL included.
@@ -279,8 +304,7 @@ export const String: Schema.String = represent(Schema.String, { _tag: "String", 
  * @category strings
  * @since 0.1.0
  */
-export const varyingWString = (bound: number): Schema.String =>
-  represent(Schema.String, { _tag: "String", wide: true, bound: boundOf("varyingWString", bound, 1) })
+export const varyingWString = (bound: number): Schema.String => varyingText("varyingWString", true, bound)
 
 /**
  * `[string] char[bound]`: a {@link String} whose greatest length is declared, its final NUL included.
@@ -288,15 +312,204 @@ export const varyingWString = (bound: number): Schema.String =>
  * @category strings
  * @since 0.1.0
  */
-export const varyingString = (bound: number): Schema.String =>
-  represent(Schema.String, { _tag: "String", wide: false, bound: boundOf("varyingString", bound, 1) })
+export const varyingString = (bound: number): Schema.String => varyingText("varyingString", false, bound)
+
+/**
+ * Text, and the number of characters in the buffer that holds it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SizedText {
+  /** The size of the buffer in characters, at least that of the text; the NUL of a string included. */
+  readonly size: number
+  /** The text, without its NUL. */
+  readonly text: string
+}
+
+const sizedText = (text: Schema.String): Schema.Codec<SizedText> =>
+  represent(Schema.Struct({ size: Uint32, text }), arrays.sized(text.ast, "text"))
+
+/**
+ * `[string, size_is(n)] wchar_t*`, where `n` is more than the text needs: a buffer whose size the client has chosen.
+ *
+ * **Details**
+ *
+ * A value is `{ size, text }`. A size below `text.length + 1` is refused with 1734 (`RPC_S_INVALID_BOUND`). Where the size
+ * does not matter, {@link WString} is simpler: it is read from a buffer of any size, and written with the size that it needs.
+ *
+ * **Example** (A name in the buffer of the client)
+ *
+ * ```ts
+ * import { Interface } from "@callisto/rpc"
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
+ *
+ * const GetName = Interface.method({
+ *   in: { size: Ndr.sizeIs("name"), name: Ndr.SizedWString },
+ *   out: { size: Ndr.sizeIs("name"), name: Ndr.SizedWString }
+ * })
+ *
+ * const input: Interface.Method.In<typeof GetName> = { name: { size: 256, text: "" } }
+ * ```
+ *
+ * @category strings
+ * @since 0.1.0
+ */
+export const SizedWString: Schema.Codec<SizedText> = sizedText(WString)
+
+/**
+ * `[string, size_is(n)] char*`: like {@link SizedWString}, of one byte a character.
+ *
+ * @category strings
+ * @since 0.1.0
+ */
+export const SizedString: Schema.Codec<SizedText> = sizedText(String)
+
+// ----------------------------------------------------------------------------
+// text without NUL
+// ----------------------------------------------------------------------------
+
+/**
+ * `[size_is(n)] wchar_t[]`: text that is counted and does not end in NUL. NULs in it are part of the text.
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const WChars: Schema.String = constant(() => represent(Schema.String, strings.characters(arrays.conformant)))
+
+/**
+ * `[size_is(n), length_is(m)] wchar_t[]`: like {@link WChars}, conformant and varying.
+ *
+ * **Details**
+ *
+ * It is sent with a size equal to its length; one that is larger is accepted.
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const VaryingWChars: Schema.String = constant(() =>
+  represent(Schema.String, strings.characters(arrays.conformantVarying))
+)
+
+/**
+ * `[length_is(n)] wchar_t[bound]`: like {@link WChars}, with a greatest length that is declared.
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const varyingWChars = (bound: number): Schema.String =>
+  represent(
+    Schema.String.check(Schema.isMaxLength(boundOf("varyingWChars", bound, 0))),
+    strings.characters(arrays.varying(bound))
+  )
+
+/**
+ * `wchar_t[count]`: text in a declared number of characters, of which those behind the text are zeros.
+ *
+ * **Details**
+ *
+ * It is read up to the first NUL. Longer text is refused with 1734 (`RPC_S_INVALID_BOUND`), and text that holds a NUL with
+ * 1783.
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const fixedWChars = (count: number): Schema.String =>
+  represent(
+    Schema.String.check(Schema.isMaxLength(boundOf("fixedWChars", count, 0)), Schema.isPattern(/^[^\0]*$/)),
+    strings.characters(arrays.fixed(count))
+  )
+
+/**
+ * `[size_is(n), length_is(m)] wchar_t[]`, where `n` is more than the length of the text: a buffer whose size the client has
+ * chosen. A value is `{ size, text }`; a size below `text.length` is refused with 1734 (`RPC_S_INVALID_BOUND`).
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const SizedVaryingWChars: Schema.Codec<SizedText> = sizedText(VaryingWChars)
+
+/**
+ * The text of a {@link UnicodeString} or {@link CountedString}: a string, or `null` for a null pointer, or either in a buffer
+ * that is larger, whose size in characters goes along.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type CountedText = string | null | {
+  /** The text in the buffer; `null` where there is none, though a size is told. */
+  readonly text: string | null
+  /** How many characters the buffer holds. */
+  readonly size: number
+}
+
+const countedText = (wide: boolean): Schema.Codec<CountedText> => {
+  const most = strings.mostCharacters(wide)
+  const text = Schema.NullOr(Schema.String.check(Schema.isMaxLength(most)))
+  const size = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: most }))
+  const larger = Schema.Struct({ text, size }).check(
+    Schema.makeFilter(({ size, text }) => size > (text?.length ?? 0), {
+      expected: "a size above the length of the text"
+    })
+  )
+  return represent(Schema.Union([text, larger]), strings.countedString(wide))
+}
+
+/**
+ * `RPC_UNICODE_STRING`: a length and a size in bytes, of 16 bits each, and a pointer to text that does not end in NUL.
+ *
+ * **Details**
+ *
+ * A value is a string, or `null` for a null pointer. Where the buffer is larger than its text it is `{ text, size }`, with the
+ * size in characters: a client that offers a buffer to be filled writes `{ text: "", size: 256 }`. {@link textOf} gives the
+ * text of all of them. A plain string is written into a buffer of its own length.
+ *
+ * More than 65,535 bytes, and a size below the length, are refused with 1734 (`RPC_S_INVALID_BOUND`).
+ *
+ * **Gotchas**
+ *
+ * Behind a pointer that may be null itself, a null buffer of size 0 is read as `{ text: null, size: 0 }`: `null` is the null
+ * pointer there.
+ *
+ * **Example** (A name, and a buffer for one)
+ *
+ * ```ts
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
+ *
+ * const Row = Ndr.struct({ name: Ndr.UnicodeString, class: Ndr.UnicodeString })
+ *
+ * const row: typeof Row.Type = { name: "Alice", class: { text: "", size: 256 } }
+ * Ndr.textOf(row.class) // => ""
+ * ```
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const UnicodeString: Schema.Codec<CountedText> = countedText(true)
+
+/**
+ * `STRING`, the structure of a length, a size and a `char *`: like {@link UnicodeString}, of one byte a character.
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const CountedString: Schema.Codec<CountedText> = countedText(false)
+
+/**
+ * The text of a {@link UnicodeString} or {@link CountedString}, without the size of its buffer.
+ *
+ * @category text without NUL
+ * @since 0.1.0
+ */
+export const textOf = (value: CountedText): string | null =>
+  typeof value === "string" || value === null ? value : value.text
 
 // ----------------------------------------------------------------------------
 // arrays
 // ----------------------------------------------------------------------------
 
-const array = <T extends Parameters>(element: T, shape: Shape): Schema.$Array<T> =>
-  represent(Schema.Array(element), { _tag: "Array", shape, element: element.ast })
+const array = <T extends Parameters>(element: T, shape: arrays.Shape): Schema.$Array<T> =>
+  represent(Schema.Array(element), arrays.array(shape, element.ast))
 
 /**
  * `T[count]`: an array of a declared number of elements, which does not travel.
@@ -305,11 +518,10 @@ const array = <T extends Parameters>(element: T, shape: Shape): Schema.$Array<T>
  * @since 0.1.0
  */
 export const fixed = <T extends Parameters>(element: T, count: number): Schema.$Array<T> =>
-  represent(Schema.Array(element).check(Schema.isBetweenLength(count, count)), {
-    _tag: "Array",
-    shape: { conformant: false, varying: false, bound: boundOf("fixed", count, 0) },
-    element: element.ast
-  })
+  represent(
+    Schema.Array(element).check(Schema.isBetweenLength(count, count)),
+    arrays.array(arrays.fixed(boundOf("fixed", count, 0)), element.ast)
+  )
 
 /**
  * `[size_is(n)] T[]`: an array that travels with its size.
@@ -322,8 +534,7 @@ export const fixed = <T extends Parameters>(element: T, count: number): Schema.$
  * @category arrays
  * @since 0.1.0
  */
-export const conformant = <T extends Parameters>(element: T): Schema.$Array<T> =>
-  array(element, { conformant: true, varying: false, bound: undefined })
+export const conformant = <T extends Parameters>(element: T): Schema.$Array<T> => array(element, arrays.conformant)
 
 /**
  * `[length_is(n)] T[bound]`: an array of which a part travels, with its length. The elements that travel are the value.
@@ -331,12 +542,13 @@ export const conformant = <T extends Parameters>(element: T): Schema.$Array<T> =
  * @category arrays
  * @since 0.1.0
  */
-export const varying = <T extends Parameters>(element: T, bound?: number): Schema.$Array<T> =>
-  array(element, {
-    conformant: false,
-    varying: true,
-    bound: bound === undefined ? undefined : boundOf("varying", bound, 0)
-  })
+export const varying = <T extends Parameters>(element: T, bound?: number): Schema.$Array<T> => {
+  if (bound === undefined) return array(element, arrays.varying(undefined))
+  return represent(
+    Schema.Array(element).check(Schema.isMaxLength(boundOf("varying", bound, 0))),
+    arrays.array(arrays.varying(bound), element.ast)
+  )
+}
 
 /**
  * `[size_is(n), length_is(m)] T[]`: an array of which a part travels, with its size and its length.
@@ -349,7 +561,7 @@ export const varying = <T extends Parameters>(element: T, bound?: number): Schem
  * @since 0.1.0
  */
 export const conformantVarying = <T extends Parameters>(element: T): Schema.$Array<T> =>
-  array(element, { conformant: true, varying: true, bound: undefined })
+  array(element, arrays.conformantVarying)
 
 /**
  * An array of which a part travels: its size, and the elements that do.
@@ -389,12 +601,12 @@ export type SizedArray<T extends Parameters> = Schema.Struct<{
  * @since 0.1.0
  */
 export const sizedVarying = <T extends Parameters>(element: T): SizedArray<T> =>
-  represent(Schema.Struct({ size: Uint32, elements: Schema.Array(element) }), {
-    _tag: "SizedArray",
-    element: element.ast
-  })
+  represent(
+    Schema.Struct({ size: Uint32, elements: Schema.Array(element) }),
+    arrays.sized(conformantVarying(element).ast, "elements")
+  )
 
-const bytes = (shape: Shape): Schema.Uint8Array => represent(Schema.Uint8Array, { _tag: "Bytes", shape })
+const bytes = (shape: arrays.Shape): Schema.Uint8Array => represent(Schema.Uint8Array, arrays.bytes(shape))
 
 /**
  * `[size_is(n)] byte[]`: {@link conformant} bytes.
@@ -406,7 +618,7 @@ const bytes = (shape: Shape): Schema.Uint8Array => represent(Schema.Uint8Array, 
  * @category arrays
  * @since 0.1.0
  */
-export const Bytes: Schema.Uint8Array = bytes({ conformant: true, varying: false, bound: undefined })
+export const Bytes: Schema.Uint8Array = bytes(arrays.conformant)
 
 /**
  * `[size_is(n), length_is(m)] byte[]`: {@link conformantVarying} bytes.
@@ -414,7 +626,19 @@ export const Bytes: Schema.Uint8Array = bytes({ conformant: true, varying: false
  * @category arrays
  * @since 0.1.0
  */
-export const VaryingBytes: Schema.Uint8Array = bytes({ conformant: true, varying: true, bound: undefined })
+export const VaryingBytes: Schema.Uint8Array = bytes(arrays.conformantVarying)
+
+/**
+ * `[length_is(n)] byte[bound]`: {@link varying} bytes.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const varyingBytes = (bound: number): Schema.Uint8Array =>
+  represent(
+    Schema.Uint8Array.check(Schema.isMaxLength(boundOf("varyingBytes", bound, 0))),
+    arrays.bytes(arrays.varying(bound))
+  )
 
 /**
  * `byte[count]`: {@link fixed} bytes.
@@ -423,7 +647,97 @@ export const VaryingBytes: Schema.Uint8Array = bytes({ conformant: true, varying
  * @since 0.1.0
  */
 export const fixedBytes = (count: number): Schema.Uint8Array =>
-  bytes({ conformant: false, varying: false, bound: boundOf("fixedBytes", count, 0) })
+  represent(
+    Schema.Uint8Array.check(Schema.isBetweenLength(boundOf("fixedBytes", count, 0), count)),
+    arrays.bytes(arrays.fixed(count))
+  )
+
+/**
+ * Bytes, and the size of the buffer that holds them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SizedBytes {
+  /** The size of the buffer, at least the number of bytes. */
+  readonly size: number
+  /** The bytes. */
+  readonly bytes: Uint8Array
+}
+
+/**
+ * `[size_is(n), length_is(m)] byte[]`, where `n` is more than the number of bytes that travel: a buffer whose size the client
+ * has chosen, and which the server fills in part.
+ *
+ * **Details**
+ *
+ * A value is `{ size, bytes }`. More bytes than the size says are refused with 1734 (`RPC_S_INVALID_BOUND`). Where the size
+ * does not matter, {@link VaryingBytes} is simpler.
+ *
+ * @category arrays
+ * @since 0.1.0
+ */
+export const SizedVaryingBytes: Schema.Codec<SizedBytes> = constant(() =>
+  represent(
+    Schema.Struct({ size: Uint32, bytes: Schema.Uint8Array }),
+    arrays.sized(VaryingBytes.ast, "bytes")
+  )
+)
+
+// ----------------------------------------------------------------------------
+// ranges
+// ----------------------------------------------------------------------------
+
+/**
+ * `[range(minimum, maximum)]`: bounds an integer, or the number of elements of an array, of bytes or of text.
+ *
+ * **Details**
+ *
+ * A string's NUL counts as an element. Of an array with a size of its own it is the size that is bounded. A value out of the
+ * range is refused with 1783 (`RPC_X_BAD_STUB_DATA`) where it is written and where it is read. The range changes no byte, and
+ * unlike a check that is added to a schema it may stand beside {@link full} pointers.
+ *
+ * **Gotchas**
+ *
+ * What a pointer points to has the range, not the pointer: `unique(range(WString, 1, 256))`.
+ *
+ * **Example** (At most 1,024 bytes)
+ *
+ * ```ts
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
+ *
+ * const Buffer = Ndr.struct({
+ *   size: Ndr.sizeIs("data", Ndr.range(Ndr.Uint32, 0, 1024)),
+ *   data: Ndr.unique(Ndr.range(Ndr.Bytes, 0, 1024))
+ * })
+ * ```
+ *
+ * @category ranges
+ * @since 0.1.0
+ */
+export const range = <T extends Parameters>(type: T, minimum: number | bigint, maximum: number | bigint): T => {
+  const representation = representationOf(type.ast)
+  const bounded = representation?.bounded
+  if (representation === undefined || bounded === undefined || type.ast.encoding !== undefined) {
+    throw new TypeError(
+      "Ndr.range: the type is not an integer, an array, bytes or text of Ndr. Give it what a pointer points to."
+    )
+  }
+  if (!(minimum <= maximum)) throw new TypeError(`Ndr.range: ${minimum} to ${maximum} is no range.`)
+  const checked = (type as unknown as Schema.Schema<any>).check(checkOf(bounded, minimum, maximum))
+  return represent(checked, ranged(type.ast, { ...representation, bounded }, minimum, maximum)) as unknown as T
+}
+
+const checkOf = ({ by, more = 0, of }: Bounded, minimum: number | bigint, maximum: number | bigint) => {
+  if (by === "length") return Schema.isBetweenLength(Number(minimum) - more, Number(maximum) - more)
+  if (by === "value") {
+    return typeof minimum === "bigint" && typeof maximum === "bigint"
+      ? Schema.isBetweenBigInt({ minimum, maximum })
+      : Schema.isBetween({ minimum: Number(minimum), maximum: Number(maximum) })
+  }
+  const isWithin = (value: unknown): boolean => of(value) >= minimum && of(value) <= maximum
+  return Schema.makeFilter(isWithin, { expected: `a number from ${minimum} to ${maximum}` })
+}
 
 // ----------------------------------------------------------------------------
 // structures
@@ -454,7 +768,7 @@ export const fixedBytes = (count: number): Schema.Uint8Array =>
  * @since 0.1.0
  */
 export const struct = <const F extends { readonly [name: string]: Parameters }>(fields: F): Schema.Struct<F> =>
-  represent(Schema.Struct(fields), { _tag: "Struct" })
+  represent(Schema.Struct(fields), structure)
 
 /**
  * A field or parameter that another one determines. It is no part of the value: it is written from the other and checked
@@ -465,8 +779,34 @@ export const struct = <const F extends { readonly [name: string]: Parameters }>(
  */
 export type Derived = Schema.optionalKey<Schema.Never>
 
-const derived = (what: "size" | "length" | "switch", field: string, type: Parameters | undefined): Derived =>
-  Schema.optionalKey(represent(Schema.Never, { _tag: "Derived", what, field, type: type?.ast }))
+const derived = (
+  what: "size" | "length" | "switch",
+  fields: string | ReadonlyArray<string>,
+  type: Parameters | undefined,
+  unit = 1
+): Derived => {
+  if (!(Number.isInteger(unit) && unit > 0)) {
+    throw new TypeError(`Ndr.${what}Is: the unit is ${unit}, not a positive integer.`)
+  }
+  const names = typeof fields === "string" ? [fields] : [...fields]
+  if (names.length === 0) throw new TypeError(`Ndr.${what}Is: it names no field.`)
+  return Schema.optionalKey(represent(Schema.Never, {
+    flows: true,
+    make: () => refuseDefinition("a derived field stands in a structure or among parameters"),
+    derived: { what, fields: names, type: type?.ast, unit }
+  }))
+}
+
+/**
+ * How a count is told.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CountOptions {
+  /** What the field counts for each element, by default 1: 2 where it is the size of UTF-16 text in bytes. A positive integer. */
+  readonly unit?: number | undefined
+}
 
 /**
  * The number of elements of another field or parameter, which MIDL declares there as `size_is`.
@@ -476,6 +816,10 @@ const derived = (what: "size" | "length" | "switch", field: string, type: Parame
  * The other is a conformant array, a string, or a pointer to one; for a null pointer the size is written as 0, and not
  * checked. `type` is an integer of at most 32 bits, by default {@link Uint32}. A size that differs from that of the array
  * is refused with 1734 (`RPC_S_INVALID_BOUND`).
+ *
+ * Where one size holds for several arrays it names them all, and they must have the same. With a `unit` it is written as so
+ * many times the number of elements, and read as a multiple, rounded down. `type` may be a {@link unique} pointer to an
+ * integer: it is null where the array is null, and refused with 1734 where it alone is.
  *
  * **Example** (A size among parameters)
  *
@@ -488,10 +832,32 @@ const derived = (what: "size" | "length" | "switch", field: string, type: Parame
  * const input: Interface.Method.In<typeof SinkData> = { data: new Uint8Array(16) }
  * ```
  *
+ * **Example** (A size in bytes, and one for two arrays)
+ *
+ * ```ts
+ * import * as Ndr from "@callisto/rpc/ndr/Ndr"
+ *
+ * const Text = Ndr.struct({
+ *   bytes: Ndr.sizeIs("text", Ndr.Uint16, { unit: 2 }),
+ *   text: Ndr.unique(Ndr.WChars)
+ * })
+ * const Both = Ndr.struct({
+ *   count: Ndr.sizeIs(["ids", "names"]),
+ *   ids: Ndr.unique(Ndr.conformant(Ndr.Uint32)),
+ *   names: Ndr.unique(Ndr.conformant(Ndr.unique(Ndr.WString)))
+ * })
+ *
+ * const both: typeof Both.Type = { ids: [1, 2], names: ["a", "b"] }
+ * ```
+ *
  * @category structures
  * @since 0.1.0
  */
-export const sizeIs = (field: string, type: Parameters = Uint32): Derived => derived("size", field, type)
+export const sizeIs = (
+  field: string | ReadonlyArray<string>,
+  type: Parameters = Uint32,
+  options?: CountOptions
+): Derived => derived("size", field, type, options?.unit)
 
 /**
  * The number of elements that travel of another field or parameter, which MIDL declares there as `length_is`. The other is
@@ -500,7 +866,11 @@ export const sizeIs = (field: string, type: Parameters = Uint32): Derived => der
  * @category structures
  * @since 0.1.0
  */
-export const lengthIs = (field: string, type: Parameters = Uint32): Derived => derived("length", field, type)
+export const lengthIs = (
+  field: string | ReadonlyArray<string>,
+  type: Parameters = Uint32,
+  options?: CountOptions
+): Derived => derived("length", field, type, options?.unit)
 
 /**
  * The discriminant of another field or parameter that is a {@link union}, which MIDL declares there as `switch_is`.
@@ -558,6 +928,8 @@ export declare namespace Union {
  * - A value is `{ case, value }`, for an empty arm `{ case }`. One of the `default` arm is `{ default, value }`, where
  *   `default` is the discriminant, none of the cases.
  * - A discriminant without an arm is refused with 1733 (`RPC_S_INVALID_TAG`).
+ * - `msUnion` is for unions that MIDL declares with `ms_union` and that are not encapsulated: there each arm, also an empty
+ *   one, begins at the largest alignment of all arms, and so does the union as the element of an array.
  *
  * **Example** (Information in two levels)
  *
@@ -575,10 +947,14 @@ export declare namespace Union {
 export const union = <const C extends Cases, Default extends Parameters | undefined = undefined>(
   discriminant: Parameters,
   cases: C,
-  options?: { readonly default?: Default }
+  options?: {
+    /** The type of the arm for all other discriminants; without it they are refused. */
+    readonly default?: Default
+    /** Whether arms are aligned as `ms_union` says; by default `false`. */
+    readonly msUnion?: boolean | undefined
+  }
 ): Schema.Codec<Union.Value<C, Default, "Type">, Union.Value<C, Default, "Encoded">> => {
-  const names = representationOf(discriminant.ast)
-  const isNamed = names?._tag === "Enum" && [...names.numbers.keys()].some((key) => typeof key === "string")
+  const isNamed = representationOf(discriminant.ast)?.named === true
   const arms = Object.entries(cases).map(([key, type]) => ({ label: isNamed ? key : Number(key), type }))
   for (const { label } of arms) {
     if (!isNamed && !Number.isInteger(label)) throw new TypeError(`Ndr.union: a label is ${label}, not an integer.`)
@@ -588,14 +964,14 @@ export const union = <const C extends Cases, Default extends Parameters | undefi
     ...arms.map(({ label, type }) => armSchema({ case: Schema.Literal(label) }, type)),
     ...(rest === undefined ? [] : [armSchema({ default: discriminant }, rest)])
   ]
-  return represent(Schema.Union(members), {
-    _tag: "Union",
-    discriminant: discriminant.ast,
-    arms: [
-      ...arms.map(({ label, type }) => ({ label, type: type.ast })),
-      ...(rest === undefined ? [] : [{ label: undefined, type: rest.ast }])
-    ]
-  }) as never
+  const all = [
+    ...arms.map(({ label, type }) => ({ label, type: type.ast })),
+    ...(rest === undefined ? [] : [{ label: undefined, type: rest.ast }])
+  ]
+  return represent(
+    Schema.Union(members),
+    unions.union(discriminant.ast, all, options?.msUnion === true)
+  ) as never
 }
 
 const armSchema = (label: { readonly [name: string]: Parameters }, type: Parameters): Schema.Constraint =>
@@ -612,15 +988,15 @@ const armSchema = (label: { readonly [name: string]: Parameters }, type: Paramet
  * @category pointers
  * @since 0.1.0
  */
-export const ref = <T extends Parameters>(target: T): T =>
-  represent(target, { _tag: "Pointer", kind: "ref", target: target.ast })
+export const ref = <T extends Parameters>(target: T): T => represent(target, pointer("ref", target.ast))
 
 /**
  * `[unique]`: a pointer that may be null.
  *
  * **Gotchas**
  *
- * A pointer to a null pointer is read as `null`, and `null` is written as a null pointer at once.
+ * Of a pointer to a pointer that may be null, `null` is the null pointer: a pointer to a null one is refused with 1783 where it
+ * is read. A structure of one field between, `unique(struct({ value: unique(T) }))`, travels alike and keeps both.
  *
  * **Example** (A list)
  *
@@ -643,7 +1019,7 @@ export const ref = <T extends Parameters>(target: T): T =>
  * @since 0.1.0
  */
 export const unique = <T extends Parameters>(target: T): Schema.NullOr<T> =>
-  represent(Schema.NullOr(target), { _tag: "Pointer", kind: "unique", target: target.ast })
+  represent(Schema.NullOr(target), pointer("unique", target.ast))
 
 /**
  * `[ptr]`: a pointer that may be null and may point to what another one of the same message points to. Objects that are
@@ -657,7 +1033,7 @@ export const unique = <T extends Parameters>(target: T): Schema.NullOr<T> =>
  * @since 0.1.0
  */
 export const full = <T extends Parameters>(target: T): Schema.NullOr<T> =>
-  represent(Schema.NullOr(target), { _tag: "Pointer", kind: "full", target: target.ast })
+  represent(Schema.NullOr(target), pointer("full", target.ast))
 
 // ----------------------------------------------------------------------------
 // codecs

@@ -85,8 +85,17 @@ export interface Token extends Place {
   readonly isPainted: boolean
 }
 
-const blank = /[\s\u200b\u001a\0]/u
-const word = /[\p{L}_$][\p{L}\p{N}_$]*/uy
+/** White space, control characters, and what web pages and word processors put between words. */
+const isBlank = (code: number): boolean => code <= 32 || code === 0xa0 || code === 0x200b || code === 0xfeff
+
+const isDigit = (code: number): boolean => code >= 48 && code <= 57
+
+/** Letters outside of ASCII too, so that a foreign name is one name. */
+const isLetter = (code: number): boolean =>
+  code >= 97 && code <= 122 || code >= 65 && code <= 90 || code === 95 || code === 36 || code >= 0xc0 && isForeign(code)
+
+const isForeign = (code: number): boolean => /\p{L}/u.test(String.fromCharCode(code))
+
 const number = /0[xX]\w*|(?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d+)?\w*/y
 const punctuator = /\.\.\.?|<<|>>|<=|>=|==|!=|&&|\|\||->|##|[-+*/%&|^~!<>=?:;,.()[\]{}#]/y
 
@@ -150,7 +159,7 @@ class Lexer {
         }
         this.at = stop
         commentLine = this.line
-      } else if (code > 126 || code < 32 ? blank.test(text[this.at]!) : false) this.at++
+      } else if (isBlank(code)) this.at++
       else break
     }
     if (this.line > commentLine + 1) comment = undefined
@@ -172,9 +181,11 @@ class Lexer {
     }
   }
 
-  /** Where a comment begins that does not end. */
-  get unclosedComment(): Place | undefined {
-    return this.unclosed
+  /** Where a comment begins that does not end. It is told once. */
+  takeUnclosed(): Place | undefined {
+    const { unclosed } = this
+    this.unclosed = undefined
+    return unclosed
   }
 
   private newLine(): void {
@@ -207,9 +218,14 @@ class Lexer {
       }
       return [quote === "'" ? "Character" : "String", text.slice(begin, this.at)]
     }
-    const name = this.take(word)
-    if (name !== undefined) return ["Name", name]
-    const digits = this.take(number)
+    const code = text.charCodeAt(begin)
+    if (isLetter(code)) {
+      do {
+        this.at++
+      } while (isLetter(text.charCodeAt(this.at)) || isDigit(text.charCodeAt(this.at)))
+      return ["Name", text.slice(begin, this.at)]
+    }
+    const digits = isDigit(code) || code === 46 ? this.take(number) : undefined
     if (digits !== undefined) return ["Number", digits]
     const sign = this.take(punctuator)
     if (sign !== undefined) return ["Punctuator", sign]
@@ -374,7 +390,7 @@ class Preprocessor {
       const lexer = this.files[this.files.length - 1]!
       const token = lexer.next()
       if (token.kind === "End") {
-        const unclosed = lexer.unclosedComment
+        const unclosed = lexer.takeUnclosed()
         if (unclosed !== undefined) this.error(unclosed, "comment: not closed, expected */. Close it.")
         if (this.files.length === 1) return token
         this.files.pop()
@@ -735,7 +751,16 @@ const evaluated = (tokens: ReadonlyArray<Token>): bigint | undefined => {
     const token = tokens[at++]
     if (token?.kind === "Number") return integerOf(token.text)
     if (token?.kind === "Character") return BigInt(token.text.codePointAt(1) ?? 0)
-    if (token?.kind === "Name") return 0n
+    if (token?.kind === "Name") {
+      if (tokens[at]?.text !== "(") return 0n
+      // The macro comes from a header that is missing. Windows programs are in each family of its partitions.
+      for (let nesting = 0; at < tokens.length; at++) {
+        if (tokens[at]!.text === "(") nesting++
+        if (tokens[at]!.text === ")" && --nesting === 0) break
+      }
+      at++
+      return bit(token.text === "WINAPI_FAMILY_PARTITION")
+    }
     if (token === undefined || ++depth > 200) return undefined
     let value: bigint | undefined
     if (token.text === "(") {

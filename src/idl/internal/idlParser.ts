@@ -143,7 +143,7 @@ const unquoted = (text: string): string =>
 const plainComment = (comment: string | undefined): string | undefined => {
   if (comment === undefined || comment.length > 4096) return undefined
   const lines = comment.split("\n").map((line) =>
-    line.trim().replace(/^\/(?:\/+|\*+)!?/, "").replace(/\*+\/$/, "").replace(/^\*+(?!\/)/, "").trim()
+    (line.endsWith("*/") ? line.slice(0, -2) : line).trim().replace(/^(?:\/\/+!?|\/?\*+!?)/, "").trim()
   )
   return lines.filter((line) => !/^[-=*#/\s]*$/.test(line)).join("\n") || undefined
 }
@@ -307,18 +307,22 @@ class Parser {
     this.depth = depth
     const failed = this.at
     let braces = 0
+    let parentheses = 0
     for (this.at = at; this.token.kind !== "End"; this.skip()) {
       const { token } = this
       if (this.at >= failed && braces <= 0) {
         // Stray words end where a line begins a declaration.
-        if (this.at > at && token.isFirst && (declarationWords.has(token.text) || token.text === "[")) return
+        const isHead = parentheses <= 0 && (declarationWords.has(token.text) || token.text === "[")
+        if (this.at > at && token.isFirst && (isHead || token.text === "typedef")) return
         if (token.text === ";") {
           this.skip()
           return
         }
       }
       if (token.kind !== "Punctuator") continue
-      if (token.text === "{") braces++
+      if (token.text === "(") parentheses++
+      else if (token.text === ")") parentheses--
+      else if (token.text === "{") braces++
       else if (token.text === "}") {
         if (braces <= 0 && this.at >= failed) return
         braces--
@@ -368,8 +372,11 @@ class Parser {
     const { token } = this
     const comment = plainComment(token.comment)
     const place = placeOf(token)
-    const attributes = this.attributes()
-    if (this.is("declare") && this.peek().kind !== "Punctuator") this.skip()
+    let attributes = this.attributes()
+    if (this.is("declare") && (this.peek().kind === "Name" || this.peek().text === "[")) {
+      this.skip()
+      attributes = [...attributes, ...this.attributes()]
+    }
     const next = this.peek()
     switch (this.token.kind === "Name" ? this.token.text : "") {
       case "import":
@@ -513,7 +520,7 @@ class Parser {
     }
   }
 
-  /** The members of a coclass, which say nothing to a remote call. */
+  /** Skips what stands in braces: the members of a coclass, the values of a list. */
   private members(): void {
     for (let braces = 0; this.token.kind !== "End"; this.skip()) {
       if (this.is("{")) braces++
@@ -550,7 +557,12 @@ class Parser {
       const { levels, name, parameters } = this.declarator("declaration")
       if (this.take("=")) {
         if (name === undefined) this.fail("const", "a name")
-        into.push({ _tag: "Const", name, type: { specifier, levels }, value: this.expression(), comment, place })
+        if (this.is("{")) {
+          this.problem(this.token, `const ${name}: got a list, expected one value. It is left out.`, "warning")
+          this.skip()
+          this.members()
+          this.expect("}", "const")
+        } else into.push({ _tag: "Const", name, type: { specifier, levels }, value: this.expression(), comment, place })
       } else if (levels[0]?._tag === "Function") {
         if (name === undefined) {
           this.fail(
@@ -981,8 +993,9 @@ class Parser {
       }
       fields.push({ attributes, specifier, levels, name, bits: undefined, comment, place: placeOf(token) })
       if (this.is(",") || this.is(")")) continue
-      if (!this.is("[")) this.fail("parameter", '"," or ")"')
-      this.problem(this.token, 'parameter: no "," in front of "[", expected one. Add it.', "warning")
+      const { token: next } = this
+      if (!this.is("[") && !(next.isFirst && next.kind === "Name")) this.fail("parameter", '"," or ")"')
+      this.problem(next, `parameter: no "," in front of "${shortened(next.text)}", expected one. Add it.`, "warning")
     }
     return fields
   }
@@ -1010,7 +1023,7 @@ class Parser {
       if (precedence === undefined || precedence < least) break
       // A chain is as deep a tree as it is long.
       if (++this.depth > 2 * maximumDepth) {
-        this.fail("expression", `at most ${maximumDepth} operators`, "Make it shorter.")
+        this.fail("expression", `at most ${2 * maximumDepth} operators`, "Make it shorter.")
       }
       this.skip()
       left = { _tag: "Binary", operator, left, right: this.binary(precedence + 1) }
@@ -1038,7 +1051,7 @@ class Parser {
     let object = this.primary()
     while (this.is(".") || this.is("->")) {
       if (++this.depth > 2 * maximumDepth) {
-        this.fail("expression", `at most ${maximumDepth} operators`, "Make it shorter.")
+        this.fail("expression", `at most ${2 * maximumDepth} operators`, "Make it shorter.")
       }
       const arrow = this.skip().text === "->"
       object = { _tag: "Member", object, arrow, name: this.name("expression").text }

@@ -4,7 +4,8 @@
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Parameters } from "../../Interface.ts"
-import { compileElement, type Measure, measureOf } from "./ndrCodec.ts"
+import { compileElement } from "./ndrCodec.ts"
+import { type Measure, measureOf } from "./ndrExtent.ts"
 import { guarded, refused, type RefusedStub } from "./ndrErrors.ts"
 import { Decoder, Encoder, type Input, type Output, Refusal, status, Truncated } from "./ndrStream.ts"
 

@@ -72,6 +72,8 @@ export const defaultElements = 0x40000
 /** A type, compiled. A node that is still being compiled is reached through pointers alone. */
 export interface Node {
   ready: boolean
+  /** What its types do to the values, and those that it is made of. */
+  makeup: Makeup
   align: number
   /** The least number of bytes that a value takes where it stands, without what its pointers point to. */
   minimum: number
@@ -81,8 +83,12 @@ export interface Node {
   values: number
   /** Whether a value holds pointers, so that something follows the construct that contains it. */
   pointers: boolean
-  /** For a pointer, which is read with `readInto`: whether it may be null, and what it points to once that is compiled. */
-  pointer: { readonly optional: boolean; target: Node | undefined } | undefined
+  /** For a pointer. */
+  pointer: Pointer | undefined
+  /** For what may be null: how it travels behind a pointer, for which null would stand as well. */
+  nested: Node | undefined
+  /** For what is aligned otherwise as the element of an array. */
+  inArray: Node | undefined
   /** For what ends in a conformant array: the count that is written in front of the outermost construct. */
   maxCount: ((value: unknown) => number) | undefined
   /** For an array or a string: the counts that it has on the wire, which fields may say too. */
@@ -93,9 +99,63 @@ export interface Node {
   integer: Integer | undefined
   write: (to: Encoder, value: any) => void
   read: (from: Decoder) => unknown
-  /** Reads a pointer. Its target is stored when it has been read, which may be later. */
-  readInto: (from: Decoder, target: any, key: string | number, link: Link | undefined) => void
+  /** Reads, in place of `read`, a value that is stored when what it points to has been read, which may be later. */
+  readInto: ((from: Decoder, target: any, key: string | number, link: Link | undefined) => void) | undefined
 }
+
+/** What a node and all that it is made of do to the values of a schema. */
+export interface Makeup {
+  /** Whether the schema transforms values or checks them. */
+  transforms: boolean
+  /** Whether full pointers share objects. */
+  shares: boolean
+  readonly parts: Array<Makeup>
+}
+
+export const makeMakeup = (): Makeup => ({ transforms: false, shares: false, parts: [] })
+
+/** A pointer. */
+export interface Pointer {
+  /** Whether it may be null. */
+  readonly optional: boolean
+  /** What it points to, once that is compiled. */
+  target: Node | undefined
+  /** Reads it, and leaves its target for later. Of a null pointer it does nothing, and gives `false`. */
+  readonly read: (
+    from: Decoder,
+    target: any,
+    key: string | number,
+    link: Link | undefined,
+    nested: boolean
+  ) => boolean
+}
+
+const unready = (): never => {
+  throw new TypeError("it contains itself without a pointer between")
+}
+
+export const makeNode = (): Node => ({
+  ready: false,
+  makeup: makeMakeup(),
+  align: 1,
+  minimum: 0,
+  extent: 0,
+  values: 1,
+  pointers: false,
+  pointer: undefined,
+  nested: undefined,
+  inArray: undefined,
+  maxCount: undefined,
+  counts: undefined,
+  discriminant: undefined,
+  integer: undefined,
+  write: unready,
+  read: unready,
+  readInto: undefined
+})
+
+/** A node that may be a part of others by now. */
+export const complete = (node: Node): Node => node.ready ? node : unready()
 
 /** Finds the end of a value without reading it, and goes on with more bytes where it stopped. */
 export interface Cursor {
@@ -107,8 +167,8 @@ export interface Cursor {
   position: number
 }
 
-/** A count of a value's elements. */
-export type Count = (value: unknown) => number
+/** A count of a value's elements; none of what is null. */
+export type Count = (value: unknown) => number | null
 
 /** A number of at most 32 bits that can be a count or a discriminant, and the values that stand for such numbers. */
 export interface Integer {
@@ -116,15 +176,16 @@ export interface Integer {
   readonly read: (from: Decoder) => number
   readonly numberOf: (value: unknown) => number
   readonly valueOf: (number: number) => string | number
-  /** Whether a union may have an arm for it. */
-  readonly isLabel: (label: string | number) => boolean
+  /** The number under which a union may have an arm. */
+  readonly labelOf: (label: string | number) => number | undefined
 }
 
 /** What correlated fields and the array or union that they describe said so far. The two must agree. */
 export interface Link {
-  size: number | undefined
-  length: number | undefined
-  switch: number | undefined
+  // Null where the pointer to the count is null.
+  size: number | null | undefined
+  length: number | null | undefined
+  switch: number | null | undefined
   maxCount: number | undefined
   actualCount: number | undefined
   discriminant: number | undefined
@@ -139,23 +200,21 @@ export const makeLink = (): Link => ({
   discriminant: undefined
 })
 
+/** Where a value is stored by being handed on. */
+export const receiver = (key: string | number, receive: (value: unknown) => void): object =>
+  Object.defineProperty({}, key, { set: receive })
+
 /** Refuses where both sides of a correlation are known and differ. */
 export const verify = (link: Link): void => {
-  if (link.size !== undefined && link.maxCount !== undefined && link.size !== link.maxCount) {
-    throw new Refusal(status.invalidBound, `the size is ${link.maxCount}, and the field that says it has ${link.size}`)
-  }
-  if (link.length !== undefined && link.actualCount !== undefined && link.length !== link.actualCount) {
-    throw new Refusal(
-      status.invalidBound,
-      `the length is ${link.actualCount}, and the field that says it has ${link.length}`
-    )
-  }
-  if (link.switch !== undefined && link.discriminant !== undefined && link.switch !== link.discriminant) {
-    throw new Refusal(
-      status.invalidTag,
-      `the discriminant is ${link.discriminant}, and the field that says it has ${link.switch}`
-    )
-  }
+  agree(status.invalidBound, "size", link.size, link.maxCount)
+  agree(status.invalidBound, "length", link.length, link.actualCount)
+  agree(status.invalidTag, "discriminant", link.switch, link.discriminant)
+}
+
+const agree = (code: Status, what: string, said: number | null | undefined, is: number | undefined): void => {
+  if (said === undefined || is === undefined || said === is) return
+  const says = said === null ? "is behind a null pointer" : `has ${said}`
+  throw new Refusal(code, `the ${what} is ${is}, and the field that says it ${says}`)
 }
 
 // ----------------------------------------------------------------------------
@@ -286,7 +345,7 @@ export class Encoder {
       this.depth = depth
       this.watched = entry.watched
       try {
-        if (depth >= watchedDepth && node.pointer === undefined) this.watch(value)
+        if (depth >= watchedDepth && node.readInto === undefined) this.watch(value)
         this.place(node, value)
       } catch (error) {
         throw behind(error, entry.path)
@@ -475,10 +534,19 @@ export class Decoder {
 
   private place(node: Node, target: any, key: string | number, link: Link | undefined, shared?: Shared): void {
     if (node.maxCount !== undefined) this.hoisted = this.uint32()
-    if (node.pointer !== undefined) return node.readInto(this, target, key, link)
+    if (shared === undefined) return this.part(node, target, key, link)
+    const settled = receiver(key, (value) => {
+      target[key] = value
+      this.settle(shared, value)
+    })
+    this.part(node, settled, key, link)
+  }
+
+  /** Reads a part of what is being read. */
+  part(node: Node, target: any, key: string | number, link: Link | undefined): void {
+    if (node.readInto !== undefined) return node.readInto(this, target, key, link)
     target[key] = node.read(this)
     if (link !== undefined) this.note(link)
-    if (shared !== undefined) this.settle(shared, target[key])
   }
 
   /** Notes the counts and the discriminant of what was just read. */

@@ -30,10 +30,41 @@ const refuseNul = (): never => {
 
 /** Writes text and its NUL, for which there is room, and gives the position behind them. */
 export const writeWide = (text: string, bytes: Uint8Array, start: number, littleEndian: boolean): number => {
-  const { length } = text
-  const end = start + 2 * length
-  const offset = bytes.byteOffset + start
   if (text.includes("\0")) refuseNul()
+  const end = writeUnits(text, bytes, start, true, littleEndian)
+  bytes[end] = 0
+  bytes[end + 1] = 0
+  return end + 2
+}
+
+/** The same for one byte a character, which is refused above U+00FF. */
+export const writeNarrow = (text: string, bytes: Uint8Array, start: number): number => {
+  if (text.includes("\0")) refuseNul()
+  const end = writeUnits(text, bytes, start, false, true)
+  bytes[end] = 0
+  return end + 1
+}
+
+/** Writes text, NULs too, for which there is room, and gives the position behind it. */
+export const writeUnits = (
+  text: string,
+  bytes: Uint8Array,
+  start: number,
+  wide: boolean,
+  littleEndian: boolean
+): number => {
+  const { length } = text
+  const offset = bytes.byteOffset + start
+  if (!wide) {
+    for (let i = 0; i < length; i++) {
+      const code = text.charCodeAt(i)
+      if (code > 0xff) {
+        throw new Refusal(status.badStubData, `${JSON.stringify(text[i])} is not a character from U+0000 to U+00FF`)
+      }
+      bytes[start + i] = code
+    }
+    return start + length
+  }
   if (littleEndian && length >= worthACall && nativeWriter !== undefined) {
     nativeWriter.from(bytes.buffer, offset, 2 * length).write(text, "utf16le")
   } else if (littleEndian && isPlatformLittle && length >= worthACall && offset % 2 === 0) {
@@ -48,24 +79,7 @@ export const writeWide = (text: string, bytes: Uint8Array, start: number, little
       bytes[at + high] = code >>> 8
     }
   }
-  bytes[end] = 0
-  bytes[end + 1] = 0
-  return end + 2
-}
-
-/** The same for one byte a character, which is refused above U+00FF. */
-export const writeNarrow = (text: string, bytes: Uint8Array, start: number): number => {
-  let at = start
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code === 0) refuseNul()
-    if (code > 0xff) {
-      throw new Refusal(status.badStubData, `${JSON.stringify(text[i])} is not a character from U+0000 to U+00FF`)
-    }
-    bytes[at++] = code
-  }
-  bytes[at] = 0
-  return at + 1
+  return start + 2 * length
 }
 
 /** It replaces lone surrogates otherwise. */
@@ -79,11 +93,21 @@ export const readText = (
   wide: boolean,
   littleEndian: boolean
 ): string => {
-  const text = count < worthACall || wide && !littleEndian ? undefined : readAtOnce(bytes, start, count, wide)
-  if (text === undefined) return readUnits(bytes, start, count, wide, littleEndian)
+  const text = readUnits(bytes, start, count, wide, littleEndian)
   const end = text.indexOf("\0")
   return end < 0 ? text : text.slice(0, end)
 }
+
+/** Reads `count` units, NULs too. */
+export const readUnits = (
+  bytes: Uint8Array,
+  start: number,
+  count: number,
+  wide: boolean,
+  littleEndian: boolean
+): string =>
+  (count < worthACall || wide && !littleEndian ? undefined : readAtOnce(bytes, start, count, wide)) ??
+    readEach(bytes, start, count, wide, littleEndian)
 
 const readAtOnce = (bytes: Uint8Array, start: number, count: number, wide: boolean): string | undefined => {
   const size = wide ? 2 * count : count
@@ -101,14 +125,13 @@ const readAtOnce = (bytes: Uint8Array, start: number, count: number, wide: boole
 
 const chunk = 4096
 
-const readUnits = (bytes: Uint8Array, start: number, count: number, wide: boolean, littleEndian: boolean): string => {
+const readEach = (bytes: Uint8Array, start: number, count: number, wide: boolean, littleEndian: boolean): string => {
   const low = littleEndian ? 0 : 1
   let text = ""
   let units: Array<number> = []
   for (let i = 0; i < count; i++) {
     const at = start + 2 * i
     const unit = wide ? bytes[at + low]! | bytes[at + 1 - low]! << 8 : bytes[start + i]!
-    if (unit === 0) break
     if (units.push(unit) === chunk) {
       text += String.fromCharCode.apply(null, units)
       units = []
