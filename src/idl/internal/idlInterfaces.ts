@@ -125,14 +125,14 @@ class Interfaces {
     const taken = new Set<string>()
     let unused = 0
     let opnum = 0
+    const leave = ({ name, place }: Pick<Operation, "name" | "place">, opnum: number | undefined, reason: string): void => {
+      leftOut.push({ name, opnum, reason, place })
+      problems.push({ ...place, severity: "error", message: `${name} is left out: ${reason}.` })
+    }
     for (const operation of this.operationsOf(declaration)) {
-      const leave = (opnum: number | undefined, reason: string): void => {
-        leftOut.push({ name: operation.name, opnum, reason, place: operation.place })
-        problems.push({ ...operation.place, severity: "error", message: `${operation.name} is left out: ${reason}.` })
-      }
       if (has(operation.attributes, "local") || has(operation.attributes, "noopnum")) continue
       if (has(operation.attributes, "callback")) {
-        leave(undefined, "the server calls it on the client, which is not supported")
+        leave(operation, undefined, "the server calls it on the client, which is not supported")
         continue
       }
       const number = opnum++
@@ -149,11 +149,18 @@ class Interfaces {
           taken.add(unique)
           operations.push(made)
         } else {
-          leave(number, problem)
+          leave(operation, number, problem)
         }
       } catch (error) {
         if (!(error instanceof Unsupported)) throw error
-        leave(number, error.reason)
+        leave(operation, number, error.reason)
+      }
+    }
+    if (this.builder.refusalOf(operations) !== undefined) {
+      for (const operation of operations.splice(0)) {
+        const problem = this.builder.refusalOf([operation])
+        if (problem === undefined) operations.push(operation)
+        else leave(operation, operation.opnum, problem)
       }
     }
     return {

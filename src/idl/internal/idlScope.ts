@@ -117,7 +117,7 @@ export class Scope {
 
   /** Takes in a file: the main one, an import, or built-in types. */
   add(file: SyntaxFile, isMain: boolean): void {
-    this.declare(file.declarations, outside, isMain)
+    this.takeIn(file.declarations, outside, isMain)
     // In order, for each member of an enumeration needs the one before it.
     for (const { value } of this.constants.values()) value()
   }
@@ -127,7 +127,7 @@ export class Scope {
     return this.surroundings.get(declaration) ?? outside
   }
 
-  private declare(declarations: ReadonlyArray<Declaration>, surroundings: Surroundings, isMain: boolean): void {
+  private takeIn(declarations: ReadonlyArray<Declaration>, surroundings: Surroundings, isMain: boolean): void {
     for (const declaration of declarations) {
       switch (declaration._tag) {
         case "Typedef":
@@ -154,13 +154,13 @@ export class Scope {
           const known = this.interfaces.get(declaration.name)
           if (known === undefined || known.isForward) this.interfaces.set(declaration.name, declaration)
           if (isMain) this.own.push(declaration)
-          this.declare(declaration.declarations, within, isMain)
+          this.takeIn(declaration.declarations, within, isMain)
           break
         }
         case "Library":
         case "Class":
           if (isMain) this.classes.push(declaration)
-          this.declare(declaration.declarations, surroundings, isMain)
+          this.takeIn(declaration.declarations, surroundings, isMain)
           break
         case "Operation":
           for (const { specifier } of [declaration.result, ...declaration.parameters]) {

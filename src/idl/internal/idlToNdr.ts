@@ -17,6 +17,7 @@ export class Builder {
   private readonly made: Map<string, Parameters> = new Map()
   private readonly inTheMaking: Set<string> = new Set()
   private readonly handles: Map<string, ContextHandle.Type<string>> = new Map()
+  private readonly methods: Map<Operation, Interface.Method.Any> = new Map()
 
   constructor(find: (name: string) => Definition | undefined) {
     this.find = find
@@ -97,8 +98,16 @@ export class Builder {
     return made
   }
 
-  /** The method of an operation. */
+  /** The method of an operation, made once. */
   method(operation: Operation): Interface.Method.Any {
+    const known = this.methods.get(operation)
+    if (known !== undefined) return known
+    const method = this.makeMethod(operation)
+    this.methods.set(operation, method)
+    return method
+  }
+
+  private makeMethod(operation: Operation): Interface.Method.Any {
     const { idempotent, maybe, opnum } = operation
     const input = operation.in.length === 0 ? undefined : this.members(operation.in)
     const output = operation.out.length === 0 ? undefined : this.members(operation.out)
@@ -123,13 +132,26 @@ export class Builder {
 
   /** Why an operation has no NDR form, or `undefined` if it has one. */
   problemOf(operation: Operation): string | undefined {
-    try {
-      const method = this.method(operation)
-      Interface.make("Checked", { methods: { [operation.name]: method } })
-      return ndr20.codec(method, operation.name) === undefined ? "it has no NDR form" : undefined
-    } catch (error) {
-      if (error instanceof TypeError) return error.message.replace(/\.$/, "")
-      throw error
-    }
+    return reasonOf(() => {
+      if (ndr20.codec(this.method(operation), operation.name) === undefined) throw new TypeError("it has no NDR form")
+    })
+  }
+
+  /** Why operations do not make an interface, or `undefined` if they do. */
+  refusalOf(operations: ReadonlyArray<Operation>): string | undefined {
+    return reasonOf(() => this.interface({ name: "checked", operations, uuid: nobody, version: [1, 0] }))
+  }
+}
+
+/** Given, so that none is derived. */
+const nobody = "00000000-0000-0000-0000-000000000000"
+
+const reasonOf = (make: () => unknown): string | undefined => {
+  try {
+    make()
+    return undefined
+  } catch (error) {
+    if (error instanceof TypeError) return error.message.replace(/\.$/, "")
+    throw error
   }
 }

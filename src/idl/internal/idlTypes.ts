@@ -926,13 +926,15 @@ const bitmapOf = (attributes: ReadonlyArray<Attribute>): IntegerName =>
     ? "Uint64"
     : "Uint32"
 
-/** Gives each field a name of its own. */
+/** Gives each field a name of its own; anonymous unions and structures are `u` and `s`, as in C headers. */
 export const namer = (word: string): (field: Field) => string => {
   const taken = new Set<string>()
   let count = 0
-  return ({ name }) => {
+  return ({ name, specifier }) => {
     count++
-    let unique = name === undefined || name === "__proto__" ? `${word}${count}` : name
+    const nameless = specifier._tag === "Union" ? "u" : specifier._tag === "Struct" ? "s" : `${word}${count}`
+    let unique = name === undefined || name === "__proto__" ? nameless : name
+    for (let next = 2; name === undefined && taken.has(unique); next++) unique = `${nameless}${next}`
     while (taken.has(unique)) unique += "_"
     taken.add(unique)
     return unique
