@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { callFields, type CallSchema } from "./internal/callFields.ts"
 import { faults as allFaults, received } from "./internal/faultTable.ts"
+import { hresultName, ntStatusName, win32Name } from "./internal/resultNames.ts"
 import { addressCode, faultOf, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
 
 // ----------------------------------------------------------------------------
@@ -842,3 +843,183 @@ const errorOf = (number: number): RpcError => {
   const error = (rowOf(fields.code) ?? rows.find(({ codes: { hresult } }) => hresult?.number === number))?.error
   return error === undefined ? new RpcFault(fields) : fromTag[error]!()
 }
+
+// ----------------------------------------------------------------------------
+// results
+// ----------------------------------------------------------------------------
+
+/** What every error for a result has beside its code. */
+interface OfResult extends Cause.YieldableError {
+  /** The documented name of the code, where it is a common one. */
+  readonly codeName: string | undefined
+  /** What the function returned, in a sentence for people. */
+  readonly message: string
+}
+
+type ResultClass<Self, Tag extends string> = Schema.Class<
+  Self,
+  Schema.TaggedStruct<Tag, { readonly code: Schema.Number }>,
+  OfResult
+>
+
+/** Makes a class of errors that functions return. */
+const makeResultClass = <Self extends { readonly code: number }, const Tag extends string>(
+  tag: Tag,
+  nameOf: (code: number) => string | undefined,
+  show: (code: number) => string
+): ResultClass<Self, Tag> => {
+  const fields = { code: Schema.Number }
+  const Class = Schema.TaggedError<Self>(`@callisto/rpc/${tag}`)(tag, fields) as unknown as ResultClass<Self, Tag>
+  Object.defineProperties(Class.prototype, {
+    codeName: {
+      configurable: true,
+      get(this: Self) {
+        return nameOf(this.code)
+      }
+    },
+    message: {
+      configurable: true,
+      get(this: Self) {
+        const name = nameOf(this.code)
+        return `The function returned ${show(this.code)}${name === undefined ? "" : ` (${name})`}.`
+      }
+    }
+  })
+  return Class
+}
+
+const Win32ErrorBase: ResultClass<Win32Error, "Win32Error"> = makeResultClass("Win32Error", win32Name, String)
+
+/**
+ * A function returned a Win32 code that means failure, see {@link win32}. `code` is the number, unsigned.
+ *
+ * @category results
+ * @since 0.1.0
+ */
+export class Win32Error extends Win32ErrorBase {}
+
+const NtStatusErrorBase: ResultClass<NtStatusError, "NtStatusError"> = makeResultClass(
+  "NtStatusError",
+  ntStatusName,
+  toHex
+)
+
+/**
+ * A function returned an NTSTATUS that means a warning or an error, see {@link ntStatus}. `code` is the number, unsigned.
+ *
+ * @category results
+ * @since 0.1.0
+ */
+export class NtStatusError extends NtStatusErrorBase {}
+
+const HresultErrorBase: ResultClass<HresultError, "HresultError"> = makeResultClass("HresultError", hresultName, toHex)
+
+/**
+ * A function returned an HRESULT that means failure, see {@link hresult}. `code` is the number, unsigned.
+ *
+ * @category results
+ * @since 0.1.0
+ */
+export class HresultError extends HresultErrorBase {}
+
+/**
+ * The options of {@link win32}, {@link ntStatus} and {@link hresult}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ResultOptions {
+  /** Further numbers that mean success, signed or unsigned; by default none. */
+  readonly accept?: ReadonlyArray<number> | undefined
+}
+
+/** Checks a result, signed or unsigned. */
+const checked = <E>(
+  title: string,
+  result: number,
+  { accept = [] }: ResultOptions,
+  isSuccess: (code: number) => boolean,
+  error: (code: number) => E
+): Effect.Effect<number, E> =>
+  Effect.suspend(() => {
+    for (const number of [result, ...accept]) {
+      if (!Number.isInteger(number) || number < -0x80000000 || number > 0xffffffff) {
+        return Effect.die(new TypeError(`Status.${title}: a code is a 32-bit integer, got ${number}.`))
+      }
+    }
+    const code = result >>> 0
+    return isSuccess(code) || accept.some((accepted) => accepted >>> 0 === code)
+      ? Effect.succeed(code)
+      : Effect.fail(error(code))
+  })
+
+/**
+ * Checks a result that is a Win32 code, such as `DWORD`, `NET_API_STATUS` or `error_status_t`: 0 means success.
+ *
+ * **Details**
+ *
+ * Succeeds with the number, unsigned. A function that gives its results in parts returns 234 (`ERROR_MORE_DATA`) or 259
+ * (`ERROR_NO_MORE_ITEMS`): accept these where the program goes on with them.
+ *
+ * **Example** (More data is no failure)
+ *
+ * ```ts
+ * import { Status } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * Effect.runSync(Status.win32(234, { accept: [234] })) // => 234
+ * Effect.runSync(Effect.flip(Status.win32(5))).codeName // => "ERROR_ACCESS_DENIED"
+ * ```
+ *
+ * @category results
+ * @since 0.1.0
+ */
+export const win32 = (result: number, options: ResultOptions = {}): Effect.Effect<number, Win32Error> =>
+  checked("win32", result, options, (code) => code === 0, (code) => new Win32Error({ code }))
+
+/**
+ * Checks a result that is an NTSTATUS: 0 to 0x7FFFFFFF mean success, also where they say more, as 0x105
+ * (`STATUS_MORE_ENTRIES`) does.
+ *
+ * **Details**
+ *
+ * Succeeds with the number, unsigned. Warnings fail too, such as 0x80000005 (`STATUS_BUFFER_OVERFLOW`): accept those with which
+ * the program goes on.
+ *
+ * **Example** (A signed number)
+ *
+ * ```ts
+ * import { Status } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * Effect.runSync(Status.ntStatus(0x105)) // => 261
+ * Effect.runSync(Effect.flip(Status.ntStatus(-1073741790))).codeName // => "STATUS_ACCESS_DENIED"
+ * ```
+ *
+ * @category results
+ * @since 0.1.0
+ */
+export const ntStatus = (result: number, options: ResultOptions = {}): Effect.Effect<number, NtStatusError> =>
+  checked("ntStatus", result, options, (code) => code <= 0x7fffffff, (code) => new NtStatusError({ code }))
+
+/**
+ * Checks a result that is an HRESULT: one that is not negative means success, also 1 (`S_FALSE`).
+ *
+ * **Details**
+ *
+ * Succeeds with the number, unsigned.
+ *
+ * **Example** (A failure that carries a Win32 code)
+ *
+ * ```ts
+ * import { Status } from "@callisto/rpc"
+ * import { Effect } from "effect"
+ *
+ * Effect.runSync(Effect.flip(Status.hresult(0x80070002))).codeName // => "ERROR_FILE_NOT_FOUND"
+ * ```
+ *
+ * @category results
+ * @since 0.1.0
+ */
+export const hresult = (result: number, options: ResultOptions = {}): Effect.Effect<number, HresultError> =>
+  checked("hresult", result, options, (code) => code <= 0x7fffffff, (code) => new HresultError({ code }))

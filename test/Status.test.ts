@@ -465,3 +465,63 @@ describe("an error that names its call", () => {
     }
   })
 })
+
+describe("results", () => {
+  const fails = <E>(checked: Effect.Effect<number, E>) => Effect.flip(checked)
+
+  it.effect("a Win32 code of 0, or one that is accepted: succeeds with the number", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* Status.win32(0), 0)
+      assert.strictEqual(yield* Status.win32(234, { accept: [259, 234] }), 234)
+    }))
+
+  it.effect("another Win32 code: fails with the code, its name and a sentence", () =>
+    Effect.gen(function* () {
+      const error = yield* fails(Status.win32(5, { accept: [234] }))
+      assert.deepStrictEqual([error._tag, error.code, error.codeName], ["Win32Error", 5, "ERROR_ACCESS_DENIED"])
+      assert.strictEqual(error.message, "The function returned 5 (ERROR_ACCESS_DENIED).")
+      for (
+        const [code, name] of [
+          [2, "ERROR_FILE_NOT_FOUND"],
+          [6, "ERROR_INVALID_HANDLE"],
+          [87, "ERROR_INVALID_PARAMETER"],
+          [1060, "ERROR_SERVICE_DOES_NOT_EXIST"],
+          [1722, "RPC_S_SERVER_UNAVAILABLE"],
+          [2310, "NERR_NetNameNotFound"],
+          [54321, undefined]
+        ] as const
+      ) assert.strictEqual((yield* fails(Status.win32(code))).codeName, name)
+      assert.strictEqual((yield* fails(Status.win32(54321))).message, "The function returned 54321.")
+    }))
+
+  it.effect("an NTSTATUS: success and information succeed, warnings and errors fail, signed or unsigned", () =>
+    Effect.gen(function* () {
+      for (const code of [0, 0x105, 0x40000000, 0x7fffffff]) assert.strictEqual(yield* Status.ntStatus(code), code)
+      for (const code of [0xc0000022, 0xc0000022 | 0]) {
+        const error = yield* fails(Status.ntStatus(code))
+        assert.deepStrictEqual([error._tag, error.code], ["NtStatusError", 0xc0000022])
+        assert.strictEqual(error.message, "The function returned 0xC0000022 (STATUS_ACCESS_DENIED).")
+      }
+      assert.strictEqual((yield* fails(Status.ntStatus(0x80000005))).codeName, "STATUS_BUFFER_OVERFLOW")
+      assert.strictEqual(yield* Status.ntStatus(0x80000005 | 0, { accept: [0x80000005] }), 0x80000005)
+    }))
+
+  it.effect("an HRESULT: what is not negative succeeds, signed or unsigned", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* Status.hresult(1), 1)
+      for (const code of [0x80004005, 0x80004005 | 0]) {
+        const error = yield* fails(Status.hresult(code))
+        assert.deepStrictEqual([error._tag, error.code, error.codeName], ["HresultError", 0x80004005, "E_FAIL"])
+      }
+      assert.strictEqual((yield* fails(Status.hresult(0x80070002))).codeName, "ERROR_FILE_NOT_FOUND")
+      assert.strictEqual((yield* fails(Status.hresult(0x88990001))).message, "The function returned 0x88990001.")
+    }))
+
+  it.effect("no 32-bit integer: a defect that names it", () =>
+    Effect.gen(function* () {
+      for (const code of [NaN, 1.5, 2 ** 32, -(2 ** 31) - 1]) {
+        const exit = yield* Effect.exit(Status.win32(code))
+        assert.include(String(exit), `Status.win32: a code is a 32-bit integer, got ${code}.`)
+      }
+    }))
+})
