@@ -52,7 +52,7 @@ const roundTrips = (iface: Interface.Interface.Any, model: Idl.InterfaceModel, d
         if (value === undefined) break
         const writer = Ndr.makeWriter()
         const what = `${operation.name}, ${direction}, seed ${seed}`
-        const encoded = codec!.encode(writer, value as never)
+        const encoded: Result.Result<void, { readonly message: string }> = codec!.encode(writer, value as never)
         if (Result.isFailure(encoded)) assert.fail(`${what}: ${encoded.failure.message}`)
         const reader = Ndr.makeReader(writer.bytes.slice(0, writer.position))
         const decoded = codec!.decode(reader)
