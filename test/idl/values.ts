@@ -146,14 +146,16 @@ export const valuesOf = (document: Idl.Document, below: (limit: number) => numbe
       case "Struct":
         return members(definition.fields, depth)
       case "Union": {
-        const labelled = definition.arms.filter(({ label }) => label !== undefined)
-        const arm = definition.arms[below(definition.arms.length)]!
+        const labels = definition.arms.flatMap(({ label }) => label === undefined ? [] : [String(label)])
+        let arm = definition.arms[below(definition.arms.length)]!
         if (arm.label === undefined) {
-          // A tag of the default arm is none of the labels.
-          let tag: unknown
-          do tag = value(definition.discriminant, depth)
-          while (labelled.some(({ label }) => label === tag || String(label) === String(tag)))
-          return { default: tag, ...(arm.type === undefined ? {} : { value: value(arm.type, depth + 1) }) }
+          // A tag of the default arm is none of the labels; where all members are labels there is none.
+          for (let tries = 0; tries < 30; tries++) {
+            const tag = value(definition.discriminant, depth)
+            if (labels.includes(String(tag))) continue
+            return { default: tag, ...(arm.type === undefined ? {} : { value: value(arm.type, depth + 1) }) }
+          }
+          arm = definition.arms.find(({ label }) => label !== undefined)!
         }
         return { case: arm.label, ...(arm.type === undefined ? {} : { value: value(arm.type, depth + 1) }) }
       }
