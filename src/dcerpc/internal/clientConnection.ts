@@ -95,7 +95,7 @@ export interface Owner {
   nextCallId(connection: ClientConnection): number
   fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E>
   /** Sends a call of a lost connection once more. */
-  resend(sent: SentCall, error: RpcTransportError): void
+  resend(sent: SentCall, error: Failure): void
   /** A call, room, an interface or a state of a connection has changed: those that wait may go on. */
   changed(): void
   /** The server does not serve an interface on the connection. */
@@ -204,12 +204,13 @@ export class SentCall implements Remote {
   }
 
   /** The connection was lost. The call is sent once more if it did not run or may run twice; otherwise this gives its failure. */
-  lose(detail: string): RpcTransportError | undefined {
-    const { caller, connection: { owner, outbox }, earlier } = this
+  lose(detail: string): Failure | undefined {
+    const { caller, connection: { outbox, owner, protection }, earlier } = this
     const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
     this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
     this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
-    const error = new RpcTransportError({ status: this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail })
+    const error = this.mayHaveRun && protection?.failure ||
+      new RpcTransportError({ status: this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail })
     this.stopSending()
     // What went through a pipe is not there any more.
     const again = earlier === undefined && !this.cancelled && caller.isOpen && this.call.pipes === undefined &&
@@ -551,7 +552,8 @@ export class ClientConnection {
 
   private respond(fragment: Pdu.Response): string | undefined {
     // Also for a call that was given up: each message counts.
-    if (this.protection?.accepts(fragment) === false) return "a response that is not protected as was agreed"
+    const problem = this.protection?.refuses(fragment)
+    if (problem !== undefined) return problem
     const sent = this.calls.get(fragment.callId)
     // A reply to a call that was given up.
     if (sent === undefined) return undefined
@@ -637,6 +639,7 @@ export class ClientConnection {
   }
 
   private fail({ callId, flags, status }: Pdu.Fault): string | undefined {
+    const problem = this.protection?.endedBy(status)
     const proposal = this.proposals.get(callId)
     if (proposal !== undefined) {
       const { name } = proposal.bound.interface
@@ -644,16 +647,14 @@ export class ClientConnection {
         callId,
         unavailable(`the server answered the proposal of ${name} with fault ${toHex(status)}`)
       )
-      return undefined
+      return problem
     }
     const sent = this.calls.get(callId)
-    if (sent === undefined) return undefined
+    if (sent === undefined) return problem
     const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
     const fault = fromWire(status, didNotExecute && sent.earlier?.mayHaveRun !== true)
     this.complete(sent, Exit.fail(failureOf(sent.call.operation, fault)))
-    return this.protection !== undefined && endsLogin.has(status)
-      ? `fault ${toHex(status)} to a protected message`
-      : undefined
+    return problem
   }
 
   private complete(sent: SentCall, outcome: Outcome): void {
@@ -969,6 +970,3 @@ const unended: Problem = { problem: "the response ends before its pipes do", sta
 
 /** The code of a call whose login a bind_nak has refused. */
 const loginCodes: { readonly [reason: number]: number } = { 8: 1747, 9: 5 }
-
-/** The faults that end a connection whose messages are protected. */
-const endsLogin: ReadonlySet<number> = new Set([1825, 0x1c01000b])

@@ -84,12 +84,12 @@ class Resend implements Remote, Waiting {
   readonly cancelDisabled = false
   readonly forPipes = false
   readonly earlier: SentCall
-  readonly error: RpcTransportError
+  readonly error: Failure
   /** Ends it with its `callTimeout`, which nothing else watches while it is on no connection. */
   due: Fiber.Fiber<void> | undefined = undefined
   private readonly pool: Pool
 
-  constructor(pool: Pool, earlier: SentCall, error: RpcTransportError) {
+  constructor(pool: Pool, earlier: SentCall, error: Failure) {
     this.pool = pool
     this.earlier = earlier
     this.error = error
@@ -231,7 +231,7 @@ export class Pool implements Owner {
     })
   }
 
-  resend(earlier: SentCall, error: RpcTransportError): void {
+  resend(earlier: SentCall, error: Failure): void {
     const resend = new Resend(this, earlier, error)
     earlier.call.remote = resend
     this.enter(resend)
