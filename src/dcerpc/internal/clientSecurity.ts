@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { channelBindingsOf } from "../../security/internal/channelBindings.ts"
 import type * as Security from "../../security/Security.ts"
+import { errorOf } from "../../internal/failures.ts"
 import { RpcFault } from "../../Status.ts"
 import type * as Pdu from "../Pdu.ts"
 import type { ClientConnection, ClientSecuring, Login } from "./clientConnection.ts"
@@ -119,7 +120,7 @@ const logIn = (
   }).pipe(
     Effect.mapError((error) => "_tag" in error ? refusalOf(error) : error),
     // What a provider says when it dies may hold secrets.
-    Effect.catchDefect(() => Effect.fail(failed(1825, "the provider died")))
+    Effect.catchCause((cause) => Effect.fail(errorOf(cause) as Refusal ?? failed(1825, "the provider died")))
   )
 
 const wrongUser = "the server refused the user. Check the name, the domain and the password"

@@ -442,8 +442,8 @@ export class Pool implements Owner {
       // An attempt that was withdrawn has nothing to say.
       if (!this.attempts.delete(attempt)) return
       if (exit._tag === "Failure") {
-        const refusal = errorOf(exit.cause) as Refusal | undefined
-        if (refusal !== undefined) this.refuse(refusal, bound, forPipes)
+        // Whatever it ends with: those who wait would have the next attempt begun at once.
+        this.refuse(errorOf(exit.cause) as Refusal ?? unreachable("connecting was interrupted"), bound, forPipes)
       } // A connection that only kept the handles of its group alive is of no more use.
       else this.releaseAll()
       this.changed()
