@@ -161,7 +161,7 @@ class AssociationImpl implements Association {
   }
 }
 
-const clientSecurity = onDemand("the security of clients", () => import("./internal/clientSecurity.ts"))
+const clientParts = onDemand("what asks endpoint mappers and logs in", () => import("./internal/clientParts.ts"))
 
 /** The logins of the connections with one security. */
 const securingWith = (security: Security): ClientSecuring => {
@@ -169,7 +169,7 @@ const securingWith = (security: Security): ClientSecuring => {
   return {
     open: (...leg) =>
       Effect.flatMap(
-        Effect.mapError(clientSecurity, (failure): Refusal => ({ failure, reach: "server" })),
+        Effect.mapError(clientParts, (failure): Refusal => ({ failure, reach: "server" })),
         (loaded) => (securing ??= loaded.securing(security)).open(...leg)
       )
   }
@@ -180,8 +180,6 @@ const securingWith = (security: Security): ClientSecuring => {
 // ----------------------------------------------------------------------------
 
 const endpointMapperUuid = "e1af8308-5d1f-11c9-91a4-08002b14a0fa"
-
-const endpointLookup = onDemand("what asks endpoint mappers", () => import("./internal/endpointLookup.ts"))
 
 /** Whether a mapper is asked for the endpoint: the string binding has none, of a protocol sequence that mappers know. */
 const isLookedUp = ({ endpoint, protocol }: StringBinding.StringBinding): boolean =>
@@ -203,7 +201,7 @@ const ask = (
   iface: Interface.Any
 ): Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Refusal, Transport.Transport> => {
   const asking = Effect.gen(function* () {
-    const { lookUp } = yield* endpointLookup
+    const { lookUp } = yield* clientParts
     const association = yield* makeTo(mapper, mapper, {})
     return yield* lookUp((iface) => bind(iface, association), iface, {
       protocol: address.protocol as "ncacn_ip_tcp" | "ncalrpc",
