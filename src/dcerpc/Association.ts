@@ -29,7 +29,7 @@ import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import * as Transport from "../transport/Transport.ts"
 import type { Security } from "../security/Security.ts"
-import type { Caller, ClientConnection, ClientSecuring } from "./internal/clientConnection.ts"
+import type { Caller, ClientConnection, Securing } from "./internal/clientConnection.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import { type Bound, boundTo, type Failure, type Refusal } from "./internal/proposals.ts"
 import { bindingClosed, Pool, type Settings, withoutPeriod } from "./internal/pool.ts"
@@ -164,16 +164,16 @@ class AssociationImpl implements Association {
 const clientParts = onDemand("what asks endpoint mappers and logs in", () => import("./internal/clientParts.ts"))
 
 /** The logins of the connections with one security. */
-const securingWith = (security: Security): ClientSecuring => {
-  let securing: ClientSecuring | undefined
-  return {
-    open: (...leg) =>
-      Effect.flatMap(
-        Effect.mapError(clientParts, (failure): Refusal => ({ failure, reach: "server" })),
-        (loaded) => (securing ??= loaded.securing(security)).open(...leg)
-      )
-  }
+const securingWith = (security: Security): Securing => {
+  let securing: Securing | undefined
+  return (...leg) =>
+    Effect.flatMap(
+      Effect.mapError(clientParts, serverRefusal),
+      (parts) => (securing ??= parts.securing(security))(...leg)
+    )
 }
+
+const serverRefusal = (failure: Failure): Refusal => ({ failure, reach: "server" })
 
 // ----------------------------------------------------------------------------
 // endpoint mappers
@@ -215,7 +215,7 @@ const ask = (
       if (error._tag === "EndpointNotRegistered") return { failure: error, reach: "interface" }
       const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
       const detail = `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`
-      return { failure: unavailable(detail), reach: "server" }
+      return serverRefusal(unavailable(detail))
     })
   )
 }

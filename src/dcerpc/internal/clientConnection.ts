@@ -15,7 +15,7 @@ import { cancelled, failureOf, fromWire, unavailable, unreadable } from "../../i
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import { type BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
+import { type BadStubData, PipeDisciplineError, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
@@ -32,36 +32,43 @@ import {
   largest,
   type Refusal,
   refusal,
-  rejection,
-  syntaxOf
+  rejection
 } from "./proposals.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
-import type { Protection } from "./protection.ts"
 
 // ----------------------------------------------------------------------------
 // models
 // ----------------------------------------------------------------------------
 
 /** Logs a connection in while it binds. */
-export interface ClientSecuring {
-  readonly open: (
-    connection: ClientConnection,
-    groupId: number,
-    serverEndPoint: Uint8Array | undefined
-  ) => Effect.Effect<void, Refusal, Scope.Scope>
-}
+export type Securing = (
+  connection: ClientConnection,
+  groupId: number,
+  serverEndPoint: Uint8Array | undefined
+) => Effect.Effect<void, Refusal, Scope.Scope>
 
-/** Takes the answers to the legs of a login, until that has come to its end. */
-export interface Login {
+/** The security of a connection. Only clients that log in load what implements it. */
+export interface ConnectionSecurity {
+  /** The flags that its bind has beside the usual ones. */
+  readonly flags: number
+  /** The first message of the login, which goes with the bind. */
+  readonly first: Pdu.AuthTrailer
+  /** What each fragment of a request ends with; `undefined` where messages are not protected. */
+  readonly trailer: Pdu.AuthTrailer | undefined
+  /** What came of the login, for the calls. */
+  readonly secured: Secured | undefined
+  /** Takes an answer to a message of the login. Gives a sentence where none was due. */
   take(answer: Pdu.Pdu): string | undefined
-}
-
-/** The first leg of a login, which goes with the bind. */
-export interface FirstLeg {
-  readonly login: Login
-  readonly trailer: Pdu.AuthTrailer
-  /** Whether the server is asked to sign headers. */
-  readonly signsHeaders: boolean
+  /** Why the server does not bind, where that is the login. */
+  rejected(answer: Pdu.BindNak): Refusal | undefined
+  /** Completes the stub of a request. */
+  complete(writer: Pdu.Writer, bound: Bound, contextId: number): void
+  /** Protects requests that were written, in place. `false`: nothing more can be protected. */
+  seal(bytes: Uint8Array): boolean
+  /** Takes the protection off a fragment of a response. `false`: it is not protected as was agreed. */
+  accepts(fragment: Pdu.Response): boolean
+  /** Why a fault ends the connection; `undefined` for other faults. */
+  endsWith(status: number): string | undefined
 }
 
 /** A binding, as its calls see it. */
@@ -254,15 +261,7 @@ export class ClientConnection {
   keepsOnOrphan = false
   maxFragment: number = largest
   groupId = 0
-  private login: Login | undefined = undefined
-  /** How messages are protected, once the login has ended. */
-  protection: Protection | undefined = undefined
-  private secured: Secured | undefined = undefined
-  private asksToSignHeaders = false
-  /** Both sides sign the headers of messages. */
-  headerSigning = false
-  /** The presentation contexts whose first request has told the server what was bound. */
-  private readonly verified = new Set<number>()
+  private security: ConnectionSecurity | undefined = undefined
   /** The reason of a bind_nak. */
   rejectReason: number | undefined = undefined
   /** Something has arrived since the server was last looked after. */
@@ -398,7 +397,8 @@ export class ClientConnection {
     const callId = this.owner.nextCallId(this)
     const contextId = this.contexts.get(key)!
     const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
-    if (this.secured !== undefined) call.secured = this.secured
+    const { security } = this
+    if (security?.secured !== undefined) call.secured = security.secured
     if (call.pipes !== undefined) return this.sendPiped(caller, call, input, codec, fields)
     Pdu.beginRequest(this.writer, fields)
     const problem = codec.writeArguments(this.writer, input, call.span)
@@ -407,7 +407,8 @@ export class ClientConnection {
       return badInput(problem.problem)
     }
     const size = this.writer.position - this.writer.stub
-    this.endRequest(caller.bound, contextId)
+    security?.complete(this.writer, caller.bound, contextId)
+    Pdu.endMessage(this.writer, this.maxFragment, security?.trailer)
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
@@ -418,20 +419,6 @@ export class ClientConnection {
     sent.end = this.outbox.sentUnsafe()
     call.transferred("out", size)
     return undefined
-  }
-
-  /** Ends a request that was written. Where messages are protected, the first of a presentation context says what was bound. */
-  private endRequest({ interface: iface, syntax }: Bound, contextId: number): void {
-    const { protection } = this
-    if (protection?.trailer !== undefined && !this.verified.has(contextId)) {
-      this.verified.add(contextId)
-      protection.writeVerification(this.writer, {
-        headerSigning: this.asksToSignHeaders,
-        abstractSyntax: syntaxOf(iface),
-        transferSyntax: syntax.id
-      })
-    }
-    Pdu.endMessage(this.writer, this.maxFragment, protection?.trailer)
   }
 
   /** Sends a call with pipes: the arguments now, what is pushed then. */
@@ -452,7 +439,7 @@ export class ClientConnection {
         this.flush(following)
         call.transferred("out", size)
       },
-      this.protection?.trailer
+      this.security?.trailer
     )
     const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
     sent.begin = this.outbox.sentUnsafe()
@@ -517,9 +504,9 @@ export class ClientConnection {
   }
 
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
-  private flush(following?: Uint8Array): void {
+  flush(following?: Uint8Array): void {
     const bytes = this.writer.take()
-    if (this.protection?.seal(bytes) === false) return this.move("closedByPeer", unprotected)
+    if (this.security?.seal(bytes) === false) return this.move("closedByPeer", unprotected)
     if (following === undefined) this.outbox.sendUnsafe(bytes)
     else {
       this.outbox.sendPartUnsafe(bytes)
@@ -551,7 +538,7 @@ export class ClientConnection {
 
   private respond(fragment: Pdu.Response): string | undefined {
     // Also for a call that was given up: each message counts.
-    if (this.protection?.accepts(fragment) === false) return "a response that is not protected as was agreed"
+    if (this.security?.accepts(fragment) === false) return "a response that is not protected as was agreed"
     const sent = this.calls.get(fragment.callId)
     // A reply to a call that was given up.
     if (sent === undefined) return undefined
@@ -651,9 +638,7 @@ export class ClientConnection {
     const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
     const fault = fromWire(status, didNotExecute && sent.earlier?.mayHaveRun !== true)
     this.complete(sent, Exit.fail(failureOf(sent.call.operation, fault)))
-    return this.protection !== undefined && endsLogin.has(status)
-      ? `fault ${toHex(status)} to a protected message`
-      : undefined
+    return this.security?.endsWith(status)
   }
 
   private complete(sent: SentCall, outcome: Outcome): void {
@@ -746,49 +731,20 @@ export class ClientConnection {
   // --- the bind
 
   /** Proposes the first interface, and to join a group; 0 begins one. A login may begin with it. */
-  bind(groupId: number, leg?: FirstLeg): void {
+  bind(groupId: number, security?: ConnectionSecurity): void {
     const { first, owner } = this
-    this.login = leg?.login
-    this.asksToSignHeaders = leg?.signsHeaders === true
+    this.security = security
     const { maxFragment: size } = first.syntax
     Pdu.encodeBind(this.writer, {
       callId: owner.nextCallId(this),
-      flags: Pdu.flags.concMpx | (this.asksToSignHeaders ? Pdu.flags.supportHeaderSign : 0),
+      flags: Pdu.flags.concMpx | (security?.flags ?? 0),
       maxXmitFrag: size,
       maxRecvFrag: size,
       assocGroupId: groupId,
       contextElements: [contextElement(first, 0), contextElement(first, featuresContextId)],
-      authTrailer: leg?.trailer
+      authTrailer: security?.first
     })
     this.flush()
-  }
-
-  /** Sends a further leg of the login; the last one of an odd number has no answer. */
-  sendLeg(authTrailer: Pdu.AuthTrailer, isLast: boolean): void {
-    const callId = this.owner.nextCallId(this)
-    if (isLast) Pdu.encodeAuth3(this.writer, { callId, authTrailer })
-    else {
-      Pdu.encodeAlterContext(this.writer, {
-        callId,
-        flags: this.asksToSignHeaders ? Pdu.flags.supportHeaderSign : 0,
-        maxXmitFrag: this.maxFragment,
-        maxRecvFrag: this.maxFragment,
-        assocGroupId: this.groupId,
-        contextElements: [contextElement(this.first, 0)],
-        authTrailer
-      })
-    }
-    this.flush()
-  }
-
-  /** The login has come to its end: calls may use the connection. */
-  secure(protection: Protection): void {
-    this.protection = protection
-    const { level, session: { mutual, provider } } = protection
-    this.secured = { level, mutual, provider, headerSigning: this.headerSigning }
-    this.login = undefined
-    this.move("agreed")
-    this.announce()
   }
 
   /** Tells who opens the connection that all that has arrived was read. */
@@ -798,19 +754,14 @@ export class ClientConnection {
 
   /** The answer to the bind. */
   private answered(answer: Pdu.Pdu | Pdu.PduError): string | undefined {
-    const { first, login } = this
+    const { first, security } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
     if (answer._tag === "Shutdown") return this.refuse("the server shut down while the connection was bound")
-    if (login !== undefined && this.contexts.size > 0) return login.take(answer)
+    if (security !== undefined && this.contexts.size > 0) return security.take(answer)
     if (answer._tag === "BindNak") {
       this.rejectReason = answer.rejectReason
-      const code = login === undefined ? undefined : loginCodes[answer.rejectReason]
-      if (code !== undefined) {
-        const detail = `the server refused the login: ${rejection(answer)}`
-        const failure = new RpcFault({ code, didNotExecute: true, detail })
-        Deferred.doneUnsafe(this.opened, Exit.fail({ failure, reach: "server" }))
-        return void this.move("refused")
-      }
+      const rejected = security?.rejected(answer)
+      if (rejected !== undefined) return this.failOpening(rejected)
       return this.refuse(`the server refused to bind: ${rejection(answer)}`)
     }
     if (answer._tag !== "BindAck") return this.refuse(`the server answered the bind with ${answer._tag}`)
@@ -819,10 +770,7 @@ export class ClientConnection {
       return this.refuse(`the server answered ${answer.results.length} presentation contexts, 2 were proposed`)
     }
     const refused = refusal(first, accepted)
-    if (refused !== undefined) {
-      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: refused, reach: "interface" }))
-      return void this.move("refused")
-    }
+    if (refused !== undefined) return this.failOpening({ failure: refused, reach: "interface" })
     if (answer.maxRecvFrag < Pdu.minFragment) {
       return this.refuse(
         `the server receives ${answer.maxRecvFrag} bytes at a time, which the protocol does not allow`
@@ -833,10 +781,14 @@ export class ClientConnection {
     this.maxFragment = Math.min(answer.maxRecvFrag, first.syntax.maxFragment)
     this.groupId = answer.assocGroupId
     this.contexts.set(first.key, 0)
-    this.headerSigning = this.asksToSignHeaders && (answer.flags & Pdu.flags.supportHeaderSign) !== 0
-    if (login !== undefined) return login.take(answer)
+    if (security !== undefined) return security.take(answer)
     this.move("agreed")
     return undefined
+  }
+
+  private failOpening(refusal: Refusal): undefined {
+    Deferred.doneUnsafe(this.opened, Exit.fail(refusal))
+    this.move("refused")
   }
 
   private refuse(detail: string): undefined {
@@ -966,9 +918,3 @@ const every = (duration: Duration.Input, chore: Effect.Effect<void>): Effect.Eff
   Effect.forever(Effect.andThen(Effect.sleep(duration), chore))
 
 const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
-
-/** The code of a call whose login a bind_nak has refused. */
-const loginCodes: { readonly [reason: number]: number } = { 8: 1747, 9: 5 }
-
-/** The faults that end a connection whose messages are protected. */
-const endsLogin: ReadonlySet<number> = new Set([1825, 0x1c01000b])

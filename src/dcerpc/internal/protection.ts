@@ -92,10 +92,6 @@ export class Protection {
       this.unseal(fragment)
   }
 
-  writeVerification(writer: Pdu.Writer, facts: Facts): void {
-    writeTrailer(writer, facts)
-  }
-
   /** Takes the protection off a fragment, in place. `false`: the fragment is not what the other side has sent. */
   unseal({ authTrailer }: Pdu.Request | Pdu.Response): boolean {
     const { level, trailer } = this
