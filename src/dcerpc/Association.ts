@@ -161,7 +161,10 @@ class AssociationImpl implements Association {
   }
 }
 
-const clientParts = onDemand("what asks endpoint mappers and logs in", () => import("./internal/clientParts.ts"))
+const clientParts = onDemand(
+  "what logs in, asks endpoint mappers and carries pipes",
+  () => import("./internal/clientParts.ts")
+)
 
 /** The logins of the connections with one security. */
 const securingWith = (security: Security): Securing => {
@@ -280,7 +283,11 @@ class Channel implements CallChannel, Caller {
     }
     const { bound } = this
     // The binding of a layer is made before the syntax is there.
-    const sent = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
+    const ready = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
+    const sent = call.pipes === undefined ? ready : Effect.flatMap(clientParts, ({ pipes }) => {
+      pool.pipes = pipes
+      return ready
+    })
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
     const { callTimeout } = pool.limits
     if (callTimeout === Infinity) return begun

@@ -10,17 +10,16 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Outcome, Remote, Secured } from "../../Channel.ts"
 import { badInput } from "../../internal/badInput.ts"
-import { bufferOf } from "../../internal/chunkBuffer.ts"
 import { cancelled, failureOf, fromWire, unavailable, unreadable } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import { type BadStubData, PipeDisciplineError, RpcTransportError } from "../../Status.ts"
+import { type BadStubData, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
 import * as Pdu from "../Pdu.ts"
-import { binary, type MethodCodec, type Problem } from "../TransferSyntax.ts"
+import { binary, type MethodCodec } from "../TransferSyntax.ts"
 import { clientTable, type Event, State } from "./connection.ts"
 import type { HeldHandles } from "./heldHandles.ts"
 import {
@@ -34,7 +33,7 @@ import {
   refusal,
   rejection
 } from "./proposals.ts"
-import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
+import type { IncomingPipes, OutgoingStub } from "./pipeStream.ts"
 
 // ----------------------------------------------------------------------------
 // models
@@ -63,12 +62,24 @@ export interface ConnectionSecurity {
   rejected(answer: Pdu.BindNak): Refusal | undefined
   /** Completes the stub of a request. */
   complete(writer: Pdu.Writer, bound: Bound, contextId: number): void
-  /** Protects requests that were written, in place. `false`: nothing more can be protected. */
+  /** Protects requests that were written, in place. `false`: nothing more can be protected, and the connection has ended. */
   seal(bytes: Uint8Array): boolean
   /** Takes the protection off a fragment of a response. `false`: it is not protected as was agreed. */
   accepts(fragment: Pdu.Response): boolean
   /** Why a fault ends the connection; `undefined` for other faults. */
   endsWith(status: number): string | undefined
+}
+
+/** What carries the pipes of calls. Only clients that make such calls load it. */
+export interface PipeCarrier {
+  /** Sends a call: the arguments now, what is pushed then. */
+  send(
+    connection: ClientConnection,
+    sent: SentCall,
+    fields: Parameters<typeof Pdu.beginRequest>[1]
+  ): BadStubData | undefined
+  /** Takes a fragment of a response in which pipes go in front of the out parameters. */
+  arrive(connection: ClientConnection, sent: SentCall, fragment: Pdu.Response): string | undefined
 }
 
 /** A binding, as its calls see it. */
@@ -98,6 +109,8 @@ export interface Owner {
   readonly usable: number
   /** The connections that keep the association alive. */
   readonly kept: number
+  /** There as soon as a call with pipes is sent. */
+  readonly pipes: PipeCarrier | undefined
   /** The next number for a call, which is not in use on the connection. */
   nextCallId(connection: ClientConnection): number
   fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E>
@@ -173,14 +186,6 @@ export class SentCall implements Remote {
     this.input = input
     this.earlier = earlier
     this.deadline = earlier?.deadline ?? connection.deadline
-  }
-
-  /** Its pipes in one direction. */
-  piped(isIn: boolean): ReadonlyArray<Piped> {
-    const { operation: { pipes = [] }, pipes: ends } = this.call
-    return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: bufferOf(ends!.slots[index]!) }] : []
-    )
   }
 
   /** Gives whether some of the request was still to be sent. */
@@ -261,7 +266,7 @@ export class ClientConnection {
   keepsOnOrphan = false
   maxFragment: number = largest
   groupId = 0
-  private security: ConnectionSecurity | undefined = undefined
+  security: ConnectionSecurity | undefined = undefined
   /** The reason of a bind_nak. */
   rejectReason: number | undefined = undefined
   /** Something has arrived since the server was last looked after. */
@@ -269,7 +274,7 @@ export class ClientConnection {
   /** For how many quarters of `keepAlive` the server has been silent while something is owed. */
   private quiet = 0
   /** A call was sent since it was last looked whether the connection is idle. */
-  private used = false
+  used = false
   private awaitsRoom = false
   /** Ends the calls that take too long, while there are any. */
   private expiring: Fiber.Fiber<void> | undefined = undefined
@@ -305,6 +310,10 @@ export class ClientConnection {
     if (wasOpening && next === State.closed) {
       Deferred.doneUnsafe(this.opened, Exit.fail({ failure: unavailable(detail), reach: "server" }))
     }
+  }
+
+  get isClosed(): boolean {
+    return this.state === State.closed
   }
 
   /** Whether new calls may use it. */
@@ -399,7 +408,10 @@ export class ClientConnection {
     const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
     const { security } = this
     if (security?.secured !== undefined) call.secured = security.secured
-    if (call.pipes !== undefined) return this.sendPiped(caller, call, input, codec, fields)
+    if (call.pipes !== undefined) {
+      const sent = new SentCall(this, caller, call, fields, codec, input, undefined)
+      return this.owner.pipes!.send(this, sent, fields)
+    }
     Pdu.beginRequest(this.writer, fields)
     const problem = codec.writeArguments(this.writer, input, call.span)
     if (problem !== undefined) {
@@ -421,56 +433,8 @@ export class ClientConnection {
     return undefined
   }
 
-  /** Sends a call with pipes: the arguments now, what is pushed then. */
-  private sendPiped(
-    caller: Caller,
-    call: FullOutgoing,
-    input: unknown,
-    codec: MethodCodec,
-    fields: Parameters<typeof Pdu.beginRequest>[1]
-  ): BadStubData | undefined {
-    const sent = new SentCall(this, caller, call, fields, codec, input, undefined)
-    const outgoing = sent.piped(true)
-    const stub = new OutgoingStub(
-      this.writer,
-      this.maxFragment,
-      () => Pdu.beginRequest(this.writer, fields),
-      (following, size) => {
-        this.flush(following)
-        call.transferred("out", size)
-      },
-      this.security?.trailer
-    )
-    const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
-    sent.begin = this.outbox.sentUnsafe()
-    const problem = stub.send(write, () => outgoing.length === 0)
-    if (problem !== undefined) return badInput(problem.problem)
-    sent.request = stub
-    sent.end = this.outbox.sentUnsafe()
-    call.remote = sent
-    if (this.state === State.closed) {
-      sent.end = Infinity
-      call.reply(Exit.fail(sent.lose(unprotected)!))
-      return undefined
-    }
-    this.calls.set(sent.callId, sent)
-    this.used = true
-    this.watch()
-    if (outgoing.length === 0) return undefined
-    sent.sending = this.owner.fork(sendPipes(outgoing, stub, this.outbox.room, true))
-    sent.sending.addObserver((exit) => {
-      if (sent.sending === undefined) return
-      sent.sending = undefined
-      if (exit._tag === "Failure" || exit.value === undefined) return
-      const { problem } = exit.value as Problem
-      const error = failed(`the client cannot write what was pushed into a pipe: ${problem}`)
-      this.failHere(sent, error, false)
-    })
-    return undefined
-  }
-
   sendCancel(sent: SentCall): void {
-    if (this.state === State.closed || sent.cancelled) return
+    if (this.isClosed || sent.cancelled) return
     sent.cancelled = true
     if (sent.stopSending()) this.move("truncated")
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
@@ -479,7 +443,7 @@ export class ClientConnection {
 
   /** Nobody waits for the reply any more. Gives whether the server was told so. */
   giveUp(sent: SentCall): boolean {
-    if (this.state === State.closed || this.calls.get(sent.callId) !== sent) return true
+    if (this.isClosed || this.calls.get(sent.callId) !== sent) return true
     this.calls.delete(sent.callId)
     sent.stopSending()
     // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
@@ -506,7 +470,7 @@ export class ClientConnection {
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
   flush(following?: Uint8Array): void {
     const bytes = this.writer.take()
-    if (this.security?.seal(bytes) === false) return this.move("closedByPeer", unprotected)
+    if (this.security?.seal(bytes) === false) return
     if (following === undefined) this.outbox.sendUnsafe(bytes)
     else {
       this.outbox.sendPartUnsafe(bytes)
@@ -546,7 +510,7 @@ export class ClientConnection {
       return `a response in presentation context ${fragment.contextId}`
     }
     sent.call.transferred("in", fragment.stub.length)
-    if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
+    if (sent.call.pipes !== undefined) return this.owner.pipes!.arrive(this, sent, fragment)
     const added = Pdu.assemble(sent.open, fragment, this.owner.limits.maximumResponse)
     if (added._tag === "PduError") {
       if (added.reason !== "MessageTooLarge") return added.message
@@ -562,7 +526,7 @@ export class ClientConnection {
     return undefined
   }
 
-  private get tooLarge(): RpcTransportError {
+  get tooLarge(): RpcTransportError {
     const { maximumResponse } = this.owner.limits
     return failed(
       `the response was discarded: it is larger than maximumResponse, expected at most ${maximumResponse} bytes`
@@ -570,41 +534,10 @@ export class ClientConnection {
   }
 
   /** The client can't go on with a call: that ends, and the server is told unless it has sent the whole response. */
-  private failHere(sent: SentCall, error: RpcTransportError, isAnswered: boolean): void {
+  failHere(sent: SentCall, error: RpcTransportError, isAnswered: boolean): void {
     if (isAnswered) return this.complete(sent, Exit.fail(error))
     this.giveUp(sent)
     sent.call.reply(Exit.fail(error))
-  }
-
-  /** A fragment of a response in which pipes go in front of the out parameters. */
-  private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
-    const isFirst = (flags & Pdu.flags.firstFrag) !== 0
-    if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
-    const arriving = sent.arriving ??= new IncomingPipes(
-      sent.piped(false),
-      littleEndian,
-      this.owner.limits.maximumElements,
-      0
-    )
-    if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
-    const problem = arriving.push(stub)
-    // Whoever pulls may have given the call up.
-    if (this.calls.get(sent.callId) !== sent) return undefined
-    const { bytes, position } = arriving.rest
-    if (problem !== undefined) {
-      this.failHere(sent, unreadable(problem.problem), false)
-    } else if (arriving.isThrough && bytes.length - position > this.owner.limits.maximumResponse) {
-      this.failHere(sent, this.tooLarge, false)
-    } else if ((flags & Pdu.flags.lastFrag) !== 0) {
-      const read = arriving.isThrough
-        ? sent.codec.readResults(bytes, littleEndian, this.owner.limits.maximumElements, position)
-        : unended
-      const outcome: Outcome = "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value
-      // After a cancel the request ends in the middle, and the manager may answer all the same.
-      const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
-      this.complete(sent, isEarly ? Exit.fail(new PipeDisciplineError({ pipe: "of the call" })) : outcome)
-    }
-    return undefined
   }
 
   /** Whether the reader of the pipe that arrives keeps up. */
@@ -641,7 +574,7 @@ export class ClientConnection {
     return this.security?.endsWith(status)
   }
 
-  private complete(sent: SentCall, outcome: Outcome): void {
+  complete(sent: SentCall, outcome: Outcome): void {
     const { handlesOut } = sent.call.operation
     const kept = handlesOut === undefined
       ? outcome
@@ -803,7 +736,7 @@ export class ClientConnection {
   }
 
   /** Begins to watch the time, where something is owed and it is not watched. */
-  private watch(): void {
+  watch(): void {
     if (this.state === State.opening || this.state === State.closed) return
     const { callTimeout, keepAlive } = this.owner.limits
     // Not in the middle of what is sent: a call that is sent once more may be due already.
@@ -898,8 +831,6 @@ const details: { readonly [E in Event]?: string } = {
   silent: "the server was silent for longer than keepAlive, and gave no answer when it was asked for one"
 }
 
-const unprotected = "the login of the connection can protect no more messages"
-
 /** The events after which the last bytes still leave. */
 const inOrder: ReadonlySet<Event> = new Set<Event>(["lastCallEnded", "lastHandleGone", "idle", "shutdownAsked"])
 
@@ -916,5 +847,3 @@ const idleTime = "10 seconds"
 
 const every = (duration: Duration.Input, chore: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.forever(Effect.andThen(Effect.sleep(duration), chore))
-
-const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }

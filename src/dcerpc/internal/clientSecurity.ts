@@ -42,6 +42,9 @@ const rejectCodes: { readonly [reason: number]: number } = { 8: 1747, 9: 5 }
 /** The faults that end a connection whose messages are protected. */
 const endsLogin: ReadonlySet<number> = new Set([1825, 0x1c01000b])
 
+/** What calls are told that can't be sent because of it. */
+export const unprotected = "the login of the connection can protect no more messages"
+
 /** The login of a connection, and from then on the protection of its messages. */
 class ClientSecurity implements ConnectionSecurity {
   readonly first: Pdu.AuthTrailer
@@ -132,7 +135,9 @@ class ClientSecurity implements ConnectionSecurity {
   }
 
   seal(bytes: Uint8Array): boolean {
-    return this.protection === undefined || this.protection.seal(bytes)
+    if (this.protection === undefined || this.protection.seal(bytes)) return true
+    this.connection.move("closedByPeer", unprotected)
+    return false
   }
 
   accepts(fragment: Pdu.Response): boolean {

@@ -24,6 +24,7 @@ import {
   ClientConnection,
   type Limits,
   type Owner,
+  type PipeCarrier,
   type Securing,
   type SentCall
 } from "./clientConnection.ts"
@@ -185,6 +186,7 @@ export class Pool implements Owner {
   private expiresAt = Infinity
   /** The calls and proposals of the association so far. */
   lastCall = 0
+  pipes: PipeCarrier | undefined = undefined
   open = true
 
   constructor(settings: Settings) {
