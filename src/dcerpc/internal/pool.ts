@@ -22,9 +22,10 @@ import * as Pdu from "../Pdu.ts"
 import {
   type Caller,
   ClientConnection,
-  type ClientSecuring,
   type Limits,
   type Owner,
+  type PipeCarrier,
+  type Securing,
   type SentCall
 } from "./clientConnection.ts"
 import { type Bound, type Failure, largest, type Refusal } from "./proposals.ts"
@@ -150,7 +151,7 @@ export interface Settings extends Limits {
     iface: Interface.Any
   ) => StringBinding.StringBinding | Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Refusal>
   /** Logs its connections in; `undefined` where nobody logs in. */
-  readonly securing: ClientSecuring | undefined
+  readonly securing: Securing | undefined
   readonly maximumConnections: number
   /** The connections for calls with pipes. */
   readonly maximumPiped: number
@@ -185,6 +186,7 @@ export class Pool implements Owner {
   private expiresAt = Infinity
   /** The calls and proposals of the association so far. */
   lastCall = 0
+  pipes: PipeCarrier | undefined = undefined
   open = true
 
   constructor(settings: Settings) {
@@ -651,7 +653,7 @@ export class Pool implements Owner {
       const { groupId, settings: { securing } } = this
       if (securing === undefined) opening.bind(groupId)
       yield* Effect.forkScoped(this.read(opening, readWhile))
-      if (securing !== undefined) yield* securing.open(opening, groupId, serverEndPoint)
+      if (securing !== undefined) yield* securing(opening, groupId, serverEndPoint)
       yield* Effect.onError(Deferred.await(opening.opened), () =>
         Effect.sync(() => {
           if (opening.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)

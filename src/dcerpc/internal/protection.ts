@@ -4,7 +4,6 @@
 import type { Caller } from "../../Channel.ts"
 import * as Uuid from "../../internal/uuid.ts"
 import type { ProtectionLevel, Session } from "../../security/Security.ts"
-import { RpcFault } from "../../Status.ts"
 import * as Pdu from "../Pdu.ts"
 
 // ----------------------------------------------------------------------------
@@ -45,8 +44,6 @@ export class Protection {
   readonly level: ProtectionLevel
   /** What each fragment ends with; `undefined` at level `connect`, where fragments have no trailer. */
   readonly trailer: Pdu.AuthTrailer | undefined
-  /** What calls fail with that may have run, once a response was not protected as was agreed. */
-  failure: RpcFault | undefined = undefined
   private readonly connection: { readonly headerSigning: boolean }
 
   constructor(
@@ -78,21 +75,14 @@ export class Protection {
     const { authValue } = this.trailer
     for (let at = 0; at < bytes.length;) {
       const size = bytes[at + 8]! | bytes[at + 9]! << 8
-      const pdu = bytes.subarray(at, at + size)
+      const pdu = size === bytes.length ? bytes : bytes.subarray(at, at + size)
       const bodyEnd = size - authValue.length - trailerSize
       if (isProtected(pdu)) this.session.protect(pdu, headerOf(pdu), bodyEnd, this.level, this.connection.headerSigning)
       at += size
     }
   }
 
-  /** Takes the protection off a fragment of a response, which must be of this context. Gives what is wrong with it. */
-  refuses(fragment: Pdu.Response): string | undefined {
-    if (this.accepts(fragment)) return undefined
-    const detail = "a response is not protected as was agreed"
-    this.failure = new RpcFault({ code: 1825, detail })
-    return detail
-  }
-
+  /** Takes the protection off a fragment of a response, which must be of this context. */
   accepts(fragment: Pdu.Response): boolean {
     const { trailer } = this
     if (trailer === undefined) return true
@@ -100,17 +90,6 @@ export class Protection {
     return authContextId === trailer.authContextId && authLevel === trailer.authLevel &&
       authType === trailer.authType &&
       this.unseal(fragment)
-  }
-
-  /** What a fault says, where it ends the connection: the server could not verify a message, or goes on with none. */
-  endedBy(status: number): string | undefined {
-    return status === 1825 || status === 0x1c01000b
-      ? `fault 0x${status.toString(16)} to a protected message`
-      : undefined
-  }
-
-  writeVerification(writer: Pdu.Writer, facts: Facts): void {
-    writeTrailer(writer, facts)
   }
 
   /** Takes the protection off a fragment, in place. `false`: the fragment is not what the other side has sent. */
