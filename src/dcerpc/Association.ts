@@ -29,7 +29,7 @@ import { defaultElements } from "../ndr/internal/ndrStream.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import * as Transport from "../transport/Transport.ts"
 import type { Security } from "../security/Security.ts"
-import type { Caller, ClientConnection, ClientSecuring } from "./internal/clientConnection.ts"
+import type { Caller, ClientConnection, Securing } from "./internal/clientConnection.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import { type Bound, boundTo, type Failure, type Refusal } from "./internal/proposals.ts"
 import { bindingClosed, Pool, type Settings, withoutPeriod } from "./internal/pool.ts"
@@ -161,27 +161,28 @@ class AssociationImpl implements Association {
   }
 }
 
-const clientSecurity = onDemand("the security of clients", () => import("./internal/clientSecurity.ts"))
+const clientParts = onDemand(
+  "what logs in, asks endpoint mappers and carries pipes",
+  () => import("./internal/clientParts.ts")
+)
 
 /** The logins of the connections with one security. */
-const securingWith = (security: Security): ClientSecuring => {
-  let securing: ClientSecuring | undefined
-  return {
-    open: (...leg) =>
-      Effect.flatMap(
-        Effect.mapError(clientSecurity, (failure): Refusal => ({ failure, reach: "server" })),
-        (loaded) => (securing ??= loaded.securing(security)).open(...leg)
-      )
-  }
+const securingWith = (security: Security): Securing => {
+  let securing: Securing | undefined
+  return (...leg) =>
+    Effect.flatMap(
+      Effect.mapError(clientParts, serverRefusal),
+      (parts) => (securing ??= parts.securing(security))(...leg)
+    )
 }
+
+const serverRefusal = (failure: Failure): Refusal => ({ failure, reach: "server" })
 
 // ----------------------------------------------------------------------------
 // endpoint mappers
 // ----------------------------------------------------------------------------
 
 const endpointMapperUuid = "e1af8308-5d1f-11c9-91a4-08002b14a0fa"
-
-const endpointLookup = onDemand("what asks endpoint mappers", () => import("./internal/endpointLookup.ts"))
 
 /** Whether a mapper is asked for the endpoint: the string binding has none, of a protocol sequence that mappers know. */
 const isLookedUp = ({ endpoint, protocol }: StringBinding.StringBinding): boolean =>
@@ -203,7 +204,7 @@ const ask = (
   iface: Interface.Any
 ): Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Refusal, Transport.Transport> => {
   const asking = Effect.gen(function* () {
-    const { lookUp } = yield* endpointLookup
+    const { lookUp } = yield* clientParts
     const association = yield* makeTo(mapper, mapper, {})
     return yield* lookUp((iface) => bind(iface, association), iface, {
       protocol: address.protocol as "ncacn_ip_tcp" | "ncalrpc",
@@ -217,7 +218,7 @@ const ask = (
       if (error._tag === "EndpointNotRegistered") return { failure: error, reach: "interface" }
       const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
       const detail = `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`
-      return { failure: unavailable(detail), reach: "server" }
+      return serverRefusal(unavailable(detail))
     })
   )
 }
@@ -282,7 +283,11 @@ class Channel implements CallChannel, Caller {
     }
     const { bound } = this
     // The binding of a layer is made before the syntax is there.
-    const sent = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
+    const ready = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
+    const sent = call.pipes === undefined ? ready : Effect.flatMap(clientParts, ({ pipes }) => {
+      pool.pipes = pipes
+      return ready
+    })
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
     const { callTimeout } = pool.limits
     if (callTimeout === Infinity) return begun

@@ -516,6 +516,8 @@ export const server = (accounts: Accounts, options: ServerOptions = {}): ServerP
       const found = accounts(name)
       return Effect.isEffect(found) ? found : Effect.succeed(found)
     }).pipe(
+      // Stores say null where they have none.
+      Effect.map((found) => found ?? undefined),
       Effect.catchCause((cause) =>
         Cause.hasInterrupts(cause)
           ? Effect.interrupt

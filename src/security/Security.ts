@@ -254,19 +254,23 @@ export const make = (options: Options): Security => {
   return new SecurityImpl({
     provider,
     target,
-    credentials: Effect.isEffect(credentials)
-      ? Effect.mapError(
-        credentials,
-        (error) =>
-          new LoginFailure({ reason: "noCredentials", detail: `the credentials can't be had: ${String(error)}` })
-      )
-      : Effect.succeed(credentials),
+    credentials: credentialsOf(Effect.isEffect(credentials) ? credentials : Effect.succeed(credentials)),
     level: level === "call" ? "packet" : level,
     impersonation: choiceOption(owner, "impersonation", options.impersonation, impersonations, "impersonate"),
     mutual: flagOption(owner, "mutual", options.mutual, false),
     headerSigning: choiceOption(owner, "headerSigning", options.headerSigning, signings, "whenSupported")
   })
 }
+
+const credentialsOf = (asked: Effect.Effect<Credentials, unknown>): Effect.Effect<Credentials, LoginFailure> =>
+  Effect.filterOrFail(asked, (given) => typeof given?.user === "string", () => "they name no user").pipe(
+    Effect.catchCause((cause) => {
+      const failed = cause.reasons.find((reason) => reason._tag === "Fail")
+      // What it says when it dies may hold secrets.
+      const why = failed === undefined ? "the effect that gives them died" : String(failed.error)
+      return Effect.fail(new LoginFailure({ reason: "noCredentials", detail: `the credentials can't be had: ${why}` }))
+    })
+  )
 
 const protectionLevels: ReadonlyArray<ProtectionLevel> = ["connect", "packet", "integrity", "privacy"]
 const impersonations: ReadonlyArray<Impersonation> = ["anonymous", "identify", "impersonate", "delegate"]

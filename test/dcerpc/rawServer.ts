@@ -95,7 +95,7 @@ export const makePeer = (connection: Transport.Connection) =>
         writer.bytes[writer.start + 3] = fragment
       })
     const reply = ({ callId }: Pdu.Request, text: string) => respond(callId, stubOf(text))
-    const fault = ({ callId }: Pdu.Request, status: number, flags = 0) =>
+    const fault = ({ callId }: Pick<Pdu.Request, "callId">, status: number, flags = 0) =>
       send((writer) => Pdu.encodeFault(writer, { callId, contextId: 0, cancelCount: 0, status, flags }))
     /** Nothing more arrives, and the client has closed the connection. */
     const isClosed = Effect.map(Effect.flip(pull), () => true)

@@ -1,10 +1,11 @@
 /** How far a failure reaches at the client: each row of docs/failures.md, with a neighbour that must not notice. */
-import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Pdu from "../../src/dcerpc/Pdu.ts"
 import { ndr20 } from "../../src/dcerpc/TransferSyntax.ts"
+import * as Transport from "../../src/transport/Transport.ts"
 import { Call } from "../../mod.ts"
 import {
   accepted,
@@ -451,4 +452,21 @@ describe("reach: the binding and the association", () => {
       assert.isFalse(yield* isWaiting(closing))
     })
   )
+})
+
+describe("reach: those who wait for a connection", () => {
+  for (const [name, connect] of [["is interrupted", Effect.interrupt], ["dies", Effect.die("as asked")]] as const) {
+    it.effect(`connecting ${name}: they get 1722, and nobody connects again`, () =>
+      Effect.gen(function* () {
+        let attempts = 0
+        const broken = Layer.succeed(Transport.Transport, {
+          protocols: ["ncacn_memory"],
+          connect: () => Effect.suspend(() => ++attempts > 3 ? Effect.never : connect),
+          listen: () => Effect.die("nobody listens")
+        })
+        const binds = Association.bind(IEcho, "ncacn_memory:[broken]")
+        assert.deepStrictEqual(yield* Effect.provide(failure(binds), broken), ["RpcTransportError", 1722])
+        assert.strictEqual(attempts, 1)
+      }))
+  }
 })

@@ -179,6 +179,32 @@ describe("a login that fails", () => {
       ])
     }))
 
+  for (
+    const [name, credentials, why] of [
+      ["an effect that dies", Effect.die("hunter2"), "the effect that gives them died"],
+      ["an effect that is interrupted", Effect.interrupt, "the effect that gives them died"],
+      ["an effect that gives nothing", Effect.succeed(undefined as never), "they name no user"],
+      ["a value without a user", { password } as never, "they name no user"]
+    ] as const
+  ) {
+    it.effect(`credentials that can't be had, ${name}: 1749, at once`, () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* failureOf(Security.make({ provider: Ntlm.client, credentials })), [
+          1749,
+          `the credentials can't be had: ${why}`
+        ])
+      }))
+  }
+
+  it.effect("a provider whose step is interrupted: 1825, at once", () =>
+    Effect.gen(function* () {
+      const provider = { ...Ntlm.client, initiate: () => Effect.succeed({ step: () => Effect.interrupt }) }
+      assert.deepStrictEqual(yield* failureOf(Security.make({ provider, credentials: alice })), [
+        1825,
+        "the provider died"
+      ])
+    }))
+
   it.effect("the next call after a refused login: logs in anew", () =>
     Effect.gen(function* () {
       yield* serve("ncacn_memory:[who]")

@@ -208,9 +208,13 @@ const bad: { readonly [name: string]: Bad } = {
 
 describe("a response to a protected call", () => {
   for (const [name, make] of Object.entries(bad)) {
+    // It does not come as far as the signature.
+    const expected = name === "more padding than stub" ? lost : ["RpcFault", 1825, false]
     for (const level of ["integrity", "privacy"] as const) {
       wire(
-        `${name}, ${level}: the call is lost with its connection, and the next call logs in anew`,
+        `${name}, ${level}: the call fails with ${
+          expected[1]
+        }, the connection is closed, and the next call logs in anew`,
         Effect.gen(function* () {
           const context = new Context(level)
           const { accept, counts, invoke, peer } = yield* bound({ level }, context)
@@ -218,8 +222,8 @@ describe("a response to a protected call", () => {
           const request = yield* peer.take("Request")
           yield* peer.bytes(make(context, request))
           const error = (yield* Fiber.join(calling)) as Failed
-          assert.deepStrictEqual(outcome(error), lost)
-          assert.include(error.message, "broke the protocol")
+          assert.deepStrictEqual(outcome(error), expected)
+          if (expected !== lost) assert.include(error.message, "not protected as was agreed")
           assert.isTrue(yield* peer.isClosed)
           const again = yield* Effect.forkChild(invoke("b"))
           const next = yield* accept
@@ -386,6 +390,23 @@ describe("a fault to a protected call", () => {
         }).pipe(Effect.scoped)
       )
     }
+  }
+  for (const status of [0x721, 0x1c01000b]) {
+    wire(
+      `0x${
+        status.toString(16)
+      } to the last message of the login: the connection is closed, and the next call logs in anew`,
+      Effect.gen(function* () {
+        const { accept, invoke, peer } = yield* bound()
+        yield* peer.fault({ callId: 9999 }, status, Pdu.flags.didNotExecute)
+        assert.isTrue(yield* peer.isClosed)
+        const calling = yield* Effect.forkChild(invoke("a"))
+        const next = yield* accept
+        const context = yield* logIn(next)
+        yield* next.bytes(context.response(yield* next.take("Request"), "answer"))
+        assert.strictEqual(yield* Fiber.join(calling), "answer")
+      }).pipe(Effect.scoped)
+    )
   }
 })
 

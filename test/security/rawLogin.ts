@@ -29,12 +29,13 @@ const makeInterface = (last: string) =>
     }
   })
 
-/** Interfaces with rules of their own: for everybody, from `connect` on, as usual, from `privacy` on, and for nobody. */
+/** Interfaces with rules of their own: for everybody, from `connect` on, as usual, from `privacy` on, for nobody, and behind a check that takes time. */
 export const IOpen = makeInterface("1")
 export const IConnect = makeInterface("2")
 export const IUsual = makeInterface("3")
 export const IPrivate = makeInterface("4")
 export const IClosed = makeInterface("5")
+export const ISlow = makeInterface("6")
 
 /** Their presentation contexts. */
 export const open = 0
@@ -42,9 +43,10 @@ export const connect = 1
 export const usual = 2
 export const privately = 3
 export const closed = 4
+export const slow = 5
 export const unknown = 9
 
-export const elements = [IOpen, IConnect, IUsual, IPrivate, IClosed].map((iface, id) => element(id, iface))
+export const elements = [IOpen, IConnect, IUsual, IPrivate, IClosed, ISlow].map((iface, id) => element(id, iface))
 
 const place = "ncacn_memory:[secure]"
 
@@ -69,7 +71,8 @@ export const makeWorld = Effect.fnUntraced(function* (options: Endpoint.Options 
     Manager.make(IConnect, routines as never, { minimumLevel: "connect", allowAnonymous: true }),
     Manager.make(IUsual, routines as never),
     Manager.make(IPrivate, routines as never, { minimumLevel: "privacy" }),
-    Manager.make(IClosed, routines as never, { minimumLevel: "none", access: () => false })
+    Manager.make(IClosed, routines as never, { minimumLevel: "none", access: () => false }),
+    Manager.make(ISlow, routines as never, { access: () => Effect.as(Effect.yieldNow, true) })
   ]
   const fake = makeServer()
   const logger = Logger.make(({ message }) => {

@@ -40,6 +40,7 @@ import {
   privately,
   row,
   secure,
+  slow,
   token,
   type TrailerFields,
   unknown,
@@ -453,6 +454,22 @@ describe("a request", () => {
       fault(3, status.accessDenied, { contextId: usual }),
       response(4, 42, { contextId: usual })
     ],
+    "lives"
+  )
+  row(
+    "below the interface's level, in fragments: access denied at the first, and the rest is not kept",
+    () => {
+      const context = new Context()
+      const fields = { contextId: privately, authTrailer: context.trailer }
+      return [
+        logIn(),
+        ...propose(privately),
+        context.sign(first({ ...fields, allocHint: 100_000_000 })),
+        context.sign(last(fields)),
+        signed(context, { callId: 3 })
+      ]
+    },
+    [bindAck, alterAck, fault(2, status.accessDenied, { contextId: privately }), response(3, 42)],
     "lives"
   )
   row(
@@ -1017,6 +1034,21 @@ describe("a verification trailer", () => {
       return [logIn(), signed(context, { stub: concat(u32(41), trailers) }), signed(context, { callId: 3 })]
     },
     [bindAck, fault(2, status.accessDenied), response(3, 42)],
+    "lives"
+  )
+  row(
+    "that is wrong, behind an access check that takes time: access denied, lives",
+    () => {
+      const context = new Context()
+      const wrong = { contextId: slow, stub: concat(u32(41), trailers) }
+      return [
+        logIn(),
+        ...propose(slow),
+        signed(context, wrong),
+        signed(context, { ...wrong, callId: 3, stub: u32(41) })
+      ]
+    },
+    [bindAck, alterAck, fault(2, status.accessDenied, { contextId: slow }), response(3, 42, { contextId: slow })],
     "lives"
   )
 })

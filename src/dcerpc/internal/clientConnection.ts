@@ -10,17 +10,16 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Outcome, Remote, Secured } from "../../Channel.ts"
 import { badInput } from "../../internal/badInput.ts"
-import { bufferOf } from "../../internal/chunkBuffer.ts"
 import { cancelled, failureOf, fromWire, unavailable, unreadable } from "../../internal/failures.ts"
 import type { FullOutgoing } from "../../internal/seams.ts"
 import { nowOf } from "../../internal/clock.ts"
 import { toHex } from "../../internal/statusTable.ts"
-import { type BadStubData, PipeDisciplineError, RpcFault, RpcTransportError } from "../../Status.ts"
+import { type BadStubData, RpcTransportError } from "../../Status.ts"
 import { highWaterMark } from "../../transport/internal/flow.ts"
 import type * as StringBinding from "../../transport/StringBinding.ts"
 import type { Outbox } from "../../transport/internal/outbox.ts"
 import * as Pdu from "../Pdu.ts"
-import { binary, type MethodCodec, type Problem } from "../TransferSyntax.ts"
+import { binary, type MethodCodec } from "../TransferSyntax.ts"
 import { clientTable, type Event, State } from "./connection.ts"
 import type { HeldHandles } from "./heldHandles.ts"
 import {
@@ -32,36 +31,57 @@ import {
   largest,
   type Refusal,
   refusal,
-  rejection,
-  syntaxOf
+  rejection
 } from "./proposals.ts"
-import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
-import type { Protection } from "./protection.ts"
+import type { IncomingPipes, OutgoingStub } from "./pipeStream.ts"
 
 // ----------------------------------------------------------------------------
 // models
 // ----------------------------------------------------------------------------
 
 /** Logs a connection in while it binds. */
-export interface ClientSecuring {
-  readonly open: (
-    connection: ClientConnection,
-    groupId: number,
-    serverEndPoint: Uint8Array | undefined
-  ) => Effect.Effect<void, Refusal, Scope.Scope>
-}
+export type Securing = (
+  connection: ClientConnection,
+  groupId: number,
+  serverEndPoint: Uint8Array | undefined
+) => Effect.Effect<void, Refusal, Scope.Scope>
 
-/** Takes the answers to the legs of a login, until that has come to its end. */
-export interface Login {
+/** The security of a connection. Only clients that log in load what implements it. */
+export interface ConnectionSecurity {
+  /** The flags that its bind has beside the usual ones. */
+  readonly flags: number
+  /** The first message of the login, which goes with the bind. */
+  readonly first: Pdu.AuthTrailer
+  /** What each fragment of a request ends with; `undefined` where messages are not protected. */
+  readonly trailer: Pdu.AuthTrailer | undefined
+  /** What came of the login, for the calls. */
+  readonly secured: Secured | undefined
+  /** Takes an answer to a message of the login. Gives a sentence where none was due. */
   take(answer: Pdu.Pdu): string | undefined
+  /** Why the server does not bind, where that is the login. */
+  rejected(answer: Pdu.BindNak): Refusal | undefined
+  /** Completes the stub of a request. */
+  complete(writer: Pdu.Writer, bound: Bound, contextId: number): void
+  /** Protects requests that were written, in place. `false`: nothing more can be protected, and the connection has ended. */
+  seal(bytes: Uint8Array): boolean
+  /** Takes the protection off a fragment of a response. Gives a sentence where it is not protected as was agreed. */
+  refuses(fragment: Pdu.Response): string | undefined
+  /** What calls fail with that may have run, once a response was refused. */
+  readonly failure: Failure | undefined
+  /** Why a fault ends the connection; `undefined` for other faults. */
+  endedBy(status: number): string | undefined
 }
 
-/** The first leg of a login, which goes with the bind. */
-export interface FirstLeg {
-  readonly login: Login
-  readonly trailer: Pdu.AuthTrailer
-  /** Whether the server is asked to sign headers. */
-  readonly signsHeaders: boolean
+/** What carries the pipes of calls. Only clients that make such calls load it. */
+export interface PipeCarrier {
+  /** Sends a call: the arguments now, what is pushed then. */
+  send(
+    connection: ClientConnection,
+    sent: SentCall,
+    fields: Parameters<typeof Pdu.beginRequest>[1]
+  ): BadStubData | undefined
+  /** Takes a fragment of a response in which pipes go in front of the out parameters. */
+  arrive(connection: ClientConnection, sent: SentCall, fragment: Pdu.Response): string | undefined
 }
 
 /** A binding, as its calls see it. */
@@ -91,11 +111,13 @@ export interface Owner {
   readonly usable: number
   /** The connections that keep the association alive. */
   readonly kept: number
+  /** There as soon as a call with pipes is sent. */
+  readonly pipes: PipeCarrier | undefined
   /** The next number for a call, which is not in use on the connection. */
   nextCallId(connection: ClientConnection): number
   fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E>
   /** Sends a call of a lost connection once more. */
-  resend(sent: SentCall, error: RpcTransportError): void
+  resend(sent: SentCall, error: Failure): void
   /** A call, room, an interface or a state of a connection has changed: those that wait may go on. */
   changed(): void
   /** The server does not serve an interface on the connection. */
@@ -168,14 +190,6 @@ export class SentCall implements Remote {
     this.deadline = earlier?.deadline ?? connection.deadline
   }
 
-  /** Its pipes in one direction. */
-  piped(isIn: boolean): ReadonlyArray<Piped> {
-    const { operation: { pipes = [] }, pipes: ends } = this.call
-    return pipes.flatMap((pipe, index) =>
-      pipe.isIn === isIn ? [{ codec: this.codec.pipes[index]!, buffer: bufferOf(ends!.slots[index]!) }] : []
-    )
-  }
-
   /** Gives whether some of the request was still to be sent. */
   stopSending(): boolean {
     const { request, sending } = this
@@ -204,12 +218,13 @@ export class SentCall implements Remote {
   }
 
   /** The connection was lost. The call is sent once more if it did not run or may run twice; otherwise this gives its failure. */
-  lose(detail: string): RpcTransportError | undefined {
-    const { caller, connection: { owner, outbox }, earlier } = this
+  lose(detail: string): Failure | undefined {
+    const { caller, connection: { outbox, owner, security }, earlier } = this
     const handed = outbox.isStoppedUnsafe() ? outbox.handedUnsafe() : Infinity
     this.mayHaveBegun = earlier?.mayHaveBegun === true || handed > this.begin
     this.mayHaveRun = earlier?.mayHaveRun === true || handed >= this.end
-    const error = new RpcTransportError({ status: this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail })
+    const error = this.mayHaveRun && security?.failure ||
+      new RpcTransportError({ status: this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail })
     this.stopSending()
     // What went through a pipe is not there any more.
     const again = earlier === undefined && !this.cancelled && caller.isOpen && this.call.pipes === undefined &&
@@ -254,15 +269,7 @@ export class ClientConnection {
   keepsOnOrphan = false
   maxFragment: number = largest
   groupId = 0
-  private login: Login | undefined = undefined
-  /** How messages are protected, once the login has ended. */
-  protection: Protection | undefined = undefined
-  private secured: Secured | undefined = undefined
-  private asksToSignHeaders = false
-  /** Both sides sign the headers of messages. */
-  headerSigning = false
-  /** The presentation contexts whose first request has told the server what was bound. */
-  private readonly verified = new Set<number>()
+  security: ConnectionSecurity | undefined = undefined
   /** The reason of a bind_nak. */
   rejectReason: number | undefined = undefined
   /** Something has arrived since the server was last looked after. */
@@ -270,7 +277,7 @@ export class ClientConnection {
   /** For how many quarters of `keepAlive` the server has been silent while something is owed. */
   private quiet = 0
   /** A call was sent since it was last looked whether the connection is idle. */
-  private used = false
+  used = false
   private awaitsRoom = false
   /** Ends the calls that take too long, while there are any. */
   private expiring: Fiber.Fiber<void> | undefined = undefined
@@ -306,6 +313,10 @@ export class ClientConnection {
     if (wasOpening && next === State.closed) {
       Deferred.doneUnsafe(this.opened, Exit.fail({ failure: unavailable(detail), reach: "server" }))
     }
+  }
+
+  get isClosed(): boolean {
+    return this.state === State.closed
   }
 
   /** Whether new calls may use it. */
@@ -398,8 +409,12 @@ export class ClientConnection {
     const callId = this.owner.nextCallId(this)
     const contextId = this.contexts.get(key)!
     const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }
-    if (this.secured !== undefined) call.secured = this.secured
-    if (call.pipes !== undefined) return this.sendPiped(caller, call, input, codec, fields)
+    const { security } = this
+    if (security?.secured !== undefined) call.secured = security.secured
+    if (call.pipes !== undefined) {
+      const sent = new SentCall(this, caller, call, fields, codec, input, undefined)
+      return this.owner.pipes!.send(this, sent, fields)
+    }
     Pdu.beginRequest(this.writer, fields)
     const problem = codec.writeArguments(this.writer, input, call.span)
     if (problem !== undefined) {
@@ -407,7 +422,8 @@ export class ClientConnection {
       return badInput(problem.problem)
     }
     const size = this.writer.position - this.writer.stub
-    this.endRequest(caller.bound, contextId)
+    security?.complete(this.writer, caller.bound, contextId)
+    Pdu.endMessage(this.writer, this.maxFragment, security?.trailer)
     const sent = new SentCall(this, caller, call, fields, codec, input, earlier)
     call.remote = sent
     if (!method.maybe) this.calls.set(callId, sent)
@@ -420,70 +436,8 @@ export class ClientConnection {
     return undefined
   }
 
-  /** Ends a request that was written. Where messages are protected, the first of a presentation context says what was bound. */
-  private endRequest({ interface: iface, syntax }: Bound, contextId: number): void {
-    const { protection } = this
-    if (protection?.trailer !== undefined && !this.verified.has(contextId)) {
-      this.verified.add(contextId)
-      protection.writeVerification(this.writer, {
-        headerSigning: this.asksToSignHeaders,
-        abstractSyntax: syntaxOf(iface),
-        transferSyntax: syntax.id
-      })
-    }
-    Pdu.endMessage(this.writer, this.maxFragment, protection?.trailer)
-  }
-
-  /** Sends a call with pipes: the arguments now, what is pushed then. */
-  private sendPiped(
-    caller: Caller,
-    call: FullOutgoing,
-    input: unknown,
-    codec: MethodCodec,
-    fields: Parameters<typeof Pdu.beginRequest>[1]
-  ): BadStubData | undefined {
-    const sent = new SentCall(this, caller, call, fields, codec, input, undefined)
-    const outgoing = sent.piped(true)
-    const stub = new OutgoingStub(
-      this.writer,
-      this.maxFragment,
-      () => Pdu.beginRequest(this.writer, fields),
-      (following, size) => {
-        this.flush(following)
-        call.transferred("out", size)
-      },
-      this.protection?.trailer
-    )
-    const write = (writer: Pdu.Writer) => codec.writeArguments(writer, input, call.span)
-    sent.begin = this.outbox.sentUnsafe()
-    const problem = stub.send(write, () => outgoing.length === 0)
-    if (problem !== undefined) return badInput(problem.problem)
-    sent.request = stub
-    sent.end = this.outbox.sentUnsafe()
-    call.remote = sent
-    if (this.state === State.closed) {
-      sent.end = Infinity
-      call.reply(Exit.fail(sent.lose(unprotected)!))
-      return undefined
-    }
-    this.calls.set(sent.callId, sent)
-    this.used = true
-    this.watch()
-    if (outgoing.length === 0) return undefined
-    sent.sending = this.owner.fork(sendPipes(outgoing, stub, this.outbox.room, true))
-    sent.sending.addObserver((exit) => {
-      if (sent.sending === undefined) return
-      sent.sending = undefined
-      if (exit._tag === "Failure" || exit.value === undefined) return
-      const { problem } = exit.value as Problem
-      const error = failed(`the client cannot write what was pushed into a pipe: ${problem}`)
-      this.failHere(sent, error, false)
-    })
-    return undefined
-  }
-
   sendCancel(sent: SentCall): void {
-    if (this.state === State.closed || sent.cancelled) return
+    if (this.isClosed || sent.cancelled) return
     sent.cancelled = true
     if (sent.stopSending()) this.move("truncated")
     Pdu.encodeCoCancel(this.writer, { callId: sent.callId })
@@ -492,7 +446,7 @@ export class ClientConnection {
 
   /** Nobody waits for the reply any more. Gives whether the server was told so. */
   giveUp(sent: SentCall): boolean {
-    if (this.state === State.closed || this.calls.get(sent.callId) !== sent) return true
+    if (this.isClosed || this.calls.get(sent.callId) !== sent) return true
     this.calls.delete(sent.callId)
     sent.stopSending()
     // Without that agreement an orphan costs the connection, so it is sent only where that costs no other call.
@@ -517,9 +471,9 @@ export class ClientConnection {
   }
 
   /** The one way out, for what the writer has; of a message in parts, with the bytes that follow it. */
-  private flush(following?: Uint8Array): void {
+  flush(following?: Uint8Array): void {
     const bytes = this.writer.take()
-    if (this.protection?.seal(bytes) === false) return this.move("closedByPeer", unprotected)
+    if (this.security?.seal(bytes) === false) return
     if (following === undefined) this.outbox.sendUnsafe(bytes)
     else {
       this.outbox.sendPartUnsafe(bytes)
@@ -551,7 +505,8 @@ export class ClientConnection {
 
   private respond(fragment: Pdu.Response): string | undefined {
     // Also for a call that was given up: each message counts.
-    if (this.protection?.accepts(fragment) === false) return "a response that is not protected as was agreed"
+    const problem = this.security?.refuses(fragment)
+    if (problem !== undefined) return problem
     const sent = this.calls.get(fragment.callId)
     // A reply to a call that was given up.
     if (sent === undefined) return undefined
@@ -559,7 +514,7 @@ export class ClientConnection {
       return `a response in presentation context ${fragment.contextId}`
     }
     sent.call.transferred("in", fragment.stub.length)
-    if (sent.call.pipes !== undefined) return this.arrive(sent, fragment)
+    if (sent.call.pipes !== undefined) return this.owner.pipes!.arrive(this, sent, fragment)
     const added = Pdu.assemble(sent.open, fragment, this.owner.limits.maximumResponse)
     if (added._tag === "PduError") {
       if (added.reason !== "MessageTooLarge") return added.message
@@ -575,7 +530,7 @@ export class ClientConnection {
     return undefined
   }
 
-  private get tooLarge(): RpcTransportError {
+  get tooLarge(): RpcTransportError {
     const { maximumResponse } = this.owner.limits
     return failed(
       `the response was discarded: it is larger than maximumResponse, expected at most ${maximumResponse} bytes`
@@ -583,41 +538,10 @@ export class ClientConnection {
   }
 
   /** The client can't go on with a call: that ends, and the server is told unless it has sent the whole response. */
-  private failHere(sent: SentCall, error: RpcTransportError, isAnswered: boolean): void {
+  failHere(sent: SentCall, error: RpcTransportError, isAnswered: boolean): void {
     if (isAnswered) return this.complete(sent, Exit.fail(error))
     this.giveUp(sent)
     sent.call.reply(Exit.fail(error))
-  }
-
-  /** A fragment of a response in which pipes go in front of the out parameters. */
-  private arrive(sent: SentCall, { flags, littleEndian, stub }: Pdu.Response): string | undefined {
-    const isFirst = (flags & Pdu.flags.firstFrag) !== 0
-    if (isFirst !== (sent.arriving === undefined)) return `a fragment that is ${isFirst ? "" : "not "}the first one`
-    const arriving = sent.arriving ??= new IncomingPipes(
-      sent.piped(false),
-      littleEndian,
-      this.owner.limits.maximumElements,
-      0
-    )
-    if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
-    const problem = arriving.push(stub)
-    // Whoever pulls may have given the call up.
-    if (this.calls.get(sent.callId) !== sent) return undefined
-    const { bytes, position } = arriving.rest
-    if (problem !== undefined) {
-      this.failHere(sent, unreadable(problem.problem), false)
-    } else if (arriving.isThrough && bytes.length - position > this.owner.limits.maximumResponse) {
-      this.failHere(sent, this.tooLarge, false)
-    } else if ((flags & Pdu.flags.lastFrag) !== 0) {
-      const read = arriving.isThrough
-        ? sent.codec.readResults(bytes, littleEndian, this.owner.limits.maximumElements, position)
-        : unended
-      const outcome: Outcome = "problem" in read ? Exit.fail(unreadable(read.problem)) : read.value
-      // After a cancel the request ends in the middle, and the manager may answer all the same.
-      const isEarly = outcome._tag === "Success" && !sent.cancelled && sent.request?.isWhole === false
-      this.complete(sent, isEarly ? Exit.fail(new PipeDisciplineError({ pipe: "of the call" })) : outcome)
-    }
-    return undefined
   }
 
   /** Whether the reader of the pipe that arrives keeps up. */
@@ -637,6 +561,7 @@ export class ClientConnection {
   }
 
   private fail({ callId, flags, status }: Pdu.Fault): string | undefined {
+    const problem = this.security?.endedBy(status)
     const proposal = this.proposals.get(callId)
     if (proposal !== undefined) {
       const { name } = proposal.bound.interface
@@ -644,19 +569,17 @@ export class ClientConnection {
         callId,
         unavailable(`the server answered the proposal of ${name} with fault ${toHex(status)}`)
       )
-      return undefined
+      return problem
     }
     const sent = this.calls.get(callId)
-    if (sent === undefined) return undefined
+    if (sent === undefined) return problem
     const didNotExecute = (flags & Pdu.flags.didNotExecute) !== 0
     const fault = fromWire(status, didNotExecute && sent.earlier?.mayHaveRun !== true)
     this.complete(sent, Exit.fail(failureOf(sent.call.operation, fault)))
-    return this.protection !== undefined && endsLogin.has(status)
-      ? `fault ${toHex(status)} to a protected message`
-      : undefined
+    return problem
   }
 
-  private complete(sent: SentCall, outcome: Outcome): void {
+  complete(sent: SentCall, outcome: Outcome): void {
     const { handlesOut } = sent.call.operation
     const kept = handlesOut === undefined
       ? outcome
@@ -746,49 +669,20 @@ export class ClientConnection {
   // --- the bind
 
   /** Proposes the first interface, and to join a group; 0 begins one. A login may begin with it. */
-  bind(groupId: number, leg?: FirstLeg): void {
+  bind(groupId: number, security?: ConnectionSecurity): void {
     const { first, owner } = this
-    this.login = leg?.login
-    this.asksToSignHeaders = leg?.signsHeaders === true
+    this.security = security
     const { maxFragment: size } = first.syntax
     Pdu.encodeBind(this.writer, {
       callId: owner.nextCallId(this),
-      flags: Pdu.flags.concMpx | (this.asksToSignHeaders ? Pdu.flags.supportHeaderSign : 0),
+      flags: Pdu.flags.concMpx | (security?.flags ?? 0),
       maxXmitFrag: size,
       maxRecvFrag: size,
       assocGroupId: groupId,
       contextElements: [contextElement(first, 0), contextElement(first, featuresContextId)],
-      authTrailer: leg?.trailer
+      authTrailer: security?.first
     })
     this.flush()
-  }
-
-  /** Sends a further leg of the login; the last one of an odd number has no answer. */
-  sendLeg(authTrailer: Pdu.AuthTrailer, isLast: boolean): void {
-    const callId = this.owner.nextCallId(this)
-    if (isLast) Pdu.encodeAuth3(this.writer, { callId, authTrailer })
-    else {
-      Pdu.encodeAlterContext(this.writer, {
-        callId,
-        flags: this.asksToSignHeaders ? Pdu.flags.supportHeaderSign : 0,
-        maxXmitFrag: this.maxFragment,
-        maxRecvFrag: this.maxFragment,
-        assocGroupId: this.groupId,
-        contextElements: [contextElement(this.first, 0)],
-        authTrailer
-      })
-    }
-    this.flush()
-  }
-
-  /** The login has come to its end: calls may use the connection. */
-  secure(protection: Protection): void {
-    this.protection = protection
-    const { level, session: { mutual, provider } } = protection
-    this.secured = { level, mutual, provider, headerSigning: this.headerSigning }
-    this.login = undefined
-    this.move("agreed")
-    this.announce()
   }
 
   /** Tells who opens the connection that all that has arrived was read. */
@@ -798,19 +692,14 @@ export class ClientConnection {
 
   /** The answer to the bind. */
   private answered(answer: Pdu.Pdu | Pdu.PduError): string | undefined {
-    const { first, login } = this
+    const { first, security } = this
     if (answer._tag === "PduError") return this.refuse(`the server's answer to the bind was ${answer.message}`)
     if (answer._tag === "Shutdown") return this.refuse("the server shut down while the connection was bound")
-    if (login !== undefined && this.contexts.size > 0) return login.take(answer)
+    if (security !== undefined && this.contexts.size > 0) return security.take(answer)
     if (answer._tag === "BindNak") {
       this.rejectReason = answer.rejectReason
-      const code = login === undefined ? undefined : loginCodes[answer.rejectReason]
-      if (code !== undefined) {
-        const detail = `the server refused the login: ${rejection(answer)}`
-        const failure = new RpcFault({ code, didNotExecute: true, detail })
-        Deferred.doneUnsafe(this.opened, Exit.fail({ failure, reach: "server" }))
-        return void this.move("refused")
-      }
+      const rejected = security?.rejected(answer)
+      if (rejected !== undefined) return this.failOpening(rejected)
       return this.refuse(`the server refused to bind: ${rejection(answer)}`)
     }
     if (answer._tag !== "BindAck") return this.refuse(`the server answered the bind with ${answer._tag}`)
@@ -819,10 +708,7 @@ export class ClientConnection {
       return this.refuse(`the server answered ${answer.results.length} presentation contexts, 2 were proposed`)
     }
     const refused = refusal(first, accepted)
-    if (refused !== undefined) {
-      Deferred.doneUnsafe(this.opened, Exit.fail({ failure: refused, reach: "interface" }))
-      return void this.move("refused")
-    }
+    if (refused !== undefined) return this.failOpening({ failure: refused, reach: "interface" })
     if (answer.maxRecvFrag < Pdu.minFragment) {
       return this.refuse(
         `the server receives ${answer.maxRecvFrag} bytes at a time, which the protocol does not allow`
@@ -833,10 +719,14 @@ export class ClientConnection {
     this.maxFragment = Math.min(answer.maxRecvFrag, first.syntax.maxFragment)
     this.groupId = answer.assocGroupId
     this.contexts.set(first.key, 0)
-    this.headerSigning = this.asksToSignHeaders && (answer.flags & Pdu.flags.supportHeaderSign) !== 0
-    if (login !== undefined) return login.take(answer)
+    if (security !== undefined) return security.take(answer)
     this.move("agreed")
     return undefined
+  }
+
+  private failOpening(refusal: Refusal): undefined {
+    Deferred.doneUnsafe(this.opened, Exit.fail(refusal))
+    this.move("refused")
   }
 
   private refuse(detail: string): undefined {
@@ -851,7 +741,7 @@ export class ClientConnection {
   }
 
   /** Begins to watch the time, where something is owed and it is not watched. */
-  private watch(): void {
+  watch(): void {
     if (this.state === State.opening || this.state === State.closed) return
     const { callTimeout, keepAlive } = this.owner.limits
     // Not in the middle of what is sent: a call that is sent once more may be due already.
@@ -946,8 +836,6 @@ const details: { readonly [E in Event]?: string } = {
   silent: "the server was silent for longer than keepAlive, and gave no answer when it was asked for one"
 }
 
-const unprotected = "the login of the connection can protect no more messages"
-
 /** The events after which the last bytes still leave. */
 const inOrder: ReadonlySet<Event> = new Set<Event>(["lastCallEnded", "lastHandleGone", "idle", "shutdownAsked"])
 
@@ -964,11 +852,3 @@ const idleTime = "10 seconds"
 
 const every = (duration: Duration.Input, chore: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.forever(Effect.andThen(Effect.sleep(duration), chore))
-
-const unended: Problem = { problem: "the response ends before its pipes do", status: 1783 }
-
-/** The code of a call whose login a bind_nak has refused. */
-const loginCodes: { readonly [reason: number]: number } = { 8: 1747, 9: 5 }
-
-/** The faults that end a connection whose messages are protected. */
-const endsLogin: ReadonlySet<number> = new Set([1825, 0x1c01000b])

@@ -22,9 +22,10 @@ import * as Pdu from "../Pdu.ts"
 import {
   type Caller,
   ClientConnection,
-  type ClientSecuring,
   type Limits,
   type Owner,
+  type PipeCarrier,
+  type Securing,
   type SentCall
 } from "./clientConnection.ts"
 import { type Bound, type Failure, largest, type Refusal } from "./proposals.ts"
@@ -84,12 +85,12 @@ class Resend implements Remote, Waiting {
   readonly cancelDisabled = false
   readonly forPipes = false
   readonly earlier: SentCall
-  readonly error: RpcTransportError
+  readonly error: Failure
   /** Ends it with its `callTimeout`, which nothing else watches while it is on no connection. */
   due: Fiber.Fiber<void> | undefined = undefined
   private readonly pool: Pool
 
-  constructor(pool: Pool, earlier: SentCall, error: RpcTransportError) {
+  constructor(pool: Pool, earlier: SentCall, error: Failure) {
     this.pool = pool
     this.earlier = earlier
     this.error = error
@@ -150,7 +151,7 @@ export interface Settings extends Limits {
     iface: Interface.Any
   ) => StringBinding.StringBinding | Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Refusal>
   /** Logs its connections in; `undefined` where nobody logs in. */
-  readonly securing: ClientSecuring | undefined
+  readonly securing: Securing | undefined
   readonly maximumConnections: number
   /** The connections for calls with pipes. */
   readonly maximumPiped: number
@@ -185,6 +186,7 @@ export class Pool implements Owner {
   private expiresAt = Infinity
   /** The calls and proposals of the association so far. */
   lastCall = 0
+  pipes: PipeCarrier | undefined = undefined
   open = true
 
   constructor(settings: Settings) {
@@ -231,7 +233,7 @@ export class Pool implements Owner {
     })
   }
 
-  resend(earlier: SentCall, error: RpcTransportError): void {
+  resend(earlier: SentCall, error: Failure): void {
     const resend = new Resend(this, earlier, error)
     earlier.call.remote = resend
     this.enter(resend)
@@ -442,8 +444,8 @@ export class Pool implements Owner {
       // An attempt that was withdrawn has nothing to say.
       if (!this.attempts.delete(attempt)) return
       if (exit._tag === "Failure") {
-        const refusal = errorOf(exit.cause) as Refusal | undefined
-        if (refusal !== undefined) this.refuse(refusal, bound, forPipes)
+        // Whatever it ends with: those who wait would have the next attempt begun at once.
+        this.refuse(errorOf(exit.cause) as Refusal ?? unreachable("connecting was interrupted"), bound, forPipes)
       } // A connection that only kept the handles of its group alive is of no more use.
       else this.releaseAll()
       this.changed()
@@ -651,7 +653,7 @@ export class Pool implements Owner {
       const { groupId, settings: { securing } } = this
       if (securing === undefined) opening.bind(groupId)
       yield* Effect.forkScoped(this.read(opening, readWhile))
-      if (securing !== undefined) yield* securing.open(opening, groupId, serverEndPoint)
+      if (securing !== undefined) yield* securing(opening, groupId, serverEndPoint)
       yield* Effect.onError(Deferred.await(opening.opened), () =>
         Effect.sync(() => {
           if (opening.rejectReason === 0 && groupId !== 0) this.doubted.add(groupId)

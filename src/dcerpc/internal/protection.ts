@@ -75,7 +75,7 @@ export class Protection {
     const { authValue } = this.trailer
     for (let at = 0; at < bytes.length;) {
       const size = bytes[at + 8]! | bytes[at + 9]! << 8
-      const pdu = bytes.subarray(at, at + size)
+      const pdu = size === bytes.length ? bytes : bytes.subarray(at, at + size)
       const bodyEnd = size - authValue.length - trailerSize
       if (isProtected(pdu)) this.session.protect(pdu, headerOf(pdu), bodyEnd, this.level, this.connection.headerSigning)
       at += size
@@ -90,10 +90,6 @@ export class Protection {
     return authContextId === trailer.authContextId && authLevel === trailer.authLevel &&
       authType === trailer.authType &&
       this.unseal(fragment)
-  }
-
-  writeVerification(writer: Pdu.Writer, facts: Facts): void {
-    writeTrailer(writer, facts)
   }
 
   /** Takes the protection off a fragment, in place. `false`: the fragment is not what the other side has sent. */

@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { SocketError } from "effect/socket/Socket"
 import type { Caller, Outcome, Refusal } from "../../Channel.ts"
+import { below, unguarded } from "../../internal/access.ts"
 import { type Abort, abortOf, type Interface, type Operation } from "../../Interface.ts"
 import { cancelled, errorOf, isPipeError } from "../../internal/failures.ts"
 import { sentAs } from "../../internal/faultTable.ts"
@@ -675,9 +676,15 @@ export class ServerConnection {
   private lookEarly({ contextId, flags, object, opnum, stub }: Pdu.Request): Early | undefined {
     if ((flags & Pdu.flags.lastFrag) !== 0 && stub.length <= this.endpoint.limits.request) return undefined
     const context = this.agreement.contexts.get(contextId)
-    const offer = context && Server.offers(context.server, context.interface, { object: object ?? null })
-    const operation = offer && operationOf(offer.interface, opnum)
-    if (operation === undefined) return { codec: undefined, size: 0, looks: 0 }
+    const client = context && this.client(context.server, this.openIdentity)
+    const manager = client?.resolve(context!.interface, object)?.manager
+    const operation = manager && operationOf(manager.interface, opnum)
+    // Of a caller whose level does not do nothing is kept and nothing is read.
+    if (
+      operation === undefined || below(manager!.guard ?? unguarded, client!.usualLevel, client!.caller) !== undefined
+    ) {
+      return { codec: undefined, size: 0, looks: 0 }
+    }
     return hasInPipes(operation.pipes)
       ? { codec: context!.syntax.codec(operation.method, operation.name)!, size: 0, looks: 0 }
       : undefined
@@ -774,22 +781,24 @@ export class ServerConnection {
   }
 
   /** A call that the server does not take in. */
-  private refuseCall({ callId, contextId, isBelow, refused }: IncomingCall, refusal: Refusal): Verdict {
-    if (refused === "too large") return this.deny({ callId, contextId })
-    const isDenied = refused === status.accessDenied ||
-      refusal._tag === "RpcFault" && refusal.code === status.accessDenied
-    if (isDenied) {
+  private refuseCall(call: IncomingCall, refusal: Refusal): Verdict {
+    const { callId, contextId, isBelow, refused } = call
+    if (refused !== undefined) return this.refuseArguments(call, refused)
+    if (refusal._tag === "RpcFault" && refusal.code === status.accessDenied) {
       const ends = isBelow && this.security?.hasProtected !== true
       return this.fault(callId, contextId, status.accessDenied, false, ends ? "close" : "go on")
     }
-    const code = refusal._tag === "BadStubData"
-      ? refused!
-      : refusal._tag === "RpcFault"
+    const code = refusal._tag === "RpcFault"
       ? refusal.code
       : refusal._tag === "ContextMismatch"
       ? status.contextMismatch
       : status.unavailable
     return this.fault(callId, contextId, sentAs(code), true, "go on")
+  }
+
+  private refuseArguments(call: IncomingCall, refused: number | "too large"): Verdict {
+    if (refused === "too large") return this.deny(call)
+    return this.fault(call.callId, call.contextId, sentAs(refused), refused !== status.accessDenied, "go on")
   }
 
   /** The server has taken a call in: its routine is about to run, or its access check takes time. */
@@ -884,6 +893,8 @@ export class ServerConnection {
   }
 
   private answer(call: IncomingCall, outcome: Outcome): BadStubData | undefined {
+    // Read behind an access check that took time.
+    if (call.refused !== undefined) return void this.refuseArguments(call, call.refused)
     if (call.maybe) {
       call.serverCall.holding?.answered()
       return undefined

@@ -179,21 +179,34 @@ const compress = (state: Int32Array, bytes: Uint8Array, start: number, blocks: n
 /** Room for the beginning and the end of a message, which fill no block of their own. */
 const block = new Uint8Array(128)
 
-/** Hashes the last bytes, fewer than 64, of a message of `length` bytes. */
-const finish = (state: Int32Array, bytes: Uint8Array, start: number, end: number, length: number): void => {
-  const rest = end - start
-  for (let i = 0; i < rest; i++) block[i] = bytes[start + i]!
+/** Hashes the last bytes of a message of `length` bytes, fewer than 64, which are in the block. */
+const finish = (state: Int32Array, rest: number, length: number): void => {
   const size = rest < 56 ? 64 : 128
   block[rest] = 0x80
-  block.fill(0, rest + 1, size)
+  // Loops, here and below: for so few bytes a call of the runtime takes longer.
+  for (let i = rest + 1; i < size; i++) block[i] = 0
   const bits = length * 8
-  for (let i = 0; i < 6; i++) block[size - 8 + i] = Math.floor(bits / 2 ** (8 * i))
+  block[size - 8] = bits
+  block[size - 7] = bits >>> 8
+  block[size - 6] = bits >>> 16
+  block[size - 5] = bits >>> 24
+  block[size - 4] = bits / 0x100000000
   compress(state, block, 0, size >> 6)
+}
+
+const set = (state: Int32Array, from: Int32Array): void => {
+  for (let i = 0; i < 4; i++) state[i] = from[i]!
 }
 
 /** Writes the state as the 16 bytes of a digest. */
 const write = (state: Int32Array, digest: Uint8Array): Uint8Array => {
-  for (let i = 0; i < 16; i++) digest[i] = state[i >> 2]! >>> (8 * (i & 3))
+  for (let i = 0, at = 0; i < 4; i++, at += 4) {
+    const word = state[i]!
+    digest[at] = word
+    digest[at + 1] = word >>> 8
+    digest[at + 2] = word >>> 16
+    digest[at + 3] = word >>> 24
+  }
   return digest
 }
 
@@ -211,7 +224,9 @@ const join = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
 const hashRest = (state: Int32Array, bytes: Uint8Array, start: number, end: number, before: number): void => {
   const blocks = end - start >> 6
   compress(state, bytes, start, blocks)
-  finish(state, bytes, start + 64 * blocks, end, before + end - start)
+  const rest = start + 64 * blocks
+  for (let i = rest; i < end; i++) block[i - rest] = bytes[i]!
+  finish(state, end - rest, before + end - start)
 }
 
 /** The MD5 of bytes, given in parts. */
@@ -244,7 +259,7 @@ export class HmacMd5 {
   /** The HMAC of bytes, given in parts. */
   digest(...parts: ReadonlyArray<Uint8Array>): Uint8Array {
     const bytes = join(parts)
-    this.#state.set(this.#inner)
+    set(this.#state, this.#inner)
     hashRest(this.#state, bytes, 0, bytes.length, 64)
     bytes.fill(0)
     this.#end()
@@ -257,14 +272,14 @@ export class HmacMd5 {
    */
   sign(sequence: number, bytes: Uint8Array, end: number): Uint8Array {
     const state = this.#state
-    state.set(this.#inner)
+    set(state, this.#inner)
     const head = end < 60 ? end : 60
     block[0] = sequence
     block[1] = sequence >>> 8
     block[2] = sequence >>> 16
     block[3] = sequence >>> 24
     for (let i = 0; i < head; i++) block[i + 4] = bytes[i]!
-    if (head < 60) finish(state, block, 0, head + 4, 64 + 4 + end)
+    if (head < 60) finish(state, head + 4, 64 + 4 + end)
     else {
       compress(state, block, 0, 1)
       hashRest(state, bytes, 60, end, 64 + 64)
@@ -275,10 +290,10 @@ export class HmacMd5 {
 
   #end(): void {
     const state = this.#state
-    const digest = write(state, this.#digest)
-    state.set(this.#outer)
-    finish(state, digest, 0, 16, 64 + 16)
-    write(state, digest)
+    write(state, block)
+    set(state, this.#outer)
+    finish(state, 16, 64 + 16)
+    write(state, this.#digest)
   }
 
   /** Forgets the key. */
