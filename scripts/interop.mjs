@@ -323,6 +323,17 @@ const sambaOn = async (runtime, samba) => {
   const stats = ours(runtime, "src/cli.ts", "stats", binding, "--json")
   const counted = await stats.ended === 0 && Number.isInteger(JSON.parse(stats.lines[0]).packetsOut)
   test(`callisto stats on ${runtime.title} asks Samba`, counted ? undefined : stats.lines.join(" "))
+  for (
+    const [example, machine, ...expected] of [
+      ["list_services", samba.services, /^(?:runs |stops) Spooler: /, /^Spooler starts /],
+      ["list_shares", "ncacn_ip_tcp:127.0.0.1", /^IPC\$: STYPE_HIDDEN_IPC /, /^The clock of the server says /]
+    ]
+  ) {
+    const program = ours(runtime, `examples/${example}.ts`, machine)
+    const status = await program.ended
+    const isRight = status === 0 && expected.every((line) => program.lines.some((said) => line.test(said)))
+    test(`examples/${example}.ts on ${runtime.title} asks Samba`, isRight ? undefined : program.lines.join(" "))
+  }
   look(
     `the client on ${runtime.title} and the endpoint mapper of Samba`,
     proxy.conversations,

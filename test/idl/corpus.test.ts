@@ -21,7 +21,9 @@ const corpus = process.env["IDL_CORPUS"]
 const folder = corpus ?? join(here, "files")
 
 const sources = Object.fromEntries(
-  readdirSync(folder).filter((name) => name.endsWith(".idl")).sort().map((name) => [name, readFileSync(join(folder, name))])
+  readdirSync(folder).filter((name) => name.endsWith(".idl")).sort().map((
+    name
+  ) => [name, readFileSync(join(folder, name))])
 )
 
 /** Within the project, so that what the modules import is found. */
@@ -77,35 +79,39 @@ describe(corpus === undefined ? "our own IDL files" : `IDL files in ${corpus}`, 
     })
   }
 
-  it("their modules: type-check strictly, load, and write what the described interfaces write", () =>
-    withFolder(async (path) => {
-      for (const file of Object.keys(sources)) {
-        writeFileSync(join(path, file.replace(/idl$/, "ts")), Idl.print(Idl.parse(sources, file).document))
-      }
-      const config = join(path, "tsconfig.json")
-      writeFileSync(config, JSON.stringify({ extends: "../../../tsconfig.json", include: ["*.ts"] }))
-      // The compiler is a program for Node: each runtime starts it as its own.
-      execFileSync(process.execPath, [
-        ...(process.versions["deno"] === undefined ? [] : ["run", "-A"]),
-        join(root, "node_modules/typescript/bin/tsc"),
-        "-p",
-        config
-      ], { encoding: "utf8" })
-      for (const file of Object.keys(sources)) {
-        const { document, interfaces } = Idl.describe(sources, file)
-        const module = await import(pathToFileURL(join(path, file.replace(/idl$/, "ts"))).href)
-        for (const model of document.interfaces) {
-          const printed = module[model.name] as Interface.Interface.Any
-          const described = interfaces[model.name]!
-          assert.strictEqual(printed.uuid, described.uuid)
-          assert.deepStrictEqual(
-            Object.entries(printed.operations).map(([name, { opnum }]) => [name, opnum]),
-            Object.entries(described.operations).map(([name, { opnum }]) => [name, opnum])
-          )
-          roundTripsAlike(printed, described, model, document)
+  it(
+    "their modules: type-check strictly, load, and write what the described interfaces write",
+    () =>
+      withFolder(async (path) => {
+        for (const file of Object.keys(sources)) {
+          writeFileSync(join(path, file.replace(/idl$/, "ts")), Idl.print(Idl.parse(sources, file).document))
         }
-      }
-    }), 120_000)
+        const config = join(path, "tsconfig.json")
+        writeFileSync(config, JSON.stringify({ extends: "../../../tsconfig.json", include: ["*.ts"] }))
+        // The compiler is a program for Node: each runtime starts it as its own.
+        execFileSync(process.execPath, [
+          ...(process.versions["deno"] === undefined ? [] : ["run", "-A"]),
+          join(root, "node_modules/typescript/bin/tsc"),
+          "-p",
+          config
+        ], { encoding: "utf8" })
+        for (const file of Object.keys(sources)) {
+          const { document, interfaces } = Idl.describe(sources, file)
+          const module = await import(pathToFileURL(join(path, file.replace(/idl$/, "ts"))).href)
+          for (const model of document.interfaces) {
+            const printed = module[model.name] as Interface.Interface.Any
+            const described = interfaces[model.name]!
+            assert.strictEqual(printed.uuid, described.uuid)
+            assert.deepStrictEqual(
+              Object.entries(printed.operations).map(([name, { opnum }]) => [name, opnum]),
+              Object.entries(described.operations).map(([name, { opnum }]) => [name, opnum])
+            )
+            roundTripsAlike(printed, described, model, document)
+          }
+        }
+      }),
+    120_000
+  )
 })
 
 const roundTripsAlike = (

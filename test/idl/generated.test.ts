@@ -20,21 +20,28 @@ const golden = (path: string, text: string): void => {
     mkdirSync(folder(path.replace(/[^/]*$/, "")), { recursive: true })
     writeFileSync(folder(path), text)
   }
-  assert.strictEqual(existsSync(folder(path)) ? read(path) : "", text, `${path}: run with CALLISTO_UPDATE=1 after a look`)
+  assert.strictEqual(
+    existsSync(folder(path)) ? read(path) : "",
+    text,
+    `${path}: run with CALLISTO_UPDATE=1 after a look`
+  )
 }
 
 describe("printed modules", () => {
-  for (const file of readdirSync(folder("files")).filter((name) => name.endsWith(".idl")).sort()) {
-    it(`${file}: prints the module that is kept`, () => {
-      const { document, problems } = Idl.parse({ [file]: read(`files/${file}`) }, file)
-      assert.deepStrictEqual(problems.filter(({ severity }) => severity === "error"), [])
-      golden(`golden/${file.replace(/idl$/, "ts")}`, Idl.print(document))
-    })
+  const folders = { files: "golden", "../../examples": "../../examples" }
+  for (const [from, to] of Object.entries(folders)) {
+    for (const file of readdirSync(folder(from)).filter((name) => name.endsWith(".idl")).sort()) {
+      it(`${file}: prints the module that is kept`, () => {
+        const { document, problems } = Idl.parse({ [file]: read(`${from}/${file}`) }, file)
+        assert.deepStrictEqual(problems, [])
+        golden(`${to}/${file.replace(/idl$/, "ts")}`, Idl.print(document))
+      })
 
-    it(`${file}: printed twice gives the same bytes`, () => {
-      const print = (): string => Idl.print(Idl.parse({ [file]: read(`files/${file}`) }, file).document)
-      assert.strictEqual(print(), print())
-    })
+      it(`${file}: printed twice gives the same bytes`, () => {
+        const print = (): string => Idl.print(Idl.parse({ [file]: read(`${from}/${file}`) }, file).document)
+        assert.strictEqual(print(), print())
+      })
+    }
   }
 })
 
@@ -48,7 +55,8 @@ interface Vector {
   readonly pipes?: boolean
 }
 
-const fromHex = (text: string): Uint8Array => Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
+const fromHex = (text: string): Uint8Array =>
+  Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
 
 const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
 
@@ -84,7 +92,9 @@ describe("vectors of NDR through their IDL", () => {
       const { document, interfaces, problems } = Idl.describe({ [file]: vector.idl }, file)
       assert.deepStrictEqual(problems, [])
       golden(`golden/vectors/${vector.name}.ts`, Idl.print(document))
-      const printed = await import(`./golden/vectors/${vector.name}.ts`) as { readonly vectors: Interface.Interface.Any }
+      const printed = await import(`./golden/vectors/${vector.name}.ts`) as {
+        readonly vectors: Interface.Interface.Any
+      }
       if (vector.pipes === true) {
         assert.deepStrictEqual(Object.keys(interfaces["vectors"]!.methods[vector.method]!.outPipe), ["outp"])
         return

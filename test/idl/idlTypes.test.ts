@@ -30,7 +30,10 @@ const parameter = (declaration: string, types = "", attributes?: string): string
   schemaOf(printed(`${types}\nvoid f(${declaration});`, attributes), "p")
 
 const field = (declaration: string, types = "", attributes?: string): string =>
-  schemaOf(printed(`${types}\ntypedef struct { long first; ${declaration}; long last; } S;\nvoid f([in] S *s);`, attributes), "p")
+  schemaOf(
+    printed(`${types}\ntypedef struct { long first; ${declaration}; long last; } S;\nvoid f([in] S *s);`, attributes),
+    "p"
+  )
 
 /** Why the operation `f` is left out. */
 const reason = (body: string, attributes?: string): string =>
@@ -67,7 +70,9 @@ describe("base types", () => {
     ["GUID", "Uuid"],
     ["RPC_UNICODE_STRING", "UnicodeString"]
   ]
-  for (const [idl, ndr] of cases) it(`${idl}: ${ndr}`, () => assert.strictEqual(parameter(`[in] ${idl} p`), `Ndr.${ndr}`))
+  for (const [idl, ndr] of cases) {
+    it(`${idl}: ${ndr}`, () => assert.strictEqual(parameter(`[in] ${idl} p`), `Ndr.${ndr}`))
+  }
 
   it("a status that is returned: an unsigned number", () => {
     for (const type of ["NTSTATUS", "HRESULT", "DWORD"]) {
@@ -176,7 +181,10 @@ describe("counts", () => {
   })
 
   it("in units: derived with the unit", () => {
-    assert.strictEqual(count("[in] unsigned long n, [in, size_is(n / 2)] wchar_t *p"), `Ndr.sizeIs("p", Ndr.Uint32, { unit: 2 })`)
+    assert.strictEqual(
+      count("[in] unsigned long n, [in, size_is(n / 2)] wchar_t *p"),
+      `Ndr.sizeIs("p", Ndr.Uint32, { unit: 2 })`
+    )
     assert.strictEqual(
       count("[in] unsigned long n, [in, size_is(n / sizeof(DWORD))] DWORD *p"),
       `Ndr.sizeIs("p", Ndr.Uint32, { unit: 4 })`
@@ -194,7 +202,10 @@ describe("counts", () => {
     assert.strictEqual(count("[in] unsigned long n, [out, size_is(n)] BYTE *p"), "Ndr.Uint32")
     assert.strictEqual(count("[in] unsigned long n, [in, size_is(n + 1)] BYTE *p"), "Ndr.Uint32")
     assert.strictEqual(count("[in, unique] unsigned long *n, [in, size_is(*n)] BYTE *p"), "Ndr.unique(Ndr.Uint32)")
-    assert.strictEqual(count("[in, unique] DWORD *n, [in, unique, size_is(n ? *n : 0)] BYTE *p"), "Ndr.unique(Ndr.Uint32)")
+    assert.strictEqual(
+      count("[in, unique] DWORD *n, [in, unique, size_is(n ? *n : 0)] BYTE *p"),
+      "Ndr.unique(Ndr.Uint32)"
+    )
   })
 
   it("one that stays is explained", () => {
@@ -248,7 +259,10 @@ describe("unions", () => {
 
   it("a masked switch_is, one of the other direction, and one through a pointer: the tag stays", () => {
     const types = "typedef [switch_type(long)] union { [case(1)] long a; } U;"
-    assert.strictEqual(schemaOf(printed(`${types} void f([in] long t, [in, switch_is(t & 0xff)] U *u);`), "t"), "Ndr.Int32")
+    assert.strictEqual(
+      schemaOf(printed(`${types} void f([in] long t, [in, switch_is(t & 0xff)] U *u);`), "t"),
+      "Ndr.Int32"
+    )
     assert.strictEqual(schemaOf(printed(`${types} void f([in] long t, [out, switch_is(t)] U *u);`), "t"), "Ndr.Int32")
     assert.strictEqual(
       schemaOf(printed(`${types} void f([in] long t, [in, unique, switch_is(t)] U *u);`), "t"),
@@ -312,7 +326,10 @@ describe("operations", () => {
       "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface b { void x(); }
         [uuid(1d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface c : b { void y(); }`
     }, "a.idl")
-    assert.deepStrictEqual(document.interfaces[1]!.operations.map(({ name, opnum }) => [name, opnum]), [["x", 0], ["y", 1]])
+    assert.deepStrictEqual(document.interfaces[1]!.operations.map(({ name, opnum }) => [name, opnum]), [["x", 0], [
+      "y",
+      1
+    ]])
   })
 
   it("two interfaces of one name: with their versions", () => {
@@ -324,7 +341,9 @@ describe("operations", () => {
   })
 
   it("names that are taken get an underscore", () => {
-    const text = printed("typedef struct { long v; } Error; typedef struct { long v; } Ndr; void f([in] Error *p, [in] Ndr *q);")
+    const text = printed(
+      "typedef struct { long v; } Error; typedef struct { long v; } Ndr; void f([in] Error *p, [in] Ndr *q);"
+    )
     assert.include(text, "export const Error_: Schema.Codec<Error_>")
     assert.include(text, "export const Ndr_: Schema.Codec<Ndr_>")
   })
@@ -335,14 +354,28 @@ describe("what is left out, with its reason", () => {
     ["an unknown type", "void f([in] WIDGET *w);", "w: the type WIDGET is not known"],
     ["a pointer to void", "void f([in] void *w);", "w: void * travels as a context handle alone"],
     ["bit fields", "typedef struct { long a : 3; } S; void f([in] S *s);", "S: a: bit fields cannot travel"],
-    ["a plain union", "typedef union { long a; char b; } U; void f([in] U *u);", "U: a plain C union has no discriminant"],
-    ["first_is", "void f([in] long n, [in, first_is(n), length_is(n)] long p[4]);", "p: first_is is not supported: arrays start at 0"],
+    [
+      "a plain union",
+      "typedef union { long a; char b; } U; void f([in] U *u);",
+      "U: a plain C union has no discriminant"
+    ],
+    [
+      "first_is",
+      "void f([in] long n, [in, first_is(n), length_is(n)] long p[4]);",
+      "p: first_is is not supported: arrays start at 0"
+    ],
     ["a pointer to a function", "void f([in] long (*p)(long));", "p: a pointer to a function cannot travel"],
     ["an out parameter that is no pointer", "void f([out] long n);", "n: an [out] parameter is a pointer or an array"],
-    ["a maybe operation with results", "[maybe] void f([out] long *n);", "a [maybe] operation has no results and no pipes"],
+    [
+      "a maybe operation with results",
+      "[maybe] void f([out] long *n);",
+      "a [maybe] operation has no results and no pipes"
+    ],
     ["a callback", "[callback] void f();", "the server calls it on the client, which is not supported"]
   ]
-  for (const [title, body, expected] of cases) it(`${title}: ${expected}`, () => assert.strictEqual(reason(body), expected))
+  for (const [title, body, expected] of cases) {
+    it(`${title}: ${expected}`, () => assert.strictEqual(reason(body), expected))
+  }
 
   it("an operation that is left out: an error with its place", () => {
     const { problems } = interfaceOf("void g();\nvoid f([in] WIDGET *w);")

@@ -27,11 +27,7 @@ export const valuesOf = (document: Idl.Document, below: (limit: number) => numbe
 
   const integer = (minimum: number, maximum: number): number => {
     const edge = below(6)
-    return edge === 0
-      ? minimum
-      : edge === 1
-      ? maximum
-      : minimum + below(Math.min(maximum - minimum, 0xfffffffe) + 1)
+    return edge === 0 ? minimum : edge === 1 ? maximum : minimum + below(Math.min(maximum - minimum, 0xfffffffe) + 1)
   }
   const text = (length: number, largest: number, smallest = 1): string =>
     String.fromCharCode(...Array.from({ length }, () => integer(smallest, largest)))
@@ -83,22 +79,26 @@ export const valuesOf = (document: Idl.Document, below: (limit: number) => numbe
     }
   }
 
+  const bounded = (name: string, count: number): unknown => {
+    switch (name) {
+      case "fixedBytes":
+        return bytes(count)
+      case "varyingBytes":
+        return bytes(below(count + 1))
+      case "varyingWString":
+      case "varyingString":
+        return text(below(count), 0xff)
+      default:
+        return text(below(count + 1), 0xff)
+    }
+  }
+
   const value = (type: Idl.Type, depth: number): unknown => {
     switch (type._tag) {
       case "Constant":
         return constant(type.name, below(5))
       case "Bounded":
-        switch (type.name) {
-          case "fixedBytes":
-            return bytes(type.count)
-          case "varyingBytes":
-            return bytes(below(type.count + 1))
-          case "varyingWString":
-          case "varyingString":
-            return text(below(type.count), 0xff)
-          default:
-            return text(below(type.count + 1), 0xff)
-        }
+        return bounded(type.name, type.count)
       case "Fixed":
         return list(type.count, type.element, depth + 1)
       case "Varying":
@@ -127,11 +127,15 @@ export const valuesOf = (document: Idl.Document, below: (limit: number) => numbe
       return BigInt(minimum) + BigInt(below(Math.min(maximum - minimum, 1000) + 1))
     }
     if (type._tag === "Constant" && ranges[type.name] !== undefined) return integer(minimum, maximum)
-    if (type._tag !== "Constant") return list(Math.min(maximum, minimum + below(3)), (type as { element: Idl.Type }).element, depth)
+    if (type._tag !== "Constant") {
+      return list(Math.min(maximum, minimum + below(3)), (type as { element: Idl.Type }).element, depth)
+    }
     const least = type.name.endsWith("String") ? Math.max(minimum, 1) - 1 : minimum
     const most = type.name.endsWith("String") ? maximum - 1 : maximum
     const made = constant(type.name, Math.max(0, Math.min(most, least + below(4))))
-    return typeof made === "object" && made !== null && "size" in made ? { ...made, size: Math.min(maximum, made.size as number) } : made
+    return typeof made === "object" && made !== null && "size" in made
+      ? { ...made, size: Math.min(maximum, made.size as number) }
+      : made
   }
 
   const defined = (definition: Idl.Definition, depth: number): unknown => {

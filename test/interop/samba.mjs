@@ -83,5 +83,11 @@ export const startSamba = async () => {
     await stop()
     throw new Error(`Samba does not start: ${said.trim().split("\n").slice(-3).join(" ")}`)
   }
-  return { socket: join(folder, "ncalrpc", "EPMAPPER"), stop }
+  const socket = (name) => join(folder, "ncalrpc", name)
+  return {
+    socket: socket("EPMAPPER"),
+    // Where the service control manager is, among others.
+    services: `ncalrpc:[${socket("rpcd_classic")}]`,
+    stop
+  }
 }

@@ -59,7 +59,9 @@ export class Builder {
   private reference(name: string): Parameters {
     const known = this.made.get(name)
     if (known !== undefined) return known
-    if (this.inTheMaking.has(name)) return Schema.suspend(() => this.made.get(name) as Schema.Codec<unknown>) as Parameters
+    if (this.inTheMaking.has(name)) {
+      return Schema.suspend(() => this.made.get(name) as Schema.Codec<unknown>) as Parameters
+    }
     this.inTheMaking.add(name)
     const made = this.definition(this.find(name)!)
     this.made.set(name, made)
@@ -112,7 +114,9 @@ export class Builder {
     const input = operation.in.length === 0 ? undefined : this.members(operation.in)
     const output = operation.out.length === 0 ? undefined : this.members(operation.out)
     const pipes = (elements: Operation["inPipe"]) =>
-      Object.fromEntries(elements.map(({ element, name }) => [name, element === undefined ? Pipe.bytes : this.type(element)]))
+      Object.fromEntries(
+        elements.map(({ element, name }) => [name, element === undefined ? Pipe.bytes : this.type(element)])
+      )
     if (maybe) return Interface.method({ opnum, in: input, maybe, idempotent }) as Interface.Method.Any
     return Interface.method({
       opnum,
@@ -125,7 +129,9 @@ export class Builder {
   }
 
   /** The interface, with all its operations. */
-  interface({ name, operations, uuid, version }: Pick<InterfaceModel, "name" | "operations" | "uuid" | "version">): Interface.Interface.Any {
+  interface(
+    { name, operations, uuid, version }: Pick<InterfaceModel, "name" | "operations" | "uuid" | "version">
+  ): Interface.Interface.Any {
     const methods = Object.fromEntries(operations.map((operation) => [operation.name, this.method(operation)]))
     return Interface.make(name, { uuid, version, methods })
   }

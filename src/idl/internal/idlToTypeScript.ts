@@ -2,7 +2,16 @@
  * Prints the model as a TypeScript module.
  */
 import { formatVersion } from "./idlIdentity.ts"
-import type { Constant, Definition, Document, InterfaceModel, Member, ObjectInterface, Operation, Type } from "./idlModel.ts"
+import type {
+  Constant,
+  Definition,
+  Document,
+  InterfaceModel,
+  Member,
+  ObjectInterface,
+  Operation,
+  Type
+} from "./idlModel.ts"
 import { referencesIn, typesIn, typesOf } from "./idlModel.ts"
 
 /** The widest line that is kept in one piece. */
@@ -18,7 +27,11 @@ export const printModule = (document: Document, version: string): string => {
 const header = ({ interfaces, main, objects }: Document, version: string): string => {
   const names = interfaces.map((each) => `${each.idlName} ${formatVersion(each.version)}`)
   const what = names.length > 0 ? names.join(", ") : objects.length > 0 ? "Interfaces of objects" : "Types"
-  return comment([`${what}, from ${baseName(main)}.`, "", `Written by callisto import ${version}. Do not edit it: import again.`])
+  return comment([
+    `${what}, from ${baseName(main)}.`,
+    "",
+    `Written by callisto import ${version}. Do not edit it: import again.`
+  ])
 }
 
 const baseName = (path: string): string => path.split(/[\\/]/).pop()!
@@ -55,12 +68,19 @@ class Printer {
     const others = types.filter(({ _tag }) => _tag !== "Enum")
     return [
       ...section("constants", constants.map(constant)),
-      ...section("handles", handles.map((name) => `export const ${name} = ContextHandle.make(${JSON.stringify(name)})`)),
+      ...section("handles", handles.map(handle), "\n"),
       ...section("enumerations", enums.map((definition) => this.definition(definition)), "\n"),
       ...section("structures and unions", others.map((definition) => this.definition(definition)), "\n"),
-      ...section(interfaces.length === 1 ? "the interface" : "interfaces", interfaces.map((each) => this.interface(each)), "\n"),
+      ...section(
+        interfaces.length === 1 ? "the interface" : "interfaces",
+        interfaces.map((each) => this.interface(each)),
+        "\n"
+      ),
       ...section("interfaces of objects", objects.map(object), "\n"),
-      ...section("classes", classes.map(({ kind, name, uuid }) => `/** \`${kind}\` */\nexport const ${name} = "${uuid}"`))
+      ...section(
+        "classes",
+        classes.map(({ kind, name, uuid }) => `/** \`${kind}\` */\nexport const ${name} = "${uuid}"`)
+      )
     ].join("\n\n") + "\n"
   }
 
@@ -81,7 +101,7 @@ class Printer {
       case "Enum": {
         const names = definition.members.map((member) => JSON.stringify(member.name))
         const form = definition.size === 2 ? "enum" : "[v1_enum] enum"
-        const members = definition.members.map((member) => `${key(member.name)}: ${member.value}`)
+        const members = definition.members.map((member) => `${key(member.name)}: ${numeral(member.value)}`)
         return [
           documented(definition.comment, [`\`${form}\``]),
           `export type ${name} =${alternatives([...names, "number"])}`,
@@ -110,7 +130,9 @@ class Printer {
         const cases = braces(labelled.map(({ label, type }) => `${key(`${label}`)}: ${arm(type)}`), codec.length + 30)
         return [
           documented(definition.comment, [
-            `\`[switch_type(${this.typeScriptless(discriminant)})] union\`${rest?.type === undefined && rest ? ", with an empty default arm." : ""}`
+            `\`[switch_type(${this.typeScriptless(discriminant)})] union\`${
+              rest?.type === undefined && rest ? ", with an empty default arm." : ""
+            }`
           ]),
           `export type ${name} =${
             alternatives(arms.map(({ label, type }) => {
@@ -209,10 +231,14 @@ class Printer {
   // interfaces
   // --------------------------------------------------------------------------
 
-  private interface({ comment: text, idlName, leftOut, name, operations, uuid, version, endpoints }: InterfaceModel): string {
+  private interface(
+    { comment: text, idlName, leftOut, name, operations, uuid, version, endpoints }: InterfaceModel
+  ): string {
     const notes = [
       ...endpoints.map((endpoint) => `Endpoint: \`${endpoint}\``),
-      ...leftOut.map(({ name, opnum, reason }) => `Left out: ${name}${opnum === undefined ? "" : ` (${opnum})`}: ${reason}.`)
+      ...leftOut.map(({ name, opnum, reason }) =>
+        `Left out: ${name}${opnum === undefined ? "" : ` (${opnum})`}: ${reason}.`
+      )
     ]
     return [
       ...(text === undefined && notes.length === 0 ? [] : [documented(text, notes)]),
@@ -229,7 +255,11 @@ class Printer {
   private operation(operation: Operation): string {
     const { idempotent, maybe, name, opnum } = operation
     const pipes = (elements: Operation["inPipe"]): string =>
-      `{ ${elements.map(({ element, name }) => `${key(name)}: ${element === undefined ? "Pipe.bytes" : this.schema(element)}`).join(", ")} }`
+      `{ ${
+        elements.map(({ element, name }) =>
+          `${key(name)}: ${element === undefined ? "Pipe.bytes" : this.schema(element)}`
+        ).join(", ")
+      } }`
     const entries = [
       `opnum: ${opnum}`,
       ...(operation.in.length === 0 ? [] : [`in: ${this.members(operation.in, 10, "      ")}`]),
@@ -241,9 +271,12 @@ class Printer {
     ]
     const notes = [
       ...notesOf("in", operation.in),
-      ...notesOf("out", operation.out.filter(({ name, note }) =>
-        !operation.in.some((other) => other.name === name && other.note === note)
-      ))
+      ...notesOf(
+        "out",
+        operation.out.filter(({ name, note }) =>
+          !operation.in.some((other) => other.name === name && other.note === note)
+        )
+      )
     ]
     const text = documented(operation.comment, notes, "    ")
     return `${text === "" ? "" : `${text}\n`}    ${key(name)}: Interface.method({\n${
@@ -269,9 +302,21 @@ const section = (title: string, parts: ReadonlyArray<string>, between = ""): Rea
   parts.length === 0 ? [] : [`// ---- ${title} ----`, parts.join(`\n${between}`)]
 
 const constant = ({ comment: text, name, value }: Constant): string => {
-  const literal = typeof value === "bigint" ? `${value}n` : typeof value === "string" ? JSON.stringify(value) : numeral(value)
+  const literal = typeof value === "bigint"
+    ? `${value}n`
+    : typeof value === "string"
+    ? JSON.stringify(value)
+    : numeral(value)
   const documentation = documented(text, [])
   return `${documentation === "" ? "" : `${documentation}\n`}export const ${name} = ${literal}`
+}
+
+const handle = (name: string): string => {
+  const type = JSON.stringify(name)
+  return [
+    `export type ${name} = ContextHandle.ContextHandle<${type}>`,
+    `export const ${name}: ContextHandle.Type<${type}> = ContextHandle.make(${type})`
+  ].join("\n")
 }
 
 const numeral = (value: number): string =>

@@ -92,11 +92,17 @@ const statusNames: ReadonlySet<string> = new Set(["NTSTATUS", "HRESULT"])
 const globals: ReadonlySet<string> = new Set(
   [
     ..."Interface Ndr Schema ContextHandle Pipe".split(" "),
-    ..."Object Function Array Number Boolean String Symbol BigInt Math Date RegExp Map Set WeakMap WeakSet Promise".split(" "),
-    ..."Error EvalError RangeError ReferenceError SyntaxError TypeError URIError AggregateError JSON Reflect Proxy".split(" "),
+    ..."Object Function Array Number Boolean String Symbol BigInt Math Date RegExp Map Set WeakMap WeakSet Promise"
+      .split(" "),
+    ..."Error EvalError RangeError ReferenceError SyntaxError TypeError URIError AggregateError JSON Reflect Proxy"
+      .split(" "),
     ..."ArrayBuffer DataView Uint8Array Infinity NaN undefined globalThis Record ReadonlyArray Readonly".split(" "),
-    ..."break case catch class const continue debugger default delete do else enum export extends false finally".split(" "),
-    ..."for function if import in instanceof new null return super switch this throw true try typeof var void".split(" "),
+    ..."break case catch class const continue debugger default delete do else enum export extends false finally".split(
+      " "
+    ),
+    ..."for function if import in instanceof new null return super switch this throw true try typeof var void".split(
+      " "
+    ),
     ..."while with yield let static implements interface package private protected public await async".split(" "),
     ..."eval arguments any unknown never string number bigint boolean object symbol".split(" ")
   ]
@@ -201,7 +207,14 @@ export class Types {
     const typedef = this.scope.typedefs.get(name)
     if (typedef !== undefined) {
       const marshalled = onTheWire(typedef)
-      return this.flatten(marshalled.specifier, marshalled.levels, typedef.attributes, typedef.surroundings, name, depth + 1)
+      return this.flatten(
+        marshalled.specifier,
+        marshalled.levels,
+        typedef.attributes,
+        typedef.surroundings,
+        name,
+        depth + 1
+      )
     }
     if (this.scope.interfaces.has(name)) return { ...nothing, base: { _tag: "InterfacePointer", name } }
     const tagged = this.scope.tags.get(`Struct ${name}`) ?? this.scope.tags.get(`Union ${name}`) ??
@@ -319,7 +332,7 @@ export class Types {
     const counted: Array<Counted> = []
     const isText = has(attributes, "string")
     let type: Type | undefined
-    let start = levels.length - 1
+    const start = levels.length - 1
     const takesText = isText && base._tag === "Scalar" && textUnit(base.name) !== undefined
     if (isText && !takesText && base._tag !== "Body") return unsupported("[string] stands on an array of characters")
     if (isText && base._tag === "Body") return unsupported("[string] on an array of structures is not supported")
@@ -390,7 +403,13 @@ export class Types {
 
   private bounded(inner: Type | undefined, base: Base | undefined, count: number, isVarying: boolean): Type {
     const form = isVarying ? "varying" : "fixed"
-    const family = base?._tag !== "Scalar" ? undefined : isByte(base.name) ? "Bytes" : base.name === "WChar" ? "WChars" : undefined
+    const family = base?._tag !== "Scalar"
+      ? undefined
+      : isByte(base.name)
+      ? "Bytes"
+      : base.name === "WChar"
+      ? "WChars"
+      : undefined
     if (family !== undefined) return { _tag: "Bounded", name: `${form}${family}` satisfies BoundedName, count }
     return { _tag: isVarying ? "Varying" : "Fixed", element: inner ?? this.base(base!), count }
   }
@@ -536,9 +555,7 @@ export class Types {
       ? tag
       : { _tag: "Constant", name: members.size === 2 ? "Uint16" : "Uint32" }
     const nameOf = (label: number): string | number =>
-      named
-        ? members!.members.find(({ value }) => value === label)!.name
-        : wrapLabel(discriminant, label)
+      named ? members!.members.find(({ value }) => value === label)!.name : wrapLabel(discriminant, label)
     if (new Set(labels).size !== labels.length) return unsupported("two arms have one label")
     const nameArm = namer("arm")
     const out: Array<UnionArm> = []
@@ -571,7 +588,9 @@ export class Types {
 
   /** `{ USHORT Length, MaximumLength; [size_is(MaximumLength / 2), length_is(Length / 2)] WCHAR *Buffer }`. */
   private isUnicodeString({ specifier, surroundings }: Body): boolean {
-    const [length, maximum, buffer] = specifier._tag === "Struct" && specifier.fields!.length === 3 ? specifier.fields! : []
+    const [length, maximum, buffer] = specifier._tag === "Struct" && specifier.fields!.length === 3
+      ? specifier.fields!
+      : []
     if (length === undefined || maximum === undefined || buffer === undefined) return false
     const half = (name: string, of: Field): boolean => {
       const expression = attributeOf(buffer.attributes, name)?.arguments[0]
@@ -923,7 +942,9 @@ const isTag = (type: Type, isEnum: (name: string) => boolean): boolean =>
 const wrapLabel = (discriminant: Type, label: number): number => {
   if (discriminant._tag !== "Constant") return label
   const bits = Number(/\d+$/.exec(discriminant.name)?.[0] ?? 32)
-  const wrapped = discriminant.name.startsWith("U") ? BigInt.asUintN(bits, BigInt(label)) : BigInt.asIntN(bits, BigInt(label))
+  const wrapped = discriminant.name.startsWith("U")
+    ? BigInt.asUintN(bits, BigInt(label))
+    : BigInt.asIntN(bits, BigInt(label))
   return Number(wrapped)
 }
 

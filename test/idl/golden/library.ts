@@ -16,7 +16,8 @@ export const MOTTO = "read on"
 
 // ---- handles ----
 
-export const DESK = ContextHandle.make("DESK")
+export type DESK = ContextHandle.ContextHandle<"DESK">
+export const DESK: ContextHandle.Type<"DESK"> = ContextHandle.make("DESK")
 
 // ---- enumerations ----
 
