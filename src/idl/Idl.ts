@@ -7,6 +7,7 @@
  * @module
  * @since 0.1.0
  */
+import type * as Schema from "effect/Schema"
 import type * as Interface from "../Interface.ts"
 import { toDocument } from "./internal/idlInterfaces.ts"
 import type { Document } from "./internal/idlModel.ts"
@@ -63,6 +64,24 @@ export interface Parsed {
   readonly problems: ReadonlyArray<Problem>
 }
 
+type Values = Schema.Codec<any, any>
+
+/**
+ * An interface whose methods the compiler does not know: any name, any values.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Untyped = Interface.Interface<string, {
+  readonly [method: string]: Interface.Method<
+    Values,
+    Values,
+    never,
+    { readonly [pipe: string]: Values },
+    { readonly [pipe: string]: Values }
+  >
+}>
+
 /**
  * What {@link describe} gives.
  *
@@ -71,7 +90,7 @@ export interface Parsed {
  */
 export interface Described extends Parsed {
   /** The interfaces by name. */
-  readonly interfaces: { readonly [name: string]: Interface.Interface.Any }
+  readonly interfaces: { readonly [name: string]: Untyped }
 }
 
 // ----------------------------------------------------------------------------
@@ -132,7 +151,7 @@ export const parse = (sources: Sources, main: string): Parsed => {
  * **Example** (A call to an interface from its IDL)
  *
  * ```ts
- * import { Call, Manager, Server } from "@callisto/rpc"
+ * import { Binding, Call, Manager, Server } from "@callisto/rpc"
  * import { Idl } from "@callisto/rpc/idl"
  * import { Effect } from "effect"
  *
@@ -140,8 +159,15 @@ export const parse = (sources: Sources, main: string): Parsed => {
  *   [uuid(5f7a2a3e-6f0c-4b7e-9d55-0f9f3f0a4c11), version(1.0)]
  *   interface adder { long Add([in] long a, [in] long b); }`
  *
- * const { interfaces } = Idl.describe({ "adder.idl": text }, "adder.idl")
- * Object.keys(interfaces["adder"]!.methods) // => ["Add"]
+ * const adder = Idl.describe({ "adder.idl": text }, "adder.idl").interfaces["adder"]!
+ *
+ * const program = Effect.gen(function* () {
+ *   const manager = Manager.make(adder, { Add: ({ a, b }) => Effect.succeed({ result: a + b }) })
+ *   const binding = yield* Binding.local(yield* Server.make([manager]), adder)
+ *   return yield* Call.invoke(binding, "Add", { a: 2, b: 3 })
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program) // => { result: 5 }
  * ```
  *
  * @category functions
@@ -158,10 +184,10 @@ export const describe = (sources: Sources, main: string): Described => {
  * @category functions
  * @since 0.1.0
  */
-export const interfacesOf = (document: Document): { readonly [name: string]: Interface.Interface.Any } => {
+export const interfacesOf = (document: Document): { readonly [name: string]: Untyped } => {
   const definitions = new Map(document.types.map((definition) => [definition.name, definition]))
   const builder = new Builder((name) => definitions.get(name))
-  return Object.fromEntries(document.interfaces.map((each) => [each.name, builder.interface(each)]))
+  return Object.fromEntries(document.interfaces.map((each) => [each.name, builder.interface(each) as Untyped]))
 }
 
 /**
