@@ -15,6 +15,8 @@ const security = user === undefined
   ? undefined
   : Security.make({ provider: Negotiate.client, credentials: { user, domain, password }, level: "privacy" })
 
+const two = (number: number) => String(number).padStart(2, "0")
+
 const program = Effect.gen(function* () {
   const server = Call.client(yield* Association.bind(srvsvc, machine, { security }))
 
@@ -33,7 +35,9 @@ const program = Effect.gen(function* () {
 
   const { BufferPtr: time, result: told } = yield* server.NetrRemoteTOD({ ServerName: null })
   yield* Status.win32(told)
-  if (time !== null) yield* Console.log(`The clock of the server says ${time.tod_hours}:${time.tod_mins} UTC.`)
+  if (time !== null) {
+    yield* Console.log(`The clock of the server says ${two(time.tod_hours)}:${two(time.tod_mins)} UTC.`)
+  }
 }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer))
 
 const main = Effect.catch(program, ({ message }) =>
