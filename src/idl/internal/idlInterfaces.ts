@@ -1,6 +1,7 @@
 /**
  * Interfaces and their operations: numbers, directions, what is left out and why.
  */
+import { shortened } from "./idlLexer.ts"
 import { formatVersion, parseUuid, parseVersion } from "./idlIdentity.ts"
 import type {
   ClassModel,
@@ -46,7 +47,10 @@ export const toDocument = (
   for (const own of scope.own) {
     if (!has(own.attributes, "uuid")) continue
     if (isObject(own, scope)) objects.push(objectOf(own, nameOf(own), slots))
-    else if (!has(own.attributes, "local")) interfaces.push(all.make(own, nameOf(own), problems))
+    else if (!has(own.attributes, "local")) {
+      const made = all.make(own, nameOf(own), problems)
+      if (made !== undefined) interfaces.push(made)
+    }
   }
 
   const skipped: Array<Document["skipped"][number]> = []
@@ -109,7 +113,10 @@ const interfaceNames = (
   for (const declaration of own) {
     const isShared = counts.get(declaration.name)! > 1
     const version = parseVersion(attributeOf(declaration.attributes, "version")?.text) ?? [0, 0]
-    names.set(declaration, types.claim(isShared ? `${declaration.name}_${formatVersion(version, "_")}` : declaration.name))
+    names.set(
+      declaration,
+      types.claim(isShared ? `${declaration.name}_${formatVersion(version, "_")}` : declaration.name)
+    )
   }
   return (declaration) => names.get(declaration)!
 }
@@ -141,15 +148,32 @@ class Interfaces {
     this.builder = builder
   }
 
-  make(declaration: InterfaceDeclaration, name: string, problems: Array<Problem>): InterfaceModel {
+  /** `undefined` where the interface has no identity. */
+  make(declaration: InterfaceDeclaration, name: string, problems: Array<Problem>): InterfaceModel | undefined {
     const { attributes, comment, place } = declaration
+    const uuid = parseUuid(attributeOf(attributes, "uuid")?.text)
+    const versionText = attributeOf(attributes, "version")?.text
+    const version = parseVersion(versionText ?? "0.0")
+    const refusal = uuid === undefined
+      ? "its uuid is no UUID, such as 4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e"
+      : version === undefined
+      ? `its version is no number such as 1.0, got ${shortened(versionText!)}`
+      : this.builder.refusalOfIdentity({ name: declaration.name, uuid, version })
+    if (uuid === undefined || version === undefined || refusal !== undefined) {
+      problems.push({ ...place, severity: "error", message: `${declaration.name} is left out: ${refusal}.` })
+      return undefined
+    }
     const surroundings = this.types.scope.surroundingsOf(declaration)
     const operations: Array<Operation> = []
     const leftOut: Array<LeftOut> = []
     const names = new Names(["__proto__"])
     let unused = 0
     let opnum = 0
-    const leave = ({ name, place }: Pick<Operation, "name" | "place">, opnum: number | undefined, reason: string): void => {
+    const leave = (
+      { name, place }: Pick<Operation, "name" | "place">,
+      opnum: number | undefined,
+      reason: string
+    ): void => {
       leftOut.push({ name, opnum, reason, place })
       problems.push({ ...place, severity: "error", message: `${name} is left out: ${reason}.` })
     }
@@ -185,8 +209,8 @@ class Interfaces {
     return {
       name,
       idlName: declaration.name,
-      uuid: parseUuid(attributeOf(attributes, "uuid")?.text) ?? "00000000-0000-0000-0000-000000000000",
-      version: parseVersion(attributeOf(attributes, "version")?.text) ?? [0, 0],
+      uuid,
+      version,
       endpoints: (attributeOf(attributes, "endpoint")?.arguments ?? []).flatMap((endpoint) =>
         endpoint?._tag === "Text" ? [endpoint.value] : []
       ),
@@ -199,7 +223,10 @@ class Interfaces {
   }
 
   /** Those of the base come first. */
-  private operationsOf(declaration: InterfaceDeclaration, problems: Array<Problem>): ReadonlyArray<OperationDeclaration> {
+  private operationsOf(
+    declaration: InterfaceDeclaration,
+    problems: Array<Problem>
+  ): ReadonlyArray<OperationDeclaration> {
     const { interfaces } = this.types.scope
     const chain = [operationsIn(declaration.declarations)]
     const seen = new Set([declaration])
@@ -210,7 +237,9 @@ class Interfaces {
     }
     for (let { base } = declaration; base !== undefined;) {
       const next = interfaces.get(base)
-      if (next === undefined || next.isForward) return refuse(`its base ${base} is not known. Give the file that has it.`)
+      if (next === undefined || next.isForward) {
+        return refuse(`its base ${base} is not known. Give the file that has it.`)
+      }
       if (seen.has(next)) return refuse("is derived from itself, expected another base. Correct it.")
       seen.add(next)
       const inherited = operationsIn(next.declarations)

@@ -19,6 +19,7 @@ export const maximumExpansion = (size: number): number => Math.min(8_000_000, 20
 const maximumIncluded = (size: number): number => Math.min(64 * 1024 * 1024, 4 * 1024 * 1024 + 32 * size)
 
 const maximumIncludeDepth = 32
+const maximumName = 255
 const maximumMacroDepth = 64
 const maximumPasted = 4096
 
@@ -237,7 +238,10 @@ class Lexer {
       do {
         this.at++
       } while (isLetter(text.charCodeAt(this.at)) || isDigit(text.charCodeAt(this.at)))
-      return ["Name", text.slice(begin, this.at)]
+      const { at } = this
+      return at - begin <= maximumName
+        ? ["Name", text.slice(begin, at)]
+        : ["Bad", `name: ${at - begin} characters, expected at most ${maximumName}. Shorten it.`]
     }
     const digits = isDigit(code) || code === 46 ? this.take(number) : undefined
     if (digits !== undefined) return ["Number", digits]
@@ -531,7 +535,9 @@ class Preprocessor {
       } else if (token.text === "#" && argumentOf(body[at + 1]) !== undefined) {
         const arg = argumentOf(body[++at])!
         let text = quoted.get(arg)
-        if (text === undefined) quoted.set(arg, text = JSON.stringify(joined(arg.slice(0, maximumPasted)).slice(0, maximumPasted)))
+        if (text === undefined) {
+          quoted.set(arg, text = JSON.stringify(joined(arg.slice(0, maximumPasted)).slice(0, maximumPasted)))
+        }
         put({ ...token, kind: "String", text })
       } else {
         const arg = argumentOf(token)

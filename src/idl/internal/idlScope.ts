@@ -79,13 +79,7 @@ export const has = (attributes: ReadonlyArray<Attribute>, name: string): boolean
 
 /** The kind of pointer that attributes name. */
 export const pointerKindIn = (attributes: ReadonlyArray<Attribute>): "ref" | "unique" | "full" | undefined =>
-  has(attributes, "ref")
-    ? "ref"
-    : has(attributes, "unique")
-    ? "unique"
-    : has(attributes, "ptr")
-    ? "full"
-    : undefined
+  has(attributes, "ref") ? "ref" : has(attributes, "unique") ? "unique" : has(attributes, "ptr") ? "full" : undefined
 
 const outside: Surroundings = { pointerDefault: undefined, msUnion: false }
 
@@ -206,7 +200,14 @@ export class Scope {
       if (key !== undefined && name !== undefined && !this.names.has(key)) this.names.set(key, name)
       return
     }
-    const body = { specifier, attributes: [...attributes, ...specifier.attributes], surroundings, name, comment, isMain }
+    const body = {
+      specifier,
+      attributes: [...attributes, ...specifier.attributes],
+      surroundings,
+      name,
+      comment,
+      isMain
+    }
     this.bodies.set(specifier, body)
     if (key !== undefined && !this.tags.has(key)) this.tags.set(key, body)
     if (specifier._tag === "Struct") {
@@ -227,14 +228,10 @@ export class Scope {
     let previous: string | undefined
     for (const { name, value } of members!) {
       const before = previous
-      const find = value !== undefined
-        ? () => this.evaluate(value)
-        : before === undefined
-        ? () => 0n
-        : () => {
-          const last = this.valueOf(before)
-          return typeof last === "bigint" ? last + 1n : undefined
-        }
+      const find = value !== undefined ? () => this.evaluate(value) : before === undefined ? () => 0n : () => {
+        const last = this.valueOf(before)
+        return typeof last === "bigint" ? last + 1n : undefined
+      }
       this.constant(name, find, { comment: undefined, isMain, isMember: true })
       previous = name
     }

@@ -129,7 +129,9 @@ export class Builder {
     const input = operation.in.length === 0 ? undefined : this.members(operation.in)
     const output = operation.out.length === 0 ? undefined : this.members(operation.out)
     const pipes = (elements: Operation["inPipe"]) =>
-      Object.fromEntries(elements.map(({ element, name }) => [name, element === undefined ? Pipe.bytes : this.type(element)]))
+      Object.fromEntries(
+        elements.map(({ element, name }) => [name, element === undefined ? Pipe.bytes : this.type(element)])
+      )
     if (maybe) return Interface.method({ opnum, in: input, maybe, idempotent }) as Interface.Method.Any
     return Interface.method({
       opnum,
@@ -142,7 +144,9 @@ export class Builder {
   }
 
   /** The interface, with all its operations. */
-  interface({ name, operations, uuid, version }: Pick<InterfaceModel, "name" | "operations" | "uuid" | "version">): Interface.Interface.Any {
+  interface(
+    { name, operations, uuid, version }: Pick<InterfaceModel, "name" | "operations" | "uuid" | "version">
+  ): Interface.Interface.Any {
     const methods = Object.fromEntries(operations.map((operation) => [operation.name, this.method(operation)]))
     return Interface.make(name, { uuid, version, methods })
   }
@@ -152,6 +156,11 @@ export class Builder {
     return reasonOf(() => {
       if (ndr20.codec(this.method(operation), operation.name) === undefined) throw new TypeError("it has no NDR form")
     })
+  }
+
+  /** Why there can be no interface of this name, UUID and version, or `undefined` if there can. */
+  refusalOfIdentity(identity: Pick<InterfaceModel, "name" | "uuid" | "version">): string | undefined {
+    return reasonOf(() => this.interface({ ...identity, operations: [] }))
   }
 
   /** Why operations do not make an interface, or `undefined` if they do. */
