@@ -2,16 +2,7 @@
  * Prints the model as a TypeScript module.
  */
 import { formatVersion } from "./idlIdentity.ts"
-import type {
-  Constant,
-  Definition,
-  Document,
-  InterfaceModel,
-  Member,
-  ObjectInterface,
-  Operation,
-  Type
-} from "./idlModel.ts"
+import type { Constant, Definition, Document, InterfaceModel, Member, ObjectInterface, Operation, Type } from "./idlModel.ts"
 import { referencesIn, typesIn, typesOf } from "./idlModel.ts"
 
 /** The widest line that is kept in one piece. */
@@ -27,11 +18,7 @@ export const printModule = (document: Document, version: string): string => {
 const header = ({ interfaces, main, objects }: Document, version: string): string => {
   const names = interfaces.map((each) => `${each.idlName} ${formatVersion(each.version)}`)
   const what = names.length > 0 ? names.join(", ") : objects.length > 0 ? "Interfaces of objects" : "Types"
-  return comment([
-    `${what}, from ${baseName(main)}.`,
-    "",
-    `Written by callisto import ${version}. Do not edit it: import again.`
-  ])
+  return comment([`${what}, from ${baseName(main)}.`, "", `Written by callisto import ${version}. Do not edit it: import again.`])
 }
 
 const baseName = (path: string): string => path.split(/[\\/]/).pop()!
@@ -68,22 +55,12 @@ class Printer {
     const others = types.filter(({ _tag }) => _tag !== "Enum")
     return [
       ...section("constants", constants.map(constant)),
-      ...section(
-        "handles",
-        handles.map((name) => `export const ${name} = ContextHandle.make(${JSON.stringify(name)})`)
-      ),
+      ...section("handles", handles.map((name) => `export const ${name} = ContextHandle.make(${JSON.stringify(name)})`)),
       ...section("enumerations", enums.map((definition) => this.definition(definition)), "\n"),
       ...section("structures and unions", others.map((definition) => this.definition(definition)), "\n"),
-      ...section(
-        interfaces.length === 1 ? "the interface" : "interfaces",
-        interfaces.map((each) => this.interface(each)),
-        "\n"
-      ),
+      ...section(interfaces.length === 1 ? "the interface" : "interfaces", interfaces.map((each) => this.interface(each)), "\n"),
       ...section("interfaces of objects", objects.map(object), "\n"),
-      ...section(
-        "classes",
-        classes.map(({ kind, name, uuid }) => `/** \`${kind}\` */\nexport const ${name} = "${uuid}"`)
-      )
+      ...section("classes", classes.map(({ kind, name, uuid }) => `/** \`${kind}\` */\nexport const ${name} = "${uuid}"`))
     ].join("\n\n") + "\n"
   }
 
@@ -133,9 +110,7 @@ class Printer {
         const cases = braces(labelled.map(({ label, type }) => `${key(`${label}`)}: ${arm(type)}`), codec.length + 30)
         return [
           documented(definition.comment, [
-            `\`[switch_type(${this.typeScriptless(discriminant)})] union\`${
-              rest?.type === undefined && rest ? ", with an empty default arm." : ""
-            }`
+            `\`[switch_type(${this.typeScriptless(discriminant)})] union\`${rest?.type === undefined && rest ? ", with an empty default arm." : ""}`
           ]),
           `export type ${name} =${
             alternatives(arms.map(({ label, type }) => {
@@ -234,14 +209,10 @@ class Printer {
   // interfaces
   // --------------------------------------------------------------------------
 
-  private interface(
-    { comment: text, idlName, leftOut, name, operations, uuid, version, endpoints }: InterfaceModel
-  ): string {
+  private interface({ comment: text, idlName, leftOut, name, operations, uuid, version, endpoints }: InterfaceModel): string {
     const notes = [
       ...endpoints.map((endpoint) => `Endpoint: \`${endpoint}\``),
-      ...leftOut.map(({ name, opnum, reason }) =>
-        `Left out: ${name}${opnum === undefined ? "" : ` (${opnum})`}: ${reason}.`
-      )
+      ...leftOut.map(({ name, opnum, reason }) => `Left out: ${name}${opnum === undefined ? "" : ` (${opnum})`}: ${reason}.`)
     ]
     return [
       ...(text === undefined && notes.length === 0 ? [] : [documented(text, notes)]),
@@ -258,11 +229,7 @@ class Printer {
   private operation(operation: Operation): string {
     const { idempotent, maybe, name, opnum } = operation
     const pipes = (elements: Operation["inPipe"]): string =>
-      `{ ${
-        elements.map(({ element, name }) =>
-          `${key(name)}: ${element === undefined ? "Pipe.bytes" : this.schema(element)}`
-        ).join(", ")
-      } }`
+      `{ ${elements.map(({ element, name }) => `${key(name)}: ${element === undefined ? "Pipe.bytes" : this.schema(element)}`).join(", ")} }`
     const entries = [
       `opnum: ${opnum}`,
       ...(operation.in.length === 0 ? [] : [`in: ${this.members(operation.in, 10, "      ")}`]),
@@ -301,11 +268,7 @@ const section = (title: string, parts: ReadonlyArray<string>, between = ""): Rea
   parts.length === 0 ? [] : [`// ---- ${title} ----`, parts.join(`\n${between}`)]
 
 const constant = ({ comment: text, name, value }: Constant): string => {
-  const literal = typeof value === "bigint"
-    ? `${value}n`
-    : typeof value === "string"
-    ? JSON.stringify(value)
-    : numeral(value)
+  const literal = typeof value === "bigint" ? `${value}n` : typeof value === "string" ? JSON.stringify(value) : numeral(value)
   const documentation = documented(text, [])
   return `${documentation === "" ? "" : `${documentation}\n`}export const ${name} = ${literal}`
 }
@@ -328,12 +291,7 @@ const object = ({ base, comment: text, methods, name, uuid }: ObjectInterface): 
   ].join("\n")
 }
 
-const key = (name: string): string =>
-  name === "__proto__"
-    ? `["__proto__"]`
-    : /^[A-Za-z_$][\w$]*$|^(?:0|[1-9]\d{0,8})$/.test(name)
-    ? name
-    : JSON.stringify(name)
+const key = (name: string): string => name === "__proto__" ? `["__proto__"]` : /^[A-Za-z_$][\w$]*$|^(?:0|[1-9]\d{0,8})$/.test(name) ? name : JSON.stringify(name)
 
 const braces = (entries: ReadonlyArray<string>, column: number, indent = ""): string => {
   if (entries.length === 0) return "{}"

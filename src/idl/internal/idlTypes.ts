@@ -93,17 +93,11 @@ const statusNames: ReadonlySet<string> = new Set(["NTSTATUS", "HRESULT"])
 const globals: ReadonlySet<string> = new Set(
   [
     ..."Interface Ndr Schema ContextHandle Pipe".split(" "),
-    ..."Object Function Array Number Boolean String Symbol BigInt Math Date RegExp Map Set WeakMap WeakSet Promise"
-      .split(" "),
-    ..."Error EvalError RangeError ReferenceError SyntaxError TypeError URIError AggregateError JSON Reflect Proxy"
-      .split(" "),
+    ..."Object Function Array Number Boolean String Symbol BigInt Math Date RegExp Map Set WeakMap WeakSet Promise".split(" "),
+    ..."Error EvalError RangeError ReferenceError SyntaxError TypeError URIError AggregateError JSON Reflect Proxy".split(" "),
     ..."ArrayBuffer DataView Uint8Array Infinity NaN undefined globalThis Record ReadonlyArray Readonly".split(" "),
-    ..."break case catch class const continue debugger default delete do else enum export extends false finally".split(
-      " "
-    ),
-    ..."for function if import in instanceof new null return super switch this throw true try typeof var void".split(
-      " "
-    ),
+    ..."break case catch class const continue debugger default delete do else enum export extends false finally".split(" "),
+    ..."for function if import in instanceof new null return super switch this throw true try typeof var void".split(" "),
     ..."while with yield let static implements interface package private protected public await async".split(" "),
     ..."eval arguments any unknown never string number bigint boolean object symbol".split(" ")
   ]
@@ -153,9 +147,7 @@ export class Types {
 
   /** A name that nothing else has: with underscores behind it where it is taken. */
   claim(wanted: string): string {
-    return this.taken.claim(
-      /^[A-Za-z_$]/.test(wanted) ? wanted.replace(/[^\w$]/g, "_") : `_${wanted.replace(/[^\w$]/g, "_")}`
-    )
+    return this.taken.claim(/^[A-Za-z_$]/.test(wanted) ? wanted.replace(/[^\w$]/g, "_") : `_${wanted.replace(/[^\w$]/g, "_")}`)
   }
 
   // --------------------------------------------------------------------------
@@ -226,14 +218,7 @@ export class Types {
     const typedef = this.scope.typedefs.get(name)
     if (typedef !== undefined) {
       const marshalled = onTheWire(typedef)
-      return this.flatten(
-        marshalled.specifier,
-        marshalled.levels,
-        typedef.attributes,
-        typedef.surroundings,
-        name,
-        depth + 1
-      )
+      return this.flatten(marshalled.specifier, marshalled.levels, typedef.attributes, typedef.surroundings, name, depth + 1)
     }
     if (this.scope.interfaces.has(name)) return { ...nothing, base: { _tag: "InterfacePointer", name } }
     const tagged = this.scope.tags.get(`Struct ${name}`) ?? this.scope.tags.get(`Union ${name}`) ??
@@ -407,9 +392,7 @@ export class Types {
   private boundOf(level: Level): number | undefined {
     if (level._tag !== "Dimension" || level.bound === undefined) return undefined
     const bound = this.scope.integer(level.bound)
-    if (bound === undefined) {
-      return unsupported(`the dimension ${shortened(formatExpression(level.bound))} is not a constant`)
-    }
+    if (bound === undefined) return unsupported(`the dimension ${shortened(formatExpression(level.bound))} is not a constant`)
     const lower = level.lower === undefined ? 0n : this.scope.integer(level.lower)
     if (lower !== 0n) return unsupported("arrays that do not start at 0 are not supported")
     const count = level.isRange ? bound + 1n : bound
@@ -428,13 +411,7 @@ export class Types {
 
   private bounded(inner: Type | undefined, base: Base | undefined, count: number, isVarying: boolean): Type {
     const form = isVarying ? "varying" : "fixed"
-    const family = base?._tag !== "Scalar"
-      ? undefined
-      : isByte(base.name)
-      ? "Bytes"
-      : base.name === "WChar"
-      ? "WChars"
-      : undefined
+    const family = base?._tag !== "Scalar" ? undefined : isByte(base.name) ? "Bytes" : base.name === "WChar" ? "WChars" : undefined
     if (family !== undefined) return { _tag: "Bounded", name: `${form}${family}` satisfies BoundedName, count }
     return { _tag: isVarying ? "Varying" : "Fixed", element: inner ?? this.base(base!), count }
   }
@@ -515,9 +492,7 @@ export class Types {
   /** Refuses what is too deep to be read, and too large to be sent. */
   private measure(definition: Definition): void {
     const sizes = typesIn(definition).map((type) => this.sizeOf(type))
-    const size = definition._tag === "Union"
-      ? sizes.reduce((most, one) => Math.max(most, one), 0)
-      : sizes.reduce((sum, one) => sum + one, 0)
+    const size = definition._tag === "Union" ? sizes.reduce((most, one) => Math.max(most, one), 0) : sizes.reduce((sum, one) => sum + one, 0)
     const depth = 1 + typesIn(definition).reduce((most, type) => Math.max(most, this.depthOf(type)), 0)
     if (size > maximumSize) unsupported(`it has more than ${maximumSize} bytes`)
     if (depth > maximumNesting) unsupported("its types nest too deep")
@@ -688,9 +663,7 @@ export class Types {
 
   /** `{ USHORT Length, MaximumLength; [size_is(MaximumLength / 2), length_is(Length / 2)] WCHAR *Buffer }`. */
   private isUnicodeString({ specifier, surroundings }: Body): boolean {
-    const [length, maximum, buffer] = specifier._tag === "Struct" && specifier.fields!.length === 3
-      ? specifier.fields!
-      : []
+    const [length, maximum, buffer] = specifier._tag === "Struct" && specifier.fields!.length === 3 ? specifier.fields! : []
     if (length === undefined || maximum === undefined || buffer === undefined) return false
     const half = (name: string, of: Field): boolean => {
       const expression = attributeOf(buffer.attributes, name)?.arguments[0]
@@ -910,9 +883,7 @@ const sizeNames: ReadonlySet<string> = new Set(["size_is", "max_is", "length_is"
 /** Hands the expressions of a declaration out to its levels, outermost first. */
 const distribute = (levels: ReadonlyArray<FlatLevel>, attributes: ReadonlyArray<Attribute>): void => {
   for (const { arguments: expressions, name } of attributes) {
-    if (expressions.length > maximumLevels && sizeNames.has(name)) {
-      unsupported(`${name} has more than ${maximumLevels} expressions`)
-    }
+    if (expressions.length > maximumLevels && sizeNames.has(name)) unsupported(`${name} has more than ${maximumLevels} expressions`)
     if (name === "first_is" && expressions.some((expression) => expression !== undefined)) {
       unsupported("first_is is not supported: arrays start at 0")
     }
@@ -1047,9 +1018,7 @@ const isTag = (type: Type, isEnum: (name: string) => boolean): boolean =>
 const wrapLabel = (discriminant: Type, label: number): number => {
   if (discriminant._tag !== "Constant") return label
   const bits = Number(/\d+$/.exec(discriminant.name)?.[0] ?? 32)
-  const wrapped = discriminant.name.startsWith("U")
-    ? BigInt.asUintN(bits, BigInt(label))
-    : BigInt.asIntN(bits, BigInt(label))
+  const wrapped = discriminant.name.startsWith("U") ? BigInt.asUintN(bits, BigInt(label)) : BigInt.asIntN(bits, BigInt(label))
   return Number(wrapped)
 }
 
