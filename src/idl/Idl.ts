@@ -11,6 +11,7 @@ import type * as Schema from "effect/Schema"
 import type * as Interface from "../Interface.ts"
 import { toDocument } from "./internal/idlInterfaces.ts"
 import type { Document } from "./internal/idlModel.ts"
+import { maximumProblemsOfAll } from "./internal/idlLexer.ts"
 import { parseFiles } from "./internal/idlParser.ts"
 import type { Problem, SyntaxFile } from "./internal/idlSyntax.ts"
 import { Builder } from "./internal/idlToNdr.ts"
@@ -138,7 +139,15 @@ const builtInFiles = (): ReadonlyArray<SyntaxFile> =>
 export const parse = (sources: Sources, main: string): Parsed => {
   const parsed = parseFiles(sources, main)
   const { document, problems } = toDocument(parsed.files, builtInFiles(), parsed.missing)
-  return { document, problems: [...parsed.problems, ...problems] }
+  return { document, problems: first([...parsed.problems, ...problems]) }
+}
+
+/** The first thousand. */
+const first = (problems: ReadonlyArray<Problem>): ReadonlyArray<Problem> => {
+  const next = problems[maximumProblemsOfAll]
+  if (next === undefined) return problems
+  const message = `files: more than ${maximumProblemsOfAll} problems. Correct those above first.`
+  return [...problems.slice(0, maximumProblemsOfAll), { ...next, severity: "error", message }]
 }
 
 /**

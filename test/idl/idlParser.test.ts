@@ -456,7 +456,7 @@ describe("problems", () => {
     ]],
     [
       "interface I { long f(long a; void g(); }",
-      ['error 1:21 parameters: no ")" for this "(", expected one. Add it.'],
+      ['error 1:28 parameter: got ";", expected "," or ")". Correct the parameter, or remove it.'],
       ["interface I { g() -> void }"]
     ],
     ["interface I { f(long a); void g(long a b); }", [

@@ -1,6 +1,7 @@
 /**
  * Interfaces and their operations: numbers, directions, what is left out and why.
  */
+import { shortened } from "./idlLexer.ts"
 import { formatVersion, parseUuid, parseVersion } from "./idlIdentity.ts"
 import type {
   ClassModel,
@@ -16,7 +17,7 @@ import type {
 import { typesOf } from "./idlModel.ts"
 import { attributeOf, has, operationsIn, Scope, type Surroundings, Unsupported, unsupported } from "./idlScope.ts"
 import type { Field, InterfaceDeclaration, OperationDeclaration, Problem, SyntaxFile } from "./idlSyntax.ts"
-import { type Flat, inside, namer, type Resolved, Types } from "./idlTypes.ts"
+import { type Flat, inside, namer, Names, type Resolved, Types } from "./idlTypes.ts"
 import { Builder } from "./idlToNdr.ts"
 import { slotsOfBase } from "./idlWellKnown.ts"
 
@@ -30,7 +31,7 @@ export const toDocument = (
   for (const [i, file] of files.entries()) scope.add(file, i === files.length - 1)
   for (const file of builtIn) scope.add(file, false)
   const main = files[files.length - 1]!
-  const remote = scope.own.filter(({ attributes }) => has(attributes, "uuid") && !has(attributes, "object"))
+  const remote = scope.own.filter((own) => has(own.attributes, "uuid") && !isObject(own, scope))
   const uuids = new Set(remote.flatMap(({ attributes }) => parseUuid(attributeOf(attributes, "uuid")?.text) ?? []))
   const fallback = scope.own.map((own) => scope.surroundingsOf(own).pointerDefault).find((kind) => kind !== undefined)
   const types = new Types(scope, fallback, uuids)
@@ -41,11 +42,14 @@ export const toDocument = (
   const constants = constantsOf(scope, types)
   const interfaces: Array<InterfaceModel> = []
   const objects: Array<ObjectInterface> = []
+  const slots = slotsIn(scope)
+  const all = new Interfaces(types, builder)
   for (const own of scope.own) {
     if (!has(own.attributes, "uuid")) continue
-    if (has(own.attributes, "object")) objects.push(objectOf(own, nameOf(own), scope))
+    if (isObject(own, scope)) objects.push(objectOf(own, nameOf(own), slots))
     else if (!has(own.attributes, "local")) {
-      interfaces.push(new Interfaces(types, builder).make(own, nameOf(own), problems))
+      const made = all.make(own, nameOf(own), problems)
+      if (made !== undefined) interfaces.push(made)
     }
   }
 
@@ -79,14 +83,35 @@ export const toDocument = (
   return { document, problems }
 }
 
+/** Whether an interface is one of objects: it says so, as old files do, or is derived from one. */
+const isObject = ({ attributes, base }: InterfaceDeclaration, scope: Scope): boolean => {
+  const says = (attributes: InterfaceDeclaration["attributes"]) =>
+    ["object", "odl", "dual", "oleautomation"].some((name) => has(attributes, name))
+  if (says(attributes)) return true
+  for (let name = base, steps = 0; name !== undefined && steps < maximumBases; steps++) {
+    const next = scope.interfaces.get(name)
+    if (slotsOfBase.has(name) || next !== undefined && says(next.attributes)) return true
+    name = next?.base
+  }
+  return false
+}
+
+/** The most interfaces that one is derived from. */
+const maximumBases = 64
+
+/** The most operations that the interfaces of a file have from others. */
+const maximumInherited = 10_000
+
 /** Two interfaces of one name get their versions. */
 const interfaceNames = (
   own: ReadonlyArray<InterfaceDeclaration>,
   types: Types
 ): (declaration: InterfaceDeclaration) => string => {
   const names = new Map<InterfaceDeclaration, string>()
+  const counts = new Map<string, number>()
+  for (const { name } of own) counts.set(name, (counts.get(name) ?? 0) + 1)
   for (const declaration of own) {
-    const isShared = own.some((other) => other !== declaration && other.name === declaration.name)
+    const isShared = counts.get(declaration.name)! > 1
     const version = parseVersion(attributeOf(declaration.attributes, "version")?.text) ?? [0, 0]
     names.set(
       declaration,
@@ -116,18 +141,32 @@ const unusedName = /NotUsedOnWire|NotImplemented/
 class Interfaces {
   private readonly types: Types
   private readonly builder: Builder
+  private inherited = 0
 
   constructor(types: Types, builder: Builder) {
     this.types = types
     this.builder = builder
   }
 
-  make(declaration: InterfaceDeclaration, name: string, problems: Array<Problem>): InterfaceModel {
+  /** `undefined` where the interface has no identity. */
+  make(declaration: InterfaceDeclaration, name: string, problems: Array<Problem>): InterfaceModel | undefined {
     const { attributes, comment, place } = declaration
+    const uuid = parseUuid(attributeOf(attributes, "uuid")?.text)
+    const versionText = attributeOf(attributes, "version")?.text
+    const version = parseVersion(versionText ?? "0.0")
+    const refusal = uuid === undefined
+      ? "its uuid is no UUID, such as 4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e"
+      : version === undefined
+      ? `its version is no number such as 1.0, got ${shortened(versionText!)}`
+      : this.builder.refusalOfIdentity({ name: declaration.name, uuid, version })
+    if (uuid === undefined || version === undefined || refusal !== undefined) {
+      problems.push({ ...place, severity: "error", message: `${declaration.name} is left out: ${refusal}.` })
+      return undefined
+    }
     const surroundings = this.types.scope.surroundingsOf(declaration)
     const operations: Array<Operation> = []
     const leftOut: Array<LeftOut> = []
-    const taken = new Set<string>()
+    const names = new Names(["__proto__"])
     let unused = 0
     let opnum = 0
     const leave = (
@@ -138,7 +177,7 @@ class Interfaces {
       leftOut.push({ name, opnum, reason, place })
       problems.push({ ...place, severity: "error", message: `${name} is left out: ${reason}.` })
     }
-    for (const operation of this.operationsOf(declaration)) {
+    for (const operation of this.operationsOf(declaration, problems)) {
       if (has(operation.attributes, "local") || has(operation.attributes, "noopnum")) continue
       if (has(operation.attributes, "callback")) {
         leave(operation, undefined, "the server calls it on the client, which is not supported")
@@ -150,16 +189,11 @@ class Interfaces {
         continue
       }
       try {
-        let unique = operation.name
-        while (taken.has(unique) || unique === "__proto__") unique += "_"
+        const unique = names.claim(operation.name)
         const made = this.operation(operation, unique, number, surroundings)
         const problem = this.types.problemIn(typesOf(made)) ?? this.builder.problemOf(made)
-        if (problem === undefined) {
-          taken.add(unique)
-          operations.push(made)
-        } else {
-          leave(operation, number, problem)
-        }
+        if (problem === undefined) operations.push(made)
+        else leave(operation, number, problem)
       } catch (error) {
         if (!(error instanceof Unsupported)) throw error
         leave(operation, number, error.reason)
@@ -175,8 +209,8 @@ class Interfaces {
     return {
       name,
       idlName: declaration.name,
-      uuid: parseUuid(attributeOf(attributes, "uuid")?.text) ?? "00000000-0000-0000-0000-000000000000",
-      version: parseVersion(attributeOf(attributes, "version")?.text) ?? [0, 0],
+      uuid,
+      version,
       endpoints: (attributeOf(attributes, "endpoint")?.arguments ?? []).flatMap((endpoint) =>
         endpoint?._tag === "Text" ? [endpoint.value] : []
       ),
@@ -189,10 +223,34 @@ class Interfaces {
   }
 
   /** Those of the base come first. */
-  private operationsOf(declaration: InterfaceDeclaration, depth = 0): ReadonlyArray<OperationDeclaration> {
-    const base = declaration.base === undefined ? undefined : this.types.scope.interfaces.get(declaration.base)
-    const inherited = base === undefined || base === declaration || depth > 16 ? [] : this.operationsOf(base, depth + 1)
-    return [...inherited, ...operationsIn(declaration.declarations)]
+  private operationsOf(
+    declaration: InterfaceDeclaration,
+    problems: Array<Problem>
+  ): ReadonlyArray<OperationDeclaration> {
+    const { interfaces } = this.types.scope
+    const chain = [operationsIn(declaration.declarations)]
+    const seen = new Set([declaration])
+    const refuse = (what: string): ReadonlyArray<OperationDeclaration> => {
+      const { name, place } = declaration
+      problems.push({ ...place, severity: "error", message: `interface ${name}: ${what} It has no operations.` })
+      return []
+    }
+    for (let { base } = declaration; base !== undefined;) {
+      const next = interfaces.get(base)
+      if (next === undefined || next.isForward) {
+        return refuse(`its base ${base} is not known. Give the file that has it.`)
+      }
+      if (seen.has(next)) return refuse("is derived from itself, expected another base. Correct it.")
+      seen.add(next)
+      const inherited = operationsIn(next.declarations)
+      this.inherited += inherited.length
+      if (seen.size > maximumBases || this.inherited > maximumInherited) {
+        return refuse(`too many operations come from other interfaces, expected at most ${maximumInherited} in a file.`)
+      }
+      chain.push(inherited)
+      base = next.base
+    }
+    return chain.reverse().flat()
   }
 
   private operation(
@@ -272,9 +330,13 @@ const nullableHandle = (member: Member): Member =>
 // interfaces of objects
 // ----------------------------------------------------------------------------
 
-const objectOf = (declaration: InterfaceDeclaration, name: string, scope: Scope): ObjectInterface => {
+const objectOf = (
+  declaration: InterfaceDeclaration,
+  name: string,
+  slots: (name: string) => number | undefined
+): ObjectInterface => {
   const { attributes, base, comment, place } = declaration
-  const first = base === undefined ? 0 : slots(base, scope)
+  const first = base === undefined ? 0 : slots(base)
   return {
     name,
     uuid: parseUuid(attributeOf(attributes, "uuid")?.text) ?? "00000000-0000-0000-0000-000000000000",
@@ -309,10 +371,19 @@ const accessorName = ({ attributes, name }: OperationDeclaration): string =>
     ? `putref_${name}`
     : name
 
-/** How many methods an object of that interface has. */
-const slots = (name: string, scope: Scope, depth = 0): number | undefined => {
-  const declaration = scope.interfaces.get(name)
-  if (declaration === undefined || declaration.isForward || depth > 64) return slotsOfBase[name]
-  const inherited = declaration.base === undefined ? 0 : slots(declaration.base, scope, depth + 1)
-  return inherited === undefined ? undefined : inherited + methodsOf(declaration).length
+/** How many methods an object of an interface has. */
+const slotsIn = (scope: Scope): (name: string) => number | undefined => {
+  const known = new Map<string, number | undefined>()
+  const slots = (name: string, depth = 0): number | undefined => {
+    if (known.has(name)) return known.get(name)
+    const declaration = scope.interfaces.get(name)
+    if (declaration === undefined || declaration.isForward || depth > maximumBases) return slotsOfBase.get(name)
+    // An interface that is derived from itself has no numbers.
+    known.set(name, undefined)
+    const inherited = declaration.base === undefined ? 0 : slots(declaration.base, depth + 1)
+    const count = inherited === undefined ? undefined : inherited + methodsOf(declaration).length
+    known.set(name, count)
+    return count
+  }
+  return slots
 }

@@ -8,17 +8,24 @@ import type { Place, Problem } from "./idlSyntax.ts"
 /** The largest file that is read, in bytes or characters. */
 export const maximumSize: number = 16 * 1024 * 1024
 
+/** The same for a file and all that it imports and includes. */
+export const maximumSizeOfAll: number = 64 * 1024 * 1024
+
 /** The most tokens that one import reads, counted where macros and includes are expanded. */
 export const maximumTokens = 2_000_000
 
-const maximumExpansion = 1_000_000
-const maximumIncluded = 64 * 1024 * 1024
+/** The most tokens that macros make, and the most characters that includes add, from files of so many characters. */
+export const maximumExpansion = (size: number): number => Math.min(8_000_000, 200_000 + 16 * size)
+const maximumIncluded = (size: number): number => Math.min(64 * 1024 * 1024, 4 * 1024 * 1024 + 32 * size)
+
 const maximumIncludeDepth = 32
+const maximumName = 255
 const maximumMacroDepth = 64
 const maximumPasted = 4096
 
-/** The most problems that are listed for one file. */
+/** The most problems that are listed for one file, and for all. */
 export const maximumProblems = 100
+export const maximumProblemsOfAll = 1000
 
 // ----------------------------------------------------------------------------
 // text
@@ -41,24 +48,32 @@ export const decode = (bytes: Uint8Array): string => {
 const clean = (text: string): string =>
   text.replace(/\r\n?/g, "\n").replace(/[“”]/g, '"').replace(/[‘’]/g, "'").replace(/[–—]/g, "-")
 
-/** A list of problems that keeps the first hundred of each file. */
+/** A list of problems that keeps the first hundred of each file, and the first thousand. */
 export class Problems {
   readonly all: Array<Problem> = []
   private readonly counts = new Map<string, number>()
+  private isFull = false
 
   add(severity: "error" | "warning", { column, file, line }: Place, message: string): void {
+    if (this.isFull) return
+    const more = (where: string, count: number): void => {
+      const message = `${where}: more than ${count} problems. Correct those above first.`
+      this.all.push({ severity: "error", file, line, column, message })
+    }
     const count = (this.counts.get(file) ?? 0) + 1
     this.counts.set(file, count)
-    if (count <= maximumProblems) this.all.push({ severity, file, line, column, message })
-    else if (count === maximumProblems + 1) {
-      const more = `file: more than ${maximumProblems} problems. Correct those above first.`
-      this.all.push({ severity: "error", file, line, column, message: more })
-    }
+    if (count > maximumProblems + 1) return
+    this.isFull = this.all.length >= maximumProblemsOfAll
+    if (this.isFull) more("files", maximumProblemsOfAll)
+    else if (count > maximumProblems) more("file", maximumProblems)
+    else this.all.push({ severity, file, line, column, message })
   }
 }
 
 /** What all files of one import may spend together, and what they have spent. */
 export interface Budget {
+  /** The characters of all files that were read. */
+  size: number
   tokens: number
   expanded: number
   included: number
@@ -223,7 +238,10 @@ class Lexer {
       do {
         this.at++
       } while (isLetter(text.charCodeAt(this.at)) || isDigit(text.charCodeAt(this.at)))
-      return ["Name", text.slice(begin, this.at)]
+      const { at } = this
+      return at - begin <= maximumName
+        ? ["Name", text.slice(begin, at)]
+        : ["Bad", `name: ${at - begin} characters, expected at most ${maximumName}. Shorten it.`]
     }
     const digits = isDigit(code) || code === 46 ? this.take(number) : undefined
     if (digits !== undefined) return ["Number", digits]
@@ -275,7 +293,8 @@ export const joined = (tokens: ReadonlyArray<Token>): string =>
 
 interface Macro {
   readonly name: string
-  readonly parameters: ReadonlyArray<string> | undefined
+  /** Their names, each with its place in the list. */
+  readonly parameters: ReadonlyMap<string, number> | undefined
   readonly isVariadic: boolean
   readonly body: ReadonlyArray<Token>
   readonly place: Place
@@ -404,7 +423,7 @@ class Preprocessor {
       const token = this.raw()
       if (token.kind !== "Name" || token.isPainted) return token
       const macro = this.macros.get(token.text)
-      if (macro === undefined || this.budget.expanded > maximumExpansion) return token
+      if (macro === undefined || this.budget.expanded > maximumExpansion(this.budget.size)) return token
       if (macro.isActive) return { ...token, isPainted: true }
       let args: ReadonlyArray<ReadonlyArray<Token>> = []
       if (macro.parameters !== undefined) {
@@ -426,21 +445,24 @@ class Preprocessor {
 
   /** Takes what an expansion makes from the budget. Long texts cost more. */
   private spend(tokens: ReadonlyArray<Token>, place: Place): boolean {
+    let count = 1
+    for (const { text } of tokens) count += 1 + (text.length >> 6)
+    return this.charge(count, place)
+  }
+
+  private charge(count: number, place: Place): boolean {
     const { budget } = this
-    if (budget.expanded > maximumExpansion) return false
-    budget.expanded++
-    for (const { text } of tokens) budget.expanded += 1 + (text.length >> 6)
-    if (budget.expanded <= maximumExpansion) return true
-    this.error(
-      place,
-      `macro: more than ${maximumExpansion} tokens, expected fewer. Macros from here on stay unexpanded.`
-    )
+    const maximum = maximumExpansion(budget.size)
+    if (budget.expanded > maximum) return false
+    budget.expanded += count
+    if (budget.expanded <= maximum) return true
+    this.error(place, `macro: more than ${maximum} tokens, expected fewer. Macros from here on stay unexpanded.`)
     return false
   }
 
   private arguments(token: Token, macro: Macro): ReadonlyArray<ReadonlyArray<Token>> | undefined {
     const { isVariadic, name, parameters } = macro
-    const count = parameters!.length
+    const count = parameters!.size
     const args: Array<Array<Token>> = [[]]
     for (let nesting = 0;;) {
       const next = this.raw()
@@ -480,13 +502,14 @@ class Preprocessor {
       })
     }
     const argumentOf = (token: Token | undefined) => {
-      const index = token?.kind === "Name" ? parameters?.indexOf(token.text) ?? -1 : -1
-      return index < 0 ? undefined : args[index] ?? []
+      const index = token?.kind === "Name" ? parameters?.get(token.text) : undefined
+      return index === undefined ? undefined : args[index] ?? []
     }
     const full = new Map<ReadonlyArray<Token>, ReadonlyArray<Token>>()
+    const quoted = new Map<ReadonlyArray<Token>, string>()
     /** Whether ## follows an argument that is empty. */
     let isLeftEmpty = false
-    let room = maximumExpansion - this.budget.expanded
+    let room = maximumExpansion(this.budget.size) - this.budget.expanded
     for (let at = 0; at < body.length && room >= 0; at++) {
       const token = body[at]!
       const before = result.length
@@ -503,13 +526,19 @@ class Preprocessor {
               use,
               `macro ${macro.name}: ## makes a token of ${text.length} characters, expected at most ${maximumPasted}. Make it shorter.`
             )
-          } else for (const pasted of tokensOf(text, use)) put({ ...pasted, isSpaced: left.isSpaced })
+          } else if (this.charge(1 + (text.length >> 6), use)) {
+            for (const pasted of tokensOf(text, use)) put({ ...pasted, isSpaced: left.isSpaced })
+          }
           right.slice(1).forEach(put)
         }
         isLeftEmpty &&= right.length === 0
       } else if (token.text === "#" && argumentOf(body[at + 1]) !== undefined) {
-        const text = joined(argumentOf(body[++at])!)
-        put({ ...token, kind: "String", text: JSON.stringify(text.slice(0, maximumPasted)) })
+        const arg = argumentOf(body[++at])!
+        let text = quoted.get(arg)
+        if (text === undefined) {
+          quoted.set(arg, text = JSON.stringify(joined(arg.slice(0, maximumPasted)).slice(0, maximumPasted)))
+        }
+        put({ ...token, kind: "String", text })
       } else {
         const arg = argumentOf(token)
         isLeftEmpty = false
@@ -612,14 +641,15 @@ class Preprocessor {
     const [name, ...body] = rest
     if (name?.kind !== "Name") return this.error(name ?? head, "#define: no name, expected one. Add it.")
     for (const token of body) if (token.kind === "Bad") return this.error(token, token.text)
-    let parameters: Array<string> | undefined
+    let parameters: Map<string, number> | undefined
     let isVariadic = false
     if (body[0]?.text === "(" && !body[0].isSpaced) {
       const end = body.findIndex((token) => token.text === ")")
       if (end < 0) return this.error(name, `#define ${name.text}: no ")" behind its parameters, expected one. Add it.`)
-      parameters = body.slice(1, end).map((token) => token.text).filter((text) => text !== ",")
-      isVariadic = parameters[parameters.length - 1] === "..."
-      if (isVariadic) parameters[parameters.length - 1] = "__VA_ARGS__"
+      const names = body.slice(1, end).map((token) => token.text).filter((text) => text !== ",")
+      isVariadic = names[names.length - 1] === "..."
+      if (isVariadic) names[names.length - 1] = "__VA_ARGS__"
+      parameters = new Map(names.map((name, index) => [name, index]))
       body.splice(0, end + 1)
     }
     this.define({ name: name.text, parameters, isVariadic, body, place: name })
@@ -638,9 +668,10 @@ class Preprocessor {
         `#include: more than ${maximumIncludeDepth} files in each other, expected fewer. Remove the cycle.`
       )
     }
-    budget.included += found.text.length + 4096
-    if (budget.included > maximumIncluded) {
-      return this.error(head, `#include: more than ${maximumIncluded >> 20} MiB in all, expected less. Include less.`)
+    budget.included += found.text.length + 256
+    const maximum = maximumIncluded(budget.size)
+    if (budget.included > maximum) {
+      return this.error(head, `#include: more than ${maximum} characters in all, expected fewer. Include less.`)
     }
     this.files.push(new Lexer(found.name, clean(found.text)))
   }

@@ -9,6 +9,7 @@ import {
   integerOf,
   joined,
   maximumSize,
+  maximumSizeOfAll,
   precedences,
   preprocess,
   Problems,
@@ -38,6 +39,12 @@ const maximumDepth = 128
 
 /** The most stars and dimensions of one declarator. */
 const maximumLevels = 32
+
+/** The most attributes in front of one declaration. */
+const maximumAttributes = 256
+
+/** How often the parser may go over each token, at each depth and where it tries, before it gives a file up. */
+const maximumStepsOfToken = 500
 
 // ----------------------------------------------------------------------------
 // words
@@ -180,6 +187,7 @@ class Parser {
   steps = 0
   private readonly tokens: ReadonlyArray<Token>
   private readonly problems: Problems
+  private readonly maximumSteps: number
   private at = 0
   private depth = 0
   /** Whether problems stay unsaid, since the parser only tries. */
@@ -188,6 +196,7 @@ class Parser {
   constructor(tokens: ReadonlyArray<Token>, problems: Problems) {
     this.tokens = tokens
     this.problems = problems
+    this.maximumSteps = maximumStepsOfToken * tokens.length
   }
 
   /** All declarations of a file. */
@@ -223,7 +232,12 @@ class Parser {
 
   private skip(): Token {
     const { token } = this
-    this.steps++
+    if (++this.steps >= this.maximumSteps) {
+      if (this.steps === this.maximumSteps) {
+        this.problems.add("error", token, "file: too many slips to go on, expected IDL. Correct those above first.")
+      }
+      this.at = this.tokens.length - 1
+    }
     if (this.at < this.tokens.length - 1) this.at++
     return token
   }
@@ -353,7 +367,8 @@ class Parser {
     this.expect("(", what)
     const begin = this.at
     for (let nesting = 0;; this.skip()) {
-      if (this.token.kind === "End") {
+      // What cannot stand in them ends the search, so that each missing ")" costs its declaration alone.
+      if (this.token.kind === "End" || this.is(";") || this.is("typedef") && this.token.isFirst) {
         this.problem(open, `${what}: no ")" behind it, expected one. Add it.`)
         throw failure
       }
@@ -611,6 +626,9 @@ class Parser {
           throw failure
         }
         attributes.push(this.attribute())
+        if (attributes.length > maximumAttributes) {
+          this.fail("attributes", `at most ${maximumAttributes} of one declaration`, "Remove some.")
+        }
       }
       this.skip()
     }
@@ -1178,7 +1196,7 @@ export const parseFiles = (
   main: string
 ): Parsed => {
   const problems = new Problems()
-  const budget: Budget = { tokens: 0, expanded: 0, included: 0 }
+  const budget: Budget = { size: 0, tokens: 0, expanded: 0, included: 0 }
   const missing = new Map<string, string>()
   const texts = new Map<string, string | undefined>()
   let steps = 0
@@ -1201,12 +1219,18 @@ export const parseFiles = (
   const textOf = (name: string): string | undefined => {
     if (texts.has(name)) return texts.get(name)
     const source = sources[name]!
-    let text: string | undefined
-    if (source.length <= maximumSize) text = typeof source === "string" ? source : decode(source)
-    else {
-      const problem = `file: ${source.length} bytes, expected at most ${maximumSize}. Split it.`
+    const { length } = source
+    budget.size += length
+    const problem = length > maximumSize
+      ? `file: ${length} bytes, expected at most ${maximumSize}. Split it.`
+      : budget.size > maximumSizeOfAll
+      ? `file: ${budget.size} bytes with those before it, expected at most ${maximumSizeOfAll}. Import less.`
+      : undefined
+    if (problem !== undefined) {
+      budget.size -= length
       problems.add("error", { file: name, line: 1, column: 1 }, problem)
     }
+    const text = problem !== undefined ? undefined : typeof source === "string" ? source : decode(source)
     texts.set(name, text)
     return text
   }

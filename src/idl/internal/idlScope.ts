@@ -107,13 +107,15 @@ export class Scope {
   readonly own: Array<InterfaceDeclaration> = []
   readonly classes: Array<Extract<Declaration, { _tag: "Class" | "Library" }>> = []
   private readonly surroundings: Map<InterfaceDeclaration, Surroundings> = new Map()
+  /** The constants of the file that is taken in. */
+  private readonly unread: Array<() => Value | undefined> = []
   private depth = 0
 
   /** Takes in a file: the main one, an import, or built-in types. */
   add(file: SyntaxFile, isMain: boolean): void {
     this.takeIn(file.declarations, outside, isMain)
     // In order, for each member of an enumeration needs the one before it.
-    for (const { value } of this.constants.values()) value()
+    for (const value of this.unread.splice(0)) value()
   }
 
   /** What an interface says of its types. */
@@ -250,6 +252,7 @@ export class Scope {
       return known.value
     }
     this.constants.set(name, { value, ...rest })
+    this.unread.push(value)
   }
 
   /** The value of a constant or of a member of an enumeration. */

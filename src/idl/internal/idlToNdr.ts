@@ -8,14 +8,15 @@ import { ndr20 } from "../../dcerpc/TransferSyntax.ts"
 import * as Ndr from "../../ndr/Ndr.ts"
 import * as Pipe from "../../Pipe.ts"
 import type { Definition, InterfaceModel, Member, Operation, Type } from "./idlModel.ts"
+import { referencesIn, typesIn, typesOf } from "./idlModel.ts"
 
 type Parameters = Interface.Parameters
 
-/** Makes each definition once, when it is first needed. */
+/** Makes each definition once, when it is first needed. Nothing here calls itself from one definition to another. */
 export class Builder {
   private readonly find: (name: string) => Definition | undefined
   private readonly made: Map<string, Parameters> = new Map()
-  private readonly inTheMaking: Set<string> = new Set()
+  private readonly entered: Set<string> = new Set()
   private readonly handles: Map<string, ContextHandle.Type<string>> = new Map()
   private readonly methods: Map<Operation, Interface.Method.Any> = new Map()
 
@@ -56,16 +57,29 @@ export class Builder {
     }
   }
 
+  /** A definition that is not made yet is found later: {@link make} takes them in order. */
   private reference(name: string): Parameters {
-    const known = this.made.get(name)
-    if (known !== undefined) return known
-    if (this.inTheMaking.has(name)) {
-      return Schema.suspend(() => this.made.get(name) as Schema.Codec<unknown>) as Parameters
+    return this.made.get(name) ?? Schema.suspend(() => this.made.get(name) as Schema.Codec<unknown>) as Parameters
+  }
+
+  /** Makes the definitions that types need, each behind those that it needs, as a module lists them. */
+  private make(types: ReadonlyArray<Type>): void {
+    const stack = types.flatMap(referencesIn).reverse().map((name) => ({ name, isDone: false }))
+    for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {
+      const { isDone, name } = entry
+      if (this.made.has(name)) continue
+      const definition = this.find(name)!
+      if (isDone) {
+        this.made.set(name, this.definition(definition))
+        continue
+      }
+      if (this.entered.has(name)) continue
+      this.entered.add(name)
+      stack.push({ name, isDone: true })
+      for (const type of typesIn(definition).toReversed()) {
+        for (const inner of referencesIn(type)) stack.push({ name: inner, isDone: false })
+      }
     }
-    this.inTheMaking.add(name)
-    const made = this.definition(this.find(name)!)
-    this.made.set(name, made)
-    return made
   }
 
   private definition(definition: Definition): Parameters {
@@ -110,6 +124,7 @@ export class Builder {
   }
 
   private makeMethod(operation: Operation): Interface.Method.Any {
+    this.make(typesOf(operation))
     const { idempotent, maybe, opnum } = operation
     const input = operation.in.length === 0 ? undefined : this.members(operation.in)
     const output = operation.out.length === 0 ? undefined : this.members(operation.out)
@@ -141,6 +156,11 @@ export class Builder {
     return reasonOf(() => {
       if (ndr20.codec(this.method(operation), operation.name) === undefined) throw new TypeError("it has no NDR form")
     })
+  }
+
+  /** Why there can be no interface of this name, UUID and version, or `undefined` if there can. */
+  refusalOfIdentity(identity: Pick<InterfaceModel, "name" | "uuid" | "version">): string | undefined {
+    return reasonOf(() => this.interface({ ...identity, operations: [] }))
   }
 
   /** Why operations do not make an interface, or `undefined` if they do. */

@@ -269,14 +269,10 @@ class Printer {
       ...(idempotent ? ["idempotent: true"] : []),
       ...(maybe ? ["maybe: true"] : [])
     ]
+    const noted = new Map(operation.in.map(({ name, note }) => [name, note]))
     const notes = [
       ...notesOf("in", operation.in),
-      ...notesOf(
-        "out",
-        operation.out.filter(({ name, note }) =>
-          !operation.in.some((other) => other.name === name && other.note === note)
-        )
-      )
+      ...notesOf("out", operation.out.filter(({ name, note }) => noted.get(name) !== note))
     ]
     const text = documented(operation.comment, notes, "    ")
     return `${text === "" ? "" : `${text}\n`}    ${key(name)}: Interface.method({\n${
@@ -337,7 +333,12 @@ const object = ({ base, comment: text, methods, name, uuid }: ObjectInterface): 
   ].join("\n")
 }
 
-const key = (name: string): string => /^[A-Za-z_$][\w$]*$|^(?:0|[1-9]\d{0,8})$/.test(name) ? name : JSON.stringify(name)
+const key = (name: string): string =>
+  name === "__proto__"
+    ? `["__proto__"]`
+    : /^[A-Za-z_$][\w$]*$|^(?:0|[1-9]\d{0,8})$/.test(name)
+    ? name
+    : JSON.stringify(name)
 
 const braces = (entries: ReadonlyArray<string>, column: number, indent = ""): string => {
   if (entries.length === 0) return "{}"
@@ -384,16 +385,16 @@ export const onlyOperations = (document: Document, names: ReadonlySet<string>): 
   const needed = new Set<string>()
   const handles = new Set<string>()
   const definitions = new Map(document.types.map((definition) => [definition.name, definition]))
-  const take = (type: Type): void => {
+  const pending = interfaces.flatMap(({ operations }) => operations.flatMap(typesOf))
+  for (let type = pending.pop(); type !== undefined; type = pending.pop()) {
     for (const handle of handlesIn(type)) handles.add(handle)
     for (const name of referencesIn(type)) {
       const definition = definitions.get(name)
       if (needed.has(name) || definition === undefined) continue
       needed.add(name)
-      typesIn(definition).forEach(take)
+      for (const inner of typesIn(definition)) pending.push(inner)
     }
   }
-  for (const { operations } of interfaces) operations.flatMap(typesOf).forEach(take)
   return {
     ...document,
     interfaces,

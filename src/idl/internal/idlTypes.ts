@@ -1,6 +1,7 @@
 /**
  * Types of IDL in terms of `Ndr`: declarators by levels, kinds of pointers, arrays and text, structures and unions.
  */
+import { shortened } from "./idlLexer.ts"
 import { corrections } from "./idlWellKnown.ts"
 import type { BoundedName, Definition, IntegerName, Member, Type, UnionArm } from "./idlModel.ts"
 import { referencesIn, typesIn } from "./idlModel.ts"
@@ -111,16 +112,34 @@ const globals: ReadonlySet<string> = new Set(
 /** The deepest nesting of typedefs and of anonymous types. */
 const maximumDepth = 64
 
+/** The most pointers and dimensions of one declaration, with those of its typedefs. */
+const maximumLevels = 64
+
+/** How deep types may stand in each other, with the levels between them. */
+const maximumNesting = 128
+
+/** The largest value that travels, in bytes. */
+const maximumSize = 0x7fffffff
+
 /** Makes types, and collects the definitions that they need. */
 export class Types {
   readonly scope: Scope
   private readonly fallback: PointerKind
   private readonly definitions: Map<string, Definition> = new Map()
   private readonly failures: Map<string, string> = new Map()
+  /** Definitions that cannot travel, with the reason; also those that refer to such ones. */
+  private readonly broken: Map<string, string> = new Map()
+  /** The definitions that refer to each. */
+  private readonly users: Map<string, Array<string>> = new Map()
+  private readonly sizes: Map<string, number> = new Map()
+  private readonly depths: Map<string, number> = new Map()
+  private nesting = 0
+  /** The typedefs of one declaration, by their number of levels. */
+  private readonly siblings: Map<ReadonlyArray<Attribute>, Map<number, string>> = new Map()
   private readonly names: Map<object, string> = new Map()
   /** The types of what switches unions that have no switch_type. */
   private readonly hints: Map<Specifier, Type> = new Map()
-  private readonly taken: Set<string> = new Set(globals)
+  private readonly taken: Names = new Names(globals)
   readonly handles: Map<string, string> = new Map()
   /** UUIDs of the interfaces of the main file, for corrections. */
   private readonly uuids: ReadonlySet<string>
@@ -134,10 +153,9 @@ export class Types {
 
   /** A name that nothing else has: with underscores behind it where it is taken. */
   claim(wanted: string): string {
-    let name = /^[A-Za-z_$]/.test(wanted) ? wanted.replace(/[^\w$]/g, "_") : `_${wanted.replace(/[^\w$]/g, "_")}`
-    while (this.taken.has(name)) name += "_"
-    this.taken.add(name)
-    return name
+    return this.taken.claim(
+      /^[A-Za-z_$]/.test(wanted) ? wanted.replace(/[^\w$]/g, "_") : `_${wanted.replace(/[^\w$]/g, "_")}`
+    )
   }
 
   // --------------------------------------------------------------------------
@@ -171,6 +189,7 @@ export class Types {
       base: inner.base,
       attributes: [...attributes, ...inner.attributes]
     }
+    if (flat.levels.length > maximumLevels) return unsupported(`it has more than ${maximumLevels} levels`)
     const kind = pointerKindIn(attributes)
     const outermost = flat.levels.find(({ level }) => level._tag === "Pointer")
     if (kind !== undefined && outermost !== undefined) outermost.kind = kind
@@ -250,10 +269,14 @@ export class Types {
   /** The name that the same typedef gives to the handle itself. */
   private sibling(name: string): string | undefined {
     const { attributes, levels } = this.scope.typedefs.get(name)!
-    for (const other of this.scope.typedefs.values()) {
-      if (other.attributes === attributes && other.levels.length === levels.length - 1) return other.name
+    if (this.siblings.size === 0) {
+      for (const other of this.scope.typedefs.values()) {
+        const names = this.siblings.get(other.attributes) ?? new Map<number, string>()
+        if (!names.has(other.levels.length)) names.set(other.levels.length, other.name)
+        this.siblings.set(other.attributes, names)
+      }
     }
-    return undefined
+    return this.siblings.get(attributes)?.get(levels.length - 1)
   }
 
   private handle(name: string): string {
@@ -384,7 +407,9 @@ export class Types {
   private boundOf(level: Level): number | undefined {
     if (level._tag !== "Dimension" || level.bound === undefined) return undefined
     const bound = this.scope.integer(level.bound)
-    if (bound === undefined) return unsupported(`the dimension ${formatExpression(level.bound)} is not a constant`)
+    if (bound === undefined) {
+      return unsupported(`the dimension ${shortened(formatExpression(level.bound))} is not a constant`)
+    }
     const lower = level.lower === undefined ? 0n : this.scope.integer(level.lower)
     if (lower !== 0n) return unsupported("arrays that do not start at 0 are not supported")
     const count = level.isRange ? bound + 1n : bound
@@ -460,16 +485,90 @@ export class Types {
     if (!this.definitions.has(name) && !this.failures.has(name)) {
       // In the making: it may refer to itself.
       this.failures.set(name, "")
+      this.nesting++
       try {
+        if (this.nesting > maximumNesting) return unsupported("its types nest too deep")
         const definition = this.define(name, body)
+        this.measure(definition)
         this.failures.delete(name)
         this.definitions.set(name, definition)
+        for (const used of new Set(typesIn(definition).flatMap(referencesIn))) {
+          const reason = this.broken.get(used)
+          if (reason !== undefined) this.breakAll(name, reason)
+          else {
+            const users = this.users.get(used)
+            if (users === undefined) this.users.set(used, [name])
+            else users.push(name)
+          }
+        }
       } catch (error) {
         if (!(error instanceof Unsupported)) throw error
         this.failures.set(name, error.reason)
+        this.breakAll(name, `${name}: ${error.reason}`)
+      } finally {
+        this.nesting--
       }
     }
     return { _tag: "Reference", name }
+  }
+
+  /** Refuses what is too deep to be read, and too large to be sent. */
+  private measure(definition: Definition): void {
+    const sizes = typesIn(definition).map((type) => this.sizeOf(type))
+    const size = definition._tag === "Union"
+      ? sizes.reduce((most, one) => Math.max(most, one), 0)
+      : sizes.reduce((sum, one) => sum + one, 0)
+    const depth = 1 + typesIn(definition).reduce((most, type) => Math.max(most, this.depthOf(type)), 0)
+    if (size > maximumSize) unsupported(`it has more than ${maximumSize} bytes`)
+    if (depth > maximumNesting) unsupported("its types nest too deep")
+    this.sizes.set(definition.name, size)
+    this.depths.set(definition.name, depth)
+  }
+
+  /** How many bytes a type has at least. */
+  private sizeOf(type: Type): number {
+    switch (type._tag) {
+      case "Bounded":
+        return type.name.startsWith("fixed") ? type.count * (type.name === "fixedWChars" ? 2 : 1) : 0
+      case "Fixed":
+        return type.count * Math.max(1, this.sizeOf(type.element))
+      case "Range":
+      case "Box":
+        return this.sizeOf(type.type)
+      case "Reference":
+        if (this.failures.get(type.name) === "") return unsupported(`${type.name} stands within itself`)
+        return this.sizes.get(type.name) ?? 1
+      default:
+        return 1
+    }
+  }
+
+  private depthOf(type: Type): number {
+    switch (type._tag) {
+      case "Fixed":
+      case "Varying":
+      case "Open":
+        return 1 + this.depthOf(type.element)
+      case "Pointer":
+        return 1 + this.depthOf(type.target)
+      case "Range":
+      case "Box":
+        return 1 + this.depthOf(type.type)
+      case "Reference":
+        return this.depths.get(type.name) ?? 0
+      default:
+        return 0
+    }
+  }
+
+  /** Notes that a definition cannot travel, and all that refers to it. */
+  private breakAll(first: string, reason: string): void {
+    const pending = [first]
+    for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+      if (this.broken.has(name)) continue
+      this.broken.set(name, reason)
+      for (const user of this.users.get(name) ?? []) pending.push(user)
+    }
   }
 
   private nameOf(body: Body): string {
@@ -507,6 +606,7 @@ export class Types {
       return { name, value: Number(value) }
     })
     if (values.length === 0) return unsupported("an enumeration has members")
+    if (new Set(values.map(({ name }) => name)).size < values.length) return unsupported("two members have one name")
     return { size: has(attributes, "v1_enum") || has(attributes, "enum32bit") ? 4 : 2, members: values }
   }
 
@@ -550,12 +650,12 @@ export class Types {
     if (tag._tag === "Reference" && members === undefined) {
       return unsupported("its discriminant is no integer of at most 32 bits")
     }
-    const named = members !== undefined && labels.every((label) => members.members.some(({ value }) => value === label))
+    const namesOf = new Map(members?.members.map(({ name, value }) => [value, name] as const).reverse())
+    const named = members !== undefined && labels.every((label) => namesOf.has(label))
     const discriminant: Type = members === undefined || named
       ? tag
       : { _tag: "Constant", name: members.size === 2 ? "Uint16" : "Uint32" }
-    const nameOf = (label: number): string | number =>
-      named ? members!.members.find(({ value }) => value === label)!.name : wrapLabel(discriminant, label)
+    const nameOf = (label: number): string | number => named ? namesOf.get(label)! : wrapLabel(discriminant, label)
     if (new Set(labels).size !== labels.length) return unsupported("two arms have one label")
     const nameArm = namer("arm")
     const out: Array<UnionArm> = []
@@ -576,7 +676,7 @@ export class Types {
   private label(expression: Expression): number {
     const value = this.scope.integer(expression)
     if (value === undefined || value < -0x80000000n || value > 0xffffffffn) {
-      return unsupported(`the label ${formatExpression(expression)} is no number of 32 bits`)
+      return unsupported(`the label ${shortened(formatExpression(expression))} is no number of 32 bits`)
     }
     return Number(value)
   }
@@ -621,6 +721,7 @@ export class Types {
   hideDerived(members: ReadonlyArray<Resolved>): ReadonlyArray<Member> {
     const types = new Map(members.map(({ name, type }) => [name, type]))
     const derived = new Map<string, Extract<Type, { _tag: "Derived" }>>()
+    const fieldsOf = new Map<string, Array<string>>()
     const explained = new Set<Expression>()
     const byName = new Map(members.map((member) => [member.field.name ?? member.name, member]))
     const offer = (
@@ -635,9 +736,11 @@ export class Types {
       const known = derived.get(source.name)
       if (known === undefined) {
         const type = isUint32(source.type) ? undefined : source.type
-        derived.set(source.name, { _tag: "Derived", what, fields: [name], type, unit: target!.unit })
+        const fields = [name]
+        fieldsOf.set(source.name, fields)
+        derived.set(source.name, { _tag: "Derived", what, fields, type, unit: target!.unit })
       } else if (known.what === what && known.unit === target!.unit) {
-        derived.set(source.name, { ...known, fields: [...known.fields, name] })
+        fieldsOf.get(source.name)!.push(name)
       } else {
         return
       }
@@ -703,10 +806,11 @@ export class Types {
 
   /** A union without switch_type is switched by the type of the member that switch_is names. */
   hintTags(fields: ReadonlyArray<Field>, surroundings: Surroundings): void {
+    const byName = new Map(fields.map((field) => [field.name, field] as const).reverse())
     for (const { attributes, levels, specifier } of fields) {
       const expression = attributeOf(attributes, "switch_is")?.arguments[0]
       const names = expression === undefined ? [] : namesIn(expression)
-      const source = fields.find(({ name }) => name !== undefined && names.includes(name))
+      const source = byName.get(names.find((name) => byName.has(name)) ?? "")
       if (source === undefined) continue
       try {
         const { base } = this.flatten(specifier, levels, attributes, surroundings)
@@ -751,14 +855,10 @@ export class Types {
 
   /** Why a type cannot travel, through all that it refers to; `undefined` where it can. */
   problemIn(types: ReadonlyArray<Type>): string | undefined {
-    const seen = new Set<string>()
-    const pending = types.flatMap(referencesIn)
-    for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
-      if (seen.has(name)) continue
-      seen.add(name)
-      const definition = this.definitions.get(name)
-      if (definition === undefined) return `${name}: ${this.failures.get(name) ?? "it is not known"}`
-      pending.push(...typesIn(definition).flatMap(referencesIn))
+    for (const name of types.flatMap(referencesIn)) {
+      const reason = this.broken.get(name)
+      if (reason !== undefined) return reason
+      if (!this.definitions.has(name)) return `${name}: it is not known`
     }
     return undefined
   }
@@ -805,13 +905,18 @@ export class Types {
 // rules
 // ----------------------------------------------------------------------------
 
+const sizeNames: ReadonlySet<string> = new Set(["size_is", "max_is", "length_is", "last_is"])
+
 /** Hands the expressions of a declaration out to its levels, outermost first. */
 const distribute = (levels: ReadonlyArray<FlatLevel>, attributes: ReadonlyArray<Attribute>): void => {
   for (const { arguments: expressions, name } of attributes) {
+    if (expressions.length > maximumLevels && sizeNames.has(name)) {
+      unsupported(`${name} has more than ${maximumLevels} expressions`)
+    }
     if (name === "first_is" && expressions.some((expression) => expression !== undefined)) {
       unsupported("first_is is not supported: arrays start at 0")
     }
-    if (name !== "size_is" && name !== "max_is" && name !== "length_is" && name !== "last_is") continue
+    if (!sizeNames.has(name)) continue
     for (const [i, expression] of expressions.entries()) {
       const level = levels[i]
       if (expression === undefined) continue
@@ -957,18 +1062,37 @@ const bitmapOf = (attributes: ReadonlyArray<Attribute>): IntegerName =>
     ? "Uint64"
     : "Uint32"
 
+/** Names of which each is given once. */
+export class Names {
+  private readonly taken: Set<string>
+  private readonly numbers: Map<string, number> = new Map()
+
+  constructor(taken: Iterable<string> = []) {
+    this.taken = new Set(taken)
+  }
+
+  /** The name, with a `_` behind it where it is taken, and a number where that is taken too. */
+  claim(wanted: string, separator = "_"): string {
+    let name = wanted
+    if (separator !== "" && this.taken.has(name)) name += separator
+    for (let next = this.numbers.get(wanted) ?? 2; this.taken.has(name); next++) {
+      name = `${wanted}${separator}${next}`
+      this.numbers.set(wanted, next + 1)
+    }
+    this.taken.add(name)
+    return name
+  }
+}
+
 /** Gives each field a name of its own; anonymous unions and structures are `u` and `s`, as in C headers. */
 export const namer = (word: string): (field: Field) => string => {
-  const taken = new Set<string>()
+  const taken = new Names()
   let count = 0
   return ({ name, specifier }) => {
     count++
     const nameless = specifier._tag === "Union" ? "u" : specifier._tag === "Struct" ? "s" : `${word}${count}`
-    let unique = name === undefined || name === "__proto__" ? nameless : name
-    for (let next = 2; name === undefined && taken.has(unique); next++) unique = `${nameless}${next}`
-    while (taken.has(unique)) unique += "_"
-    taken.add(unique)
-    return unique
+    if (name === undefined) return taken.claim(nameless, "")
+    return taken.claim(name === "__proto__" ? nameless : name)
   }
 }
 

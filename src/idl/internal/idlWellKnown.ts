@@ -88,7 +88,7 @@ export const pidlTypes = `
 `
 
 /** How many methods an object of a base interface has, whose IDL is not given. */
-export const slotsOfBase: { readonly [name: string]: number | undefined } = {
+export const slotsOfBase: ReadonlyMap<string, number> = new Map(Object.entries({
   IUnknown: 3,
   AsyncIUnknown: 9,
   IClassFactory: 5,
@@ -99,7 +99,7 @@ export const slotsOfBase: { readonly [name: string]: number | undefined } = {
   IMoniker: 23,
   ISequentialStream: 5,
   IStream: 14
-}
+}))
 
 /** An error of published IDL, and what mends it. */
 export interface Correction {
