@@ -44,7 +44,9 @@ export const toDocument = (
   for (const own of scope.own) {
     if (!has(own.attributes, "uuid")) continue
     if (has(own.attributes, "object")) objects.push(objectOf(own, nameOf(own), scope))
-    else if (!has(own.attributes, "local")) interfaces.push(new Interfaces(types, builder).make(own, nameOf(own), problems))
+    else if (!has(own.attributes, "local")) {
+      interfaces.push(new Interfaces(types, builder).make(own, nameOf(own), problems))
+    }
   }
 
   const skipped: Array<Document["skipped"][number]> = []
@@ -86,7 +88,10 @@ const interfaceNames = (
   for (const declaration of own) {
     const isShared = own.some((other) => other !== declaration && other.name === declaration.name)
     const version = parseVersion(attributeOf(declaration.attributes, "version")?.text) ?? [0, 0]
-    names.set(declaration, types.claim(isShared ? `${declaration.name}_${formatVersion(version, "_")}` : declaration.name))
+    names.set(
+      declaration,
+      types.claim(isShared ? `${declaration.name}_${formatVersion(version, "_")}` : declaration.name)
+    )
   }
   return (declaration) => names.get(declaration)!
 }
@@ -125,7 +130,11 @@ class Interfaces {
     const taken = new Set<string>()
     let unused = 0
     let opnum = 0
-    const leave = ({ name, place }: Pick<Operation, "name" | "place">, opnum: number | undefined, reason: string): void => {
+    const leave = (
+      { name, place }: Pick<Operation, "name" | "place">,
+      opnum: number | undefined,
+      reason: string
+    ): void => {
       leftOut.push({ name, opnum, reason, place })
       problems.push({ ...place, severity: "error", message: `${name} is left out: ${reason}.` })
     }
@@ -228,6 +237,7 @@ class Interfaces {
       out: output,
       inPipe: pipes.in,
       outPipe: pipes.out,
+      returns: returned === undefined ? undefined : nameOfResult(result),
       idempotent: has(attributes, "idempotent"),
       maybe,
       comment,
@@ -249,6 +259,9 @@ class Interfaces {
     for (const direction of directions) sides[direction].push(resolved)
   }
 }
+
+const nameOfResult = ({ levels, specifier }: OperationDeclaration["result"]): string | undefined =>
+  levels.length === 0 && (specifier._tag === "Named" || specifier._tag === "Base") ? specifier.name : undefined
 
 const directionsOf = ({ attributes }: Field): ReadonlyArray<"in" | "out"> => {
   const isOut = has(attributes, "out")
