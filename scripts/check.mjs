@@ -82,7 +82,10 @@ const surface = () =>
 
 const importsOf = (file) =>
   [
-    ...read(`src/${file}`).replace(/\/\*[^]*?\*\//g, "").matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)
+    ...read(`src/${file}`).replace(/\/\*[^]*?\*\//g, "").matchAll(
+      // Imports begin a line; text that is printed, and words in strings, do not.
+      /(?:^(?:import|export|\})[^"`\n]*\bfrom\s+|^import\s+|\bimport\()"([^"]+)"/gm
+    )
   ].map(([, specifier]) => specifier)
 
 /**

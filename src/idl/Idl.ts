@@ -197,6 +197,25 @@ export const print = (
   printModule(options?.only === undefined ? document : onlyOperations(document, new Set(options.only)), version)
 
 /**
+ * Whether an imported file need not be given, because its types are built in.
+ *
+ * **Example** (A file that every document imports)
+ *
+ * ```ts
+ * import { Idl } from "@callisto/rpc/idl"
+ *
+ * Idl.isBuiltIn("ms-dtyp.idl") // => true
+ * ```
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const isBuiltIn = (name: string): boolean => {
+  const last = name.split(/[\\/]/).pop()!.toLowerCase()
+  return Object.keys(wellKnown).some((known) => known.toLowerCase() === last)
+}
+
+/**
  * Describes interfaces that a program has as values, in the form that {@link parse} gives.
  *
  * **Details**
