@@ -25,6 +25,7 @@ import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inqui
 import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
+import { completions } from "./ShellCompletions.ts"
 
 /** The version of the package. */
 export const version: string = "0.1.0"
@@ -465,7 +466,7 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
 
 // What effect/cli asks for beside Stdio serves arguments that are files and questions to the user, which there are not.
 const environment = Layer.mergeAll(
-  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, completions] }),
   FileSystem.layerNoop({}),
   Path.layer,
   Layer.succeed(
