@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import type { Binding } from "../Binding.ts"
@@ -107,6 +107,8 @@ export const call = (
     const inputs = yield* Effect.forEach(steps, ({ input }) => jsonOf(input))
     const place = { ...target, binding: withEndpoint(target.binding, model) }
     const iface = Idl.interfacesOf({ ...document, interfaces: [model] })[model.name]!
+    // The binding outlives the call that makes it.
+    const scope = yield* Effect.scope
     let binding: Binding<Any> | undefined
     for (const [i, operation] of operations.entries()) {
       const advice = `callisto describe ${source} ${operation.name} shows what it takes.`
@@ -115,7 +117,7 @@ export const call = (
         catch: (error) => misused(wordsOf(error, "The input is nested too deeply"), advice)
       })
       const bind = binding === undefined
-        ? Association.bind(iface, place.binding, optionsOf(place))
+        ? Scope.provide(Association.bind(iface, place.binding, optionsOf(place)), scope)
         : Effect.succeed(binding)
       const result = yield* progress(
         () => `Calling ${operation.name} at ${place.binding}`,

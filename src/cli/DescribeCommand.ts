@@ -10,7 +10,7 @@ import type { Failure } from "./Failure.ts"
 import { report } from "./ImportCommand.ts"
 import type { Answer } from "./Inquiries.ts"
 import { harmless, type Paint, table } from "./Screen.ts"
-import { Samples, showDefinition, showOperation, showType, visible } from "./Signatures.ts"
+import { Samples, showDefinition, showOperation, showType, typesOf, visible } from "./Signatures.ts"
 
 /** What a person writes behind `callisto describe`. */
 export interface DescribeOptions {
@@ -157,7 +157,7 @@ const describeMethod = (
 ): Answer => {
   const sample = new Samples(document).input(operation)
   if (template) return { json: sample as Answer["json"], text: () => JSON.stringify(sample, null, 2) }
-  const types = typesOf(document, operation)
+  const types = typesOf(document, [operation])
   const { comment, in: input, name, opnum, out } = operation
   const notes = [...input.map((member) => ["in", member] as const), ...out.map((member) => ["out", member] as const)]
     .flatMap(([direction, { name, note }]) => note === undefined ? [] : [`${direction} ${name}: ${note}`])
@@ -184,26 +184,3 @@ const describeMethod = (
 }
 
 const harmlessJson = (text: string): string => text.split("\n").map(harmless).join("\n")
-
-/** The types that an operation needs, those first that it names. */
-const typesOf = (document: Idl.Document, operation: Idl.Operation): ReadonlyArray<Idl.Definition> => {
-  const definitions = new Map(document.types.map((definition) => [definition.name, definition]))
-  const found = new Set<Idl.Definition>()
-  const take = (type: Idl.Type | undefined): void => {
-    if (type === undefined) return
-    if (type._tag === "Reference") found.add(definitions.get(type.name)!)
-    else if ("element" in type) take(type.element)
-    else if ("target" in type) take(type.target)
-    else if (type._tag === "Range" || type._tag === "Box") take(type.type)
-  }
-  for (const { type } of [...visible(operation.in), ...visible(operation.out)]) take(type)
-  for (const { element } of [...operation.inPipe, ...operation.outPipe]) take(element)
-  // A set goes on with what is added to it.
-  for (const definition of found) {
-    if (definition._tag === "Struct") { for (const { type } of visible(definition.fields)) take(type) }
-    if (definition._tag === "Union") {
-      for (const { type } of [{ type: definition.discriminant }, ...definition.arms]) take(type)
-    }
-  }
-  return [...found]
-}

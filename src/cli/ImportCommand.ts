@@ -9,6 +9,7 @@ import { type Description, listed, misused, readDescription, showProblem } from 
 import { exitCodes, type Failure } from "./Failure.ts"
 import { Files } from "./Files.ts"
 import { harmless, write, writeLine } from "./Screen.ts"
+import { typesOf } from "./Signatures.ts"
 
 /** What a person writes behind `callisto import`. */
 export interface ImportOptions {
@@ -37,14 +38,18 @@ export const importFile = (
     yield* report(problems, json)
     yield* checkNames(file, document, only)
     const chosen = chosenOf(document, only)
+    const types = only === undefined
+      ? document.types.length
+      : typesOf(document, chosen.flatMap(({ operations }) => operations)).length
     const out = options.out ?? file.replace(/\.idl$/i, ".ts")
     if (!check) yield* writeModule(out, document, only)
     // Whoever reads the module reads nothing else.
     const output = out === "-" && !check ? "stderr" : "stdout"
     const written = check ? null : out
-    yield* json
-      ? writeLine(output, JSON.stringify(toJson(description, chosen, written)))
-      : Effect.forEach(summarize(description, chosen), (line) => writeLine(output, harmless(line)))
+    yield* json ? writeLine(output, JSON.stringify(toJson(description, chosen, types, written))) : Effect.forEach(
+      summarize(only === undefined ? description : withoutRest(description), chosen, types),
+      (line) => writeLine(output, harmless(line))
+    )
     const left = chosen.reduce((sum, { leftOut }) => sum + leftOut.length, 0)
     const errors = problems.filter(({ severity }) => severity === "error").length
     if (check && left + errors > 0) {
@@ -74,6 +79,12 @@ export const report = (
     (problem) => writeLine("stderr", json ? JSON.stringify({ problem }) : harmless(showProblem(problem))),
     { discard: true }
   )
+
+/** Without what a choice of operations leaves away. */
+const withoutRest = (description: Description): Description => ({
+  ...description,
+  document: { ...description.document, objects: [], skipped: [] }
+})
 
 const checkNames = (
   file: string,
@@ -121,13 +132,14 @@ const versionOf = ({ idlName, version }: Pick<Idl.InterfaceModel, "idlName" | "v
 /** `svcctl 2.0: 50 of 50 operations (15 numbers unused), 41 types. Left out: none.`, and what is left out. */
 export const summarize = (
   { document, missing }: Pick<Description, "document" | "missing">,
-  chosen: ReadonlyArray<Chosen>
+  chosen: ReadonlyArray<Chosen>,
+  types: number
 ): ReadonlyArray<string> => {
-  const { objects, skipped, types } = document
+  const { objects, skipped } = document
   const lines = chosen.flatMap((each, i) => {
     const all = each.operations.length + each.leftOut.length
     const unused = each.unused === 0 ? "" : ` (${count(each.unused, "number")} unused)`
-    const made = i === 0 ? `, ${count(types.length, "type")}` : ""
+    const made = i === 0 ? `, ${count(types, "type")}` : ""
     const left = each.leftOut.length === 0 ? "none." : `${each.leftOut.length}:`
     return [
       `${versionOf(each)}: ${each.operations.length} of ${count(all, "operation")}${unused}${made}. Left out: ${left}`,
@@ -137,7 +149,7 @@ export const summarize = (
     ]
   })
   return [
-    ...(chosen.length === 0 ? [`No interface with operations, ${count(types.length, "type")}.`] : lines),
+    ...(chosen.length === 0 ? [`No interface with operations, ${count(types, "type")}.`] : lines),
     ...skipped.map(({ name, place, reason }) => `  type ${name}, line ${place.line}: ${reason}.`),
     ...(objects.length === 0
       ? []
@@ -148,7 +160,12 @@ export const summarize = (
   ]
 }
 
-const toJson = ({ document, missing }: Description, chosen: ReadonlyArray<Chosen>, written: string | null): object => ({
+const toJson = (
+  { document, missing }: Description,
+  chosen: ReadonlyArray<Chosen>,
+  types: number,
+  written: string | null
+): object => ({
   file: document.main,
   written,
   interfaces: chosen.map(({ idlName, leftOut, operations, unused, uuid, version }) => ({
@@ -159,6 +176,6 @@ const toJson = ({ document, missing }: Description, chosen: ReadonlyArray<Chosen
     unused,
     leftOut: leftOut.map(({ name, opnum, place, reason }) => ({ name, opnum: opnum ?? null, line: place.line, reason }))
   })),
-  types: document.types.length,
+  types,
   missing
 })

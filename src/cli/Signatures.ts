@@ -85,6 +85,34 @@ export const showDefinition = (definition: Idl.Definition): string => {
   }
 }
 
+/** The types that operations need, those first that they name. */
+export const typesOf = (
+  document: Idl.Document,
+  operations: ReadonlyArray<Idl.Operation>
+): ReadonlyArray<Idl.Definition> => {
+  const definitions = new Map(document.types.map((definition) => [definition.name, definition]))
+  const found = new Set<Idl.Definition>()
+  const take = (type: Idl.Type | undefined): void => {
+    if (type === undefined) return
+    if (type._tag === "Reference") found.add(definitions.get(type.name)!)
+    else if ("element" in type) take(type.element)
+    else if ("target" in type) take(type.target)
+    else if (type._tag === "Range" || type._tag === "Box") take(type.type)
+  }
+  for (const operation of operations) {
+    for (const { type } of [...visible(operation.in), ...visible(operation.out)]) take(type)
+    for (const { element } of [...operation.inPipe, ...operation.outPipe]) take(element)
+  }
+  // A set goes on with what is added to it.
+  for (const definition of found) {
+    if (definition._tag === "Struct") { for (const { type } of visible(definition.fields)) take(type) }
+    if (definition._tag === "Union") {
+      for (const { type } of [{ type: definition.discriminant }, ...definition.arms]) take(type)
+    }
+  }
+  return [...found]
+}
+
 // ----------------------------------------------------------------------------
 // samples
 // ----------------------------------------------------------------------------
