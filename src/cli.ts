@@ -20,8 +20,11 @@ import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import process from "node:process"
-import { readFile } from "node:fs/promises"
+import { readdir, readFile, stat, writeFile } from "node:fs/promises"
+import { resolve } from "node:path"
+import { pathToFileURL } from "node:url"
 import { exitCodes } from "./cli/Failure.ts"
+import { Files, maximumSize } from "./cli/Files.ts"
 import { Passwords } from "./cli/Login.ts"
 import { run } from "./cli/Program.ts"
 import { layer as transport } from "./node.ts"
@@ -125,9 +128,72 @@ const file = (path: string): Effect.Effect<string, string> =>
 
 const passwords = Layer.succeed(Passwords, { file, prompt })
 
+/** What an operation on a file fails with, in words. */
+const attempt = <A>(path: string, use: () => Promise<A>): Effect.Effect<A, string> =>
+  Effect.tryPromise({
+    try: use,
+    catch: (error) => {
+      const { code, message } = error as { readonly code?: string; readonly message: string }
+      return `${path}: ${(code === undefined ? undefined : reasons[code]) ?? message}`
+    }
+  })
+
+const reasons: { readonly [code: string]: string } = {
+  ENOENT: "it does not exist",
+  ENOTDIR: "it does not exist",
+  EISDIR: "it is a folder",
+  EACCES: "no permission",
+  EPERM: "no permission"
+}
+
+const tooLarge = `more than ${maximumSize / 1024 / 1024} MiB`
+
+const readBounded = async (path: string): Promise<Uint8Array> => {
+  const found = await stat(path)
+  if (found.isDirectory()) throw new Error("it is a folder")
+  // Others may never end.
+  if (!found.isFile()) throw new Error("it is no file")
+  if (found.size > maximumSize) throw new Error(tooLarge)
+  return new Uint8Array(await readFile(path))
+}
+
+/** Follows the parts of a name from a folder, each in any case of the letters. */
+const findIn = async (folder: string, name: string): Promise<string | undefined> => {
+  let path = folder
+  for (const part of name.split("/")) {
+    const entries = await readdir(path === "" ? "." : path).catch(() => [])
+    const found = entries.find((entry) => entry === part) ??
+      entries.sort().find((entry) => entry.toLowerCase() === part.toLowerCase())
+    if (found === undefined) return undefined
+    path += path === folder ? found : `/${found}`
+  }
+  return path
+}
+
+const readStdin = async (): Promise<Uint8Array> => {
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  for await (const chunk of process.stdin) {
+    chunks.push(chunk as Uint8Array)
+    size += (chunk as Uint8Array).length
+    if (size > maximumSize) throw new Error(tooLarge)
+  }
+  const bytes = new Uint8Array(size)
+  chunks.reduce((at, chunk) => (bytes.set(chunk, at), at + chunk.length), 0)
+  return bytes
+}
+
+const files = Layer.succeed(Files, {
+  read: (path) => attempt(path, () => readBounded(path)),
+  find: (folder, name) => Effect.promise(() => findIn(folder, name)),
+  write: (path, text) => attempt(path, () => writeFile(path, text)),
+  stdin: attempt("standard input", readStdin),
+  load: (path) => attempt(path, () => import(pathToFileURL(resolve(path)).href))
+})
+
 const main = Effect.provide(
   run(process.argv.slice(2)),
-  Layer.mergeAll(stdio, transport, environment, passwords)
+  Layer.mergeAll(stdio, transport, environment, passwords, files)
 )
 
 const fiber = Effect.runFork(main)

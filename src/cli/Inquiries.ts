@@ -37,7 +37,7 @@ export type Inquiry = Effect.Effect<Answer, Failure, Transport | Stdio.Stdio>
  * The login and the time limits of an association. Without `--timeout` a call may take 30 seconds, and connecting the library's
  * default.
  */
-const optionsOf = ({ login, timeout }: Target): Association.Options =>
+export const optionsOf = ({ login, timeout }: Target): Association.Options =>
   Option.match(timeout, {
     onNone: () => ({ callTimeout: "30 seconds", security: login?.security }),
     onSome: (timeout) => ({ callTimeout: timeout, connectTimeout: timeout, security: login?.security })

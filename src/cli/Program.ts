@@ -25,6 +25,7 @@ import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inqui
 import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
+import { completions } from "./ShellCompletions.ts"
 
 /** The version of the package. */
 export const version: string = "0.1.0"
@@ -206,17 +207,173 @@ const pingCommand = Command.make(
   ])
 )
 
+// ----------------------------------------------------------------------------
+// commands on descriptions, which load the importer
+// ----------------------------------------------------------------------------
+
+// Paths stay as they were written: those of effect/cli become absolute.
+const file = (name: string, description: string) => Argument.String(name).pipe(Argument.withDescription(description))
+
+const sourceHelp = "An IDL file, a TypeScript module of interfaces, or a built-in interface: epmapper, mgmt"
+
+const include = Flag.String("include").pipe(
+  Flag.withMetavar("DIR"),
+  Flag.withDescription("A folder with imported IDL files, searched after that of the file; may be given several times"),
+  Flag.atLeast(0)
+)
+
+const named = Flag.String("interface").pipe(
+  Flag.withMetavar("NAME"),
+  Flag.withDescription("The interface, by name or UUID, where the file has several"),
+  Flag.optional
+)
+
+const flag = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
+
+const importCommand = Command.make(
+  "import",
+  {
+    file: file("FILE", "The IDL file"),
+    include,
+    out: Flag.String("out").pipe(
+      Flag.withMetavar("FILE"),
+      Flag.withDescription("Where the module goes, - for standard output; by default beside the file"),
+      Flag.optional
+    ),
+    only: Flag.String("only").pipe(
+      Flag.withMetavar("A,B"),
+      Flag.withDescription("These operations alone, with the types that they need"),
+      Flag.optional
+    ),
+    check: flag("check", "Write nothing, and end with 1 when an operation is left out or the file has errors")
+  },
+  ({ only, out, ...options }) =>
+    Effect.gen(function* () {
+      const { importFile } = yield* Effect.promise(() => import("./ImportCommand.ts"))
+      const names = Option.map(only, (text) => text.split(",").map((name) => name.trim()).filter((name) => name !== ""))
+      const all = { ...options, out: Option.getOrUndefined(out), only: Option.getOrUndefined(names) }
+      yield* importFile(all, yield* Json)
+    })
+).pipe(
+  Command.withDescription("Write the TypeScript module of an IDL file, and say what is left out and why"),
+  Command.withExamples([
+    { command: "callisto import scmr.idl", description: "Writes scmr.ts" },
+    {
+      command: "callisto import scmr.idl --include ./idl --out src/scmr.ts --only ROpenSCManagerW,RCloseServiceHandle"
+    },
+    { command: "callisto import scmr.idl --check", description: "For CI" }
+  ])
+)
+
+const describeCommand = Command.make(
+  "describe",
+  {
+    source: file("FILE", sourceHelp),
+    method: Argument.String("METHOD").pipe(
+      Argument.withDescription("One method, by its name or number"),
+      Argument.optional
+    ),
+    include,
+    interface: named,
+    template: flag("template", "Print a sample of the method's input alone, as JSON"),
+    names: flag("names", "Print the names of the methods alone")
+  },
+  ({ method, ...options }) =>
+    Effect.gen(function* () {
+      const { describe } = yield* Effect.promise(() => import("./DescribeCommand.ts"))
+      const json = yield* Json
+      const all = {
+        ...options,
+        method: Option.getOrUndefined(method),
+        interface: Option.getOrUndefined(options.interface)
+      }
+      yield* report(json)(yield* describe(all, json))
+    })
+).pipe(
+  Command.withDescription(
+    "List the interfaces and methods of an IDL file, or show one method and a sample of its input"
+  ),
+  Command.withExamples([
+    { command: "callisto describe scmr.idl" },
+    { command: "callisto describe scmr.idl ROpenSCManagerW" },
+    { command: "callisto describe scmr.idl ROpenSCManagerW --template > input.json" }
+  ])
+)
+
+const callCommand = Command.make(
+  "call",
+  {
+    binding,
+    source: file("FILE", sourceHelp),
+    words: Argument.String("METHOD [JSON]").pipe(
+      Argument.withDescription(
+        "A method by its name or number, and its input: JSON, @FILE, or - for standard input. More methods may follow: they are called on the same connection, and take the context handles that those before have given"
+      ),
+      Argument.atLeast(1)
+    ),
+    include,
+    interface: named,
+    fail: flag("fail", "End with 1 when the result of a method is an error, such as ERROR_ACCESS_DENIED")
+  },
+  ({ binding, ...options }) =>
+    Effect.scoped(Effect.gen(function* () {
+      const { call } = yield* Effect.promise(() => import("./CallCommand.ts"))
+      const all = { ...options, interface: Option.getOrUndefined(options.interface) }
+      yield* call(yield* targetOf(binding), all, report(yield* Json))
+    }))
+).pipe(
+  Command.withDescription("Call a method of any service by its IDL, with JSON"),
+  Command.withExamples([
+    { command: 'callisto call "ncacn_ip_tcp:127.0.0.1[8765]" mgmt is_server_listening' },
+    {
+      command:
+        `callisto call "ncacn_ip_tcp:files.example[49154]" srvs.idl NetrServerGetInfo '{"ServerName": null, "Level": 101}'`
+    }
+  ])
+)
+
+const checkCommand = Command.make(
+  "check",
+  {
+    old: file("OLD", "What clients know: an IDL file or a module"),
+    now: file("NEW", "What the server will serve"),
+    include
+  },
+  (options) =>
+    Effect.gen(function* () {
+      const { check } = yield* Effect.promise(() => import("./CheckCommand.ts"))
+      const json = yield* Json
+      yield* check(options, json, report(json))
+    })
+).pipe(
+  Command.withDescription("Say which changes between two descriptions break old clients, and end with 1 if one does"),
+  Command.withExamples([{ command: "callisto check old/files.idl files.idl" }, {
+    command: "callisto check old.ts new.ts"
+  }])
+)
+
 const root = Command.make("callisto").pipe(
   Command.withDescription(
-    `Asks DCE/RPC servers what they are and how they are: Windows, Samba, Callisto.
+    `Asks DCE/RPC servers what they are and how they are, and calls them by their IDL: Windows, Samba, Callisto.
 
   BINDING is a string binding, PROTOCOL:HOST[ENDPOINT], in quotes because brackets mean something to shells.
   Results go to standard output, errors to standard error.
 
-  Exit codes: 0 done; 1 the server refused or failed; 2 wrong usage; 3 the server could not be reached, gave no
+  Exit codes: 0 done; 1 the server refused or failed, or a check found something; 2 wrong usage; 3 the server could not be reached, gave no
   answer, or the connection was lost; 70 callisto itself failed; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM.`
   ),
-  Command.withSubcommands([dumpCommand, mapCommand, interfacesCommand, statsCommand, pingCommand]),
+  Command.withSubcommands([
+    dumpCommand,
+    mapCommand,
+    interfacesCommand,
+    statsCommand,
+    pingCommand,
+    importCommand,
+    describeCommand,
+    callCommand,
+    checkCommand
+  ]),
   Command.withGlobalFlags([Json, Timeout, ...loginFlags])
 )
 
@@ -309,7 +466,7 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
 
 // What effect/cli asks for beside Stdio serves arguments that are files and questions to the user, which there are not.
 const environment = Layer.mergeAll(
-  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, completions] }),
   FileSystem.layerNoop({}),
   Path.layer,
   Layer.succeed(

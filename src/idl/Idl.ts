@@ -8,10 +8,13 @@
  * @since 0.1.0
  */
 import type * as Schema from "effect/Schema"
+import type { AST } from "effect/SchemaAST"
 import type * as Interface from "../Interface.ts"
+import { type Change, compare as compareDocuments } from "./internal/idlCompare.ts"
+import { fromInterfaces } from "./internal/idlFromInterface.ts"
 import { toDocument } from "./internal/idlInterfaces.ts"
-import type { Document } from "./internal/idlModel.ts"
 import { maximumProblemsOfAll } from "./internal/idlLexer.ts"
+import type { Document } from "./internal/idlModel.ts"
 import { parseFiles } from "./internal/idlParser.ts"
 import type { Problem, SyntaxFile } from "./internal/idlSyntax.ts"
 import { Builder } from "./internal/idlToNdr.ts"
@@ -35,6 +38,7 @@ export type {
   Type,
   UnionArm
 } from "./internal/idlModel.ts"
+export type { Change } from "./internal/idlCompare.ts"
 export type { Place, Problem } from "./internal/idlSyntax.ts"
 
 /**
@@ -226,6 +230,91 @@ export const print = (
   }
 ): string =>
   printModule(options?.only === undefined ? document : onlyOperations(document, new Set(options.only)), version)
+
+/**
+ * Whether an imported file need not be given, because its types are built in.
+ *
+ * **Example** (A file that every document imports)
+ *
+ * ```ts
+ * import { Idl } from "@callisto/rpc/idl"
+ *
+ * Idl.isBuiltIn("ms-dtyp.idl") // => true
+ * ```
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const isBuiltIn = (name: string): boolean => {
+  const last = name.split(/[\\/]/).pop()!.toLowerCase()
+  return Object.keys(wellKnown).some((known) => known.toLowerCase() === last)
+}
+
+/**
+ * Describes interfaces that a program has as values, in the form that {@link parse} gives.
+ *
+ * **Details**
+ *
+ * `exports` are values by their names, as a module exports them: interfaces, and the schemas after which types are named.
+ * A method that has no NDR form is in `leftOut`, with its schemas as text.
+ *
+ * **Example** (The document of the management interface)
+ *
+ * ```ts
+ * import { IManagement } from "@callisto/rpc/dcerpc/Management"
+ * import { Idl } from "@callisto/rpc/idl"
+ *
+ * Idl.fromExports("management", { IManagement }).interfaces[0]?.operations.length // => 5
+ * ```
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const fromExports = (main: string, exports: { readonly [name: string]: unknown }): Document => {
+  const names = new Map<AST, string>()
+  const interfaces = new Set<Interface.Interface.Any>()
+  for (const [name, value] of Object.entries(exports)) {
+    if (isInterface(value)) interfaces.add(value)
+    const { ast } = Object(value) as { readonly ast?: AST }
+    if (typeof ast?._tag === "string" && !names.has(ast)) names.set(ast, name)
+  }
+  return fromInterfaces(main, [...interfaces], names)
+}
+
+const isInterface = (value: unknown): value is Interface.Interface.Any => {
+  const { methods, operations, uuid, version } = Object(value) as Partial<Interface.Interface.Any>
+  return typeof uuid === "string" && Array.isArray(version) && typeof methods === "object" &&
+    typeof operations === "object"
+}
+
+/**
+ * Says what changed between two descriptions, and what of it breaks clients that know the old one.
+ *
+ * **Details**
+ *
+ * Descriptions are compared by what travels: methods by their numbers, parameters and fields by their order. Names are compared
+ * for enumerations alone; other names that changed are reported. An interface is found by its UUID, or else by its name.
+ *
+ * What old clients send has to be taken: a narrower range, a member or an arm that is gone break them. What they get has to be
+ * understood: new members, new arms and wider ranges do not break them by themselves, and the change says so.
+ *
+ * **Example** (A method in the middle)
+ *
+ * ```ts
+ * import { Idl } from "@callisto/rpc/idl"
+ *
+ * const read = (methods: string) =>
+ *   Idl.parse({ "a.idl": `[uuid(9a4f6a8e-5c55-4f0f-8f0b-0c7f0f6d8e11)] interface a { ${methods} }` }, "a.idl").document
+ *
+ * const changes = Idl.compare(read("void f(); void g();"), read("void f(); void h(); void g();"))
+ * changes[0]?.message // => "its number was changed from 1 to 2"
+ * changes[0]?.breaks // => true
+ * ```
+ *
+ * @category functions
+ * @since 0.1.0
+ */
+export const compare = (old: Document, now: Document): ReadonlyArray<Change> => compareDocuments(old, now)
 
 /** The version of the package, in the first lines of a module. */
 const version = "0.1.0"

@@ -21,6 +21,7 @@ import {
   type Program,
   type Representation,
   representationOf,
+  type Shape,
   structure
 } from "./internal/ndrCodec.ts"
 import { guarded, ndrError, refused } from "./internal/ndrErrors.ts"
@@ -508,7 +509,7 @@ export const textOf = (value: CountedText): string | null =>
 // arrays
 // ----------------------------------------------------------------------------
 
-const array = <T extends Parameters>(element: T, shape: arrays.Shape): Schema.$Array<T> =>
+const array = <T extends Parameters>(element: T, shape: Shape): Schema.$Array<T> =>
   represent(Schema.Array(element), arrays.array(shape, element.ast))
 
 /**
@@ -606,7 +607,7 @@ export const sizedVarying = <T extends Parameters>(element: T): SizedArray<T> =>
     arrays.sized(conformantVarying(element).ast, "elements")
   )
 
-const bytes = (shape: arrays.Shape): Schema.Uint8Array => represent(Schema.Uint8Array, arrays.bytes(shape))
+const bytes = (shape: Shape): Schema.Uint8Array => represent(Schema.Uint8Array, arrays.bytes(shape))
 
 /**
  * `[size_is(n)] byte[]`: {@link conformant} bytes.

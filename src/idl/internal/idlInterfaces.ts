@@ -295,6 +295,7 @@ class Interfaces {
       out: output,
       inPipe: pipes.in,
       outPipe: pipes.out,
+      returns: returned === undefined ? undefined : nameOfResult(result),
       idempotent: has(attributes, "idempotent"),
       maybe,
       comment,
@@ -316,6 +317,9 @@ class Interfaces {
     for (const direction of directions) sides[direction].push(resolved)
   }
 }
+
+const nameOfResult = ({ levels, specifier }: OperationDeclaration["result"]): string | undefined =>
+  levels.length === 0 && (specifier._tag === "Named" || specifier._tag === "Base") ? specifier.name : undefined
 
 const directionsOf = ({ attributes }: Field): ReadonlyArray<"in" | "out"> => {
   const isOut = has(attributes, "out")

@@ -31,6 +31,7 @@ export type ConstantName =
   | "VaryingWChars"
   | "SizedVaryingWChars"
   | "UnicodeString"
+  | "CountedString"
 
 /** The types of `Ndr` that take a number of elements and nothing else. */
 export type BoundedName =
@@ -133,6 +134,8 @@ export interface Operation {
   /** The elements of the pipes; `undefined` for bytes. */
   readonly inPipe: ReadonlyArray<{ readonly name: string; readonly element: Type | undefined }>
   readonly outPipe: ReadonlyArray<{ readonly name: string; readonly element: Type | undefined }>
+  /** The type of the return value as the IDL names it, such as `NTSTATUS`; `undefined` without one. */
+  readonly returns: string | undefined
   readonly idempotent: boolean
   readonly maybe: boolean
   readonly comment: string | undefined
@@ -145,6 +148,8 @@ export interface LeftOut {
   /** Its number; `undefined` for one that has none. */
   readonly opnum: number | undefined
   readonly reason: string
+  /** Its schemas as text, for an operation of a module that travels in the syntax of Callisto alone. */
+  readonly form?: string | undefined
   readonly place: Place
 }
 

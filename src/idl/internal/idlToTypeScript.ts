@@ -370,7 +370,8 @@ const constantTypes: { readonly [name: string]: string | undefined } = {
   WChars: "string",
   VaryingWChars: "string",
   SizedVaryingWChars: "{ readonly size: number; readonly text: string }",
-  UnicodeString: "string | { readonly text: string | null; readonly size: number } | null"
+  UnicodeString: "string | { readonly text: string | null; readonly size: number } | null",
+  CountedString: "string | { readonly text: string | null; readonly size: number } | null"
 }
 
 /** The document with some of its operations, and the types that those need. */

@@ -2,18 +2,10 @@
  * Arrays, and bytes.
  */
 import type * as SchemaAST from "effect/SchemaAST"
-import type { Representation } from "./ndrCodec.ts"
+import type { Representation, Shape } from "./ndrCodec.ts"
 import { pass } from "./ndrExtent.ts"
 import { compact, type Decoder, type Encoder, type Node, within } from "./ndrStream.ts"
 import { isNumber, object, refuseBound, refuseValue, show } from "./ndrValues.ts"
-
-/** Which counts an array has on the wire, and what the definition says of them. */
-export interface Shape {
-  readonly conformant: boolean
-  readonly varying: boolean
-  /** The number of elements, or the most of them where the array is varying. */
-  readonly bound: number | undefined
-}
 
 /** `[size_is(n)]` */
 export const conformant: Shape = { conformant: true, varying: false, bound: undefined }
@@ -126,6 +118,7 @@ const arrayNode = (shape: Shape, element: Node): Partial<Node> => {
 
 /** An array of a shape. */
 export const array = (shape: Shape, element: SchemaAST.AST): Representation => ({
+  form: ["array", element, shape],
   flows: flows(shape),
   bounded: { by: "length", of: (value) => (value as ReadonlyArray<unknown>).length },
   make: (compiler) => arrayNode(shape, compiler.element(element))
@@ -171,6 +164,7 @@ export const sizedNode = (node: Partial<Node>, key: string): Partial<Node> => {
 
 /** The same for a schema that is conformant and varying. */
 export const sized = (of: SchemaAST.AST, key: string): Representation => ({
+  form: ["sized", of],
   flows: false,
   bounded: { by: "size", of: (value) => (value as { readonly size: number }).size },
   make: (compiler) => sizedNode(compiler.whole(of), key)
@@ -202,6 +196,7 @@ const bytesNode = (shape: Shape): Partial<Node> => {
 
 /** Bytes in an array of a shape. */
 export const bytes = (shape: Shape): Representation => ({
+  form: ["bytes", shape],
   flows: flows(shape),
   bounded: { by: "length", of: (value) => (value as Uint8Array).length },
   make: () => bytesNode(shape)

@@ -44,6 +44,51 @@ export interface Representation {
   readonly named?: boolean
   /** For what may have a range. */
   readonly bounded?: Bounded
+  /** What it is, as data, for those who describe interfaces. Missing for structures, pointers and derived fields. */
+  readonly form?: Form
+}
+
+/** A kind of representation, and what it was made of. */
+export type Form =
+  | readonly [kind: "scalar", name: ScalarName]
+  | readonly [kind: "enum", size: 2 | 4, numbers: ReadonlyMap<string | number, number>]
+  | readonly [kind: "string", wide: boolean, shape: Shape]
+  | readonly [kind: "text", shape: Shape]
+  | readonly [kind: "counted", wide: boolean]
+  | readonly [kind: "bytes", shape: Shape]
+  | readonly [kind: "array", element: SchemaAST.AST, shape: Shape]
+  | readonly [kind: "sized", of: SchemaAST.AST]
+  | readonly [kind: "range", of: SchemaAST.AST, minimum: number | bigint, maximum: number | bigint]
+  | readonly [
+    kind: "union",
+    discriminant: SchemaAST.AST,
+    arms: ReadonlyArray<{ readonly label: string | number | undefined; readonly type: SchemaAST.AST }>,
+    aligned: boolean
+  ]
+
+/** The names of the scalars. */
+export type ScalarName =
+  | "Boolean"
+  | "Char"
+  | "WChar"
+  | "Int8"
+  | "Uint8"
+  | "Int16"
+  | "Uint16"
+  | "Int32"
+  | "Uint32"
+  | "Int64"
+  | "Uint64"
+  | "Float"
+  | "Double"
+  | "Uuid"
+
+/** Which counts an array has on the wire, and what the definition says of them. */
+export interface Shape {
+  readonly conformant: boolean
+  readonly varying: boolean
+  /** The number of elements, or the most of them where the array is varying. */
+  readonly bound: number | undefined
 }
 
 /** The three kinds of pointers. */
@@ -89,7 +134,7 @@ const annotationIn = (ast: SchemaAST.AST): Annotation | undefined => {
 }
 
 /** The encoded side of a schema that transforms; `undefined` for one that travels as it is. */
-const encodedSideOf = (ast: SchemaAST.AST): SchemaAST.AST | undefined => {
+export const encodedSideOf = (ast: SchemaAST.AST): SchemaAST.AST | undefined => {
   if (ast.encoding === undefined) return undefined
   // A reference pointer to a schema that transforms: its target transforms, not the pointer.
   if (annotationIn(ast)?.representation.pointer?.target.encoding === ast.encoding) return undefined

@@ -15,6 +15,7 @@ export const ranged = (
 ): Representation => ({
   ...representation,
   bounded,
+  form: ["range", of, minimum, maximum],
   make: (compiler) => {
     const node = compiler.whole(of)
     if (node.readInto !== undefined) return refuseDefinition("a range is that of what a pointer points to")

@@ -1,7 +1,7 @@
 /**
  * Numbers, characters, enumerations and UUIDs.
  */
-import type { Bounded, Representation } from "./ndrCodec.ts"
+import type { Bounded, Representation, ScalarName } from "./ndrCodec.ts"
 import { type Decoder, type Encoder, type Integer, Refusal, status } from "./ndrStream.ts"
 import { readUuid, writeUuid } from "./ndrUuid.ts"
 import { isNumber, refuseValue, show } from "./ndrValues.ts"
@@ -12,6 +12,7 @@ import { isNumber, refuseValue, show } from "./ndrValues.ts"
 
 /** A number or a character: its size, and how it is written and read. */
 export interface Scalar {
+  readonly name: ScalarName
   readonly align: number
   readonly minimum: number
   readonly extent: number
@@ -20,12 +21,14 @@ export interface Scalar {
 }
 
 const scalar = (
+  name: ScalarName,
   size: 1 | 2 | 4 | 8,
   expected: string,
   is: (value: any) => boolean,
   put: (view: DataView, at: number, value: any, littleEndian: boolean) => void,
   get: (view: DataView, at: number, littleEndian: boolean) => unknown
 ): Scalar => ({
+  name,
   align: size,
   minimum: size,
   extent: size,
@@ -41,7 +44,11 @@ const scalar = (
 })
 
 /** How the values of a scalar travel. */
-export const plain = (scalar: Scalar): Representation => ({ flows: true, make: () => scalar })
+export const plain = (scalar: Scalar): Representation => ({
+  form: ["scalar", scalar.name],
+  flows: true,
+  make: () => scalar
+})
 
 const itself: Bounded = { by: "value", of: (value) => value as number | bigint }
 
@@ -57,13 +64,14 @@ export const integer = (scalar: Scalar): Representation => {
     valueOf: (number) => number,
     labelOf: (label) => label as number
   }
-  return { flows: true, bounded: itself, make: () => ({ ...scalar, integer }) }
+  return { ...plain(scalar), bounded: itself, make: () => ({ ...scalar, integer }) }
 }
 
 const isCharacter = (value: unknown, max: number): boolean =>
   typeof value === "string" && value.length === 1 && value.charCodeAt(0) <= max
 
 export const boolean: Scalar = scalar(
+  "Boolean",
   1,
   "a boolean",
   (value) => typeof value === "boolean",
@@ -72,6 +80,7 @@ export const boolean: Scalar = scalar(
 )
 
 export const char: Scalar = scalar(
+  "Char",
   1,
   "a character from U+0000 to U+00FF",
   (value) => isCharacter(value, 0xff),
@@ -80,6 +89,7 @@ export const char: Scalar = scalar(
 )
 
 export const wchar: Scalar = scalar(
+  "WChar",
   2,
   "one UTF-16 code unit",
   (value) => isCharacter(value, 0xffff),
@@ -88,6 +98,7 @@ export const wchar: Scalar = scalar(
 )
 
 export const int8: Scalar = scalar(
+  "Int8",
   1,
   "an integer from -128 to 127",
   (value) => isNumber(value) && (value << 24) >> 24 === value,
@@ -96,6 +107,7 @@ export const int8: Scalar = scalar(
 )
 
 export const uint8: Scalar = scalar(
+  "Uint8",
   1,
   "an integer from 0 to 255",
   (value) => isNumber(value) && (value & 0xff) === value,
@@ -104,6 +116,7 @@ export const uint8: Scalar = scalar(
 )
 
 export const int16: Scalar = scalar(
+  "Int16",
   2,
   "an integer from -32768 to 32767",
   (value) => isNumber(value) && (value << 16) >> 16 === value,
@@ -112,6 +125,7 @@ export const int16: Scalar = scalar(
 )
 
 export const uint16: Scalar = scalar(
+  "Uint16",
   2,
   "an integer from 0 to 65535",
   (value) => isNumber(value) && (value & 0xffff) === value,
@@ -120,6 +134,7 @@ export const uint16: Scalar = scalar(
 )
 
 export const int32: Scalar = scalar(
+  "Int32",
   4,
   "a signed 32-bit integer",
   (value) => isNumber(value) && (value | 0) === value,
@@ -128,6 +143,7 @@ export const int32: Scalar = scalar(
 )
 
 export const uint32: Scalar = scalar(
+  "Uint32",
   4,
   "an unsigned 32-bit integer",
   (value) => isNumber(value) && value >>> 0 === value,
@@ -136,6 +152,7 @@ export const uint32: Scalar = scalar(
 )
 
 export const int64: Scalar = scalar(
+  "Int64",
   8,
   "a signed 64-bit bigint",
   (value) => typeof value === "bigint" && BigInt.asIntN(64, value) === value,
@@ -144,6 +161,7 @@ export const int64: Scalar = scalar(
 )
 
 export const uint64: Scalar = scalar(
+  "Uint64",
   8,
   "an unsigned 64-bit bigint",
   (value) => typeof value === "bigint" && BigInt.asUintN(64, value) === value,
@@ -152,6 +170,7 @@ export const uint64: Scalar = scalar(
 )
 
 export const float: Scalar = scalar(
+  "Float",
   4,
   "a number in the range of a float",
   (value) => isNumber(value) && (Number.isFinite(Math.fround(value)) || !Number.isFinite(value)),
@@ -160,6 +179,7 @@ export const float: Scalar = scalar(
 )
 
 export const double: Scalar = scalar(
+  "Double",
   8,
   "a number",
   isNumber,
@@ -210,6 +230,7 @@ export const enumeration = (
     read: (from: Decoder) => integer.valueOf(integer.read(from))
   }
   return {
+    form: ["enum", size, numbers],
     flows: true,
     named,
     bounded: { by: "name", of: (value) => numbers.get(value as string | number) ?? value as number },
@@ -222,6 +243,7 @@ export const enumeration = (
 // ----------------------------------------------------------------------------
 
 export const uuid: Representation = {
+  form: ["scalar", "Uuid"],
   flows: true,
   make: () => ({ align: 4, minimum: 16, extent: 16, write: writeUuid, read: readUuid })
 }

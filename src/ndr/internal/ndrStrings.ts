@@ -1,16 +1,8 @@
 /**
  * Text: strings that end in NUL, characters that are counted, and structures that count them in bytes.
  */
-import {
-  conformantVarying,
-  countedNode,
-  noteCounts,
-  readCounts,
-  type Shape,
-  sizedNode,
-  writeCounts
-} from "./ndrArrays.ts"
-import type { Representation } from "./ndrCodec.ts"
+import { conformantVarying, countedNode, noteCounts, readCounts, sizedNode, writeCounts } from "./ndrArrays.ts"
+import type { Representation, Shape } from "./ndrCodec.ts"
 import { uint16 } from "./ndrScalars.ts"
 import { makeLink, makeNode, type Node, Refusal, status } from "./ndrStream.ts"
 import { readText, readUnits, writeNarrow, writeUnits, writeWide } from "./ndrText.ts"
@@ -48,6 +40,7 @@ const stringNode = (wide: boolean, shape: Shape): Partial<Node> => {
 
 /** A string that ends in NUL. */
 export const string = (wide: boolean, shape: Shape): Representation => ({
+  form: ["string", wide, shape],
   flows: false,
   bounded: { by: "length", more: 1, of: (value) => (value as string).length + 1 },
   make: () => stringNode(wide, shape)
@@ -91,6 +84,7 @@ const charactersNode = (wide: boolean, shape: Shape): Partial<Node> => {
 
 /** UTF-16 code units that are text. */
 export const characters = (shape: Shape): Representation => ({
+  form: ["text", shape],
   flows: !shape.conformant && !shape.varying,
   bounded: { by: "length", of: (value) => (value as string).length },
   make: () => charactersNode(true, shape)
@@ -106,6 +100,7 @@ export const mostCharacters = (wide: boolean): number => wide ? mostBytes >> 1 :
 export const countedString = (wide: boolean): Representation => {
   const unit = wide ? 2 : 1
   return {
+    form: ["counted", wide],
     flows: false,
     make: () => {
       const { read, ...sized } = sizedNode(charactersNode(wide, conformantVarying), "text")

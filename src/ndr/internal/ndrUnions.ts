@@ -21,6 +21,7 @@ export const union = (
 ): Representation => ({
   flows: true,
   discriminant,
+  form: ["union", discriminant, arms, aligned],
   make: (compiler) => {
     const type = compiler.at("case", () => compiler.part(discriminant))
     const { integer } = type
