@@ -340,7 +340,7 @@ export class Types {
     const counted: Array<Counted> = []
     const isText = has(attributes, "string")
     let type: Type | undefined
-    let start = levels.length - 1
+    const start = levels.length - 1
     const takesText = isText && base._tag === "Scalar" && textUnit(base.name) !== undefined
     if (isText && !takesText && base._tag !== "Body") return unsupported("[string] stands on an array of characters")
     if (isText && base._tag === "Body") return unsupported("[string] on an array of structures is not supported")
