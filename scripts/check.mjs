@@ -82,11 +82,11 @@ const surface = () =>
 
 const importsOf = (file) =>
   [
+    // At the begin of a line, for a module may also hold the text of one.
     ...read(`src/${file}`).replace(/\/\*[^]*?\*\//g, "").matchAll(
-      // Imports begin a line; text that is printed, and words in strings, do not.
-      /(?:^(?:import|export|\})[^"`\n]*\bfrom\s+|^import\s+|\bimport\()"([^"]+)"/gm
+      /^(?:import|export)\b[^"`;]*?\bfrom\s*"([^"]+)"|^import\s*"([^"]+)"|\bimport\(\s*"([^"]+)"/gm
     )
-  ].map(([, specifier]) => specifier)
+  ].map(([, from, bare, dynamic]) => from ?? bare ?? dynamic)
 
 /**
  * The allowed imports, a row a wing: the wings it stands on, and the files of `src/internal` it shares with the core.

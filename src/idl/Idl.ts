@@ -142,7 +142,7 @@ const builtInFiles = (): ReadonlyArray<SyntaxFile> =>
  */
 export const parse = (sources: Sources, main: string): Parsed => {
   const parsed = parseFiles(sources, main)
-  const { document, problems } = toDocument(parsed.files, builtInFiles(), parsed.missing)
+  const { document, problems } = toDocument(parsed.files, builtInFiles(), parsed.missing, main)
   return { document, problems: first([...parsed.problems, ...problems]) }
 }
 

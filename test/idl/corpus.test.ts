@@ -1,12 +1,12 @@
 /**
- * IDL files of others, in the folder that the variable IDL_CORPUS names: each is imported, its module type-checks, loads, and
+ * IDL files of others, in the folders that the variable IDL_CORPUS names, with the sign between that PATH has: each is imported, its module type-checks, loads, and
  * each operation reads back random values that it wrote. Without the variable the files of this folder take their place.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import { execFileSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { delimiter, join } from "node:path"
 import process from "node:process"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import type { Interface } from "../../mod.ts"
@@ -18,12 +18,16 @@ import { random, valuesOf } from "./values.ts"
 const here = fileURLToPath(new URL(".", import.meta.url))
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const corpus = process.env["IDL_CORPUS"]
-const folder = corpus ?? join(here, "files")
+const folders = corpus?.split(delimiter) ?? [join(here, "files")]
+
+/** The language of the Windows Runtime is another one. */
+const isRpc = ([, bytes]: readonly [string, Uint8Array]): boolean => !/^namespace\s/m.test(new TextDecoder().decode(bytes))
 
 const sources = Object.fromEntries(
-  readdirSync(folder).filter((name) => name.endsWith(".idl")).sort().map((
-    name
-  ) => [name, readFileSync(join(folder, name))])
+  folders.flatMap((folder) =>
+    readdirSync(folder).filter((name) => name.endsWith(".idl")).sort()
+      .map((name): readonly [string, Uint8Array] => [name, readFileSync(join(folder, name))])
+  ).filter(isRpc)
 )
 
 /** Within the project, so that what the modules import is found. */

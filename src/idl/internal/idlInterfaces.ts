@@ -25,12 +25,12 @@ import { slotsOfBase } from "./idlWellKnown.ts"
 export const toDocument = (
   files: ReadonlyArray<SyntaxFile>,
   builtIn: ReadonlyArray<SyntaxFile>,
-  missing: ReadonlyArray<string>
+  missing: ReadonlyArray<string>,
+  main: string
 ): { readonly document: Document; readonly problems: ReadonlyArray<Problem> } => {
   const scope = new Scope()
   for (const [i, file] of files.entries()) scope.add(file, i === files.length - 1)
   for (const file of builtIn) scope.add(file, false)
-  const main = files[files.length - 1]!
   const remote = scope.own.filter((own) => has(own.attributes, "uuid") && !isObject(own, scope))
   const uuids = new Set(remote.flatMap(({ attributes }) => parseUuid(attributeOf(attributes, "uuid")?.text) ?? []))
   const fallback = scope.own.map((own) => scope.surroundingsOf(own).pointerDefault).find((kind) => kind !== undefined)
@@ -63,7 +63,7 @@ export const toDocument = (
     else skipped.push({ name, reason: problem, place: body.specifier.place })
   }
   const document: Document = {
-    main: main.name,
+    main,
     constants,
     handles: [...types.handles.values()],
     types: types.ordered(wanted),
@@ -78,7 +78,7 @@ export const toDocument = (
     missing
   }
   for (const note of types.corrected) {
-    problems.push({ file: main.name, line: 1, column: 1, severity: "warning", message: `Corrected: ${note}.` })
+    problems.push({ file: main, line: 1, column: 1, severity: "warning", message: `Corrected: ${note}.` })
   }
   return { document, problems }
 }

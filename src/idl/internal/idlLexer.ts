@@ -21,7 +21,7 @@ const maximumIncluded = (size: number): number => Math.min(64 * 1024 * 1024, 4 *
 const maximumIncludeDepth = 32
 const maximumName = 255
 const maximumMacroDepth = 64
-const maximumPasted = 4096
+const maximumQuoted = 4096
 
 /** The most problems that are listed for one file, and for all. */
 export const maximumProblems = 100
@@ -521,10 +521,10 @@ class Preprocessor {
           right.forEach(put)
         } else {
           const text = left.text + right[0]!.text
-          if (text.length > maximumPasted) {
+          if (text.length > maximumName) {
             this.error(
               use,
-              `macro ${macro.name}: ## makes a token of ${text.length} characters, expected at most ${maximumPasted}. Make it shorter.`
+              `macro ${macro.name}: ## makes a token of ${text.length} characters, expected at most ${maximumName}. Make it shorter.`
             )
           } else if (this.charge(1 + (text.length >> 6), use)) {
             for (const pasted of tokensOf(text, use)) put({ ...pasted, isSpaced: left.isSpaced })
@@ -536,7 +536,7 @@ class Preprocessor {
         const arg = argumentOf(body[++at])!
         let text = quoted.get(arg)
         if (text === undefined) {
-          quoted.set(arg, text = JSON.stringify(joined(arg.slice(0, maximumPasted)).slice(0, maximumPasted)))
+          quoted.set(arg, text = JSON.stringify(joined(arg.slice(0, maximumQuoted)).slice(0, maximumQuoted)))
         }
         put({ ...token, kind: "String", text })
       } else {
