@@ -114,7 +114,7 @@ const shared = [
 const wire = ["core", "ndr", "transport", "security"]
 const allowed = {
   core: { on: [] },
-  ndr: { on: ["core"], shares: shared, opens: ["ndrErrors", "ndrPipe", "ndrStream"] },
+  ndr: { on: ["core"], shares: shared, opens: ["ndrErrors", "ndrForm", "ndrPipe", "ndrStream"] },
   transport: {
     on: ["core", "ndr"],
     shares: shared,

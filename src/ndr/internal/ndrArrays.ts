@@ -128,6 +128,7 @@ const arrayNode = (shape: Shape, element: Node): Partial<Node> => {
 export const array = (shape: Shape, element: SchemaAST.AST): Representation => ({
   flows: flows(shape),
   bounded: { by: "length", of: (value) => (value as ReadonlyArray<unknown>).length },
+  parts: [element],
   make: (compiler) => arrayNode(shape, compiler.element(element))
 })
 
@@ -173,6 +174,7 @@ export const sizedNode = (node: Partial<Node>, key: string): Partial<Node> => {
 export const sized = (of: SchemaAST.AST, key: string): Representation => ({
   flows: false,
   bounded: { by: "size", of: (value) => (value as { readonly size: number }).size },
+  parts: [of],
   make: (compiler) => sizedNode(compiler.whole(of), key)
 })
 

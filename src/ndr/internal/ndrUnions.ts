@@ -21,6 +21,7 @@ export const union = (
 ): Representation => ({
   flows: true,
   discriminant,
+  parts: [discriminant, ...arms.flatMap(({ type }) => type._tag === "Void" ? [] : [type])],
   make: (compiler) => {
     const type = compiler.at("case", () => compiler.part(discriminant))
     const { integer } = type
