@@ -117,7 +117,7 @@ const shared = [
 const wire = ["core", "ndr", "transport", "security"]
 const allowed = {
   core: { on: [] },
-  ndr: { on: ["core"], shares: shared, opens: ["ndrCodec", "ndrErrors", "ndrPipe", "ndrStream"] },
+  ndr: { on: ["core"], shares: shared, opens: ["ndrCodec", "ndrErrors", "ndrForm", "ndrPipe", "ndrStream"] },
   transport: {
     on: ["core", "ndr"],
     shares: shared,

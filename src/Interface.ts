@@ -12,7 +12,7 @@ import * as SchemaParser from "effect/SchemaParser"
 import type * as Types from "effect/Types"
 import { badInput, issueIn } from "./internal/badInput.ts"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
-import { findIn } from "./internal/handleSchema.ts"
+import { finder } from "./internal/handleSchema.ts"
 import { pipesOf } from "./internal/methodPipes.ts"
 import { flagOption } from "./internal/options.ts"
 import { refuseCode as refusalOf, toHex } from "./internal/statusTable.ts"
@@ -696,11 +696,9 @@ const makerOf = (schema: Parameters): ((input: unknown) => unknown) | undefined 
 }
 
 /** Whether a schema constructs a part of its value. The instances of a nested class are made by the caller. */
-const hasDefaults = (ast: SchemaAST.AST): boolean =>
-  findIn(
-    ast,
-    ({ _tag, context }) => context?.constructorDefault !== undefined || (_tag === "Declaration" ? false : undefined)
-  ) === true
+const hasDefaults: (ast: SchemaAST.AST) => boolean | undefined = finder(({ _tag, context }) =>
+  context?.constructorDefault !== undefined || (_tag === "Declaration" ? false : undefined)
+)
 
 const mismatch = codes.ContextMismatch.rpcStatus!.number
 

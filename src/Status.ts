@@ -557,7 +557,8 @@ const RpcFaultBase: ErrorClass<RpcFault, "RpcFault", FaultFields> = makeCallClas
   { code: Schema.Int, didNotExecute, wireCode: Schema.optional(Schema.Int), detail: Schema.optional(Schema.String) },
   (fault) => {
     if (fault.detail !== undefined) {
-      return `The login failed with code ${fault.code} (${namesOf(fault)}): ${fault.detail}.`
+      const what = fault.code === 1730 ? "bind" : "login"
+      return `The ${what} failed with code ${fault.code} (${namesOf(fault)}): ${fault.detail}.`
     }
     const when = fault.didNotExecute ? " before executing it" : ""
     return `The server ended the call${when} with exception code ${fault.code} (${namesOf(fault)}).`
@@ -587,7 +588,8 @@ const statusOf = (number: number): string => [toHex(number), faultOf(number)?.na
  * `didNotExecute` is true only where it is certain that the manager never ran. `interface`, `method` and `address` name the call
  * that failed, as far as they are known.
  *
- * A login that fails, before anything of the call is sent, fails it with 5, 1747, 1749, 1822 or 1825; `detail` says why.
+ * A login that fails, before anything of the call is sent, fails it with 5, 1747, 1749, 1822 or 1825, and so does an interface
+ * for which there is no transfer syntax with 1730; `detail` says why.
  *
  * Windows: the exception code that `RpcAsyncCompleteCall` returns.
  *

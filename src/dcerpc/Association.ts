@@ -427,8 +427,8 @@ const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | 
  * Fails with `StringBindingError` for text that is no string binding, with `UnknownInterface` when the server does not offer
  * the interface in a compatible version, with `EndpointNotRegistered` when its endpoint is not in the string binding and the endpoint
  * mapper does not know it either, with `RpcTransportError` when it can't be reached, and with `RpcFault` when a login fails: 5, 1747, 1749,
- * 1822 or 1825. A login is not remembered as failed: the next call tries again. When the scope closes the calls of the binding
- * that are in progress end with 1726.
+ * 1822 or 1825. A login is not remembered as failed: the next call tries again. An interface that has no transfer syntax, see
+ * `TransferSyntax.proposed`, fails with `RpcFault` 1730. When the scope closes the calls of the binding that are in progress end with 1726.
  *
  * A call whose connection is lost is sent once more, on another connection, if it certainly did not execute or if its method is
  * idempotent. Where that is not so, or is of no use, it ends with 1722 if nothing of its request was sent, with 1727 if only a part

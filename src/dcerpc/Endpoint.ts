@@ -24,7 +24,7 @@ import { onDemand } from "./internal/onDemand.ts"
 import { EndpointImpl } from "./internal/serverEndpoint.ts"
 import type { Report } from "./internal/serverSecurity.ts"
 import * as Management from "./Management.ts"
-import { binary, ndr20 } from "./TransferSyntax.ts"
+import { binary, ndr20, proposed } from "./TransferSyntax.ts"
 
 // ----------------------------------------------------------------------------
 // options
@@ -150,7 +150,9 @@ export interface Endpoint {
  * **Details**
  *
  * Every manager of the server is offered, in the transfer syntaxes in which its interface has a form, and the management
- * interface. When the scope closes, or the server ends, the endpoint accepts no more connections and calls, tells its clients so, lets
+ * interface. An interface that has none, see `TransferSyntax.proposed`, is a `TypeError`; added to the server later it is not offered.
+ *
+ * When the scope closes, or the server ends, the endpoint accepts no more connections and calls, tells its clients so, lets
  * calls in progress reply within the `grace` period of the server, and closes what is left. The period begins once: what the
  * endpoint takes of it the server has no more, and the other way round.
  *
@@ -186,6 +188,10 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
   Effect.gen(function* () {
     const count = (name: CountName, fallback: number, min = 0) =>
       countOption("Endpoint", name, options[name], { min }, fallback)
+    for (const { interface: offered } of Server.interfaces(server)) {
+      const syntax = proposed(offered)
+      if (Result.isFailure(syntax)) return yield* Effect.die(new TypeError(`Endpoint: ${syntax.failure.detail}.`))
+    }
     yield* Effect.orDie(binary.load)
     const { security: providers = [] } = options
     const contexts = count("maximumContexts", 64)

@@ -484,19 +484,18 @@ export const map = (
   options: { readonly protocol?: "ncacn_ip_tcp" | "ncalrpc" | undefined; readonly object?: string | undefined } = {}
 ): Effect.Effect<NonEmptyReadonlyArray<StringBinding.StringBinding>, EndpointNotRegistered | Failure> => {
   const { object, protocol = "ncacn_ip_tcp" } = options
-  // The protocol sequences that it takes have floors.
-  const wanted = Result.getOrThrow(Tower.make({
-    interface: iface,
-    transferSyntax: proposed(iface).id,
-    binding: { protocol, address: "", options: {} }
-  }))
-  const inquiry = {
-    object: object ?? null,
-    map_tower: { tower_octet_string: Tower.encode(wanted) },
-    entry_handle: null,
-    max_towers: towersAsked
-  }
   return Effect.gen(function* () {
+    const { id: transferSyntax } = yield* Effect.fromResult(proposed(iface))
+    // The protocol sequences that it takes have floors.
+    const wanted = Result.getOrThrow(
+      Tower.make({ interface: iface, transferSyntax, binding: { protocol, address: "", options: {} } })
+    )
+    const inquiry = {
+      object: object ?? null,
+      map_tower: { tower_octet_string: Tower.encode(wanted) },
+      entry_handle: null,
+      max_towers: towersAsked
+    }
     const found = yield* Call.invoke(mapper, "ept_map", inquiry).pipe(
       // There was no handle that either side might not know.
       Effect.mapError((error) =>
@@ -555,9 +554,8 @@ export const register = (
     const { annotation, replace = true } = options
     const entries: Array<Methods.WireEntry["Type"]> = []
     for (const { interface: iface, object } of Server.interfaces(server)) {
-      const tower = yield* Effect.fromResult(
-        Tower.make({ interface: iface, transferSyntax: proposed(iface).id, binding: address })
-      )
+      const { id: transferSyntax } = yield* Effect.fromResult(proposed(iface))
+      const tower = yield* Effect.fromResult(Tower.make({ interface: iface, transferSyntax, binding: address }))
       entries.push({
         object: object ?? Uuid.nil,
         tower: { tower_octet_string: Tower.encode(tower) },

@@ -10,12 +10,14 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
+import type * as SchemaAST from "effect/SchemaAST"
 import type { Interface, Method } from "../Interface.ts"
 import { pipesOf } from "../internal/methodPipes.ts"
 import { isBytes } from "../internal/pipeEnds.ts"
 import type { Element } from "../Pipe.ts"
-import type { RpcTransportError } from "../Status.ts"
+import { RpcFault, type RpcTransportError } from "../Status.ts"
 import { type MethodCodec, type PipeCodec, type Problem, readBytes, readCount } from "./internal/methodCodec.ts"
+import { lackIn, usesNdr } from "../ndr/internal/ndrForm.ts"
 import { neededOf } from "../ndr/internal/ndrErrors.ts"
 import { elementsCodecOf } from "../ndr/internal/ndrPipe.ts"
 import { onDemand } from "./internal/onDemand.ts"
@@ -41,7 +43,10 @@ export interface TransferSyntax {
   readonly maxFragment: number
   /** Loads what the codecs need, once; fails with 1722 where that can't be done. A client runs it before it binds. */
   readonly load: Effect.Effect<void, RpcTransportError>
-  /** The codec of a method under its name in an interface, after `load`; `undefined` where its parameters have no form in this syntax. */
+  /**
+   * The codec of a method under its name in an interface, after `load`; `undefined` where its parameters have no form in this syntax.
+   * NDR throws a `TypeError` for a definition that it does not have; a call of such a method fails with 1783.
+   */
   readonly codec: (method: Method.Any, name: string) => MethodCodec | undefined
 }
 
@@ -61,14 +66,12 @@ export const ndr20: TransferSyntax = {
   maxFragment: 5840,
   load: Effect.void,
   codec: (method) => {
-    if (ndrCodecs.has(method)) return ndrCodecs.get(method)
-    const codec = makeNdrCodec(method)
-    ndrCodecs.set(method, codec)
-    return codec
+    if (!ndrCodecs.has(method)) ndrCodecs.set(method, Result.try(() => makeNdrCodec(method)))
+    return Result.getOrThrow(ndrCodecs.get(method)!)
   }
 }
 
-const ndrCodecs = new WeakMap<Method.Any, MethodCodec | undefined>()
+const ndrCodecs = new WeakMap<Method.Any, Result.Result<MethodCodec | undefined, unknown>>()
 
 const makeNdrCodec = (method: Method.Any): MethodCodec | undefined => {
   const input = Ndr.codecOf(method.in)
@@ -230,19 +233,69 @@ const binaryCodecs = new WeakMap<Method.Any, Map<string, MethodCodec>>()
 // of an interface
 // ----------------------------------------------------------------------------
 
-/**
- * Whether all methods of an interface have a form in a transfer syntax.
- *
- * @category of an interface
- * @since 0.1.0
- */
-export const carries = (syntax: TransferSyntax, iface: Interface.Any): boolean =>
-  Object.entries(iface.methods).every(([name, method]) => syntax.codec(method, name) !== undefined)
+/** The schemas of a method, and whether they are those of pipes. */
+const schemasOf = (
+  method: Method.Any
+): ReadonlyArray<readonly [name: string, ast: SchemaAST.AST, inPipe?: boolean]> => [
+  ["in", method.in.ast],
+  ["out", method.out.ast],
+  ...(pipesOf(method) ?? []).flatMap(({ element, name }) =>
+    isBytes(element) ? [] : [[name, element.ast, true] as const]
+  )
+]
+
+/** The transfer syntax of an interface, or why there is none. */
+const choose = ({ methods, name }: Interface.Any): TransferSyntax | string => {
+  const all = Object.entries(methods).flatMap(([method, description]) =>
+    schemasOf(description).map((schema) => [method, schema] as const)
+  )
+  for (const [method, schema] of all) {
+    const lack = lackIn(...schema)
+    if (lack === undefined) continue
+    if (!all.some(([, [, ast]]) => usesNdr(ast))) return binary
+    return `method ${method} of interface ${name} has no form in NDR: ${lack} is no type of Ndr. Give it one, or use none in the interface`
+  }
+  return ndr20
+}
+
+const choices = new WeakMap<Interface.Any, TransferSyntax | string>()
+
+const choiceOf = (iface: Interface.Any): TransferSyntax | string => {
+  let choice = choices.get(iface)
+  if (choice === undefined) choices.set(iface, choice = choose(iface))
+  return choice
+}
 
 /**
- * The transfer syntax in which a client proposes an interface: NDR where all its methods have that form, else Callisto's own.
+ * Whether a server offers an interface in a transfer syntax: one that has a form in NDR in both, any other in Callisto's own alone,
+ * and one that has no transfer syntax (see {@link proposed}) in none.
  *
  * @category of an interface
  * @since 0.1.0
  */
-export const proposed = (iface: Interface.Any): TransferSyntax => carries(ndr20, iface) ? ndr20 : binary
+export const carries = (syntax: TransferSyntax, iface: Interface.Any): boolean => {
+  const choice = choiceOf(iface)
+  return choice === ndr20 || choice === syntax
+}
+
+/**
+ * The transfer syntax in which a client proposes an interface: NDR where all its methods have that form, and Callisto's own where the
+ * interface has no type of `Ndr`.
+ *
+ * **Details**
+ *
+ * An interface with types of `Ndr` of which one method has no form in NDR has no transfer syntax. It is meant for peers that know
+ * nothing else, so Callisto's own would help nobody: it fails with `RpcFault` 1730 (`RPC_S_UNSUPPORTED_TRANS_SYN`), whose `detail` names the method and
+ * what has no form. Context handles, and methods without parameters, have a form in both.
+ *
+ * Nothing is compiled for the choice. A method is compiled when it is first called.
+ *
+ * @category of an interface
+ * @since 0.1.0
+ */
+export const proposed = (iface: Interface.Any): Result.Result<TransferSyntax, RpcFault> => {
+  const choice = choiceOf(iface)
+  return typeof choice === "string"
+    ? Result.fail(new RpcFault({ code: 1730, detail: choice, interface: iface.name, didNotExecute: true }))
+    : Result.succeed(choice)
+}

@@ -4,15 +4,16 @@
 import type * as Exit from "effect/Exit"
 import type * as SchemaAST from "effect/SchemaAST"
 import type { BadStubData, ContextMismatch, NullContext } from "../Status.ts"
-import { findIn, type Parameter } from "./handleSchema.ts"
+import { finder, type Parameter } from "./handleSchema.ts"
 import type { Holding, Identity, Owner } from "./handleTable.ts"
 
 /** The annotation of a handle's schema that holds the rules. */
 export const RulesId = "~callisto/ContextHandle/Rules"
 
 /** The rules for the context handles in a schema, at any depth; `undefined` where it contains none. */
-export const rulesIn = (ast: SchemaAST.AST): Rules | undefined =>
-  findIn(ast, ({ annotations }) => annotations?.[RulesId] as Rules | undefined)
+export const rulesIn: (ast: SchemaAST.AST) => Rules | undefined = finder(({ annotations }) =>
+  annotations?.[RulesId] as Rules | undefined
+)
 
 /** The context handles among the parameters of a method. */
 export interface Carried {

@@ -78,20 +78,23 @@ export const declaredIn = (ast: SchemaAST.AST): Declared | undefined =>
   ast.annotations?.[TypeId] as Declared | undefined
 
 /**
- * What a function finds among the parts of a schema, at any depth. Where it gives `undefined`, the search goes on with the parts of
- * that part; where it gives another falsy value, with the next part.
+ * Finds what a function gives for one of the parts of a schema, at any depth. Where it gives `undefined`, the search goes on with the
+ * parts of that part; where it gives another falsy value, without them. A part in which nothing was found is not searched again.
  */
-export const findIn = <A>(
-  ast: SchemaAST.AST,
-  find: (part: SchemaAST.AST) => A | undefined,
-  seen: Set<SchemaAST.AST> = new Set()
-): A | undefined => {
-  if (seen.has(ast)) return undefined
-  seen.add(ast)
-  let found = find(ast)
-  if (found !== undefined) return found
-  partsOfSchema(ast).some((part) => found = findIn(part, find, seen))
-  return found
+export const finder = <A>(
+  find: (part: SchemaAST.AST) => A | undefined
+): (ast: SchemaAST.AST) => A | undefined => {
+  const clean = new WeakSet<SchemaAST.AST>()
+  return (ast) => {
+    const seen = new Set([ast])
+    for (const part of seen) {
+      const found = !clean.has(part) && find(part)
+      if (found) return found
+      if (found === undefined) { for (const next of partsOfSchema(part)) seen.add(next) }
+    }
+    for (const part of seen) clean.add(part)
+    return undefined
+  }
 }
 
 /** The fields in which a node of a schema keeps its parts. Each kind of node has some of them. */
@@ -106,15 +109,15 @@ type Parts = Partial<
 const partsOfSchema = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
   const parts = ast as Parts
   return [
-    ...ast.encoding?.map(({ to }) => to) ?? [],
-    ...parts.propertySignatures?.map(({ type }) => type) ?? [],
-    ...parts.indexSignatures?.flatMap(({ parameter, type }) => [parameter, type]) ?? [],
-    ...parts.elements ?? [],
-    ...parts.rest ?? [],
-    ...parts.types ?? [],
-    ...parts.typeParameters ?? [],
-    ...parts.thunk === undefined ? [] : [parts.thunk()]
-  ]
+    ast.encoding?.map(({ to }) => to),
+    parts.propertySignatures?.map(({ type }) => type),
+    parts.indexSignatures?.flatMap(({ parameter, type }) => [parameter, type]),
+    parts.elements,
+    parts.rest,
+    parts.types,
+    parts.typeParameters,
+    parts.thunk && [parts.thunk()]
+  ].flatMap((found) => found ?? [])
 }
 
 /** The value of a parameter. Unchecked parameters may be anything. */

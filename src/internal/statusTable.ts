@@ -80,6 +80,7 @@ export const rows: ReadonlyArray<Row> = [
   row([1726, "RPC_S_CALL_FAILED"], { refused: "it means that the call failed" }),
   row([1727, "RPC_S_CALL_FAILED_DNE"], { refused: "it means that the call failed and did not execute" }),
   row([1728, "RPC_S_PROTOCOL_ERROR"], { refused: "it ends the connection of some clients" }),
+  row([1730, "RPC_S_UNSUPPORTED_TRANS_SYN"]),
   row([1732, "RPC_S_UNSUPPORTED_TYPE"]),
   row([1733, "RPC_S_INVALID_TAG"]),
   row([1734, "RPC_S_INVALID_BOUND"]),

@@ -24,6 +24,7 @@ import {
   type Shape,
   structure
 } from "./internal/ndrCodec.ts"
+import { lackIn } from "./internal/ndrForm.ts"
 import { guarded, ndrError, refused } from "./internal/ndrErrors.ts"
 import { pointer } from "./internal/ndrPointers.ts"
 import { ranged } from "./internal/ndrRange.ts"
@@ -794,6 +795,7 @@ const derived = (
   return Schema.optionalKey(represent(Schema.Never, {
     flows: true,
     make: () => refuseDefinition("a derived field stands in a structure or among parameters"),
+    parts: type === undefined ? [] : [type.ast],
     derived: { what, fields: names, type: type?.ast, unit }
   }))
 }
@@ -1212,7 +1214,7 @@ const programs = new WeakMap<SchemaAST.AST, Codec<any> | undefined>()
  */
 export const codecOf = <S extends Parameters>(schema: S): Codec<S["Type"]> | undefined => {
   if (programs.has(schema.ast)) return programs.get(schema.ast)
-  const program = compile(schema.ast)
+  const program = lackIn("", schema.ast) === undefined ? compile(schema.ast) : undefined
   const codec = program && (program.transforms ? throughSchema(schema, makeCodec(program)) : makeCodec(program))
   programs.set(schema.ast, codec)
   return codec

@@ -82,7 +82,7 @@ describe("a handle in NDR", () => {
   })
 
   it("leaves an interface of Ndr types one that speaks NDR", () => {
-    assert.strictEqual(proposed(IShelf), ndr20)
+    assert.strictEqual(Result.getOrThrow(proposed(IShelf)), ndr20)
     const method = Interface.method({ in: { box: Box, name: Schema.String } })
     assert.isUndefined(ndr20.codec(method, "Box"))
   })

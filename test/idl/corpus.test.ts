@@ -21,7 +21,8 @@ const corpus = process.env["IDL_CORPUS"]
 const folders = corpus?.split(delimiter) ?? [join(here, "files")]
 
 /** The language of the Windows Runtime is another one. */
-const isRpc = ([, bytes]: readonly [string, Uint8Array]): boolean => !/^namespace\s/m.test(new TextDecoder().decode(bytes))
+const isRpc = ([, bytes]: readonly [string, Uint8Array]): boolean =>
+  !/^namespace\s/m.test(new TextDecoder().decode(bytes))
 
 const sources = Object.fromEntries(
   folders.flatMap((folder) =>

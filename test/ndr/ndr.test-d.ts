@@ -110,3 +110,32 @@ const encoded = codec!.encode(writer, input)
 check<Equal<typeof encoded, Result.Result<void, Ndr.NdrError>>>()
 const decoded = codec!.decode(Ndr.makeReader(new Uint8Array(0)))
 check<Equal<typeof decoded, Result.Result<Input, Ndr.NdrError>>>()
+
+// -- ranges, sizes and text --------------------------------------------------------------------------------------------
+
+const Small = Ndr.range(Ndr.Uint32, 0, 10)
+check<Equal<typeof Small, typeof Ndr.Uint32>>()
+const Few = Ndr.range(Ndr.conformant(Row), 0, 10)
+check<Equal<typeof Few.Type, ReadonlyArray<typeof Row.Type>>>()
+
+check<Equal<typeof Ndr.SizedWString.Type, Ndr.SizedText>>()
+check<Equal<typeof Ndr.SizedVaryingBytes.Type, Ndr.SizedBytes>>()
+check<Equal<typeof Ndr.WChars.Type, string>>()
+check<Equal<typeof Ndr.UnicodeString.Type, Ndr.CountedText>>()
+export const texts: ReadonlyArray<Ndr.CountedText> = ["a", null, { text: "a", size: 2 }, { text: null, size: 1 }]
+// @ts-expect-error: a text in a buffer has the size of the buffer
+export const withoutSize: Ndr.CountedText = { text: "a" }
+
+const Both = Ndr.struct({
+  count: Ndr.sizeIs(["ids", "names"], Ndr.unique(Ndr.Uint16), { unit: 2 }),
+  ids: Ndr.unique(Ndr.conformant(Ndr.Uint32)),
+  names: Ndr.unique(Ndr.conformant(Ndr.unique(Ndr.WString)))
+})
+export const both: typeof Both.Type = { ids: [1], names: ["a"] }
+// @ts-expect-error: the count is that of the arrays
+export const withCount: typeof Both.Type = { count: 1, ids: [1], names: ["a"] }
+
+const Job = Ndr.union(Ndr.Uint16, { 1: Ndr.Int64, 2: Schema.Void }, { msUnion: true })
+check<Equal<typeof Job.Type, { readonly case: 1; readonly value: bigint } | { readonly case: 2 }>>()
+// @ts-expect-error: nothing else is an option
+Ndr.union(Ndr.Uint16, { 1: Ndr.Int64 }, { msUnions: true })

@@ -33,6 +33,7 @@ import {
   refusal,
   rejection
 } from "./proposals.ts"
+import { codecFor } from "./methodCodec.ts"
 import type { IncomingPipes, OutgoingStub } from "./pipeStream.ts"
 
 // ----------------------------------------------------------------------------
@@ -405,7 +406,7 @@ export class ClientConnection {
   send(caller: Caller, call: FullOutgoing, input: unknown, earlier?: SentCall): BadStubData | undefined {
     const { method, opnum } = call.operation
     const { key, syntax } = caller.bound
-    const codec = syntax.codec(method, call.operation.name)!
+    const codec = codecFor(syntax, call.operation)
     const callId = this.owner.nextCallId(this)
     const contextId = this.contexts.get(key)!
     const fields = { callId, contextId, opnum, object: caller.object, flags: method.maybe ? Pdu.flags.maybe : 0 }

@@ -16,6 +16,7 @@ import type * as Server from "../../Server.ts"
 import type { BadStubData } from "../../Status.ts"
 import * as Pdu from "../Pdu.ts"
 import type { Arguments, ArgumentsBeforePipes, MethodCodec, Problem, Read, TransferSyntax } from "../TransferSyntax.ts"
+import { codecFor } from "./methodCodec.ts"
 import type { OutgoingStub, Piped } from "./pipeStream.ts"
 import type { Identity } from "./protection.ts"
 
@@ -145,12 +146,13 @@ export class IncomingCall implements FullIncoming {
     return this.read?.parent
   }
 
-  decode({ method, name, pipes }: Operation): BadStubData | undefined {
+  decode(operation: Operation): BadStubData | undefined {
+    const { method, pipes } = operation
     const request = this.request!
     this.request = undefined
     const { flags, littleEndian } = request
     const { maximumElements } = this.connection
-    const codec = this.codec = this.presentation.syntax.codec(method, name)!
+    const codec = this.codec = codecFor(this.presentation.syntax, operation)
     this.maybe = method.maybe || pipes === undefined && (flags & Pdu.flags.maybe) !== 0
     const takesPipes = hasInPipes(pipes)
     const stub = takesPipes ? request.stub : this.connection.stubOf(this, request)

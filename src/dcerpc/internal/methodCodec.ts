@@ -3,7 +3,7 @@
  */
 import type * as Tracer from "effect/Tracer"
 import type { Outcome } from "../../Channel.ts"
-import type { Abort } from "../../Interface.ts"
+import type { Abort, Method, Operation } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
 import type { ElementsInput } from "../../ndr/internal/ndrPipe.ts"
 import { compact } from "../../ndr/internal/ndrStream.ts"
@@ -140,6 +140,35 @@ export interface PipeInput extends ElementsInput {
   readonly maximumElements: number
   /** What is left of the current chunk: elements, or bytes. */
   remaining: number
+}
+
+// ----------------------------------------------------------------------------
+// definitions
+// ----------------------------------------------------------------------------
+
+/** A method whose definition its transfer syntax does not have: nothing of it can be written or read. */
+const refusing = (error: unknown): MethodCodec => {
+  const refuse = (): Problem => ({ problem: (error as Error).message, status: 1783 })
+  return {
+    writeArguments: refuse,
+    readArguments: refuse,
+    readArgumentsBeforePipes: refuse,
+    writeResults: refuse,
+    readResults: refuse,
+    pipes: []
+  }
+}
+
+/** The codec for calls of a method. It throws for none: a method is compiled when it is first called, beside calls of others. */
+export const codecFor = (
+  { codec }: { readonly codec: (method: Method.Any, name: string) => MethodCodec | undefined },
+  { method, name }: Pick<Operation, "method" | "name">
+): MethodCodec => {
+  try {
+    return codec(method, name)!
+  } catch (error) {
+    return refusing(error)
+  }
 }
 
 // ----------------------------------------------------------------------------

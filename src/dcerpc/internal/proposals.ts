@@ -1,10 +1,12 @@
 /**
  * What a client proposes to the server in a bind or an alter_context, and what the server's answers mean.
  */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { Interface } from "../../Interface.ts"
 import { unavailable } from "../../internal/failures.ts"
 import { type EndpointNotRegistered, type RpcFault, type RpcTransportError, UnknownInterface } from "../../Status.ts"
-import type * as Pdu from "../Pdu.ts"
+import * as Pdu from "../Pdu.ts"
 import { binary, proposed, type TransferSyntax } from "../TransferSyntax.ts"
 
 /** The reason why no connection can be had for an interface. */
@@ -19,9 +21,16 @@ export interface Bound {
 }
 
 export const boundTo = (iface: Interface.Any): Bound => {
-  const syntax = proposed(iface)
+  const syntax = Result.getOrElse(proposed(iface), noSyntax)
   return { interface: iface, syntax, key: `${iface.uuid} ${iface.version.join(".")} ${syntax.id.uuid}` }
 }
+
+/** That of an interface for which there is none: it can't be loaded, so that nothing is ever sent in it. */
+const noSyntax = (fault: RpcFault): TransferSyntax => ({
+  ...binary,
+  id: Pdu.nilSyntax,
+  load: Effect.fail(fault as never)
+})
 
 /** A failure, and how far it reaches: to the calls of one interface, or to all that wait for a connection. */
 export interface Refusal {

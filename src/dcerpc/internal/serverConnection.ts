@@ -28,6 +28,7 @@ import type { LoginFailure, Step } from "../../security/Security.ts"
 import { type Accept, Agreement, type Group, type Offers, type Refusal as Disagreement } from "./agreement.ts"
 import { type Event, serverTable, State } from "./connection.ts"
 import { hasInPipes, IncomingCall, status } from "./incomingCall.ts"
+import { codecFor } from "./methodCodec.ts"
 import { IncomingPipes, OutgoingStub, type Piped, sendPipes } from "./pipeStream.ts"
 import type { Identity } from "./protection.ts"
 import type { Leg, Securing, ServerSecurity } from "./serverSecurity.ts"
@@ -685,9 +686,7 @@ export class ServerConnection {
     ) {
       return { codec: undefined, size: 0, looks: 0 }
     }
-    return hasInPipes(operation.pipes)
-      ? { codec: context!.syntax.codec(operation.method, operation.name)!, size: 0, looks: 0 }
-      : undefined
+    return hasInPipes(operation.pipes) ? { codec: codecFor(context!.syntax, operation), size: 0, looks: 0 } : undefined
   }
 
   /** Ends the connection of a client that does what it may not. */

@@ -121,6 +121,7 @@ export const array = (shape: Shape, element: SchemaAST.AST): Representation => (
   form: ["array", element, shape],
   flows: flows(shape),
   bounded: { by: "length", of: (value) => (value as ReadonlyArray<unknown>).length },
+  parts: [element],
   make: (compiler) => arrayNode(shape, compiler.element(element))
 })
 
@@ -167,6 +168,7 @@ export const sized = (of: SchemaAST.AST, key: string): Representation => ({
   form: ["sized", of],
   flows: false,
   bounded: { by: "size", of: (value) => (value as { readonly size: number }).size },
+  parts: [of],
   make: (compiler) => sizedNode(compiler.whole(of), key)
 })
 

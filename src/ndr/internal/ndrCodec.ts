@@ -34,6 +34,8 @@ export interface Representation {
   readonly flows: boolean
   /** Makes the node. */
   readonly make: (compiler: Compiler, ast: SchemaAST.AST) => Partial<Node>
+  /** The types that it is made of, other than the fields of a structure. */
+  readonly parts?: ReadonlyArray<SchemaAST.AST>
   /** For a pointer: its kind, and what it points to. */
   readonly pointer?: { readonly kind: PointerKind; readonly target: SchemaAST.AST }
   /** For a field that others determine. */
@@ -122,7 +124,8 @@ export const annotationOf = (ast: SchemaAST.AST, representation: Representation)
   [annotationKey]: { representation, checks: ast.checks?.length ?? 0 }
 })
 
-const annotationIn = (ast: SchemaAST.AST): Annotation | undefined => {
+/** The representation that a schema carries itself. */
+export const annotationIn = (ast: SchemaAST.AST): Annotation | undefined => {
   // Annotations stand on the last check where there is one; the latest is the outermost.
   for (const check of (ast.checks ?? []).toReversed()) {
     const found = check.annotations?.[annotationKey]
@@ -139,6 +142,16 @@ export const encodedSideOf = (ast: SchemaAST.AST): SchemaAST.AST | undefined => 
   // A reference pointer to a schema that transforms: its target transforms, not the pointer.
   if (annotationIn(ast)?.representation.pointer?.target.encoding === ast.encoding) return undefined
   return ast.encoding[ast.encoding.length - 1]!.to
+}
+
+/** What a schema travels as. It tells of each transformation on the way. */
+export const wireOf = (ast: SchemaAST.AST, transforms?: () => void): SchemaAST.AST => {
+  const encoded = encodedSideOf(ast)
+  if (encoded !== undefined) {
+    transforms?.()
+    return wireOf(encoded, transforms)
+  }
+  return ast._tag === "Suspend" && annotationIn(ast) === undefined ? wireOf(ast.thunk(), transforms) : ast
 }
 
 /** The representation of what a schema travels as. */
@@ -163,24 +176,19 @@ export interface Program {
   readonly node: Node | undefined
 }
 
-/** Thrown for a schema that has no NDR form. */
-const noForm = Symbol("no NDR form")
-
 /**
- * Compiles the parameters of one direction of a method; `undefined` where the schema has no NDR form. Throws a
- * `TypeError` for a definition that NDR does not have.
+ * Compiles the parameters of one direction of a method, which have an NDR form. Throws a `TypeError` for a definition that NDR does
+ * not have.
  */
-export const compile = (ast: SchemaAST.AST): Program | undefined => compileWith(new Compiler(false), ast)
+export const compile = (ast: SchemaAST.AST): Program => compileWith(new Compiler(false), ast)
 
 /** Compiles what flows through a pipe of that name, as the one field of a structure. */
-export const compileElement = (ast: SchemaAST.AST, pipe: string): Program | undefined =>
-  compileWith(new Compiler(true), ast, pipe)
+export const compileElement = (ast: SchemaAST.AST, pipe: string): Program => compileWith(new Compiler(true), ast, pipe)
 
-const compileWith = (compiler: Compiler, ast: SchemaAST.AST, pipe?: string): Program | undefined => {
+const compileWith = (compiler: Compiler, ast: SchemaAST.AST, pipe?: string): Program => {
   try {
     return compiler.program(ast)
   } catch (error) {
-    if (error === noForm) return undefined
     if (error instanceof TypeError) {
       const path = pipe === undefined ? compiler.path : [pipe, ...compiler.path.slice(1)]
       error.message = `NDR, ${formatPath(path) || "as a whole"}: ${error.message}`
@@ -240,7 +248,7 @@ export class Compiler {
     const { makeup } = this
     const { minimum, node, read, write } = this.parameters(ast)
     // Elements of no size would let four bytes announce any number of them.
-    if (this.inPipe && minimum === 0) throw noForm
+    if (this.inPipe && minimum === 0) refuseDefinition("the elements of a pipe take at least one byte")
     for (let i = 0; i < this.targets.length; i++) this.targets[i]!()
     for (const derive of this.derivations) derive()
     const { shares, transforms } = gather(makeup)
@@ -274,12 +282,9 @@ export class Compiler {
 
   /** Goes through transformations, which it notes, to what travels. */
   private encodedSide(ast: SchemaAST.AST): SchemaAST.AST {
-    const encoded = encodedSideOf(ast)
-    if (encoded !== undefined) {
+    return wireOf(ast, () => {
       this.makeup.transforms = true
-      return this.encodedSide(encoded)
-    }
-    return ast._tag === "Suspend" && annotationIn(ast) === undefined ? this.encodedSide(ast.thunk()) : ast
+    })
   }
 
   /** Keeps a step for later, which then fails under the path of now and adds to the node of now. */
@@ -335,7 +340,6 @@ export class Compiler {
     const node = makeNode()
     this.made.set(ast, node)
     const annotation = annotationIn(ast)
-    if (annotation === undefined && ast._tag !== "Objects") throw noForm
     const representation = annotation?.representation ?? structure
     if (this.inPipe && !representation.flows) {
       refuseDefinition("pointers, strings, and conformant or varying arrays do not flow through pipes")
@@ -401,16 +405,13 @@ export class Compiler {
 
   /** The fields of a structure, or the parameters of a method. */
   private fields(ast: SchemaAST.Objects, top: boolean): Fields {
-    if (ast.indexSignatures.length > 0) throw noForm
     if (top) this.noteChecks(ast, annotationIn(ast))
 
-    const properties = ast.propertySignatures.map(({ name, type }) => {
-      if (typeof name !== "string") throw noForm
-      return { name, type, derived: representationOf(type)?.derived }
-    })
+    const properties = ast.propertySignatures.map(({ name, type }) => (
+      { name: name as string, type, derived: representationOf(type)?.derived }
+    ))
     const fields = properties.map(({ name, type, derived }, i): Field => {
       if (derived !== undefined) return { name, type, node: makeNode(), derived: undefined, linked: false }
-      if (type.context?.isOptional) throw noForm
       return this.at(name, () => {
         if (name === "__proto__") refuseDefinition("a field can't have this name")
         const node = top

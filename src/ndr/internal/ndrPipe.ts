@@ -5,6 +5,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Parameters } from "../../Interface.ts"
 import { compileElement } from "./ndrCodec.ts"
+import { lackIn } from "./ndrForm.ts"
 import { type Measure, measureOf } from "./ndrExtent.ts"
 import { guarded, refused, type RefusedStub } from "./ndrErrors.ts"
 import { Decoder, Encoder, type Input, type Output, Refusal, status, Truncated } from "./ndrStream.ts"
@@ -33,8 +34,8 @@ export interface ElementsCodec {
 export const elementsCodecOf = (element: Parameters, pipe: string): ElementsCodec | undefined => {
   // As the one parameter, so that a structure is aligned as a whole.
   const parameter = Schema.Struct({ element })
+  if (lackIn(pipe, element.ast, true) !== undefined) return undefined
   const program = compileElement(parameter.ast, pipe)
-  if (program === undefined) return undefined
   const node = program.node!
   const { align, extent } = node
   const toWire = program.transforms ? guarded(Schema.encodeUnknownExit(parameter)) : Result.succeed<unknown>

@@ -10,6 +10,7 @@ import { referent, refusePointerToNull } from "./ndrValues.ts"
 export const pointer = (kind: PointerKind, target: SchemaAST.AST): Representation => ({
   flows: false,
   pointer: { kind, target },
+  parts: [target],
   make: (compiler) => {
     const optional = kind !== "ref"
     const pointer: Pointer = {

@@ -22,6 +22,7 @@ export const union = (
   flows: true,
   discriminant,
   form: ["union", discriminant, arms, aligned],
+  parts: [discriminant, ...arms.flatMap(({ type }) => type._tag === "Void" ? [] : [type])],
   make: (compiler) => {
     const type = compiler.at("case", () => compiler.part(discriminant))
     const { integer } = type
