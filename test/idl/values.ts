@@ -173,16 +173,38 @@ export const valuesOf = (document: Idl.Document, below: (limit: number) => numbe
     const made = Object.fromEntries(
       visible.map(({ name, type }) => [name, type._tag === "Handle" ? null : value(type, depth)])
     )
-    return align(all, made)
+    return align(all, made, depth)
   }
 
-  /** Arrays that share a count get the length of the first. */
-  const align = (all: ReadonlyArray<Idl.Member>, made: { [name: string]: unknown }): { [name: string]: unknown } => {
+  /** Arrays that share a count are all empty, or as long as the range of the count demands. */
+  const align = (
+    all: ReadonlyArray<Idl.Member>,
+    made: { [name: string]: unknown },
+    depth: number
+  ): { [name: string]: unknown } => {
     for (const { type } of all) {
-      if (type._tag !== "Derived" || type.what === "switch" || type.fields.length < 2) continue
-      for (const field of type.fields) made[field] = emptied(made[field])
+      if (type._tag !== "Derived" || type.what === "switch") continue
+      const least = type.type?._tag === "Range" ? Math.ceil(Math.max(type.type.minimum, 0) / type.unit) : 0
+      if (least === 0 && type.fields.length < 2) continue
+      for (const field of type.fields) {
+        const member = all.find(({ name }) => name === field)!
+        made[field] = least === 0 ? emptied(made[field]) : counted(member.type, least, depth + 1)
+      }
     }
     return made
+  }
+  /** A value of so many elements. */
+  const counted = (type: Idl.Type, count: number, depth: number): unknown => {
+    switch (type._tag) {
+      case "Pointer":
+        return counted(type.target, count, depth)
+      case "Open":
+        return list(count, type.element, depth)
+      case "Constant":
+        return constant(type.name, count)
+      default:
+        throw new Error(`no count of ${type._tag}`)
+    }
   }
   const emptied = (some: unknown): unknown =>
     some === null

@@ -206,6 +206,15 @@ export const library = Interface.make("library", {
       opnum: 9,
       in: { desk: DESK, pointer: Ndr.unique(Ndr.Int32) },
       maybe: true
+    }),
+    Lend: Interface.method({
+      opnum: 10,
+      in: {
+        desk: DESK,
+        count: Ndr.sizeIs("marks", Ndr.range(Ndr.Uint32, 1, 8)),
+        marks: Ndr.unique(Ndr.conformant(MARK))
+      },
+      out: { result: Ndr.Int32 }
     })
   }
 })
