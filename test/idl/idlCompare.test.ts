@@ -62,7 +62,12 @@ const cases: ReadonlyArray<Case> = [
       "  g: the method was added with the number 1; raise the minor version, so that servers without it refuse clients that need it"
     ]
   },
-  { what: "a method with another name", old: "void f();", now: "void g();", said: ["  f: the method was renamed to g"] },
+  {
+    what: "a method with another name",
+    old: "void f();",
+    now: "void g();",
+    said: ["  f: the method was renamed to g"]
+  },
   {
     what: "a method for one that is gone, in its place",
     old: "void f(); void g();",
@@ -75,7 +80,12 @@ const cases: ReadonlyArray<Case> = [
     now: "[maybe] void f([in] long n);",
     said: ["! f: it became [maybe]: it gives no reply any more"]
   },
-  { what: "an idempotent method", old: "void f();", now: "[idempotent] void f();", said: ["  f: it became [idempotent]"] },
+  {
+    what: "an idempotent method",
+    old: "void f();",
+    now: "[idempotent] void f();",
+    said: ["  f: it became [idempotent]"]
+  },
   {
     what: "a parameter with another name",
     old: "void f([in] long n);",
@@ -116,7 +126,9 @@ const cases: ReadonlyArray<Case> = [
     what: "another length of an array",
     old: both("typedef struct { long a[4]; } T;"),
     now: both("typedef struct { long a[5]; } T;"),
-    said: ["in", "out"].map((side) => `! Use ${side}.${side === "in" ? "given" : "got"}.a: its number of elements was changed from 4 to 5`)
+    said: ["in", "out"].map((side) =>
+      `! Use ${side}.${side === "in" ? "given" : "got"}.a: its number of elements was changed from 4 to 5`
+    )
   },
   {
     what: "a field of another name, and one that is gone",
@@ -146,7 +158,9 @@ const cases: ReadonlyArray<Case> = [
     what: "a range of a result that is wider",
     old: "void f([out] struct { [range(0, 9)] long n; } *s);",
     now: "void f([out] struct { [range(0, 20)] long n; } *s);",
-    said: ["  f out.s.n: its range was widened from 0 to 9 to 0 to 20; do not send more than 0 to 9 to old clients, which refuse it"]
+    said: [
+      "  f out.s.n: its range was widened from 0 to 9 to 0 to 20; do not send more than 0 to 9 to old clients, which refuse it"
+    ]
   },
   {
     what: "members of an enumeration",
@@ -173,8 +187,10 @@ const cases: ReadonlyArray<Case> = [
   },
   {
     what: "arms of a union",
-    old: "typedef [switch_type(long)] union { [case(1)] long a; [case(2)] short b; [case(3)]; } U; void f([in] long n, [in, switch_is(n)] U *u);",
-    now: "typedef [switch_type(long)] union { [case(1)] hyper a; [case(3)]; [case(4)] long d; } U; void f([in] long n, [in, switch_is(n)] U *u);",
+    old:
+      "typedef [switch_type(long)] union { [case(1)] long a; [case(2)] short b; [case(3)]; } U; void f([in] long n, [in, switch_is(n)] U *u);",
+    now:
+      "typedef [switch_type(long)] union { [case(1)] hyper a; [case(3)]; [case(4)] long d; } U; void f([in] long n, [in, switch_is(n)] U *u);",
     said: [
       "! f in.u.1: its type was changed from Int32 to Int64",
       "! f in.u: its arm 2 was removed",
@@ -183,8 +199,10 @@ const cases: ReadonlyArray<Case> = [
   },
   {
     what: "an arm that was the default",
-    old: "typedef [switch_type(long)] union { [case(1)] long a; [default]; } U; void f([in] long n, [in, switch_is(n)] U *u);",
-    now: "typedef [switch_type(long)] union { [case(1)] long a; [case(2)] long b; [default]; } U; void f([in] long n, [in, switch_is(n)] U *u);",
+    old:
+      "typedef [switch_type(long)] union { [case(1)] long a; [default]; } U; void f([in] long n, [in, switch_is(n)] U *u);",
+    now:
+      "typedef [switch_type(long)] union { [case(1)] long a; [case(2)] long b; [default]; } U; void f([in] long n, [in, switch_is(n)] U *u);",
     said: ["! f in.u: its arm 2 is not empty any more"]
   },
   {
@@ -240,8 +258,14 @@ describe("changes of an interface", () => {
     assert.deepStrictEqual(compare(around("void f();"), around("void f();", "1.2")), [
       "  : its minor version was raised from 1.1 to 1.2"
     ])
-    assert.match(compare(around("void f();"), around("void f();", "1.0"))[0]!, /^! : its version was changed from 1\.1 to 1\.0/)
-    assert.match(compare(around("void f();"), around("void f();", "2.1"))[0]!, /^! : its version was changed from 1\.1 to 2\.1/)
+    assert.match(
+      compare(around("void f();"), around("void f();", "1.0"))[0]!,
+      /^! : its version was changed from 1\.1 to 1\.0/
+    )
+    assert.match(
+      compare(around("void f();"), around("void f();", "2.1"))[0]!,
+      /^! : its version was changed from 1\.1 to 2\.1/
+    )
   })
 
   it("another UUID: breaks", () => {
@@ -309,7 +333,9 @@ describe("interfaces that are values", () => {
   it("methods without an NDR form: are compared by their schemas", () => {
     const make = (fields: Schema.Struct.Fields) =>
       Idl.fromExports("own", {
-        Own: Interface.make("Own", { methods: { Say: Interface.method({ in: Schema.Struct(fields) as Schema.Struct<{}> }) } })
+        Own: Interface.make("Own", {
+          methods: { Say: Interface.method({ in: Schema.Struct(fields) as Schema.Struct<{}> }) }
+        })
       })
     const old = make({ text: Schema.String })
     assert.deepStrictEqual(Idl.compare(old, make({ text: Schema.String })), [])
