@@ -1124,7 +1124,7 @@ describe("the help of callisto", () => {
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* callisto(["--help"])
       assert.deepStrictEqual([code, stderr], [0, ""])
-      for (const command of ["dump", "map", "interfaces", "stats", "ping"]) {
+      for (const command of ["dump", "map", "interfaces", "stats", "ping", "import", "describe", "call", "check"]) {
         assert.match(stdout, new RegExp(`^  ${command} `, "m"))
       }
       for (const exitCode of [0, 1, 2, 3, 70, 130, 141, 143]) {

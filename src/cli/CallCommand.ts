@@ -11,6 +11,7 @@ import type { Binding } from "../Binding.ts"
 import * as Call from "../Call.ts"
 import * as Association from "../dcerpc/Association.ts"
 import * as Idl from "../idl/Idl.ts"
+import * as Ndr from "../ndr/Ndr.ts"
 import * as Pipe from "../Pipe.ts"
 import * as Status from "../Status.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
@@ -113,6 +114,12 @@ export const call = (
         try: () => values.input(operation, inputs[i]),
         catch: (error) => misused(wordsOf(error, "The input is nested too deeply"), advice)
       })
+      // Asked before the call, so that what the input lacks is told apart from what the server refuses.
+      const written = Ndr.codecOf(iface.methods[operation.name]!.in)?.encode(Ndr.makeWriter(), input)
+      if (written !== undefined && Result.isFailure(written)) {
+        const { message } = written.failure
+        return yield* Effect.fail(misused(`${operation.name}: ${message.replace(/\.?$/, ".")}`, advice))
+      }
       const bind = binding === undefined
         ? Scope.provide(Association.bind(iface, place.binding, optionsOf(place)), scope)
         : Effect.succeed(binding)
@@ -123,7 +130,12 @@ export const call = (
         Effect.mapError((error) => explain(place)(error as Status.RpcError))
       )
       const document = yield* Effect.try({
-        try: () => toDocument(values, operation, result),
+        try: () => {
+          const made = toDocument(values, operation, result)
+          // Printing goes deeper than making.
+          JSON.stringify(made)
+          return made
+        },
         catch: (error) => ({
           _tag: "Failure" as const,
           exitCode: exitCodes.internal,

@@ -503,6 +503,36 @@ describe("callisto call", () => {
   )
 
   inMemory(
+    "a value that NDR refuses: names the place, and no call is made",
+    Effect.gen(function* () {
+      const { got, manager } = makeLibrary()
+      yield* serve(manager)
+      const { code, stderr } = yield* callisto([
+        "call",
+        place,
+        "library.idl",
+        "OpenDesk",
+        '{"server": "a\\u0000b", "access": 1}'
+      ])
+      assert.deepStrictEqual([code, got], [2, {}])
+      assert.match(stderr, /^error: OpenDesk: .*server.*NUL/)
+      assert.include(stderr, "callisto describe library.idl OpenDesk shows what it takes.")
+    })
+  )
+
+  inMemory(
+    "input that is nested without end: a sentence",
+    Effect.gen(function* () {
+      const deep =
+        "[uuid(6bffd098-a112-3610-9833-46c3f874532e)] interface deep { typedef struct T { [unique] struct T *next; } T; void f([in] T *t); }"
+      const input = `{"t":${'{"next":'.repeat(50_000)}null${"}".repeat(50_001)}`
+      const { code, stderr } = yield* callisto(["call", place, "deep.idl", "f", "-"], { "deep.idl": deep }, input)
+      assert.strictEqual(code, 2)
+      assert.match(stderr, /nested too deeply|no JSON/)
+    })
+  )
+
+  inMemory(
     "a built-in interface: needs no file",
     Effect.gen(function* () {
       const { manager } = makeLibrary()

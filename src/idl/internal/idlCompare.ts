@@ -17,6 +17,7 @@ import type {
 export interface Change {
   /** Whether clients that know the old description fail, or are misunderstood, at a server of the new one. */
   readonly breaks: boolean
+  /** The interface by its old name. */
   readonly interface: string
   /** The method by its old name; `undefined` for a change of the interface itself. */
   readonly method: string | undefined
