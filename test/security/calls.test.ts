@@ -15,6 +15,7 @@ import * as Ntlm from "../../src/security/Ntlm.ts"
 import * as Security from "../../src/security/Security.ts"
 import * as Memory from "../../src/transport/Memory.ts"
 import { settle } from "../dcerpc/rawServer.ts"
+import { IShelf, makeShelf } from "../shelf.ts"
 
 const password = Redacted.make("correct horse")
 
@@ -213,6 +214,39 @@ describe("connections of a security that nobody uses any more", () => {
         assert.isFalse(other.isOpen())
         assert.lengthOf(other.sessions, count)
       }
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
+
+  it.effect("a call object's, on which a context handle lives: kept until the handle is closed", () =>
+    Effect.gen(function* () {
+      const { ends, manager } = yield* makeShelf
+      const server = yield* Server.make([manager])
+      yield* Endpoint.serve(server, "ncacn_memory:[shelf]", { security: [Ntlm.server(accounts)] })
+      const binding = yield* Association.bind(IShelf, "ncacn_memory:[shelf]", { security: watched("alice").security })
+      const other = watched("alice")
+      const call = yield* Call.make(binding)
+      yield* Call.setSecurity(call, other.security)
+      const { box } = yield* Effect.flatMap(Call.begin(call, "Open", { text: "a" }), Call.join)
+      yield* wait
+      assert.deepStrictEqual(ends, [])
+      assert.isTrue(other.isOpen())
+      assert.strictEqual(yield* Effect.flatMap(Call.begin(call, "Use", { box, text: "b" }), Call.join), "b in a")
+      yield* Effect.flatMap(Call.begin(call, "Close", { box }), Call.join)
+      yield* wait
+      assert.isFalse(other.isOpen())
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
+
+  it.effect("a call object's that begins behind the end of its association: 1722, and nobody logs in", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const scope = yield* Scope.make()
+      const association = yield* Scope.provide(Association.make("ncacn_memory:[who]"), scope)
+      const call = yield* Call.make(yield* Association.bind(Management.IManagement, association))
+      const other = watched("alice")
+      yield* Call.setSecurity(call, other.security)
+      yield* Scope.close(scope, Exit.void)
+      const error = yield* Effect.flip(Call.begin(call, "is_server_listening"))
+      assert.deepInclude(error, { _tag: "RpcTransportError", status: 1722 })
+      assert.lengthOf(other.sessions, 0)
     }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
 
   it.effect("a binding whose login failed: nothing of it is kept", () =>
