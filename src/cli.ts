@@ -123,8 +123,11 @@ const prompt = (question: string): Effect.Effect<string, string> =>
     return Effect.sync(() => done(Effect.fail("it was interrupted")))
   })
 
-const file = (path: string): Effect.Effect<string, string> =>
-  Effect.tryPromise({ try: () => readFile(path, "utf8"), catch: (error) => `${path} can't be read: ${String(error)}` })
+const file = (path: string): Effect.Effect<Uint8Array, string> =>
+  Effect.tryPromise({
+    try: () => readFile(path),
+    catch: (error) => `${path} can't be read: ${error instanceof Error ? error.message : String(error)}`
+  })
 
 const passwords = Layer.succeed(Passwords, { file, prompt })
 

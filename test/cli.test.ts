@@ -17,6 +17,7 @@ import {
 } from "effect"
 import { systemError } from "effect/PlatformError"
 import { TestClock } from "effect/testing"
+import { Buffer } from "node:buffer"
 import { spawn, spawnSync, type StdioOptions } from "node:child_process"
 import { closeSync, existsSync, openSync } from "node:fs"
 import net from "node:net"
@@ -514,8 +515,21 @@ describe("a login", () => {
   const password = Redacted.make("correct horse")
   const accounts: Ntlm.Accounts = ({ user }) => user === "alice" ? { ntHash: Ntlm.hash(password) } : undefined
 
+  const files: { readonly [path: string]: string | Uint8Array } = {
+    right: "correct horse\n",
+    bare: "correct horse",
+    ofWindows: "\ufeffcorrect horse\r\n",
+    empty: "",
+    blank: "\r\n",
+    lines: "correct horse\nbattery staple\n",
+    utf16: Buffer.from("\ufeffcorrect horse\r\n", "utf16le"),
+    unmarked: Buffer.from("correct horse", "utf16le"),
+    latin: Uint8Array.of(0x63, 0xe9)
+  }
+
   const passwords = {
-    file: (path: string) => path === "right" ? Effect.succeed("correct horse\n") : Effect.fail(`${path} can't be read`),
+    file: (path: string) =>
+      path in files ? Effect.succeed(Buffer.from(files[path]!)) : Effect.fail(`${path} can't be read`),
     prompt: (question: string) => Effect.succeed(question === "Password of alice: " ? "correct horse" : "wrong")
   }
 
@@ -536,6 +550,8 @@ describe("a login", () => {
       [[], "as alice, integrity, NTLM"],
       [["--domain", "CORP", "--level", "privacy"], "as CORP\\alice, privacy, NTLM"],
       [["--provider", "ntlm", "--password-file", "right"], "as alice, integrity, NTLM"],
+      [["--password-file", "bare"], "as alice, integrity, NTLM"],
+      [["--password-file", "ofWindows"], "as alice, integrity, NTLM"],
       [["--level", "connect"], "as alice, connect, NTLM"]
     ] as ReadonlyArray<[ReadonlyArray<string>, string]>
   ) {
@@ -568,6 +584,12 @@ describe("a login", () => {
         2,
         "The password is missing: gone can't be read."
       ],
+      ["an empty password file", ["--password-file", "empty"], 2, "The password is missing: empty is empty."],
+      ["a password file with an empty line", ["--password-file", "blank"], 2, "blank is empty."],
+      ["a password file of two lines", ["--password-file", "lines"], 2, "lines has more than one line."],
+      ["a password file in UTF-16", ["--password-file", "utf16"], 2, "utf16 is no text in UTF-8."],
+      ["a password file in UTF-16 without its mark", ["--password-file", "unmarked"], 2, "is no text in UTF-8."],
+      ["a password file in Latin 1", ["--password-file", "latin"], 2, "latin is no text in UTF-8."],
       ["Kerberos without a KDC", ["--provider", "kerberos"], 2, "Kerberos needs its key distribution centre."],
       ["a KDC for NTLM", ["--provider", "ntlm", "--kdc", "ncacn_ip_tcp:dc"], 2, "--kdc has no effect on NTLM."],
       ["a KDC without a realm", ["--kdc", "ncacn_ip_tcp:dc"], 2, "Kerberos needs the realm of the user."]

@@ -15,8 +15,8 @@ import { exitCodes, type Failure, type Login } from "./Failure.ts"
 
 /** Where passwords come from. Both fail with a sentence. */
 export interface Passwords {
-  /** The text of a file. */
-  readonly file: (path: string) => Effect.Effect<string, string>
+  /** The bytes of a file. */
+  readonly file: (path: string) => Effect.Effect<Uint8Array, string>
   /** What a person types, which the terminal does not show. */
   readonly prompt: (question: string) => Effect.Effect<string, string>
 }
@@ -28,6 +28,23 @@ export const Passwords: Context.Reference<Passwords> = Context.Reference<Passwor
     prompt: () => Effect.fail("standard input is no terminal")
   })
 })
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+/** The password that a file holds. The mark of its encoding and the end of its line do not belong to it. */
+const passwordIn = (path: string, bytes: Uint8Array): Effect.Effect<string, string> =>
+  Effect.suspend(() => {
+    let text: string
+    try {
+      text = utf8.decode(bytes).replace(/\r?\n$/, "")
+    } catch {
+      return Effect.fail(`${path} is no text in UTF-8`)
+    }
+    // A file in UTF-16 without a mark has a zero behind each letter.
+    if (text.includes("\0")) return Effect.fail(`${path} is no text in UTF-8`)
+    if (/[\r\n]/.test(text)) return Effect.fail(`${path} has more than one line`)
+    return text === "" ? Effect.fail(`${path} is empty`) : Effect.succeed(text)
+  })
 
 const misused = (message: string, advice: string): Failure => ({
   _tag: "Failure",
@@ -61,20 +78,22 @@ export const login = (
       return yield* Effect.fail(misused(`--${left[0]} has no effect without --user.`, "Add --user NAME."))
     }
     const passwords = yield* Passwords
-    const asked = file === undefined ? passwords.prompt(`Password of ${user}: `) : passwords.file(file)
-    const typed = yield* Effect.mapError(
-      asked,
-      (problem) =>
-        misused(
-          `The password is missing: ${problem}.`,
-          file === undefined
-            ? "Name a file with --password-file PATH."
-            : "Check the path and its permissions; under Deno add --allow-read."
-        )
-    )
+    const missing = (advice: string) => (problem: string) => misused(`The password is missing: ${problem}.`, advice)
+    const password = file === undefined
+      ? yield* Effect.mapError(
+        passwords.prompt(`Password of ${user}: `),
+        missing("Name a file with --password-file PATH.")
+      )
+      : yield* Effect.flatMap(
+        Effect.mapError(
+          passwords.file(file),
+          missing("Check the path and its permissions; under Deno add --allow-read.")
+        ),
+        (bytes) => Effect.mapError(passwordIn(file, bytes), missing("Write the password alone into it, as UTF-8."))
+      )
     const security = Security.make({
       provider: yield* providerOf(provider ?? "negotiate", domain, kdc),
-      credentials: { user, domain, password: Redacted.make(typed.replace(/\r?\n$/, "")) },
+      credentials: { user, domain, password: Redacted.make(password) },
       level
     })
     return { user, domain, security }

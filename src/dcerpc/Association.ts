@@ -110,7 +110,8 @@ export interface Options {
   readonly endpointMapper?: string | undefined
   /**
    * The security of its bindings, as `Security.make` makes it; by default nobody logs in and nothing is protected. `Call.setSecurity` gives
-   * a call object another one. Calls with different security have connections, and an order, of their own.
+   * a call object another one. Calls with different security have connections, and an order, of their own. Those of a security that is
+   * neither the association's nor that of an open binding are closed when they were not used for 10 seconds.
    */
   readonly security?: Security | undefined
 }
@@ -136,13 +137,13 @@ class AssociationImpl implements Association {
   readonly security: Security | undefined
   /** Its connections, by their security. */
   readonly pools: Map<Security | undefined, Pool> = new Map()
-  private readonly settings: Settings
+  private readonly settings: Omit<Settings, "securing" | "lasting">
 
   constructor(
     address: StringBinding.StringBinding,
     object: string | undefined,
     security: Security | undefined,
-    settings: Settings
+    settings: Omit<Settings, "securing" | "lasting">
   ) {
     this.address = address
     this.object = object
@@ -154,7 +155,13 @@ class AssociationImpl implements Association {
   pool(security: Security | undefined): Pool {
     let pool = this.pools.get(security)
     if (pool === undefined) {
-      pool = new Pool(security === undefined ? this.settings : { ...this.settings, securing: securingWith(security) })
+      // Where each user brings a security, those of the users before are not kept.
+      for (const [other, { isUnused }] of this.pools) if (isUnused) this.pools.delete(other)
+      pool = new Pool({
+        ...this.settings,
+        securing: security && securingWith(security),
+        lasting: security === this.security
+      })
       this.pools.set(security, pool)
     }
     return pool
@@ -262,17 +269,19 @@ class Channel implements CallChannel, Caller {
     _fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> | undefined {
     const call = fullOutgoing(outgoing)
-    const pool = call.security === undefined ? this.pool : this.association.pool(call.security as Security)
     const now = this.isOpen && call.pipes === undefined
-    const connection = now ? pool.readyNow(this.bound) : undefined
-    if (connection === undefined) return this.issueLater(pool, call, input)
+    const connection = now ? this.poolOf(call).readyNow(this.bound) : undefined
+    if (connection === undefined) return this.issueLater(call, input)
     const refused = connection.send(this, call, input)
     return refused === undefined ? undefined : Effect.fail(refused)
   }
 
+  private poolOf({ security }: FullOutgoing): Pool {
+    return security === undefined ? this.pool : this.association.pool(security as Security)
+  }
+
   /** Waits for a connection, for the bind and for room to send. */
   private issueLater(
-    pool: Pool,
     call: FullOutgoing,
     input: unknown
   ): Effect.Effect<void, BadStubData | RpcFault | RpcTransportError> {
@@ -283,13 +292,21 @@ class Channel implements CallChannel, Caller {
     }
     const { bound } = this
     // The binding of a layer is made before the syntax is there.
-    const ready = Effect.andThen(bound.syntax.load, pool.whenReady(bound, call.pipes !== undefined, send))
-    const sent = call.pipes === undefined ? ready : Effect.flatMap(clientParts, ({ pipes }) => {
-      pool.pipes = pipes
-      return ready
-    })
+    // Its pool is looked up when it waits there: until then another one may take its place.
+    const ready = Effect.suspend(() =>
+      this.isOpen ? this.poolOf(call).whenReady(bound, call.pipes !== undefined, send) : Effect.fail(bindingClosed())
+    )
+    const loaded = Effect.andThen(bound.syntax.load, ready)
+    const sent = call.pipes === undefined ? loaded : Effect.flatMap(clientParts, ({ pipes }) =>
+      Effect.andThen(
+        bound.syntax.load,
+        Effect.suspend(() => {
+          this.poolOf(call).pipes = pipes
+          return ready
+        })
+      ))
     const begun = Effect.mapError(sent, (error) => error._tag === "BadStubData" ? error : callFailure(error))
-    const { callTimeout } = pool.limits
+    const { callTimeout } = this.pool.limits
     if (callTimeout === Infinity) return begun
     return Effect.timeoutOrElse(begun, { duration: callTimeout, orElse: () => Effect.fail(notSentInTime()) })
   }
@@ -297,6 +314,7 @@ class Channel implements CallChannel, Caller {
   /** Ends the calls of the binding. */
   close(): void {
     this.open = false
+    this.pool.bindings--
     for (const pool of this.association.pools.values()) pool.endCallsOf(this)
   }
 }
@@ -386,7 +404,7 @@ const makeTo = (
       if (iface.uuid === endpointMapperUuid) return endpointMapper
       return Effect.provideService(ask(endpointMapper, address, object, iface), Transport.Transport, transport)
     }
-    const settings: Settings = { ...settingsOf(options), context, transport, locate, securing: undefined }
+    const settings = { ...settingsOf(options), context, transport, locate }
     const association = new AssociationImpl(address, object, options.security, settings)
     yield* Effect.addFinalizer(() =>
       Effect.forEach(association.pools.values(), (pool) => pool.shut, { concurrency: "unbounded", discard: true })
@@ -394,7 +412,7 @@ const makeTo = (
     return association
   })
 
-const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | "locate" | "securing"> => {
+const settingsOf = (options: Options): Omit<Settings, "context" | "transport" | "locate" | "securing" | "lasting"> => {
   const count = (
     name: "maximumConnections" | "maximumQueued" | "maximumResponse" | "maximumElements",
     min: number,
@@ -469,7 +487,10 @@ export const bind: {
     yield* bound.syntax.load
     const channel = new Channel(association, bound, options)
     yield* channel.pool.whenReady(bound, false, () => Exit.void)
-    if (association === to) yield* Effect.addFinalizer(() => Effect.sync(() => channel.close()))
+    if (association === to) {
+      const opened = Effect.sync(() => channel.pool.bindings++)
+      yield* Effect.acquireRelease(opened, () => Effect.sync(() => channel.close()))
+    }
     return yield* makeBinding(iface, channel, options)
   }) as Effect.Effect<any, never, Scope.Scope>
 

@@ -1240,15 +1240,18 @@ const endPdu = (
   const { bytes, littleEndian, view } = writer
   let position = end
   if (trailer !== undefined) {
-    bytes.fill(0, position, position + padding)
+    // Loops: for so few bytes a call of the runtime takes longer.
+    for (let i = 0; i < padding; i++) bytes[position + i] = 0
     position += padding
     bytes[position] = trailer.authType
     bytes[position + 1] = trailer.authLevel
     bytes[position + 2] = padding
     bytes[position + 3] = 0
     view.setUint32(position + 4, trailer.authContextId, littleEndian)
-    bytes.set(trailer.authValue, position + trailerHeaderSize)
-    position += trailerHeaderSize + trailer.authValue.length
+    const { authValue } = trailer
+    position += trailerHeaderSize
+    for (let i = 0; i < authValue.length; i++) bytes[position + i] = authValue[i]!
+    position += authValue.length
   }
   view.setUint16(start + 8, position - start, littleEndian)
   view.setUint16(start + 10, trailer === undefined ? 0 : trailer.authValue.length, littleEndian)

@@ -8,7 +8,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Cause from "effect/Cause"
 import type * as Scope from "effect/Scope"
@@ -263,14 +263,52 @@ export const make = (options: Options): Security => {
 }
 
 const credentialsOf = (asked: Effect.Effect<Credentials, unknown>): Effect.Effect<Credentials, LoginFailure> =>
-  Effect.filterOrFail(asked, (given) => typeof given?.user === "string", () => "they name no user").pipe(
+  Effect.flatMap(asked, (given): Effect.Effect<Credentials, unknown> => {
+    const problem = problemWith(given as object)
+    return problem === undefined ? Effect.succeed(given) : Effect.fail(problem)
+  }).pipe(
     Effect.catchCause((cause) => {
       const failed = cause.reasons.find((reason) => reason._tag === "Fail")
       // What it says when it dies may hold secrets.
-      const why = failed === undefined ? "the effect that gives them died" : String(failed.error)
+      const why = failed === undefined ? "the effect that gives them died" : textOf(failed.error)
       return Effect.fail(new LoginFailure({ reason: "noCredentials", detail: `the credentials can't be had: ${why}` }))
     })
   )
+
+/** Programs read credentials from files and services, so that their types are no proof. */
+const problemWith = (given: Partial<Record<string, unknown>> | undefined | null): string | undefined => {
+  if (typeof given?.["user"] !== "string") return "they name no user"
+  if (given["domain"] !== undefined && typeof given["domain"] !== "string") return "their domain is no text"
+  for (const name of ["password", "ntHash", "keytab"]) {
+    if (!(name in given)) continue
+    const secret = given[name]
+    if (!Redacted.isRedacted(secret)) return `their ${name} is not redacted. Make it with Redacted.make`
+    if (!holds(secret, name === "password" ? isText : isBytes)) {
+      return `their ${name} holds no ${name === "password" ? "text" : "bytes"}`
+    }
+  }
+  return undefined
+}
+
+const isText = (value: unknown): boolean => typeof value === "string"
+const isBytes = (value: unknown): boolean => value instanceof Uint8Array
+
+/** Whether a secret holds what it has to. The provider tells of one that was wiped. */
+const holds = (secret: Redacted.Redacted<unknown>, isRight: (value: unknown) => boolean): boolean => {
+  try {
+    return isRight(Redacted.value(secret))
+  } catch {
+    return true
+  }
+}
+
+const textOf = (error: unknown): string => {
+  try {
+    return String(error)
+  } catch {
+    return "the effect that gives them failed"
+  }
+}
 
 const protectionLevels: ReadonlyArray<ProtectionLevel> = ["connect", "packet", "integrity", "privacy"]
 const impersonations: ReadonlyArray<Impersonation> = ["anonymous", "identify", "impersonate", "delegate"]

@@ -2,7 +2,8 @@
  * Calls with a login: client and server in memory.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Schema, Stream } from "effect"
+import { Effect, Exit, Redacted, Schema, Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import { Binding, Call, Interface, Manager, Server, ServerCall } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
@@ -13,6 +14,8 @@ import * as Negotiate from "../../src/security/Negotiate.ts"
 import * as Ntlm from "../../src/security/Ntlm.ts"
 import * as Security from "../../src/security/Security.ts"
 import * as Memory from "../../src/transport/Memory.ts"
+import { settle } from "../dcerpc/rawServer.ts"
+import { IShelf, makeShelf } from "../shelf.ts"
 
 const password = Redacted.make("correct horse")
 
@@ -145,6 +148,119 @@ describe("the security of a call object", () => {
     }).pipe(Effect.provide(Memory.layer)))
 })
 
+describe("connections of a security that nobody uses any more", () => {
+  /** A security of one user, with the sessions of its connections. */
+  const watched = (user: string) => {
+    const sessions: Array<Security.Session> = []
+    const provider: Security.ClientProvider = {
+      ...Ntlm.client,
+      initiate: (options) =>
+        Effect.map(Ntlm.client.initiate(options), (exchange) => ({
+          step: (token) =>
+            Effect.tap(exchange.step(token), ({ session }) =>
+              Effect.sync(() => {
+                if (session !== undefined) sessions.push(session)
+              }))
+        }))
+    }
+    const isOpen = () => {
+      try {
+        return Redacted.value(sessions.at(-1)!.sessionKey).length === 16
+      } catch {
+        return false
+      }
+    }
+    return { security: Security.make({ provider, credentials: { user, password } }), sessions, isOpen }
+  }
+  const world = Effect.gen(function* () {
+    yield* serve("ncacn_memory:[who]")
+    const own = watched("alice")
+    const association = yield* Association.make("ncacn_memory:[who]", { security: own.security })
+    return { association, own, bind: (options = {}) => Association.bind(IPlain, association, options) }
+  })
+  const poolsOf = (association: Association.Association) =>
+    (association as unknown as { readonly pools: ReadonlyMap<unknown, unknown> }).pools.size
+  const wait = Effect.andThen(Effect.andThen(settle, TestClock.adjust("20 seconds")), settle)
+
+  it.effect("a binding's, once it is closed: after 10 seconds without a call, and nothing of it is kept", () =>
+    Effect.gen(function* () {
+      const { association, bind, own } = yield* world
+      yield* bind()
+      for (let i = 0; i < 5; i++) {
+        const other = watched("alice")
+        const scope = yield* Scope.make()
+        yield* Scope.provide(bind({ security: other.security }), scope)
+        yield* wait
+        assert.isTrue(other.isOpen(), "while the binding is open")
+        yield* Scope.close(scope, Exit.void)
+        assert.isTrue(other.isOpen(), "as soon as it is closed")
+        yield* wait
+        assert.isFalse(other.isOpen(), "some time later")
+        assert.isAtMost(poolsOf(association), 2)
+      }
+      assert.isTrue(own.isOpen())
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
+
+  it.effect("a call object's: after 10 seconds without a call, and the next call logs in anew", () =>
+    Effect.gen(function* () {
+      const { bind } = yield* world
+      const other = watched("alice")
+      const call = yield* Call.make(yield* bind())
+      yield* Call.setSecurity(call, other.security)
+      for (const count of [1, 2]) {
+        yield* Effect.flatMap(Call.begin(call, "Who", "x"), Call.join)
+        assert.isTrue(other.isOpen())
+        yield* wait
+        assert.isFalse(other.isOpen())
+        assert.lengthOf(other.sessions, count)
+      }
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
+
+  it.effect("a call object's, on which a context handle lives: kept until the handle is closed", () =>
+    Effect.gen(function* () {
+      const { ends, manager } = yield* makeShelf
+      const server = yield* Server.make([manager])
+      yield* Endpoint.serve(server, "ncacn_memory:[shelf]", { security: [Ntlm.server(accounts)] })
+      const binding = yield* Association.bind(IShelf, "ncacn_memory:[shelf]", { security: watched("alice").security })
+      const other = watched("alice")
+      const call = yield* Call.make(binding)
+      yield* Call.setSecurity(call, other.security)
+      const { box } = yield* Effect.flatMap(Call.begin(call, "Open", { text: "a" }), Call.join)
+      yield* wait
+      assert.deepStrictEqual(ends, [])
+      assert.isTrue(other.isOpen())
+      assert.strictEqual(yield* Effect.flatMap(Call.begin(call, "Use", { box, text: "b" }), Call.join), "b in a")
+      yield* Effect.flatMap(Call.begin(call, "Close", { box }), Call.join)
+      yield* wait
+      assert.isFalse(other.isOpen())
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
+
+  it.effect("a call object's that begins behind the end of its association: 1722, and nobody logs in", () =>
+    Effect.gen(function* () {
+      yield* serve("ncacn_memory:[who]")
+      const scope = yield* Scope.make()
+      const association = yield* Scope.provide(Association.make("ncacn_memory:[who]"), scope)
+      const call = yield* Call.make(yield* Association.bind(Management.IManagement, association))
+      const other = watched("alice")
+      yield* Call.setSecurity(call, other.security)
+      yield* Scope.close(scope, Exit.void)
+      const error = yield* Effect.flip(Call.begin(call, "is_server_listening"))
+      assert.deepInclude(error, { _tag: "RpcTransportError", status: 1722 })
+      assert.lengthOf(other.sessions, 0)
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
+
+  it.effect("a binding whose login failed: nothing of it is kept", () =>
+    Effect.gen(function* () {
+      const { association, bind } = yield* world
+      const credentials = Effect.fail("the vault is sealed")
+      for (let i = 0; i < 5; i++) {
+        yield* Effect.flip(bind({ security: Security.make({ provider: Ntlm.client, credentials }) }))
+      }
+      yield* bind({ security: watched("alice").security })
+      assert.isAtMost(poolsOf(association), 3)
+    }).pipe(Effect.scoped, Effect.provide(Memory.layer)))
+})
+
 describe("a login that fails", () => {
   const failureOf = (security: Security.Security) =>
     Effect.gen(function* () {
@@ -184,7 +300,29 @@ describe("a login that fails", () => {
       ["an effect that dies", Effect.die("hunter2"), "the effect that gives them died"],
       ["an effect that is interrupted", Effect.interrupt, "the effect that gives them died"],
       ["an effect that gives nothing", Effect.succeed(undefined as never), "they name no user"],
-      ["a value without a user", { password } as never, "they name no user"]
+      ["a value without a user", { password } as never, "they name no user"],
+      ["a domain that is no text", { user: "alice", domain: 5, password } as never, "their domain is no text"],
+      [
+        "a password that is not redacted",
+        { user: "alice", password: "hunter2" } as never,
+        "their password is not redacted. Make it with Redacted.make"
+      ],
+      [
+        "a hash without a value",
+        { user: "alice", ntHash: undefined } as never,
+        "their ntHash is not redacted. Make it with Redacted.make"
+      ],
+      [
+        "a password of bytes",
+        { user: "alice", password: Redacted.make(new Uint8Array(16)) } as never,
+        "their password holds no text"
+      ],
+      [
+        "a hash of text",
+        { user: "alice", ntHash: Redacted.make("hunter2hunter2hu") } as never,
+        "their ntHash holds no bytes"
+      ],
+      ["an error that has no text", Effect.fail(Object.create(null)), "the effect that gives them failed"]
     ] as const
   ) {
     it.effect(`credentials that can't be had, ${name}: 1749, at once`, () =>
@@ -203,6 +341,14 @@ describe("a login that fails", () => {
         1825,
         "the provider died"
       ])
+    }))
+
+  it.effect("a provider that fails, and dies when its scope closes: its failure, and no word of its death", () =>
+    Effect.gen(function* () {
+      const failed = new Security.LoginFailure({ reason: "refused", detail: "as asked" })
+      const initiate = () => Effect.andThen(Effect.addFinalizer(() => Effect.die("hunter2")), Effect.fail(failed))
+      const security = Security.make({ provider: { ...Ntlm.client, initiate }, credentials: alice })
+      assert.deepStrictEqual(yield* failureOf(security), [5, "as asked"])
     }))
 
   it.effect("the next call after a refused login: logs in anew", () =>

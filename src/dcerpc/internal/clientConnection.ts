@@ -112,6 +112,9 @@ export interface Owner {
   readonly usable: number
   /** The connections that keep the association alive. */
   readonly kept: number
+  /** Whether the last connection is kept though nobody uses it: for ever, and now. */
+  readonly lasting: boolean
+  readonly isKept: boolean
   /** There as soon as a call with pipes is sent. */
   readonly pipes: PipeCarrier | undefined
   /** The next number for a call, which is not in use on the connection. */
@@ -736,9 +739,10 @@ export class ClientConnection {
 
   // --- from time to time
 
-  /** Closes a connection that carries one call at a time and is of no use any more. */
+  /** Closes a connection that is of no use any more. */
   tend(): Effect.Effect<void> {
-    return this.multiplexed && !this.forPipes ? Effect.void : every(idleTime, Effect.sync(() => this.closeIdle()))
+    const stays = this.owner.lasting && this.multiplexed && !this.forPipes
+    return stays ? Effect.void : every(idleTime, Effect.sync(() => this.closeIdle()))
   }
 
   /** Begins to watch the time, where something is owed and it is not watched. */
@@ -779,8 +783,10 @@ export class ClientConnection {
   })
 
   private closeIdle(): void {
-    const { kept, usable } = this.owner
-    if (!this.used && this.isFree && (this.forPipes ? kept : usable) > 1) this.move("idle")
+    const { handles, isKept, kept, usable } = this.owner
+    const isLast = (this.forPipes ? kept : usable) <= 1
+    const isIdle = !this.used && this.isFree && this.calls.size === 0 && this.proposals.size === 0
+    if (isIdle && !(isLast && (isKept || handles.areIn(this.groupId)))) this.move("idle")
     this.used = false
   }
 

@@ -152,6 +152,8 @@ export interface Settings extends Limits {
   ) => StringBinding.StringBinding | Effect.Effect<ReadonlyArray<StringBinding.StringBinding>, Refusal>
   /** Logs its connections in; `undefined` where nobody logs in. */
   readonly securing: Securing | undefined
+  /** Whether it keeps its last connection also while no open binding has its security. */
+  readonly lasting: boolean
   readonly maximumConnections: number
   /** The connections for calls with pipes. */
   readonly maximumPiped: number
@@ -187,6 +189,8 @@ export class Pool implements Owner {
   /** The calls and proposals of the association so far. */
   lastCall = 0
   pipes: PipeCarrier | undefined = undefined
+  /** The open bindings that have its security. */
+  bindings = 0
   open = true
 
   constructor(settings: Settings) {
@@ -539,6 +543,20 @@ export class Pool implements Owner {
     return kept
   }
 
+  get lasting(): boolean {
+    return this.settings.lasting
+  }
+
+  /** Whether its last connection is kept though nobody uses it. */
+  get isKept(): boolean {
+    return this.lasting || this.bindings > 0
+  }
+
+  /** Whether nothing is lost with it. */
+  get isUnused(): boolean {
+    return !this.isKept && this.connections.size + this.closing.size + this.lines.size + this.attempts.size === 0
+  }
+
   private releaseAll(): void {
     for (const connection of [...this.connections]) connection.released()
   }
@@ -546,7 +564,7 @@ export class Pool implements Owner {
   ended(connection: ClientConnection, inOrder: boolean): void {
     this.connections.delete(connection)
     this.handles.lose(connection)
-    const close = Scope.close(connection.scope, Exit.void)
+    const close = Effect.exit(Scope.close(connection.scope, Exit.void))
     if (!inOrder) return void this.fork(close)
     this.closing.add(connection)
     const forget = Effect.sync(() => this.closing.delete(connection))
@@ -622,8 +640,9 @@ export class Pool implements Owner {
       const scope = Scope.forkUnsafe(this.scope)
       return Effect.onExit(
         Scope.provide(this.establish(scope, address, bound, forPipes), scope),
-        // Once calls may use it, it no longer ends with the attempt.
-        (exit) => [...this.connections].some((one) => one.scope === scope) ? Effect.void : Scope.close(scope, exit)
+        // Once calls may use it, it no longer ends with the attempt. What dies while it is closed is no reason for anything.
+        (exit) =>
+          [...this.connections].some((one) => one.scope === scope) ? Effect.void : Effect.exit(Scope.close(scope, exit))
       )
     })
     const again = Effect.filterOrFail(
@@ -737,7 +756,7 @@ export class Pool implements Owner {
       connection.move("shutdownAsked", "the binding was closed while the call was in progress")
     }
     const drained = Effect.forEach(this.closing, drain, { concurrency: "unbounded", discard: true })
-    return Effect.andThen(drained, Scope.close(this.scope, Exit.void))
+    return Effect.andThen(drained, Effect.asVoid(Effect.exit(Scope.close(this.scope, Exit.void))))
   })
 }
 

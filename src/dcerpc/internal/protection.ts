@@ -142,6 +142,9 @@ const writeSyntax = (view: DataView, at: number, { major, minor, uuid }: Pdu.Syn
   view.setUint16(at + 18, minor, true)
 }
 
+/** The size of a trailer with one command, which has no data. */
+export const leastVerification = 12
+
 /** The size of the trailer that {@link writeTrailer} writes. */
 export const verificationSize = 60
 

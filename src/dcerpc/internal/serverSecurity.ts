@@ -17,6 +17,7 @@ import {
   type Facts,
   hasTrailer,
   type Identity,
+  leastVerification,
   levelOf,
   maximumLegs,
   Protection,
@@ -403,5 +404,6 @@ export const securing = (settings: SecuritySettings, report: (peer: string) => R
     protection?.trailer === undefined || presentation.syntax !== binary
       ? request.stub
       : security.withoutTrailer(request, presentation),
-  verifies: ({ presentation }, request, end, security) => verifies(request, end, security.factsOf(presentation))
+  verifies: ({ presentation }, request, end, security) =>
+    request.stub.length - end < leastVerification || verifies(request, end, security.factsOf(presentation))
 })

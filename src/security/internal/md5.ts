@@ -179,6 +179,12 @@ const compress = (state: Int32Array, bytes: Uint8Array, start: number, blocks: n
 /** Room for the beginning and the end of a message, which fill no block of their own. */
 const block = new Uint8Array(128)
 
+/** The last block of each HMAC: the inner digest, and what ends a message of 64 + 16 bytes. */
+const outerBlock = new Uint8Array(64)
+outerBlock[16] = 0x80
+outerBlock[56] = (64 + 16) * 8 & 0xff
+outerBlock[57] = (64 + 16) * 8 >>> 8
+
 /** Hashes the last bytes of a message of `length` bytes, fewer than 64, which are in the block. */
 const finish = (state: Int32Array, rest: number, length: number): void => {
   const size = rest < 56 ? 64 : 128
@@ -290,9 +296,9 @@ export class HmacMd5 {
 
   #end(): void {
     const state = this.#state
-    write(state, block)
+    write(state, outerBlock)
     set(state, this.#outer)
-    finish(state, 16, 64 + 16)
+    compress(state, outerBlock, 0, 1)
     write(state, this.#digest)
   }
 
