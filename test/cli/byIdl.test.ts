@@ -73,7 +73,7 @@ const callisto = (args: ReadonlyArray<string>, texts: { readonly [path: string]:
       Effect.provideService(Console.Console, console),
       Effect.provideService(Files, files),
       Effect.provideService(Passwords, {
-        file: () => Effect.succeed("correct horse"),
+        file: () => Effect.succeed(new TextEncoder().encode("correct horse")),
         prompt: () => Effect.fail("nobody")
       }),
       Effect.provide(Layer.merge(
