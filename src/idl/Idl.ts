@@ -53,6 +53,7 @@ export type { Place, Problem } from "./internal/idlSyntax.ts"
  * @since 0.1.0
  */
 export interface Sources {
+  /** A file by its name. */
   readonly [name: string]: string | Uint8Array
 }
 
@@ -69,8 +70,6 @@ export interface Parsed {
   readonly problems: ReadonlyArray<Problem>
 }
 
-type Values = Schema.Codec<any, any>
-
 /**
  * An interface whose methods the compiler does not know: any name, any values.
  *
@@ -79,11 +78,11 @@ type Values = Schema.Codec<any, any>
  */
 export type Untyped = Interface.Interface<string, {
   readonly [method: string]: Interface.Method<
-    Values,
-    Values,
+    Schema.Codec<any, any>,
+    Schema.Codec<any, any>,
     never,
-    { readonly [pipe: string]: Values },
-    { readonly [pipe: string]: Values }
+    { readonly [pipe: string]: Schema.Codec<any, any> },
+    { readonly [pipe: string]: Schema.Codec<any, any> }
   >
 }>
 

@@ -72,7 +72,9 @@ export type Type =
 
 /** A field of a structure, or a parameter. */
 export interface Member {
+  /** The name in the IDL. */
   readonly name: string
+  /** How it travels. */
   readonly type: Type
   /** What the IDL says of it and the type does not show, such as `size_is(*n + 1)`. */
   readonly note: string | undefined
@@ -120,36 +122,51 @@ export type Definition =
 
 /** A named number or text. */
 export interface Constant {
+  /** The name in the IDL. */
   readonly name: string
+  /** A bigint where a number would lose digits. */
   readonly value: number | bigint | string
+  /** The comment in front of it. */
   readonly comment: string | undefined
 }
 
 /** An operation that can be called. */
 export interface Operation {
+  /** The name in the IDL. */
   readonly name: string
+  /** The number of the operation. */
   readonly opnum: number
+  /** The in parameters, in their order on the wire. */
   readonly in: ReadonlyArray<Member>
+  /** The out parameters, in their order on the wire; the return value is the last. */
   readonly out: ReadonlyArray<Member>
   /** The elements of the pipes; `undefined` for bytes. */
   readonly inPipe: ReadonlyArray<{ readonly name: string; readonly element: Type | undefined }>
+  /** The same for the pipes that the server pushes. */
   readonly outPipe: ReadonlyArray<{ readonly name: string; readonly element: Type | undefined }>
   /** The type of the return value as the IDL names it, such as `NTSTATUS`; `undefined` without one. */
   readonly returns: string | undefined
+  /** Whether a lost call may be repeated. */
   readonly idempotent: boolean
+  /** Whether there is no reply. */
   readonly maybe: boolean
+  /** The comment in front of it. */
   readonly comment: string | undefined
+  /** Where it stands. */
   readonly place: Place
 }
 
 /** An operation that cannot be called, and why. */
 export interface LeftOut {
+  /** The name in the IDL. */
   readonly name: string
   /** Its number; `undefined` for one that has none. */
   readonly opnum: number | undefined
+  /** Why it cannot be called, without a full stop. */
   readonly reason: string
   /** Its schemas as text, for an operation of a module that travels in the syntax of Callisto alone. */
   readonly form?: string | undefined
+  /** Where it stands. */
   readonly place: Place
 }
 
@@ -159,33 +176,47 @@ export interface InterfaceModel {
   readonly name: string
   /** Its name in the IDL. */
   readonly idlName: string
+  /** In the canonical form. */
   readonly uuid: string
+  /** 0.0 where the IDL says none. */
   readonly version: readonly [major: number, minor: number]
   /** The endpoints in the IDL, as string bindings without a host. */
   readonly endpoints: ReadonlyArray<string>
+  /** Those that can be called, by their numbers. */
   readonly operations: ReadonlyArray<Operation>
+  /** Those that cannot be called. */
   readonly leftOut: ReadonlyArray<LeftOut>
   /** How many numbers are kept free on purpose. */
   readonly unused: number
+  /** The comment in front of it. */
   readonly comment: string | undefined
+  /** Where it stands. */
   readonly place: Place
 }
 
 /** An `[object]` interface: calling it needs ORPC. */
 export interface ObjectInterface {
+  /** The name in the IDL. */
   readonly name: string
+  /** The IID. */
   readonly uuid: string
+  /** The interface that it derives from. */
   readonly base: string | undefined
   /** The methods that an object of it has of its own, with their numbers; `undefined` where the base is not known. */
   readonly methods: ReadonlyArray<{ readonly name: string; readonly opnum: number }> | undefined
+  /** The comment in front of it. */
   readonly comment: string | undefined
+  /** Where it stands. */
   readonly place: Place
 }
 
 /** A coclass, dispinterface, library or module with a UUID. */
 export interface ClassModel {
+  /** What it is in the IDL. */
   readonly kind: "coclass" | "dispinterface" | "library" | "module"
+  /** The name in the IDL. */
   readonly name: string
+  /** The CLSID, or what identifies it else. */
   readonly uuid: string
 }
 
@@ -193,6 +224,7 @@ export interface ClassModel {
 export interface Document {
   /** The name of the file. */
   readonly main: string
+  /** Constants of the main file, and the numbers that it `#define`s. */
   readonly constants: ReadonlyArray<Constant>
   /** The types of context handles. */
   readonly handles: ReadonlyArray<string>
@@ -200,8 +232,11 @@ export interface Document {
   readonly types: ReadonlyArray<Definition>
   /** Types of the main file that cannot travel; no operation that stands in `interfaces` needs them. */
   readonly skipped: ReadonlyArray<{ readonly name: string; readonly reason: string; readonly place: Place }>
+  /** The interfaces of remote procedures. */
   readonly interfaces: ReadonlyArray<InterfaceModel>
+  /** The interfaces of objects. */
   readonly objects: ReadonlyArray<ObjectInterface>
+  /** What else has a UUID. */
   readonly classes: ReadonlyArray<ClassModel>
   /** Files that are imported and were not given; built-in types stand in for some of them. */
   readonly missing: ReadonlyArray<string>

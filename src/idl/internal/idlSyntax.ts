@@ -4,8 +4,11 @@
 
 /** A place in a file; lines and columns count from 1. */
 export interface Place {
+  /** The name of the file among the sources. */
   readonly file: string
+  /** The line, from 1. */
   readonly line: number
+  /** The column, from 1, in UTF-16 units. */
   readonly column: number
 }
 
