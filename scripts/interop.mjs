@@ -334,6 +334,34 @@ const sambaOn = async (runtime, samba) => {
     const isRight = status === 0 && expected.every((line) => program.lines.some((said) => line.test(said)))
     test(`examples/${example}.ts on ${runtime.title} asks Samba`, isRight ? undefined : program.lines.join(" "))
   }
+  for (
+    const [words, isRight] of [
+      [
+        ["ncacn_ip_tcp:127.0.0.1", "examples/srvsvc.idl", "NetrRemoteTOD"],
+        (said) => /"result": 0/.test(said) && /"tod_year": 2\d{3}/.test(said)
+      ],
+      [
+        [
+          samba.services,
+          "examples/svcctl.idl",
+          "ROpenSCManagerW",
+          '{"dwDesiredAccess": 5}',
+          "REnumServicesStatusW",
+          '{"dwServiceType": 48, "dwServiceState": 3, "cbBufSize": 4096}',
+          "RCloseServiceHandle"
+        ],
+        (said) => said.match(/"result": 0/g)?.length === 3 && /"lpServicesReturned": [1-9]/.test(said)
+      ]
+    ]
+  ) {
+    const call = ours(runtime, "src/cli.ts", "call", ...words)
+    const status = await call.ended
+    const said = call.lines.join("\n")
+    test(
+      `callisto call on ${runtime.title} asks Samba for ${words[2]}`,
+      status === 0 && isRight(said) ? undefined : said
+    )
+  }
   look(
     `the client on ${runtime.title} and the endpoint mapper of Samba`,
     proxy.conversations,
