@@ -98,7 +98,7 @@ if (mode === "--watch") {
   rmSync(reports, { recursive: true, force: true })
   process.exit(status ?? 1)
 } else if (mode === "--fuzz") {
-  console.log("The random tests with their whole budgets: about 8 minutes on two cores.")
+  console.log("The random tests with their whole budgets: about half an hour on two cores.")
   test(firstRuntime(), "1", filters.length > 0 ? filters : randomTests())
 } else if (mode === "--quick") {
   console.log(
