@@ -102,7 +102,7 @@ describe("callisto import", () => {
     Effect.gen(function* () {
       const { code, stderr, stdout, written } = yield* callisto(["import", "library.idl"])
       assert.deepStrictEqual([code, stderr], [0, ""])
-      assert.strictEqual(stdout, "library 1.10: 9 of 9 operations (1 number unused), 10 types. Left out: none.\n")
+      assert.strictEqual(stdout, "library 1.10: 10 of 10 operations (1 number unused), 10 types. Left out: none.\n")
       assert.deepStrictEqual(written, { "library.ts": golden })
     })
   )
@@ -112,7 +112,7 @@ describe("callisto import", () => {
     Effect.gen(function* () {
       const { code, stderr, stdout, written } = yield* callisto(["import", "library.idl", "--out", "-"])
       assert.deepStrictEqual([code, stdout, written], [0, golden, {}])
-      assert.match(stderr, /^library 1\.10: 9 of 9 operations/)
+      assert.match(stderr, /^library 1\.10: 10 of 10 operations/)
     })
   )
 
@@ -380,6 +380,7 @@ const makeLibrary = () => {
         yield* Pipe.end(writer)
         return { result: numbers.length }
       })),
+    Lend: refused,
     Notify: refused
   } as never) as unknown as Manager.Manager<any, Scope.Scope>
   return { got, manager }
@@ -716,7 +717,7 @@ describe("completions", () => {
     "--names: the methods, one a line",
     Effect.gen(function* () {
       const { stdout } = yield* callisto(["describe", "library.idl", "--names"])
-      assert.strictEqual(stdout, "OpenDesk\nCloseDesk\nFind\nDescribe\nGetName\nFill\nCompare\nCopy\nNotify\n")
+      assert.strictEqual(stdout, "OpenDesk\nCloseDesk\nFind\nDescribe\nGetName\nFill\nCompare\nCopy\nNotify\nLend\n")
     })
   )
 })
