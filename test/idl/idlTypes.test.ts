@@ -311,6 +311,12 @@ describe("context handles", () => {
     assert.include(text.replace(/\s+/g, " "), "in: { h: H, g: H }")
   })
 
+  it("a pointer to a structure without a body: a handle", () => {
+    const types = "typedef [context_handle] struct hidden *H;"
+    assert.strictEqual(parameter("[in] H p", types), "H")
+    assert.strictEqual(parameter("[out] H *p", types), "ContextHandle.nullable(H)")
+  })
+
   it("through HANDLE, and on the parameter alone", () => {
     assert.strictEqual(schemaOf(printed("typedef [context_handle] HANDLE H; void f([in] H p);"), "p"), "H")
     assert.strictEqual(

@@ -255,7 +255,10 @@ export class Types {
     alias: string | undefined,
     depth: number
   ): Flat {
-    const inner = this.behind(specifier, surroundings, depth)
+    // What a handle points to does not matter: `struct X *` without a body is common.
+    const inner: Flat = specifier._tag === "Struct"
+      ? { levels: [], base: { _tag: "Void" }, attributes: [], rangeAt: 0 }
+      : this.behind(specifier, surroundings, depth)
     const levels = [...own, ...inner.levels]
     if (inner.base._tag !== "Handle") {
       if (levels.pop()?.level._tag !== "Pointer") return unsupported("a context handle is a pointer")
