@@ -81,6 +81,31 @@ describe("base types", () => {
     assert.strictEqual(schemaOf(printed("long f([in] long n);"), "result"), "Ndr.Int32")
   })
 
+  it("a returned pointer: text and full where the operation says so", () => {
+    const result = (attributes: string): string => schemaOf(printed(`[${attributes}] wchar_t *f(void);`), "result")
+    assert.strictEqual(result("string"), "Ndr.unique(Ndr.WString)")
+    assert.strictEqual(result("string, ptr"), "Ndr.full(Ndr.WString)")
+  })
+
+  it("a range of a typedef: limits the elements of an array, not their number", () => {
+    const types = "typedef [range(0, 5)] long R; typedef [range(1, 2), string] wchar_t *T;"
+    assert.strictEqual(field("R p[3]", types), "Ndr.fixed(Ndr.range(Ndr.Int32, 0, 5), 3)")
+    assert.strictEqual(
+      field("[size_is(first)] R *p", types),
+      "Ndr.unique(Ndr.conformant(Ndr.range(Ndr.Int32, 0, 5)))"
+    )
+    assert.strictEqual(
+      field("[size_is(first)] T *p", types),
+      "Ndr.unique(Ndr.conformant(Ndr.unique(Ndr.range(Ndr.WString, 1, 2))))"
+    )
+    assert.strictEqual(parameter("[in] R *p", types), "Ndr.range(Ndr.Int32, 0, 5)")
+    assert.strictEqual(parameter("[in, unique] R *p", types), "Ndr.unique(Ndr.range(Ndr.Int32, 0, 5))")
+    assert.strictEqual(
+      parameter("[in] long n, [in, range(1, 9), size_is(n)] R *p", types),
+      "Ndr.range(Ndr.conformant(Ndr.Int32), 1, 9)"
+    )
+  })
+
   it("an out parameter named result: the returned value is result_", () => {
     assert.strictEqual(schemaOf(printed("DWORD f([out] long *result);"), "result_"), "Ndr.Uint32")
   })
@@ -286,6 +311,12 @@ describe("context handles", () => {
     assert.include(text.replace(/\s+/g, " "), "in: { h: H, g: H }")
   })
 
+  it("a pointer to a structure without a body: a handle", () => {
+    const types = "typedef [context_handle] struct hidden *H;"
+    assert.strictEqual(parameter("[in] H p", types), "H")
+    assert.strictEqual(parameter("[out] H *p", types), "ContextHandle.nullable(H)")
+  })
+
   it("through HANDLE, and on the parameter alone", () => {
     assert.strictEqual(schemaOf(printed("typedef [context_handle] HANDLE H; void f([in] H p);"), "p"), "H")
     assert.strictEqual(
@@ -346,6 +377,9 @@ describe("operations", () => {
     )
     assert.include(text, "export const Error_: Schema.Codec<Error_>")
     assert.include(text, "export const Ndr_: Schema.Codec<Ndr_>")
+    for (const word of ["keyof", "unique", "readonly", "infer", "asserts", "is"]) {
+      assert.include(printed(`typedef struct { long v; } ${word}; void f([in] ${word} *p);`), `interface ${word}_ {`)
+    }
   })
 })
 

@@ -278,7 +278,7 @@ class Interfaces {
       })
     }
     const output = this.types.hideDerived(sides.out).map(nullableHandle)
-    const returned = inside("its result", () => this.types.result(result, surroundings))
+    const returned = inside("its result", () => this.types.result(result, surroundings, attributes))
     if (returned !== undefined) {
       let unique = "result"
       while (output.some((member) => member.name === unique)) unique += "_"

@@ -62,6 +62,8 @@ export interface Flat {
   base: Base
   /** Those of the declaration and of its typedefs. */
   readonly attributes: ReadonlyArray<Attribute>
+  /** How many levels stand in front of what a range of them limits. */
+  readonly rangeAt: number
 }
 
 /** An array in a type, whose counts may stand elsewhere. */
@@ -105,7 +107,8 @@ const globals: ReadonlySet<string> = new Set(
       " "
     ),
     ..."while with yield let static implements interface package private protected public await async".split(" "),
-    ..."eval arguments any unknown never string number bigint boolean object symbol".split(" ")
+    ..."keyof unique readonly infer asserts is eval arguments any unknown never string number bigint boolean object symbol"
+      .split(" ")
   ]
 )
 
@@ -187,7 +190,8 @@ export class Types {
     const flat: Flat = {
       levels: [...own, ...inner.levels],
       base: inner.base,
-      attributes: [...attributes, ...inner.attributes]
+      attributes: [...attributes, ...inner.attributes],
+      rangeAt: has(attributes, "range") ? 0 : own.length + inner.rangeAt
     }
     if (flat.levels.length > maximumLevels) return unsupported(`it has more than ${maximumLevels} levels`)
     const kind = pointerKindIn(attributes)
@@ -198,7 +202,7 @@ export class Types {
   }
 
   private behind(specifier: Specifier, surroundings: Surroundings, depth: number): Flat {
-    const nothing = { levels: [], attributes: [] }
+    const nothing = { levels: [], attributes: [], rangeAt: 0 }
     switch (specifier._tag) {
       case "Base":
         if (specifier.name === "handle_t") return { ...nothing, base: { _tag: "BindingHandle" } }
@@ -221,7 +225,7 @@ export class Types {
   }
 
   private named(name: string, depth: number): Flat {
-    const nothing = { levels: [], attributes: [] }
+    const nothing = { levels: [], attributes: [], rangeAt: 0 }
     if (uuidNames.has(name)) return { ...nothing, base: { _tag: "Uuid" } }
     const typedef = this.scope.typedefs.get(name)
     if (typedef !== undefined) {
@@ -251,7 +255,10 @@ export class Types {
     alias: string | undefined,
     depth: number
   ): Flat {
-    const inner = this.behind(specifier, surroundings, depth)
+    // What a handle points to does not matter: `struct X *` without a body is common.
+    const inner: Flat = specifier._tag === "Struct"
+      ? { levels: [], base: { _tag: "Void" }, attributes: [], rangeAt: 0 }
+      : this.behind(specifier, surroundings, depth)
     const levels = [...own, ...inner.levels]
     if (inner.base._tag !== "Handle") {
       if (levels.pop()?.level._tag !== "Pointer") return unsupported("a context handle is a pointer")
@@ -263,7 +270,7 @@ export class Types {
     }
     const kind = pointerKindIn(attributes)
     if (kind !== undefined && levels[0] !== undefined) levels[0].kind = kind
-    return { levels, base: inner.base, attributes: alias === undefined ? attributes : [] }
+    return { levels, base: inner.base, attributes: alias === undefined ? attributes : [], rangeAt: 0 }
   }
 
   /** The name that the same typedef gives to the handle itself. */
@@ -307,8 +314,9 @@ export class Types {
   }
 
   /** The result of an operation. */
-  result(type: TypeName, surroundings: Surroundings): Type | undefined {
-    const flat = this.flatten(type.specifier, type.levels, [], surroundings)
+  result(type: TypeName, surroundings: Surroundings, attributes: ReadonlyArray<Attribute>): Type | undefined {
+    const own = attributes.filter(({ name }) => name === "string" || name === "unique" || name === "ptr")
+    const flat = this.flatten(type.specifier, type.levels, own, surroundings)
     if (flat.base._tag === "Void" && flat.levels.length === 0) return undefined
     if (flat.levels.length === 0 && this.isStatus(type.specifier)) return { _tag: "Constant", name: "Uint32" }
     return this.build(flat, false).type
@@ -350,12 +358,13 @@ export class Types {
     flat: Flat,
     isParameter: boolean
   ): { readonly type: Type; readonly counted: ReadonlyArray<Counted>; readonly isReferent: boolean } {
-    const { attributes, base } = flat
+    const { attributes, base, rangeAt } = flat
     const levels = [...flat.levels]
     const counted: Array<Counted> = []
     const isText = has(attributes, "string")
-    let type: Type | undefined
     const start = levels.length - 1
+    const isElement = rangeAt > start && rangeAt > 0 && has(attributes, "range")
+    let type = isElement ? this.ranged(this.base(base), flat) : undefined
     const takesText = isText && base._tag === "Scalar" && textUnit(base.name) !== undefined
     if (isText && !takesText && base._tag !== "Body") return unsupported("[string] stands on an array of characters")
     if (isText && base._tag === "Body") return unsupported("[string] on an array of structures is not supported")
@@ -390,18 +399,20 @@ export class Types {
       }
       const target = array ?? type ?? this.base(base)
       if (at.level._tag === "Dimension") {
-        type = target
+        type = i > 0 && i === rangeAt ? this.ranged(target, flat) : target
         continue
       }
       const kind = kindOf(at, isParameter && i === 0, this.fallback)
       // The outermost reference pointer of a parameter takes no place.
       if (isParameter && i === 0 && kind === "ref") {
-        return { type: this.ranged(target, flat), counted, isReferent: true }
+        return { type: rangeAt === 0 ? this.ranged(target, flat) : target, counted, isReferent: true }
       }
       if (kind === "ref") type = { _tag: "Pointer", kind, target }
       else type = { _tag: "Pointer", kind, target: isNullable(target) ? { _tag: "Box", type: target } : target }
+      if (i > 0 && i === rangeAt) type = this.ranged(type, flat)
     }
-    return { type: this.ranged(type ?? this.base(base), flat), counted, isReferent: false }
+    const whole = type ?? this.base(base)
+    return { type: rangeAt === 0 ? this.ranged(whole, flat) : whole, counted, isReferent: false }
   }
 
   private boundOf(level: Level): number | undefined {
