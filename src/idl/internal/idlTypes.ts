@@ -39,8 +39,6 @@ interface FlatLevel {
   readonly defaultKind: PointerKind | undefined
   size: Expression | undefined
   length: Expression | undefined
-  /** `max_is`, which is one less than the size. */
-  isMaximum: boolean
 }
 
 /** What stands behind the levels. */
@@ -70,7 +68,6 @@ export interface Flat {
 export interface Counted {
   readonly size: Expression | undefined
   readonly length: Expression | undefined
-  readonly isMaximum: boolean
   /** Whether `Ndr.sizeIs` finds it: the array itself, or behind one pointer. */
   readonly isOutermost: boolean
 }
@@ -180,8 +177,7 @@ export class Types {
       kind: undefined,
       defaultKind: surroundings.pointerDefault,
       size: undefined,
-      length: undefined,
-      isMaximum: false
+      length: undefined
     }))
     if (has(attributes, "context_handle")) {
       return this.contextHandle(specifier, own, attributes, surroundings, alias, depth)
@@ -378,7 +374,7 @@ export class Types {
       const isOutermost = i === 0 || i === 1 && isParameter && levels[0]!.level._tag === "Pointer" &&
           kindOf(levels[0]!, true, this.fallback) === "ref" && levels[0]!.size === undefined
       const count = (): void => {
-        counted.push({ size: at.size, length: at.length, isMaximum: at.isMaximum, isOutermost })
+        counted.push({ size: at.size, length: at.length, isOutermost })
       }
       let array: Type | undefined
       if (takesText && isInnermost) {
@@ -760,7 +756,7 @@ export class Types {
     // All sizes come before any length, so that a count of both is the size.
     for (const member of members) {
       for (const counted of member.counted) {
-        if (counted.isOutermost && !counted.isMaximum) offer("size", member, counted.size)
+        if (counted.isOutermost) offer("size", member, counted.size)
       }
     }
     for (const member of members) {
@@ -793,9 +789,9 @@ export class Types {
     return members.map((member) => {
       const { counted, field, name, switchIs, type } = member
       const notes: Array<string> = []
-      for (const { isMaximum, length, size } of counted) {
+      for (const { length, size } of counted) {
         if (size !== undefined && !explained.has(size)) {
-          notes.push(`${isMaximum ? "max_is" : "size_is"}(${formatExpression(size)})`)
+          notes.push(`size_is(${formatExpression(size)})`)
         }
         if (length !== undefined && !explained.has(length)) notes.push(`length_is(${formatExpression(length)})`)
       }
