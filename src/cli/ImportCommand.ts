@@ -118,9 +118,23 @@ const writeModule = (
     const module = Idl.print(document, { only })
     if (out === "-") return yield* write("stdout", module)
     const files = yield* Files
+    yield* keepOthers(out)
     yield* Effect.mapError(
       files.write(out, module),
       (problem) => misused(`${problem}.`, "Check the folder and its permissions; under Deno add --allow-write.")
+    )
+  })
+
+/** Refuses to write over a file that `callisto import` has not written. */
+const keepOthers = (out: string): Effect.Effect<void, Failure> =>
+  Effect.gen(function* () {
+    const files = yield* Files
+    const [, folder = "", name] = /^(.*[\\/])?([^\\/]*)$/.exec(out)!
+    if ((yield* files.find(folder, name!)) !== out) return
+    const bytes = yield* Effect.orElseSucceed(files.read(out), () => new Uint8Array())
+    if (new TextDecoder().decode(bytes.subarray(0, 4096)).includes("Written by callisto import ")) return
+    return yield* Effect.fail(
+      misused(`${out}: it was not written by callisto import.`, "Name another file with --out, or remove this one.")
     )
   })
 

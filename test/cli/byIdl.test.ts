@@ -108,6 +108,17 @@ describe("callisto import", () => {
   )
 
   inMemory(
+    "a module of somebody else in its place: is kept, and an older one of its own is not",
+    Effect.gen(function* () {
+      const kept = yield* callisto(["import", "library.idl"], { "library.ts": "export const mine = 1" })
+      assert.deepStrictEqual([kept.code, kept.written], [2, {}])
+      assert.match(kept.stderr, /library\.ts: it was not written by callisto import\./)
+      const again = yield* callisto(["import", "library.idl"], { "library.ts": golden.replace("0.1.0", "0.0.9") })
+      assert.deepStrictEqual([again.code, again.written], [0, { "library.ts": golden }])
+    })
+  )
+
+  inMemory(
     "--out -: the module alone on standard output",
     Effect.gen(function* () {
       const { code, stderr, stdout, written } = yield* callisto(["import", "library.idl", "--out", "-"])
