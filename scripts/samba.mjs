@@ -10,8 +10,10 @@ if (!isInstalled) {
 
 const samba = await startSamba()
 console.log(`Samba serves until Ctrl-C. Its shares and its services:
-  node examples/list_shares.ts "ncacn_ip_tcp:127.0.0.1"
-  node examples/list_services.ts "${samba.services}"`)
+  bun examples/list_shares.ts "ncacn_ip_tcp:127.0.0.1"
+  bun examples/list_services.ts "${samba.services}"
+It takes callisto call too:
+  callisto call "${samba.services}" examples/svcctl.idl ROpenSCManagerW '{"dwDesiredAccess": 5}'`)
 
 const alive = setInterval(() => {}, 1 << 30)
 for (const name of ["SIGINT", "SIGTERM"]) {

@@ -36,6 +36,7 @@ export const importFile = (
     const description = yield* readDescription(file, options.include)
     const { document, problems } = description
     yield* report(problems, json)
+    yield* refuseNothing(file, document)
     yield* checkNames(file, document, only)
     const chosen = chosenOf(document, only)
     const types = only === undefined
@@ -61,6 +62,15 @@ export const importFile = (
       ))
     }
   })
+
+/** Refuses a description in which there is nothing. */
+export const refuseNothing = (file: string, document: Idl.Document): Effect.Effect<void, Failure> => {
+  const { classes, constants, interfaces, objects, types } = document
+  const size = classes.length + constants.length + interfaces.length + objects.length + types.length
+  return size > 0
+    ? Effect.void
+    : Effect.fail(found(`${file}: there is no interface, type or constant in it.`, "Check that it is the IDL file."))
+}
 
 const found = (message: string, advice: string): Failure => ({
   _tag: "Failure",

@@ -119,6 +119,19 @@ describe("callisto import", () => {
   )
 
   inMemory(
+    "a file without a declaration: no module, and exit code 1",
+    Effect.gen(function* () {
+      for (const text of ["", "not IDL at all"]) {
+        for (const command of ["import", "describe"]) {
+          const { code, stderr, stdout, written } = yield* callisto([command, "no.idl"], { "no.idl": text })
+          assert.deepStrictEqual([code, stdout, written], [1, "", {}])
+          assert.match(stderr, /no\.idl: there is no interface, type or constant in it\./)
+        }
+      }
+    })
+  )
+
+  inMemory(
     "--out -: the module alone on standard output",
     Effect.gen(function* () {
       const { code, stderr, stdout, written } = yield* callisto(["import", "library.idl", "--out", "-"])
