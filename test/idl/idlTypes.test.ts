@@ -81,6 +81,20 @@ describe("base types", () => {
     assert.strictEqual(schemaOf(printed("long f([in] long n);"), "result"), "Ndr.Int32")
   })
 
+  it("a size or switch by a name that is not there: left out, with the name", () => {
+    for (const attribute of ["size_is", "length_is", "max_is", "switch_is"]) {
+      const expected = `b: ${attribute} names m, which is neither beside it nor a constant`
+      const type = attribute === "switch_is" ? "union { [case(1)] long a; }" : "long"
+      const declaration = `[in, ${attribute}(m + 1)] ${type} *b`
+      assert.include(reason(`long f([in] long n, ${declaration});`), expected)
+    }
+    const inStruct = "typedef struct { long count; [size_is(cuont)] long *b; } S; long f([in] S *s);"
+    assert.include(reason(inStruct), "b: size_is names cuont")
+    assert.strictEqual(
+      schemaOf(printed("const long MAX = 3; long f([in, size_is(MAX)] long b[]);"), "b"),
+      "Ndr.conformant(Ndr.Int32)"
+    )
+  })
   it("a returned pointer: text and full where the operation says so", () => {
     const result = (attributes: string): string => schemaOf(printed(`[${attributes}] wchar_t *f(void);`), "result")
     assert.strictEqual(result("string"), "Ndr.unique(Ndr.WString)")

@@ -262,6 +262,7 @@ class Interfaces {
     const nameOf = namer("param")
     const sides = { in: [] as Array<Resolved>, out: [] as Array<Resolved> }
     const pipes = { in: [] as Array<Operation["inPipe"][number]>, out: [] as Array<Operation["outPipe"][number]> }
+    this.types.checkNames(parameters)
     this.types.hintTags(parameters, surroundings)
     for (const field of parameters) {
       const parameter = nameOf(field)

@@ -620,6 +620,7 @@ export class Types {
   private struct(name: string, { fields }: StructSpecifier, surroundings: Surroundings): ReadonlyArray<Member> {
     if (fields!.length === 0) return unsupported("an empty structure has no NDR form")
     const nameField = namer("field")
+    this.checkNames(fields!)
     this.hintTags(fields!, surroundings)
     const resolved = fields!.map((field) =>
       inside(nameLess(field), () => this.field(this.correct(name, field), surroundings, name, nameField))
@@ -811,6 +812,22 @@ export class Types {
     return definition?._tag === "Union" ? definition : undefined
   }
 
+  /** Refuses sizes and switches of something that is no field beside them, and no constant. */
+  checkNames(fields: ReadonlyArray<Field>): void {
+    const known = new Set(fields.map(({ name }) => name))
+    for (const field of fields) {
+      for (const { arguments: all, name: attribute } of field.attributes) {
+        if (!sizing.has(attribute)) continue
+        for (const name of all.flatMap((expression) => expression === undefined ? [] : namesIn(expression))) {
+          if (known.has(name) || this.scope.valueOf(name) !== undefined) continue
+          inside(nameLess(field), () => {
+            throw new Unsupported(`${attribute} names ${name}, which is neither beside it nor a constant`)
+          })
+        }
+      }
+    }
+  }
+
   /** A union without switch_type is switched by the type of the member that switch_is names. */
   hintTags(fields: ReadonlyArray<Field>, surroundings: Surroundings): void {
     const byName = new Map(fields.map((field) => [field.name, field] as const).reverse())
@@ -943,6 +960,16 @@ const plusOne = (expression: Expression): Expression =>
     expression.right.value === 1n
     ? expression.left
     : { _tag: "Binary", operator: "+", left: expression, right: { _tag: "Integer", value: 1n } }
+
+/** The attributes that name a field or parameter. */
+const sizing: ReadonlySet<string> = new Set([
+  "size_is",
+  "length_is",
+  "max_is",
+  "first_is",
+  "last_is",
+  "switch_is"
+])
 
 const namesIn = (expression: Expression): ReadonlyArray<string> => {
   switch (expression._tag) {
