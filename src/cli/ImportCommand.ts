@@ -57,7 +57,7 @@ export const importFile = (
       return yield* Effect.fail(found(
         left > 0
           ? `${file}: ${left} ${left === 1 ? "operation is" : "operations are"} left out.`
-          : `${file}: ${errors} errors.`,
+          : `${file}: ${count(errors, "error")}.`,
         "The reasons stand above; --only names the operations that matter."
       ))
     }
@@ -180,7 +180,11 @@ export const summarize = (
       : [`${count(objects.length, "interface")} of objects: ${
         objects.map(({ name }) => name).join(", ")
       }. Calling them needs ORPC.`]),
-    ...(missing.length === 0 ? [] : [`Not found: ${missing.join(", ")}. Name their folder with --include DIR.`])
+    ...(missing.length === 0 ? [] : [
+      `Not found: ${missing.join(", ")}. Name ${
+        missing.length === 1 ? "its folder" : "their folders"
+      } with --include DIR.`
+    ])
   ]
 }
 
