@@ -52,9 +52,9 @@ const exportsStep = () => {
       )
     ),
     ...(JSON.parse(read("deno.json")).version === version ? [] : ["deno.json and package.json differ in the version"]),
-    ...(read("src/cli/Program.ts").includes(`version: string = "${version}"`)
+    ...(read("src/internal/version.ts").includes(`version: string = "${version}"`)
       ? []
-      : ["src/cli/Program.ts and package.json differ in the version"])
+      : ["src/internal/version.ts and package.json differ in the version"])
   ].join("\n")
 }
 
@@ -112,7 +112,8 @@ const shared = [
   "pipeEnds",
   "seams",
   "statusTable",
-  "uuid"
+  "uuid",
+  "version"
 ]
 const wire = ["core", "ndr", "transport", "security"]
 const allowed = {
@@ -135,7 +136,7 @@ const allowed = {
   durable: { on: ["core"], packages: ["effect/cluster"] },
   web: { on: [...wire, "dcerpc"] },
   node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version"] },
   "cli.ts": { on: ["cli", "node"], packages: ["node:"] }
 }
 

@@ -10,7 +10,8 @@ export class Mismatch extends Error {}
 /** The context handles that calls have given so far, by their types. */
 export type Handles = Map<string, unknown>
 
-const integers: { readonly [name: string]: readonly [minimum: number, maximum: number] } = {
+/** What the integers of at most 32 bits can be. */
+export const integers: { readonly [name: string]: readonly [minimum: number, maximum: number] } = {
   Int8: [-0x80, 0x7f],
   Uint8: [0, 0xff],
   Int16: [-0x8000, 0x7fff],

@@ -19,6 +19,7 @@ import { PlatformError } from "effect/PlatformError"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
+import { version } from "../internal/version.ts"
 import type { Transport } from "../transport/Transport.ts"
 import { exitCodes, type Failure, type Target, toJson } from "./Failure.ts"
 import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
@@ -26,9 +27,6 @@ import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
 import { completions } from "./ShellCompletions.ts"
-
-/** The version of the package. */
-export const version: string = "0.1.0"
 
 // ----------------------------------------------------------------------------
 // the commands

@@ -10,6 +10,7 @@
 import type * as Schema from "effect/Schema"
 import type { AST } from "effect/SchemaAST"
 import type * as Interface from "../Interface.ts"
+import { version } from "../internal/version.ts"
 import { type Change, compare as compareDocuments } from "./internal/idlCompare.ts"
 import { fromInterfaces } from "./internal/idlFromInterface.ts"
 import { toDocument } from "./internal/idlInterfaces.ts"
@@ -314,6 +315,3 @@ const isInterface = (value: unknown): value is Interface.Interface.Any => {
  * @since 0.1.0
  */
 export const compare = (old: Document, now: Document): ReadonlyArray<Change> => compareDocuments(old, now)
-
-/** The version of the package, in the first lines of a module. */
-const version = "0.1.0"

@@ -1,4 +1,5 @@
 /** Random values of the types of an IDL document, from a seed. */
+import { integers } from "../../src/cli/JsonValues.ts"
 import type { Idl } from "../../src/idl.ts"
 
 /** Numbers from a seed, each below `limit`. */
@@ -10,15 +11,6 @@ export const random = (seed: number): (limit: number) => number => {
     state ^= state << 5
     return (state >>> 0) % limit
   }
-}
-
-const ranges: { readonly [name: string]: readonly [minimum: number, maximum: number] } = {
-  Int8: [-0x80, 0x7f],
-  Uint8: [0, 0xff],
-  Int16: [-0x8000, 0x7fff],
-  Uint16: [0, 0xffff],
-  Int32: [-0x80000000, 0x7fffffff],
-  Uint32: [0, 0xffffffff]
 }
 
 /** Makes values of the types of a document. */
@@ -36,7 +28,7 @@ export const valuesOf = (document: Idl.Document, below: (limit: number) => numbe
     Array.from({ length: count }, () => value(element, depth))
 
   const constant = (name: string, length: number): unknown => {
-    const range = ranges[name]
+    const range = integers[name]
     if (range !== undefined) return integer(...range)
     switch (name) {
       case "Boolean":
@@ -126,7 +118,7 @@ export const valuesOf = (document: Idl.Document, below: (limit: number) => numbe
     if (type._tag === "Constant" && type.name.endsWith("Int64")) {
       return BigInt(minimum) + BigInt(below(Math.min(maximum - minimum, 1000) + 1))
     }
-    if (type._tag === "Constant" && ranges[type.name] !== undefined) return integer(minimum, maximum)
+    if (type._tag === "Constant" && integers[type.name] !== undefined) return integer(minimum, maximum)
     if (type._tag !== "Constant") {
       return list(Math.min(maximum, minimum + below(3)), (type as { element: Idl.Type }).element, depth)
     }
