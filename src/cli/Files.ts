@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 export interface Files {
   /** The bytes of a file; of a folder, a device or a file that is too large none. */
   readonly read: (path: string) => Effect.Effect<Uint8Array, string>
-  /** The path of a file by its name in a folder, in any case of the letters; `undefined` where there is none. */
+  /** Finds a file of a folder by its name, in upper or lower case, and gives its path; `undefined` if the folder has none. */
   readonly find: (folder: string, name: string) => Effect.Effect<string | undefined>
   readonly write: (path: string, text: string) => Effect.Effect<void, string>
   /** All of standard input. */

@@ -289,7 +289,7 @@ export class Values {
   // to JSON
   // --------------------------------------------------------------------------
 
-  /** The out parameters as JSON; the handles in them are kept, and those that are null are forgotten. */
+  /** Writes the out parameters as JSON. Keeps the handles in them for later calls, and forgets a handle that became null. */
   output({ out }: Idl.Operation, value: unknown): { readonly [name: string]: unknown } {
     return this.shownFields(out, value)
   }

@@ -244,7 +244,7 @@ const schemasOf = (
   )
 ]
 
-/** The transfer syntax of an interface, or why there is none. */
+/** Chooses the transfer syntax of an interface, or says why the interface has none. */
 const choose = ({ methods, name }: Interface.Any): TransferSyntax | string => {
   const all = Object.entries(methods).flatMap(([method, description]) =>
     schemasOf(description).map((schema) => [method, schema] as const)

@@ -159,7 +159,7 @@ const refusing = (error: unknown): MethodCodec => {
   }
 }
 
-/** The codec for calls of a method. It throws for none: a method is compiled when it is first called, beside calls of others. */
+/** Gives the codec for calls of a method. Never throws: the first call compiles it, and must not end calls of other methods. */
 export const codecFor = (
   { codec }: { readonly codec: (method: Method.Any, name: string) => MethodCodec | undefined },
   { method, name }: Pick<Operation, "method" | "name">

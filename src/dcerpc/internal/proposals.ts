@@ -25,7 +25,7 @@ export const boundTo = (iface: Interface.Any): Bound => {
   return { interface: iface, syntax, key: `${iface.uuid} ${iface.version.join(".")} ${syntax.id.uuid}` }
 }
 
-/** That of an interface for which there is none: it can't be loaded, so that nothing is ever sent in it. */
+/** Stands for the syntax of an interface that has none. It can't be loaded, so nothing is ever sent in it. */
 const noSyntax = (fault: RpcFault): TransferSyntax => ({
   ...binary,
   id: Pdu.nilSyntax,

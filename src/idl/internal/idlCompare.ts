@@ -57,7 +57,7 @@ const counterpartOf = (
     candidates.filter(isMeant).find((candidate) => candidate.idlName === idlName)
 }
 
-/** What a client sends has to be taken; what it gets has to be understood. */
+/** The new server must take what an old client sends; the old client must understand what the new server answers. */
 type Direction = "in" | "out"
 
 interface Where {

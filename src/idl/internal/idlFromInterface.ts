@@ -1,5 +1,5 @@
 /**
- * Makes the model of interfaces that are there as values: those of modules, and those that are built in.
+ * Makes the model of interfaces that a program holds as values: of modules, and of the library itself.
  */
 import type * as SchemaAST from "effect/SchemaAST"
 import { declaredIn } from "../../internal/handleSchema.ts"

@@ -723,7 +723,7 @@ export const shortened = (text: string): string => text.length > 60 ? `${text.sl
 // numbers and operators
 // ----------------------------------------------------------------------------
 
-/** What an integer is; `undefined` where the text is none. */
+/** Reads an integer; `undefined` if the text is no integer. */
 export const integerOf = (text: string): bigint | undefined => {
   const match =
     /^(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)(?:[uU]|[lL]{1,2}|[uU][lL]{1,2}|[lL]{1,2}[uU]|[uU]?[iI](?:8|16|32|64))?$/

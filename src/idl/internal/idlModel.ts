@@ -228,7 +228,7 @@ export interface Document {
   readonly constants: ReadonlyArray<Constant>
   /** The types of context handles. */
   readonly handles: ReadonlyArray<string>
-  /** A definition comes behind those that it needs, but for types that are recursive. */
+  /** Each definition stands behind the definitions that it needs; only recursive types name a later one. */
   readonly types: ReadonlyArray<Definition>
   /** Types of the main file that cannot travel; no operation that stands in `interfaces` needs them. */
   readonly skipped: ReadonlyArray<{ readonly name: string; readonly reason: string; readonly place: Place }>

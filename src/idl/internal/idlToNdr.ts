@@ -62,7 +62,7 @@ export class Builder {
     return this.made.get(name) ?? Schema.suspend(() => this.made.get(name) as Schema.Codec<unknown>) as Parameters
   }
 
-  /** Makes the definitions that types need, each behind those that it needs, as a module lists them. */
+  /** Makes the definitions that types need, in the order in which a module lists them: needed ones first. */
   private make(types: ReadonlyArray<Type>): void {
     const stack = types.flatMap(referencesIn).reverse().map((name) => ({ name, isDone: false }))
     for (let entry = stack.pop(); entry !== undefined; entry = stack.pop()) {

@@ -127,7 +127,7 @@ export class Types {
   private readonly fallback: PointerKind
   private readonly definitions: Map<string, Definition> = new Map()
   private readonly failures: Map<string, string> = new Map()
-  /** Definitions that cannot travel, with the reason; also those that refer to such ones. */
+  /** The reason for each definition that cannot travel, and for each definition that refers to one. */
   private readonly broken: Map<string, string> = new Map()
   /** The definitions that refer to each. */
   private readonly users: Map<string, Array<string>> = new Map()
@@ -725,7 +725,7 @@ export class Types {
   // counts and tags
   // --------------------------------------------------------------------------
 
-  /** Hides the counts and tags that other members determine, and notes the rules of those that stay. */
+  /** Hides each count and tag that another member determines. For the others, notes the rule that the IDL gives. */
   hideDerived(members: ReadonlyArray<Resolved>): ReadonlyArray<Member> {
     const types = new Map(members.map(({ name, type }) => [name, type]))
     const derived = new Map<string, Extract<Type, { _tag: "Derived" }>>()
