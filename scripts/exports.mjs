@@ -26,7 +26,7 @@ const wings = foldersIn("src").filter((name) => !["cli", "internal"].includes(na
 /** The modules that `mod.ts` exports again. */
 export const core = inSrc.filter((name) => !edges.includes(name) && !wings.includes(name))
 
-/** The modules of each wing, which its entry point exports again. */
+/** The modules of each wing. Its entry point exports those again that begin with a capital letter; others are edges. */
 export const modulesOfWings = Object.fromEntries(wings.map((wing) => [wing, modulesIn(`src/${wing}`)]))
 
 /** The names of all public modules, as in `@callisto/rpc/NAME`. */

@@ -354,7 +354,7 @@ export interface CancelOptions {
 export interface ReleaseOptions {
   /**
    * What happens to the work of a pending call: `"stop"` (the default) interrupts it, `"goOn"` lets the routine run to its end and
-   * discards its reply.
+   * discards its reply. A durable call goes on by default, and `"stop"` records a cancel.
    */
   readonly server?: "stop" | "goOn" | undefined
 }
@@ -835,6 +835,8 @@ export const join = <P extends Pending.Any>(
 
 /** Refuses to wait for a call with pipes where nobody ever asked for an end of a pipe: the wait would never end. */
 const unlessUndriven = (pending: PendingImpl, wait: Effect.Effect<unknown, unknown>): Effect.Effect<any, unknown> => {
+  const awaited = pending.remote?.awaited
+  if (awaited !== undefined) return Effect.andThen(awaited, wait)
   const isUndriven = () => pending.pipes?.current !== undefined && !pending.pipes.asked
   if (!isUndriven()) return wait
   const refused = Effect.suspend(() =>
@@ -985,8 +987,9 @@ export const release: {
         }
         call.goesOn = true
       }
+      const stop = options?.server === "stop" ? call.current?.remote?.giveUp?.() : undefined
       releaseCall(call)
-      return Effect.void
+      return stop ?? Effect.void
     })
 )
 

@@ -60,6 +60,13 @@ export interface Remote {
   orphan(): void
   /** The client does not need the reply but wants the work done: the server is told nothing, and its reply is discarded. */
   goOn(): void
+  /**
+   * Ends the call for a client that has given it up. Only a channel whose calls outlive their client needs it: there `orphan` lets the call
+   * go on, and `Call.release` runs this where the program asks for `"stop"`.
+   */
+  giveUp?(): Effect.Effect<void>
+  /** Runs before somebody waits for the call; it dies where that wait could never end. */
+  readonly awaited?: Effect.Effect<void> | undefined
 }
 
 // ----------------------------------------------------------------------------

@@ -1,0 +1,324 @@
+/**
+ * The client's side: the channel of a durable binding, and calls that are found again.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import type { Binding } from "../../Binding.ts"
+import * as Call from "../../Call.ts"
+import type { Channel, Outgoing, Remote } from "../../Channel.ts"
+import type { Interface, Operation } from "../../Interface.ts"
+import { badInput } from "../../internal/badInput.ts"
+import { bind } from "../../internal/binding.ts"
+import { callImpl, issue as issueCall, PendingImpl, takeThrough } from "../../internal/clientCall.ts"
+import { unavailable } from "../../internal/failures.ts"
+import { v4 } from "../../internal/uuid.ts"
+import { type BadStubData, CallComplete, InvalidAsyncHandle, RpcTransportError } from "../../Status.ts"
+import { type CallsImpl, unsure, type Watch } from "./calls.ts"
+import { dispatchOf } from "./entity.ts"
+import { isHandle } from "./handles.ts"
+import type { Row } from "./record.ts"
+import { decodeOutcome, encodeInput, rewrite, unfit } from "./values.ts"
+
+/** The key under which the calling fiber begins its next call. */
+export const CurrentKey: Context.Reference<string | undefined> = Context.Reference<string | undefined>(
+  "@callisto/rpc/Durable/Key",
+  { defaultValue: () => undefined }
+)
+
+export interface BindingOptions {
+  readonly object: string | undefined
+  readonly caller: string | undefined
+  readonly keepInput: boolean
+  readonly maximumAge: (method: string) => number
+}
+
+/** The identity of an interface as the record keeps it. */
+export const interfaceOf = ({ uuid, version: [major] }: Interface.Identity): string => `${uuid} ${major}`
+
+/** What takes the place of the input when an evidence is made for a call that is there. */
+class Found {
+  declare readonly row: Row
+
+  constructor(row: Row) {
+    this.row = row
+  }
+}
+
+/** The evidence of a durable call: who takes with it, and what it has asked for. */
+class Evidence implements Remote, Watch {
+  declare readonly calls: CallsImpl
+  declare readonly call: Outgoing
+  declare readonly id: string
+  declare readonly deadline: number | undefined
+  /** Names this evidence in the record. */
+  readonly name: string = v4()
+  transaction: string | undefined
+  checking = false
+  /** The client has given the call up: its result is taken by nobody. */
+  isAbandoned = false
+  /** There is no record: the transaction of the begin was rolled back. */
+  isRolledBack = false
+  private isCancelRecorded = false
+
+  constructor(calls: CallsImpl, call: Outgoing, id: string, deadline: number | null, transaction: string | undefined) {
+    this.calls = calls
+    this.call = call
+    this.id = id
+    this.deadline = deadline ?? undefined
+    this.transaction = transaction
+  }
+
+  // --- as its watcher sees it
+
+  ended(outcome: string): void {
+    const { call, calls } = this
+    calls.fork(Effect.map(calls.openedOutcome(outcome), (text) => call.reply(decodeOutcome(call.operation, text))))
+  }
+
+  gone(wasRolledBack: boolean): void {
+    this.isRolledBack = wasRolledBack
+    this.call.reply(Exit.fail(
+      wasRolledBack
+        ? unavailable("the transaction in which the call was begun was rolled back")
+        : new RpcTransportError({ status: 1726, detail: "the record of the call is no longer kept" })
+    ))
+  }
+
+  // --- as the call sees its server
+
+  readonly dispatched = true
+  readonly cancelDisabled = false
+
+  cancel(): Effect.Effect<void, RpcTransportError> {
+    const { calls, id } = this
+    return Effect.gen({ self: this }, function* () {
+      this.isCancelRecorded = true
+      yield* calls.record.cancel(id, yield* calls.now, this.isAbandoned)
+      yield* calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))
+    }).pipe(Effect.mapError((error) => unsure("the cancel could not be recorded", error)))
+  }
+
+  discard(): void {
+    this.isAbandoned = true
+    this.calls.unwatch(this)
+    // A cancel that is still to be recorded says it too.
+    if (this.isCancelRecorded) this.calls.fork(Effect.ignoreCause(this.calls.record.abandon(this.id)))
+  }
+
+  orphan(): void {
+    this.calls.unwatch(this)
+  }
+
+  goOn(): void {
+    this.calls.unwatch(this)
+  }
+
+  giveUp(): Effect.Effect<void> {
+    return Effect.ignoreCause(this.cancel())
+  }
+
+  /** Its routine starts after the commit, so nothing inside of the transaction can wait for it. */
+  get awaited(): Effect.Effect<void> | undefined {
+    if (this.transaction === undefined) return undefined
+    const { interface: { name }, name: method } = this.call.operation
+    return Effect.flatMap(
+      this.calls.inTransaction,
+      (isInside) =>
+        isInside && this.transaction !== undefined
+          ? Effect.die(
+            new TypeError(
+              `${name}.${method}: the call was begun in this transaction, and starts after its commit. Wait for it outside of the transaction.`
+            )
+          )
+          : Effect.void
+    )
+  }
+}
+
+const evidences = new WeakMap<object, Evidence>()
+
+/** The handle of an evidence; `undefined` where it is not one of a durable call. */
+export const handleOf = (pending: object): string | undefined => evidences.get(pending)?.id
+
+const follow = (
+  calls: CallsImpl,
+  call: Outgoing,
+  row: Pick<Row, "id" | "deadline">,
+  transaction: string | undefined
+): Evidence => {
+  const evidence = new Evidence(calls, call, row.id, row.deadline, transaction)
+  evidences.set(call, evidence)
+  call.remote = evidence
+  calls.watch(evidence)
+  return evidence
+}
+
+/** The channel of a durable binding. */
+const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptions): Channel => ({
+  callObjects: true,
+  address: "durable",
+  references: [CurrentKey],
+  issue: (call, input) => {
+    if (!(input instanceof Found)) return begin(calls, iface, options, call, input)
+    const { row } = input
+    follow(calls, call, row, undefined)
+    return undefined
+  },
+  take: (call) => {
+    const evidence = evidences.get(call)
+    if (evidence === undefined || evidence.isAbandoned || evidence.isRolledBack || call.operation.method.maybe) {
+      return Effect.void
+    }
+    return Effect.flatMap(
+      Effect.mapError(
+        Effect.flatMap(calls.now, (now) => calls.record.take(evidence.id, evidence.name, now)),
+        (error) => unsure("the result could not be taken", error)
+      ),
+      (isTaken) => isTaken ? Effect.void : Effect.fail(new CallComplete())
+    )
+  }
+})
+
+const begin = (
+  calls: CallsImpl,
+  iface: Interface.Any,
+  options: BindingOptions,
+  call: Outgoing,
+  input: unknown
+): Effect.Effect<void, BadStubData | RpcTransportError> =>
+  Effect.gen(function* () {
+    const { operation } = call
+    const { name: method } = operation
+    const text = encodeInput(operation, input)
+    if (typeof text !== "string") return yield* Effect.fail(text)
+    const key = Context.get(call.context, CurrentKey)
+    const identity = interfaceOf(iface)
+    const id = key === undefined ? v4() : yield* calls.mac("key", identity, method, options.object ?? "", key)
+    const now = yield* calls.now
+    const age = options.maximumAge(method)
+    const { span } = call
+    const row = {
+      id,
+      interface: identity,
+      method,
+      object: options.object ?? null,
+      input: yield* calls.sealed(text),
+      input_hash: options.keepInput ? null : yield* calls.mac("input", text),
+      caller: options.caller ?? null,
+      trace: span === undefined
+        ? null
+        : JSON.stringify({ traceId: span.traceId, spanId: span.spanId, sampled: span.sampled }),
+      begun_at: now,
+      deadline: age === Infinity ? null : now + age
+    }
+    const isInside = yield* calls.inTransaction
+    const store = Effect.gen(function* () {
+      if (!(yield* calls.record.insert(row))) return false
+      yield* calls.storage.saveRequest(yield* dispatchOf(calls.sharding, id))
+      return true
+    })
+    const begun = Effect.mapError(
+      isInside ? store : calls.sql.withTransaction(store),
+      (error) => unsure("the call could not be stored", error)
+    )
+    let deadline = row.deadline
+    if (yield* begun) {
+      yield* calls.sql.afterCommit(Effect.sync(() => calls.deliver(id)))
+    } else {
+      const there = yield* Effect.mapError(
+        calls.record.load(id),
+        (error) => unsure("the call could not be found", error)
+      )
+      if (there === undefined) {
+        return yield* Effect.fail(unsure("the call could not be found", "it was just removed. Begin it again"))
+      }
+      const refused = yield* differs(calls, operation, there, text)
+      if (refused !== undefined) return yield* Effect.fail(refused)
+      deadline = there.deadline
+    }
+    const transaction = isInside
+      ? yield* Effect.mapError(calls.record.transactionId, (error) => unsure("the transaction has no name", error))
+      : undefined
+    const evidence = follow(calls, call, { id, deadline }, transaction)
+    if (!isInside) return
+    yield* calls.sql.afterCommit(Effect.sync(() => {
+      evidence.transaction = undefined
+      calls.poke(id)
+    }))
+  })
+
+/** Whether a call that was begun under the same key has other arguments. */
+const differs = (
+  calls: CallsImpl,
+  operation: Operation,
+  row: Row,
+  text: string
+): Effect.Effect<BadStubData | undefined> =>
+  Effect.gen(function* () {
+    const hash = row.input_hash
+    const isSame = hash !== null && row.input === ""
+      ? hash === (yield* calls.mac("input", text))
+      : rewrite(operation, yield* calls.opened(row.input)) === text
+    return isSame ? undefined : badInput("a call with this key was begun with other arguments")
+  })
+
+/** A binding whose calls are kept in the database. */
+export const makeBinding = <I extends Interface.Any>(
+  calls: CallsImpl,
+  iface: I,
+  options: BindingOptions
+): Effect.Effect<Binding<I>> => {
+  const problem = unfit(iface, calls.mayHoldSecrets || calls.seal !== undefined)
+  if (problem !== undefined) {
+    return Effect.die(new TypeError(`Durable.binding(${iface.name}): the interface is refused: ${problem}`))
+  }
+  return bind(iface, channelOf(calls, iface, options), undefined, takeThrough) as never
+}
+
+// ----------------------------------------------------------------------------
+// calls that are found again
+// ----------------------------------------------------------------------------
+
+export const noSuchCall = (): InvalidAsyncHandle => new InvalidAsyncHandle({ handle: "call object" })
+
+/** The record of a handle, as a call of a method. */
+export const find = (
+  calls: CallsImpl,
+  iface: Interface.Any,
+  method: string,
+  handle: string
+): Effect.Effect<Row, InvalidAsyncHandle | RpcTransportError> => {
+  if (!isHandle(handle)) return Effect.fail(noSuchCall())
+  return Effect.flatMap(
+    Effect.mapError(calls.record.load(handle), (error) => unsure("the call could not be looked up", error)),
+    (row) =>
+      row === undefined || row.interface !== interfaceOf(iface) || row.method !== method
+        ? Effect.fail(noSuchCall())
+        : Effect.succeed(row)
+  )
+}
+
+const plain: BindingOptions = {
+  object: undefined,
+  caller: undefined,
+  keepInput: true,
+  maximumAge: () => Infinity
+}
+
+export const resume = <I extends Interface.Any>(
+  calls: CallsImpl,
+  iface: I,
+  operation: Operation,
+  handle: string
+): Effect.Effect<PendingImpl, InvalidAsyncHandle | RpcTransportError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const row = yield* find(calls, iface, operation.name, handle)
+    const call = yield* Effect.orDie(Call.make(yield* makeBinding(calls, iface, plain)))
+    // The arguments are those of the record: nothing is made of them here.
+    const found = { ...operation, makeInput: undefined, handlesIn: undefined }
+    const pending = new PendingImpl(callImpl(call), found as never)
+    yield* Effect.withFiber((fiber) => Effect.orDie(issueCall(pending, new Found(row), fiber) ?? Effect.void))
+    return pending
+  })

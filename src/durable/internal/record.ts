@@ -1,0 +1,287 @@
+/**
+ * The record of durable calls: one table, where every change is one statement with a condition.
+ */
+import * as Effect from "effect/Effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment } from "effect/sql/Statement"
+
+/** A call as it is begun. */
+export interface NewRow {
+  readonly id: string
+  readonly interface: string
+  readonly method: string
+  readonly object: string | null
+  readonly input: string
+  /** Set where the input is not kept beyond the end of the call. */
+  readonly input_hash: string | null
+  readonly caller: string | null
+  readonly trace: string | null
+  readonly begun_at: number
+  readonly deadline: number | null
+}
+
+/** A call as it stands. */
+export interface Row extends NewRow {
+  readonly attempts: number
+  readonly attempt_at: number | null
+  readonly handed_off: number
+  readonly cancel_at: number | null
+  readonly yielded: number
+  readonly abandoned: number
+  readonly outcome: string | null
+  readonly ended_at: number | null
+  readonly finished_by: string | null
+  readonly finished_at: number | null
+}
+
+/** What a watcher has to know of a call. */
+export type Progress = Pick<Row, "id" | "outcome" | "cancel_at">
+
+export type State = "ready" | "running" | "handed off" | "ended" | "finished"
+
+/** The state of a record, as the conditions of the statements see it. */
+export const stateOf = (row: Pick<Row, "attempts" | "handed_off" | "outcome" | "finished_by">): State =>
+  row.finished_by !== null
+    ? "finished"
+    : row.outcome !== null
+    ? "ended"
+    : row.handed_off !== 0
+    ? "handed off"
+    : row.attempts > 0
+    ? "running"
+    : "ready"
+
+/** Outcomes that no routine gives. */
+export const neverRan = `{"t":"cancelled","n":1}`
+export const timedOut = `{"t":"fault","c":1460}`
+export const timedOutEarly = `{"t":"fault","c":1460,"n":1}`
+
+export interface Tables {
+  readonly calls: string
+  readonly settings: string
+  readonly migrations: string
+  /** The prefix of the engine's own tables. */
+  readonly engine: string
+}
+
+/** The names of the tables. */
+export const tablesOf = (prefix: string | undefined): Tables => ({
+  calls: `${prefix ?? "callisto"}_calls`,
+  settings: `${prefix ?? "callisto"}_settings`,
+  migrations: `${prefix ?? "callisto"}_migrations`,
+  engine: prefix === undefined ? "cluster" : `${prefix}_cluster`
+})
+
+/** How many identifiers one statement names. */
+export const batch = 500
+
+/** Numbers of 64 bits come as text from some drivers. */
+const numbers = [
+  "begun_at",
+  "deadline",
+  "attempts",
+  "attempt_at",
+  "handed_off",
+  "cancel_at",
+  "yielded",
+  "abandoned",
+  "ended_at",
+  "finished_at"
+]
+
+const plain = (row: object): any => {
+  const made: Record<string, unknown> = { ...row }
+  for (const name of numbers) {
+    const value = made[name]
+    if (value !== null && value !== undefined && typeof value !== "number") made[name] = Number(value)
+  }
+  return made
+}
+
+/** Which rows a list wants. */
+export interface Wanted {
+  readonly interface: string
+  readonly state: State | undefined
+  readonly after: { readonly begun_at: number; readonly id: string } | undefined
+  readonly limit: number
+}
+
+type Sql<A> = Effect.Effect<A, SqlError>
+
+/** The statements on the table. */
+export interface CallTable {
+  readonly isPg: boolean
+  /** Stores a call; `false` where its identifier is taken. */
+  readonly insert: (row: NewRow) => Sql<boolean>
+  readonly load: (id: string) => Sql<Row | undefined>
+  /** Counts an attempt, and gives the call; `undefined` where its state was not that. */
+  readonly claim: (id: string, attempts: number, now: number) => Sql<Row | undefined>
+  /** Ends a call. The first outcome wins. */
+  readonly end: (id: string, outcome: string, now: number) => Sql<boolean>
+  /** Ends a call whose last attempt was this one, unless somebody else will complete it. */
+  readonly endAttempt: (id: string, attempts: number, outcome: string, now: number) => Sql<boolean>
+  /** An attempt was interrupted in good order. */
+  readonly yields: (id: string, attempts: number) => Sql<boolean>
+  readonly handOff: (id: string) => Sql<boolean>
+  /** Stores a cancel. A ready call ends with it. Gives the call; `undefined` where it has ended or is not there. */
+  readonly cancel: (id: string, now: number, abandoned: boolean) => Sql<Row | undefined>
+  readonly abandon: (id: string) => Sql<boolean>
+  /** Takes the result. It can be repeated by the same evidence. */
+  readonly take: (id: string, evidence: string, now: number) => Sql<boolean>
+  /** Those of some calls that are still there. */
+  readonly progress: (wanted: ReadonlyArray<string>) => Sql<ReadonlyArray<Progress>>
+  /** Ends calls whose deadline has passed. */
+  readonly expire: (now: number, wanted?: ReadonlyArray<string>) => Sql<ReadonlyArray<string>>
+  /** Ready calls that were begun between two times, oldest first. */
+  readonly stalled: (
+    before: number,
+    after: number,
+    limit: number
+  ) => Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>>
+  readonly list: (wanted: Wanted) => Sql<ReadonlyArray<Row>>
+  /** Calls that need not be kept any longer. */
+  readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
+  /** Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. */
+  readonly remove: (wanted: ReadonlyArray<string>) => Sql<ReadonlyArray<string>>
+  /** The transaction of the fiber, for `isOver`. Only PostgreSQL names its transactions. */
+  readonly transactionId: Sql<string | undefined>
+  /** Whether a transaction is over. On SQLite a writer of one's own comes after it. */
+  readonly isOver: (transaction: string) => Sql<boolean>
+}
+
+export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTable => {
+  const sql = client.withoutTransforms()
+  const calls = sql(tables.calls)
+  const isPg = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+
+  const first = (statement: Sql<ReadonlyArray<unknown>>): Sql<Row | undefined> =>
+    Effect.map(statement, ([row]) => row === undefined ? undefined : plain(row as object))
+  const some = (statement: Sql<ReadonlyArray<unknown>>): Sql<boolean> =>
+    Effect.map(statement, (rows) => rows.length > 0)
+  const ids = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyArray<string>> =>
+    Effect.map(statement, (rows) => (rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => id))
+
+  const ready = sql.literal("attempts = 0 AND handed_off = 0 AND outcome IS NULL")
+  const open = sql.literal("outcome IS NULL")
+  // What is not kept beyond the end goes with the statement that ends the call.
+  const forgetsInput = sql.literal("input = CASE WHEN input_hash IS NULL THEN input ELSE '' END")
+
+  const conditions: { readonly [S in State]: Fragment } = {
+    ready: sql.literal("attempts = 0 AND handed_off = 0 AND outcome IS NULL"),
+    running: sql.literal("attempts > 0 AND handed_off = 0 AND outcome IS NULL"),
+    "handed off": sql.literal("handed_off <> 0 AND outcome IS NULL"),
+    ended: sql.literal("outcome IS NOT NULL AND finished_by IS NULL"),
+    finished: sql.literal("finished_by IS NOT NULL")
+  }
+
+  return {
+    isPg,
+
+    insert: (row: NewRow): Sql<boolean> =>
+      some(sql`INSERT INTO ${calls} ${sql.insert(row as never)} ON CONFLICT (id) DO NOTHING RETURNING id`),
+
+    load: (id: string): Sql<Row | undefined> => first(sql`SELECT * FROM ${calls} WHERE id = ${id}`),
+
+    claim: (id: string, attempts: number, now: number): Sql<Row | undefined> =>
+      first(sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
+        WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open}
+        AND (deadline IS NULL OR deadline > ${now}) RETURNING *`),
+
+    end: (id: string, outcome: string, now: number): Sql<boolean> =>
+      some(sql`UPDATE ${calls} SET outcome = ${outcome}, ended_at = ${now}, ${forgetsInput}
+        WHERE id = ${id} AND ${open} RETURNING id`),
+
+    endAttempt: (id: string, attempts: number, outcome: string, now: number): Sql<boolean> =>
+      some(sql`UPDATE ${calls} SET outcome = ${outcome}, ended_at = ${now}, ${forgetsInput}
+        WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open} RETURNING id`),
+
+    yields: (id: string, attempts: number): Sql<boolean> =>
+      some(sql`UPDATE ${calls} SET yielded = yielded + 1
+        WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open} RETURNING id`),
+
+    handOff: (id: string): Sql<boolean> =>
+      some(sql`UPDATE ${calls} SET handed_off = 1 WHERE id = ${id} AND ${open} RETURNING id`),
+
+    cancel: (id: string, now: number, abandoned: boolean): Sql<Row | undefined> =>
+      first(sql`UPDATE ${calls} SET cancel_at = COALESCE(cancel_at, ${now}),
+        abandoned = CASE WHEN ${abandoned ? 1 : 0} = 1 THEN 1 ELSE abandoned END,
+        ended_at = CASE WHEN ${ready} THEN ${now} ELSE ended_at END,
+        input = CASE WHEN ${ready} AND input_hash IS NOT NULL THEN '' ELSE input END,
+        outcome = CASE WHEN ${ready} THEN ${neverRan} ELSE outcome END
+        WHERE id = ${id} AND ${open} RETURNING *`),
+
+    abandon: (id: string): Sql<boolean> =>
+      some(sql`UPDATE ${calls} SET abandoned = 1 WHERE id = ${id} AND finished_by IS NULL RETURNING id`),
+
+    take: (id: string, evidence: string, now: number): Sql<boolean> =>
+      some(sql`UPDATE ${calls} SET finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})
+        WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id`),
+
+    progress: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<Progress>> =>
+      sql`SELECT id, outcome, cancel_at FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<ReadonlyArray<Progress>>,
+
+    expire: (now: number, wanted?: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
+      ids(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
+        outcome = CASE WHEN ${ready} THEN ${timedOutEarly} ELSE ${timedOut} END
+        WHERE ${open} AND deadline <= ${now} ${
+        wanted === undefined ? sql.literal("") : sql`AND ${sql.in("id", wanted)}`
+      } RETURNING id`),
+
+    stalled: (before: number, after: number, limit: number): Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>> =>
+      Effect.map(
+        sql`SELECT id, begun_at FROM ${calls} WHERE ${ready} AND begun_at < ${before} AND begun_at > ${after}
+        ORDER BY begun_at LIMIT ${limit}`,
+        (rows) => rows.map(plain)
+      ),
+
+    list: ({ after, interface: iface, limit, state }: Wanted): Sql<ReadonlyArray<Row>> =>
+      Effect.map(
+        sql`SELECT * FROM ${calls} WHERE interface = ${iface}
+        ${state === undefined ? sql.literal("") : sql`AND ${conditions[state]}`}
+        ${
+          after === undefined
+            ? sql.literal("")
+            : sql`AND (begun_at > ${after.begun_at} OR (begun_at = ${after.begun_at} AND id > ${after.id}))`
+        }
+        ORDER BY begun_at, id LIMIT ${limit}`,
+        (rows) => rows.map(plain)
+      ),
+
+    outdated: (finished: number, ended: number, limit: number): Sql<ReadonlyArray<string>> =>
+      ids(sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND (finished_at < ${finished}
+        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`),
+
+    remove: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
+      sql.withTransaction(Effect.gen(function* () {
+        const messages = sql(`${tables.engine}_messages`)
+        const gone = yield* ids(
+          sql`DELETE FROM ${calls} WHERE ${sql.in("id", wanted)} AND outcome IS NOT NULL RETURNING id`
+        )
+        if (gone.length === 0) return gone
+        const names = gone.map(messageName)
+        yield* sql`DELETE FROM ${sql(`${tables.engine}_replies`)} WHERE request_id IN
+          (SELECT id FROM ${messages} WHERE ${sql.in("message_id", names)})`
+        yield* sql`DELETE FROM ${messages} WHERE ${sql.in("message_id", names)}`
+        return gone
+      })),
+
+    transactionId: isPg
+      ? Effect.map(
+        sql<{ readonly id: string }>`SELECT pg_current_xact_id()::text AS id`,
+        ([row]): string | undefined => row?.id
+      )
+      : Effect.succeed<string | undefined>(""),
+
+    isOver: (transaction: string): Sql<boolean> =>
+      isPg
+        ? Effect.map(
+          sql<{ readonly state: string }>`SELECT pg_xact_status(${transaction}::text::xid8) AS state`,
+          ([row]) => row?.state !== "in progress"
+        )
+        : Effect.as(sql.withTransaction(sql`SELECT 1`), true)
+  }
+}
+
+/** The identifier of a call's request in the engine's table. */
+export const messageName = (id: string): string => `Callisto/Calls/${id}/Dispatch/`
