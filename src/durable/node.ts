@@ -31,7 +31,7 @@ import type * as Migrator from "effect/sql/Migrator"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Durable from "../durable.ts"
-import { countOption, durationOption } from "../internal/options.ts"
+import { countOption, durationOption, flagOption } from "../internal/options.ts"
 import { tablesOf } from "./internal/record.ts"
 import { sqliteLayer } from "./internal/sqlite.ts"
 
@@ -70,6 +70,8 @@ const checked = (options: Durable.Options | undefined, rest: Layer.Layer<any, an
 export interface EmbeddedOptions extends Durable.Options {
   /** The file of the database, which is made where it is missing; `":memory:"` for one that lives as long as the layer. */
   readonly file: string
+  /** Whether this process runs no calls, and only begins, finishes and looks at them. By default `false`. */
+  readonly client?: boolean | undefined
   /** How long a process that is gone keeps its calls, at least 1 second; then another takes them over. By default 5 seconds. */
   readonly lease?: Duration.Input | undefined
   /** Further settings of the engine. */
@@ -82,12 +84,16 @@ export interface EmbeddedOptions extends Durable.Options {
  * **Details**
  *
  * Each process that provides {@link Durable.serve} over it runs its share of the calls. When one dies another takes its calls over after
- * the lease. A process that only begins and finishes calls needs no server.
+ * the lease.
  *
  * With `":memory:"` one connection does everything: a routine of the mode `"transaction"` holds up all other calls.
  *
  * The layer also provides the `SqlClient`, for transactions of the program. Dies with an `Error` in words on a runtime without
  * `node:sqlite`. The example is at `Durable.binding`.
+ *
+ * **Gotchas**
+ *
+ * A process that serves nothing says so with `client`: otherwise it gets a share of the calls too, and they wait for ever.
  *
  * @category layers
  * @since 0.1.0
@@ -95,11 +101,12 @@ export interface EmbeddedOptions extends Durable.Options {
 export const embedded = (options: EmbeddedOptions): Layer.Layer<Provided, SqlError | Migrator.MigrationError> =>
   Layer.unwrap(Effect.sync(() => {
     const lease = durationOption("DurableNode.embedded", "lease", options.lease, 5_000, 1_000)
+    const isClient = flagOption("DurableNode.embedded", "client", options.client, false)
     const { engine } = tablesOf(options.prefix)
     // No other process connects to this address: it only has to be another one for each.
     const address = RunnerAddress.make(`embedded-${crypto.randomUUID()}`, 1)
     const config = configOf({
-      runnerAddress: Option.some(address),
+      runnerAddress: isClient ? Option.none() : Option.some(address),
       shardLockExpiration: lease,
       shardLockRefreshInterval: Math.floor(lease / 4),
       refreshAssignmentsInterval: Math.min(1_000, Math.floor(lease / 4)),

@@ -3,6 +3,7 @@ import { Call, Interface, Manager, type ServerCall } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { Deferred, Effect, Schema } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { Row } from "../../src/durable/internal/record.ts"
 
 export class Broke extends Schema.TaggedError<Broke>()("Broke", { balance: Schema.Int, on: Schema.Date }) {}
 
@@ -106,7 +107,7 @@ export const makeEffects = Effect.gen(function* () {
 export const rowOf = (handle: string) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
-    const [row] = yield* sql<Record<string, any>>`SELECT * FROM callisto_calls WHERE id = ${handle}`
+    const [row] = yield* sql<Row>`SELECT * FROM callisto_calls WHERE id = ${handle}`
     return row
   })
 

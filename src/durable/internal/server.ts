@@ -493,7 +493,7 @@ export class Runner {
       const now = yield* calls.now
       for (const id of yield* calls.record.expire(now)) calls.wake(id)
       if (round % 15 === 0) yield* this.redeliver(now)
-      if (round % 60 === 0) yield* this.sweep(now)
+      if (round % 60 === 0) yield* sweep(calls, now, this.options)
     })
   }
 
@@ -510,19 +510,21 @@ export class Runner {
       for (const id of ids) calls.deliver(id)
     })
   }
-
-  /** Removes what need not be kept any longer. */
-  sweep(now: number): Effect.Effect<void, unknown> {
-    const { calls, options: { keepEnded, keepFinished } } = this
-    return Effect.gen(function* () {
-      while (true) {
-        const ids = yield* calls.record.outdated(now - keepFinished, now - keepEnded, batch)
-        if (ids.length > 0) yield* calls.record.remove(ids)
-        if (ids.length < batch) return
-      }
-    })
-  }
 }
+
+/** Removes what need not be kept any longer. */
+export const sweep = (
+  { record }: CallsImpl,
+  now: number,
+  { keepEnded, keepFinished }: Pick<ServeOptions, "keepEnded" | "keepFinished">
+): Effect.Effect<void, unknown> =>
+  Effect.gen(function* () {
+    while (true) {
+      const ids = yield* record.outdated(now - keepFinished, now - keepEnded, batch)
+      if (ids.length > 0) yield* record.remove(ids)
+      if (ids.length < batch) return
+    }
+  })
 
 /** Whether a failure of the database may pass when the transaction is tried again. */
 const mayPass = (cause: Cause.Cause<unknown>): boolean => {

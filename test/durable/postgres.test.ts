@@ -1,0 +1,4 @@
+import { semantics } from "./semantics.ts"
+import { postgres } from "./worlds.ts"
+
+semantics(postgres)

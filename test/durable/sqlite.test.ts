@@ -1,0 +1,4 @@
+import { semantics } from "./semantics.ts"
+import { sqlite } from "./worlds.ts"
+
+semantics(sqlite)
