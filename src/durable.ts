@@ -14,7 +14,7 @@ import * as MessageStorage from "effect/cluster/MessageStorage"
 import * as Sharding from "effect/cluster/Sharding"
 import * as ShardingConfig from "effect/cluster/ShardingConfig"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -188,7 +188,10 @@ export interface ServeOptions {
   readonly concurrency?: number | undefined
   /** How many routines of the mode `"transaction"` run at once, 1 or more; by default 4. Each holds a connection: at most half of the pool. */
   readonly transactions?: number | undefined
-  /** How long a routine of the mode `"transaction"` may run; then it is rolled back and the call ends with 1460. By default no limit. */
+  /**
+   * How long a routine of the mode `"transaction"` may run, at least 1 ms; then it is rolled back and the call ends with 1460. By default
+   * a third of the lease on SQLite, where only one can write at a time; elsewhere there is no limit.
+   */
   readonly transactionTimeout?: Duration.Input | undefined
   /** How long a record is kept after its result was taken; by default an hour. */
   readonly keepFinished?: Duration.Input | undefined
@@ -272,7 +275,7 @@ export const layer = (
         choiceOption("Durable.layer", "redacted", options?.redacted, ["store", undefined]) === "store"
       if (flagOption("Durable.layer", "migrate", options?.migrate, true)) yield* migrate(tables)
       const sql = yield* SqlClient.SqlClient
-      const { shardsPerGroup } = yield* ShardingConfig.ShardingConfig
+      const { shardLockExpiration, shardsPerGroup } = yield* ShardingConfig.ShardingConfig
       const secret = yield* readSettings(sql, tables, shardsPerGroup)
       const scope = yield* Effect.scope
       const context = yield* Effect.context<never>()
@@ -286,6 +289,7 @@ export const layer = (
           mac: yield* makeMac(secret),
           seal: options?.seal,
           mayHoldSecrets,
+          lease: Duration.toMillis(Duration.fromInputUnsafe(shardLockExpiration)),
           scope,
           context: Context.omit(Scope.Scope)(context as Context.Context<Scope.Scope>) as Context.Context<never>
         })
@@ -624,12 +628,12 @@ export const serve = <const Managers extends ReadonlyArray<Manager.Manager.Any>>
   options?: ServeOptions
 ): Layer.Layer<never, never, Calls | Exclude<Manager.Manager.Services<Managers[number]>, Scope.Scope>> =>
   Layer.effectDiscard(
-    Effect.flatMap(impl, (calls) => Internal.serve(calls, managers, serveOptions(options)))
+    Effect.flatMap(impl, (calls) => Internal.serve(calls, managers, serveOptions(calls, options)))
   ) as never
 
 const owner = "Durable.serve"
 
-const serveOptions = (options: ServeOptions | undefined): Internal.ServeOptions => {
+const serveOptions = (calls: CallsImpl, options: ServeOptions | undefined): Internal.ServeOptions => {
   const least = { min: 1 }
   const concurrency = countOption(owner, "concurrency", options?.concurrency, least, 64)
   return {
@@ -637,7 +641,13 @@ const serveOptions = (options: ServeOptions | undefined): Internal.ServeOptions 
     maximumAttempts: countOption(owner, "maximumAttempts", options?.maximumAttempts, least, 5),
     concurrency,
     transactions: countOption(owner, "transactions", options?.transactions, least, Math.min(4, concurrency)),
-    transactionTimeout: durationOption(owner, "transactionTimeout", options?.transactionTimeout, Infinity, 1),
+    transactionTimeout: durationOption(
+      owner,
+      "transactionTimeout",
+      options?.transactionTimeout,
+      calls.record.isPg ? Infinity : calls.lease / 3,
+      1
+    ),
     keepFinished: durationOption(owner, "keepFinished", options?.keepFinished, 3_600_000),
     keepEnded: durationOption(owner, "keepEnded", options?.keepEnded, 7 * 86_400_000)
   }
@@ -694,7 +704,7 @@ export const token = (call: ServerCall.Any): string => {
  * })
  * const token = Deferred.makeUnsafe<string>()
  * const manager = Manager.make(IJobs, {
- *   Approve: Manager.handOff((call) => Deferred.succeed(token, Durable.token(call)))
+ *   Approve: Manager.handOff((_, call) => Deferred.succeed(token, Durable.token(call)))
  * })
  *
  * const live = Durable.serve([manager]).pipe(Layer.provideMerge(DurableNode.embedded({ file: ":memory:" })))

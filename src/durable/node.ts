@@ -84,7 +84,7 @@ export interface EmbeddedOptions extends Durable.Options {
  * **Details**
  *
  * Each process that provides {@link Durable.serve} over it runs its share of the calls. When one dies another takes its calls over after
- * the lease.
+ * the lease. The leases are in a file beside the database, with `-runners` at the end of its name.
  *
  * With `":memory:"` one connection does everything: a routine of the mode `"transaction"` holds up all other calls.
  *
@@ -114,10 +114,12 @@ export const embedded = (options: EmbeddedOptions): Layer.Layer<Provided, SqlErr
       entityReplyPollInterval: 250,
       simulateRemoteSerialization: false
     }, options.sharding)
+    // Leases have a file of their own: a writer of the program that takes long must not cost a process its calls.
+    const leases = sqliteLayer(options.file === ":memory:" ? options.file : `${options.file}-runners`)
     const engineLayer = Sharding.layer.pipe(
       Layer.provideMerge(Runners.layerNoop),
       Layer.provideMerge(SqlMessageStorage.layerWith({ prefix: engine })),
-      Layer.provide([SqlRunnerStorage.layerWith({ prefix: engine }), RunnerHealth.layerNoop])
+      Layer.provide([Layer.provide(SqlRunnerStorage.layerWith({ prefix: engine }), leases), RunnerHealth.layerNoop])
     )
     return Durable.layer({ ...options, migrate: false }).pipe(
       Layer.provideMerge(checked(options, engineLayer)),

@@ -229,9 +229,14 @@ export const semantics = (kind: Kind): unknown =>
         `${state}: its state is completed, a wait returns, a cancel and a token come too late`,
         atWork,
         Effect.gen(function* () {
-          const { handle, resume, sum } = yield* callIn(state)
+          const { handle, input, name, resume, sum } = yield* callIn(state)
           const again = yield* resume
           yield* Call.wait(again)
+          const object = yield* Call.make(yield* Durable.binding(IBank))
+          yield* Call.wait(
+            yield* Call.begin(object, "Add", input as ReadonlyArray<number>).pipe(Durable.key(name))
+          )
+          assert.deepInclude(yield* Call.state(object), { _tag: "Completed", kind: "replied" })
           assert.strictEqual((yield* Effect.flip(Durable.cancel(handle)))._tag, "CallComplete")
           const token = yield* tokenOf(handle)
           assert.isFalse(yield* Durable.complete(IBank, "Add", token, Exit.succeed(0)))
@@ -547,7 +552,7 @@ export const semantics = (kind: Kind): unknown =>
       atWork,
       Effect.gen(function* () {
         const bank = Call.client(yield* Durable.binding(IBank))
-        assert.deepInclude(yield* Effect.flip(bank.Odd()), { _tag: "RpcFault", code: 1783 })
+        assert.deepInclude(yield* Effect.flip(bank.Odd()), { _tag: "RpcFault", code: 1783, didNotExecute: false })
       })
     )
 

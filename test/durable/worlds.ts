@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { freePort, makePostgres } from "./postgres.ts"
+import type { Work } from "./process.ts"
 
 export type Provided = Durable.Calls | Sharding.Sharding | MessageStorage.MessageStorage | SqlClient.SqlClient
 
@@ -16,6 +17,8 @@ export type Provided = Durable.Calls | Sharding.Sharding | MessageStorage.Messag
 export interface World {
   readonly client: (options?: Durable.Options) => Layer.Layer<Provided, unknown>
   readonly runner: (options?: Durable.Options) => Layer.Layer<Provided, unknown>
+  /** The same for a process of its own. */
+  readonly work: Effect.Effect<Pick<Work, "file" | "postgres" | "port">>
 }
 
 export interface Kind {
@@ -43,7 +46,8 @@ export const sqlite: Kind = {
       const file = join(folder, `${++count}.db`)
       return {
         client: (options) => DurableNode.embedded({ ...options, file, client: true, sharding: quick }),
-        runner: (options) => DurableNode.embedded({ ...options, file, sharding: quick })
+        runner: (options) => DurableNode.embedded({ ...options, file, sharding: quick }),
+        work: Effect.succeed({ file })
       }
     })
   })
@@ -55,14 +59,15 @@ export const postgres: Kind = {
     const { database } = yield* makePostgres
     let count = 0
     return Effect.gen(function* () {
-      const { layer } = yield* database(`test${++count}`)
+      const { host, layer, name, port } = yield* database(`test${++count}`)
       return {
         client: (options) => DurableNode.client({ ...options, sql: layer(), sharding: quick }),
         runner: (options) =>
           Layer.unwrap(
             Effect.map(freePort, (port) =>
               DurableNode.runner({ ...options, host: "127.0.0.1", port, sql: layer(), sharding: quick }))
-          )
+          ),
+        work: Effect.map(freePort, (own) => ({ postgres: { host, name, port }, port: own }))
       }
     })
   })

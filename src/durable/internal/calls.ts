@@ -48,6 +48,8 @@ interface Fields {
   readonly mac: Mac
   readonly seal: Seal | undefined
   readonly mayHoldSecrets: boolean
+  /** How long the engine lets a process that is gone keep its calls, in milliseconds. */
+  readonly lease: number
   readonly scope: Scope.Scope
   /** The context of the layer: fibers in it are outside of every transaction of the program. */
   readonly context: Context.Context<never>

@@ -68,7 +68,8 @@ const decode = (codec: Codec, value: unknown): Exit.Exit<unknown, unknown> => {
   return exit._tag === "Success" ? exit : Exit.fail(errorOf(exit.cause) ?? "it could not be decoded")
 }
 
-const stored = (value: unknown): string => JSON.stringify(value) ?? "null"
+/** Nothing at all has no JSON: it is an empty text. */
+const stored = (value: unknown): string => JSON.stringify(value) ?? ""
 
 // ----------------------------------------------------------------------------
 // in parameters
@@ -83,8 +84,8 @@ export const encodeInput = ({ method }: Operation, input: unknown): string | Bad
 
 /** The in parameters of a text, or the reason why it is not one that the present schema reads. */
 export const decodeInput = ({ method }: Operation, text: string): Exit.Exit<unknown, BadStubData> => {
-  const json = attempt((): unknown => JSON.parse(text))
-  const decoded = json._tag === "Success" ? decode(codecsOf(method).in, json.value ?? undefined) : json
+  const json = attempt((): unknown => text === "" ? undefined : JSON.parse(text))
+  const decoded = json._tag === "Success" ? decode(codecsOf(method).in, json.value) : json
   return decoded._tag === "Success"
     ? Exit.succeed(decoded.value)
     : Exit.fail(badInput(problemOf(errorOf(decoded.cause))))

@@ -1,0 +1,4 @@
+import { processes } from "./processes.ts"
+import { postgres } from "./worlds.ts"
+
+processes(postgres)

@@ -1,0 +1,4 @@
+import { processes } from "./processes.ts"
+import { sqlite } from "./worlds.ts"
+
+processes(sqlite)
