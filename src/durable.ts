@@ -481,7 +481,7 @@ const looked = (what: string) => (error: unknown): RpcTransportError => unsure(w
  *   return yield* Effect.flip(Call.join(running)) // => CallCancelled
  * }).pipe(Effect.scoped)
  *
- * await Effect.runPromise(Effect.provide(program, DurableNode.embedded({ file: ":memory:" })))
+ * await Effect.runPromise(Effect.provide(program, DurableNode.embedded({ file: ":memory:", client: true })))
  * ```
  *
  * @category operators

@@ -80,13 +80,14 @@ export const makeBench = (): Bench & { readonly manager: Manager.Manager<typeof 
   return { manager, started, stopped, tokens, calls, open: (name) => void Deferred.doneUnsafe(gate(name), Effect.void) }
 }
 
-/** Looks again and again, for at most 20 seconds, until a condition holds. */
+/** Looks again and again until a condition holds, for 20 seconds at most. */
 export const eventually = <A, E, R>(
   look: Effect.Effect<A, E, R>,
-  holds: (value: A) => boolean
+  holds: (value: A) => boolean,
+  millis = 20_000
 ): Effect.Effect<A, E, R> =>
   Effect.gen(function* () {
-    const end = performance.now() + 20_000
+    const end = performance.now() + millis
     while (true) {
       const value = yield* look
       if (holds(value)) return value

@@ -241,7 +241,12 @@ export class CallsImpl {
     const all = Array.from(this.watches.get(id) ?? [])
     return Effect.forEach(all, (watch) => {
       const { transaction } = watch
-      if (transaction === undefined) return Effect.sync(() => this.goneFrom(watch, false))
+      // The row may have come since the look: its transaction was committed in between.
+      if (transaction === undefined) {
+        return Effect.map(this.record.load(id), (row) => {
+          if (row === undefined) this.goneFrom(watch, false)
+        })
+      }
       if (watch.checking) return Effect.void
       watch.checking = true
       // On SQLite the answer comes when the transaction is over: nobody else waits for that.

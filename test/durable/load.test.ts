@@ -1,0 +1,5 @@
+import { load } from "./load.ts"
+import { postgres, sqlite } from "./worlds.ts"
+
+load(sqlite)
+load(postgres)
