@@ -75,7 +75,7 @@ export interface EmbeddedOptions extends Durable.Options {
   /** How long a process that is gone keeps its calls, at least 1 second; then another takes them over. By default 5 seconds. */
   readonly lease?: Duration.Input | undefined
   /** Further settings of the engine. */
-  readonly sharding?: Config | undefined
+  readonly sharding?: Partial<ShardingConfig.ShardingConfig["Service"]> | undefined
 }
 
 /**
@@ -145,7 +145,7 @@ export interface ClientOptions<E, R> extends Durable.Options {
   /** How long a process that is gone keeps its calls at most, at least 1 second. By default 15 seconds. */
   readonly lease?: Duration.Input | undefined
   /** Further settings of the engine. */
-  readonly sharding?: Config | undefined
+  readonly sharding?: Partial<ShardingConfig.ShardingConfig["Service"]> | undefined
 }
 
 /**

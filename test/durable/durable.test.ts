@@ -2,7 +2,7 @@ import { Call, ContextHandle, Interface, Manager, Pipe, ServerCall, Synchronize 
 import * as Durable from "@callisto/rpc/durable"
 import * as DurableNode from "@callisto/rpc/durable/node"
 import { assert, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Layer, Queue, Redacted, Schema, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, type Exit, Layer, Queue, Redacted, Schema, type Scope, Stream } from "effect"
 import * as Sharding from "effect/cluster/Sharding"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { CallsImpl } from "../../src/durable/internal/calls.ts"

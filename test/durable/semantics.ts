@@ -2,7 +2,7 @@
 import { Call, Interface, ServerCall, Status } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Option, Schema, Scope, Stream } from "effect"
+import { type Context, Effect, Exit, Layer, Option, Schema, Scope, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { CallsImpl } from "../../src/durable/internal/calls.ts"
 import { sweep } from "../../src/durable/internal/server.ts"

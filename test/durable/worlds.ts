@@ -1,7 +1,7 @@
 /** The databases of the tests, each with processes on it: layers of their own, which share nothing but the database. */
-import * as Durable from "@callisto/rpc/durable"
+import type * as Durable from "@callisto/rpc/durable"
 import * as DurableNode from "@callisto/rpc/durable/node"
-import { Context, Effect, Layer, Scope } from "effect"
+import { type Context, Effect, Layer, type Scope } from "effect"
 import type * as MessageStorage from "effect/cluster/MessageStorage"
 import type * as Sharding from "effect/cluster/Sharding"
 import type * as SqlClient from "effect/sql/SqlClient"
