@@ -1,0 +1,151 @@
+/** Calls as an SVG picture: a pure function of the rows and the time, for the live page and for the figures in files. */
+import type { Message, Row, Segment, State } from "./timeline.ts"
+
+/** What part of time a picture shows, in milliseconds. */
+export interface View {
+  readonly from: number
+  readonly to: number
+  /** The present: bars without an end reach it. */
+  readonly now: number
+  /** Room for so many rows; the picture is as high, whether or not they are there. */
+  readonly rows: number
+  /** The words for people who do not see the picture. */
+  readonly title: string
+}
+
+const width = 960
+const lane = { left: 132, right: 800 }
+const rowHeight = 64
+const axisHeight = 26
+const barHeight = 13
+
+/** The height of a picture with so many rows; its width is 960. */
+export const heightOf = (rows: number): number => rows * rowHeight + axisHeight
+
+const escape = (text: string): string =>
+  text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
+
+const round = (x: number): number => Math.round(x * 10) / 10
+
+/** The picture, as text of SVG. Its colours are the variables that `colours` gives. */
+export const draw = (rows: ReadonlyArray<Row>, view: View): string => {
+  const perMilli = (lane.right - lane.left) / (view.to - view.from)
+  const x = (at: number) => round(lane.left + Math.min(Math.max(at - view.from, 0), view.to - view.from) * perMilli)
+  const shown = ({ from, to = view.now }: Segment) => to >= view.from && from <= view.to
+
+  const bar = (y: number, segments: ReadonlyArray<Segment>) =>
+    segments.filter(shown).map(({ from, state, to }) => {
+      const left = x(from)
+      const length = Math.max(round(x(to ?? view.now) - left), 1.5)
+      return `<rect class="${state}" x="${left}" y="${y}" width="${length}" height="${barHeight}" rx="2"/>`
+    }).join("")
+
+  const message = (top: number, bottom: number) => ({ at, direction, kind }: Message) => {
+    if (at < view.from || at > view.to) return ""
+    const [start, end] = direction === "down" ? [top, bottom] : [bottom, top]
+    const tip = direction === "down" ? end - 5 : end + 5
+    const at_ = x(at)
+    return `<path class="message ${kind}" d="M${at_} ${start}V${end}M${at_ - 3.5} ${tip}L${at_} ${end}L${at_ + 3.5} ${tip}"/>`
+  }
+
+  const drawRow = ({ client, label, marks, messages, outcome, server }: Row, index: number) => {
+    const y = index * rowHeight
+    const [top, bottom] = [y + 16, y + 43]
+    return `<g><text class="name" x="0" y="${y + 40}">${escape(label)}</text>` +
+      `<text class="side" x="${lane.left - 10}" y="${top + 10}">client</text>` +
+      `<text class="side" x="${lane.left - 10}" y="${bottom + 10}">server</text>` +
+      `<path class="rail" d="M${lane.left} ${top + barHeight / 2}H${lane.right}M${lane.left} ${bottom + barHeight / 2}H${lane.right}"/>` +
+      bar(top, client) + bar(bottom, server) +
+      messages.map(message(top + barHeight, bottom)).join("") +
+      marks.filter(({ at }) => at >= view.from && at <= view.to).map(({ at, word }) =>
+        `<path class="mark" d="M${x(at)} ${top - 3}v${barHeight + 6}"/><text class="word" x="${x(at)}" y="${top - 4}">${
+          escape(word)
+        }</text>`
+      ).join("") +
+      (outcome === undefined
+        ? ""
+        : `<text class="outcome ${outcome.state}" x="${lane.right + 14}" y="${y + 40}">${escape(outcome.words)}</text>`) +
+      `</g>`
+  }
+
+  const height = heightOf(view.rows)
+  const axis = view.rows * rowHeight
+  const step = view.to - view.from > 4000 ? 1000 : view.to - view.from > 1500 ? 500 : 100
+  let ticks = ""
+  for (let at = Math.ceil(view.from / step) * step; at <= view.to; at += step) {
+    const label = step < 1000 ? `${round(at / 1000)}` : `${at / 1000}`
+    ticks += `<path class="tick" d="M${x(at)} 0V${axis + 4}"/><text class="time" x="${x(at)}" y="${axis + 18}">${label} s</text>`
+  }
+  return `<svg class="calls" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${
+    escape(view.title)
+  }">${ticks}${rows.slice(-view.rows).map(drawRow).join("")}</svg>`
+}
+
+// ----------------------------------------------------------------------------
+// colours
+// ----------------------------------------------------------------------------
+
+type Colour = State | "text" | "quiet" | "line"
+
+/** Each colour has a contrast of 4.5 or more to the page, for its words are text. */
+const palettes: { readonly [scheme in "light" | "dark"]: { readonly [name in Colour]: string } } = {
+  light: {
+    waiting: "#686f7c",
+    running: "#1d4ed8",
+    replied: "#15803d",
+    cancelled: "#92580a",
+    aborted: "#b91c1c",
+    lost: "#7e22ce",
+    text: "#24292f",
+    quiet: "#5f6672",
+    line: "#d5d9e0"
+  },
+  dark: {
+    waiting: "#a1a8b5",
+    running: "#7aa2ff",
+    replied: "#4ade80",
+    cancelled: "#fbbf24",
+    aborted: "#ff8080",
+    lost: "#cf9bff",
+    text: "#e6e6e6",
+    quiet: "#a1a8b5",
+    line: "#3a3d45"
+  }
+}
+
+const states: ReadonlyArray<State> = ["waiting", "running", "replied", "cancelled", "aborted", "lost"]
+
+const variables = (scheme: "light" | "dark"): string =>
+  Object.entries(palettes[scheme]).map(([name, value]) => `--call-${name}:${value}`).join(";")
+
+/** The rules of style that a page with drawings needs; `.dark` above a drawing makes it dark. */
+export const style: string = [
+  `.calls,.call-colours{${variables("light")}}`,
+  ".calls{font:13px ui-sans-serif,system-ui,sans-serif;display:block;width:100%;height:auto}",
+  `.dark .calls,.dark .call-colours{${variables("dark")}}`,
+  ".calls text{fill:var(--call-text)}",
+  ".calls .name{font-weight:600;font-size:14px}",
+  ".calls .side{text-anchor:end;font-size:11px}",
+  ".calls .time{text-anchor:middle;font-size:11px}",
+  ".calls .word{text-anchor:middle;font-size:10px}",
+  ".calls .side,.calls .time,.calls .word{fill:var(--call-quiet)}",
+  ".calls .outcome{font-weight:600}",
+  ".calls .rail,.calls .tick{fill:none;stroke:var(--call-line)}",
+  ".calls .tick{stroke-dasharray:2 4}",
+  ".calls .mark{fill:none;stroke:var(--call-text);stroke-width:1.5}",
+  ".calls .message{fill:none;stroke:var(--call-quiet);stroke-width:1.4}",
+  ".calls .message.cancel{stroke:var(--call-cancelled);stroke-width:1.8}",
+  ...states.flatMap((state) => [
+    `.calls rect.${state}{fill:var(--call-${state})}`,
+    `.calls text.${state}{fill:var(--call-${state})}`
+  ]),
+  ".calls rect.waiting{fill:none;stroke:var(--call-waiting);stroke-dasharray:3 2}",
+  ".calls rect.lost{fill-opacity:.35;stroke:var(--call-lost);stroke-dasharray:3 2}"
+].join("\n")
+
+/** A picture for a file, with its colours; it follows the scheme of the reader. */
+export const standalone = (svg: string): string =>
+  svg.replace(
+    ">",
+    `><style>${style}\n@media(prefers-color-scheme:dark){.calls{${variables("dark")}}}</style>`
+  ) + "\n"
