@@ -194,7 +194,6 @@ export const buildSite = async ({ base = "/" } = {}) => {
   await gatherPages()
   const { style } = await import(pathToFileURL(join(site, "live", "drawing.ts")).href)
   write(join(built, "calls.css"), style)
-  write(join(built, "live.svg"), read(root, "docs", "figures", "calls.svg").replace(/<style>.*<\/style>/s, ""))
   const { status } = spawnSync(process.execPath, [join(site, "node_modules", "vitepress", "bin", "vitepress.js"), "build", site], {
     cwd: site,
     stdio: "inherit",
@@ -206,10 +205,22 @@ export const buildSite = async ({ base = "/" } = {}) => {
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   requireDependencies()
-  const { values: { base } } = parseArgs({ options: { base: { type: "string", default: "/" } } })
+  const { values } = parseArgs({
+    options: { base: { type: "string", default: "/" }, test: { type: "boolean" }, shots: { type: "boolean" } }
+  })
   try {
-    const { folder, weight } = await buildSite({ base })
+    const { folder, weight } = await buildSite(values)
     console.log(`The site is in ${folder}. Its live figure weighs ${weight} bytes compressed.`)
+    if (values.test || values.shots) {
+      const { shootSite, testSite } = await import(pathToFileURL(join(site, "test.mjs")).href)
+      if (values.shots) {
+        const shots = join(built, "shots")
+        mkdirSync(shots)
+        await shootSite(folder, values.base, shots)
+        console.log(`The screenshots are in ${shots}.`)
+      }
+      if (values.test && !await testSite(folder, values.base, JSON.parse(read(root, "package.json")).version)) process.exitCode = 1
+    }
   } catch (error) {
     console.error(error.message)
     process.exitCode = 1

@@ -6,7 +6,7 @@ import { Effect } from "effect"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { type Method, outcomeOf, type Pending } from "./live/client.ts"
-import { draw, standalone } from "./live/drawing.ts"
+import { draw, standalone, type View } from "./live/drawing.ts"
 import { ILive, now } from "./live/ILive.ts"
 import { serve } from "./live/server.ts"
 import { begun, cancelAsked, dropped, ended, noted, type Row } from "./live/timeline.ts"
@@ -52,11 +52,12 @@ const live = Effect.gen(function* () {
   dropped(last.row, clock())
   yield* Call.release(last.pending)
   yield* Effect.sleep("500 millis")
-  return draw(rows, {
+  return (width: View["width"]) => draw(rows, {
     from: 0,
     to: 10_000,
     now: clock(),
     rows: 5,
+    width,
     title: "Five calls in ten seconds: the client above, the server below. The server does two at once. A cancelled copy stops; a cancelled " +
       "seal goes on, and its client gives it up after two seconds; one call is aborted, one is answered, one is dropped."
   })
@@ -64,4 +65,8 @@ const live = Effect.gen(function* () {
 
 mkdirSync(folder, { recursive: true })
 const picture = await Effect.runPromise(live)
-writeFileSync(`${folder}calls.svg`, standalone(picture))
+writeFileSync(`${folder}calls.svg`, standalone(picture("wide")))
+// The first page shows these until its own calls run.
+for (const width of ["wide", "narrow"] as const) {
+  writeFileSync(fileURLToPath(new URL(`live/recorded-${width}.svg`, import.meta.url)), `${picture(width)}\n`)
+}

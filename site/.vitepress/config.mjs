@@ -50,6 +50,8 @@ export default defineConfig({
     },
     outline: [2, 3],
     search: { provider: "local" },
+    // The name of a link begins with its text.
+    notFound: { linkText: "Take me home", linkLabel: "Take me home" },
     footer: { message: 'MIT licensed. <a href="notices.html">Third-party notices</a>' }
   },
   vite: {

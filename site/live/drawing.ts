@@ -11,16 +11,31 @@ export interface View {
   readonly rows: number
   /** The words for people who do not see the picture. */
   readonly title: string
+  /** The width of the picture: `narrow`, for telephones, has the words above the bars. */
+  readonly width: "wide" | "narrow"
 }
 
-const width = 960
-const lane = { left: 132, right: 800 }
-const rowHeight = 64
 const axisHeight = 26
 const barHeight = 13
 
-/** The height of a picture with so many rows; its width is 960. */
-export const heightOf = (rows: number): number => rows * rowHeight + axisHeight
+/** Where the parts of a row are. */
+interface Layout {
+  readonly width: number
+  readonly left: number
+  readonly right: number
+  readonly row: number
+  /** The bars, from the top of the row. */
+  readonly client: number
+  readonly server: number
+  /** The name and the outcome. */
+  readonly words: number
+  readonly outcome: { readonly x: number; readonly anchor: "start" | "end" }
+}
+
+const layouts: { readonly [width in View["width"]]: Layout } = {
+  wide: { width: 960, left: 132, right: 800, row: 64, client: 16, server: 43, words: 40, outcome: { x: 814, anchor: "start" } },
+  narrow: { width: 440, left: 46, right: 430, row: 74, client: 30, server: 54, words: 13, outcome: { x: 430, anchor: "end" } }
+}
 
 const escape = (text: string): string =>
   text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
@@ -29,57 +44,66 @@ const round = (x: number): number => Math.round(x * 10) / 10
 
 /** The picture, as text of SVG. Its colours are the variables that `colours` gives. */
 export const draw = (rows: ReadonlyArray<Row>, view: View): string => {
-  const perMilli = (lane.right - lane.left) / (view.to - view.from)
-  const x = (at: number) => round(lane.left + Math.min(Math.max(at - view.from, 0), view.to - view.from) * perMilli)
-  const shown = ({ from, to = view.now }: Segment) => to >= view.from && from <= view.to
+  const layout = layouts[view.width]
+  const { left, right, width } = layout
+  const perMilli = (right - left) / (view.to - view.from)
+  const x = (at: number) => round(left + Math.min(Math.max(at - view.from, 0), view.to - view.from) * perMilli)
+  const within = (at: number) => at >= view.from && at <= view.to
 
   const bar = (y: number, segments: ReadonlyArray<Segment>) =>
-    segments.filter(shown).map(({ from, state, to }) => {
-      const left = x(from)
-      const length = Math.max(round(x(to ?? view.now) - left), 1.5)
-      return `<rect class="${state}" x="${left}" y="${y}" width="${length}" height="${barHeight}" rx="2"/>`
+    segments.filter(({ from, to = view.now }) => to >= view.from && from <= view.to).map(({ from, state, to }) => {
+      const start = x(from)
+      const length = Math.max(round(x(to ?? view.now) - start), 1.5)
+      return `<rect class="${state}" x="${start}" y="${y}" width="${length}" height="${barHeight}" rx="2"/>`
     }).join("")
 
   const message = (top: number, bottom: number) => ({ at, direction, kind }: Message) => {
-    if (at < view.from || at > view.to) return ""
+    if (!within(at)) return ""
     const [start, end] = direction === "down" ? [top, bottom] : [bottom, top]
     const tip = direction === "down" ? end - 5 : end + 5
-    const at_ = x(at)
-    return `<path class="message ${kind}" d="M${at_} ${start}V${end}M${at_ - 3.5} ${tip}L${at_} ${end}L${at_ + 3.5} ${tip}"/>`
+    const here = x(at)
+    return `<path class="message ${kind}" d="M${here} ${start}V${end}M${here - 3.5} ${tip}L${here} ${end}L${here + 3.5} ${tip}"/>`
   }
 
   const drawRow = ({ client, label, marks, messages, outcome, server }: Row, index: number) => {
-    const y = index * rowHeight
-    const [top, bottom] = [y + 16, y + 43]
-    return `<g><text class="name" x="0" y="${y + 40}">${escape(label)}</text>` +
-      `<text class="side" x="${lane.left - 10}" y="${top + 10}">client</text>` +
-      `<text class="side" x="${lane.left - 10}" y="${bottom + 10}">server</text>` +
-      `<path class="rail" d="M${lane.left} ${top + barHeight / 2}H${lane.right}M${lane.left} ${bottom + barHeight / 2}H${lane.right}"/>` +
-      bar(top, client) + bar(bottom, server) +
-      messages.map(message(top + barHeight, bottom)).join("") +
-      marks.filter(({ at }) => at >= view.from && at <= view.to).map(({ at, word }) =>
-        `<path class="mark" d="M${x(at)} ${top - 3}v${barHeight + 6}"/><text class="word" x="${x(at)}" y="${top - 4}">${
-          escape(word)
-        }</text>`
-      ).join("") +
-      (outcome === undefined
+    const y = index * layout.row
+    const [top, bottom, words] = [y + layout.client, y + layout.server, y + layout.words]
+    const [clientRail, serverRail] = [top + barHeight / 2, bottom + barHeight / 2]
+    return [
+      `<g><text class="name" x="0" y="${words}">${escape(label)}</text>`,
+      `<text class="side" x="${left - 8}" y="${top + 10}">client</text>`,
+      `<text class="side" x="${left - 8}" y="${bottom + 10}">server</text>`,
+      `<path class="rail" d="M${left} ${clientRail}H${right}M${left} ${serverRail}H${right}"/>`,
+      bar(top, client),
+      bar(bottom, server),
+      ...messages.map(message(top + barHeight, bottom)),
+      ...marks.filter(({ at }) => within(at)).map(({ at, word }) =>
+        `<path class="mark" d="M${x(at)} ${top - 3}v${barHeight + 6}"/>` +
+        `<text class="word" x="${x(at)}" y="${top - 4}">${escape(word)}</text>`
+      ),
+      outcome === undefined
         ? ""
-        : `<text class="outcome ${outcome.state}" x="${lane.right + 14}" y="${y + 40}">${escape(outcome.words)}</text>`) +
-      `</g>`
+        : `<text class="outcome ${outcome.state}" text-anchor="${layout.outcome.anchor}" x="${layout.outcome.x}" y="${words}">${
+          escape(outcome.words)
+        }</text>`,
+      "</g>"
+    ].join("")
   }
 
-  const height = heightOf(view.rows)
-  const axis = view.rows * rowHeight
-  const step = view.to - view.from > 4000 ? 1000 : view.to - view.from > 1500 ? 500 : 100
+  const axis = view.rows * layout.row
+  const step = stepOf(view.to - view.from) * (view.width === "narrow" ? 2 : 1)
   let ticks = ""
   for (let at = Math.ceil(view.from / step) * step; at <= view.to; at += step) {
-    const label = step < 1000 ? `${round(at / 1000)}` : `${at / 1000}`
-    ticks += `<path class="tick" d="M${x(at)} 0V${axis + 4}"/><text class="time" x="${x(at)}" y="${axis + 18}">${label} s</text>`
+    ticks += `<path class="tick" d="M${x(at)} 0V${axis + 4}"/>` +
+      `<text class="time" x="${x(at)}" y="${axis + 18}">${round(at / 1000)} s</text>`
   }
-  return `<svg class="calls" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${
+  return `<svg class="calls" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${axis + axisHeight}" role="img" aria-label="${
     escape(view.title)
   }">${ticks}${rows.slice(-view.rows).map(drawRow).join("")}</svg>`
 }
+
+/** The milliseconds between two ticks of the axis. */
+const stepOf = (span: number): number => span > 4000 ? 1000 : span > 1500 ? 500 : 100
 
 // ----------------------------------------------------------------------------
 // colours

@@ -26,12 +26,15 @@ interface Session {
 const rowsShown = 5
 const span = 10_000
 
+const narrow = matchMedia("(max-width: 640px)")
+
 /** The view of a time: the first ten seconds, then the last ten. */
 const viewAt = (millis: number): View => ({
   from: Math.max(millis - span, 0),
   to: Math.max(millis, span),
   now: millis,
   rows: rowsShown,
+  width: narrow.matches ? "narrow" : "wide",
   title: "Calls in progress: the client above, the server below. The list under the picture says the same in words."
 })
 
