@@ -68,8 +68,11 @@ const linkOnSite = (link) => {
 
 const anchorOf = (file) => file.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")
 
+/** A figure as a part of its page, so that it follows the page's colours. */
+const figure = (name) => `<div class="figure">${read(root, "docs", "figures", name).replace(/<style>.*<\/style>/s, "").trim()}</div>`
+
 const onSite = (text) =>
-  text.replaceAll(/\]\(([^)\s]+)\)/g, (whole, link) => /^[a-z]+:/.test(link) ? whole : `](${linkOnSite(link)})`)
+  text.replaceAll(/^!\[[^\]]*\]\((?:docs\/)?figures\/([\w.]+)\)$/gm, (_, name) => figure(name)).replaceAll(/\]\(([^)\s]+)\)/g, (whole, link) => /^[a-z]+:/.test(link) ? whole : `](${linkOnSite(link)})`)
 
 /** All examples on one page, each with its first comment as its text. */
 const examplesPage = () => {
@@ -120,7 +123,6 @@ const gatherPages = async () => {
   for (const file of readdirSync(join(root, "docs")).filter((file) => file.endsWith(".md"))) {
     add(file.slice(0, -3), onSite(read(root, "docs", file)))
   }
-  if (existsSync(join(root, "docs", "figures"))) cpSync(join(root, "docs", "figures"), join(pages, "figures"), { recursive: true })
   add("changes", onSite(read(root, "CHANGELOG.md")))
   add("examples", examplesPage())
   add("notices", notices())

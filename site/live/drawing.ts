@@ -34,7 +34,7 @@ interface Layout {
 
 const layouts: { readonly [width in View["width"]]: Layout } = {
   wide: { width: 960, left: 132, right: 800, row: 64, client: 16, server: 43, words: 40, outcome: { x: 814, anchor: "start" } },
-  narrow: { width: 440, left: 46, right: 430, row: 74, client: 30, server: 54, words: 13, outcome: { x: 430, anchor: "end" } }
+  narrow: { width: 400, left: 44, right: 386, row: 74, client: 30, server: 54, words: 13, outcome: { x: 386, anchor: "end" } }
 }
 
 const escape = (text: string): string =>
@@ -57,12 +57,17 @@ export const draw = (rows: ReadonlyArray<Row>, view: View): string => {
       return `<rect class="${state}" x="${start}" y="${y}" width="${length}" height="${barHeight}" rx="2"/>`
     }).join("")
 
-  const message = (top: number, bottom: number) => ({ at, direction, kind }: Message) => {
+  const message = (top: number, bottom: number) => ({ arrives, at, direction, kind, word }: Message) => {
     if (!within(at)) return ""
     const [start, end] = direction === "down" ? [top, bottom] : [bottom, top]
-    const tip = direction === "down" ? end - 5 : end + 5
-    const here = x(at)
-    return `<path class="message ${kind}" d="M${here} ${start}V${end}M${here - 3.5} ${tip}L${here} ${end}L${here + 3.5} ${tip}"/>`
+    const [from, to] = [x(at), x(arrives ?? at)]
+    // The two lines of the tip lie to both sides of the arrow.
+    const angle = Math.atan2(end - start, to - from)
+    const tip = [angle + 2.6, angle - 2.6].map((side) => `${round(to + 6 * Math.cos(side))} ${round(end + 6 * Math.sin(side))}`)
+    const label = word === undefined
+      ? ""
+      : `<text class="word" x="${from}" y="${direction === "down" ? top - barHeight - 4 : bottom + barHeight + 11}">${escape(word)}</text>`
+    return `<path class="message ${kind}" d="M${from} ${start}L${to} ${end}M${tip[0]}L${to} ${end}L${tip[1]}"/>${label}`
   }
 
   const drawRow = ({ client, label, marks, messages, outcome, server }: Row, index: number) => {

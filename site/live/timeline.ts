@@ -14,6 +14,10 @@ export interface Segment {
 /** A message between the two sides. */
 export interface Message {
   readonly at: number
+  /** When it arrives; at once by default. */
+  readonly arrives?: number
+  /** What it is, in a word of the protocol. */
+  readonly word?: string
   /** From the client down to the server, or up. */
   readonly direction: "down" | "up"
   readonly kind: "request" | "cancel" | "reply"
