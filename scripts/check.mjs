@@ -1,7 +1,7 @@
 // Everything about the sources that is not a test: types, style, documentation, what gets published, layers.
 // `npm run check` runs all steps, `npm run check -- NAME` one of them, `npm run check -- --list` names them.
 import { spawnSync } from "node:child_process"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { join, posix, relative } from "node:path"
 import process from "node:process"
 import { core, modules, modulesOfWings, problemsOfExports } from "./exports.mjs"
@@ -30,7 +30,7 @@ const deno = (...args) => denoRuntime === undefined ? leftOut("deno") : command(
 
 const pages = [
   "README.md",
-  ...(existsSync(join(root, "docs")) ? readdirSync(join(root, "docs")).map((file) => `docs/${file}`) : [])
+  ...["docs", "site/pages"].flatMap((folder) => readdirSync(join(root, folder)).map((file) => `${folder}/${file}`))
 ].filter((file) => file.endsWith(".md"))
 
 const difference = (title, expected, actual) => [
@@ -254,7 +254,7 @@ const size = async () => {
 }
 
 const steps = {
-  tsc: ["types of everything (tsc)", () => tsc("-p", "tsconfig.json")],
+  tsc: ["types of everything (tsc)", () => tsc("-p", "tsconfig.json") || tsc("-p", "site/tsconfig.json")],
   build: ["types of the library alone, declarations isolated (tsc)", () => tsc("-p", "tsconfig.build.json")],
   deno: ["types of everything (deno check)", () => deno("check", ".")],
   lint: ["lint (deno lint)", () => deno("lint")],

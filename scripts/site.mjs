@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url"
 import { parseArgs } from "node:util"
 import { gzipSync } from "node:zlib"
 import { markPure } from "./pure.mjs"
-import { requireDependencies, root } from "./runtimes.mjs"
+import { findRuntime, requireDependencies, root } from "./runtimes.mjs"
 
 const site = join(root, "site")
 const built = join(site, ".build")
@@ -69,19 +69,27 @@ const linkOnSite = (link) => {
 const anchorOf = (file) => file.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")
 
 /** A figure as a part of its page, so that it follows the page's colours. */
-const figure = (name) => `<div class="figure">${read(root, "docs", "figures", name).replace(/<style>.*<\/style>/s, "").trim()}</div>`
+const figure = (name) =>
+  `<div class="figure">${read(root, "docs", "figures", name).replace(/<style>.*<\/style>/s, "").trim()}</div>`
 
 const onSite = (text) =>
-  text.replaceAll(/^!\[[^\]]*\]\((?:docs\/)?figures\/([\w.]+)\)$/gm, (_, name) => figure(name)).replaceAll(/\]\(([^)\s]+)\)/g, (whole, link) => /^[a-z]+:/.test(link) ? whole : `](${linkOnSite(link)})`)
+  text.replaceAll(/^!\[[^\]]*\]\((?:docs\/)?figures\/([\w.]+)\)$/gm, (_, name) => figure(name)).replaceAll(
+    /\]\(([^)\s]+)\)/g,
+    (whole, link) => /^[a-z]+:/.test(link) ? whole : `](${linkOnSite(link)})`
+  )
 
 /** All examples on one page, each with its first comment as its text. */
 const examplesPage = () => {
   const files = readdirSync(join(root, "examples"), { recursive: true }).map((file) => file.replaceAll("\\", "/"))
     .filter((file) => /\.(?:ts|idl|html)$/.test(file)).sort()
   const parts = files.map((file) =>
-    `## ${file} {#${anchorOf(file)}}\n\n\`\`\`${file.split(".").at(-1)}\n${read(root, "examples", file).trimEnd()}\n\`\`\`\n`
+    `## ${file} {#${anchorOf(file)}}\n\n\`\`\`${file.split(".").at(-1)}\n${
+      read(root, "examples", file).trimEnd()
+    }\n\`\`\`\n`
   )
-  return `# Examples\n\nEach is a program of its own. The first lines say what it shows and how to run it in a clone.\n\n${parts.join("\n")}`
+  return `# Examples\n\nEach is a program of its own. The first lines say what it shows and how to run it in a clone.\n\n${
+    parts.join("\n")
+  }`
 }
 
 /** The licences of what a visitor's browser loads beside the library. */
@@ -89,7 +97,9 @@ const notices = () => {
   const require = createRequire(join(site, "package.json"))
   const folderOf = (name) => {
     for (let folder = dirname(require.resolve(name)); folder !== dirname(folder); folder = dirname(folder)) {
-      if (existsSync(join(folder, "package.json")) && JSON.parse(read(folder, "package.json")).name === name) return folder
+      if (existsSync(join(folder, "package.json")) && JSON.parse(read(folder, "package.json")).name === name) {
+        return folder
+      }
     }
     throw new Error(`${name} is not installed`)
   }
@@ -111,7 +121,9 @@ const notices = () => {
     const text = file === undefined ? `Licence: ${license}` : read(folder, file).trim()
     return `## ${name} ${version}\n\n\`\`\`text\n${text}\n\`\`\`\n`
   })
-  return `# Third-party notices\n\nThe pages of this site load these programs of others, under their licences.\n\n${parts.join("\n")}`
+  return `# Third-party notices\n\nThe pages of this site load these programs of others, under their licences.\n\n${
+    parts.join("\n")
+  }`
 }
 
 const gatherPages = async () => {
@@ -135,7 +147,11 @@ const gatherPages = async () => {
   const missing = named.filter((name) => titles[name] === undefined)
   const unnamed = Object.keys(titles).filter((name) => !named.includes(name))
   if (missing.length + unnamed.length > 0) {
-    throw new Error(`The side bar lacks ${unnamed.join(", ") || "nothing"}; it names pages that are not there: ${missing.join(", ") || "none"}.`)
+    throw new Error(
+      `The side bar lacks ${unnamed.join(", ") || "nothing"}; it names pages that are not there: ${
+        missing.join(", ") || "none"
+      }.`
+    )
   }
   write(
     join(built, "contents.json"),
@@ -184,19 +200,34 @@ const bundleLive = async () => {
     writeFileSync(path, contents)
     weight += gzipSync(contents, { level: 9 }).length
   }
-  if (weight > liveBudget) throw new Error(`The live figure weighs ${weight} bytes compressed, its budget is ${liveBudget}.`)
+  if (weight > liveBudget) {
+    throw new Error(`The live figure weighs ${weight} bytes compressed, its budget is ${liveBudget}.`)
+  }
   return weight
+}
+
+/** The site's own packages; only this needs a network, once. */
+const installPackages = () => {
+  if (existsSync(join(site, "node_modules"))) return
+  console.log("Installing the packages of site/ (npm ci).")
+  const options = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+  const { status } = spawnSync("npm", options, { cwd: site, stdio: "inherit", shell: process.platform === "win32" })
+  if (status !== 0) throw new Error("The packages of site/ could not be installed. Run npm ci there.")
 }
 
 /** Builds the site; gives the folder, and the weight of the live figure in bytes. */
 export const buildSite = async ({ base = "/" } = {}) => {
-  if (!existsSync(join(site, "node_modules"))) throw new Error("The site's own packages are missing. Run npm ci in site/ first.")
+  installPackages()
   rmSync(built, { recursive: true, force: true })
   const weight = await bundleLive()
   await gatherPages()
   const { style } = await import(pathToFileURL(join(site, "live", "drawing.ts")).href)
   write(join(built, "calls.css"), style)
-  const { status } = spawnSync(process.execPath, [join(site, "node_modules", "vitepress", "bin", "vitepress.js"), "build", site], {
+  const { status } = spawnSync(process.execPath, [
+    join(site, "node_modules", "vitepress", "bin", "vitepress.js"),
+    "build",
+    site
+  ], {
     cwd: site,
     stdio: "inherit",
     env: { ...process.env, CALLISTO_BASE: base }
@@ -207,6 +238,16 @@ export const buildSite = async ({ base = "/" } = {}) => {
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   requireDependencies()
+  // A Node that reads TypeScript, for the drawing and the reference.
+  const node = findRuntime("node")
+  if (node === undefined) {
+    console.error("Node 22.18 or later is needed.")
+    process.exit(1)
+  }
+  if (node.command !== process.execPath) {
+    const { status } = spawnSync(node.command, process.argv.slice(1), { stdio: "inherit" })
+    process.exit(status ?? 1)
+  }
   const { values } = parseArgs({
     options: { base: { type: "string", default: "/" }, test: { type: "boolean" }, shots: { type: "boolean" } }
   })
@@ -221,7 +262,9 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
         await shootSite(folder, values.base, shots)
         console.log(`The screenshots are in ${shots}.`)
       }
-      if (values.test && !await testSite(folder, values.base, JSON.parse(read(root, "package.json")).version)) process.exitCode = 1
+      if (values.test && !await testSite(folder, values.base, JSON.parse(read(root, "package.json")).version)) {
+        process.exitCode = 1
+      }
     }
   } catch (error) {
     console.error(error.message)

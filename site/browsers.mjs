@@ -58,11 +58,15 @@ const types = {
 export const withServer = async (folder, base, use) => {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, "http://localhost")
-    const inside = pathname.startsWith(base) && !pathname.includes("..") ? decodeURIComponent(pathname.slice(base.length)) : undefined
+    const inside = pathname.startsWith(base) && !pathname.includes("..")
+      ? decodeURIComponent(pathname.slice(base.length))
+      : undefined
     let file = inside === undefined ? undefined : join(folder, inside)
     if (file !== undefined && existsSync(file) && statSync(file).isDirectory()) file = join(file, "index.html")
     const found = file !== undefined && existsSync(file)
-    response.writeHead(found ? 200 : 404, { "content-type": types[found ? extname(file) : ".html"] ?? "application/octet-stream" })
+    response.writeHead(found ? 200 : 404, {
+      "content-type": types[found ? extname(file) : ".html"] ?? "application/octet-stream"
+    })
     response.end(readFileSync(found ? file : join(folder, "404.html")))
   })
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve))

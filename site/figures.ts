@@ -54,15 +54,17 @@ const live = Effect.gen(function* () {
   dropped(last.row, clock())
   yield* Call.release(last.pending)
   yield* Effect.sleep("500 millis")
-  return (width: View["width"]) => draw(rows, {
-    from: 0,
-    to: 10_000,
-    now: clock(),
-    rows: 5,
-    width,
-    title: "Five calls in ten seconds: the client above, the server below. The server does two at once. A cancelled copy stops; a cancelled " +
-      "seal goes on, and its client gives it up after two seconds; one call is aborted, one is answered, one is dropped."
-  })
+  return (width: View["width"]) =>
+    draw(rows, {
+      from: 0,
+      to: 10_000,
+      now: clock(),
+      rows: 5,
+      width,
+      title:
+        "Five calls in ten seconds: the client above, the server below. The server does two at once. A cancelled copy stops; a cancelled " +
+        "seal goes on, and its client gives it up after two seconds; one call is aborted, one is answered, one is dropped."
+    })
 }).pipe(Effect.scoped, Effect.provide(Memory.layer))
 
 // ----------------------------------------------------------------------------
@@ -167,7 +169,8 @@ const pipes = Effect.gen(function* () {
     now: end,
     rows: 2,
     width: "wide",
-    title: "Two calls with pipes. A client pushes chunks until the pipe is full, and then waits for the slow server; a server pushes chunks " +
+    title:
+      "Two calls with pipes. A client pushes chunks until the pipe is full, and then waits for the slow server; a server pushes chunks " +
       "until the pipe is full, and then waits for the slow client."
   })
 }).pipe(Effect.scoped, Effect.provide(Memory.layer))
@@ -266,7 +269,8 @@ const handles = Effect.gen(function* () {
     now: end,
     rows: 2,
     width: "wide",
-    title: "Two cursors on a server. The first client opens, fetches twice and closes. The second client goes away without a word, and the " +
+    title:
+      "Two cursors on a server. The first client opens, fetches twice and closes. The second client goes away without a word, and the " +
       "server runs its cursor down."
   })
 }).pipe(Effect.scoped, Effect.provide(Memory.layer))
@@ -320,7 +324,13 @@ const security = Effect.gen(function* () {
   const tell = (bytes: Uint8Array, direction: "down" | "up") => {
     const at = clock()
     const word = names.get(bytes[2]!) ?? ""
-    rows.at(-1)!.messages.push({ at, arrives: at + 20, direction, kind: direction === "down" ? "request" : "reply", word })
+    rows.at(-1)!.messages.push({
+      at,
+      arrives: at + 20,
+      direction,
+      kind: direction === "down" ? "request" : "reply",
+      word
+    })
   }
 
   const manager = Manager.make(IVault, { Read: () => Effect.succeed({ secret: "1842" }) }, { minimumLevel: "privacy" })
@@ -345,7 +355,9 @@ const security = Effect.gen(function* () {
     }).pipe(Scope.provide(scope), Effect.exit)
     turn(row.client, clock())
     row.client.at(-1)!.state = Exit.isSuccess(exit) ? "replied" : "aborted"
-    row.outcome = Exit.isSuccess(exit) ? { state: "replied", words: "replied, encrypted" } : { state: "aborted", words: "refused: 5" }
+    row.outcome = Exit.isSuccess(exit)
+      ? { state: "replied", words: "replied, encrypted" }
+      : { state: "aborted", words: "refused: 5" }
     yield* Effect.sleep("60 millis")
     yield* Scope.close(scope, Exit.void)
   })
@@ -363,7 +375,8 @@ const security = Effect.gen(function* () {
     now: end,
     rows: 2,
     width: "wide",
-    title: "Two logins, with 20 ms to the server. bind, bind_ack and alter_context carry the login; then the encrypted request is answered. " +
+    title:
+      "Two logins, with 20 ms to the server. bind, bind_ack and alter_context carry the login; then the encrypted request is answered. " +
       "With a wrong password the login is refused, and no request is sent."
   })
 })

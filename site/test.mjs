@@ -35,7 +35,11 @@ const equal = (actual, expected, what) => {
 }
 
 /** Opens a page; `problems` are the errors of its scripts, failed requests, and requests to other hosts. */
-const open = async (browser, url, { dark = false, reduced = false, scripts = true, width = 1280, height = 900 } = {}) => {
+const open = async (
+  browser,
+  url,
+  { dark = false, reduced = false, scripts = true, width = 1280, height = 900 } = {}
+) => {
   const page = await browser.newPage()
   const problems = []
   page.on("pageerror", (error) => problems.push(error.message))
@@ -76,7 +80,9 @@ const said = (page, pattern, timeout) =>
   )
 
 const pagesOf = (folder) =>
-  readdirSync(folder, { recursive: true }).map((file) => file.replaceAll("\\", "/")).filter((file) => file.endsWith(".html"))
+  readdirSync(folder, { recursive: true }).map((file) => file.replaceAll("\\", "/")).filter((file) =>
+    file.endsWith(".html")
+  )
     .sort()
 
 /** What axe finds of impact serious or critical. */
@@ -112,7 +118,9 @@ const testLive = async (name, browser, url) => {
     await lively(page)
     await page.click("[data-action=cancel]")
     await said(page, /Call 1 has ended/, 5000)
-    await page.waitForFunction(() => /call 2/.test(document.querySelector("[data-action=cancel]").textContent), { timeout: 5000 })
+    await page.waitForFunction(() => /call 2/.test(document.querySelector("[data-action=cancel]").textContent), {
+      timeout: 5000
+    })
     await page.click("[data-action=cancel]")
     await said(page, /Call 2 has ended: cancelled/, 5000)
     await said(page, /The server has finished its work on call 2/, 12_000)
@@ -161,7 +169,8 @@ const testLive = async (name, browser, url) => {
     await page.waitForSelector(".VPLocalSearchBox input")
     await page.type(".VPLocalSearchBox input", "waitAny")
     await page.waitForFunction(
-      () => [...document.querySelectorAll(".VPLocalSearchBox a.result")].some((link) => link.href.includes("/reference/")),
+      () =>
+        [...document.querySelectorAll(".VPLocalSearchBox a.result")].some((link) => link.href.includes("/reference/")),
       { timeout: 10_000 }
     )
     await page.close()

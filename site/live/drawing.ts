@@ -33,12 +33,29 @@ interface Layout {
 }
 
 const layouts: { readonly [width in View["width"]]: Layout } = {
-  wide: { width: 960, left: 132, right: 800, row: 64, client: 16, server: 43, words: 40, outcome: { x: 814, anchor: "start" } },
-  narrow: { width: 400, left: 44, right: 386, row: 74, client: 30, server: 54, words: 13, outcome: { x: 386, anchor: "end" } }
+  wide: {
+    width: 960,
+    left: 132,
+    right: 800,
+    row: 64,
+    client: 16,
+    server: 43,
+    words: 40,
+    outcome: { x: 814, anchor: "start" }
+  },
+  narrow: {
+    width: 400,
+    left: 44,
+    right: 386,
+    row: 74,
+    client: 30,
+    server: 54,
+    words: 13,
+    outcome: { x: 386, anchor: "end" }
+  }
 }
 
-const escape = (text: string): string =>
-  text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
+const escape = (text: string): string => text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
 
 const round = (x: number): number => Math.round(x * 10) / 10
 
@@ -63,10 +80,14 @@ export const draw = (rows: ReadonlyArray<Row>, view: View): string => {
     const [from, to] = [x(at), x(arrives ?? at)]
     // The two lines of the tip lie to both sides of the arrow.
     const angle = Math.atan2(end - start, to - from)
-    const tip = [angle + 2.6, angle - 2.6].map((side) => `${round(to + 6 * Math.cos(side))} ${round(end + 6 * Math.sin(side))}`)
+    const tip = [angle + 2.6, angle - 2.6].map((side) =>
+      `${round(to + 6 * Math.cos(side))} ${round(end + 6 * Math.sin(side))}`
+    )
     const label = word === undefined
       ? ""
-      : `<text class="word" x="${from}" y="${direction === "down" ? top - barHeight - 4 : bottom + barHeight + 11}">${escape(word)}</text>`
+      : `<text class="word" x="${from}" y="${direction === "down" ? top - barHeight - 4 : bottom + barHeight + 11}">${
+        escape(word)
+      }</text>`
     return `<path class="message ${kind}" d="M${from} ${start}L${to} ${end}M${tip[0]}L${to} ${end}L${tip[1]}"/>${label}`
   }
 
@@ -102,9 +123,9 @@ export const draw = (rows: ReadonlyArray<Row>, view: View): string => {
     ticks += `<path class="tick" d="M${x(at)} 0V${axis + 4}"/>` +
       `<text class="time" x="${x(at)}" y="${axis + 18}">${round(at / 1000)} s</text>`
   }
-  return `<svg class="calls" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${axis + axisHeight}" role="img" aria-label="${
-    escape(view.title)
-  }">${ticks}${rows.slice(-view.rows).map(drawRow).join("")}</svg>`
+  return `<svg class="calls" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${
+    axis + axisHeight
+  }" role="img" aria-label="${escape(view.title)}">${ticks}${rows.slice(-view.rows).map(drawRow).join("")}</svg>`
 }
 
 /** The milliseconds between two ticks of the axis. */

@@ -96,7 +96,9 @@ export const ended = (row: Row, at: number, outcome: Outcome): void => {
   endAs(row.client, at, outcome.state)
   row.outcome = outcome
   // A server that still works on the call has not answered.
-  if (outcome.state !== "lost" && openPart(row.server) === undefined) row.messages.push({ at, direction: "up", kind: "reply" })
+  if (outcome.state !== "lost" && openPart(row.server) === undefined) {
+    row.messages.push({ at, direction: "up", kind: "reply" })
+  }
 }
 
 /** The server is gone, and with it the work on the call. */
