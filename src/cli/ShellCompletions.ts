@@ -94,7 +94,7 @@ const withFilters = (shell: Completions.Shell, script: string): string => {
           `$1:_files -g "*.(#i)(idl|ts|js|mts|mjs|cts|cjs)"'`
         )
     case "fish":
-      return script.replace(
+      return script.replaceAll("__fish_use_subcommand", "__callisto_no_command").replace(
         /^(complete -c callisto -n '__fish_seen_subcommand_from (\w+)') -r -F( -d '(?:The IDL file|An IDL file|What clients|What the server))/gm,
         (_, start, command, end) => `${start} -f -a '(__callisto_files ${command === "import" ? "idl" : ""})'${end}`
       )
@@ -168,6 +168,20 @@ _callisto_methods() {
 
 `,
   fish: `
+# Whether no command stands on the line yet; that of fish takes the value of a flag for one
+function __callisto_no_command
+    set -l skip 0
+    for word in (commandline -opc)[2..-1]
+        if test $skip = 1
+            set skip 0
+        else if contains -- $word --timeout --user --domain --password-file --level --provider --kdc --completions
+            set skip 1
+        else if not string match -q -- '-*' $word
+            return 1
+        end
+    end
+end
+
 # Folders, and files that can be a description
 function __callisto_files
     set -l kinds '\\.(idl|[cm]?[jt]s)$'

@@ -965,8 +965,7 @@ describe("completions in a shell", () => {
         encoding: "utf8"
       })
       assert.strictEqual(stderr, "")
-      return stdout.split("\n").map((word) => word.split("\t")[0]!.replace(/\/$/, "")).filter((word) => word !== "")
-        .sort()
+      return stdout.split("\n").map((word) => word.split("\t")[0]!.replace(/\/$/, "")).filter(isMeant).sort()
     } finally {
       rmSync(folder, { recursive: true })
     }
