@@ -156,6 +156,7 @@ export const call = (
         () => `Calling ${operation.name} at ${place.binding}`,
         Effect.flatMap(bind, (bound) => Effect.suspend(() => run(binding = bound, operation, input, pipes)))
       ).pipe(
+        Effect.onInterrupt(() => Effect.logWarning(`Interrupted: the call of ${operation.name} was cancelled.`)),
         Effect.mapError((error) => ofMethod(source, operation, explain(place)(error as Status.RpcError)))
       )
       const document = yield* Effect.try({

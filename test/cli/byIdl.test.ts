@@ -1081,6 +1081,10 @@ describe("callisto with files, as a process", () => {
       yield* Deferred.await(begun)
       process.kill(child.pid!, "SIGINT")
       yield* Deferred.await(cancelled)
-      assert.deepStrictEqual(yield* ended, { code: 130, stdout: "", stderr: "" })
+      assert.deepStrictEqual(yield* ended, {
+        code: 130,
+        stdout: "",
+        stderr: "warn: Interrupted: the call of Twice was cancelled.\n"
+      })
     }))
 })
