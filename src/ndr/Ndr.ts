@@ -958,10 +958,13 @@ export const union = <const C extends Cases, Default extends Parameters | undefi
   }
 ): Schema.Codec<Union.Value<C, Default, "Type">, Union.Value<C, Default, "Encoded">> => {
   const isNamed = representationOf(discriminant.ast)?.named === true
-  const arms = Object.entries(cases).map(([key, type]) => ({ label: isNamed ? key : Number(key), type }))
-  for (const { label } of arms) {
-    if (!isNamed && !Number.isInteger(label)) throw new TypeError(`Ndr.union: a label is ${label}, not an integer.`)
-  }
+  const arms = Object.entries(cases).map(([key, type]) => {
+    const label = isNamed ? key : Number(key)
+    if (!isNamed && (!Number.isInteger(label) || `${label}` !== key)) {
+      throw new TypeError(`Ndr.union: a label is ${JSON.stringify(key)}, not a decimal integer.`)
+    }
+    return { label, type }
+  })
   const rest = options?.default
   const members = [
     ...arms.map(({ label, type }) => armSchema({ case: Schema.Literal(label) }, type)),

@@ -600,7 +600,8 @@ const fieldsReader = (fields: ReadonlyArray<Field>, top: boolean) => {
 const note = ({ sources, unit, what }: Derived, links: ReadonlyArray<Link>, number: number | null): void => {
   for (const { index } of sources) {
     const link = links[index]!
-    link[what] = number === null ? null : Math.floor(number / unit)
+    const said = number === null ? null : Math.floor(number / unit)
+    link[what] = link[what] === undefined || link[what] === said ? said : NaN
     verify(link)
   }
 }
