@@ -1,6 +1,8 @@
 /** What declarations mean: pointers, arrays, text, counts, unions, handles, and what is left out with its reason. */
 import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
 import { Idl } from "../../src/idl.ts"
+import * as Ndr from "../../src/ndr/Ndr.ts"
 
 const interfaceOf = (body: string, attributes = "pointer_default(unique)"): Idl.Parsed =>
   Idl.parse({
@@ -667,4 +669,35 @@ describe("results", () => {
       schemaOf(printed("[context_handle] void *f([in] long n);"), "result"),
       "ContextHandle.nullable(CONTEXT_HANDLE)"
     ))
+})
+
+describe("one count for a size and a length", () => {
+  const body = "typedef struct { long n; [size_is(n)] long *b; [length_is(n)] long c[8]; } S; void f([in] S *s);"
+
+  it("a sized array beside a varying one: the count is that of both", () => {
+    assert.strictEqual(schemaOf(printed(body), "n"), 'Ndr.sizeIs(["b", "c"], Ndr.Int32)')
+  })
+
+  it("two that differ: refused where they are written, and where they are read", () => {
+    const sources = {
+      "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f), pointer_default(unique)] interface a { ${body} }`
+    }
+    const codec = Ndr.codecOf(Idl.describe(sources, "a.idl").interfaces["a"]!.methods["f"]!.in)!
+    const write = (b: ReadonlyArray<number>, c: ReadonlyArray<number>) => {
+      const writer = Ndr.makeWriter()
+      const isWritten = Result.isSuccess(codec.encode(writer, { s: { b, c } }))
+      return isWritten ? writer.bytes.slice(0, writer.position) : undefined
+    }
+    const bytes = write([1, 2], [3, 4])!
+    assert.deepStrictEqual(Result.getOrThrow(codec.decode(Ndr.makeReader(bytes))), { s: { b: [1, 2], c: [3, 4] } })
+    assert.isUndefined(write([1, 2], [3]))
+    // The number of elements of the varying array, behind n, the pointer and the offset.
+    const other = bytes.slice()
+    other[12] = 1
+    const refused = codec.decode(Ndr.makeReader(other))
+    assert.match(
+      String(Result.isFailure(refused) && refused.failure.message),
+      /the length is 1, and the field that says it has 2/
+    )
+  })
 })

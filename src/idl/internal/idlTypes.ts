@@ -843,7 +843,8 @@ export class Types {
     const offer = (
       what: "size" | "length",
       { name }: Resolved,
-      expression: Expression | undefined
+      expression: Expression | undefined,
+      isSized = true
     ): void => {
       const target = expression && this.countIn(expression)
       const source = target && byName.get(target.name)
@@ -855,7 +856,7 @@ export class Types {
         const fields = [name]
         fieldsOf.set(source.name, fields)
         derived.set(source.name, { _tag: "Derived", what, fields, type, unit: target!.unit })
-      } else if (known.what === what && known.unit === target!.unit) {
+      } else if ((known.what === what || known.what === "size" && !isSized) && known.unit === target!.unit) {
         fieldsOf.get(source.name)!.push(name)
       } else {
         return
@@ -873,7 +874,7 @@ export class Types {
         const isSame = counted.length !== undefined && counted.size !== undefined &&
           formatExpression(counted.length) === formatExpression(counted.size)
         if (isSame && explained.has(counted.size!)) explained.add(counted.length!)
-        else if (counted.isOutermost) offer("length", member, counted.length)
+        else if (counted.isOutermost) offer("length", member, counted.length, counted.size !== undefined)
       }
     }
     for (const member of members) {
