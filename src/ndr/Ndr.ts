@@ -820,7 +820,8 @@ export interface CountOptions {
  * checked. `type` is an integer of at most 32 bits, by default {@link Uint32}. A size that differs from that of the array
  * is refused with 1734 (`RPC_S_INVALID_BOUND`).
  *
- * Where one size holds for several arrays it names them all, and they must have the same. With a `unit` it is written as so
+ * Where one size holds for several arrays it names them all, and they must have the same; of a varying array among them, which
+ * has no size of its own, the length counts. With a `unit` it is written as so
  * many times the number of elements, and read as a multiple, rounded down. `type` may be a {@link unique} pointer to an
  * integer: it is null where the array is null, and refused with 1734 where it alone is.
  *

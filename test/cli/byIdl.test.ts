@@ -96,6 +96,8 @@ const broken = `
     void Bad([in] NOBODY n);
   }`
 
+const good = `[uuid(0d3c5f3e-51ab-4c4f-a0d7-6f5d0a8b7c21)] interface good { void Go([in] long *n); }`
+
 const shared = "typedef unsigned long COUNT;"
 
 describe("callisto import", () => {
@@ -215,6 +217,53 @@ describe("callisto import", () => {
   )
 
   inMemory(
+    "an import that is not found: is told with its place, and --check ends with 1",
+    Effect.gen(function* () {
+      const texts = { "d/a.idl": `import "gone.idl"; ${good}` }
+      const written = yield* callisto(["import", "d/a.idl"], texts)
+      assert.deepStrictEqual([written.code, Object.keys(written.written)], [0, ["d/a.ts"]])
+      assert.match(written.stderr, /^d\/a\.idl:1:8: warning: import gone\.idl: not found\. .*--include DIR/)
+      const checked = yield* callisto(["import", "d/a.idl", "--check"], texts)
+      assert.strictEqual(checked.code, 1)
+      assert.include(checked.stderr, "error: d/a.idl: 1 imported file was not found.")
+    })
+  )
+
+  inMemory(
+    "an attribute that is not known: the module is written, and --check ends with 1",
+    Effect.gen(function* () {
+      const texts = { "a.idl": good.replace("[in]", "[in, strng]") }
+      const written = yield* callisto(["import", "a.idl"], texts)
+      assert.deepStrictEqual([written.code, Object.keys(written.written)], [0, ["a.ts"]])
+      assert.match(written.stderr, /^a\.idl:1:\d+: error: attribute strng: .*Do you mean \[string\]\?/)
+      const checked = yield* callisto(["import", "a.idl", "--check"], texts)
+      assert.strictEqual(checked.code, 1)
+    })
+  )
+
+  inMemory(
+    "an interface that cannot be made: exit code 1, and the others are written",
+    Effect.gen(function* () {
+      const texts = { "a.idl": `${good} [uuid(1)] interface lost { void f(); }` }
+      const { code, stderr, written } = yield* callisto(["import", "a.idl"], texts)
+      assert.deepStrictEqual([code, Object.keys(written)], [1, ["a.ts"]])
+      assert.match(stderr, /^a\.idl:1:\d+: error: interface lost is left out: its uuid is no UUID/)
+      assert.include(stderr, "error: a.idl: 1 interface left out.")
+      const described = yield* callisto(["describe", "a.idl"], texts)
+      assert.include(described.stderr, "interface lost is left out")
+    })
+  )
+
+  inMemory(
+    "an operation that is left out: its reason is printed once",
+    Effect.gen(function* () {
+      const { stderr, stdout } = yield* callisto(["import", "b.idl"], { "b.idl": broken, "shared.idl": shared })
+      assert.strictEqual(`${stdout}${stderr}`.split("n: the type NOBODY is not known").length, 2)
+      assert.strictEqual(stderr.trim().split("\n").length, 1)
+    })
+  )
+
+  inMemory(
     "a problem in an imported file: names that file",
     Effect.gen(function* () {
       const { stderr } = yield* callisto(["import", "b.idl", "--include", "inc/"], {
@@ -304,7 +353,8 @@ describe("callisto describe", () => {
     "what is left out: its line and reason",
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* callisto(["describe", "b.idl"], { "b.idl": broken, "shared.idl": shared })
-      assert.deepStrictEqual([code, stderr], [0, ""])
+      assert.strictEqual(code, 0)
+      assert.match(stderr, /^b\.idl:5:19: error: type NOBODY: not known\..*\n$/)
       assert.match(stdout, /\nLeft out:\n {2}Bad \(1\), line 5: .*NOBODY.*\.\n$/)
     })
   )
