@@ -132,18 +132,17 @@ const file = (path: string): Effect.Effect<Uint8Array, string> =>
 const passwords = Layer.succeed(Passwords, { file, prompt })
 
 /** What an operation on a file fails with, in words. */
-const attempt = <A>(path: string, use: () => Promise<A>): Effect.Effect<A, string> =>
+const attempt = <A>(path: string, use: () => Promise<A>, absent = "it does not exist"): Effect.Effect<A, string> =>
   Effect.tryPromise({
     try: use,
     catch: (error) => {
       const { code, message } = error as { readonly code?: string; readonly message: string }
+      if (code === "ENOENT" || code === "ENOTDIR") return `${path}: ${absent}`
       return `${path}: ${(code === undefined ? undefined : reasons[code]) ?? message}`
     }
   })
 
 const reasons: { readonly [code: string]: string } = {
-  ENOENT: "it does not exist",
-  ENOTDIR: "it does not exist",
   EISDIR: "it is a folder",
   EACCES: "no permission",
   EPERM: "no permission"
@@ -189,7 +188,7 @@ const readStdin = async (): Promise<Uint8Array> => {
 const files = Layer.succeed(Files, {
   read: (path) => attempt(path, () => readBounded(path)),
   find: (folder, name) => Effect.promise(() => findIn(folder, name)),
-  write: (path, text) => attempt(path, () => writeFile(path, text)),
+  write: (path, text) => attempt(path, () => writeFile(path, text), "its folder does not exist"),
   stdin: attempt("standard input", readStdin),
   load: (path) => attempt(path, () => import(pathToFileURL(resolve(path)).href))
 })

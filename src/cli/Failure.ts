@@ -55,6 +55,22 @@ export const toJson = (
   advice
 })
 
+/** What Deno does not allow is wrong usage, whatever came of it. */
+export const withPermission = (failure: Failure): Failure => {
+  const [found, flag] = /,? run again with the (--allow-[a-z]+) flag/.exec(failure.message) ?? []
+  if (found === undefined) return failure
+  const { status: _, ...rest } = failure
+  return {
+    ...rest,
+    exitCode: exitCodes.usage,
+    message: failure.message.replace(found, ""),
+    advice: `Add ${flag} behind deno run.` +
+      (failure.message.startsWith("ncalrpc:")
+        ? " A Unix socket needs --allow-read, --allow-write and --allow-net."
+        : "")
+  }
+}
+
 /** Explains an error of a call to a server. */
 export const explain = (target: Target) => (error: RpcError | StringBinding.StringBindingError): Failure => {
   const { fault, hresult, rpcStatus } = error.codes as Codes
@@ -99,6 +115,11 @@ const adviceOn = (
   error: RpcError | StringBinding.StringBindingError,
   { binding, login }: Target
 ): string => {
+  if (error._tag === "StringBindingError" && /^(?:[^@:]*@)?ncacn_np:/i.test(binding)) {
+    const [, host = ""] = /ncacn_np:(?:\\\\)*([A-Za-z0-9.-]*)/i.exec(binding) ?? []
+    const mapper = quote(`ncacn_ip_tcp:${host === "" ? "127.0.0.1" : host}`)
+    return `Named pipes are not supported yet: use ncacn_ip_tcp or ncalrpc. callisto dump ${mapper} lists what the machine serves.`
+  }
   if (error._tag === "StringBindingError") return `Write ${quote(suggested(binding))}, for instance.`
   if (error._tag === "RpcFault" && status === 1726) return "The server failed at this call: look into its log."
   switch (status) {

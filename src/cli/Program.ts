@@ -3,9 +3,11 @@
  */
 import * as Cause from "effect/Cause"
 import * as Argument from "effect/cli/Argument"
+import type * as CliError from "effect/cli/CliError"
 import * as CliConfig from "effect/cli/CliConfig"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
+import * as Completions from "effect/cli/Completions"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Duration from "effect/Duration"
@@ -21,12 +23,12 @@ import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import { version } from "../internal/version.ts"
 import type { Transport } from "../transport/Transport.ts"
-import { exitCodes, type Failure, type Target, toJson } from "./Failure.ts"
+import { exitCodes, type Failure, type Target, toJson, withPermission } from "./Failure.ts"
 import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
 import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
-import { completions } from "./ShellCompletions.ts"
+import { descriptorsOf, makeCompletions } from "./ShellCompletions.ts"
 
 // ----------------------------------------------------------------------------
 // the commands
@@ -248,6 +250,15 @@ const importCommand = Command.make(
   },
   ({ only, out, ...options }) =>
     Effect.gen(function* () {
+      const { builtInNames, isModule, misused } = yield* Effect.promise(() => import("./Descriptions.ts"))
+      if (isModule(options.file) || builtInNames.includes(options.file)) {
+        return yield* Effect.fail(
+          misused(
+            `${options.file}: it is ${isModule(options.file) ? "a module" : "a built-in interface"} already.`,
+            "callisto import takes an IDL file, and writes its module. callisto describe shows modules and built-in interfaces too."
+          )
+        )
+      }
       const { importFile } = yield* Effect.promise(() => import("./ImportCommand.ts"))
       const names = Option.map(only, (text) => text.split(",").map((name) => name.trim()).filter((name) => name !== ""))
       const all = { ...options, out: Option.getOrUndefined(out), only: Option.getOrUndefined(names) }
@@ -308,7 +319,8 @@ const callCommand = Command.make(
       Argument.withDescription(
         "A method by its name or number, and its input: JSON, @FILE, or - for standard input. More methods may follow: they are called on the same connection, and take the context handles that those before have given"
       ),
-      Argument.atLeast(1)
+      // What is missing of BINDING, FILE and METHOD is told by the command.
+      Argument.variadic()
     ),
     include,
     interface: named,
@@ -351,6 +363,8 @@ const checkCommand = Command.make(
   }])
 )
 
+const globalFlags = [Json, Timeout, ...loginFlags] as const
+
 const root = Command.make("callisto").pipe(
   Command.withDescription(
     `Asks DCE/RPC servers what they are and how they are, and calls them by their IDL: Windows, Samba, Callisto.
@@ -372,8 +386,15 @@ const root = Command.make("callisto").pipe(
     callCommand,
     checkCommand
   ]),
-  Command.withGlobalFlags([Json, Timeout, ...loginFlags])
+  Command.withGlobalFlags(globalFlags)
 )
+
+const globalNames: ReadonlyArray<string> = descriptorsOf([
+  ...globalFlags,
+  GlobalFlag.Help,
+  GlobalFlag.Version,
+  GlobalFlag.Completions
+]).map(({ name }) => name)
 
 // ----------------------------------------------------------------------------
 // running
@@ -385,7 +406,10 @@ const root = Command.make("callisto").pipe(
  */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, Stdio.Stdio | Transport> => {
   const json = args.slice(0, [...args, "--"].indexOf("--")).some((arg) => /^--json(=(true|1|y|yes|on))?$/.test(arg))
-  const failed = (failure: Failure) => Effect.as(complain(failure, json), failure.exitCode)
+  const failed = (cause: Failure) => {
+    const failure = withPermission(cause)
+    return Effect.as(complain(failure, json), failure.exitCode)
+  }
   const failedInternally = (message: string, advice: string) =>
     failed({ _tag: "Failure", exitCode: exitCodes.internal, message, advice })
   const cantWrite = ({ message }: PlatformError) =>
@@ -429,6 +453,44 @@ const logger = (json: boolean): Layer.Layer<never> => {
   return Logger.layer([Logger.withConsoleError(format)])
 }
 
+/** Which option or command may have been meant, where effect/cli does not say. */
+const hintOn = (error: CliError.CliError): string => {
+  const commands = Completions.fromCommand(root).subcommands
+  if (error._tag === "UnknownSubcommand" && error.suggestions.length === 0) {
+    const [like] = alike(error.subcommand, commands.map(({ name }) => name))
+    return like === undefined ? `. The commands are ${commands.map(({ name }) => name).join(", ")}` : didYouMean(like)
+  }
+  if (error._tag !== "UnrecognizedOption" || error.suggestions.length > 0) return ""
+  const written = error.option.replace(/^--?/, "")
+  const having = commands.filter(({ flags }) => flags.some(({ name }) => name === written)).map(({ name }) => name)
+  if (having.length > 0) return `. It is an option of callisto ${having.join(", ")}`
+  const [like] = alike(written, globalNames)
+  return like === undefined ? "" : didYouMean(`--${like}`)
+}
+
+const didYouMean = (name: string): string => `. Did you mean this? ${name}`
+
+/** The names that few letters turn into what was written, or that begin with it. */
+const alike = (written: string, names: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const distance = (name: string): number => {
+    let row = Array.from({ length: name.length + 1 }, (_, i) => i)
+    for (const [i, letter] of [...written.slice(0, 40)].entries()) {
+      const last = row
+      row = [i + 1]
+      for (const [j, other] of [...name].entries()) {
+        row.push(Math.min(last[j]! + (letter === other ? 0 : 1), last[j + 1]! + 1, row[j]! + 1))
+      }
+    }
+    return row.at(-1)!
+  }
+  const distances = names.map((name) =>
+    [written.length > 1 && name.startsWith(written) ? 0 : distance(name), name] as const
+  )
+  return distances.filter(([far, name]) => far <= Math.min(3, name.length - 2)).sort(([a], [b]) => a - b).map((
+    [, name]
+  ) => name)
+}
+
 /** Shows help where it was asked for, and says of a wrong command line what is wrong with it. */
 const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
   Layer.effect(
@@ -442,8 +504,8 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
       const present = (event: CliOutput.Presenter.Event) => {
         if (event._tag === "Version") return writeLine("stdout", event.version)
         if (event._tag === "InvalidInvocation") {
-          const problems = event.errors.map(({ message }) =>
-            message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ")
+          const problems = event.errors.map((error) =>
+            error.message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ") + hintOn(error)
           )
           return misused(`${problems.join(". ")}.`.replace(/([.?!])\.$/, "$1"), event)
         }
@@ -464,7 +526,7 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
 
 // What effect/cli asks for beside Stdio serves arguments that are files and questions to the user, which there are not.
 const environment = Layer.mergeAll(
-  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, completions] }),
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, makeCompletions(globalFlags)] }),
   FileSystem.layerNoop({}),
   Path.layer,
   Layer.succeed(

@@ -820,7 +820,8 @@ export interface CountOptions {
  * checked. `type` is an integer of at most 32 bits, by default {@link Uint32}. A size that differs from that of the array
  * is refused with 1734 (`RPC_S_INVALID_BOUND`).
  *
- * Where one size holds for several arrays it names them all, and they must have the same. With a `unit` it is written as so
+ * Where one size holds for several arrays it names them all, and they must have the same; of a varying array among them, which
+ * has no size of its own, the length counts. With a `unit` it is written as so
  * many times the number of elements, and read as a multiple, rounded down. `type` may be a {@link unique} pointer to an
  * integer: it is null where the array is null, and refused with 1734 where it alone is.
  *
@@ -958,10 +959,13 @@ export const union = <const C extends Cases, Default extends Parameters | undefi
   }
 ): Schema.Codec<Union.Value<C, Default, "Type">, Union.Value<C, Default, "Encoded">> => {
   const isNamed = representationOf(discriminant.ast)?.named === true
-  const arms = Object.entries(cases).map(([key, type]) => ({ label: isNamed ? key : Number(key), type }))
-  for (const { label } of arms) {
-    if (!isNamed && !Number.isInteger(label)) throw new TypeError(`Ndr.union: a label is ${label}, not an integer.`)
-  }
+  const arms = Object.entries(cases).map(([key, type]) => {
+    const label = isNamed ? key : Number(key)
+    if (!isNamed && (!Number.isInteger(label) || `${label}` !== key)) {
+      throw new TypeError(`Ndr.union: a label is ${JSON.stringify(key)}, not a decimal integer.`)
+    }
+    return { label, type }
+  })
   const rest = options?.default
   const members = [
     ...arms.map(({ label, type }) => armSchema({ case: Schema.Literal(label) }, type)),

@@ -1,6 +1,8 @@
 /** What declarations mean: pointers, arrays, text, counts, unions, handles, and what is left out with its reason. */
 import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
 import { Idl } from "../../src/idl.ts"
+import * as Ndr from "../../src/ndr/Ndr.ts"
 
 const interfaceOf = (body: string, attributes = "pointer_default(unique)"): Idl.Parsed =>
   Idl.parse({
@@ -178,7 +180,7 @@ describe("arrays and text", () => {
     ["[string] char p[16]", "Ndr.varyingString(16)"],
     ["[string] wchar_t *p", "Ndr.unique(Ndr.WString)"],
     ["[string] LPSTR p", "Ndr.unique(Ndr.String)"],
-    ["LPWSTR p", "Ndr.unique(Ndr.WChar)"],
+    ["wchar_t *p", "Ndr.unique(Ndr.WChar)"],
     ["[size_is(first)] BYTE *p", "Ndr.unique(Ndr.Bytes)"],
     ["[size_is(first)] wchar_t *p", "Ndr.unique(Ndr.WChars)"],
     ["[size_is(first)] long *p", "Ndr.unique(Ndr.conformant(Ndr.Int32))"],
@@ -429,7 +431,10 @@ describe("what is left out, with its reason", () => {
     const { problems } = interfaceOf("void g();\nvoid f([in] WIDGET *w);")
     assert.deepStrictEqual(
       problems.map(({ column, file, line, severity }) => ({ column, file, line, severity })),
-      [{ column: 1, file: "a.idl", line: 3, severity: "error" }]
+      [
+        { column: 13, file: "a.idl", line: 3, severity: "error" },
+        { column: 1, file: "a.idl", line: 3, severity: "error" }
+      ]
     )
   })
 
@@ -455,6 +460,244 @@ describe("interfaces of objects", () => {
     assert.deepStrictEqual(
       document.objects.map(({ methods, name }) => [name, methods?.map((method) => `${method.name} ${method.opnum}`)]),
       [["IA", ["A 3", "RemoteB 4", "get_C 5"]], ["IB", ["D 6"]], ["IC", ["E 7"]]]
+    )
+  })
+})
+
+/** The problems as `severity line:column message`. */
+const told = ({ problems }: Idl.Parsed): ReadonlyArray<string> =>
+  problems.map(({ column, line, message, severity }) => `${severity} ${line}:${column} ${message}`)
+
+const numbers = ({ document }: Idl.Parsed): ReadonlyArray<string> =>
+  document.interfaces[0]!.operations.map(({ name, opnum }) => `${name} ${opnum}`)
+
+describe("operations that cannot be read", () => {
+  const cases: ReadonlyArray<readonly [title: string, body: string, numbers: ReadonlyArray<string>]> = [
+    ["a parameter", "void a(); void b([in] long 5x); void c();", ["a 0", "c 2"]],
+    ["a missing semicolon", "void a() void b(); void c();", ["a 0", "c 2"]],
+    ["a missing result", "void a(); b(); void c();", ["a 0", "c 2"]],
+    ["a missing bracket of attributes", "void a(); [in, range(1 ] void b(); void c();", ["a 0", "c 2"]],
+    ["a local one", "void a(); [local] void b([in] long 5x); void c();", ["a 0", "c 1"]],
+    ["stray words", "void a(); stray words; void c();", ["a 0", "c 1"]],
+    ["a type", "void a(); typedef struct { long f(5x; } S; void c();", ["a 0", "c 1"]],
+    ["a constant", "void a(); const long X = sizeof(5x); void c();", ["a 0", "c 1"]],
+    ["a missing parenthesis, behind which no number is known", "void a(); void b([in long x; void c();", ["a 0"]]
+  ]
+  for (const [title, body, expected] of cases) {
+    it(`${title}: those behind it keep their numbers`, () => {
+      const parsed = interfaceOf(body)
+      assert.isNotEmpty(parsed.problems)
+      assert.deepStrictEqual(numbers(parsed), expected)
+    })
+  }
+
+  it("of an interface of objects: its methods keep their numbers", () => {
+    const { document } = interfaceOf("HRESULT a(); HRESULT b([in] long 5x); HRESULT c();", "object")
+    assert.deepStrictEqual(document.objects[0]?.methods, [{ name: "a", opnum: 0 }, { name: "c", opnum: 2 }])
+    const unknown = interfaceOf("HRESULT a(); HRESULT b([in long x; HRESULT c();", "object")
+    assert.isUndefined(unknown.document.objects[0]!.methods)
+  })
+})
+
+describe("attributes that would change the bytes", () => {
+  const cases: ReadonlyArray<readonly [body: string, reason: string]> = [
+    ["long f([in, size_is] long *p);", "p: its size_is names nothing"],
+    ["long f([in, size_is(n +)] long *p);", "p: its size_is names nothing"],
+    [
+      "typedef [switch_type] union { [case(1)] long a; } U; long f([in] long n, [in, switch_is(n)] U *u);",
+      "U: its switch_type names no type"
+    ],
+    ["long f([in, relative] long *p);", "p: [relative] describes bytes that are not NDR"],
+    ["typedef [nopush] struct { long a; } S; long f([in] S *s);", "[nopush] describes bytes that are not NDR"],
+    ["long f([in, flag(NDR_BIG_ENDIAN)] long *p);", "p: [flag] describes bytes that are not NDR"],
+    ["[nopull] long f([in] long p);", "[nopull] describes bytes that are not NDR"]
+  ]
+  for (const [body, expected] of cases) it(`${body} left out`, () => assert.include(reason(body), expected))
+
+  it("an enumeration of 8 bits: a byte", () =>
+    assert.strictEqual(parameter("[in] E p", "typedef [enum8bit] enum { A, B } E;"), "Ndr.Uint8"))
+
+  it("a flag for printing: nothing", () => assert.strictEqual(parameter("[in, flag(NDR_PAHEX)] long p"), "Ndr.Int32"))
+})
+
+describe("ranges", () => {
+  it("of an enumeration: limits its numbers", () =>
+    assert.strictEqual(parameter("[in, range(0, 1)] E p", "typedef enum { A, B, C } E;"), "Ndr.range(E, 0, 1)"))
+
+  for (
+    const [declaration, why] of [
+      ["[range(0, 1)] boolean p", "it stands on no integer, enumeration, text or open array"],
+      ["[range(0, 1)] float p", "it stands on no integer, enumeration, text or open array"],
+      ["[range(0, MOST)] long p", "it is not two constants"],
+      ["[range(2, 1)] long p", "it is empty"]
+    ] as const
+  ) {
+    it(`${declaration}: kept as a note, with a warning at its place`, () => {
+      const parsed = interfaceOf(`void f([in] long n,\n  [in, ${declaration.slice(1)});`)
+      const range = /range\([^)]*\)/.exec(declaration)![0]
+      assert.deepStrictEqual(told(parsed), [
+        `warning 3:8 ${range}: nothing checks it, because ${why}. Correct it, or check the values yourself.`
+      ])
+      assert.strictEqual(parsed.document.interfaces[0]!.operations[0]!.in[1]!.note, range)
+    })
+  }
+})
+
+describe("names that nothing declares", () => {
+  it("a type: told once, at its first place, with the name that was meant", () => {
+    const parsed = interfaceOf("typedef struct {\n  hypr a; } S;\nvoid f([in] S *s);\nvoid g([in] hypr x);")
+    assert.deepStrictEqual(told(parsed), [
+      "error 3:3 type hypr: not known. Do you mean hyper? Correct it, or give the file that declares it.",
+      "error 4:1 f is left out: S: a: the type hypr is not known.",
+      "error 5:1 g is left out: x: the type hypr is not known."
+    ])
+  })
+
+  it("a type of the file: its name is meant", () =>
+    assert.include(told(interfaceOf("typedef long COUNT; void f([in] CUONT n);"))[0], "Do you mean COUNT?"))
+
+  it("a type that no operation needs: a warning", () =>
+    assert.deepStrictEqual(told(interfaceOf("typedef hypr T; void f();")), [
+      "warning 2:9 type hypr: not known. Do you mean hyper? Correct it, or give the file that declares it."
+    ]))
+
+  it("a structure without a body: told at its place", () =>
+    assert.include(told(interfaceOf("void f([in] struct X *x);"))[0], "error 2:13 struct X: it has no body."))
+
+  it("an imported file: a warning at its place, and types may stand in it", () => {
+    const text = `import "ms-dtyp.idl",\n  "gone.idl";
+      [uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface a { void f([in] NOBODY n); }`
+    const problems = told(Idl.parse({ "a.idl": text }, "a.idl"))
+    assert.deepStrictEqual(problems.slice(0, 2), [
+      "warning 2:3 import gone.idl: not found. Give the file; the command line takes its folder as --include DIR.",
+      "error 3:78 type NOBODY: not known. Correct it, or give the file that declares it, perhaps gone.idl, which was not found."
+    ])
+    assert.match(
+      told(Idl.parse({ "a.idl": "#include <gone.h>\n" }, "a.idl"))[0]!,
+      /^warning 1:\d+ #include gone\.h: not found\./
+    )
+  })
+
+  it("10,000 unknown types: told in time", () => {
+    const body = Array.from({ length: 10_000 }, (_, i) => `typedef long T${i}; void f${i}([in] Tx${i} p);`).join("\n")
+    assert.isAtLeast(interfaceOf(body).problems.length, 1000)
+  })
+})
+
+describe("names that promise text", () => {
+  for (const name of ["BSTR", "STRING", "LPWSTR", "LPSTR"]) {
+    it(`${name} alone: one character, with a warning at its place`, () => {
+      assert.match(
+        told(interfaceOf(`void f([in] ${name} p);`))[0]!,
+        new RegExp(`^warning 2:13 type ${name}: one character`)
+      )
+      assert.deepStrictEqual(told(interfaceOf(`void f([in, string] ${name} p);`)), [])
+      assert.deepStrictEqual(told(interfaceOf(`void f([in] long n, [in, size_is(n)] ${name} p);`)), [])
+    })
+  }
+})
+
+describe("types of COM", () => {
+  const com = (file: string, body: string): Idl.Parsed =>
+    Idl.parse({
+      "a.idl": `import "${file}";
+        [uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f), pointer_default(unique)] interface a { ${body} }`
+    }, "a.idl")
+
+  for (const file of ["objidl.idl", "oaidl.idl", "wtypes.idl", "wtypesbase.idl", "objbase/objbase.idl", "UNKNWN.IDL"]) {
+    it(`${file}: is built in`, () => {
+      const parsed = com(
+        file,
+        "HRESULT f([in] VARIANT_BOOL b, [in] DATE d, [in] CLSID c, [in] FILETIME t, [in] IStream *s);"
+      )
+      assert.deepStrictEqual(told(parsed), [])
+      assert.isTrue(Idl.isBuiltIn(file))
+      const text = Idl.print(parsed.document)
+      assert.deepStrictEqual(["b", "d", "c"].map((name) => schemaOf(text, name)), [
+        "Ndr.Int16",
+        "Ndr.Double",
+        "Ndr.Uuid"
+      ])
+    })
+  }
+
+  it("BSTR, CY, DECIMAL: as COM has them", () => {
+    const parsed = com("oaidl.idl", "HRESULT f([in] BSTR s, [in] CY c, [in] DECIMAL d, [in] LARGE_INTEGER l);")
+    assert.deepStrictEqual(told(parsed), [])
+    const text = Idl.print(parsed.document)
+    assert.strictEqual(schemaOf(text, "s"), "Ndr.unique(FLAGGED_WORD_BLOB)")
+    assert.include(text, "int64: Ndr.Int64")
+    assert.include(text, "Hi32: Ndr.Uint32")
+  })
+
+  it("VARIANT and SAFEARRAY: left out by name, unless the file declares them", () => {
+    for (const [type, said] of [["VARIANT", "VARIANT"], ["SAFEARRAY(long)", "SAFEARRAY(long)"]]) {
+      const { document, problems } = com("oaidl.idl", `HRESULT f([in] ${type} v);`)
+      assert.deepStrictEqual(document.interfaces[0]!.leftOut.map(({ reason }) => reason), [`v: ${said} needs COM`])
+      assert.strictEqual(problems.length, 1)
+    }
+    assert.deepStrictEqual(told(com("oaidl.idl", "typedef long VARIANT; HRESULT f([in] VARIANT v);")), [])
+  })
+
+  it("interfaces that are derived from those of built-in files: numbered behind them", () => {
+    for (
+      const [base, first] of [["IUnknown", 3], ["IDispatch", 7], ["IStream", 14], ["IPersistStorage", 10]] as const
+    ) {
+      const text =
+        `import "oaidl.idl"; [object, uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface I : ${base} { HRESULT f(); }`
+      const { document, problems } = Idl.parse({ "a.idl": text }, "a.idl")
+      assert.deepStrictEqual(problems, [])
+      assert.deepStrictEqual(document.objects[0]?.methods, [{ name: "f", opnum: first }])
+    }
+  })
+})
+
+describe("files that declare a name anew", () => {
+  it("a typedef of the file itself: comes before that of its import", () => {
+    const text = `import "b.idl"; typedef short T; const long N = M + 1;
+      [uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface a { void f([in] T p); }`
+    const { document, problems } = Idl.parse({ "a.idl": text, "b.idl": "typedef long T; const long M = 4;" }, "a.idl")
+    assert.deepStrictEqual(problems, [])
+    assert.strictEqual(schemaOf(Idl.print(document), "p"), "Ndr.Int16")
+    assert.deepStrictEqual(document.constants.map(({ name, value }) => [name, value]), [["N", 5]])
+  })
+})
+
+describe("results", () => {
+  it("a context handle that is returned: a handle that may be null", () =>
+    assert.strictEqual(
+      schemaOf(printed("[context_handle] void *f([in] long n);"), "result"),
+      "ContextHandle.nullable(CONTEXT_HANDLE)"
+    ))
+})
+
+describe("one count for a size and a length", () => {
+  const body = "typedef struct { long n; [size_is(n)] long *b; [length_is(n)] long c[8]; } S; void f([in] S *s);"
+
+  it("a sized array beside a varying one: the count is that of both", () => {
+    assert.strictEqual(schemaOf(printed(body), "n"), 'Ndr.sizeIs(["b", "c"], Ndr.Int32)')
+  })
+
+  it("two that differ: refused where they are written, and where they are read", () => {
+    const sources = {
+      "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f), pointer_default(unique)] interface a { ${body} }`
+    }
+    const codec = Ndr.codecOf(Idl.describe(sources, "a.idl").interfaces["a"]!.methods["f"]!.in)!
+    const write = (b: ReadonlyArray<number>, c: ReadonlyArray<number>) => {
+      const writer = Ndr.makeWriter()
+      const isWritten = Result.isSuccess(codec.encode(writer, { s: { b, c } }))
+      return isWritten ? writer.bytes.slice(0, writer.position) : undefined
+    }
+    const bytes = write([1, 2], [3, 4])!
+    assert.deepStrictEqual(Result.getOrThrow(codec.decode(Ndr.makeReader(bytes))), { s: { b: [1, 2], c: [3, 4] } })
+    assert.isUndefined(write([1, 2], [3]))
+    // The number of elements of the varying array, behind n, the pointer and the offset.
+    const other = bytes.slice()
+    other[12] = 1
+    const refused = codec.decode(Ndr.makeReader(other))
+    assert.match(
+      String(Result.isFailure(refused) && refused.failure.message),
+      /the length is 1, and the field that says it has 2/
     )
   })
 })

@@ -725,7 +725,37 @@ describe("pointers", () => {
   })
 })
 
+describe("two counts of one array", () => {
+  const Twice = Schema.Struct({ first: Ndr.sizeIs("data"), second: Ndr.sizeIs("data"), data: Ndr.unique(Ndr.Bytes) })
+
+  it("that agree: both are written and read", () => {
+    travels(Twice, { data: Uint8Array.of(5) }, "01000000 01000000 00000200 01000000 05")
+  })
+
+  it("that differ are refused, whichever of them is wrong", () => {
+    assert.strictEqual(refusedBytes(Twice, "02000000 01000000 00000200 01000000 05"), "1734 data")
+    assert.strictEqual(refusedBytes(Twice, "01000000 02000000 00000200 01000000 05"), "1734 data")
+  })
+
+  it("that differ beside a null pointer are not checked", () => {
+    assert.deepStrictEqual(decode(Twice, bytesOf("02000000 01000000 00000000")), { data: null })
+  })
+})
+
 describe("unions", () => {
+  it("with two labels of one number are refused when they are compiled", () => {
+    const aliases = Ndr.union(Ndr.enum16({ A: 1, B: 1 }), { A: Ndr.Uint8, B: Ndr.Uint16 })
+    assert.throws(() => Ndr.codecOf(aliases), /the labels "A" and "B" are the same number/)
+    const wrapped = Ndr.union(Ndr.enum32({ A: -1, B: 0xffffffff }), { A: Ndr.Uint8, B: Ndr.Uint16 })
+    assert.throws(() => Ndr.codecOf(wrapped), /the labels "A" and "B" are the same number/)
+  })
+
+  it("with a label that is no decimal integer are refused when they are made", () => {
+    for (const label of ["", " ", "0x1", "1.5", "01", "a"]) {
+      assert.throws(() => Ndr.union(Ndr.Uint32, { [label]: Ndr.Uint8 }), /not a decimal integer/, label)
+    }
+  })
+
   const union = Ndr.union(
     Ndr.Uint16,
     { 1: Ndr.Uint8, 2: Ndr.Uint64, 3: Schema.Void, 4: Ndr.struct({ a: Ndr.Uint32 }) },

@@ -46,6 +46,7 @@ class Describer {
       handles: [...this.handles],
       types: this.types,
       skipped: [],
+      lost: [],
       interfaces: models,
       objects: [],
       classes: [],

@@ -2,6 +2,8 @@
  * Interfaces and their operations: numbers, directions, what is left out and why.
  */
 import { shortened } from "./idlLexer.ts"
+import { Suggestions } from "./idlNearest.ts"
+import { baseTypeNames } from "./idlParser.ts"
 import { formatVersion, parseUuid, parseVersion } from "./idlIdentity.ts"
 import type {
   ClassModel,
@@ -17,7 +19,7 @@ import type {
 import { typesOf } from "./idlModel.ts"
 import { attributeOf, has, operationsIn, Scope, type Surroundings, Unsupported, unsupported } from "./idlScope.ts"
 import type { Field, InterfaceDeclaration, OperationDeclaration, Problem, SyntaxFile } from "./idlSyntax.ts"
-import { type Flat, inside, namer, Names, type Resolved, Types } from "./idlTypes.ts"
+import { type Flat, inside, namer, Names, refuseForeign, type Resolved, Types } from "./idlTypes.ts"
 import { Builder } from "./idlToNdr.ts"
 import { slotsOfBase } from "./idlWellKnown.ts"
 
@@ -26,11 +28,13 @@ export const toDocument = (
   files: ReadonlyArray<SyntaxFile>,
   builtIn: ReadonlyArray<SyntaxFile>,
   missing: ReadonlyArray<string>,
-  main: string
+  main: string,
+  isBuiltIn: (name: string) => boolean
 ): { readonly document: Document; readonly problems: ReadonlyArray<Problem> } => {
   const scope = new Scope()
-  for (const [i, file] of files.entries()) scope.add(file, i === files.length - 1)
+  for (const [i, file] of files.toReversed().entries()) scope.add(file, i === 0)
   for (const file of builtIn) scope.add(file, false)
+  scope.evaluateAll()
   const remote = scope.own.filter((own) => has(own.attributes, "uuid") && !isObject(own, scope))
   const uuids = new Set(remote.flatMap(({ attributes }) => parseUuid(attributeOf(attributes, "uuid")?.text) ?? []))
   const fallback = scope.own.map((own) => scope.surroundingsOf(own).pointerDefault).find((kind) => kind !== undefined)
@@ -53,6 +57,8 @@ export const toDocument = (
     }
   }
 
+  const needed = new Set(types.unknown.keys())
+  types.checkTypedefs(main)
   const skipped: Array<Document["skipped"][number]> = []
   const wanted: Array<Type> = interfaces.flatMap(({ operations }) => operations.flatMap(typesOf))
   for (const body of scope.bodies.values()) {
@@ -68,6 +74,7 @@ export const toDocument = (
     handles: [...types.handles.values()],
     types: types.ordered(wanted),
     skipped,
+    lost: all.lost,
     interfaces,
     objects,
     classes: scope.classes.flatMap((declaration): ReadonlyArray<ClassModel> => {
@@ -77,6 +84,25 @@ export const toDocument = (
     }),
     missing
   }
+  const absent = missing.filter((name) => !isBuiltIn(name))
+  const suggestions = new Suggestions()
+  const known = [...baseTypeNames, ...types.typeNames()]
+  problems.unshift(...[...types.unknown].map(([name, { isBody, place }]): Problem => {
+    const meant = suggestions.nearest(isBody ? name.slice(name.indexOf(" ") + 1) : name, known)
+    const file = absent.length === 0
+      ? ""
+      : absent.length === 1
+      ? `, perhaps ${shortened(absent[0]!)}, which was not found`
+      : ", perhaps one of those that were not found"
+    return {
+      ...place,
+      severity: needed.has(name) ? "error" : "warning",
+      message: `${isBody ? name : `type ${name}`}: ${isBody ? "it has no body" : "not known"}.${
+        meant === undefined ? "" : ` Do you mean ${meant}?`
+      } Correct it, or give the file that declares it${file}.`
+    }
+  }))
+  problems.push(...types.warnings.values())
   for (const note of types.corrected) {
     problems.push({ file: main, line: 1, column: 1, severity: "warning", message: `Corrected: ${note}.` })
   }
@@ -142,6 +168,7 @@ class Interfaces {
   private readonly types: Types
   private readonly builder: Builder
   private inherited = 0
+  readonly lost: Array<Document["lost"][number]> = []
 
   constructor(types: Types, builder: Builder) {
     this.types = types
@@ -160,8 +187,7 @@ class Interfaces {
       ? `its version is no number such as 1.0, got ${shortened(versionText!)}`
       : this.builder.refusalOfIdentity({ name: declaration.name, uuid, version })
     if (uuid === undefined || version === undefined || refusal !== undefined) {
-      problems.push({ ...place, severity: "error", message: `${declaration.name} is left out: ${refusal}.` })
-      return undefined
+      return this.lose(declaration, refusal!, problems)
     }
     const surroundings = this.types.scope.surroundingsOf(declaration)
     const operations: Array<Operation> = []
@@ -169,6 +195,8 @@ class Interfaces {
     const names = new Names(["__proto__"])
     let unused = 0
     let opnum = 0
+    /** Behind it no number is known. */
+    let unread: OperationDeclaration | undefined
     const leave = (
       { name, place }: Pick<Operation, "name" | "place">,
       opnum: number | undefined,
@@ -177,13 +205,25 @@ class Interfaces {
       leftOut.push({ name, opnum, reason, place })
       problems.push({ ...place, severity: "error", message: `${name} is left out: ${reason}.` })
     }
-    for (const operation of this.operationsOf(declaration, problems)) {
+    const all = this.operationsOf(declaration)
+    // It stays, without operations.
+    if (typeof all === "string") this.lose(declaration, all, problems)
+    for (const operation of typeof all === "string" ? [] : all) {
       if (has(operation.attributes, "local") || has(operation.attributes, "noopnum")) continue
+      if (unread !== undefined) {
+        leave(operation, undefined, `its number is not known, because line ${unread.place.line} could not be read`)
+        continue
+      }
       if (has(operation.attributes, "callback")) {
         leave(operation, undefined, "the server calls it on the client, which is not supported")
         continue
       }
       const number = opnum++
+      if (operation.unread !== undefined) {
+        leave(operation, number, "it could not be read")
+        if (operation.unread === "several") unread = operation
+        continue
+      }
       if (unusedName.test(operation.name)) {
         unused++
         continue
@@ -222,30 +262,27 @@ class Interfaces {
     }
   }
 
-  /** Those of the base come first. */
-  private operationsOf(
-    declaration: InterfaceDeclaration,
-    problems: Array<Problem>
-  ): ReadonlyArray<OperationDeclaration> {
+  private lose({ name, place }: InterfaceDeclaration, reason: string, problems: Array<Problem>): undefined {
+    this.lost.push({ name, reason, place })
+    problems.push({ ...place, severity: "error", message: `interface ${name} is left out: ${reason}.` })
+  }
+
+  /** Those of the base come first; or why there are none. */
+  private operationsOf(declaration: InterfaceDeclaration): ReadonlyArray<OperationDeclaration> | string {
     const { interfaces } = this.types.scope
     const chain = [operationsIn(declaration.declarations)]
     const seen = new Set([declaration])
-    const refuse = (what: string): ReadonlyArray<OperationDeclaration> => {
-      const { name, place } = declaration
-      problems.push({ ...place, severity: "error", message: `interface ${name}: ${what} It has no operations.` })
-      return []
-    }
     for (let { base } = declaration; base !== undefined;) {
       const next = interfaces.get(base)
       if (next === undefined || next.isForward) {
-        return refuse(`its base ${base} is not known. Give the file that has it.`)
+        return `its base ${base} is not known. Give the file that has it`
       }
-      if (seen.has(next)) return refuse("is derived from itself, expected another base. Correct it.")
+      if (seen.has(next)) return "it is derived from itself. Correct its base"
       seen.add(next)
       const inherited = operationsIn(next.declarations)
       this.inherited += inherited.length
       if (seen.size > maximumBases || this.inherited > maximumInherited) {
-        return refuse(`too many operations come from other interfaces, expected at most ${maximumInherited} in a file.`)
+        return `too many operations come from other interfaces, expected at most ${maximumInherited} in a file`
       }
       chain.push(inherited)
       base = next.base
@@ -259,6 +296,7 @@ class Interfaces {
     opnum: number,
     surroundings: Surroundings
   ): Operation {
+    refuseForeign(attributes)
     const nameOf = namer("param")
     const sides = { in: [] as Array<Resolved>, out: [] as Array<Resolved> }
     const pipes = { in: [] as Array<Operation["inPipe"][number]>, out: [] as Array<Operation["outPipe"][number]> }
@@ -342,21 +380,25 @@ const objectOf = (
 ): ObjectInterface => {
   const { attributes, base, comment, place } = declaration
   const first = base === undefined ? 0 : slots(base)
+  const methods = methodsOf(declaration)
   return {
     name,
     uuid: parseUuid(attributeOf(attributes, "uuid")?.text) ?? "00000000-0000-0000-0000-000000000000",
     base,
-    methods: first === undefined
+    methods: first === undefined || methods === undefined
       ? undefined
-      : methodsOf(declaration).map((operation, i) => ({ name: accessorName(operation), opnum: first + i })),
+      : methods.flatMap((operation, i) =>
+        operation.unread === undefined ? [{ name: accessorName(operation), opnum: first + i }] : []
+      ),
     comment,
     place
   }
 }
 
-/** A method that is called in another's place takes its number. */
-const methodsOf = ({ declarations }: InterfaceDeclaration): ReadonlyArray<OperationDeclaration> => {
+/** A method that is called in another's place takes its number. Without a value the numbers are not known. */
+const methodsOf = ({ declarations }: InterfaceDeclaration): ReadonlyArray<OperationDeclaration> | undefined => {
   const operations = operationsIn(declarations)
+  if (operations.some(({ unread }) => unread === "several")) return undefined
   const replacements = new Map<string, OperationDeclaration>()
   for (const operation of operations) {
     const replaced = attributeOf(operation.attributes, "call_as")?.arguments[0]
@@ -386,7 +428,8 @@ const slotsIn = (scope: Scope): (name: string) => number | undefined => {
     // An interface that is derived from itself has no numbers.
     known.set(name, undefined)
     const inherited = declaration.base === undefined ? 0 : slots(declaration.base, depth + 1)
-    const count = inherited === undefined ? undefined : inherited + methodsOf(declaration).length
+    const own = methodsOf(declaration)?.length
+    const count = inherited === undefined || own === undefined ? undefined : inherited + own
     known.set(name, count)
     return count
   }

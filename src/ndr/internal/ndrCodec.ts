@@ -445,10 +445,15 @@ export class Compiler {
       const index = fields.findIndex((candidate) => candidate.name === name && candidate.node.ready)
       if (index < 0) return refuseDefinition(`there is no field ${JSON.stringify(name)}`)
       const described = fields[index] = { ...fields[index]!, linked: true }
-      const source: Source = { index, of: () => null }
+      const source: Source = { index, what, of: () => null }
       this.later(this.derivations, () => {
-        source.of = sourceOf(described.node, what) ??
-          refuseDefinition(`the field ${JSON.stringify(name)} has no ${what} on the wire`)
+        let of = sourceOf(described.node, what)
+        // Beside an array with that size, it is the length of one that has no size.
+        if (of === undefined && what === "size" && names.length > 1) {
+          of = sourceOf(described.node, "length")
+          source.what = "length"
+        }
+        source.of = of ?? refuseDefinition(`the field ${JSON.stringify(name)} has no ${what} on the wire`)
       })
       return source
     })
@@ -496,6 +501,7 @@ interface Derived {
 /** A field that another is derived from. */
 interface Source {
   readonly index: number
+  what: Derived["what"]
   of: Count
 }
 
@@ -597,10 +603,11 @@ const fieldsReader = (fields: ReadonlyArray<Field>, top: boolean) => {
 }
 
 /** Notes what a field says of others. */
-const note = ({ sources, unit, what }: Derived, links: ReadonlyArray<Link>, number: number | null): void => {
-  for (const { index } of sources) {
+const note = ({ sources, unit }: Derived, links: ReadonlyArray<Link>, number: number | null): void => {
+  for (const { index, what } of sources) {
     const link = links[index]!
-    link[what] = number === null ? null : Math.floor(number / unit)
+    const said = number === null ? null : Math.floor(number / unit)
+    link[what] = link[what] === undefined || link[what] === said ? said : NaN
     verify(link)
   }
 }

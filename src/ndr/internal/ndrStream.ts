@@ -182,7 +182,7 @@ export interface Integer {
 
 /** What correlated fields and the array or union that they describe said so far. The two must agree. */
 export interface Link {
-  // Null where the pointer to the count is null.
+  // Null where the pointer to the count is null, not a number where two fields differ.
   size: number | null | undefined
   length: number | null | undefined
   switch: number | null | undefined
@@ -213,8 +213,12 @@ export const verify = (link: Link): void => {
 
 const agree = (code: Status, what: string, said: number | null | undefined, is: number | undefined): void => {
   if (said === undefined || is === undefined || said === is) return
-  const says = said === null ? "is behind a null pointer" : `has ${said}`
-  throw new Refusal(code, `the ${what} is ${is}, and the field that says it ${says}`)
+  const says = said === null
+    ? "the field that says it is behind a null pointer"
+    : Number.isNaN(said)
+    ? "the fields that say it differ"
+    : `the field that says it has ${said}`
+  throw new Refusal(code, `the ${what} is ${is}, and ${says}`)
 }
 
 // ----------------------------------------------------------------------------
