@@ -139,7 +139,8 @@ const allowed = {
   web: { on: [...wire, "dcerpc"] },
   node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
   cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version"] },
-  "cli.ts": { on: ["cli", "node"], packages: ["node:"] }
+  "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
+  "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }
 
 /** Whether a file of a wing's internal folder is there for other wings too. */
@@ -153,9 +154,9 @@ const isIn = (specifier, names) => names.some((name) => specifier === name || sp
 const mayImport = (specifier, packages) =>
   isIn(specifier, restricted) ? isIn(specifier, packages) : specifier === "effect" || specifier.startsWith("effect/")
 
-/** The wing of a file in src/. The tool's entry point has a row of its own, because it alone names a platform. */
+/** The wing of a file in src/. The tool's entry points have rows of their own, because they alone name a platform. */
 const wingOf = (file) => {
-  if (file === "cli.ts") return file
+  if (["cli.ts", "demo.ts"].includes(file)) return file
   const [first] = file.replace(/\.ts$/, "").split("/")
   return first in allowed ? first : "core"
 }
