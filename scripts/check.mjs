@@ -1,7 +1,8 @@
 // Everything about the sources that is not a test: types, style, documentation, what gets published, layers.
 // `npm run check` runs all steps, `npm run check -- NAME` one of them, `npm run check -- --list` names them.
 import { spawnSync } from "node:child_process"
-import { readdirSync, readFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join, posix, relative } from "node:path"
 import process from "node:process"
 import { core, modules, modulesOfWings, problemsOfExports } from "./exports.mjs"
@@ -61,6 +62,9 @@ const exportsStep = () => {
 const exported =
   /^export (?:declare )?(?:abstract )?(?:const|let|class|function|interface|type|namespace) (\w+)|^export (?:type )?\{([^}]*)\}/gm
 
+const exportsOf = (source) =>
+  [...source.matchAll(exported)].flatMap(([, name, list]) => name ?? list.match(/\w+(?=\s*(?:,|$))/g) ?? [])
+
 /** What is the library's own is in an internal folder: `@internal` hides nothing where sources are published. */
 const surface = () =>
   readdirSync(join(root, "src"), { recursive: true })
@@ -68,9 +72,7 @@ const surface = () =>
     .filter((file) => file.endsWith(".ts") && !file.includes("/internal/"))
     .flatMap((file) => {
       const source = read(file)
-      const names = [...source.matchAll(exported)].flatMap(([, name, list]) =>
-        name ?? list.match(/\w+(?=\s*(?:,|$))/g) ?? []
-      )
+      const names = exportsOf(source)
       return [
         ...(source.includes("@internal") ? [`${file}: @internal outside of an internal folder`] : []),
         ...names.filter((name) => /(?:Impl|Unsafe)$/.test(name)).map((name) =>
@@ -137,7 +139,8 @@ const allowed = {
   web: { on: [...wire, "dcerpc"] },
   node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
   cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version", "handleSchema", "uuid"] },
-  "cli.ts": { on: ["cli", "node"], packages: ["node:"] }
+  "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
+  "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }
 
 /** Whether a file of a wing's internal folder is there for other wings too. */
@@ -151,9 +154,9 @@ const isIn = (specifier, names) => names.some((name) => specifier === name || sp
 const mayImport = (specifier, packages) =>
   isIn(specifier, restricted) ? isIn(specifier, packages) : specifier === "effect" || specifier.startsWith("effect/")
 
-/** The wing of a file in src/. The tool's entry point has a row of its own, because it alone names a platform. */
+/** The wing of a file in src/. The tool's entry points have rows of their own, because they alone name a platform. */
 const wingOf = (file) => {
-  if (file === "cli.ts") return file
+  if (["cli.ts", "demo.ts"].includes(file)) return file
   const [first] = file.replace(/\.ts$/, "").split("/")
   return first in allowed ? first : "core"
 }
@@ -240,6 +243,43 @@ const isOurs = (name, file) => {
       has(`import [^"]*\\b${id}\\b[^"]*from "\\.`))
 }
 
+/** The pages of the reference: each export has a heading, links lead to one, and Vue finds no tags and mustaches in the text. */
+const reference = async () => {
+  if (denoRuntime === undefined) return leftOut("deno")
+  const { writeReference } = await import("../site/reference.mjs")
+  const folder = mkdtempSync(join(tmpdir(), "callisto-reference-"))
+  try {
+    writeReference(folder)
+    const texts = new Map(
+      ["index", ...modules].map((name) => [`${name}.md`, readFileSync(join(folder, `${name}.md`), "utf8")])
+    )
+    const anchors = new Map(
+      [...texts].map(([page, text]) => [page, [...text.matchAll(/^#.*\{#(\S+)\}$/gm)].map(([, anchor]) => anchor)])
+    )
+    const problemsOf = (page, text) => {
+      const own = anchors.get(page)
+      const prose = text.replace(/^ *```[^]*?^ *```$/gm, "").replace(/(`+)(?!`)[^]*?(?<!`)\1(?!`)/g, "code")
+      const isDead = ([, path, anchor]) => {
+        const target = anchors.get(path === "" ? page : posix.join(page, "..", path))
+        return target === undefined || (anchor !== undefined && !target.includes(anchor))
+      }
+      const links = [...prose.matchAll(/\]\(([^)#:\s]*)(?:#([^)\s]+))?\)/g)]
+      const names = page === "index.md" ? [] : exportsOf(read(`src/${page.slice(0, -3)}.ts`))
+      return [
+        ...names.filter((name) => !own.includes(name)).map((name) => `no heading for ${name}`),
+        ...own.filter((anchor, index) => own.indexOf(anchor) < index).map((anchor) => `two headings for ${anchor}`),
+        ...links.filter(isDead).map(([link]) => `dead link ${link}`),
+        ...(prose.replaceAll("<span v-pre>{{</span>", "").match(/^.*(?:<|\{\{).*$/gm) ?? [])
+      ].map((problem) => `reference/${page}: ${problem}`)
+    }
+    return [...texts].flatMap(([page, text]) => problemsOf(page, text)).join("\n")
+  } catch (error) {
+    return error.message
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
 /** Runs by its name alone until the client object of `Call` is there. */
 const notYet = []
 
@@ -265,6 +305,7 @@ const steps = {
   ],
   doc: ["every export is documented, entry points have @module (deno doc --lint)", docLint],
   jsr: ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
+  reference: ["every export is in the reference of the site, no dead links (site/reference.mjs)", reference],
   exports: ["the package exports the modules of src (exports.mjs)", exportsStep],
   surface: ["public modules export nothing internal", surface],
   layers: ["a wing imports what its row allows, no cycles", layers],

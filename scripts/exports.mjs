@@ -16,7 +16,7 @@ const modulesIn = (folder) =>
 const foldersIn = (folder) => entriesOf(folder).filter((entry) => entry.isDirectory()).map(({ name }) => name).sort()
 
 /** The entry points beside the core, which is all other modules in src/. */
-const edges = ["cli", "node", "web"]
+const edges = ["cli", "demo", "node", "web"]
 
 const inSrc = modulesIn("src")
 

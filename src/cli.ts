@@ -20,13 +20,15 @@ import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import process from "node:process"
-import { readdir, readFile, stat, writeFile } from "node:fs/promises"
-import { resolve } from "node:path"
+import { createHash } from "node:crypto"
+import { open, readdir, readFile, stat, writeFile } from "node:fs/promises"
+import { basename, join, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { exitCodes } from "./cli/Failure.ts"
 import { Files, maximumSize } from "./cli/Files.ts"
 import { Passwords } from "./cli/Login.ts"
 import { run } from "./cli/Program.ts"
+import { type File, type Reading, Surroundings } from "./cli/Surroundings.ts"
 import { layer as transport } from "./node.ts"
 
 let signal: number | undefined
@@ -193,9 +195,58 @@ const files = Layer.succeed(Files, {
   load: (path) => attempt(path, () => import(pathToFileURL(resolve(path)).href))
 })
 
+const mostFiles = 5000
+
+const listFiles = async (folder: string): Promise<ReadonlyArray<File>> => {
+  const files: Array<File> = []
+  const visit = async (directory: string): Promise<void> => {
+    for (const entry of await readdir(join(folder, directory), { withFileTypes: true })) {
+      if (entry.name.startsWith(".") || ["node_modules", "dist"].includes(entry.name)) continue
+      if (files.length === mostFiles) return
+      const path = join(directory, entry.name)
+      // What can't be read is left out.
+      if (entry.isDirectory()) await visit(path).catch(() => undefined)
+      else if (entry.isFile()) {
+        await stat(join(folder, path)).then(({ size }) => files.push({ path, size }), () => undefined)
+      }
+    }
+  }
+  if (!(await stat(folder)).isDirectory()) throw new Error("it is no folder")
+  await visit("")
+  return files
+}
+
+const openFile = (folder: string, path: string) => {
+  const orCode = <A>(use: () => Promise<A>) =>
+    Effect.tryPromise({ try: use, catch: (error) => (error as { readonly code?: string }).code ?? String(error) })
+  const opened = Effect.acquireRelease(
+    orCode(() => open(join(folder, path))),
+    (file) => Effect.promise(() => file.close())
+  )
+  return Effect.map(opened, (file): Reading => {
+    const hash = createHash("sha256")
+    return {
+      next: (atMost) =>
+        orCode(async () => {
+          const { buffer, bytesRead } = await file.read(new Uint8Array(atMost), 0, atMost)
+          hash.update(buffer.subarray(0, bytesRead))
+          return bytesRead
+        }),
+      digest: Effect.sync(() => hash.digest("hex"))
+    }
+  })
+}
+
+const surroundings = Layer.succeed(Surroundings, {
+  columns: process.stdout.columns || 80,
+  nameOf: (folder) => basename(resolve(folder)) || resolve(folder),
+  list: (folder) => attempt(folder, () => listFiles(folder)),
+  open: openFile
+})
+
 const main = Effect.provide(
   run(process.argv.slice(2)),
-  Layer.mergeAll(stdio, transport, environment, passwords, files)
+  Layer.mergeAll(stdio, transport, environment, passwords, files, surroundings)
 )
 
 const fiber = Effect.runFork(main)

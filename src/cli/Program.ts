@@ -363,6 +363,25 @@ const checkCommand = Command.make(
   }])
 )
 
+const demoCommand = Command.make(
+  "demo",
+  {
+    folder: Argument.String("FOLDER").pipe(
+      Argument.withDescription("The folder; by default the current one, or made-up files where it has few"),
+      Argument.optional
+    )
+  },
+  ({ folder }) =>
+    Effect.gen(function* () {
+      const { demo } = yield* Effect.promise(() => import("./DemoCommand.ts"))
+      const json = yield* Json
+      yield* demo(Option.getOrUndefined(folder), json, report(json))
+    })
+).pipe(
+  Command.withDescription("Hash files by asynchronous calls, and draw when each call waited, ran and ended"),
+  Command.withExamples([{ command: "callisto demo" }, { command: "callisto demo ~/Pictures" }])
+)
+
 const globalFlags = [Json, Timeout, ...loginFlags] as const
 
 const root = Command.make("callisto").pipe(
@@ -384,7 +403,8 @@ const root = Command.make("callisto").pipe(
     importCommand,
     describeCommand,
     callCommand,
-    checkCommand
+    checkCommand,
+    demoCommand
   ]),
   Command.withGlobalFlags(globalFlags)
 )

@@ -30,7 +30,7 @@ export const harmless = (text: string): string =>
 /** Colours, where they are wanted. */
 export type Paint = { readonly [style in keyof typeof styles]: (text: string) => string }
 
-const styles = { bold: 1, dim: 2, red: 31, yellow: 33, cyan: 36 }
+const styles = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 }
 
 const paintWith = (colours: boolean): Paint => {
   const painter = (code: number) => (text: string) => colours && text !== "" ? `\x1b[${code}m${text}\x1b[0m` : text

@@ -42,6 +42,7 @@ const folders: Completions.ArgumentType = { _tag: "Path", pathType: "directory" 
 
 const argumentTypes: { readonly [name: string]: Completions.ArgumentType | undefined } = {
   FILE: files,
+  FOLDER: folders,
   OLD: files,
   NEW: files
 }
