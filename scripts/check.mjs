@@ -248,6 +248,16 @@ const editor = async () => {
   return (await askEditors()).problems.join("\n")
 }
 
+const links = async () => {
+  const { problemsOfLinks } = await import("./links.mjs")
+  return problemsOfLinks().join("\n")
+}
+
+const tutorial = async () => {
+  const { problemsOfTutorial } = await import("./tutorial.mjs")
+  return (await problemsOfTutorial()).join("\n")
+}
+
 const size = async () => {
   const { measureSize } = await import("./size.mjs")
   return (await measureSize()).problems.join("\n")
@@ -263,6 +273,8 @@ const steps = {
     "examples in the documentation run (deno test --doc)",
     () => deno("test", "--doc", "-A", ...pages, "mod.ts", "src")
   ],
+  tutorial: ["the tutorial does what it says, on each runtime (tutorial.mjs)", tutorial],
+  links: ["links of the pages resolve in the npm package (npm pack)", links],
   doc: ["every export is documented, entry points have @module (deno doc --lint)", docLint],
   jsr: ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
   exports: ["the package exports the modules of src (exports.mjs)", exportsStep],
