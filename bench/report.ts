@@ -109,7 +109,9 @@ const json: Results = {
     Object.fromEntries(rows.map(({ name }) => [name, medians(id, name)]))
   ])),
   versus: (first.tables.find(({ id }) => id === "local")?.rows ?? []).flatMap(({ name, ratio, reference }) =>
-    ratio === undefined ? [] : [{ row: name, peer: reference!, ratio: fixed(ratio, 1) }]
+    ratio === undefined || !reference!.startsWith("effect/rpc")
+      ? []
+      : [{ row: name, peer: reference!, ratio: fixed(ratio, 1) }]
   ),
   weights: { core: weights["core.ts"]!, network: weights["network.ts"]! },
   missed: [...first.targets, ...weightTargets].filter(({ met }) => met === false).map(({ measured, name, wanted }) =>
