@@ -6,21 +6,25 @@ import { tmpdir } from "node:os"
 import { join, posix, relative } from "node:path"
 import process from "node:process"
 import { core, modules, modulesOfWings, problemsOfExports } from "./exports.mjs"
+import { problemsOfPrints } from "./prints.mjs"
 import { findRuntime, leftOut, local, requireDependencies, root } from "./runtimes.mjs"
 
 requireDependencies()
 
 const read = (path) => readFileSync(join(root, path), "utf8")
 
-/** A step gives the description of what is wrong; an empty one means nothing. */
-const command = (program, ...args) => {
-  const { status, stdout, stderr } = spawnSync(program, args, {
+const start = (program, ...args) =>
+  spawnSync(program, args, {
     cwd: root,
     encoding: "utf8",
     maxBuffer: Infinity,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" }
   })
+
+/** A step gives the description of what is wrong; an empty one means nothing. */
+const command = (program, ...args) => {
+  const { status, stdout, stderr } = start(program, ...args)
   return status === 0 ? "" : `${stdout}${stderr}exit code ${status}`
 }
 
@@ -288,6 +292,22 @@ const editor = async () => {
   return (await askEditors()).problems.join("\n")
 }
 
+const examples = () => {
+  if (denoRuntime === undefined) return leftOut("deno")
+  const { status, stdout, stderr } = start(denoRuntime.command, "test", "--doc", "-A", ...pages, "mod.ts", "src")
+  return status === 0 ? problemsOfPrints(stdout).join("\n") : `${stdout}${stderr}exit code ${status}`
+}
+
+const links = async () => {
+  const { problemsOfLinks } = await import("./links.mjs")
+  return problemsOfLinks().join("\n")
+}
+
+const tutorial = async () => {
+  const { problemsOfTutorial } = await import("./tutorial.mjs")
+  return (await problemsOfTutorial()).join("\n")
+}
+
 const size = async () => {
   const { measureSize } = await import("./size.mjs")
   return (await measureSize()).problems.join("\n")
@@ -300,9 +320,11 @@ const steps = {
   lint: ["lint (deno lint)", () => deno("lint")],
   format: ["format (deno fmt)", () => deno("fmt", "--check")],
   examples: [
-    "examples in the documentation run (deno test --doc)",
-    () => deno("test", "--doc", "-A", ...pages, "mod.ts", "src")
+    "examples in the documentation run, and print what they say (deno test --doc, prints.mjs)",
+    examples
   ],
+  tutorial: ["the tutorial does what it says, on each runtime (tutorial.mjs)", tutorial],
+  links: ["links of the pages resolve in the npm package (npm pack)", links],
   doc: ["every export is documented, entry points have @module (deno doc --lint)", docLint],
   jsr: ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
   reference: ["every export is in the reference of the site, no dead links (site/reference.mjs)", reference],
@@ -328,9 +350,9 @@ const names = args.length > 0 ? args : Object.keys(steps).filter((name) => !notY
 let failed = 0
 for (const name of names) {
   const [title, run] = steps[name]
-  const start = performance.now()
+  const begun = performance.now()
   const problem = await run()
-  const seconds = ((performance.now() - start) / 1000).toFixed(1)
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1)
   console.log(`${problem === "" ? "ok    " : "FAILED"} ${name}: ${title}, ${seconds} s`)
   if (problem !== "") {
     failed++
