@@ -134,12 +134,10 @@ export const merge = (...transports: ReadonlyArray<Transport>): Transport => {
  *
  * ```ts
  * import { MessagePort, Transport, WebSocket } from "@callisto/rpc/transport"
- * import { Layer } from "effect"
- * import * as Socket from "effect/socket/Socket"
  *
  * const { port1 } = new MessageChannel()
  * const transport = Transport.mergeAll(
- *   Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal),
+ *   WebSocket.layerGlobal,
  *   MessagePort.layer(port1)
  * )
  * port1.close()

@@ -177,6 +177,14 @@ export const layer: Layer.Layer<Transport, never, Socket.WebSocketConstructor> =
   })
 )
 
+/**
+ * The same over the global `WebSocket`, which browsers, Deno, Bun and Node have.
+ *
+ * @category WebSockets
+ * @since 0.1.0
+ */
+export const layerGlobal: Layer.Layer<Transport> = Layer.provide(layer, Socket.layerWebSocketConstructorGlobal)
+
 const urlOf = ({ address, endpoint, options, protocol }: StringBinding): string => {
   const host = address === "" ? "localhost" : address.includes(":") ? `[${address}]` : address
   const path = options["path"] ?? "/"
