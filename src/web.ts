@@ -45,6 +45,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { format } from "effect/Formatter"
 import * as HttpRouter from "effect/http/HttpRouter"
+import type { HttpServerError } from "effect/http/HttpServerError"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
@@ -59,7 +60,7 @@ import { gather, highWaterMark } from "./transport/internal/flow.ts"
 import { closed } from "./transport/internal/transportErrors.ts"
 import * as MessagePort from "./transport/MessagePort.ts"
 import * as StringBinding from "./transport/StringBinding.ts"
-import type { Transport } from "./transport/Transport.ts"
+import type { Connection, Transport } from "./transport/Transport.ts"
 import * as WebSocket from "./transport/WebSocket.ts"
 
 // ----------------------------------------------------------------------------
@@ -414,24 +415,38 @@ const parseUrl = (text: string): URL | undefined => {
 // connections
 // ----------------------------------------------------------------------------
 
-/** What Node's servers tell of the connection behind a request. */
+/** What servers on Node, Deno and Bun tell of the connection behind a request. */
 interface Source {
-  readonly socket?: { readonly remotePort?: number | undefined; readonly writableLength?: number | undefined }
+  readonly socket?: Tcp
+}
+
+interface Tcp {
+  readonly remotePort?: number | undefined
+  readonly writableLength?: number | undefined
+  readonly [key: symbol]: { readonly bufferedAmount?: number } | undefined
 }
 
 /** The WebSocket opens when the endpoint reads it. */
-const connectionOf = (request: HttpServerRequest) =>
+const connectionOf = (request: HttpServerRequest): Effect.Effect<Connection, HttpServerError> =>
   Effect.map(request.upgrade, (socket) => {
-    const { socket: tcp } = request.source as Source
-    const port = tcp?.remotePort
+    const tcp: Tcp = (request.source as Source).socket ?? {}
     const peer = StringBinding.print({
       protocol: "ncacn_ws",
       address: Option.getOrElse(request.remoteAddress, () => "").replace(/^::ffff:/, ""),
-      ...(port === undefined ? {} : { endpoint: String(port) }),
+      ...(tcp.remotePort === undefined ? {} : { endpoint: String(tcp.remotePort) }),
       options: {}
     })
-    return { socket: bounded(socket, () => tcp?.writableLength ?? 0), peer, local: "ncacn_ws:" }
+    return { socket: bounded(socket, behindOf(tcp)), peer, local: "ncacn_ws:" }
   })
+
+/** The bytes that wait for the client. On Bun the WebSocket alone knows them: `ws` keeps it at the connection. */
+const behindOf = (tcp: Tcp) => {
+  let key: symbol | undefined
+  return (): number => {
+    key ??= Object.getOwnPropertySymbols(tcp).find(({ description }) => description === "websocket")
+    return (key && tcp[key])?.bufferedAmount ?? tcp.writableLength ?? 0
+  }
+}
 
 /** Bytes alone, and writers that wait: a WebSocket of Effect takes what it is given without limit. */
 const bounded = (socket: Socket.Socket, behind: () => number): Socket.Socket => {
