@@ -1,0 +1,121 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Call, Interface, Manager, Server } from "../../mod.ts"
+import * as Association from "../../src/dcerpc/Association.ts"
+import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
+import * as MessagePort from "../../src/transport/MessagePort.ts"
+import { parse } from "../../src/transport/StringBinding.ts"
+import * as Web from "../../src/web.ts"
+
+describe("string bindings of URLs", () => {
+  for (
+    const [url, binding] of [
+      ["ws://localhost:8080/rpc", "ncacn_ws:localhost[8080,path=/rpc]"],
+      ["http://localhost:8080/rpc", "ncacn_ws:localhost[8080,path=/rpc]"],
+      ["https://app.example", "ncacn_wss:app.example[,path=/]"],
+      ["wss://app.example:443/a/b", "ncacn_wss:app.example[,path=/a/b]"],
+      ["ws://[::1]:81/", "ncacn_ws:::1[81,path=/]"],
+      ["wss://app.example/rpc?token=a,b]c", "ncacn_wss:app.example[,path=/rpc?token\\=a\\,b\\]c]"]
+    ] as const
+  ) {
+    it(`${url}: ${binding}`, () => {
+      assert.strictEqual(Web.bindingOf(url), binding)
+      assert.strictEqual(Web.bindingOf(new URL(url)), binding)
+      assert.strictEqual(parse(binding)._tag, "Success")
+    })
+  }
+
+  for (const url of ["ftp://localhost/", "/rpc", ""]) {
+    it(`${JSON.stringify(url)}: refused by name`, () => {
+      assert.throws(
+        () => Web.bindingOf(url),
+        /Web\.bindingOf: url is no URL of a WebSocket, got ".*", expected ws: or wss:/
+      )
+    })
+  }
+})
+
+const ISums = Interface.make("ISums", {
+  methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
+})
+
+const sums = Server.make([
+  Manager.make(ISums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
+])
+
+/** A page's side of a worker in memory. */
+class FakeWorker extends EventTarget implements Web.WorkerLike {
+  other!: FakeWorker
+  terminated = 0
+  postMessage(data: unknown) {
+    queueMicrotask(() => this.other.dispatchEvent(Object.assign(new Event("message"), { data })))
+  }
+  terminate() {
+    this.terminated++
+  }
+}
+
+const makeWorker = () => {
+  const [page, self] = [new FakeWorker(), new FakeWorker()]
+  page.other = self
+  self.other = page
+  return { page, self }
+}
+
+const binding = "ncacn_messageport:[sums]"
+
+describe("workers", () => {
+  it.live("a page calls its worker, which ends with the layer", () =>
+    Effect.gen(function* () {
+      const { page, self } = makeWorker()
+      const serving = Layer.provide(
+        Endpoint.layer(binding),
+        [Layer.effect(Server.Server, sums), MessagePort.layer(self)]
+      )
+      yield* Layer.build(serving)
+      const program = Effect.scoped(Effect.gen(function* () {
+        return yield* Call.invoke(yield* Association.bind(ISums, binding), "Add", [1, 2, 3])
+      }))
+      assert.strictEqual(yield* Effect.provide(program, Web.layerWorker(() => page)), 6)
+      assert.strictEqual(page.terminated, 1)
+    }))
+
+  it.live("the program of a worker does not load: bind fails with 1722 at once", () =>
+    Effect.gen(function* () {
+      const { page } = makeWorker()
+      const bound = Association.bind(ISums, binding, { connectTimeout: "20 seconds" })
+      const failing = yield* Effect.forkChild(
+        Effect.flip(Effect.provide(Effect.scoped(bound), Web.layerWorker(() => page))),
+        { startImmediately: true }
+      )
+      page.dispatchEvent(new Event("error"))
+      const error = yield* Fiber.join(failing)
+      assert.deepInclude({ ...error }, { _tag: "RpcTransportError", status: 1722 })
+    }))
+
+  it.live("an error of a worker that runs: its calls go on", () =>
+    Effect.gen(function* () {
+      const { page, self } = makeWorker()
+      yield* Layer.build(
+        Layer.provide(Endpoint.layer(binding), [Layer.effect(Server.Server, sums), MessagePort.layer(self)])
+      )
+      const program = Effect.scoped(Effect.gen(function* () {
+        const client = Call.client(yield* Association.bind(ISums, binding))
+        page.dispatchEvent(new Event("error"))
+        const other = Call.client(yield* Association.bind(ISums, binding))
+        return [yield* client.Add([1]), yield* other.Add([2])]
+      }))
+      assert.deepStrictEqual(yield* Effect.provide(program, Web.layerWorker(() => page)), [1, 2])
+    }))
+
+  it.effect("layerSelf outside of a worker: refused by name", () =>
+    Effect.gen(function* () {
+      const document = Object.getOwnPropertyDescriptor(globalThis, "document")
+      Object.defineProperty(globalThis, "document", { value: {}, configurable: true })
+      const exit = yield* Effect.exit(Effect.scoped(Layer.build(Web.layerSelf)))
+      if (document === undefined) Reflect.deleteProperty(globalThis, "document")
+      const defect = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+      assert.instanceOf(defect, TypeError)
+      assert.include(defect.message, "Web.layerSelf: this is no worker")
+    }))
+})
