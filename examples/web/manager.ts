@@ -16,7 +16,8 @@ export const words = Manager.layer(
     },
 
     Think: ({ seconds }) =>
-      Effect.sleep(`${seconds} seconds`).pipe(
+      Console.log("Think: begun").pipe(
+        Effect.andThen(Effect.sleep(`${seconds} seconds`)),
         Effect.as(`thought for ${seconds} s`),
         Effect.onInterrupt(() => Console.log("Think: cancelled"))
       ),
@@ -26,16 +27,17 @@ export const words = Manager.layer(
         const decoder = new TextDecoder()
         let bytes = 0
         let words = 0
-        let rest = ""
+        let isInWord = false
         yield* Stream.runForEach(Pipe.toStream(ServerCall.inPipe(call, "file")), (chunk) =>
           Effect.sync(() => {
+            const text = decoder.decode(chunk, { stream: true })
             bytes += chunk.length
-            const text = rest + decoder.decode(chunk, { stream: true })
-            // A word may go on in the next chunk.
-            rest = /\S*$/.exec(text)![0]
-            words += countWords(text.slice(0, text.length - rest.length))
+            words += countWords(text)
+            // A word goes on where one chunk ends in a word and the next begins in one.
+            if (isInWord && /^\S/.test(text)) words--
+            if (text !== "") isInWord = /\S$/.test(text)
           }))
-        return { bytes, words: words + countWords(rest + decoder.decode()) }
+        return { bytes, words }
       }),
 
     Recite: ({ lines }, call) =>

@@ -6,6 +6,7 @@ import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as MessagePort from "../../src/transport/MessagePort.ts"
 import { parse } from "../../src/transport/StringBinding.ts"
 import * as Web from "../../src/web.ts"
+import { bind, serve } from "./serving.ts"
 
 describe("string bindings of URLs", () => {
   for (
@@ -33,6 +34,33 @@ describe("string bindings of URLs", () => {
       )
     })
   }
+})
+
+describe("pages", () => {
+  it.live("the user leaves the page: its calls are lost, and the server ends them", () =>
+    Effect.gen(function* () {
+      const page = new EventTarget()
+      for (const name of ["addEventListener", "removeEventListener"] as const) {
+        const own = Object.getOwnPropertyDescriptor(globalThis, name)
+        Object.defineProperty(globalThis, name, { value: page[name].bind(page), configurable: true })
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            Reflect.deleteProperty(globalThis, name)
+            if (own !== undefined) Object.defineProperty(globalThis, name, own)
+          })
+        )
+      }
+      const place = yield* serve()
+      const context = yield* Layer.build(Web.layer)
+      const client = Call.client(yield* Effect.provide(bind(place), context))
+      const waiting = yield* Effect.forkChild(Effect.flip(client.Wait()))
+      yield* place.begun
+      page.dispatchEvent(new Event("pagehide"))
+      yield* place.interrupted
+      assert.deepInclude({ ...yield* Fiber.join(waiting) }, { _tag: "RpcTransportError", status: 1726 })
+      // The user comes back.
+      assert.strictEqual(yield* client.Double(21), 42)
+    }))
 })
 
 const ISums = Interface.make("ISums", {
