@@ -1,6 +1,6 @@
 // A web server for the page of this folder: it bundles the page and its worker, and serves IWords at /rpc over WebSockets. Each visitor
 // gets a session in a cookie, and is the caller of the calls.
-// Run it after npm ci: npm run web (or: deno run -A examples/web/server.ts, bun examples/web/server.ts, node examples/web/server.ts).
+// Run it after npm ci: npm run web (or: bun examples/web/server.ts, deno run -A --config deno.json examples/web/server.ts).
 // It listens on --port 8080 by default.
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { build } from "esbuild"

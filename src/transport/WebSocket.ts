@@ -170,7 +170,10 @@ export const layer: Layer.Layer<Transport, never, Socket.WebSocketConstructor> =
       listen: (binding) =>
         Effect.fail(
           binding.protocol === "ncacn_ws" || binding.protocol === "ncacn_wss"
-            ? cantListen(1703, "an HTTP server accepts WebSockets; use Web.httpRouter, or fromWebSocket and Endpoint.handle")
+            ? cantListen(
+              1703,
+              "an HTTP server accepts WebSockets; use Web.httpRouter, or fromWebSocket and Endpoint.handle"
+            )
             : cantListenOn(binding, protocols)
         )
     }

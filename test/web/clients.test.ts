@@ -1,12 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Layer, Schema } from "effect"
-import { Call, Interface, Manager, Server } from "../../mod.ts"
+import { Cause, Effect, Exit, Fiber, Layer } from "effect"
+import { Call, Server } from "../../mod.ts"
 import * as Association from "../../src/dcerpc/Association.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
 import * as MessagePort from "../../src/transport/MessagePort.ts"
 import { parse } from "../../src/transport/StringBinding.ts"
 import * as Web from "../../src/web.ts"
 import { bind, serve } from "./serving.ts"
+import { ISums, sums } from "./sums.ts"
 
 describe("string bindings of URLs", () => {
   for (
@@ -63,14 +64,6 @@ describe("pages", () => {
     }))
 })
 
-const ISums = Interface.make("ISums", {
-  methods: { Add: Interface.method({ in: Schema.Array(Schema.Int), out: Schema.Int }) }
-})
-
-const sums = Server.make([
-  Manager.make(ISums, { Add: (numbers) => Effect.succeed(numbers.reduce((a, b) => a + b, 0)) })
-])
-
 /** A page's side of a worker in memory. */
 class FakeWorker extends EventTarget implements Web.WorkerLike {
   other!: FakeWorker
@@ -106,6 +99,19 @@ describe("workers", () => {
       }))
       assert.strictEqual(yield* Effect.provide(program, Web.layerWorker(() => page)), 6)
       assert.strictEqual(page.terminated, 1)
+    }))
+
+  // Node has none.
+  const Worker: (new (url: URL, options: { readonly type: "module" }) => Web.WorkerLike) | undefined =
+    (globalThis as Record<string, any>)["Worker"]
+
+  it.live.skipIf(Worker === undefined)("a worker of the runtime: it is called", () =>
+    Effect.gen(function* () {
+      const program = Effect.scoped(Effect.gen(function* () {
+        return yield* Call.invoke(yield* Association.bind(ISums, binding), "Add", [1, 2, 3])
+      }))
+      const transport = Web.layerWorker(() => new Worker!(new URL("worker.ts", import.meta.url), { type: "module" }))
+      assert.strictEqual(yield* Effect.provide(program, transport), 6)
     }))
 
   it.live("the program of a worker does not load: bind fails with 1722 at once", () =>

@@ -238,6 +238,19 @@ describe("ends", () => {
       yield* place.interrupted
     }).pipe(Effect.provide(Web.layer)))
 
+  it.live("the connection breaks mid-call: its routine is interrupted, and the next call connects again", () =>
+    Effect.gen(function* () {
+      const place = yield* serve()
+      const proxy = yield* proxyTo(place)
+      const client = Call.client(yield* bind(proxy.place))
+      const waiting = yield* Effect.forkChild(Effect.flip(client.Wait()))
+      yield* place.begun
+      yield* proxy.cut
+      yield* place.interrupted
+      assert.deepInclude({ ...yield* Fiber.join(waiting) }, { status: 1726 })
+      assert.strictEqual(yield* client.Double(21), 42)
+    }).pipe(Effect.provide(Web.layer)))
+
   it.live("the server ends: a call in progress replies, new ones are refused", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()

@@ -228,6 +228,7 @@ export const proxyTo = (place: Place) =>
     ({ conns, port }) => ({
       place: { ...place, port, binding: `ncacn_ws:127.0.0.1[${port},path=/rpc]` },
       pause: Effect.sync(() => conns.forEach((conn, index) => index % 2 === 1 && conn.pause())),
+      cut: Effect.sync(() => conns.forEach((conn) => conn.destroy())),
       resume: Effect.sync(() => conns.forEach((conn) => conn.resume()))
     })
   )
