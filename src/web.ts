@@ -125,7 +125,6 @@ declare const URL: new (url: string) => URL
 interface URL {
   readonly host: string
   readonly hostname: string
-  readonly origin: string
   readonly pathname: string
   readonly port: string
   readonly protocol: string
@@ -348,7 +347,7 @@ export const httpRouter = <R = never, Serving = Server.Server>(
         if (problem !== undefined) return yield* new Refused({ status: 403, detail: problem })
         const identity = yield* caller(request)
         const connection = yield* connectionOf(request)
-        yield* Fiber.await(
+        yield* Fiber.join(
           yield* Effect.forkIn(Endpoint.handle(endpoint, connection, { caller: identity }), connections)
         )
         // Sent where there was no place for the connection, which is not upgraded then.
@@ -381,7 +380,7 @@ const unavailable = HttpServerResponse.text("The server takes no more connection
 /** Gives what is wrong with the origin of a request. */
 const originCheck = (origins: Options["origins"]): (request: HttpServerRequest) => string | undefined => {
   if (origins === "any") return () => undefined
-  const allowed = origins?.map((origin) => parseUrl(origin)?.origin === origin ? origin : refuseOrigin(origin))
+  const allowed = origins?.map((origin) => isOrigin(origin) ? origin : refuseOrigin(origin))
   return ({ headers: { host = "", origin } }) => {
     if (origin === undefined || (allowed === undefined ? isOf(origin, host) : allowed.includes(origin))) {
       return undefined
@@ -389,6 +388,12 @@ const originCheck = (origins: Options["origins"]): (request: HttpServerRequest) 
     const expected = allowed === undefined ? `the host of the request, ${host}` : allowed.join(" or ")
     return `the origin of the page is not allowed, got ${origin}, expected ${expected}. Add it to the option origins`
   }
+}
+
+/** Also that of an application, as in `tauri://localhost`. */
+const isOrigin = (origin: string): boolean => {
+  const url = parseUrl(origin)
+  return url !== undefined && url.host !== "" && `${url.protocol}//${url.host}` === origin
 }
 
 const refuseOrigin = (origin: string): never => {
@@ -400,7 +405,7 @@ const refuseOrigin = (origin: string): never => {
 /** Compares hosts as URLs have them: in lower case, without the port that the scheme implies. */
 const isOf = (origin: string, host: string): boolean => {
   const url = parseUrl(origin)
-  return url !== undefined && host !== "" && parseUrl(`${url.protocol}//${host}`)?.host === url.host
+  return url !== undefined && /^https?:$/.test(url.protocol) && parseUrl(`${url.protocol}//${host}`)?.host === url.host
 }
 
 const parseUrl = (text: string): URL | undefined => {

@@ -81,6 +81,12 @@ describe("callers", () => {
       assert.notInclude(yield* text, "secret")
       yield* works(place)
     }))
+
+  it.live("the caller is no identity: 500, and nothing is upgraded", () =>
+    Effect.gen(function* () {
+      const place = yield* serve({ caller: () => Effect.succeed({ level: "highest" as never }) })
+      assert.strictEqual((yield* ask(place)).status, 500)
+    }))
 })
 
 describe("requests", () => {
@@ -143,6 +149,8 @@ describe("origins", () => {
         { origins: ["https://a.example"] },
         403
       ],
+      ["an application that is allowed", "tauri://localhost", { origins: ["tauri://localhost"] }, 101],
+      ["another scheme, the host of the request", "tauri://app.example", {}, 403],
       ["another host, any allowed", "https://evil.example", { origins: "any" }, 101]
     ] as const
   ) {
