@@ -428,6 +428,7 @@ interface Source {
 interface Tcp {
   readonly remotePort?: number | undefined
   readonly writableLength?: number | undefined
+  setKeepAlive?(enable: boolean, delay: number, interval: number, count: number): void
   readonly [key: symbol]: { readonly bufferedAmount?: number } | undefined
 }
 
@@ -435,6 +436,8 @@ interface Tcp {
 const connectionOf = (request: HttpServerRequest): Effect.Effect<Connection, HttpServerError> =>
   Effect.map(request.upgrade, (socket) => {
     const tcp: Tcp = (request.source as Source).socket ?? {}
+    // Notices a client that has vanished, as the transport of TCP does.
+    tcp.setKeepAlive?.(true, 30_000, 10_000, 3)
     const peer = StringBinding.print({
       protocol: "ncacn_ws",
       address: Option.getOrElse(request.remoteAddress, () => "").replace(/^::ffff:/, ""),

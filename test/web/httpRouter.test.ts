@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Layer, Schedule, Scope, Stream } from "effect"
 import { HttpRouter } from "effect/http"
+import * as net from "node:net"
 import { Call, Server } from "../../mod.ts"
 import * as Web from "../../src/web.ts"
 import { ask, bind, clientWith, closeCodeOf, frame, proxyTo, serve } from "./serving.ts"
@@ -235,6 +236,27 @@ describe("hostile clients", () => {
 })
 
 describe("ends", () => {
+  // The connections of Bun's HTTP server have a prototype of their own.
+  it.live.skipIf("Bun" in globalThis)(
+    "a connection is probed, so that a client that has vanished is noticed",
+    () =>
+      Effect.gen(function* () {
+        const original = net.Socket.prototype.setKeepAlive
+        const probed: Array<ReadonlyArray<unknown>> = []
+        yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            net.Socket.prototype.setKeepAlive = function (this: net.Socket, ...args: []) {
+              probed.push(args)
+              return original.apply(this, args)
+            }
+          }),
+          () => Effect.sync(() => (net.Socket.prototype.setKeepAlive = original))
+        )
+        yield* works(yield* serve())
+        assert.deepInclude(probed, [true, 30_000, 10_000, 3])
+      })
+  )
+
   it.live("the client goes away mid-call: its routine is interrupted", () =>
     Effect.gen(function* () {
       const place = yield* serve()
