@@ -98,7 +98,7 @@ const importsOf = (file) =>
  * The allowed imports, a row a wing: the wings it stands on, and the files of `src/internal` it shares with the core.
  * `borrows` names further files of `src/internal` that a wing reaches today: the check refuses those no longer imported.
  * `opens` names the files of a wing's internal folder that the wings above it share.
- * The wings `smb`, `com`, `durable` and `web` do not exist yet.
+ * The wings `smb`, `com` and `durable` do not exist yet.
  */
 const shared = [
   "access",

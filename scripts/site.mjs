@@ -27,6 +27,7 @@ const sections = [
   ["Start", ["tutorial", "coming_from_effect_rpc"]],
   ["How to", [
     "network",
+    "server",
     "web",
     "idl",
     "security",

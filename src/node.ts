@@ -132,7 +132,7 @@ export const layerTls = (options: TlsOptions): Layer.Layer<Transport> => {
   }
   return mergeAll(
     Layer.succeed(Transport, makeTransport(options)),
-    Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal)
+    WebSocket.layerGlobal
   )
 }
 

@@ -295,7 +295,8 @@ export const listen = (
   })
 
 /**
- * Serves a connection that something else has accepted, a web server's WebSocket for instance, until its end.
+ * Serves a connection that something else has accepted, a web server's WebSocket for instance, until its end. Behind Effect's
+ * `HttpRouter` there is `Web.httpRouter`.
  *
  * **Gotchas**
  *

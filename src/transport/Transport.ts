@@ -3,7 +3,7 @@
  *
  * A `Transport` connects to a string binding and listens on one. Either way a program gets `Connection`s, each with a
  * `Socket` of `effect/socket` and the address of the peer. Its layers are `NodeTransport.layer` of `@callisto/rpc/node`
- * (TCP, TLS, Unix sockets), `WebSocket.layer`, `MessagePort.layer` for workers, and `Memory.layer` for tests.
+ * (TCP, TLS, Unix sockets), `Web.layer` of `@callisto/rpc/web` (WebSockets), `MessagePort.layer`, and `Memory.layer` for tests.
  *
  * @module
  * @since 0.1.0
@@ -134,12 +134,10 @@ export const merge = (...transports: ReadonlyArray<Transport>): Transport => {
  *
  * ```ts
  * import { MessagePort, Transport, WebSocket } from "@callisto/rpc/transport"
- * import { Layer } from "effect"
- * import * as Socket from "effect/socket/Socket"
  *
  * const { port1 } = new MessageChannel()
  * const transport = Transport.mergeAll(
- *   Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal),
+ *   WebSocket.layerGlobal,
  *   MessagePort.layer(port1)
  * )
  * port1.close()
