@@ -106,6 +106,7 @@ const shared = [
   "handleSchema",
   "handleTable",
   "inspectable",
+  "inspecting",
   "methodPipes",
   "metrics",
   "options",
@@ -136,7 +137,8 @@ const allowed = {
   durable: { on: ["core"], packages: ["effect/cluster"] },
   web: { on: [...wire, "dcerpc"] },
   node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version"] },
+  inspector: { on: ["core"], shares: shared, packages: ["node:"], opens: ["feed", "palette"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"], shares: ["version"] },
   "cli.ts": { on: ["cli", "node"], packages: ["node:"] }
 }
 
