@@ -207,7 +207,7 @@ const rowOf = (entry: Entry, values: boolean): Row => {
 }
 
 const nameOf = (caller: Caller | undefined): string | null => {
-  if (caller?.name === undefined) return null
+  if (caller?.name === undefined) return caller?.anonymous === true ? "anonymous" : null
   const name = cut(caller.name)
   return caller.domain === undefined ? name : cut(`${caller.domain}\\${name}`, 2 * maximumName)
 }

@@ -73,10 +73,10 @@ export const html: string = `<!doctype html>
     </header>
     <main>
       <noscript><p class="empty">The inspector needs JavaScript.</p></noscript>
-      <div id="login" hidden>
+      <form id="login" hidden>
         <label for="token">The token, which the program logs with the URL of its inspector</label>
-        <div class="row"><input id="token" type="password" autocomplete="off" spellcheck="false"><button type="button" id="enter">Show the calls</button></div>
-      </div>
+        <div class="row"><input id="token" type="password" autocomplete="off" spellcheck="false"><button id="enter">Show the calls</button></div>
+      </form>
       <div id="calls">${table("open", "In progress", "No call is in progress.")}${
   table("ended", "Ended", "No call has ended yet.")
 }
@@ -152,9 +152,11 @@ table { width: 100%; border-collapse: separate; border-spacing: 0; table-layout:
 th, td { padding: 0 12px 0 0; height: 34px; text-align: left; border-bottom: 1px solid var(--faint); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 th { position: sticky; top: var(--bar, 100px); z-index: 1; height: 28px; background: var(--ground); color: var(--dim); font-weight: 500; border-bottom-color: var(--edge); }
 tbody tr.item:hover td { background: var(--hover); }
-.state { width: 118px; padding-left: 8px; } .side { width: 64px; } .call { width: 22%; } .time { width: 84px; } .line { width: 190px; }
-.bytes { width: 76px; } .outcome { width: 20%; } .action { width: 92px; padding-right: 4px; }
-td.state { font-weight: 550; } td.state .dot { display: inline-block; margin-right: 8px; }
+.state { width: 118px; padding-left: 8px; } .side { width: 64px; } .call { width: 18%; } .time { width: 96px; } .line { width: 190px; }
+.bytes { width: 72px; } .outcome { width: 22%; padding-left: 12px; } .action { width: 6%; min-width: 70px; padding-right: 4px; }
+.cancels #open .outcome { width: 16%; }
+td.state { font-weight: 550; } td.peer bdi + .address::before { content: " "; } td.outcome[data-code="0"] { color: var(--dim); }
+td.state .dot { display: inline-block; margin-right: 8px; }
 td.side, td.peer .address, td.call .of { color: var(--dim); }
 td.time, td.bytes, th.time, th.bytes { text-align: right; font-variant-numeric: tabular-nums; }
 td.outcome, .code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: 12px; }
@@ -189,14 +191,16 @@ dd { margin: 0; overflow-wrap: anywhere; }
 
 @media (max-width: 1150px) { .bytes { display: none; } .line { width: 150px; } }
 @media (max-width: 900px) {
-  .peer, .side { display: none; } .call { width: auto; } .outcome { width: 26%; }
+  .peer, .side { display: none; } .call { width: auto; } .time { width: 84px; } .line { width: 140px; }
+  .outcome { width: 30%; } .action { width: 10%; } .cancels #open .outcome { width: 20%; }
 }
 @media (max-width: 620px) {
   #bar { position: static; padding: 10px 12px; } main { padding: 0 12px 30px; } th { position: static; }
-  .line, .outcome { display: none; } .state { width: 108px; }
+  .line, .outcome, .of { display: none; } .action { width: 76px; } .state { width: 104px; } .time { width: 76px; }
+  .details td { padding-left: 8px; } dl { grid-template-columns: minmax(0, 1fr); } dd { padding-bottom: 4px; }
 }
 @media (prefers-reduced-motion: no-preference) {
-  .item.running .dot { animation: pulse 1.6s ease-in-out infinite; }
+  .item[data-shade=running] .dot { animation: pulse 1.6s ease-in-out infinite; }
   @keyframes pulse { 50% { opacity: .35; } }
 }
 @media (forced-colors: active) { .dot, .fill, .mark { forced-color-adjust: none; } }
@@ -307,11 +311,10 @@ class Item {
     this.row = make("tr", "item")
     this.cells = {}
     for (const name of ["state", "side", "call", "peer", "time", "line", "in", "out", "outcome", "action"]) {
-      const cell = make(name === "call" ? "th" : "td", name === "in" || name === "out" ? "bytes" : name)
+      const cell = make("td", name === "in" || name === "out" ? "bytes" : name)
       this.cells[name] = cell
       this.row.append(cell)
     }
-    this.cells.call.replaceWith(this.cells.call = make("td", "call"))
     this.dot = make("span", "dot")
     this.dot.setAttribute("aria-hidden", "true")
     this.state = make("span")
@@ -347,7 +350,7 @@ class Item {
     this.call = call
     const shade = shadeOf(call.state)
     const { cells } = this
-    this.row.className = "item " + shade
+    this.row.dataset.shade = shade
     this.row.dataset.call = call.id
     this.dot.className = "dot " + shade
     cells.state.className = "state " + shade
@@ -355,13 +358,16 @@ class Item {
     set(cells.side, call.side)
     set(this.of, clean(call.interface) + ".")
     set(this.name, clean(call.method))
-    set(this.caller, call.caller === null ? "" : clean(call.caller) + " ")
+    set(this.caller, call.caller === null ? "" : clean(call.caller))
+    this.caller.hidden = call.caller === null
     set(this.address, call.address === null ? "" : clean(call.address))
     set(cells.in, bytesText(call.bytesIn))
     set(cells.out, bytesText(call.bytesOut))
     const changes = call.changes.map(([change]) => changeTexts[change]).filter((text, i, all) => all.indexOf(text) === i).join(", ")
     set(cells.outcome, isOpen(call) ? changes : call.code === 0 ? (changes === "" ? "0" : "0, " + changes) : [codeText(call.code), call.status].filter((part) => part !== null).join(" "))
     cells.outcome.title = cells.outcome.textContent
+    cells.peer.title = [call.caller, call.address].filter((part) => part !== null).map(clean).join(" ")
+    cells.outcome.dataset.code = call.code ?? ""
     this.fill.className = "fill " + shade
     for (; this.marks < call.changes.length; this.marks++) {
       const [change, millis] = call.changes[this.marks]
@@ -373,7 +379,7 @@ class Item {
       if (hello.cancel && !this.cancel.isConnected) cells.action.append(this.cancel)
       const asked = call.changes.some(([change]) => change === "CancelRequested")
       this.cancel.setAttribute("aria-label", (asked ? "Cancel again: " : "Cancel ") + clean(call.method) + ", call " + call.id)
-      cells.action.hidden = false
+      cells.action.hidden = !hello.cancel
     } else {
       this.cancel.remove()
       cells.action.remove()
@@ -425,9 +431,9 @@ class Item {
     add("Trace", call.traceId, "code")
     add("Span", call.spanId, "code")
     add("Arguments", call.input, "arguments")
-    if (call.input === null) add("Arguments", hello.values ? "not known" : "not shown: the program does not set values")
+    if (call.input === null) add("Arguments", hello.values ? "none" : "not shown: the option values of the inspector is off")
     const cell = make("td")
-    cell.colSpan = 10
+    cell.colSpan = isOpen(call) && hello.cancel ? 10 : 9
     cell.append(list)
     this.details.replaceChildren(cell)
     const pane = list.querySelector(".arguments")
@@ -447,7 +453,7 @@ const codeText = (code) => code > 0xffff ? "0x" + code.toString(16).toUpperCase(
 
 const bodies = { open: by("open").tBodies[0], ended: by("ended").tBodies[0] }
 
-const place1 = (body, shown) => {
+const arrange = (body, shown) => {
   let next = body.firstChild
   const skip = () => {
     while (next !== null && next.className === "details") next = next.nextSibling
@@ -501,7 +507,7 @@ const draw = () => {
   set(by("open-note"), totals?.notShown > 0 ? "the first " + maximumOpen.toLocaleString() + " are shown" : "")
   set(by("ended-note"), known.ended >= maximumEnded ? "the last " + maximumEnded.toLocaleString() + " are kept" : "")
   for (const item of [...items.values()]) if (!shown.has(item)) item.remove()
-  for (const name of ["open", "ended"]) place1(bodies[name], lists[name])
+  for (const name of ["open", "ended"]) arrange(bodies[name], lists[name])
   for (const chip of by("chips").children) set(chip.querySelector(".count"), (counts[chip.dataset.shade] ?? 0).toLocaleString())
   document.title = (totals?.inProgress > 0 ? "(" + totals.inProgress + ") " : "") + "Callisto inspector"
   if (hello !== undefined) {
@@ -550,6 +556,7 @@ const say = (text) => {
 const receive = (message) => {
   if (message.type === "hello") {
     hello = message
+    document.body.classList.toggle("cancels", hello.cancel)
     for (const header of document.querySelectorAll("th.action")) header.hidden = !hello.cancel
   } else if (message.type === "end") return "The program has ended"
   else {
@@ -687,9 +694,9 @@ for (const name of ["open", "ended"]) {
     draw()
   })
 }
-by("enter").addEventListener("click", () => enter(by("token").value))
-by("token").addEventListener("keydown", (event) => {
-  if (event.key === "Enter") enter(by("token").value)
+by("login").addEventListener("submit", (event) => {
+  event.preventDefault()
+  enter(by("token").value)
 })
 
 const restore = () => {
