@@ -1,7 +1,7 @@
 /**
  * The inspector on the network: it answers on this machine alone, and to those alone who have the token.
  */
-import { Buffer } from "node:buffer"
+import type { Buffer } from "node:buffer"
 import { createHash, timingSafeEqual } from "node:crypto"
 import * as http from "node:http"
 import type { Socket } from "node:net"
@@ -12,6 +12,9 @@ import * as page from "./page.ts"
 
 /** How long a viewer may be behind, in milliseconds. */
 const patience = 10_000
+
+/** How many bytes may wait for a viewer before it counts as behind. */
+const maximumBehind = 1 << 20
 
 const maximumConnections = 64
 
@@ -109,12 +112,12 @@ export class Listener {
   close(done: () => void): void {
     for (const { response } of this.#viewers) response.end(line({ type: "end" }))
     this.#viewers.clear()
-    // The last line of viewers goes out first.
+    // The last line of viewers goes out first. Bun forgets its idle connections once the server is closed.
     setTimeout(() => {
       this.#server.closeAllConnections()
       for (const socket of this.#sockets) socket.destroy()
+      this.#server.close(() => done())
     }, 50)
-    this.#server.close(() => done())
   }
 
   // --- those who look
@@ -123,11 +126,16 @@ export class Listener {
   tell(message: Message | undefined): void {
     const text = message === undefined ? undefined : line(message)
     const now = performance.now()
+    let all: string | undefined
     for (const viewer of this.#viewers) {
-      const { behindSince, response } = viewer
-      if (behindSince === undefined) {
-        if (text !== undefined && !response.write(text)) viewer.behindSince = now
-      } else if (now - behindSince > patience) response.destroy()
+      const { response } = viewer
+      if (response.writableLength > maximumBehind) {
+        viewer.behindSince ??= now
+        if (now - viewer.behindSince > patience) response.destroy()
+      } else if (viewer.behindSince !== undefined) {
+        viewer.behindSince = undefined
+        response.write(all ??= line(this.#options.ledger.all()))
+      } else if (text !== undefined) response.write(text)
     }
   }
 
@@ -137,20 +145,16 @@ export class Listener {
     }
     const viewer: Viewer = { response, behindSince: undefined }
     const { hello, ledger, onLooking } = this.#options
-    this.#viewers.add(viewer)
     response.on("error", () => {})
     response.on("close", () => {
       if (this.#viewers.delete(viewer) && this.#viewers.size === 0) onLooking(false)
     })
-    response.on("drain", () => {
-      viewer.behindSince = undefined
-      if (this.#viewers.has(viewer) && !response.write(line(ledger.all()))) viewer.behindSince = performance.now()
-    })
-    // The others get what has changed so far, and with it the new one needs nothing from before.
+    // The others get what has changed so far: the new one has all of it.
     this.tell(ledger.news())
+    this.#viewers.add(viewer)
     if (this.#viewers.size === 1) onLooking(true)
     response.writeHead(200, { "Content-Type": "application/x-ndjson; charset=utf-8" })
-    if (!response.write(line(hello) + line(ledger.all()))) viewer.behindSince = performance.now()
+    response.write(line(hello) + line(ledger.all()))
   }
 
   // --- requests
