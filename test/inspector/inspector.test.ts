@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Layer, Queue, Redacted, Schema, Scope } from "effect"
 import { Buffer } from "node:buffer"
 import net from "node:net"
+import process from "node:process"
 import { Binding, Call, Interface, Manager, Observability, Server } from "../../mod.ts"
 import * as Inspector from "../../src/inspector.ts"
 import type { Message, Row } from "../../src/inspector/internal/feed.ts"
@@ -427,8 +428,9 @@ describe("the layer", () => {
     Effect.gen(function* () {
       const { close, origin, token } = yield* inspect()
       const viewer = yield* look(origin, token)
-      // One that has sent half a request, and one that is idle.
-      const idle = yield* Effect.forEach(["GET / HT", ""], (text) =>
+      // One that has sent half a request, and one that has sent nothing: Bun does not tell of that.
+      const begun = "bun" in process.versions ? ["GET / HT"] : ["GET / HT", ""]
+      const idle = yield* Effect.forEach(begun, (text) =>
         Effect.callback<net.Socket>((resume) => {
           const socket = net.connect(portOf(origin), "127.0.0.1", () => {
             socket.write(text)

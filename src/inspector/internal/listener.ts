@@ -112,7 +112,7 @@ export class Listener {
   close(done: () => void): void {
     for (const { response } of this.#viewers) response.end(line({ type: "end" }))
     this.#viewers.clear()
-    // The last line of viewers goes out first. Bun forgets its idle connections once the server is closed.
+    // The last line of viewers goes out first.
     setTimeout(() => {
       this.#server.closeAllConnections()
       for (const socket of this.#sockets) socket.destroy()
