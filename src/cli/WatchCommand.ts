@@ -285,6 +285,8 @@ const codeOf = ({ code, status }: Row): string =>
     ? ""
     : `${code > 0xffff ? `0x${code.toString(16).toUpperCase().padStart(8, "0")}` : code} ${status ?? ""}`.trim()
 
+const durationOf = ({ millis }: Row): string => millis! < 1 ? "< 1 ms" : showMillis(millis!)
+
 const unitsOf = (bytes: number): string => {
   const unit = bytes < 1000 ? 0 : bytes < 1e6 ? 1 : bytes < 1e9 ? 2 : 3
   const value = bytes / 1000 ** unit
@@ -302,7 +304,7 @@ const isoOf = (millis: number): string => {
 const lineOf = (call: Row): string => {
   const time = isoOf(call.begunAt + (call.millis ?? call.changes.at(-1)?.[1] ?? 0))
   const facts = hasEnded(call)
-    ? [codeOf(call), showMillis(call.millis!), `in ${unitsOf(call.bytesIn)}`, `out ${unitsOf(call.bytesOut)}`]
+    ? [codeOf(call), durationOf(call), `in ${unitsOf(call.bytesIn)}`, `out ${unitsOf(call.bytesOut)}`]
     : [changesOf(call)]
   const parts = [`${call.side} ${call.interface}.${call.method} ${call.state}`, ...facts, peerOf(call)]
   return harmless(`${time} #${call.id} ${parts.filter((part) => part !== "").join(", ")}`)
@@ -358,7 +360,7 @@ const columnsFor = (width: number): ReadonlyArray<Column> => {
     title: "AGE",
     width: 8,
     right: true,
-    text: (call, now) => hasEnded(call) ? showMillis(call.millis!) : `${(ageOf(call, now) / 1000).toFixed(1)} s`
+    text: (call, now) => hasEnded(call) ? durationOf(call) : `${(ageOf(call, now) / 1000).toFixed(1)} s`
   }
   const bar: Column = { title: "1 ms          100 s", width: barWidth, text: (call, now) => barOf(ageOf(call, now)) }
   const outcome: Column = {
