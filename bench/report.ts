@@ -61,7 +61,7 @@ const local = (run: Run): string =>
     ...(run.tables.find(({ id }) => id === "local")?.rows ?? []).flatMap((
       row
     ) =>
-      row.ratio === undefined ? [] : [
+      row.ratio === undefined || !row.reference!.startsWith("effect/rpc") ? [] : [
         `| ${row.name} | ${median(row)} | ${median(rowOf(run, "local", row.reference!))} | ${fixed(row.ratio, 1)} |`
       ]
     )

@@ -356,8 +356,8 @@ describe("the tool and a real inspector", () => {
       yield* Call.begin(yield* Call.make(desk), "Hold", "secret")
       yield* read
       const code = yield* Effect.callback<number | null>((resume) => {
-        child.on("exit", (code) => resume(Effect.succeed(code)))
-        child.kill("SIGINT")
+        child.on("close", (code) => resume(Effect.succeed(code)))
+        process.kill(child.pid!, "SIGINT")
       })
       assert.strictEqual(code, 130)
       assert.notInclude(stdout, "secret")
