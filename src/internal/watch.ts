@@ -96,7 +96,7 @@ export class Watch extends PipeInspectable implements Observed {
   /** Let go of at the end, as is `#cancel`: an observer who keeps a call keeps neither arguments nor results. */
   input: unknown
   /** What the inspector notes of the call. */
-  note: unknown = undefined
+  declare note: unknown
   readonly cancel: () => void = () => {
     if (this.#isIssued) this.#cancel()
     else this.#isCancelled = true
