@@ -192,6 +192,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 1150px) { .bytes { display: none; } .line { width: 150px; } }
 @media (max-width: 900px) {
   .peer, .side { display: none; } .call { width: auto; } .time { width: 84px; } .line { width: 140px; }
+  .scale span:nth-child(2), .scale span:nth-child(3), .scale span:nth-child(5) { visibility: hidden; }
   .outcome { width: 30%; } .action { width: 10%; } .cancels #open .outcome { width: 20%; }
 }
 @media (max-width: 620px) {
@@ -403,6 +404,7 @@ class Item {
       this.toggle.setAttribute("aria-controls", this.details.id)
       this.fillDetails()
       this.row.after(this.details)
+      this.details.firstChild.colSpan = columnsOf(this.details)
     } else {
       this.toggle.removeAttribute("aria-controls")
       this.details.remove()
@@ -433,7 +435,6 @@ class Item {
     add("Arguments", call.input, "arguments")
     if (call.input === null) add("Arguments", hello.values ? "none" : "not shown: the option values of the inspector is off")
     const cell = make("td")
-    cell.colSpan = isOpen(call) && hello.cancel ? 10 : 9
     cell.append(list)
     this.details.replaceChildren(cell)
     const pane = list.querySelector(".arguments")
@@ -470,6 +471,8 @@ const arrange = (body, shown) => {
     if (item.details !== undefined) next = item.details.nextSibling
   }
 }
+
+const columnsOf = (row) => [...row.closest("table").tHead.rows[0].cells].filter((cell) => getComputedStyle(cell).display !== "none").length
 
 const draw = () => {
   const lists = { open: [], ended: [] }
@@ -508,6 +511,8 @@ const draw = () => {
   set(by("ended-note"), known.ended >= maximumEnded ? "the last " + maximumEnded.toLocaleString() + " are kept" : "")
   for (const item of [...items.values()]) if (!shown.has(item)) item.remove()
   for (const name of ["open", "ended"]) arrange(bodies[name], lists[name])
+  // A cell that spans more columns than are shown would make columns of its own.
+  for (const { details } of items.values()) if (details !== undefined) details.firstChild.colSpan = columnsOf(details)
   for (const chip of by("chips").children) set(chip.querySelector(".count"), (counts[chip.dataset.shade] ?? 0).toLocaleString())
   document.title = (totals?.inProgress > 0 ? "(" + totals.inProgress + ") " : "") + "Callisto inspector"
   if (hello !== undefined) {
@@ -727,6 +732,7 @@ new ResizeObserver(() => {
   document.documentElement.style.setProperty("--bar", by("bar").offsetHeight + "px")
 }).observe(by("bar"))
 addEventListener("hashchange", arrive)
+addEventListener("resize", drawSoon)
 restore()
 draw()
 arrive()
