@@ -112,6 +112,7 @@ const shared = [
   "handleSchema",
   "handleTable",
   "inspectable",
+  "inspecting",
   "methodPipes",
   "metrics",
   "options",
@@ -142,7 +143,11 @@ const allowed = {
   durable: { on: ["core"], packages: ["effect/cluster"] },
   web: { on: [...wire, "dcerpc"] },
   node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version", "handleSchema", "uuid"] },
+  inspector: { on: ["core"], shares: shared, packages: ["node:"], opens: ["feed", "palette"] },
+  cli: {
+    on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"],
+    shares: ["version", "handleSchema", "uuid"]
+  },
   "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
   "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }

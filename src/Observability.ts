@@ -63,6 +63,11 @@ export interface Observed {
   /** When the call began, in milliseconds of the clock. */
   readonly begunAt: number
   /**
+   * The in parameters, from the begin to `ended`; afterwards `undefined`. On the server they are `undefined` for a call that is refused, and
+   * until the manager's access check has admitted the call. What an observer prints of them may be a secret.
+   */
+  readonly input: unknown
+  /**
    * Asks the call to end: on the client as an abortive cancel, on the server as a cancel of its client. A call that is not issued or
    * not accepted yet is cancelled as soon as it is.
    */

@@ -16,15 +16,18 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type PlatformError, systemError } from "effect/PlatformError"
+import type * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import * as http from "node:http"
 import process from "node:process"
 import { createHash } from "node:crypto"
 import { open, readdir, readFile, stat, writeFile } from "node:fs/promises"
 import { basename, join, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { exitCodes } from "./cli/Failure.ts"
+import { type FeedFailure, Feeds } from "./cli/Feeds.ts"
 import { Files, maximumSize } from "./cli/Files.ts"
 import { Passwords } from "./cli/Login.ts"
 import { run } from "./cli/Program.ts"
@@ -244,9 +247,43 @@ const surroundings = Layer.succeed(Surroundings, {
   open: openFile
 })
 
+/** The inspector tells every two seconds that it is there. */
+const silence = 8000
+
+const openFeed = (origin: string, token: string): Effect.Effect<http.IncomingMessage, FeedFailure, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<http.IncomingMessage, FeedFailure>((resume) => {
+      const headers = { authorization: `Bearer ${token}` }
+      const request = http.get(`${origin}/calls`, { headers, agent: false, timeout: silence }, (response) => {
+        const { statusCode: status = 0 } = response
+        if (status === 200) return resume(Effect.succeed(response))
+        let reason = ""
+        response.setEncoding("utf8")
+        response.on("data", (chunk: string) => reason = (reason + chunk).slice(0, 1000))
+        response.on("close", () => resume(Effect.fail({ status, reason: reason.trim() })))
+        response.on("error", () => {})
+      })
+      request.on("timeout", () => request.destroy(new Error("it is silent")))
+      request.on("error", ({ message }) => resume(Effect.fail({ status: undefined, reason: message })))
+      return Effect.sync(() => void request.destroy())
+    }),
+    (response) => Effect.sync(() => void response.destroy())
+  )
+
+const feeds = Layer.succeed(Feeds, {
+  open: (origin, token) =>
+    Stream.unwrap(Effect.map(openFeed(origin, token), (response) =>
+      // Whatever ends the connection, the program is gone.
+      Stream.catch(
+        Stream.fromAsyncIterable<Uint8Array, unknown>(response, (error) => error),
+        () => Stream.empty
+      ))),
+  size: Effect.sync(() => ({ columns: process.stdout.columns ?? 80, rows: process.stdout.rows ?? 24 }))
+})
+
 const main = Effect.provide(
   run(process.argv.slice(2)),
-  Layer.mergeAll(stdio, transport, environment, passwords, files, surroundings)
+  Layer.mergeAll(stdio, transport, environment, passwords, files, surroundings, feeds)
 )
 
 const fiber = Effect.runFork(main)

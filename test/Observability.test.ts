@@ -396,6 +396,40 @@ describe("an observer", () => {
       )
     }))
 
+  it.effect("arguments of a call: are seen until its end, and not kept beyond it", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const calls = new Set<Observability.Observed>()
+      const { desk } = yield* observing(makeDesk(), {
+        begun: (call) => {
+          calls.add(call)
+          seen.push(`${call.side} begun ${call.input}`)
+        },
+        ended: ({ input, side }) => void seen.push(`${side} ended ${input}`)
+      })
+      yield* Call.invoke(desk, "Answer", "a")
+      assert.deepStrictEqual(seen, ["client begun a", "server begun a", "server ended a", "client ended a"])
+      for (const { input } of calls) assert.isUndefined(input)
+    }))
+
+  it.effect("arguments of a call whose access check takes time: are seen once it is admitted", () =>
+    Effect.gen(function* () {
+      const admits = yield* Deferred.make<boolean>()
+      const seen: Array<unknown> = []
+      const manager = Manager.make(Job1, { Run: (input) => Effect.succeed(input) }, {
+        access: () => Deferred.await(admits)
+      })
+      const server = yield* observing(Server.make([manager]), {
+        begun: ({ input }) => void seen.push(input),
+        ended: ({ input }) => void seen.push(input)
+      })
+      const job = yield* Binding.local(server, Job1)
+      const running = yield* start(Call.invoke(job, "Run", "a"))
+      yield* Deferred.succeed(admits, true)
+      assert.strictEqual(yield* Fiber.join(running), "a")
+      assert.deepStrictEqual(seen, [undefined, "a"])
+    }))
+
   it.effect("a traced call: is seen with its span", () =>
     Effect.gen(function* () {
       const { spans, tracer } = makeTracer()

@@ -1146,7 +1146,9 @@ describe("the help of callisto", () => {
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* callisto(["--help"])
       assert.deepStrictEqual([code, stderr], [0, ""])
-      for (const command of ["dump", "map", "interfaces", "stats", "ping", "import", "describe", "call", "check"]) {
+      for (
+        const command of ["dump", "map", "interfaces", "stats", "ping", "import", "describe", "call", "check", "watch"]
+      ) {
         assert.match(stdout, new RegExp(`^  ${command} `, "m"))
       }
       for (const exitCode of [0, 1, 2, 3, 70, 130, 141, 143]) {

@@ -29,6 +29,7 @@ import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
 import { descriptorsOf, makeCompletions } from "./ShellCompletions.ts"
+import { parse as parseInspector, watch } from "./WatchCommand.ts"
 
 // ----------------------------------------------------------------------------
 // the commands
@@ -384,6 +385,39 @@ const demoCommand = Command.make(
 
 const globalFlags = [Json, Timeout, ...loginFlags] as const
 
+const watchCommand = Command.make(
+  "watch",
+  {
+    address: Argument.String("URL").pipe(
+      Argument.withDescription("The URL of an inspector, with its token, as the program logs it"),
+      Argument.filterMap(
+        parseInspector,
+        () => "Expected the URL that a program with an inspector logs, http://127.0.0.1:PORT/#token=TOKEN"
+      )
+    ),
+    filter: Flag.String("filter").pipe(
+      Flag.withMetavar("WORDS"),
+      Flag.withDescription("Only calls with these words: of their method, caller, address, code or state"),
+      Flag.optional
+    ),
+    side: Flag.Literals("side", ["client", "server"] as const).pipe(
+      Flag.withDescription("Only the calls that the program makes, or only those that it serves"),
+      Flag.optional
+    )
+  },
+  ({ address, filter, side }) =>
+    Effect.flatMap(
+      Json,
+      (json) => watch({ address, filter: Option.getOrUndefined(filter), side: Option.getOrUndefined(side) }, json)
+    )
+).pipe(
+  Command.withDescription("Show the calls of a program with an inspector as they come and go"),
+  Command.withExamples([
+    { command: 'callisto watch "http://127.0.0.1:7777/#token=TOKEN"', description: "Until Ctrl-C" },
+    { command: 'callisto watch "http://127.0.0.1:7777/#token=TOKEN" --side server --json', description: "For programs" }
+  ])
+)
+
 const root = Command.make("callisto").pipe(
   Command.withDescription(
     `Asks DCE/RPC servers what they are and how they are, and calls them by their IDL: Windows, Samba, Callisto.
@@ -404,7 +438,8 @@ const root = Command.make("callisto").pipe(
     describeCommand,
     callCommand,
     checkCommand,
-    demoCommand
+    demoCommand,
+    watchCommand
   ]),
   Command.withGlobalFlags(globalFlags)
 )

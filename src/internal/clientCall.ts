@@ -232,7 +232,7 @@ export const issue = (
   try {
     if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
     if (watching !== undefined || fiber.cache.tracer !== undefined) {
-      pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+      pending.watch = watchClient(fiber, operation, watching, channel.address, input, () => {
         // An observer may cancel while the call changes its state, so the cancel comes after that.
         const cancel = Effect.flatMap(Effect.yieldNow, () => requestCancel(pending, 0, true))
         Effect.runForkWith(fiber.context)(ignoreFailure(cancel))

@@ -336,16 +336,16 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const { input } = incoming
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) return this.refuse(incoming, dispatch, mismatch)
-    this.#takeIn(call, incoming)
+    this.#takeIn(call, incoming, input)
     if (call.isOpen && call.dispatched) call.start(input)
     if (call.isOpen) this.goesOn(call)
     return undefined
   }
 
-  #takeIn(call: ServerCallImpl, incoming: Incoming): void {
+  #takeIn(call: ServerCallImpl, incoming: Incoming, input: unknown): void {
     this.add(call)
     try {
-      if (this.watches) this.watch(call, incoming.span)
+      if (this.watches) this.watch(call, incoming.span, input)
       incoming.accepted?.(call)
     } catch (defect) {
       call.gone("Disconnected")
@@ -376,7 +376,8 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const checking = call.checking = Effect.runForkWith(dispatch.context)(answer)
     checks.set(guard, checking)
-    this.#takeIn(call, incoming)
+    // Its arguments are decoded once it is admitted.
+    this.#takeIn(call, incoming, undefined)
     this.goesOn(call)
     checking.addObserver((exit) => {
       if (checks.get(guard) === checking) checks.delete(guard)
@@ -404,6 +405,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const { pipes } = fullIncoming(incoming)
     if (pipes !== undefined) call.pipes = pipes
     const { input } = incoming
+    if (call.watch !== undefined) call.watch.input = input
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) call.end(Exit.fail(mismatch))
     else if (call.isOpen && call.dispatched) call.start(input)
@@ -452,8 +454,8 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     return refusal
   }
 
-  private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
-    call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, () => call.cancel())
+  private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined, input: unknown): void {
+    call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, input, () => call.cancel())
     call.watch.begin()
   }
 
