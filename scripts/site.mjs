@@ -239,15 +239,13 @@ export const buildSite = async ({ base = "/" } = {}) => {
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   requireDependencies()
-  // A Node that reads TypeScript, for the drawing and the reference.
-  const node = findRuntime("node")
-  if (node === undefined) {
-    console.error("Node 22.18 or later is needed.")
-    process.exit(1)
-  }
-  if (node.command !== process.execPath) {
-    const { status } = spawnSync(node.command, process.argv.slice(1), { stdio: "inherit" })
-    process.exit(status ?? 1)
+  // The drawing and the reference are TypeScript, which older versions of Node do not read.
+  const [major, minor] = process.versions.node.split(".").map(Number)
+  if (major < 22 || (major === 22 && minor < 18)) {
+    const node = findRuntime("node")
+    if (node === undefined) console.error("Node 22.18 or later is needed.")
+    const again = node && spawnSync(node.command, process.argv.slice(1), { stdio: "inherit" })
+    process.exit(again?.status ?? 1)
   }
   const { values } = parseArgs({
     options: { base: { type: "string", default: "/" }, test: { type: "boolean" }, shots: { type: "boolean" } }
