@@ -520,7 +520,7 @@ describe("what contradicts itself or was lost without a word", () => {
     assert.deepStrictEqual(problems, [])
     const writer = Ndr.makeWriter()
     const all = [{ case: 1, value: 5n }, { case: 2 }, { default: 9, value: 7 }]
-    Result.getOrThrow(Ndr.codecOf(interfaces["a"]!.operations["f"]!.in).encode(writer, { all } as never))
+    Result.getOrThrow(Ndr.codecOf(interfaces["a"]!.methods["f"]!.in)!.encode(writer, { all } as never))
     assert.strictEqual(
       Array.from(writer.bytes.subarray(0, writer.position), (byte) => byte.toString(16).padStart(2, "0")).join(""),
       "01000000000000000500000000000000" + "02" + "09" + "0700"
