@@ -136,7 +136,7 @@ const allowed = {
   durable: { on: ["core"], packages: ["effect/cluster"] },
   web: { on: [...wire, "dcerpc"] },
   node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version", "handleSchema", "uuid"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version"] },
   "cli.ts": { on: ["cli", "node"], packages: ["node:"] }
 }
 
