@@ -144,10 +144,7 @@ const allowed = {
   web: { on: [...wire, "dcerpc"] },
   node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
   inspector: { on: ["core"], shares: shared, packages: ["node:"], opens: ["feed", "palette"] },
-  cli: {
-    on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"],
-    shares: ["version", "handleSchema", "uuid"]
-  },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"], shares: ["version"] },
   "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
   "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }

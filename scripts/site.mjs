@@ -43,7 +43,17 @@ const sections = [
     "hosts"
   ]],
   ["Explanation", ["calls", "cancel", "failures", "windows", "why_dcerpc", "when_not"]],
-  ["Reference", ["cli", "error_reference", "speed", "examples", "changes", "notices"]]
+  ["Reference", [
+    "cli",
+    "error_reference",
+    "speed",
+    "figures_of_speed",
+    "examples",
+    "changes",
+    "contributing",
+    "reporting",
+    "notices"
+  ]]
 ]
 
 // ----------------------------------------------------------------------------
@@ -51,6 +61,14 @@ const sections = [
 // ----------------------------------------------------------------------------
 
 const titleOf = (text) => /^# (.+)$/m.exec(text)?.[1].replaceAll("`", "")
+
+/** The pages beside docs/, and their names on the site. */
+const others = {
+  "CHANGELOG.md": "changes",
+  "CONTRIBUTING.md": "contributing",
+  "SECURITY.md": "reporting",
+  "bench/results.md": "figures_of_speed"
+}
 
 /** A link of a page of docs/ as one of the site: other pages, the examples and the modules are pages there. */
 const linkOnSite = (link) => {
@@ -60,7 +78,8 @@ const linkOnSite = (link) => {
   if (example !== null) return `/examples${example[1] ? `#${anchorOf(example[1])}` : ""}`
   const module = /^(?:\.\.\/)?src\/(.+)\.ts$/.exec(path)
   if (module !== null) return `/reference/${module[1]}${hash}`
-  if (/^(?:\.\.\/)?CHANGELOG\.md$/.test(path)) return `/changes${hash}`
+  const other = others[path.replace(/^\.\.\//, "")]
+  if (other !== undefined) return `/${other}${hash}`
   const page = /^docs\/(.+)\.md$/.exec(path)
   if (page !== null) return `/${page[1]}${hash}`
   if (/^(?:\.\.\/)?README\.md$/.test(path)) return `/${hash}`
@@ -136,7 +155,7 @@ const gatherPages = async () => {
   for (const file of readdirSync(join(root, "docs")).filter((file) => file.endsWith(".md"))) {
     add(file.slice(0, -3), onSite(read(root, "docs", file)))
   }
-  add("changes", onSite(read(root, "CHANGELOG.md")))
+  for (const [file, name] of Object.entries(others)) add(name, onSite(read(root, file)))
   add("examples", examplesPage())
   add("notices", notices())
   cpSync(join(site, "pages"), pages, { recursive: true })

@@ -944,6 +944,9 @@ const checked = <E>(
   error: (code: number) => E
 ): Effect.Effect<number, E> =>
   Effect.suspend(() => {
+    if (!Array.isArray(accept)) {
+      return Effect.die(new TypeError(`Status.${title}: accept is an array of codes, got ${String(accept)}.`))
+    }
     for (const number of [result, ...accept]) {
       if (!Number.isInteger(number) || number < -0x80000000 || number > 0xffffffff) {
         return Effect.die(new TypeError(`Status.${title}: a code is a 32-bit integer, got ${number}.`))

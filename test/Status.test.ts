@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Equal, Option, Schema } from "effect"
+import { Cause, Effect, Equal, Exit, Option, Schema } from "effect"
 import { readFileSync } from "node:fs"
 import { Status } from "../mod.ts"
 import { cancelled, located } from "../src/internal/failures.ts"
@@ -468,6 +468,14 @@ describe("an error that names its call", () => {
 
 describe("results", () => {
   const fails = <E>(checked: Effect.Effect<number, E>) => Effect.flip(checked)
+
+  it.effect("accept that is no array: refused by name", () =>
+    Effect.gen(function* () {
+      for (const accept of [5, "234", null, new Set([234])]) {
+        const exit = yield* Effect.exit(Status.win32(5, { accept: accept as never }))
+        assert.isTrue(Exit.isFailure(exit) && /Status\.win32: accept is an array/.test(`${Cause.squash(exit.cause)}`))
+      }
+    }))
 
   it.effect("a Win32 code of 0, or one that is accepted: succeeds with the number", () =>
     Effect.gen(function* () {

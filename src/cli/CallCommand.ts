@@ -10,10 +10,9 @@ import type * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import type { Binding } from "../Binding.ts"
 import * as Call from "../Call.ts"
+import * as ContextHandle from "../ContextHandle.ts"
 import * as Association from "../dcerpc/Association.ts"
 import * as Idl from "../idl/Idl.ts"
-import { fromParts } from "../internal/handleSchema.ts"
-import { nil } from "../internal/uuid.ts"
 import * as Ndr from "../ndr/Ndr.ts"
 import * as Pipe from "../Pipe.ts"
 import * as Status from "../Status.ts"
@@ -36,6 +35,10 @@ export interface CallOptions {
   /** Whether a result that is an error ends the tool with exit code 1. */
   readonly fail: boolean
 }
+
+/** A handle in the place of one that an earlier method will give. */
+const standIn = (name: string): ContextHandle.ContextHandle<string> =>
+  Result.getOrThrow(Ndr.codecOf(ContextHandle.make(name))!.decode(Ndr.makeReader(new Uint8Array(20).fill(1))))
 
 /** A method with the text of its input. */
 interface Step {
@@ -142,7 +145,7 @@ export const call = (
     const checking = new Values(document, promised)
     for (const [i, operation] of operations.entries()) {
       yield* read(operation, i, checking)
-      for (const name of checking.handlesOf(operation)) promised.set(name, fromParts(name, 1, nil))
+      for (const name of checking.handlesOf(operation)) promised.set(name, standIn(name))
     }
     // The binding outlives the call that makes it.
     const scope = yield* Effect.scope

@@ -725,6 +725,11 @@ export const range = <T extends Parameters>(type: T, minimum: number | bigint, m
       "Ndr.range: the type is not an integer, an array, bytes or text of Ndr. Give it what a pointer points to."
     )
   }
+  for (const [name, bound] of Object.entries({ minimum, maximum })) {
+    if (typeof bound !== "bigint" && !Number.isInteger(bound)) {
+      throw new TypeError(`Ndr.range: ${name}: ${bound} is not an integer.`)
+    }
+  }
   if (!(minimum <= maximum)) throw new TypeError(`Ndr.range: ${minimum} to ${maximum} is no range.`)
   const checked = (type as unknown as Schema.Schema<any>).check(checkOf(bounded, minimum, maximum))
   return represent(checked, ranged(type.ast, { ...representation, bounded }, minimum, maximum)) as unknown as T

@@ -447,6 +447,87 @@ describe("what is left out, with its reason", () => {
   })
 })
 
+describe("what contradicts itself or was lost without a word", () => {
+  const union = (discriminant: string, arms: string): string =>
+    `typedef [switch_type(${discriminant})] union { ${arms} } U; void f([in] ${discriminant} k, [in, switch_is(k)] U *u);`
+
+  it("a label that its discriminant cannot have: left out", () => {
+    assert.strictEqual(
+      reason(union("byte", "[case(300)] long a; [default];")),
+      "U: the label 300 does not fit its discriminant of 8 bits"
+    )
+    assert.include(reason(union("short", "[case(-32769)] long a;")), "the label -32769 does not fit")
+  })
+
+  it("labels of the same bits: left out", () => {
+    assert.strictEqual(
+      reason(union("unsigned short", "[case(-1)] long a; [case(65535)] long b;")),
+      "U: two arms have one label"
+    )
+  })
+
+  it("a parameter that is an array with a kind of pointer: a pointer to the array, which its size describes", () => {
+    assert.strictEqual(
+      parameter("[in] long n, [in, unique, size_is(n)] long p[]"),
+      "Ndr.unique(Ndr.conformant(Ndr.Int32))"
+    )
+    assert.strictEqual(parameter("[in, ptr] long p[3]"), "Ndr.full(Ndr.fixed(Ndr.Int32, 3))")
+    assert.strictEqual(parameter("[in, ref] long p[3]"), "Ndr.fixed(Ndr.Int32, 3)")
+    assert.strictEqual(parameter("[in, unique, string] wchar_t p[]"), "Ndr.unique(Ndr.WString)")
+    assert.strictEqual(
+      schemaOf(printed("void f([in] long n, [in, unique, size_is(n)] long p[]);"), "n"),
+      'Ndr.sizeIs("p", Ndr.Int32)'
+    )
+  })
+
+  it("an operation of a base: pointers are of the kind that the base says", () => {
+    const { document } = Idl.parse({
+      "a.idl": `import "b.idl"; [uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f), pointer_default(unique)]
+        interface a : b { void g([in] long **q); }`,
+      "b.idl":
+        `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e60), pointer_default(ptr)] interface b { void f([in] long **p); }`
+    }, "a.idl")
+    const module = Idl.print(document)
+    assert.strictEqual(schemaOf(module, "p"), "Ndr.full(Ndr.Int32)")
+    assert.strictEqual(schemaOf(module, "q"), "Ndr.unique(Ndr.Int32)")
+  })
+
+  it("an object's interface, or a class, whose uuid is none: left out with its reason", () => {
+    const { document, problems } = Idl.parse({
+      "a.idl": `[object, uuid(12)] interface IThing : IUnknown { HRESULT f(); } [uuid(13)] coclass Thing { }`
+    }, "a.idl")
+    assert.deepStrictEqual(document.objects, [])
+    assert.deepStrictEqual(document.lost.map(({ name }) => name), ["IThing"])
+    const messages = problems.filter(({ severity }) => severity === "error").map(({ message }) => message).join("\n")
+    assert.match(messages, /interface IThing is left out: its uuid is no UUID/)
+    assert.match(messages, /coclass Thing is left out: its uuid is no UUID/)
+  })
+
+  it("call_as of a method that is not there: it keeps its number", () => {
+    const { document } = Idl.parse({
+      "a.idl": `[object, uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface I : IUnknown {
+        [call_as(Gone)] HRESULT A(); HRESULT B(); }`
+    }, "a.idl")
+    assert.deepStrictEqual(document.objects[0]?.methods, [{ name: "A", opnum: 3 }, { name: "B", opnum: 4 }])
+  })
+
+  it("an encapsulated union in an array: the bytes of C706, each member aligned by itself", () => {
+    const { interfaces, problems } = Idl.describe({
+      "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface a {
+        typedef union switch (byte tag) { case 1: hyper h; case 2: ; default: short s; } U;
+        void f([in] U all[3]); }`
+    }, "a.idl")
+    assert.deepStrictEqual(problems, [])
+    const writer = Ndr.makeWriter()
+    const all = [{ case: 1, value: 5n }, { case: 2 }, { default: 9, value: 7 }]
+    Result.getOrThrow(Ndr.codecOf(interfaces["a"]!.methods["f"]!.in)!.encode(writer, { all } as never))
+    assert.strictEqual(
+      Array.from(writer.bytes.subarray(0, writer.position), (byte) => byte.toString(16).padStart(2, "0")).join(""),
+      "01000000000000000500000000000000" + "02" + "09" + "0700"
+    )
+  })
+})
+
 describe("interfaces of objects", () => {
   it("methods count from those of the base, local ones take a number and call_as none", () => {
     const { document } = Idl.parse({

@@ -725,6 +725,108 @@ describe("pointers", () => {
   })
 })
 
+describe("full pointers to equal types that separate calls made", () => {
+  interface Ring {
+    next: Ring | null
+  }
+  const ring = () => {
+    const Ring = Ndr.struct({ next: Ndr.full(Schema.suspend((): Schema.Codec<Ring> => Ring as never)) })
+    return Ring as unknown as Schema.Codec<Ring>
+  }
+  const alike: ReadonlyArray<readonly [name: string, make: () => Interface.Parameters, object: unknown]> = [
+    ["structures", () => Ndr.struct({ n: Ndr.Uint32, s: Ndr.unique(Ndr.WString) }), { n: 1, s: "a" }],
+    ["arrays", () => Ndr.conformant(Ndr.Uint16), [1, 2]],
+    ["unions", () => Ndr.union(Ndr.enum16({ A: 1, B: 2 }), { A: Ndr.Uint8, B: Schema.Void }), { case: "B" }],
+    ["ranges", () => Ndr.struct({ n: Ndr.range(Ndr.Int64, -1n, 5n) }), { n: 3n }],
+    ["counts", () => Ndr.struct({ n: Ndr.sizeIs("b", undefined, { unit: 2 }), b: Ndr.unique(Ndr.Bytes) }), { b: null }],
+    ["types within themselves", ring, { next: null }]
+  ]
+
+  it("an id comes again: it is one object, in both directions", () => {
+    for (const [name, make, object] of alike) {
+      const schema = parameters({ a: Ndr.full(make()), b: Ndr.full(make()) })
+      const bytes = encode(schema, { a: object as never, b: object as never })
+      assert.strictEqual(hex(bytes.slice(-4)), "00000200", name)
+      const read = decode(schema, bytes)
+      assert.deepStrictEqual<unknown>(read, { a: object, b: object }, name)
+      assert.strictEqual<unknown>(read.a, read.b, name)
+    }
+  })
+
+  it("an id comes again for a type that differs in one part: refused", () => {
+    const others: ReadonlyArray<readonly [Interface.Parameters, Interface.Parameters]> = [
+      [Ndr.struct({ n: Ndr.Uint32 }), Ndr.struct({ n: Ndr.Int32 })],
+      [Ndr.struct({ n: Ndr.Uint32 }), Ndr.struct({ m: Ndr.Uint32 })],
+      [Ndr.struct({ n: Ndr.Uint32 }), Ndr.struct({ n: Ndr.Uint32, m: Ndr.fixed(Ndr.Uint8, 0) })],
+      [Ndr.struct({ n: Ndr.enum32({ A: 0 }) }), Ndr.struct({ n: Ndr.enum32({ B: 0 }) })],
+      [Ndr.struct({ n: Ndr.range(Ndr.Uint32, 0, 1) }), Ndr.struct({ n: Ndr.range(Ndr.Uint32, 0, 2) })],
+      [Ndr.struct({ n: Ndr.unique(Ndr.Uint32) }), Ndr.struct({ n: Ndr.full(Ndr.Uint32) })]
+    ]
+    for (const [one, other] of others) {
+      const schema = parameters({ a: Ndr.full(one), b: Ndr.full(other) })
+      assert.strictEqual(refusedBytes(schema, "01000000 00000000 01000000"), "1783 b")
+    }
+  })
+
+  it("an id comes again where the count beside it is another: refused", () => {
+    const Numbers = () => Ndr.full(Ndr.conformant(Ndr.Uint8))
+    const schema = parameters({ a: Numbers(), n: Ndr.sizeIs("b"), b: Numbers() })
+    assert.deepStrictEqual<unknown>(decode(schema, bytesOf("01000000 01000000 07000000 01000000 01000000")), {
+      a: [7],
+      b: [7]
+    })
+    assert.strictEqual(refusedBytes(schema, "01000000 01000000 07000000 09000000 01000000"), "1734 b")
+    // The second pointer stands there before the object does.
+    const together = parameters({ all: Ndr.struct({ a: Numbers(), n: Ndr.sizeIs("b"), b: Numbers() }) })
+    assert.strictEqual(refusedBytes(together, "01000000 09000000 01000000 01000000 07000000"), "1734 all.a")
+  })
+})
+
+describe("long chains", () => {
+  it("twice as many nodes: about twice the time", () => {
+    interface Link {
+      readonly u: { readonly case: 0 } | { readonly case: 1; readonly value: Link }
+    }
+    const Link: Schema.Codec<Link> = Ndr.struct({
+      kind: Ndr.switchIs("u"),
+      u: Ndr.union(Ndr.Uint8, { 0: Schema.Void, 1: Ndr.ref(Schema.suspend((): Schema.Codec<Link> => Link)) })
+    }) as never
+    interface Item {
+      readonly next: Item | null
+    }
+    const Item: Schema.Codec<Item> = Ndr.struct({
+      next: Ndr.unique(Schema.suspend((): Schema.Codec<Item> => Item))
+    }) as never
+    const links = (count: number): Link => {
+      let link: Link = { u: { case: 0 } }
+      for (let i = 0; i < count; i++) link = { u: { case: 1, value: link } }
+      return link
+    }
+    const items = (count: number): Item => {
+      let item: Item = { next: null }
+      for (let i = 1; i < count; i++) item = { next: item }
+      return item
+    }
+    const timeOf = (schema: Interface.Parameters, value: unknown): number => {
+      const codec = codecOf(schema)
+      let best = Infinity
+      for (let i = 0; i < 3; i++) {
+        const start = performance.now()
+        const writer = Ndr.makeWriter()
+        Result.getOrThrow(codec.encode(writer, value))
+        const read = codec.decode(Ndr.makeReader(written(writer), { maximumElements: 10_000_000 }))
+        best = Math.min(best, performance.now() - start)
+        assert.isTrue(Result.isSuccess(read))
+      }
+      return best
+    }
+    // Of the square it would be 64 times as much.
+    const isLinear = (few: number, many: number) => many < 30 * few + 50
+    assert.isTrue(isLinear(timeOf(Link, links(25_000)), timeOf(Link, links(200_000))), "reference pointers")
+    assert.isTrue(isLinear(timeOf(Item, items(125_000)), timeOf(Item, items(1_000_000))), "a list")
+  }, 120_000)
+})
+
 describe("two counts of one array", () => {
   const Twice = Schema.Struct({ first: Ndr.sizeIs("data"), second: Ndr.sizeIs("data"), data: Ndr.unique(Ndr.Bytes) })
 
@@ -960,8 +1062,24 @@ describe("codecs", () => {
     refuse(/NDR, as a whole: full pointers/, { a: Ndr.full(Ndr.struct({ n: Ndr.Uint8 })), b: even })
     assert.throws(() => Ndr.union(Ndr.Uint8, { one: Ndr.Uint8 }), TypeError, /label/)
     assert.throws(() => Ndr.codecOf(Ndr.union(Ndr.enum16({ A: 1 }), { B: Ndr.Uint8 })), TypeError, /"B"/)
+    const label = (discriminant: Interface.Parameters, label: number) =>
+      assert.throws(
+        () => Ndr.codecOf(Ndr.union(discriminant, { [label]: Ndr.Uint8 })),
+        TypeError,
+        new RegExp(`the label "?${label}"? is no value of its discriminant`)
+      )
+    label(Ndr.Uint8, 300)
+    label(Ndr.Uint16, -1)
+    label(Ndr.Int8, 128)
+    label(Ndr.Int32, 2 ** 31)
+    label(Ndr.enum16({ A: 1 }), 7)
+    label(Ndr.range(Ndr.Uint8, 1, 3), 4)
+    Ndr.codecOf(Ndr.union(Ndr.range(Ndr.Int8, -1, 3), { [-1]: Ndr.Uint8, 3: Ndr.Uint8 }))
     for (const bound of [-1, 0.5, 2 ** 32]) assert.throws(() => Ndr.fixed(Ndr.Uint8, bound), TypeError)
     assert.throws(() => Ndr.varyingWString(0), TypeError)
+    assert.throws(() => Ndr.range(Ndr.Uint32, 0.5, 1.5), TypeError, /minimum: 0\.5 is not an integer/)
+    assert.throws(() => Ndr.range(Ndr.WString, 0, Infinity), TypeError, /maximum: Infinity is not an integer/)
+    assert.throws(() => Ndr.range(Ndr.Int64, NaN, 3n), TypeError, /minimum: NaN is not an integer/)
   })
 
   it("refuse pipes of what does not flow through them", () => {

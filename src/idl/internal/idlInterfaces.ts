@@ -50,8 +50,11 @@ export const toDocument = (
   const all = new Interfaces(types, builder)
   for (const own of scope.own) {
     if (!has(own.attributes, "uuid")) continue
-    if (isObject(own, scope)) objects.push(objectOf(own, nameOf(own), slots))
-    else if (!has(own.attributes, "local")) {
+    if (isObject(own, scope)) {
+      const uuid = parseUuid(attributeOf(own.attributes, "uuid")?.text)
+      if (uuid === undefined) all.lose(own, noUuid, problems)
+      else objects.push(objectOf(own, nameOf(own), uuid, slots))
+    } else if (!has(own.attributes, "local")) {
       const made = all.make(own, nameOf(own), problems)
       if (made !== undefined) interfaces.push(made)
     }
@@ -78,8 +81,13 @@ export const toDocument = (
     interfaces,
     objects,
     classes: scope.classes.flatMap((declaration): ReadonlyArray<ClassModel> => {
-      const uuid = parseUuid(attributeOf(declaration.attributes, "uuid")?.text)
+      const text = attributeOf(declaration.attributes, "uuid")
+      const uuid = parseUuid(text?.text)
       const kind = declaration._tag === "Library" ? "library" : declaration.kind
+      if (text !== undefined && uuid === undefined) {
+        const message = `${kind} ${declaration.name} is left out: ${noUuid}.`
+        problems.push({ ...text.place, severity: "error", message })
+      }
       return uuid === undefined ? [] : [{ kind, name: types.claim(declaration.name), uuid }]
     }),
     missing
@@ -162,7 +170,15 @@ const constantsOf = (scope: Scope, types: Types): ReadonlyArray<Constant> => {
 // interfaces of remote procedures
 // ----------------------------------------------------------------------------
 
+const noUuid = "its uuid is no UUID, such as 4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e"
+
 const unusedName = /NotUsedOnWire|NotImplemented/
+
+/** An operation, with what the interface that declares it says of it: a derived one may say otherwise. */
+interface Declared {
+  readonly operation: OperationDeclaration
+  readonly surroundings: Surroundings
+}
 
 class Interfaces {
   private readonly types: Types
@@ -182,14 +198,13 @@ class Interfaces {
     const versionText = attributeOf(attributes, "version")?.text
     const version = parseVersion(versionText ?? "0.0")
     const refusal = uuid === undefined
-      ? "its uuid is no UUID, such as 4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e"
+      ? noUuid
       : version === undefined
       ? `its version is no number such as 1.0, got ${shortened(versionText!)}`
       : this.builder.refusalOfIdentity({ name: declaration.name, uuid, version })
     if (uuid === undefined || version === undefined || refusal !== undefined) {
       return this.lose(declaration, refusal!, problems)
     }
-    const surroundings = this.types.scope.surroundingsOf(declaration)
     const operations: Array<Operation> = []
     const leftOut: Array<LeftOut> = []
     const names = new Names(["__proto__"])
@@ -208,7 +223,7 @@ class Interfaces {
     const all = this.operationsOf(declaration)
     // It stays, without operations.
     if (typeof all === "string") this.lose(declaration, all, problems)
-    for (const operation of typeof all === "string" ? [] : all) {
+    for (const { operation, surroundings } of typeof all === "string" ? [] : all) {
       if (has(operation.attributes, "local") || has(operation.attributes, "noopnum")) continue
       if (unread !== undefined) {
         leave(operation, undefined, `its number is not known, because line ${unread.place.line} could not be read`)
@@ -262,15 +277,16 @@ class Interfaces {
     }
   }
 
-  private lose({ name, place }: InterfaceDeclaration, reason: string, problems: Array<Problem>): undefined {
+  /** Tells that an interface is not in the document. */
+  lose({ name, place }: InterfaceDeclaration, reason: string, problems: Array<Problem>): undefined {
     this.lost.push({ name, reason, place })
     problems.push({ ...place, severity: "error", message: `interface ${name} is left out: ${reason}.` })
   }
 
   /** Those of the base come first; or why there are none. */
-  private operationsOf(declaration: InterfaceDeclaration): ReadonlyArray<OperationDeclaration> | string {
+  private operationsOf(declaration: InterfaceDeclaration): ReadonlyArray<Declared> | string {
     const { interfaces } = this.types.scope
-    const chain = [operationsIn(declaration.declarations)]
+    const chain = [this.declaredIn(declaration)]
     const seen = new Set([declaration])
     for (let { base } = declaration; base !== undefined;) {
       const next = interfaces.get(base)
@@ -279,7 +295,7 @@ class Interfaces {
       }
       if (seen.has(next)) return "it is derived from itself. Correct its base"
       seen.add(next)
-      const inherited = operationsIn(next.declarations)
+      const inherited = this.declaredIn(next)
       this.inherited += inherited.length
       if (seen.size > maximumBases || this.inherited > maximumInherited) {
         return `too many operations come from other interfaces, expected at most ${maximumInherited} in a file`
@@ -288,6 +304,11 @@ class Interfaces {
       base = next.base
     }
     return chain.reverse().flat()
+  }
+
+  private declaredIn(declaration: InterfaceDeclaration): ReadonlyArray<Declared> {
+    const surroundings = this.types.scope.surroundingsOf(declaration)
+    return operationsIn(declaration.declarations).map((operation) => ({ operation, surroundings }))
   }
 
   private operation(
@@ -376,14 +397,15 @@ const nullableHandle = (member: Member): Member =>
 const objectOf = (
   declaration: InterfaceDeclaration,
   name: string,
+  uuid: string,
   slots: (name: string) => number | undefined
 ): ObjectInterface => {
-  const { attributes, base, comment, place } = declaration
+  const { base, comment, place } = declaration
   const first = base === undefined ? 0 : slots(base)
   const methods = methodsOf(declaration)
   return {
     name,
-    uuid: parseUuid(attributeOf(attributes, "uuid")?.text) ?? "00000000-0000-0000-0000-000000000000",
+    uuid,
     base,
     methods: first === undefined || methods === undefined
       ? undefined
@@ -400,12 +422,17 @@ const methodsOf = ({ declarations }: InterfaceDeclaration): ReadonlyArray<Operat
   const operations = operationsIn(declarations)
   if (operations.some(({ unread }) => unread === "several")) return undefined
   const replacements = new Map<string, OperationDeclaration>()
+  const names = new Set(operations.map(({ name }) => name))
+  const replacing = new Set<OperationDeclaration>()
   for (const operation of operations) {
     const replaced = attributeOf(operation.attributes, "call_as")?.arguments[0]
-    if (replaced?._tag === "Name") replacements.set(replaced.name, operation)
+    // Of a method that is not there it takes no number but its own.
+    if (replaced?._tag !== "Name" || !names.has(replaced.name)) continue
+    replacements.set(replaced.name, operation)
+    replacing.add(operation)
   }
   return operations
-    .filter(({ attributes }) => !has(attributes, "call_as"))
+    .filter((operation) => !replacing.has(operation))
     .map((operation) => replacements.get(operation.name) ?? operation)
 }
 

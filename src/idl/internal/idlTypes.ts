@@ -367,7 +367,7 @@ export class Types {
   /** A parameter, in a direction. */
   parameter(field: Field, name: string, flat: Flat, owner: string): Resolved {
     this.nameAnonymous(flat.base, `${owner}_${name}`)
-    return this.resolve(name, field, flat, true)
+    return this.resolve(name, field, { ...flat, ...asPointer(flat, pointerKindIn(field.attributes)) }, true)
   }
 
   /** The result of an operation. */
@@ -436,7 +436,8 @@ export class Types {
       const bound = this.boundOf(at.level)
       const isSized = at.size !== undefined || at.level._tag === "Dimension" && bound === undefined
       const isOutermost = i === 0 || i === 1 && isParameter && levels[0]!.level._tag === "Pointer" &&
-          kindOf(levels[0]!, true, this.fallback) === "ref" && levels[0]!.size === undefined
+          levels[0]!.size === undefined &&
+          (at.level._tag === "Dimension" || kindOf(levels[0]!, true, this.fallback) === "ref")
       const count = (): void => {
         counted.push({ size: at.size, length: at.length, isOutermost })
       }
@@ -772,7 +773,7 @@ export class Types {
       ? tag
       : { _tag: "Constant", name: members.size === 2 ? "Uint16" : "Uint32" }
     const nameOf = (label: number): string | number => named ? namesOf.get(label)! : wrapLabel(discriminant, label)
-    if (new Set(labels).size !== labels.length) return unsupported("two arms have one label")
+    if (new Set(labels.map(nameOf)).size !== labels.length) return unsupported("two arms have one label")
     const nameArm = namer("arm")
     const out: Array<UnionArm> = []
     for (const arm of arms!) {
@@ -1100,6 +1101,23 @@ const namesIn = (expression: Expression): ReadonlyArray<string> => {
   }
 }
 
+/** A parameter that is an array is a pointer to it where it says of which kind; of an array of pointers these have the kind. */
+const asPointer = (
+  { levels, rangeAt }: Flat,
+  kind: PointerKind | undefined
+): Partial<Pick<Flat, "levels" | "rangeAt">> => {
+  const isArray = levels.length > 0 && levels.every(({ level }) => level._tag === "Dimension")
+  if (kind === undefined || kind === "ref" || !isArray) return {}
+  const pointer: FlatLevel = {
+    level: { _tag: "Pointer" },
+    kind,
+    defaultKind: undefined,
+    size: undefined,
+    length: undefined
+  }
+  return { levels: [pointer, ...levels], rangeAt: rangeAt + 1 }
+}
+
 const kindOf = (
   { defaultKind, kind }: FlatLevel,
   isOutermostOfParameter: boolean,
@@ -1225,6 +1243,10 @@ const isTag = (type: Type, isEnum: (name: string) => boolean): boolean =>
 const wrapLabel = (discriminant: Type, label: number): number => {
   if (discriminant._tag !== "Constant") return label
   const bits = Number(/\d+$/.exec(discriminant.name)?.[0] ?? 32)
+  // A sign or its lack is another way to write the same bits; more bits are another number.
+  if (label < -(2 ** (bits - 1)) || label >= 2 ** bits) {
+    return unsupported(`the label ${label} does not fit its discriminant of ${bits} bits`)
+  }
   const wrapped = discriminant.name.startsWith("U")
     ? BigInt.asUintN(bits, BigInt(label))
     : BigInt.asIntN(bits, BigInt(label))

@@ -143,4 +143,4 @@ interface UnionArm {
 
 const labelNumber = (integer: Integer, label: string | number): number =>
   integer.labelOf(label) ??
-    refuseDefinition(`the label ${show(label)} is not in the enumeration of its discriminant`)
+    refuseDefinition(`the label ${show(label)} is no value of its discriminant`)
