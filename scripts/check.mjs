@@ -108,6 +108,7 @@ const shared = [
   "inspectable",
   "methodPipes",
   "metrics",
+  "named",
   "options",
   "pipeEnds",
   "seams",
@@ -135,8 +136,8 @@ const allowed = {
   idl: { on: [...wire, "dcerpc"], shares: shared },
   durable: { on: ["core"], packages: ["effect/cluster"] },
   web: { on: [...wire, "dcerpc"] },
-  node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version", "handleSchema", "uuid"] },
+  node: { on: [...wire, "dcerpc", "durable"], shares: ["named"], packages: ["node:"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version", "handleSchema", "named", "uuid"] },
   "cli.ts": { on: ["cli", "node"], packages: ["node:"] }
 }
 
