@@ -115,6 +115,7 @@ const shared = [
   "inspecting",
   "methodPipes",
   "metrics",
+  "named",
   "options",
   "pipeEnds",
   "seams",
@@ -141,10 +142,10 @@ const allowed = {
   com: { on: [...wire, "dcerpc"], shares: shared },
   idl: { on: [...wire, "dcerpc"], shares: shared },
   durable: { on: ["core"], packages: ["effect/cluster"] },
-  web: { on: [...wire, "dcerpc"] },
-  node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
+  web: { on: [...wire, "dcerpc"], shares: ["named"] },
+  node: { on: [...wire, "dcerpc", "durable"], shares: ["named"], packages: ["node:"] },
   inspector: { on: ["core"], shares: shared, packages: ["node:"], opens: ["feed", "palette"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"], shares: ["version"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"], shares: ["named", "version"] },
   "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
   "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }

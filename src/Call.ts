@@ -45,6 +45,7 @@ import {
   take
 } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
+import { refuseArgument } from "./internal/named.ts"
 import { choiceOption, durationOption } from "./internal/options.ts"
 import { endOf } from "./internal/pipeEnds.ts"
 import { kindOf } from "./internal/watch.ts"
@@ -1319,8 +1320,9 @@ export const notify: {
   <P extends Pending.Any, T>(self: P, queue: Queue.Enqueue<Completion<T, P>>, tag: T) =>
     Effect.suspend(() => {
       if (queue.capacity !== Infinity) {
-        throw new TypeError(
-          `Call.notify: the queue can lose completions, got capacity ${queue.capacity}, expected an unbounded queue.`
+        refuseArgument(
+          "Call.notify",
+          `the queue can lose completions, got capacity ${queue.capacity}, expected an unbounded queue`
         )
       }
       return whenComplete(pendingImpl(self), () => {

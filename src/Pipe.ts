@@ -23,6 +23,7 @@ import * as Stream from "effect/Stream"
 import { Pipe as State } from "./CallState.ts"
 import type { AnyChunk, ChunkBuffer } from "./internal/chunkBuffer.ts"
 import * as Chunks from "./internal/chunkBuffer.ts"
+import { refuseArgument } from "./internal/named.ts"
 import { End, onFailure, refusalOf } from "./internal/pipeEnds.ts"
 import type { PipeClosed, PipeEmpty, WrongPipeOrder } from "./Status.ts"
 
@@ -188,7 +189,7 @@ export const push: {
       const refused = refusalOf(end)
       if (refused !== undefined) return Effect.fail(refused as E)
       const buffer = Chunks.bufferOf(end.slot)
-      if (!isChunk(chunk, buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
+      if (!isChunk(chunk, buffer)) refuseArgument("Pipe.push", `what was pushed into ${end.name} is no chunk`)
       if (!Chunks.isWritable(buffer)) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
       Chunks.put(buffer, chunk as AnyChunk)
       return Effect.void
@@ -386,7 +387,9 @@ export const pull: {
   (args) => args[0] instanceof End,
   <C, E>(self: Reader<C, E>, maximum = Infinity): Effect.Effect<C, E | PipeEmpty | WrongPipeOrder> => {
     if (maximum !== Infinity && !(Number.isInteger(maximum) && maximum > 0)) {
-      return Effect.die(new RangeError(`The maximum of a pull, ${maximum}, is not a positive integer.`))
+      return Effect.suspend(() =>
+        refuseArgument("Pipe.pull", `maximum is out of range, got ${maximum}, expected a positive integer`)
+      )
     }
     return pullWith(toEnd(self), (buffer) => Chunks.take(buffer, maximum), noElements) as Effect.Effect<C, E>
   }

@@ -35,6 +35,7 @@ import * as Redacted from "effect/Redacted"
 import { randomBytes } from "node:crypto"
 import { basename } from "node:path"
 import process from "node:process"
+import { refuseArgument } from "./internal/named.ts"
 import { maximumEnded, type Message } from "./inspector/internal/feed.ts"
 import { Ledger } from "./inspector/internal/ledger.ts"
 import { Listener } from "./inspector/internal/listener.ts"
@@ -175,8 +176,9 @@ const tellAll = (listener: Listener, ledger: Ledger, now: () => number): Effect.
 const tokenOption = (owner: string, token: Redacted.Redacted<string>): string => {
   const value = Redacted.isRedacted(token) ? Redacted.value(token) : undefined
   if (typeof value === "string" && /^[\w.~-]{16,200}$/.test(value)) return value
-  throw new TypeError(
-    `${owner}: token is wrong, expected a Redacted of 16 to 200 letters, digits, and characters of "-._~".`
+  return refuseArgument(
+    owner,
+    `token is wrong, expected a Redacted of 16 to 200 letters, digits, and characters of "-._~"`
   )
 }
 

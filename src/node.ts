@@ -51,6 +51,7 @@ import { dirname, join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
+import { refuseArgument } from "./internal/named.ts"
 import { type Hash, KerberosCiphers } from "./security/KerberosCiphers.ts"
 import { gather, Incoming, Room } from "./transport/internal/flow.ts"
 import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
@@ -128,7 +129,7 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
  */
 export const layerTls = (options: TlsOptions): Layer.Layer<Transport> => {
   if (options.key !== undefined && !Redacted.isRedacted(options.key)) {
-    throw new TypeError("NodeTransport.layerTls: key is not redacted. Make it with Redacted.make.")
+    refuseArgument("NodeTransport.layerTls", "key is not redacted. Make it with Redacted.make")
   }
   return mergeAll(
     Layer.succeed(Transport, makeTransport(options)),

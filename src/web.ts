@@ -53,6 +53,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
+import { refuseArgument } from "./internal/named.ts"
 import type { Caller } from "./Channel.ts"
 import * as Endpoint from "./dcerpc/Endpoint.ts"
 import * as Server from "./Server.ts"
@@ -103,7 +104,7 @@ export const bindingOf = (url: string | { readonly href: string }): string => {
   const { hostname, pathname, port, protocol, search } = parseUrl(text) ?? { protocol: "" } as URL
   const sequence = sequences[protocol]
   if (sequence === undefined) {
-    throw new TypeError(`Web.bindingOf: url is no URL of a WebSocket, got ${format(text)}, expected ws: or wss:.`)
+    return refuseArgument("Web.bindingOf", `url is no URL of a WebSocket, got ${format(text)}, expected ws: or wss:`)
   }
   return StringBinding.print({
     protocol: sequence,
@@ -223,7 +224,7 @@ const portOf = (worker: WorkerLike): MessagePort.MessagePortLike => {
 export const layerSelf: Layer.Layer<Transport> = Layer.suspend(() => {
   const self = globalThis as unknown as MessagePort.MessagePortLike
   if ("document" in globalThis || typeof self.postMessage !== "function") {
-    throw new TypeError("Web.layerSelf: this is no worker. Use Web.layerWorker or MessagePort.layer.")
+    refuseArgument("Web.layerSelf", "this is no worker. Use Web.layerWorker or MessagePort.layer")
   }
   return MessagePort.layer(self)
 })
@@ -396,11 +397,11 @@ const isOrigin = (origin: string): boolean => {
   return url !== undefined && url.host !== "" && `${url.protocol}//${url.host}` === origin
 }
 
-const refuseOrigin = (origin: string): never => {
-  throw new TypeError(
-    `Web.httpRouter: origins has no origin, got ${format(origin)}, expected text like "https://app.example".`
+const refuseOrigin = (origin: string): never =>
+  refuseArgument(
+    "Web.httpRouter",
+    `origins has no origin, got ${format(origin)}, expected text like "https://app.example"`
   )
-}
 
 /** Compares hosts as URLs have them: in lower case, without the port that the scheme implies. */
 const isOf = (origin: string, host: string): boolean => {

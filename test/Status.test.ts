@@ -99,7 +99,7 @@ describe("an error", () => {
 
     it(`${name} has a message that a person can read`, () => {
       for (const part of says) assert.include(error.message, part)
-      assert.match(error.message, /^[A-Z].*\.$/)
+      assert.match(error.message, new RegExp(`^[A-Z].*\\. \\(${error._tag}\\)$`))
       assert.notInclude(error.message, "undefined")
     })
 
@@ -487,7 +487,7 @@ describe("results", () => {
     Effect.gen(function* () {
       const error = yield* fails(Status.win32(5, { accept: [234] }))
       assert.deepStrictEqual([error._tag, error.code, error.codeName], ["Win32Error", 5, "ERROR_ACCESS_DENIED"])
-      assert.strictEqual(error.message, "The function returned 5 (ERROR_ACCESS_DENIED).")
+      assert.strictEqual(error.message, "The function returned 5 (ERROR_ACCESS_DENIED). (Win32Error)")
       for (
         const [code, name] of [
           [2, "ERROR_FILE_NOT_FOUND"],
@@ -499,7 +499,7 @@ describe("results", () => {
           [54321, undefined]
         ] as const
       ) assert.strictEqual((yield* fails(Status.win32(code))).codeName, name)
-      assert.strictEqual((yield* fails(Status.win32(54321))).message, "The function returned 54321.")
+      assert.strictEqual((yield* fails(Status.win32(54321))).message, "The function returned 54321. (Win32Error)")
     }))
 
   it.effect("an NTSTATUS: success and information succeed, warnings and errors fail, signed or unsigned", () =>
@@ -508,7 +508,7 @@ describe("results", () => {
       for (const code of [0xc0000022, 0xc0000022 | 0]) {
         const error = yield* fails(Status.ntStatus(code))
         assert.deepStrictEqual([error._tag, error.code], ["NtStatusError", 0xc0000022])
-        assert.strictEqual(error.message, "The function returned 0xC0000022 (STATUS_ACCESS_DENIED).")
+        assert.strictEqual(error.message, "The function returned 0xC0000022 (STATUS_ACCESS_DENIED). (NtStatusError)")
       }
       assert.strictEqual((yield* fails(Status.ntStatus(0x80000005))).codeName, "STATUS_BUFFER_OVERFLOW")
       assert.strictEqual(yield* Status.ntStatus(0x80000005 | 0, { accept: [0x80000005] }), 0x80000005)
@@ -522,7 +522,10 @@ describe("results", () => {
         assert.deepStrictEqual([error._tag, error.code, error.codeName], ["HresultError", 0x80004005, "E_FAIL"])
       }
       assert.strictEqual((yield* fails(Status.hresult(0x80070002))).codeName, "ERROR_FILE_NOT_FOUND")
-      assert.strictEqual((yield* fails(Status.hresult(0x88990001))).message, "The function returned 0x88990001.")
+      assert.strictEqual(
+        (yield* fails(Status.hresult(0x88990001))).message,
+        "The function returned 0x88990001. (HresultError)"
+      )
     }))
 
   it.effect("no 32-bit integer: a defect that names it", () =>

@@ -973,7 +973,7 @@ describe("the errors of callisto", () => {
       assert.deepStrictEqual(yield* errorOf("stats", "ncacn_memory:[nobody]"), {
         exitCode: 3,
         status: { number: 1722, name: "RPC_S_SERVER_UNAVAILABLE" },
-        message: "nobody listens on ncacn_memory:[nobody].",
+        message: "nobody listens on ncacn_memory:[nobody]. (RpcTransportError)",
         advice: "Check that the server runs there. Check its address."
       })
     })
@@ -1059,7 +1059,7 @@ describe("the errors of callisto", () => {
       ]
       for (const [message, ...args] of wrong) {
         const error = yield* errorOf(...args)
-        assert.deepStrictEqual([error.exitCode, error.message, error.status], [2, message, null])
+        assert.deepStrictEqual([error.exitCode, error.message, error.status], [2, `${message} (ExitCode2)`, null])
         assert.match(error.advice, /^callisto .* --help explains\.$/)
       }
     })
@@ -1103,7 +1103,7 @@ describe("the errors of callisto", () => {
       assert.deepStrictEqual(error, {
         exitCode: 2,
         status: null,
-        message: "A command is missing.",
+        message: "A command is missing. (ExitCode2)",
         advice: "callisto <subcommand> [flags], which callisto --help explains."
       })
     })

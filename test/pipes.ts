@@ -223,8 +223,8 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
       it.effect("of another name there is none", () =>
         Effect.gen(function* () {
           const { pending, serverCall } = yield* hold(world)
-          assert.throws(() => Call.inPipe(pending, "echo" as never), 'IPipes.Held has no in pipe "echo"')
-          assert.throws(() => ServerCall.outPipe(serverCall, "numbers" as never), "has no out pipe")
+          assert.throws(() => Call.inPipe(pending, "echo" as never), 'IPipes.Held: no in pipe "echo"')
+          assert.throws(() => ServerCall.outPipe(serverCall, "numbers" as never), "IPipes.Held: no out pipe")
         }))
     })
 

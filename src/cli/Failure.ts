@@ -4,6 +4,7 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import { named } from "../internal/named.ts"
 import type * as Security from "../security/Security.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import type { Codes, RpcError } from "../Status.ts"
@@ -45,15 +46,20 @@ export interface Failure {
   readonly advice: string
 }
 
+/** The message with the name to look up: that of the library's error, or else that of the exit code. */
+export const sentenceOf = ({ exitCode, message }: Failure): string =>
+  / \([A-Z]\w+\)$/.test(message) ? message : named(message, `ExitCode${exitCode}`)
+
 /** A failure as programs get it. */
-export const toJson = (
-  { advice, exitCode, message, status }: Failure
-): { readonly [key: string]: unknown } => ({
-  exitCode,
-  status: status === undefined ? null : { number: status.number, name: status.name ?? null },
-  message,
-  advice
-})
+export const toJson = (failure: Failure): { readonly [key: string]: unknown } => {
+  const { advice, exitCode, status } = failure
+  return {
+    exitCode,
+    status: status === undefined ? null : { number: status.number, name: status.name ?? null },
+    message: sentenceOf(failure),
+    advice
+  }
+}
 
 /** What Deno does not allow is wrong usage, whatever came of it. */
 export const withPermission = (failure: Failure): Failure => {
@@ -87,12 +93,15 @@ export const explain = (target: Target) => (error: RpcError | StringBinding.Stri
 const messageOf = (error: RpcError | StringBinding.StringBindingError, { timeout }: Target): string => {
   switch (error._tag) {
     case "RpcTransportError":
-      return `${error.detail}.`
+      return named(`${error.detail}.`, error._tag)
     case "CallCancelled":
       // The tool cancels a call by itself for nothing else.
-      return `No answer came within ${
-        Option.match(timeout, { onNone: () => "30 s", onSome: (timeout) => showMillis(Duration.toMillis(timeout)) })
-      }, so the call was cancelled.`
+      return named(
+        `No answer came within ${
+          Option.match(timeout, { onNone: () => "30 s", onSome: (timeout) => showMillis(Duration.toMillis(timeout)) })
+        }, so the call was cancelled.`,
+        error._tag
+      )
     default:
       return error.message
   }

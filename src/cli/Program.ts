@@ -23,7 +23,7 @@ import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import { version } from "../internal/version.ts"
 import type { Transport } from "../transport/Transport.ts"
-import { exitCodes, type Failure, type Target, toJson, withPermission } from "./Failure.ts"
+import { exitCodes, type Failure, sentenceOf, type Target, toJson, withPermission } from "./Failure.ts"
 import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
 import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
@@ -495,7 +495,7 @@ const complain = (failure: Failure, json: boolean): Effect.Effect<void, never, S
     const { red, yellow } = yield* paint("stderr")
     const { name = "", number } = failure.status ?? {}
     const status = number === undefined ? "" : `${number} ${name}`.trimEnd() + ": "
-    const message = failure.message.split("\n").map(harmless).join("\n")
+    const message = sentenceOf(failure).split("\n").map(harmless).join("\n")
     yield* writeLine("stderr", `${red("error:")} ${status}${message}\n${yellow("try:")}   ${harmless(failure.advice)}`)
   }).pipe(Effect.ignore)
 

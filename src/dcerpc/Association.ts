@@ -16,6 +16,7 @@ import type { Channel as CallChannel, Outgoing, Secured } from "../Channel.ts"
 import type { Interface } from "../Interface.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
 import { unavailable } from "../internal/failures.ts"
+import { clauseOf } from "../internal/named.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { type FullOutgoing, fullOutgoing } from "../internal/seams.ts"
 import {
@@ -32,7 +33,7 @@ import type { Security } from "../security/Security.ts"
 import type { Caller, ClientConnection, Securing } from "./internal/clientConnection.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import { type Bound, boundTo, type Failure, type Refusal } from "./internal/proposals.ts"
-import { bindingClosed, Pool, type Settings, withoutPeriod } from "./internal/pool.ts"
+import { bindingClosed, Pool, type Settings } from "./internal/pool.ts"
 
 const TypeId = "~callisto/dcerpc/Association"
 
@@ -223,7 +224,7 @@ const ask = (
     Effect.map((bindings) => bindings.map(({ endpoint }) => ({ ...address, endpoint: endpoint! }))),
     Effect.mapError((error): Refusal => {
       if (error._tag === "EndpointNotRegistered") return { failure: error, reach: "interface" }
-      const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
+      const why = error._tag === "RpcTransportError" ? error.detail : clauseOf(error.message)
       const detail = `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`
       return serverRefusal(unavailable(detail))
     })
@@ -324,7 +325,7 @@ const callFailure = (failure: Failure): RpcFault | RpcTransportError => {
   if (failure._tag === "UnknownInterface") return new RpcFault({ code: 1717, didNotExecute: true })
   return failure._tag === "RpcTransportError" || failure._tag === "RpcFault"
     ? failure
-    : unavailable(withoutPeriod(failure.message))
+    : unavailable(clauseOf(failure.message))
 }
 
 const notSentInTime = (): RpcTransportError => unavailable("the call timeout is over, and nothing was sent")

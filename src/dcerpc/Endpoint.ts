@@ -13,6 +13,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../Channel.ts"
 import { counting } from "../internal/metrics.ts"
+import { refuseArgument } from "../internal/named.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
@@ -190,7 +191,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       countOption("Endpoint", name, options[name], { min }, fallback)
     for (const { interface: offered } of Server.interfaces(server)) {
       const syntax = proposed(offered)
-      if (Result.isFailure(syntax)) return yield* Effect.die(new TypeError(`Endpoint: ${syntax.failure.detail}.`))
+      if (Result.isFailure(syntax)) refuseArgument("Endpoint", syntax.failure.detail!)
     }
     yield* Effect.orDie(binary.load)
     const { security: providers = [] } = options

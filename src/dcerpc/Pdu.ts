@@ -8,6 +8,7 @@
  * @module
  * @since 0.1.0
  */
+import { named } from "../internal/named.ts"
 import * as Uuid from "../internal/uuid.ts"
 
 // ----------------------------------------------------------------------------
@@ -1185,7 +1186,7 @@ export type Fields<P extends Pdu, Computed extends keyof P = never> =
 
 const uint = (field: string, value: number, max: number): number => {
   if (value >>> 0 !== value || value > max) {
-    throw new RangeError(`${field} ${value} is not an integer from 0 to ${max}.`)
+    throw new RangeError(named(`${field} ${value} is not an integer from 0 to ${max}.`, "InvalidArgument"))
   }
   return value
 }
@@ -1197,12 +1198,14 @@ const trailerSize = (trailer: AuthTrailer | undefined, mayBeEmpty = false): numb
   uint("authLevel", trailer.authLevel, 0xff)
   uint("authContextId", trailer.authContextId, 0xffffffff)
   // A length of 0 would say that there is no trailer.
-  if (trailer.authValue.length === 0 && !mayBeEmpty) throw new RangeError("authValue is empty.")
+  if (trailer.authValue.length === 0 && !mayBeEmpty) {
+    throw new RangeError(named("authValue is empty.", "InvalidArgument"))
+  }
   return trailerHeaderSize + trailer.authValue.length
 }
 
 const tooLarge = (size: number, limit: number): RangeError =>
-  new RangeError(`A PDU of ${size} bytes is above the limit of ${limit}.`)
+  new RangeError(named(`A PDU of ${size} bytes is above the limit of ${limit}.`, "InvalidArgument"))
 
 /** Begins a PDU: makes room for `size` bytes, and writes its header. The lengths follow in {@link endPdu}. */
 const beginPdu = (

@@ -19,6 +19,7 @@ import type * as Cause from "effect/Cause"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Interface } from "../Interface.ts"
+import { named } from "../internal/named.ts"
 import { addressCode } from "../internal/statusTable.ts"
 import * as Uuid from "../internal/uuid.ts"
 import type { Codes } from "../Status.ts"
@@ -89,7 +90,7 @@ export class TowerError extends TowerErrorBase {
   }
   /** What happened, in a sentence for people. */
   override get message(): string {
-    return this.status === 1703 ? `No tower: ${this.detail}.` : `Invalid tower: ${this.detail}.`
+    return named(`${this.status === 1703 ? "No" : "Invalid"} tower: ${this.detail}.`, "TowerError")
   }
 }
 

@@ -21,6 +21,7 @@ import { fullIncoming, fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, ServerCallImpl } from "./serverCall.ts"
 import { asEffect, ask, below, type Guard, unguarded } from "./access.ts"
 import { nowOf } from "./clock.ts"
+import { refuseArgument } from "./named.ts"
 import { refused, type Watched, type Watching, watching, watchServer } from "./watch.ts"
 
 // ----------------------------------------------------------------------------
@@ -268,8 +269,9 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const versions = this.managers.get(uuid) ?? []
     let version = versions.find(({ interface: { version } }) => version[0] === major && version[1] === minor)
     if (version?.objects.has(object)) {
-      throw new TypeError(
-        `Server: two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out.`
+      refuseArgument(
+        "Server",
+        `two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out`
       )
     }
     if (version === undefined) {
@@ -432,7 +434,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
   /** Finds the first reason, in the documented order, against taking a call in. */
   #refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
     if (client.server !== this) {
-      throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
+      refuseArgument("Server.accept", "origin is of another server. Make it with Server.client")
     }
     if (dispatch === undefined) {
       const { interface: wanted, object } = incoming

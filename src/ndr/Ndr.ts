@@ -33,6 +33,7 @@ import { Decoder, Encoder, status as statuses } from "./internal/ndrStream.ts"
 import { refuseDefinition } from "./internal/ndrValues.ts"
 import * as strings from "./internal/ndrStrings.ts"
 import * as unions from "./internal/ndrUnions.ts"
+import { refuseArgument } from "../internal/named.ts"
 
 const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
   (schema as unknown as Schema.Top).annotate(annotationOf(schema.ast, representation)) as unknown as S
@@ -214,7 +215,7 @@ const makeEnum = (title: string, size: 2 | 4): MakeEnum => {
     )
     for (const number of numbers.values()) {
       if (!Number.isInteger(number) || number < -0x80000000 || number > 0xffffffff) {
-        throw new TypeError(`Ndr.${title}: ${number} is not an integer from -2147483648 to 4294967295.`)
+        refuseArgument(`Ndr.${title}`, `${number} is not an integer from -2147483648 to 4294967295`)
       }
     }
     const [minimum, maximum] = [size === 2 ? 0 : -0x80000000, scalars.largestOfEnum[size]]
@@ -270,7 +271,7 @@ export const enum32: MakeEnum = makeEnum("enum32", 4)
 
 const boundOf = (title: string, bound: number, least: number): number => {
   if (Number.isInteger(bound) && bound >= least && bound <= 0xffffffff) return bound
-  throw new TypeError(`Ndr.${title}: ${bound} is not a number of elements.`)
+  return refuseArgument(`Ndr.${title}`, `${bound} is not a number of elements`)
 }
 
 /**
@@ -721,16 +722,17 @@ export const range = <T extends Parameters>(type: T, minimum: number | bigint, m
   const representation = representationOf(type.ast)
   const bounded = representation?.bounded
   if (representation === undefined || bounded === undefined || type.ast.encoding !== undefined) {
-    throw new TypeError(
-      "Ndr.range: the type is not an integer, an array, bytes or text of Ndr. Give it what a pointer points to."
+    return refuseArgument(
+      "Ndr.range",
+      "the type is not an integer, an array, bytes or text of Ndr. Give it what a pointer points to"
     )
   }
   for (const [name, bound] of Object.entries({ minimum, maximum })) {
     if (typeof bound !== "bigint" && !Number.isInteger(bound)) {
-      throw new TypeError(`Ndr.range: ${name}: ${bound} is not an integer.`)
+      refuseArgument("Ndr.range", `${name}: ${bound} is not an integer`)
     }
   }
-  if (!(minimum <= maximum)) throw new TypeError(`Ndr.range: ${minimum} to ${maximum} is no range.`)
+  if (!(minimum <= maximum)) refuseArgument("Ndr.range", `${minimum} to ${maximum} is no range`)
   const checked = (type as unknown as Schema.Schema<any>).check(checkOf(bounded, minimum, maximum))
   return represent(checked, ranged(type.ast, { ...representation, bounded }, minimum, maximum)) as unknown as T
 }
@@ -793,10 +795,10 @@ const derived = (
   unit = 1
 ): Derived => {
   if (!(Number.isInteger(unit) && unit > 0)) {
-    throw new TypeError(`Ndr.${what}Is: the unit is ${unit}, not a positive integer.`)
+    refuseArgument(`Ndr.${what}Is`, `the unit is ${unit}, not a positive integer`)
   }
   const names = typeof fields === "string" ? [fields] : [...fields]
-  if (names.length === 0) throw new TypeError(`Ndr.${what}Is: it names no field.`)
+  if (names.length === 0) refuseArgument(`Ndr.${what}Is`, "it names no field")
   return Schema.optionalKey(represent(Schema.Never, {
     flows: true,
     make: () => refuseDefinition("a derived field stands in a structure or among parameters"),
@@ -967,7 +969,7 @@ export const union = <const C extends Cases, Default extends Parameters | undefi
   const arms = Object.entries(cases).map(([key, type]) => {
     const label = isNamed ? key : Number(key)
     if (!isNamed && (!Number.isInteger(label) || `${label}` !== key)) {
-      throw new TypeError(`Ndr.union: a label is ${JSON.stringify(key)}, not a decimal integer.`)
+      refuseArgument("Ndr.union", `a label is ${JSON.stringify(key)}, not a decimal integer`)
     }
     return { label, type }
   })

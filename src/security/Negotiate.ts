@@ -9,6 +9,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
+import { refuseArgument } from "../internal/named.ts"
 import { flagOption } from "../internal/options.ts"
 import { equalBytes } from "./internal/constantTime.ts"
 import * as Der from "./internal/der.ts"
@@ -53,15 +54,15 @@ const offersOf = <Provider extends ClientProvider | ServerProvider>(
   owner: string,
   providers: ReadonlyArray<Provider>
 ): ReadonlyArray<Offer<Provider>> => {
-  if (providers.length === 0) throw new TypeError(`${owner}: no provider, expected at least one.`)
+  if (providers.length === 0) refuseArgument(owner, "no provider, expected at least one")
   const offers = providers.map((provider) => {
     if (provider.mechanism === undefined) {
-      throw new TypeError(`${owner}: the provider ${provider.name} can't be offered. Use it without Negotiate.`)
+      return refuseArgument(owner, `the provider ${provider.name} can't be offered. Use it without Negotiate`)
     }
     return { provider, identifiers: provider.mechanism.identifiers.map(Der.oid) }
   })
   if (offers.flatMap(({ identifiers }) => identifiers).length > maxMechanisms) {
-    throw new TypeError(`${owner}: too many object identifiers, expected at most ${maxMechanisms}.`)
+    refuseArgument(owner, `too many object identifiers, expected at most ${maxMechanisms}`)
   }
   return offers
 }
@@ -448,7 +449,7 @@ export interface ServerOptions extends Options {
  */
 export const server = ({ kerberos, ntlm, ...options }: ServerOptions): ServerProvider => {
   if (kerberos === undefined && ntlm === undefined) {
-    throw new TypeError("Negotiate.server: neither ntlm nor kerberos is given, expected at least one of them.")
+    refuseArgument("Negotiate.server", "neither ntlm nor kerberos is given, expected at least one of them")
   }
   return makeServer([
     ...kerberos === undefined ? [] : [kerberos],

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { nowOf } from "../internal/clock.ts"
+import { refuseArgument } from "../internal/named.ts"
 import { choiceOption, flagOption } from "../internal/options.ts"
 import { equalBytes } from "./internal/constantTime.ts"
 import { hmacMd5 } from "./internal/md5.ts"
@@ -484,7 +485,7 @@ export const server = (accounts: Accounts, options: ServerOptions = {}): ServerP
     const value = options[option]
     const most = option.startsWith("dns") ? 255 : 15
     if (value !== undefined && (value.length < 1 || value.length > most)) {
-      throw new TypeError(`${owner}: ${option} has ${value.length} characters, expected 1 to ${most}.`)
+      refuseArgument(owner, `${option} has ${value.length} characters, expected 1 to ${most}`)
     }
   }
   const targets = options.targets?.map((target) => target.toLowerCase())

@@ -14,6 +14,7 @@ import type * as Cause from "effect/Cause"
 import type * as Scope from "effect/Scope"
 import type { AuthenticationLevel, Impersonation as ImpersonationLevel, Security as Asked } from "../Channel.ts"
 import { PipeInspectable } from "../internal/inspectable.ts"
+import { named, refuseArgument } from "../internal/named.ts"
 import { choiceOption, flagOption } from "../internal/options.ts"
 
 // ----------------------------------------------------------------------------
@@ -91,7 +92,7 @@ const LoginFailureBase: Schema.Class<
 export class LoginFailure extends LoginFailureBase {
   /** What a person reads. */
   override get message(): string {
-    return `The login failed (${this.reason}): ${this.detail}`
+    return named(`The login failed (${this.reason}): ${this.detail}.`, "LoginFailure")
   }
 }
 
@@ -245,11 +246,11 @@ export interface Options {
 export const make = (options: Options): Security => {
   const owner = "Security"
   const { credentials, provider, target } = options
-  if (typeof provider?.initiate !== "function") throw new TypeError(`${owner}: provider logs nobody in.`)
+  if (typeof provider?.initiate !== "function") refuseArgument(owner, "provider logs nobody in")
   if (target !== undefined && (typeof target !== "string" || target === "")) {
-    throw new TypeError(`${owner}: target is no name.`)
+    refuseArgument(owner, "target is no name")
   }
-  if (typeof credentials !== "object" || credentials === null) throw new TypeError(`${owner}: credentials are missing.`)
+  if (typeof credentials !== "object" || credentials === null) refuseArgument(owner, "credentials are missing")
   const level = choiceOption(owner, "level", options.level, [...protectionLevels, "call" as const], "integrity")
   return new SecurityImpl({
     provider,

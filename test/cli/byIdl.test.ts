@@ -537,7 +537,7 @@ describe("callisto call", () => {
       const plain = yield* callisto(["call", place, "library.idl", "OpenDesk", '{"access": 0}', "--json"])
       assert.deepStrictEqual([plain.code, plain.stdout], [0, '{"desk":null,"result":5}\n'])
       assert.deepStrictEqual(JSON.parse(plain.stderr), {
-        warn: "OpenDesk: The function returned 5 (ERROR_ACCESS_DENIED)."
+        warn: "OpenDesk: The function returned 5 (ERROR_ACCESS_DENIED). (Win32Error)"
       })
       const failed = yield* callisto(["call", place, "library.idl", "OpenDesk", '{"access": 0}', "--fail"])
       assert.strictEqual(failed.code, 1)
@@ -920,7 +920,7 @@ describe("callisto check", () => {
       const { code, stderr, stdout } = yield* callisto(["check", "library.idl", "new.idl"], texts)
       assert.strictEqual(code, 1)
       assert.include(stdout, "breaking    library.Find, out.items[].State: Lent of STATE was removed; it was 1.\n")
-      assert.match(stderr, /^error: new\.idl breaks clients of library\.idl: \d breaking changes?\.\n/)
+      assert.match(stderr, /^error: new\.idl breaks clients of library\.idl: \d breaking changes?\. \(ExitCode1\)\n/)
       const { breaking, changes } = JSON.parse(
         (yield* callisto(["check", "library.idl", "new.idl", "--json"], texts)).stdout
       )
@@ -1104,11 +1104,17 @@ describe("callisto with files, as a process", () => {
   inFolder("a folder, and a file that is too large: a sentence", (folder) =>
     Effect.gen(function* () {
       const asFolder = yield* start(["describe", folder]).ended
-      assert.deepStrictEqual([asFolder.code, asFolder.stderr.split("\n")[0]], [2, `error: ${folder}: it is a folder.`])
+      assert.deepStrictEqual([asFolder.code, asFolder.stderr.split("\n")[0]], [
+        2,
+        `error: ${folder}: it is a folder. (ExitCode2)`
+      ])
       const large = join(folder, "large.idl")
       writeFileSync(large, new Uint8Array(16 * 1024 * 1024 + 1))
       const asLarge = yield* start(["describe", large]).ended
-      assert.deepStrictEqual([asLarge.code, asLarge.stderr.split("\n")[0]], [2, `error: ${large}: more than 16 MiB.`])
+      assert.deepStrictEqual([asLarge.code, asLarge.stderr.split("\n")[0]], [
+        2,
+        `error: ${large}: more than 16 MiB. (ExitCode2)`
+      ])
     }))
 
   inFolder("SIGINT: cancels the call on the server", (folder) =>

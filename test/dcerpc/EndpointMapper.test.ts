@@ -1102,7 +1102,7 @@ describe("map", () => {
       assert.strictEqual(
         error.message,
         `No endpoint is registered for the interface Clock (${uuids.clock}): the endpoint mapper knows no server of version 1.3 ` +
-          "for ncacn_ip_tcp. Start its server and register it with the endpoint mapper, or name its endpoint in the string binding."
+          "for ncacn_ip_tcp. Start its server and register it with the endpoint mapper, or name its endpoint in the string binding. (EndpointNotRegistered)"
       )
     })
   )
@@ -1431,7 +1431,7 @@ describe("a string binding without an endpoint", () => {
         assert.strictEqual(
           missing.message,
           "RPC_S_SERVER_UNAVAILABLE: the endpoint is not known, and the endpoint mapper can't be asked for it: nobody listens on " +
-            "ncacn_memory:[ncacn_ip_tcp 135]. The call was not executed; it can be made again."
+            "ncacn_memory:[ncacn_ip_tcp 135]. The call was not executed; it can be made again. (RpcTransportError)"
         )
         const host = yield* makeHost()
         const error = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tcp:server"))

@@ -84,7 +84,7 @@ describe("a tower", () => {
     }
     assert.deepStrictEqual(refused("ncacn_ws:host[80]"), [
       1703,
-      "No tower: ncacn_ws:host[80] has no floors; ncacn_ip_tcp and ncalrpc have."
+      "No tower: ncacn_ws:host[80] has no floors; ncacn_ip_tcp and ncalrpc have. (TowerError)"
     ])
     assert.strictEqual(refused("ncacn_memory:[a]")[0], 1703)
     assert.strictEqual(refused(`ncalrpc:[${"x".repeat(65535)}]`)[0], 1751)

@@ -5,6 +5,7 @@ import type * as Tracer from "effect/Tracer"
 import type { Outcome } from "../../Channel.ts"
 import type { Abort, Method, Operation } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
+import { clauseOf } from "../../internal/named.ts"
 import type { ElementsInput } from "../../ndr/internal/ndrPipe.ts"
 import { compact } from "../../ndr/internal/ndrStream.ts"
 import type { Writer } from "../Pdu.ts"
@@ -148,7 +149,7 @@ export interface PipeInput extends ElementsInput {
 
 /** A method whose definition its transfer syntax does not have: nothing of it can be written or read. */
 const refusing = (error: unknown): MethodCodec => {
-  const refuse = (): Problem => ({ problem: (error as Error).message, status: 1783 })
+  const refuse = (): Problem => ({ problem: clauseOf((error as Error).message), status: 1783 })
   return {
     writeArguments: refuse,
     readArguments: refuse,

@@ -76,9 +76,6 @@ interface Place<W extends Waiting> {
   readonly since: number
 }
 
-/** A sentence as part of another one. */
-export const withoutPeriod = (sentence: string): string => sentence.replace(/\.$/, "")
-
 /** A call whose connection was lost and that waits for another one. */
 class Resend implements Remote, Waiting {
   readonly dispatched: boolean

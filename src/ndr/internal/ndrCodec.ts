@@ -3,6 +3,7 @@
  */
 import type * as SchemaAST from "effect/SchemaAST"
 import { declaredIn, fromParts, Handle, partsOf } from "../../internal/handleSchema.ts"
+import { named } from "../../internal/named.ts"
 import { extentOf } from "./ndrExtent.ts"
 import {
   complete,
@@ -191,7 +192,7 @@ const compileWith = (compiler: Compiler, ast: SchemaAST.AST, pipe?: string): Pro
   } catch (error) {
     if (error instanceof TypeError) {
       const path = pipe === undefined ? compiler.path : [pipe, ...compiler.path.slice(1)]
-      error.message = `NDR, ${formatPath(path) || "as a whole"}: ${error.message}`
+      error.message = named(`NDR, ${formatPath(path) || "as a whole"}: ${error.message}.`, "InvalidArgument")
     }
     throw error
   }
