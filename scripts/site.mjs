@@ -90,7 +90,9 @@ const anchorOf = (file) => file.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")
 
 /** A figure as a part of its page, so that it follows the page's colours. */
 const figure = (name) =>
-  `<div class="figure">${read(root, "docs", "figures", name).replace(/<style>.*<\/style>/s, "").trim()}</div>`
+  `<div class="figure" tabindex="0" role="group" aria-label="Figure">${
+    read(root, "docs", "figures", name).replace(/<style>.*<\/style>/s, "").trim()
+  }</div>`
 
 const onSite = (text) =>
   text.replaceAll(/^!\[[^\]]*\]\((?:docs\/)?figures\/([\w.]+)\)$/gm, (_, name) => figure(name)).replaceAll(

@@ -56,6 +56,8 @@ export default defineConfig({
   },
   vite: {
     build: { chunkSizeWarningLimit: 4000 },
+    // Vite's compiler does not know the newest targets.
+    esbuild: { tsconfigRaw: {} },
     // Nothing is fetched at build time, and nothing but the page's own origin later.
     publicDir: at("../.build/pages/public")
   }

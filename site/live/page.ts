@@ -1,3 +1,4 @@
+/// <reference lib="dom" />
 /** The client of the live page: its buttons begin, wait for, cancel and drop calls of a server in a worker, and it draws them. */
 import { Call } from "../../mod.ts"
 import { Association } from "../../src/dcerpc.ts"

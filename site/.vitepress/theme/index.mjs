@@ -2,7 +2,6 @@
 import DefaultTheme from "vitepress/theme-without-fonts"
 import LiveCalls from "./LiveCalls.vue"
 import "./style.css"
-import "../../.build/calls.css"
 
 export default {
   extends: DefaultTheme,
