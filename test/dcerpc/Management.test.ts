@@ -56,7 +56,7 @@ describe("the management interface", () => {
     )
   })
 
-  it.effect("inq_stats: tells what the endpoint has counted", () =>
+  it.effect("inq_stats and inq_if_ids: tell what the endpoint knows of itself", () =>
     Effect.gen(function* () {
       const management = yield* bind(facts)
       assert.deepStrictEqual(yield* Call.invoke(management, "is_server_listening"), { status: 0, listening: 1 })

@@ -124,7 +124,7 @@ describe("a tower", () => {
     assert.strictEqual(shown(`${oriented}01000702000087 0100090200 0a00`)[1], undefined)
   })
 
-  it("bytes behind a tower: are left to the reader", () => {
+  it("bytes behind a tower: are ignored", () => {
     const tower = towerAt("ncacn_ip_tcp:10.0.0.1[135]")
     assert.deepStrictEqual(Result.getOrThrow(Tower.decode(Uint8Array.of(...Tower.encode(tower), 0, 0, 7))), tower)
   })
