@@ -109,43 +109,73 @@ describe("a bind", () => {
   const rejected = (result: number, reason: number) =>
     ack({ results: [{ result, reason, transferSyntax: Pdu.nilSyntax }, noFeatures] })
 
-  refused("that is refused without a reason", nak(0), unavailable, "it gave no reason")
-  refused("that is refused for congestion", nak(1), unavailable, "congested")
-  refused("that is refused for a limit", nak(2), unavailable, "limits")
-  refused("that is refused for the version", nak(4), unavailable, "another version of the protocol")
-  refused("that is refused for an unknown reason", nak(99), unavailable, "reason 99")
-  refused("whose interface is unknown", rejected(2, 1), ["UnknownInterface", undefined], "version 1.2")
-  refused("whose transfer syntax is unknown", rejected(2, 2), unavailable, "does not speak version 2.0 of Callisto's")
+  refused("bind refused without a reason: fails with the reason", nak(0), unavailable, "it gave no reason")
+  refused("bind refused for congestion: fails with the reason", nak(1), unavailable, "congested")
+  refused("bind refused for a limit: fails with the reason", nak(2), unavailable, "limits")
+  refused("bind refused for the version: fails with the reason", nak(4), unavailable, "another version of the protocol")
+  refused("bind refused for an unknown reason: fails with the reason", nak(99), unavailable, "reason 99")
   refused(
-    "whose transfer syntax the server knows in another version",
+    "bind of an unknown interface: fails with the reason",
+    rejected(2, 1),
+    ["UnknownInterface", undefined],
+    "version 1.2"
+  )
+  refused(
+    "bind of an unknown transfer syntax: fails with the reason",
+    rejected(2, 2),
+    unavailable,
+    "does not speak version 2.0 of Callisto's"
+  )
+  refused(
+    "bind, transfer syntax known in another version: fails with the reason",
     ack({ results: [{ result: 2, reason: 2, transferSyntax: { ...binary.id, major: 3 } }, noFeatures] }),
     unavailable,
     "it speaks version 3.0. Run the same version"
   )
-  refused("whose context is above a limit", rejected(2, 3), unavailable, "limits")
-  refused("whose interface the user rejects", rejected(1, 0), unavailable, "result 1")
-  refused("with one answer only", ack({ results: [accepted] }), unavailable, "1 presentation contexts")
+  refused("bind, one context above the server's limit: fails with the reason", rejected(2, 3), unavailable, "limits")
+  refused("bind, interface rejected by the user: fails with the reason", rejected(1, 0), unavailable, "result 1")
   refused(
-    "with an answer too many",
+    "bind answered with one result only: fails with the reason",
+    ack({ results: [accepted] }),
+    unavailable,
+    "1 presentation contexts"
+  )
+  refused(
+    "bind answered with one result too many: fails with the reason",
     ack({ results: [accepted, noFeatures, noFeatures] }),
     unavailable,
     "3 presentation"
   )
   refused(
-    "with another transfer syntax than was proposed",
+    "bind answered with a transfer syntax that was not proposed: fails with the reason",
     ack({ results: [{ ...accepted, transferSyntax: ndr20.id }, noFeatures] }),
     unavailable,
     "not proposed"
   )
-  refused("with fragments below the least size", ack({ maxRecvFrag: 1431 }), unavailable, "1431 bytes")
   refused(
-    "that is answered with garbage",
+    "bind answered with fragments below the least size: fails with the reason",
+    ack({ maxRecvFrag: 1431 }),
+    unavailable,
+    "1431 bytes"
+  )
+  refused(
+    "bind answered with garbage: fails with the reason",
     (peer) => peer.bytes(new Uint8Array(64).fill(7)),
     unavailable,
     "the bind was"
   )
-  refused("that is answered with something else", (peer) => peer.respond(1, Uint8Array.of(0)), unavailable, "Response")
-  refused("whose connection is closed", (peer) => peer.close, unavailable, "while it was being bound")
+  refused(
+    "bind answered with another PDU: fails with the reason",
+    (peer) => peer.respond(1, Uint8Array.of(0)),
+    unavailable,
+    "Response"
+  )
+  refused(
+    "bind, connection closed: fails with the reason",
+    (peer) => peer.close,
+    unavailable,
+    "while it was being bound"
+  )
 
   wire(
     "bind never answered: is given up after the connect timeout",

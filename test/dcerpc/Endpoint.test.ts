@@ -73,17 +73,22 @@ const auth = (authType: number, authLevel: number): Pdu.AuthTrailer => ({
 // ----------------------------------------------------------------------------
 
 describe("the first PDU", () => {
-  row("a request is refused with 4", [request()], [bindNak(2, 4)], "is closed")
-  row("an alter_context is refused with 4", [alter({})], [bindNak(2, 4)], "is closed")
-  row("a co_cancel is refused with 4", [coCancel()], [bindNak(2, 4)], "is closed")
-  row("an unknown type is refused with 4", [bare(99)], [bindNak(2, 4)], "is closed")
-  row("another version is refused with 4", [patched(bind(), { 0: [4] })], [bindNak(1, 4)], "is closed")
-  row("version 5.2 is refused with 4", [patched(bind(), { 1: [2] })], [bindNak(1, 4)], "is closed")
-  row("version 5.1 is accepted", [patched(bind(), { 1: [1] })], [bindAck], "lives")
-  row("a bind that is cut is refused with 4", [patched(bind(), { 24: [2] })], [bindNak(1, 4)], "is closed")
-  row("a bind without flags is accepted", [bind({ exactFlags: 0 })], [bindAck], "lives")
-  row("a bind with all flags is accepted", [bind({ exactFlags: 0xff })], [bindAck], "lives")
-  row("a bind in big-endian is accepted", [bind({ littleEndian: false })], [bindAck], "lives")
+  row("request as the first PDU: is refused with 4", [request()], [bindNak(2, 4)], "is closed")
+  row("alter_context as the first PDU: is refused with 4", [alter({})], [bindNak(2, 4)], "is closed")
+  row("co_cancel as the first PDU: is refused with 4", [coCancel()], [bindNak(2, 4)], "is closed")
+  row("unknown type as the first PDU: is refused with 4", [bare(99)], [bindNak(2, 4)], "is closed")
+  row(
+    "bind of another protocol version: is refused with 4",
+    [patched(bind(), { 0: [4] })],
+    [bindNak(1, 4)],
+    "is closed"
+  )
+  row("bind of version 5.2: is refused with 4", [patched(bind(), { 1: [2] })], [bindNak(1, 4)], "is closed")
+  row("bind of version 5.1: is accepted", [patched(bind(), { 1: [1] })], [bindAck], "lives")
+  row("truncated bind: is refused with 4", [patched(bind(), { 24: [2] })], [bindNak(1, 4)], "is closed")
+  row("bind without flags: is accepted", [bind({ exactFlags: 0 })], [bindAck], "lives")
+  row("bind with all flags: is accepted", [bind({ exactFlags: 0xff })], [bindAck], "lives")
+  row("bind in big-endian: is accepted", [bind({ littleEndian: false })], [bindAck], "lives")
   wire("first PDU is no bind: it is refused once, however many PDUs follow", (client) =>
     Effect.gen(function* () {
       const nonsense = new Uint8Array(40)
