@@ -39,7 +39,7 @@ import { binary, ndr20, proposed } from "./TransferSyntax.ts"
  * by a monotonic clock.
  *
  * After 64 PDUs, or 256 KiB of requests and replies, a connection lets all others have their turn. A request is dispatched when
- * less than 64 KiB wait for its client; the other requests that have arrived wait. So a client that reads is never cut off by its own calls.
+ * less than 64 KiB wait for its client; other requests wait. So a client that reads is never cut off by its own calls.
  *
  * The memory that clients can make an endpoint hold, behind a collection of garbage, is at most the sum of:
  *
