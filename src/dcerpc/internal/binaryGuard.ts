@@ -604,7 +604,7 @@ class Compiler {
   private readonly collections = new Set<SchemaAST.AST>()
   private readonly making = new Set<SchemaAST.AST>()
 
-  /** The layout of a schema on the wire. */
+  /** The end of a schema: the part that travels. */
   private end(ast: SchemaAST.AST): SchemaAST.AST {
     const known = this.ends.get(ast)
     if (known !== undefined) return known

@@ -37,7 +37,7 @@ const files: { readonly [path: string]: readonly [type: string, text: () => stri
   "/icon.svg": ["image/svg+xml", () => page.icon]
 }
 
-/** The viewers. */
+/** A viewer. */
 interface Viewer {
   readonly response: http.ServerResponse
   /** Since when it does not read what it was sent. */
