@@ -33,7 +33,7 @@ import { RpcFault } from "./Status.ts"
 // ----------------------------------------------------------------------------
 
 /**
- * What a client has of a context handle: an opaque value, branded by the name of its type.
+ * The client's side of a context handle: an opaque value, branded by the name of its type.
  *
  * **Details**
  *

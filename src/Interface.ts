@@ -280,7 +280,7 @@ export declare namespace Method {
   >
   /** The type of the in parameters, as the routine receives them. */
   export type In<M extends Any> = M["in"]["Type"]
-  /** What a caller passes as in parameters: fields with a constructor default may be missing. */
+  /** The in parameters that a caller passes: fields with a constructor default may be missing. */
   export type Input<M extends Any> = M["in"]["~type.make.in"]
   /** The type of the out parameters. */
   export type Out<M extends Any> = M["out"]["Type"]
@@ -466,7 +466,7 @@ export interface Operation {
   /** Whether the method has in parameters, and so takes an input. */
   readonly takesInput: boolean
   /**
-   * Makes the in parameters from what a caller passes, or throws `BadStubData`. `undefined` where the value passes as it
+   * Makes the in parameters from the caller's value, or throws `BadStubData`. `undefined` where the value passes as it
    * is: the schema is no class and has no constructor defaults.
    */
   readonly makeInput: ((input: unknown) => unknown) | undefined
@@ -506,7 +506,7 @@ export declare namespace Interface {
   export type Methods = { readonly [name: string]: Method.Any }
   /** Any interface. */
   export type Any = Interface<string, Methods>
-  /** What identifies an interface. */
+  /** The identity of an interface. */
   export type Identity = Pick<Any, "uuid" | "version">
   /** How an interface is described, see {@link make}. */
   export interface Options<Methods> {
@@ -563,7 +563,7 @@ const interfaces = "945afeeb-eb6f-53ec-922d-01fdca545c35"
  * UUID the interface gets one that follows from its name and major version, which is the same for every Callisto peer.
  * An interface for foreign peers gives its own.
  *
- * Throws a `TypeError` that says what is wrong and where: a malformed or nil UUID, a version or opnum out of range, two
+ * Throws a `TypeError` with the problem and its place: a malformed or nil UUID, a version or opnum out of range, two
  * methods with one opnum, a name that is no identifier, two aborts of one method with the same code or tag, a `maybe`
  * method with out parameters, aborts or pipes, and a context handle that is not a parameter itself.
  *

@@ -219,13 +219,13 @@ export interface Options<I extends Interface.Any> {
 }
 
 /**
- * What an access check sees of a call.
+ * The part of a call that an access check sees.
  *
  * @category models
  * @since 0.1.0
  */
 export interface AccessRequest<I extends Interface.Any> {
-  /** Who calls. */
+  /** The caller. */
   readonly caller: Caller
   /** The name of the method. */
   readonly method: Interface.MethodName<I, "any">
@@ -356,7 +356,7 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   })
 }
 
-/** Who may call; `undefined` where the options say nothing. */
+/** The guard of a manager; `undefined` where the options set none of its checks. */
 const guardOf = (owner: string, options: Options<any> = {}): Guard | undefined => {
   const { access, allowAnonymous, minimumLevel } = options
   if (access === undefined && allowAnonymous === undefined && minimumLevel === undefined) return undefined

@@ -90,11 +90,11 @@ export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = all
 // what the errors share
 // ----------------------------------------------------------------------------
 
-/** What every error of this module has beside its fields. */
+/** The members of every error of this module, beside its fields. */
 interface Documented extends Cause.YieldableError {
   /** The documented numbers of the error. */
   readonly codes: Codes
-  /** What happened, in a sentence for people. It ends with the name of the class, as the reference of errors lists it. */
+  /** The problem, in a sentence for people. It ends with the name of the class, as the reference of errors lists it. */
   readonly message: string
 }
 
@@ -850,11 +850,11 @@ const errorOf = (number: number): RpcError => {
 // results
 // ----------------------------------------------------------------------------
 
-/** What every error for a result has beside its code. */
+/** The members of every error for a result, beside its code. */
 interface OfResult extends Cause.YieldableError {
   /** The documented name of the code, where it is a common one. */
   readonly codeName: string | undefined
-  /** What the function returned, in a sentence for people. */
+  /** The returned code, in a sentence for people. */
   readonly message: string
 }
 

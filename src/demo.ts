@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /// <reference types="node" />
 /**
- * The demo: asynchronous calls hash the files of a folder, the client cancels those that take too long, and a timeline shows when
+ * The demo: asynchronous calls hash the files of a folder, the client cancels calls that take too long, and a timeline shows when
  * each call waited, ran and ended. It is `callisto demo`; importing this module runs it.
  *
  * ```sh

@@ -44,7 +44,7 @@ import { choiceOption, countOption, flagOption } from "./internal/options.ts"
 import { CantCreateEndpoint } from "./Status.ts"
 
 /**
- * Where an inspector listens, and what it shows and allows.
+ * The options of an inspector: its address, and the rights of its viewers.
  *
  * @category models
  * @since 0.1.0
@@ -55,11 +55,11 @@ export interface Options {
   /** The address, which is one of this machine alone: `"127.0.0.1"` or `"::1"`. By default `"127.0.0.1"`. */
   readonly host?: "127.0.0.1" | "::1" | undefined
   /**
-   * What one has to know to see the calls: 16 to 200 letters, digits, and characters of `-._~`. By default a random one for each run, which
-   * is logged with the URL. One that is given here is not logged.
+   * The secret that opens the inspector: 16 to 200 letters, digits, and characters of `-._~`. By default a random one for each run, which
+   * is logged with the URL. A token that is given here is not logged.
    */
   readonly token?: Redacted.Redacted<string> | undefined
-  /** Whether those who look may cancel calls. By default `false`. */
+  /** Whether viewers may cancel calls. By default `false`. */
   readonly cancel?: boolean | undefined
   /** Whether the arguments of calls are shown, up to 2,000 characters for each call. By default `false`: they may be secrets. */
   readonly values?: boolean | undefined
@@ -102,7 +102,7 @@ export const Inspector: Context.Service<Inspector, Inspector> = Context.Service<
  *
  * **Gotchas**
  *
- * Who has the token sees who calls what. Each user of the machine can connect to the port, so the token is what protects the calls.
+ * The token shows every call and its caller. Each user of the machine can connect to the port, so the token alone protects the calls.
  *
  * @category layers
  * @since 0.1.0

@@ -137,7 +137,7 @@ interface URL {
 // ----------------------------------------------------------------------------
 
 /**
- * What is needed of a worker: the `Worker` of browsers, Deno and Bun has it.
+ * The needed part of a worker: the `Worker` of browsers, Deno and Bun has it.
  *
  * @category models
  * @since 0.1.0
@@ -288,8 +288,8 @@ export interface Options<R = never, Serving = Server.Server> extends Endpoint.Op
  * **Details**
  *
  * A request that is no upgrade to a WebSocket gets 426. One of a page of another origin gets 403, see the option `origins`: the browser
- * sends the user's cookies with it, whoever wrote the page. Then `caller` says who calls, or fails with {@link Refused}. The endpoint has
- * the limits of its options; one connection too many gets 503.
+ * sends the user's cookies even for the page of somebody else. Then `caller` gives the caller, or fails with {@link Refused}. The
+ * endpoint has the limits of its options; one connection too many gets 503.
  *
  * When the layer is released the endpoint takes no more calls and tells its clients so; calls in progress reply within the `grace` period
  * of the server.
@@ -421,7 +421,7 @@ const parseUrl = (text: string): URL | undefined => {
 // connections
 // ----------------------------------------------------------------------------
 
-/** What servers on Node, Deno and Bun tell of the connection behind a request. */
+/** The facts that servers on Node, Deno and Bun tell of the connection behind a request. */
 interface Source {
   readonly socket?: Tcp
 }
@@ -457,7 +457,7 @@ const behindOf = (tcp: Tcp) => {
   }
 }
 
-/** Bytes alone, and writers that wait: a WebSocket of Effect takes what it is given without limit. */
+/** Bytes alone, and writers that wait: a WebSocket of Effect buffers writes without limit. */
 const bounded = (socket: Socket.Socket, behind: () => number): Socket.Socket => {
   const room: Effect.Effect<void> = Effect.suspend(() =>
     behind() < highWaterMark ? Effect.void : Effect.andThen(Effect.sleep(5), room)

@@ -91,26 +91,26 @@ const errors: ReadonlyArray<{
 describe("an error", () => {
   for (const { error, hresult, rpcStatus, says } of errors) {
     const name = `${error._tag}${"status" in error ? ` ${error.status}` : "code" in error ? ` ${error.code}` : ""}`
-    it(`${name} carries all its documented numbers`, () => {
+    it(`${name}: carries all its documented numbers`, () => {
       assert.strictEqual(error.codes.rpcStatus?.number, rpcStatus)
       assert.strictEqual(error.codes.hresult?.number, hresult)
       for (const code of Object.values(error.codes)) assert.isAbove(code!.name.length, 0)
     })
 
-    it(`${name} has a message that a person can read`, () => {
+    it(`${name}: has a message that a person can read`, () => {
       for (const part of says) assert.include(error.message, part)
       assert.match(error.message, new RegExp(`^[A-Z].*\\. \\(${error._tag}\\)$`))
       assert.notInclude(error.message, "undefined")
     })
 
-    it(`${name} comes back from its number`, () => {
+    it(`${name}: is made again from its number`, () => {
       const back = Option.getOrThrow(Status.fromNumber(Status.toNumber(error)))
       assert.strictEqual(back._tag, error._tag)
       assert.strictEqual(Status.toNumber(back), Status.toNumber(error))
     })
   }
 
-  it("has the documented names of its numbers", () => {
+  it("numbers: have their documented names", () => {
     const names = Object.fromEntries(
       Object.entries(Status.codes).map((
         [tag, codes]
@@ -137,7 +137,7 @@ describe("an error", () => {
     })
   })
 
-  it("says that a call did not execute only where that is certain", () => {
+  it("did not execute: stands only where that is certain", () => {
     assert.isFalse(new Status.CallCancelled().didNotExecute)
     assert.isFalse(new Status.RpcFault({ code: 5 }).didNotExecute)
     assert.isTrue(new Status.RpcTransportError({ status: 1722, detail: "" }).didNotExecute)
@@ -183,13 +183,13 @@ describe("a number", () => {
     [0xffffffff, "RpcFault"]
   ]
   for (const [number, tag] of expected) {
-    it(`${number} (0x${number.toString(16)}) is a ${tag}`, () => {
+    it(`number ${number} (0x${number.toString(16)}): is ${tag}`, () => {
       assert.strictEqual(Option.getOrThrow(Status.fromNumber(number))._tag, tag)
     })
   }
 
   for (const number of [0, -1, 1.5, 0x100000000, NaN, Infinity]) {
-    it(`${number} is no error`, () => assert.isTrue(Option.isNone(Status.fromNumber(number))))
+    it(`number ${number}: is no error`, () => assert.isTrue(Option.isNone(Status.fromNumber(number))))
   }
 })
 
@@ -244,7 +244,7 @@ const faults: ReadonlyArray<readonly [number, string, number?]> = [
 
 describe("the status of a fault", () => {
   for (const [number, name, seen] of faults) {
-    it(`0x${number.toString(16).toUpperCase()} is ${name}`, () => {
+    it(`fault status 0x${number.toString(16).toUpperCase()}: is ${name}`, () => {
       const fault = new Status.RpcFault({ code: number })
       assert.deepInclude(fault.codes.fault, { number, name })
       assert.strictEqual(fault.codes.rpcStatus?.number, seen)
@@ -253,7 +253,7 @@ describe("the status of a fault", () => {
     })
   }
 
-  it("is one of the documented ones", () => {
+  it("status of a fault: is a documented one", () => {
     const byNumber = (a: readonly [number, ...unknown[]], b: readonly [number, ...unknown[]]) => a[0] - b[0]
     assert.deepStrictEqual(
       Status.faults.map(({ name, number, rpcStatus }) => [number, name, rpcStatus] as const).sort(byNumber),
@@ -286,7 +286,7 @@ const sent: ReadonlyArray<readonly [number, number]> = [
 ]
 
 describe("the table of numbers", () => {
-  it("says as which status each Win32 code travels", () => {
+  it("table of numbers: has the fault status of each Win32 code", () => {
     const codes = rows.flatMap(({ codes: { rpcStatus: win32 } }) => win32 === undefined ? [] : [win32.number])
     assert.deepStrictEqual(
       codes.filter((code) => sentAs(code) !== code).map((code) => [code, sentAs(code)]),
@@ -294,7 +294,7 @@ describe("the table of numbers", () => {
     )
   })
 
-  it("has a row for each code that a client reads", () => {
+  it("table of numbers: has a row for each code that a client reads", () => {
     const codes = new Set(rows.map(({ codes: { rpcStatus } }) => rpcStatus?.number))
     for (const { name, rpcStatus } of allFaults) assert.isTrue(rpcStatus === undefined || codes.has(rpcStatus), name)
   })
@@ -308,7 +308,7 @@ describe("the table of numbers", () => {
     }
   })
 
-  it("holds each number once", () => {
+  it("table of numbers: holds each number once", () => {
     const codes = [...rows.flatMap(({ codes: { hresult, rpcStatus } }) => [rpcStatus, hresult]), ...allFaults]
     const numbers = codes.flatMap((code) => code === undefined ? [] : [code.number])
     assert.strictEqual(new Set(numbers).size, numbers.length)
@@ -336,7 +336,7 @@ const inWords = (code: Status.Code | undefined) =>
 describe("docs/windows.md", () => {
   const page = read("docs/windows.md")
 
-  it("has the numbers of each error", () => {
+  it("docs/windows.md: has the numbers of each error", () => {
     const table = tableIn(page, "error", "RPC status", "HRESULT", "fault")
     const documented = Object.fromEntries(table.map(([error, ...numbers]) => [error!.replaceAll("`", ""), numbers]))
     for (const [tag, { fault, hresult, rpcStatus }] of Object.entries(Status.codes)) {
@@ -347,7 +347,7 @@ describe("docs/windows.md", () => {
     assert.sameMembers(Object.keys(documented), [...Object.keys(Status.codes), ...others])
   })
 
-  it("has the numbers that change on the network, and the codes that are refused", () => {
+  it("docs/windows.md: has the numbers that change on the network, and the codes that are refused", () => {
     const read = (code: number | undefined) => faultsOf(code).map(inWords).join("<br>")
     const expected = rows.flatMap(({ codes: { rpcStatus: win32 } }) => {
       if (win32 === undefined) return []
@@ -424,7 +424,7 @@ describe("an error that names its call", () => {
     })
   }
 
-  it.effect("fails an effect and is caught by its tag", () =>
+  it.effect("error that names its call: fails an effect, and is caught by its tag", () =>
     Effect.gen(function* () {
       const failing: Effect.Effect<never, Status.RpcFault> = located(new Status.RpcFault({ code: 5 }), call)
       const { code, method } = yield* Effect.catchTag(failing, "RpcFault", (fault) => Effect.succeed(fault))

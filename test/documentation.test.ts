@@ -14,7 +14,7 @@ const plain = (text: string | undefined): string | undefined =>
   text?.replace(/ +/g, " ").replace(/-{3,}/g, "---").trim()
 
 describe("documentation", () => {
-  it("each class of errors has an entry in docs/error_reference.md", () => {
+  it("docs/error_reference.md: has an entry for each class of errors", () => {
     const entries = new Set(read("docs/error_reference.md").match(/(?<=^##+ ).*$/gm))
     const classes = Object.entries({ ...Status, ...StringBinding, ...Security, ...Tower })
       .filter(([, value]) => typeof value === "function" && value.prototype instanceof Error)
@@ -23,11 +23,11 @@ describe("documentation", () => {
     assert.deepStrictEqual(classes.filter((name) => !entries.has(name)), [])
   })
 
-  it("the figures of README.md are those of bench/results.json", () => {
+  it("README.md: its figures are those of bench/results.json", () => {
     assert.strictEqual(plain(between(read("README.md"))), plain(forReadme(readResults())))
   })
 
-  it("the figures of docs/speed.md are those of bench/results.json", () => {
+  it("docs/speed.md: its figures are those of bench/results.json", () => {
     assert.strictEqual(plain(between(read("docs/speed.md"))), plain(forSpeed(readResults())))
   })
 })

@@ -23,7 +23,7 @@ export const durationOption = (
   return millis >= least ? millis : refuseOption(owner, name, value, `a duration of at least ${least} ms`)
 }
 
-/** Milliseconds; NaN for what is no duration. */
+/** Milliseconds; NaN for a value that is no duration. */
 const millisOf = (value: Duration.Input): number => {
   try {
     const millis = Duration.toMillis(Duration.fromInputUnsafe(value))

@@ -31,7 +31,7 @@ import { refused, type Watched, type Watching, watching, watchServer } from "./w
 /** A manager as one server runs it. */
 export interface Registration {
   readonly manager: ManagerImpl
-  /** What each method runs, by its number. */
+  /** The routine of each method, by its number. */
   readonly dispatches: { readonly [opnum: number]: Dispatch | undefined }
   /** The calls in progress, where the manager may go before its server does. */
   readonly calls: Set<ServerCallImpl> | undefined
@@ -486,7 +486,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     for (const wait of this.waits) wait()
   }
 
-  /** What is left of the period of grace, perhaps less than nothing. The first that asks starts it; a later end starts another one. */
+  /** The rest of the period of grace, perhaps negative. The first that asks starts it; a later end starts another one. */
   graceLeft(): number {
     const now = nowOf(this.clock)
     if (!(now <= this.graceEnds + this.grace)) this.graceEnds = now + this.grace
@@ -523,7 +523,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     return calls.sort((a, b) => a.order - b.order)
   }
 
-  /** Ends what is too old. Calls are listed oldest first, so one sleeper for the first is enough. */
+  /** Ends calls that are too old. Calls are listed oldest first, so one sleeper for the first is enough. */
   #watchAge(aging: ReadonlySet<ServerCallImpl>): void {
     const watch: Effect.Effect<void> = Effect.suspend(() => {
       let oldest: ServerCallImpl | undefined

@@ -95,7 +95,7 @@ export class Watch extends PipeInspectable implements Observed {
   declare readonly begunAt: number
   /** Let go of at the end, as is `#cancel`: an observer who keeps a call keeps neither arguments nor results. */
   input: unknown
-  /** What the inspector notes of the call. */
+  /** The inspector's notes on the call. */
   declare note: unknown
   readonly cancel: () => void = () => {
     if (this.#isIssued) this.#cancel()
@@ -200,7 +200,7 @@ export const watchClient = (
   return new Watch("client", operation, host, span, address, undefined, input, cancel)
 }
 
-/** What watches the calls of one side. */
+/** The watcher of one side's calls. */
 export interface Watched {
   readonly clock: Clock.Clock
   readonly tracer: Tracer.Tracer | undefined

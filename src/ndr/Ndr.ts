@@ -531,7 +531,7 @@ export const fixed = <T extends Parameters>(element: T, count: number): Schema.$
  *
  * **Details**
  *
- * A parameter, what a pointer points to, or the last field of a structure. Where the size is also a field or parameter of
+ * A parameter, the target of a pointer, or the last field of a structure. Where the size is also a field or parameter of
  * its own, declare that with {@link sizeIs}. For bytes there is {@link Bytes}.
  *
  * @category arrays
@@ -702,7 +702,7 @@ export const SizedVaryingBytes: Schema.Codec<SizedBytes> = constant(() =>
  *
  * **Gotchas**
  *
- * What a pointer points to has the range, not the pointer: `unique(range(WString, 1, 256))`.
+ * The target of a pointer has the range, not the pointer: `unique(range(WString, 1, 256))`.
  *
  * **Example** (At most 1,024 bytes)
  *
@@ -814,7 +814,7 @@ const derived = (
  * @since 0.1.0
  */
 export interface CountOptions {
-  /** What the field counts for each element, by default 1: 2 where it is the size of UTF-16 text in bytes. A positive integer. */
+  /** The units that the field counts for each element, by default 1: 2 where it is the size of UTF-16 text in bytes. A positive integer. */
   readonly unit?: number | undefined
 }
 
@@ -997,7 +997,7 @@ const armSchema = (label: { readonly [name: string]: Parameters }, type: Paramet
 
 /**
  * `[ref]`: a pointer that is never null. As a parameter it leaves no trace on the wire; in a structure, union or array it has
- * a place there, and what it points to follows.
+ * a place there, and its target follows.
  *
  * @category pointers
  * @since 0.1.0
@@ -1041,7 +1041,7 @@ export const unique = <T extends Parameters>(target: T): Schema.NullOr<T> =>
  *
  * **Details**
  *
- * None of the parameters beside it may have a transformation, or a check that was added to its type: they copy objects.
+ * A parameter beside it must not have a transformation, or a check that was added to its type: they copy objects.
  *
  * @category pointers
  * @since 0.1.0
@@ -1076,9 +1076,9 @@ export interface NdrError {
   readonly status: 1733 | 1734 | 1780 | 1781 | 1783
   /** The parameter and the field, like `info.names[2]`; empty where it is the whole. */
   readonly path: string
-  /** What is wrong, for a person. */
+  /** The problem, in words for a person. */
   readonly message: string
-  /** Whether the stub ended before the value did, so that more of it may help. */
+  /** Whether the stub ended before the value did, so that more bytes may help. */
   readonly truncated: boolean
 }
 
@@ -1118,7 +1118,7 @@ export interface Reader {
   readonly owned: boolean
   /** How many values the stub may hold: numbers, strings, byte arrays and nulls; by default 262,144. More are refused with 1783. */
   readonly maximumElements?: number | undefined
-  /** Where to read next. After decoding, behind what was read. */
+  /** Where to read next. After decoding, behind the value. */
   position: number
 }
 
@@ -1127,8 +1127,8 @@ export interface Reader {
  *
  * **Details**
  *
- * Nothing is thrown for any value or stub. After a failure the position of the writer or reader is as it was before. What
- * follows the value in a stub is left alone.
+ * A codec never throws, for any value or stub. After a failure the position of the writer or reader is as it was before. Bytes
+ * behind the value in a stub are left alone.
  *
  * @category models
  * @since 0.1.0

@@ -51,7 +51,7 @@ import {
   type Step
 } from "./Security.ts"
 
-/** What both sides have in common. */
+/** The constants of both sides. */
 const name = "Kerberos"
 
 const authType = 16
@@ -63,7 +63,7 @@ const mechanism: Mechanism = { identifiers, recognizes: isRequest }
 // ----------------------------------------------------------------------------
 
 /**
- * What a client must know of its realm.
+ * The options of a client: its realm and the user.
  *
  * @category models
  * @since 0.1.0
@@ -298,7 +298,7 @@ const newestFirst = (entries: ReadonlyArray<KeytabEntry>): ReadonlyArray<KeytabE
 // ----------------------------------------------------------------------------
 
 /**
- * What a server demands of its clients.
+ * The demands of a server on its clients.
  *
  * @category models
  * @since 0.1.0

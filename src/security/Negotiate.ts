@@ -2,7 +2,7 @@
  * Negotiate (SPNEGO): client and server agree on the provider that logs the client in.
  *
  * The client offers its providers in its order, with the first message of the best one. The server takes the best one that it has. Both
- * sign the list of what was offered, so that nobody in between can take a better provider away.
+ * sign the list of offered providers, so that nobody in between can take a better provider away.
  *
  * @module
  * @since 0.1.0
@@ -70,7 +70,7 @@ const offersOf = <Provider extends ClientProvider | ServerProvider>(
 const offerOf = <Provider>(offers: ReadonlyArray<Offer<Provider>>, mechanism: Uint8Array) =>
   offers.find(({ identifiers }) => identifiers.some((identifier) => equalBytes(identifier, mechanism)))
 
-/** A login of a limited number of messages. None follows a failure or the end. */
+/** A login of a limited number of messages. No message follows a failure or the end. */
 const exchange = (step: (token: Uint8Array | undefined) => Effect.Effect<Step, LoginFailure>): Exchange => {
   let legs = 0
   return {

@@ -58,11 +58,11 @@ import {
 // ----------------------------------------------------------------------------
 
 /**
- * The NT hash of a password, 16 bytes: what a server keeps of a user.
+ * The NT hash of a password, 16 bytes: a server keeps it for each user.
  *
  * **Gotchas**
  *
- * Who has the hash can log in with it. Keep it as secret as the password.
+ * The hash alone suffices to log in. Keep it as secret as the password.
  *
  * **Example** (Hashing a password)
  *
@@ -86,7 +86,7 @@ export const hash = (password: Redacted.Redacted<string>): Redacted.Redacted<Uin
 // ----------------------------------------------------------------------------
 
 /**
- * Who a client says it is.
+ * The name that a client claims.
  *
  * @category accounts
  * @since 0.1.0
@@ -99,7 +99,7 @@ export interface AccountName {
 }
 
 /**
- * What a server knows of a user.
+ * A user as a server knows it.
  *
  * @category accounts
  * @since 0.1.0
@@ -177,7 +177,7 @@ class Secrets {
   }
 }
 
-/** Steps that follow each other. None follows the last one or a failure. */
+/** Steps that follow each other. No step follows the last one or a failure. */
 const exchange = (...steps: ReadonlyArray<Exchange["step"]>): Exchange => {
   let next = 0
   return {
@@ -333,7 +333,7 @@ export const makeClient = (options: ClientOptions = {}): ClientProvider => {
  */
 export const client: ClientProvider = makeClient()
 
-/** Pairs that the client adds. Those of the server are not sent back. */
+/** Pairs that the client adds. The client never sends such pairs of the server back. */
 const ownPairs: ReadonlyArray<number> = [av.flags, av.channelBindings, av.target]
 
 const joined = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
@@ -378,7 +378,7 @@ const offeredBy = ({ impersonation, level }: InitiateOptions, weak: boolean): nu
   return flags >>> 0
 }
 
-/** What the flags lack that a login must have. */
+/** The features that a login needs and the flags lack. */
 const lackingFor = (level: InitiateOptions["level"], flags: number, weak: boolean): string | undefined => {
   if (!has(flags, flag.unicode)) return "Unicode"
   if (!has(flags, flag.ntlm | flag.extendedSecurity)) return "extended session security"
@@ -490,7 +490,7 @@ export const server = (accounts: Accounts, options: ServerOptions = {}): ServerP
   }
   const targets = options.targets?.map((target) => target.toLowerCase())
 
-  /** What is wrong with the pairs of a response. */
+  /** The problem of a response's pairs. */
   const problemOf = (
     pairs: ReadonlyArray<Pair>,
     sent: ReadonlyArray<Pair>,

@@ -17,7 +17,7 @@ import { print, type StringBinding } from "./StringBinding.ts"
 import { type Connection, Transport } from "./Transport.ts"
 
 /**
- * What is needed of a message port: the `MessagePort` of each platform has it, and so have a `Worker` of the web and
+ * The needed part of a message port: the `MessagePort` of each platform has it, and so have a `Worker` of the web and
  * the global scope of such a worker.
  *
  * @category models

@@ -133,7 +133,7 @@ export class StringBindingError extends StringBindingErrorBase {
   get codes(): Codes {
     return { rpcStatus: addressCode(this.status) }
   }
-  /** What is wrong and where, for a person. */
+  /** The problem and its place, for a person. */
   override get message(): string {
     return named(
       `Invalid string binding ${JSON.stringify(this.input)}, at position ${this.position}: ${this.detail}.`,
@@ -339,7 +339,7 @@ export const make = (parts: Parts): Result.Result<StringBinding, StringBindingEr
   }))
 
 /**
- * Prints a string binding in its canonical form. Parsing what was printed gives an equal string binding.
+ * Prints a string binding in its canonical form. Parsing the printed text gives an equal string binding.
  *
  * @category printing
  * @since 0.1.0

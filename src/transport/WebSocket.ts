@@ -28,7 +28,7 @@ import { type Connection, Transport } from "./Transport.ts"
  *
  * **Gotchas**
  *
- * The WebSockets of browsers, Deno and Bun can't be told to stop receiving. What arrives there is kept until it is read,
+ * The WebSockets of browsers, Deno and Bun can't be told to stop receiving. Their frames are kept until they are read,
  * up to 64 MiB. A peer that sends more ends the connection; the `ws` package for Node makes it wait.
  *
  * `Endpoint.handle` serves it, and has the example.

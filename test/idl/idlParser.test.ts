@@ -258,7 +258,7 @@ describe("attributes", () => {
       ]
     ] as const
   ) it(`${text}: ${expected}`, () => assert.strictEqual(of(text), expected))
-  it("unknown: kept, with an error and the name that was meant", () => {
+  it("attribute, unknown: kept, with an error and the name that was meant", () => {
     assert.deepStrictEqual(rest("[frob(1 + (x))] struct S;"), ["struct [frob{1 + (x)}] S"])
     assert.deepStrictEqual(problemsOf("[frob(1 + (x))] struct S;"), [
       "error 1:2 attribute frob: not known, so other bytes may travel. Correct it, or remove it."
@@ -269,11 +269,11 @@ describe("attributes", () => {
       ])
     }
   })
-  it("of MIDL without a meaning for the wire: known", () => {
+  it("attribute of MIDL without a meaning for the wire: known", () => {
     const silent = 'helpstring("a"), dual, hidden, uidefault, nocode, notify, in_line, nosize, async, message'
     assert.deepStrictEqual(problemsOf(`[${silent}] struct S;`), [])
   })
-  it("a list without its end: no other problem", () => {
+  it("attributes without the end of their list: no other problem", () => {
     assert.deepStrictEqual(problemsOf("interface I { void f([in long x; }"), [
       'error 1:22 attributes: no "]" for this "[", expected one. Add it.'
     ])

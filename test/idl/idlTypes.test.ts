@@ -128,35 +128,35 @@ describe("base types", () => {
 })
 
 describe("pointers", () => {
-  it("the outermost one of a parameter is a reference and leaves no trace", () => {
+  it("outermost pointer of a parameter: is a reference, and leaves no trace", () => {
     assert.strictEqual(parameter("[in] long *p"), "Ndr.Int32")
     assert.strictEqual(parameter("[out] long **p"), "Ndr.unique(Ndr.Int32)")
     assert.strictEqual(parameter("[in] LPDWORD p"), "Ndr.Uint32")
   })
 
-  it("unique, ptr or ref at the use: of the outermost pointer, also one of a typedef", () => {
+  it("unique, ptr or ref at the use: holds for the outermost pointer, also one of a typedef", () => {
     assert.strictEqual(parameter("[in, unique] LPDWORD p"), "Ndr.unique(Ndr.Uint32)")
     assert.strictEqual(parameter("[in, ptr] LPDWORD p"), "Ndr.full(Ndr.Uint32)")
     assert.strictEqual(field("[ref] long *p"), "Ndr.ref(Ndr.Int32)")
   })
 
-  it("an attribute of a typedef: of that typedef's pointer", () => {
+  it("attribute of a typedef: holds for that typedef's pointer", () => {
     assert.strictEqual(field("PX p", "typedef [ptr] long *PX;"), "Ndr.full(Ndr.Int32)")
     assert.strictEqual(field("[unique] PX p", "typedef [ptr] long *PX;"), "Ndr.unique(Ndr.Int32)")
   })
 
-  it("the default of the interface in which the type stands, then unique", () => {
+  it("pointer without an attribute: the default of the interface in which the type stands, then unique", () => {
     assert.strictEqual(field("long *p", "", "pointer_default(ptr)"), "Ndr.full(Ndr.Int32)")
     assert.strictEqual(field("long *p", "", "pointer_default(ref)"), "Ndr.ref(Ndr.Int32)")
     assert.strictEqual(field("long *p", "", "version(1.0)"), "Ndr.unique(Ndr.Int32)")
   })
 
-  it("a pointer to a pointer that may be null: a structure of one field between", () => {
+  it("pointer to a pointer that may be null: a structure of one field between", () => {
     assert.strictEqual(parameter("[in, unique] long **p"), "Ndr.unique(Ndr.struct({ value: Ndr.unique(Ndr.Int32) }))")
     assert.strictEqual(field("long **p"), "Ndr.unique(Ndr.struct({ value: Ndr.unique(Ndr.Int32) }))")
   })
 
-  it("T *p[3] is an array of pointers, T (*p)[3] a pointer to an array", () => {
+  it("T *p[3] and T (*p)[3]: an array of pointers, and a pointer to an array", () => {
     assert.strictEqual(field("long *p[3]"), "Ndr.fixed(Ndr.unique(Ndr.Int32), 3)")
     assert.strictEqual(field("long (*p)[3]"), "Ndr.unique(Ndr.fixed(Ndr.Int32, 3))")
   })
@@ -249,7 +249,7 @@ describe("counts", () => {
     )
   })
 
-  it("one that stays is explained", () => {
+  it("count that stays: is explained", () => {
     assert.include(
       printed("void f([in] unsigned long n, [out, size_is(n)] BYTE *p);"),
       "/** `[out, size_is(n)] p` */"
@@ -281,7 +281,7 @@ describe("unions", () => {
     assert.include(text, "{ 1: Ndr.Int32, 2: Ndr.Int64, 3: Ndr.Int64 }, { default: Schema.Void }")
   })
 
-  it("ms_union holds for the interface, or for one union", () => {
+  it("ms_union: holds for the interface, or for one union", () => {
     const types = (attribute: string): string =>
       `typedef [switch_type(short)${attribute}] union { [case(1)] hyper a; } U;
        typedef [switch_type(short)] union { [case(1)] hyper a; } V;
@@ -290,7 +290,7 @@ describe("unions", () => {
     assert.strictEqual(printed(types(""), "ms_union").split("msUnion: true").length - 1, 2)
   })
 
-  it("tags that are characters or booleans are numbers", () => {
+  it("tags that are characters or booleans: are numbers", () => {
     const text = printed(`typedef [switch_type(char)] union { [case('a')] long l; [case('b')] char c; } U;
       typedef struct { char k; [switch_is(k)] U u; } S;
       void f([in] S *s);`)
@@ -311,7 +311,7 @@ describe("unions", () => {
     )
   })
 
-  it("the names of an enumeration are labels", () => {
+  it("labels named by an enumeration: keep their names", () => {
     const text = printed(`typedef enum { A = 1, B } E;
       typedef [switch_type(E)] union { [case(A)] long a; [case(B)] ; } U;
       void f([in] E t, [in, switch_is(t)] U *u);`)
@@ -320,20 +320,20 @@ describe("unions", () => {
 })
 
 describe("context handles", () => {
-  it("in is not null, out may be; one handle for each typedef", () => {
+  it("context handles: in is not null, out may be; one handle for each typedef", () => {
     const text = printed("typedef [context_handle] void *H, **PH; void f([in] H h, [in, out] H *g, [out] PH p);")
     assert.strictEqual(text.split("ContextHandle.make").length - 1, 1)
     assert.strictEqual(schemaOf(text, "p"), "ContextHandle.nullable(H)")
     assert.include(text.replace(/\s+/g, " "), "in: { h: H, g: H }")
   })
 
-  it("a pointer to a structure without a body: a handle", () => {
+  it("pointer to a structure without a body: a handle", () => {
     const types = "typedef [context_handle] struct hidden *H;"
     assert.strictEqual(parameter("[in] H p", types), "H")
     assert.strictEqual(parameter("[out] H *p", types), "ContextHandle.nullable(H)")
   })
 
-  it("through HANDLE, and on the parameter alone", () => {
+  it("context handle through HANDLE, and on the parameter alone: a handle", () => {
     assert.strictEqual(schemaOf(printed("typedef [context_handle] HANDLE H; void f([in] H p);"), "p"), "H")
     assert.strictEqual(
       schemaOf(printed("void f([in, context_handle] PCONTEXT_HANDLE p);"), "p"),
@@ -353,7 +353,7 @@ describe("operations", () => {
     assert.deepStrictEqual(made!.leftOut.map(({ name, opnum }) => [name, opnum]), [["c", undefined]])
   })
 
-  it("handle_t does not travel, a parameter without a direction is in", () => {
+  it("handle_t, and a parameter without a direction: the first does not travel, the second is in", () => {
     assert.strictEqual(
       printed("void f(handle_t h, long n);").replace(/\s+/g, " ").includes("in: { n: Ndr.Int32 }"),
       true
@@ -368,7 +368,7 @@ describe("operations", () => {
     assert.include(flat, "outPipe: { n: Ndr.Int32 }")
   })
 
-  it("the operations of a base come first", () => {
+  it("interface with a base: the operations of the base come first", () => {
     const { document } = Idl.parse({
       "a.idl": `[uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface b { void x(); }
         [uuid(1d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface c : b { void y(); }`
@@ -387,7 +387,7 @@ describe("operations", () => {
     assert.deepStrictEqual(document.interfaces.map(({ name }) => name), ["a_2_0", "a_3_0"])
   })
 
-  it("names that are taken get an underscore", () => {
+  it("names that are taken: get an underscore", () => {
     const text = printed(
       "typedef struct { long v; } Error; typedef struct { long v; } Ndr; void f([in] Error *p, [in] Ndr *q);"
     )
@@ -492,7 +492,7 @@ describe("what contradicts itself or was lost without a word", () => {
     assert.strictEqual(schemaOf(module, "q"), "Ndr.unique(Ndr.Int32)")
   })
 
-  it("an object's interface, or a class, whose uuid is none: left out with its reason", () => {
+  it("interface of objects, or a class, whose uuid is no UUID: left out with its reason", () => {
     const { document, problems } = Idl.parse({
       "a.idl": `[object, uuid(12)] interface IThing : IUnknown { HRESULT f(); } [uuid(13)] coclass Thing { }`
     }, "a.idl")
@@ -529,7 +529,7 @@ describe("what contradicts itself or was lost without a word", () => {
 })
 
 describe("interfaces of objects", () => {
-  it("methods count from those of the base, local ones take a number and call_as none", () => {
+  it("interfaces of objects: methods count from those of the base, local ones take a number and call_as methods do not", () => {
     const { document } = Idl.parse({
       "a.idl": `import "unknwn.idl";
         [object, uuid(0d2d6a5e-2f3c-4c1b-9f0d-6a1b2c3d4e5f)] interface IA : IUnknown {
@@ -572,7 +572,7 @@ describe("operations that cannot be read", () => {
     })
   }
 
-  it("of an interface of objects: its methods keep their numbers", () => {
+  it("unreadable operation of an interface of objects: its methods keep their numbers", () => {
     const { document } = interfaceOf("HRESULT a(); HRESULT b([in] long 5x); HRESULT c();", "object")
     assert.deepStrictEqual(document.objects[0]?.methods, [{ name: "a", opnum: 0 }, { name: "c", opnum: 2 }])
     const unknown = interfaceOf("HRESULT a(); HRESULT b([in long x; HRESULT c();", "object")
@@ -602,7 +602,7 @@ describe("attributes that would change the bytes", () => {
 })
 
 describe("ranges", () => {
-  it("of an enumeration: limits its numbers", () =>
+  it("range of an enumeration: limits its numbers", () =>
     assert.strictEqual(parameter("[in, range(0, 1)] E p", "typedef enum { A, B, C } E;"), "Ndr.range(E, 0, 1)"))
 
   for (

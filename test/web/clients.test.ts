@@ -86,7 +86,7 @@ const makeWorker = () => {
 const binding = "ncacn_messageport:[sums]"
 
 describe("workers", () => {
-  it.live("a page calls its worker, which ends with the layer", () =>
+  it.live("page calls its worker: the worker answers, and ends with the layer", () =>
     Effect.gen(function* () {
       const { page, self } = makeWorker()
       const serving = Layer.provide(
@@ -105,7 +105,7 @@ describe("workers", () => {
   const Worker: (new (url: URL, options: { readonly type: "module" }) => Web.WorkerLike) | undefined =
     (globalThis as Record<string, any>)["Worker"]
 
-  it.live.skipIf(Worker === undefined)("a worker of the runtime: it is called", () =>
+  it.live.skipIf(Worker === undefined)("worker of the runtime: is called", () =>
     Effect.gen(function* () {
       const program = Effect.scoped(Effect.gen(function* () {
         return yield* Call.invoke(yield* Association.bind(ISums, binding), "Add", [1, 2, 3])

@@ -238,7 +238,7 @@ describe("hostile clients", () => {
 describe("ends", () => {
   // The connections of Bun's HTTP server have a prototype of their own.
   it.live.skipIf("Bun" in globalThis)(
-    "a connection is probed, so that a client that has vanished is noticed",
+    "client that vanishes: a probe of its connection notices it",
     () =>
       Effect.gen(function* () {
         const original = net.Socket.prototype.setKeepAlive

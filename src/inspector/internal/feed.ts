@@ -1,5 +1,5 @@
 /**
- * What an inspector tells those who look: lines of JSON, and how long anything in them may be.
+ * The feed of an inspector to its viewers: lines of JSON, and the limits of their parts.
  */
 import type { Change, Ending } from "../../Observability.ts"
 import type { Shade } from "./palette.ts"
@@ -14,7 +14,7 @@ export interface Row {
   readonly interface: string
   readonly method: string
   readonly state: State
-  /** Who calls, as the server knows it. */
+  /** The caller, as the server knows it. */
   readonly caller: string | null
   /** How the caller is authenticated. */
   readonly level: string | null

@@ -1,5 +1,5 @@
 /**
- * What an inspector knows: the calls in progress, the last thousand that have ended, and counts of all.
+ * The ledger of an inspector: the calls in progress, the last thousand that have ended, and counts of all.
  */
 import type { Caller } from "../../Channel.ts"
 import { addressCode, faultOf } from "../../internal/statusTable.ts"
@@ -90,7 +90,7 @@ export class Ledger implements Observer {
     abandoned: 0,
     refused: 0
   }
-  /** What has changed since the last news; `undefined` while nobody looks. */
+  /** The changes since the last news; `undefined` without viewers. */
   #news: Set<Open | Ended> | undefined = undefined
   /** The ended calls that no news will tell of. */
   #skipped = 0
@@ -204,7 +204,7 @@ export class Ledger implements Observer {
     return this.#message(true, [...this.#openCalls(), ...ended], 0)
   }
 
-  /** What has changed since the last time; `undefined` for nothing. */
+  /** The changes since the last time; `undefined` where there are none. */
   news(): Message | undefined {
     const news = this.#news
     if (news === undefined || news.size === 0) return undefined

@@ -29,7 +29,7 @@ const headers: { readonly [name: string]: string } = {
   "X-Frame-Options": "DENY"
 }
 
-/** What everybody on this machine may load: it is the same for all and holds no data. */
+/** The files that every program on this machine may load: they are the same for all and hold no data. */
 const files: { readonly [path: string]: readonly [type: string, text: () => string] } = {
   "/": ["text/html; charset=utf-8", () => page.html],
   "/inspector.css": ["text/css; charset=utf-8", () => page.style],
@@ -37,7 +37,7 @@ const files: { readonly [path: string]: readonly [type: string, text: () => stri
   "/icon.svg": ["image/svg+xml", () => page.icon]
 }
 
-/** Who looks. */
+/** A viewer. */
 interface Viewer {
   readonly response: http.ServerResponse
   /** Since when it does not read what it was sent. */
@@ -149,7 +149,7 @@ export class Listener {
     response.on("close", () => {
       if (this.#viewers.delete(viewer) && this.#viewers.size === 0) onLooking(false)
     })
-    // The others get what has changed so far: the new one has all of it.
+    // The other viewers get the changes so far: the new one has them all.
     this.tell(ledger.news())
     this.#viewers.add(viewer)
     if (this.#viewers.size === 1) onLooking(true)

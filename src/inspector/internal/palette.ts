@@ -21,5 +21,5 @@ export const palette: { readonly [S in Shade]: Colour } = {
   lost: { light: "#5a6270", dark: "#a3adba" }
 }
 
-/** What the colours stand on. */
+/** The background of the colours. */
 export const ground: Colour = { light: "#ffffff", dark: "#14171c" }

@@ -37,7 +37,7 @@ export interface Representation {
   readonly make: (compiler: Compiler, ast: SchemaAST.AST) => Partial<Node>
   /** The types that it is made of, other than the fields of a structure. */
   readonly parts?: ReadonlyArray<SchemaAST.AST>
-  /** For a pointer: its kind, and what it points to. */
+  /** For a pointer: its kind and its target. */
   readonly pointer?: { readonly kind: PointerKind; readonly target: SchemaAST.AST }
   /** For a field that others determine. */
   readonly derived?: DerivedFrom
@@ -204,7 +204,7 @@ export const formatPath = (path: ReadonlyArray<string | number>): string => {
   return steps.map((key, i) => typeof key === "number" ? `[${key}]` : i === 0 ? key : `.${key}`).join("")
 }
 
-/** What a reference pointer that takes no place points to. */
+/** The target of a reference pointer that takes no place. */
 const required = (node: Node): Node => ({
   ...node,
   maxCount: node.maxCount && ((value) => node.maxCount!(referent(value))),
@@ -300,7 +300,7 @@ export class Compiler {
     })
   }
 
-  /** Compiles what a pointer points to, when what holds the pointer is ready. */
+  /** Compiles the target of a pointer, when the construct around the pointer is ready. */
   behind(ast: SchemaAST.AST, use: (target: Node) => void): void {
     this.later(this.targets, () => use(this.node(ast)))
   }

@@ -7,7 +7,7 @@ import { isSame } from "./ndrSame.ts"
 import { makeNode, type Node, type Pointer } from "./ndrStream.ts"
 import { referent, refusePointerToNull } from "./ndrValues.ts"
 
-/** What full pointers point to, in either of its forms. */
+/** The target of full pointers, in either of its forms. */
 const shared = new WeakMap<Node, { readonly type: SchemaAST.AST; readonly same: WeakMap<Node, boolean> }>()
 
 /** Whether full pointers to these types may be to one object. */

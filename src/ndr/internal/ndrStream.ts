@@ -118,7 +118,7 @@ export const makeMakeup = (): Makeup => ({ transforms: false, shares: false, par
 export interface Pointer {
   /** Whether it may be null. */
   readonly optional: boolean
-  /** What it points to, once that is compiled. */
+  /** Its target, once that is compiled. */
   target: Node | undefined
   /** Reads it, and leaves its target for later. Of a null pointer it does nothing, and gives `false`. */
   readonly read: (
@@ -499,7 +499,7 @@ export class Decoder {
     return this.buffer.getUint32(this.offset + at, this.littleEndian)
   }
 
-  /** Leaves what a pointer points to for later. */
+  /** Leaves the target of a pointer for later. */
   refer(node: Node, target: any, key: string | number, link: Link | undefined): void {
     this.leave({ node, target, key, link, shared: undefined, path: this.path })
   }
