@@ -16,8 +16,10 @@ const item = (page) => ({ text: titles[page], link: `/${page}` })
 const guide = sections.filter(({ name }) => name !== "Reference")
 const reference = sections.find(({ name }) => name === "Reference")
 
+const base = process.env.CALLISTO_BASE ?? "/"
+
 export default defineConfig({
-  base: process.env.CALLISTO_BASE ?? "/",
+  base,
   srcDir: "./.build/pages",
   outDir: "./.build/dist",
   cacheDir: "./.build/cache",
@@ -52,7 +54,8 @@ export default defineConfig({
     search: { provider: "local" },
     // The name of a link begins with its text.
     notFound: { linkText: "Take me home", linkLabel: "Take me home" },
-    footer: { message: 'MIT licensed. <a href="notices.html">Third-party notices</a>' }
+    // VitePress rewrites no links of the footer, and pages in folders have it too.
+    footer: { message: `MIT licensed. <a href="${base}notices.html">Third-party notices</a>` }
   },
   vite: {
     build: { chunkSizeWarningLimit: 4000 },

@@ -10,6 +10,7 @@ import * as Command from "effect/cli/Command"
 import * as Completions from "effect/cli/Completions"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import type { HelpDoc } from "effect/cli/HelpDoc"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -546,6 +547,14 @@ const alike = (written: string, names: ReadonlyArray<string>): ReadonlyArray<str
   ) => name)
 }
 
+/** Shows METHOD as needed. The parser lets it be absent, so that the command can tell what is missing. */
+const withNeeded = (help: HelpDoc): HelpDoc => ({
+  ...help,
+  usage: help.usage.replace("[<METHOD [JSON]...>]", "<METHOD [JSON]...>"),
+  ...(help.args &&
+    { args: help.args.map((each) => each.name === "METHOD [JSON]" ? { ...each, required: true } : each) })
+})
+
 /** Shows help where it was asked for, and says of a wrong command line what is wrong with it. */
 const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
   Layer.effect(
@@ -553,7 +562,7 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
     Effect.map(Effect.context<Stdio.Stdio>(), (context): CliOutput.Presenter => {
       type Misuse = CliOutput.Presenter.Help | CliOutput.Presenter.InvalidInvocation
       const misused = (message: string, { commandPath, helpDoc }: Misuse) => {
-        const advice = `${helpDoc.usage}, which ${commandPath.join(" ")} --help explains.`
+        const advice = `${withNeeded(helpDoc).usage}, which ${commandPath.join(" ")} --help explains.`
         return complain({ _tag: "Failure", exitCode: exitCodes.usage, message, advice }, json)
       }
       const present = (event: CliOutput.Presenter.Event) => {
@@ -566,15 +575,17 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
         }
         const help = (output: "stdout" | "stderr") =>
           Effect.flatMap(capabilities(output), ({ canColor }) =>
-            writeLine(output, CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(event.helpDoc)))
+            writeLine(
+              output,
+              CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(withNeeded(event.helpDoc))
+            ))
         if (event.reason === "Requested") {
           return help("stdout")
         }
         return json ? misused("A command is missing.", event) : Effect.ignore(help("stderr"))
       }
       return {
-        present: (event) =>
-          Effect.orDie(Effect.provideContext(present(event), context))
+        present: (event) => Effect.orDie(Effect.provideContext(present(event), context))
       }
     })
   )

@@ -863,6 +863,17 @@ describe("what is missing or mistyped", () => {
   }
 
   inMemory(
+    "callisto call --help: METHOD is shown as needed",
+    Effect.gen(function* () {
+      const { stdout } = yield* callisto(["call", "--help"])
+      assert.include(stdout, "<BINDING> <FILE> <METHOD [JSON]...>")
+      assert.notInclude(stdout, "(optional)")
+      const { stderr } = yield* callisto(["call"])
+      assert.include(stderr, "<BINDING> <FILE> <METHOD [JSON]...>, which")
+    })
+  )
+
+  inMemory(
     "parameters that the server reads otherwise: the advice is about the method and its file",
     Effect.gen(function* () {
       const { manager } = makeLibrary()
