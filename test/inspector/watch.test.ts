@@ -355,6 +355,31 @@ describe("callisto watch, on a terminal", () => {
   }
 })
 
+describe("callisto watch, at something that is no inspector", () => {
+  it.effect("states and changes with the names of an object's own functions: are shown as they are", () =>
+    Effect.gen(function* () {
+      const { connect, fiber, written } = yield* makeTool([url], { terminal: { columns: 120, rows: 12 } })
+      const { tell } = yield* connect
+      const odd = { state: "constructor", changes: [["toString", 1]] } as unknown as Partial<Row>
+      yield* tell(hello, calls([call(1, odd)], true))
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(fiber.pollUnsafe())
+      assert.match(written.stdout, /construc… .* toString/)
+    }))
+
+  it.effect("a line of 32 MiB in small pieces: costs no more than its bytes", () =>
+    Effect.gen(function* () {
+      const { connect, ended } = yield* makeTool([url])
+      const { fail, tell } = yield* connect
+      const before = performance.now()
+      const piece = "x".repeat(4096)
+      yield* tell(...Array.from({ length: 8192 }, () => piece))
+      yield* fail({ status: 400, reason: "enough" })
+      assert.strictEqual((yield* ended).code, 1)
+      assert.isBelow(performance.now() - before, 20_000)
+    }))
+})
+
 // ----------------------------------------------------------------------------
 // a real one
 // ----------------------------------------------------------------------------
