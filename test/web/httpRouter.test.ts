@@ -260,16 +260,20 @@ describe("hostile clients", () => {
 })
 
 describe("many clients", () => {
-  it.live("a storm of 300 upgrades, of which 5 have a place: the oldest are closed, and a client that calls gets in", () =>
-    Effect.gen(function* () {
-      const place = yield* serve({ maximumConnections: 5 })
-      const answers = yield* Effect.forEach(Array.from({ length: 300 }), () => ask(place), { concurrency: 50 })
-      assert.isTrue(answers.every(({ status }) => status === 101 || status === 503))
-      yield* works(place)
-      const closing = yield* Effect.forEach(answers, ({ received }) => Effect.sync(() => closeCode(received())))
-      assert.isAtLeast(closing.filter((code) => code !== undefined).length, 290)
-      for (const { conn } of answers) conn.destroy()
-    }))
+  // On Deno a connection that is closed at once may end without an answer.
+  it.live.skipIf("Deno" in globalThis)(
+    "a storm of 300 upgrades, of which 5 have a place: the oldest are closed, and a client that calls gets in",
+    () =>
+      Effect.gen(function* () {
+        const place = yield* serve({ maximumConnections: 5 })
+        const answers = yield* Effect.forEach(Array.from({ length: 300 }), () => ask(place), { concurrency: 50 })
+        assert.isTrue(answers.every(({ status }) => status === 101 || status === 503))
+        yield* works(place)
+        const closing = yield* Effect.forEach(answers, ({ received }) => Effect.sync(() => closeCode(received())))
+        assert.isAtLeast(closing.filter((code) => code !== undefined).length, 290)
+        for (const { conn } of answers) conn.destroy()
+      })
+  )
 
   it.live("pings and pongs that nobody asked for: the connection goes on", () =>
     Effect.gen(function* () {
