@@ -149,6 +149,54 @@ const testLive = async (name, browser, url) => {
     await said(page, /begun call 4/, 5000)
     await page.close()
   })
+  await test(`${name}: a server is started by a double click: one worker starts, and a hundred calls begin`, async () => {
+    const { page, problems } = await open(browser, url)
+    await page.evaluateOnNewDocument(() => {
+      globalThis.started = 0
+      globalThis.Worker = class extends Worker {
+        constructor(...args) {
+          super(...args)
+          globalThis.started++
+        }
+      }
+    })
+    await page.reload({ waitUntil: "load" })
+    await lively(page)
+    await page.evaluate(() => {
+      const kill = document.querySelector("[data-action=kill]")
+      for (let clicks = 0; clicks < 3; clicks++) kill.click()
+    })
+    await said(page, /begun call 4/, 5000)
+    equal(await page.evaluate(() => globalThis.started), 2, "workers")
+    await page.evaluate(() => {
+      const copy = document.querySelector("[data-action=Copy]")
+      for (let clicks = 0; clicks < 100; clicks++) copy.click()
+    })
+    await said(page, /begun call 104/, 5000)
+    equal(await page.$$eval("[data-picture] svg", (all) => all.length), 1, "pictures")
+    await page.click("[data-action=kill]")
+    await said(page, /Call 104 has ended: lost/, 5000)
+    equal(problems, [], "problems")
+    await page.close()
+  })
+  await test(`${name}: the worker does not load: the log says so, the recorded picture stays, and a new try works`, async () => {
+    const { page } = await open(browser, url)
+    await page.evaluateOnNewDocument(() => {
+      let tries = 0
+      globalThis.Worker = class extends Worker {
+        constructor(url, options) {
+          super(tries++ === 0 ? new URL("no-such-worker.js", url) : url, options)
+        }
+      }
+    })
+    await page.reload({ waitUntil: "load" })
+    await said(page, /No server could be started/, 10_000)
+    equal(await page.$$eval("[data-picture] .live-wide", (all) => all.length), 1, "recorded pictures")
+    await page.click("[data-action=kill]")
+    await said(page, /begun call 1,/, 10_000)
+    await lively(page)
+    await page.close()
+  })
   await test(`${name}: with the keyboard alone: Tab reaches the buttons, Enter cancels`, async () => {
     const { page } = await open(browser, url)
     await lively(page)

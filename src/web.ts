@@ -88,6 +88,10 @@ export const layer: Layer.Layer<Transport> = WebSocket.layerGlobal
 /**
  * The string binding of a URL: `ncacn_ws` for `ws:` and `http:`, `ncacn_wss` for `wss:` and `https:`. Another URL throws a `TypeError`.
  *
+ * **Gotchas**
+ *
+ * A URL with a user or a password is refused: a string binding has no place for them. The part behind `#` is not sent.
+ *
  * **Example** (A path of the server from which the page came)
  *
  * ```ts
@@ -101,10 +105,14 @@ export const layer: Layer.Layer<Transport> = WebSocket.layerGlobal
  */
 export const bindingOf = (url: string | { readonly href: string }): string => {
   const text = typeof url === "string" ? url : url.href
-  const { hostname, pathname, port, protocol, search } = parseUrl(text) ?? { protocol: "" } as URL
+  const { hostname, password, pathname, port, protocol, search, username } = parseUrl(text) ?? { protocol: "" } as URL
   const sequence = sequences[protocol]
   if (sequence === undefined) {
-    return refuseArgument("Web.bindingOf", `url is no URL of a WebSocket, got ${format(text)}, expected ws: or wss:`)
+    const shown = format(text).replace(/(?<=:\/*)[^/@]*@/, "…@")
+    return refuseArgument("Web.bindingOf", `url is no URL of a WebSocket, got ${shown}, expected ws: or wss:`)
+  }
+  if (username !== "" || password !== "") {
+    refuseArgument("Web.bindingOf", "url has a user or a password, which no WebSocket sends. Put a token in the path")
   }
   return StringBinding.print({
     protocol: sequence,
@@ -126,10 +134,12 @@ declare const URL: new (url: string) => URL
 interface URL {
   readonly host: string
   readonly hostname: string
+  readonly password: string
   readonly pathname: string
   readonly port: string
   readonly protocol: string
   readonly search: string
+  readonly username: string
 }
 
 // ----------------------------------------------------------------------------
@@ -271,6 +281,7 @@ export interface Options<R = never, Serving = Server.Server> extends Endpoint.Op
   /**
    * The identity of the client, from its request: from a cookie, a token in the path, or a header that a proxy has set. `ServerCall.caller` gives
    * it for the calls of the connection. By default no name and level `none`. An effect that fails answers 401 or 403.
+   * One that takes longer than `bindTimeout` is interrupted, and the answer is 503.
    */
   readonly caller?: ((request: HttpServerRequest) => Effect.Effect<Caller.Input, Refused, R>) | undefined
   /**
@@ -340,16 +351,19 @@ export const httpRouter = <R = never, Serving = Server.Server>(
     // Connections outlive their requests, and the endpoint's end: it lets them reply.
     const connections = yield* Scope.fork(yield* Effect.scope)
     const endpoint = yield* Endpoint.make(server, options)
+    const patience = options.bindTimeout ?? "10 seconds"
 
     yield* router.add("GET", path, (request) =>
       Effect.gen(function* () {
         if (request.headers["upgrade"]?.toLowerCase() !== "websocket") return notAnUpgrade
         const problem = problemOf(request)
         if (problem !== undefined) return yield* new Refused({ status: 403, detail: problem })
-        const identity = yield* caller(request)
+        // A client that has left meanwhile is not noticed: nobody reads its connection yet.
+        const identity = yield* Effect.timeoutOption(caller(request), patience)
+        if (Option.isNone(identity)) return yield* Effect.as(Effect.logWarning(late), tooLate)
         const connection = yield* connectionOf(request)
         yield* Fiber.join(
-          yield* Effect.forkIn(Endpoint.handle(endpoint, connection, { caller: identity }), connections)
+          yield* Effect.forkIn(Endpoint.handle(endpoint, connection, { caller: identity.value }), connections)
         )
         // Sent where there was no place for the connection, which is not upgraded then.
         return unavailable
@@ -372,6 +386,10 @@ const notUpgradable = HttpServerResponse.text("This HTTP server does not upgrade
   status: 501
 })
 
+const late = "Web.httpRouter: the option caller took longer than bindTimeout. Give its effect a timeout of its own."
+
+const tooLate = HttpServerResponse.text("It took too long to find out who calls.", { status: 503 })
+
 const unavailable = HttpServerResponse.text("The server takes no more connections.", { status: 503 })
 
 // ----------------------------------------------------------------------------
@@ -381,6 +399,7 @@ const unavailable = HttpServerResponse.text("The server takes no more connection
 /** Gives what is wrong with the origin of a request. */
 const originCheck = (origins: Options["origins"]): (request: HttpServerRequest) => string | undefined => {
   if (origins === "any") return () => undefined
+  if (origins !== undefined && !Array.isArray(origins)) return refuseOrigin(origins)
   const allowed = origins?.map((origin) => isOrigin(origin) ? origin : refuseOrigin(origin))
   return ({ headers: { host = "", origin } }) => {
     if (origin === undefined || (allowed === undefined ? isOf(origin, host) : allowed.includes(origin))) {
@@ -397,10 +416,10 @@ const isOrigin = (origin: string): boolean => {
   return url !== undefined && url.host !== "" && `${url.protocol}//${url.host}` === origin
 }
 
-const refuseOrigin = (origin: string): never =>
+const refuseOrigin = (origin: unknown): never =>
   refuseArgument(
     "Web.httpRouter",
-    `origins has no origin, got ${format(origin)}, expected text like "https://app.example"`
+    `origins has no origin, got ${format(origin)}, expected "any" or an array of text like "https://app.example"`
   )
 
 /** Compares hosts as URLs have them: in lower case, without the port that the scheme implies. */

@@ -25,6 +25,9 @@ interface Session {
 }
 
 const rowsShown = 5
+
+/** Ended calls beyond so many are forgotten. */
+const callsKept = 50
 const span = 10_000
 
 const narrow = matchMedia("(max-width: 640px)")
@@ -49,6 +52,7 @@ export const mount = (root: HTMLElement): void => {
   let origin = now()
   const clock = () => now() - origin
   let session: Session | undefined
+  let isStarting = false
   let serial = 0
   let lastChange = 0
 
@@ -86,12 +90,19 @@ export const mount = (root: HTMLElement): void => {
       button(action).textContent = `${verb} ${name}`
       button(action).disabled = call === undefined
     }
-    button("kill").textContent = session === undefined ? "Start a server" : "Kill the server"
+    button("kill").textContent = isStarting
+      ? "Starting a server"
+      : session === undefined
+      ? "Start a server"
+      : "Kill the server"
+    button("kill").disabled = isStarting
     for (const action of ["Copy", "Seal", "Fill"]) button(action).disabled = session === undefined
   }
 
   const changed = () => {
     lastChange = clock()
+    const old = calls.length - callsKept
+    if (old > 0) calls.splice(0, old, ...calls.slice(0, old).filter(({ row }) => row.outcome === undefined))
     showButtons()
   }
 
@@ -128,7 +139,10 @@ export const mount = (root: HTMLElement): void => {
         ended(row, clock(), outcome)
         say(`Call ${number} has ended: ${outcome.words}.`)
         changed()
-      }).pipe(Scope.provide(scope))
+      }).pipe(
+        Effect.catch(() => Effect.sync(() => say(`Call ${number} could not begin: the server is gone.`))),
+        Scope.provide(scope)
+      )
     )
   }
 
@@ -154,10 +168,14 @@ export const mount = (root: HTMLElement): void => {
       changed()
     }
     Effect.runFork(
-      Effect.match(Call.wait(pending, "1 second"), {
-        onFailure: told("timeout", `The wait for call ${number} has ended, the call has not: it goes on.`),
-        onSuccess: told("complete", `The wait for call ${number} has ended: the call is complete.`)
-      })
+      Call.wait(pending, "1 second").pipe(
+        Effect.map(told("complete", `The wait for call ${number} has ended: the call is complete.`)),
+        Effect.catchTag(
+          "WaitTimeout",
+          () => Effect.sync(told("timeout", `The wait for call ${number} has ended, the call has not: it goes on.`))
+        ),
+        Effect.ignore // dropped
+      )
     )
   }
 
@@ -174,26 +192,49 @@ export const mount = (root: HTMLElement): void => {
   // the server
   // ----------------------------------------------------------------------------
 
-  const startServer = () => {
+  /** Starts a server, unless one starts already, and then begins calls. */
+  const startServer = (first: () => void) => {
+    if (isStarting) return
     const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" })
+    isStarting = true
+    showButtons()
     worker.addEventListener("message", ({ data }) => {
       if (typeof data === "object" && data !== null && "note" in data) take(data)
     })
-    return Effect.runPromise(Effect.gen(function* () {
-      const scope = yield* Scope.make()
-      const binding = yield* Association.bind(ILive, "ncacn_messageport:[live]", { keepAlive: "1 second" }).pipe(
-        Effect.provide(MessagePort.layer(worker)),
-        Scope.provide(scope)
-      )
-      session = { worker, client: Call.client(binding), scope }
-      showButtons()
+    const broken = Effect.callback<never, void>((resume) =>
+      worker.addEventListener("error", () => resume(Effect.fail(undefined)))
+    )
+    const scope = Scope.makeUnsafe()
+    const binding = Association.bind(ILive, "ncacn_messageport:[live]", { keepAlive: "1 second" }).pipe(
+      Effect.provide(MessagePort.layer(worker)),
+      Scope.provide(scope)
+    )
+    Effect.runFork(Effect.match(Effect.raceFirst(binding, broken), {
+      onFailure: () => {
+        isStarting = false
+        worker.terminate()
+        say("No server could be started: its worker did not load.")
+        showButtons()
+        Effect.runFork(Scope.close(scope, Exit.void))
+      },
+      onSuccess: (binding) => {
+        isStarting = false
+        session = { worker, client: Call.client(binding), scope }
+        if (root.dataset["live"] === undefined) {
+          origin = now()
+          root.dataset["live"] = "true"
+          frame()
+        }
+        first()
+        showButtons()
+      }
     }))
   }
 
   const kill = () => {
     if (session === undefined) {
       say("A new server starts in a new worker.")
-      return void startServer().then(() => begin("Copy", 4))
+      return startServer(() => begin("Copy", 4))
     }
     const { scope, worker } = session
     worker.terminate()
@@ -233,12 +274,9 @@ export const mount = (root: HTMLElement): void => {
     requestAnimationFrame(frame)
   }
 
-  void startServer().then(() => {
-    origin = now()
+  startServer(() => {
     begin("Copy", 7)
     begin("Seal", 9)
     begin("Copy", 5)
-    root.dataset["live"] = "true"
-    frame()
   })
 }

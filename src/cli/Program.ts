@@ -386,15 +386,19 @@ const demoCommand = Command.make(
 
 const globalFlags = [Json, Timeout, ...loginFlags] as const
 
+/** It does not repeat what was given: that may be a token. */
+const notAnInspector: Failure = {
+  _tag: "Failure",
+  exitCode: exitCodes.usage,
+  message: "The URL is not that of an inspector, expected http://127.0.0.1:PORT/#token=TOKEN.",
+  advice: "Take the URL that the program logs, in quotes because # means something to shells."
+}
+
 const watchCommand = Command.make(
   "watch",
   {
-    address: Argument.String("URL").pipe(
-      Argument.withDescription("The URL of an inspector, with its token, as the program logs it"),
-      Argument.filterMap(
-        parseInspector,
-        () => "Expected the URL that a program with an inspector logs, http://127.0.0.1:PORT/#token=TOKEN"
-      )
+    url: Argument.String("URL").pipe(
+      Argument.withDescription("The URL of an inspector, with its token, as the program logs it")
     ),
     filter: Flag.String("filter").pipe(
       Flag.withMetavar("WORDS"),
@@ -406,11 +410,14 @@ const watchCommand = Command.make(
       Flag.optional
     )
   },
-  ({ address, filter, side }) =>
-    Effect.flatMap(
-      Json,
-      (json) => watch({ address, filter: Option.getOrUndefined(filter), side: Option.getOrUndefined(side) }, json)
-    )
+  ({ filter, side, url }) =>
+    Effect.gen(function* () {
+      const address = yield* Effect.fromOption(parseInspector(url)).pipe(Effect.mapError(() => notAnInspector))
+      yield* watch(
+        { address, filter: Option.getOrUndefined(filter), side: Option.getOrUndefined(side) },
+        yield* Json
+      )
+    })
 ).pipe(
   Command.withDescription("Show the calls of a program with an inspector as they come and go"),
   Command.withExamples([
@@ -555,6 +562,9 @@ const withNeeded = (help: HelpDoc): HelpDoc => ({
     { args: help.args.map((each) => each.name === "METHOD [JSON]" ? { ...each, required: true } : each) })
 })
 
+/** The URL of an inspector, in the wrong place, keeps its token to itself: errors are logged and pasted. */
+const withoutToken = (text: string): string => text.replace(/(token=)[^\s"]+/gi, "$1…")
+
 /** Shows help where it was asked for, and says of a wrong command line what is wrong with it. */
 const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
   Layer.effect(
@@ -569,7 +579,7 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
         if (event._tag === "Version") return writeLine("stdout", event.version)
         if (event._tag === "InvalidInvocation") {
           const problems = event.errors.map((error) =>
-            error.message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ") + hintOn(error)
+            withoutToken(error.message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ") + hintOn(error))
           )
           return misused(`${problems.join(". ")}.`.replace(/([.?!])\.$/, "$1"), event)
         }

@@ -201,8 +201,11 @@ const splitLines =
       const decoder = new TextDecoder()
       let rest = ""
       return Stream.flatMap(stream, (chunk): Stream.Stream<string, Failure> => {
-        const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n")
-        rest = lines.pop()!
+        const [first, ...others] = decoder.decode(chunk, { stream: true }).split("\n")
+        // Appended only: to look through it again for each chunk would cost the square of a long line.
+        rest += first
+        const lines = others.length === 0 ? [] : [rest, ...others]
+        rest = lines.pop() ?? rest
         return rest.length > maximumLine ? Stream.fail(noInspector(address)) : Stream.fromIterable(lines)
       })
     })
@@ -270,15 +273,15 @@ const textOf = (call: Row): string =>
   ]
     .filter((part) => part !== null).join("\n").toLowerCase()
 
-const changeTexts: { readonly [change: string]: string } = {
-  CancelRequested: "cancel requested",
-  HandedOff: "handed off",
-  Orphaned: "client let go",
-  Disconnected: "client gone"
-}
+const changeTexts: ReadonlyMap<string, string> = new Map([
+  ["CancelRequested", "cancel requested"],
+  ["HandedOff", "handed off"],
+  ["Orphaned", "client let go"],
+  ["Disconnected", "client gone"]
+])
 
 const changesOf = ({ changes }: Row): string =>
-  [...new Set(changes.map(([change]) => changeTexts[change] ?? change))].join(", ")
+  [...new Set(changes.map(([change]) => changeTexts.get(change) ?? change))].join(", ")
 
 const codeOf = ({ code, status }: Row): string =>
   code === null || code === 0
@@ -314,14 +317,14 @@ const lineOf = (call: Row): string => {
 // the picture
 // ----------------------------------------------------------------------------
 
-const styles: { readonly [S in Shade]: keyof Paint } = {
-  waiting: "yellow",
-  running: "cyan",
-  replied: "green",
-  cancelled: "magenta",
-  aborted: "red",
-  lost: "dim"
-}
+const styles: ReadonlyMap<string, keyof Paint> = new Map<Shade, keyof Paint>([
+  ["waiting", "yellow"],
+  ["running", "cyan"],
+  ["replied", "green"],
+  ["cancelled", "magenta"],
+  ["aborted", "red"],
+  ["lost", "dim"]
+])
 
 /** Keeps the picture on standard output up to date until the scope closes. */
 const show = (known: Known, address: Address, isWanted: (call: Row) => boolean) =>
@@ -422,7 +425,7 @@ const picture = (
   const shown = [...shownOpen, ...ended.slice(0, room - shownOpen.length)]
   const columns = columnsFor(width - 1)
   const lines = shown.map((call) => {
-    const style = paint[styles[shadeOf(call.state)] ?? "dim"]
+    const style = paint[styles.get(shadeOf(call.state)) ?? "dim"]
     return columns.map((column) => {
       const text = fit(column.text(call, now + ahead), column)
       return column.title === "STATE" || column.width === barWidth ? style(text) : text

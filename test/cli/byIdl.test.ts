@@ -1032,7 +1032,19 @@ describe("completions in a shell", () => {
     }
   }
 
-  const commands = ["call", "check", "describe", "dump", "import", "interfaces", "map", "ping", "stats"]
+  const commands = [
+    "call",
+    "check",
+    "demo",
+    "describe",
+    "dump",
+    "import",
+    "interfaces",
+    "map",
+    "ping",
+    "stats",
+    "watch"
+  ]
   const levels = ["connect", "integrity", "packet", "privacy"]
   for (
     const [line, expected] of [

@@ -124,13 +124,13 @@ describe("callisto demo", () => {
       assert.deepStrictEqual(empty, {
         code: 1,
         stdout: "",
-        stderr: "error: empty: the folder has no files.\ntry:   Name another folder.\n"
+        stderr: "error: empty: the folder has no files. (ExitCode1)\ntry:   Name another folder.\n"
       })
       const unreadable = { ...folderOf({}), list: () => Effect.fail("closed: no permission") }
       assert.deepStrictEqual(yield* demo(["closed"], unreadable), {
         code: 1,
         stdout: "",
-        stderr: "error: closed: no permission.\ntry:   Name another folder.\n"
+        stderr: "error: closed: no permission. (ExitCode1)\ntry:   Name another folder.\n"
       })
     }))
 

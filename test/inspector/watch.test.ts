@@ -293,7 +293,8 @@ describe("callisto watch, when it ends", () => {
       "https://127.0.0.1/#token=a",
       "http://127.0.0.1.evil.example/#token=a",
       "http://127.0.0.1@evil.example/#token=a",
-      "ncacn_ip_tcp:127.0.0.1[1]"
+      "ncacn_ip_tcp:127.0.0.1[1]",
+      "http://127.0.0.1:7777/x#token=a"
     ]
   ) {
     it.effect(`the URL ${wrong}: is refused with 2, and nothing is sent`, () =>
@@ -303,6 +304,27 @@ describe("callisto watch, when it ends", () => {
         assert.strictEqual(code, 2)
         assert.include(stderr, "http://127.0.0.1:PORT/#token=TOKEN")
       }))
+  }
+})
+
+describe("callisto watch, used wrongly", () => {
+  for (
+    const [title, args] of [
+      ["a URL that is wrong", ["http://127.0.0.1:7777/x#token=a-known-secret"]],
+      ["a token in place of the URL", ["a-known-secret"]],
+      ["the URL twice", [url, "http://127.0.0.1:7777/#token=a-known-secret"]],
+      ["the URL as another option", [url, "--side", "http://127.0.0.1:7777/#token=a-known-secret"]]
+    ] as const
+  ) {
+    for (const flags of [[], ["--json"]]) {
+      it.effect(`${[title, ...flags].join(", ")}: the token is not repeated`, () =>
+        Effect.gen(function* () {
+          const { ended } = yield* makeTool([...args, ...flags])
+          const { code, stderr, stdout } = yield* ended
+          assert.strictEqual(code, 2)
+          assert.notInclude(stderr + stdout, "a-known-secret")
+        }))
+    }
   }
 })
 
@@ -331,6 +353,31 @@ describe("callisto watch, on a terminal", () => {
         assert.include(frame, "replied")
       }))
   }
+})
+
+describe("callisto watch, at something that is no inspector", () => {
+  it.effect("states and changes with the names of an object's own functions: are shown as they are", () =>
+    Effect.gen(function* () {
+      const { connect, fiber, written } = yield* makeTool([url], { terminal: { columns: 120, rows: 12 } })
+      const { tell } = yield* connect
+      const odd = { state: "constructor", changes: [["toString", 1]] } as unknown as Partial<Row>
+      yield* tell(hello, calls([call(1, odd)], true))
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(fiber.pollUnsafe())
+      assert.match(written.stdout, /construc… .* toString/)
+    }))
+
+  it.effect("a line of 32 MiB in small pieces: costs no more than its bytes", () =>
+    Effect.gen(function* () {
+      const { connect, ended } = yield* makeTool([url])
+      const { fail, tell } = yield* connect
+      const before = performance.now()
+      const piece = "x".repeat(4096)
+      yield* tell(...Array.from({ length: 8192 }, () => piece))
+      yield* fail({ status: 400, reason: "enough" })
+      assert.strictEqual((yield* ended).code, 1)
+      assert.isBelow(performance.now() - before, 20_000)
+    }))
 })
 
 // ----------------------------------------------------------------------------

@@ -37,6 +37,16 @@ describe("string bindings of URLs", () => {
   }
 })
 
+describe("string bindings of URLs with secrets", () => {
+  for (
+    const url of ["wss://bob:s3cret@app.example/rpc", "ftp://bob:s3cret@app.example/", "wss://s3cret@app.example/"]
+  ) {
+    it(`${url}: refused, and the secret is not repeated`, () => {
+      assert.throws(() => Web.bindingOf(url), /^Web\.bindingOf: url (?!.*s3cret)/)
+    })
+  }
+})
+
 describe("pages", () => {
   it.live("the user leaves the page: its calls are lost, and the server ends them", () =>
     Effect.gen(function* () {
