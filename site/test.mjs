@@ -1,7 +1,10 @@
 // The tests of the built site, in Chromium and Firefox: npm run site -- --test. The last line is `N passed, N failed`.
 import { readdirSync, readFileSync } from "node:fs"
+import { spawn } from "node:child_process"
 import { createRequire } from "node:module"
 import { join } from "node:path"
+import process from "node:process"
+import { fileURLToPath } from "node:url"
 import { installed, missing, withBrowser, withServer } from "./browsers.mjs"
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
@@ -92,6 +95,38 @@ const findings = async (page) => {
   return violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) =>
     `${id} at ${nodes.slice(0, 3).map(({ target }) => target.join(" ")).join(", ")}`
   )
+}
+
+/** Runs `use` with the URL of the inspector of the example, whose kitchen is at work. */
+const withInspector = async (use) => {
+  const example = fileURLToPath(new URL("../examples/inspected.ts", import.meta.url))
+  const program = spawn(process.execPath, ["--conditions=@callisto/source", example], {
+    stdio: ["ignore", "pipe", "inherit"]
+  })
+  try {
+    const url = await new Promise((resolve, reject) => {
+      let printed = ""
+      program.stdout.on("data", (chunk) => {
+        printed += chunk
+        const found = /http:\/\/\S+#token=[\w.~-]+/.exec(printed)
+        if (found !== null) resolve(found[0])
+      })
+      program.on("exit", () => reject(new Error(`the example has ended: ${printed}`)))
+    })
+    return await use(url)
+  } finally {
+    program.kill()
+  }
+}
+
+/** Opens the inspector's page in a scheme of colours, and waits until calls have ended. */
+const openInspector = async (browser, url, dark) => {
+  const page = await browser.newPage()
+  await page.setViewport({ width: 1280, height: 900 })
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }])
+  await page.goto(url)
+  await page.waitForFunction(() => document.querySelectorAll("#ended .item").length > 8, { timeout: 30_000 })
+  return page
 }
 
 const testLive = async (name, browser, url) => {
@@ -287,6 +322,16 @@ export const testSite = async (folder, base, version) => {
           await page.waitForFunction(() => /not found/i.test(document.body.textContent), { timeout: 5000 })
           await page.close()
         })
+        for (const dark of [false, true]) {
+          await test(`chromium: the inspector, ${dark ? "dark" : "light"}: axe finds nothing serious`, () =>
+            withInspector(async (inspector) => {
+              const page = await openInspector(browser, inspector, dark)
+              await page.setBypassCSP(true)
+              await page.click("#pause")
+              equal(await findings(page), [], "findings")
+              await page.close()
+            }))
+        }
         for (const file of pagesOf(folder)) {
           for (const dark of [false, true]) {
             await test(`chromium: ${file}, ${dark ? "dark" : "light"}: no error, no request elsewhere, axe finds nothing serious`, async () => {
@@ -334,5 +379,12 @@ export const shootSite = async (folder, base, shots) => {
       await lively(page)
       await page.screenshot({ path: join(shots, "first-screen-narrow.png") })
       await page.close()
+      await withInspector(async (inspector) => {
+        for (const dark of [false, true]) {
+          const page = await openInspector(browser, inspector, dark)
+          await page.screenshot({ path: join(shots, `inspector-${dark ? "dark" : "light"}.png`) })
+          await page.close()
+        }
+      })
     }))
 }

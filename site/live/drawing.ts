@@ -1,4 +1,5 @@
 /** Calls as an SVG picture: a pure function of the rows and the time, for the live page and for the figures in files. */
+import { palette } from "../../src/inspector/internal/palette.ts"
 import type { Message, Row, Segment, State } from "./timeline.ts"
 
 /** What part of time a picture shows, in milliseconds. */
@@ -135,38 +136,19 @@ const stepOf = (span: number): number => span > 4000 ? 1000 : span > 1500 ? 500 
 // colours
 // ----------------------------------------------------------------------------
 
-type Colour = State | "text" | "quiet" | "line"
+type Scheme = "light" | "dark"
 
-/** Each colour has a contrast of 4.5 or more to the page, for its words are text. */
-const palettes: { readonly [scheme in "light" | "dark"]: { readonly [name in Colour]: string } } = {
-  light: {
-    waiting: "#686f7c",
-    running: "#1d4ed8",
-    replied: "#15803d",
-    cancelled: "#92580a",
-    aborted: "#b91c1c",
-    lost: "#7e22ce",
-    text: "#24292f",
-    quiet: "#5f6672",
-    line: "#d5d9e0"
-  },
-  dark: {
-    waiting: "#a1a8b5",
-    running: "#7aa2ff",
-    replied: "#4ade80",
-    cancelled: "#fbbf24",
-    aborted: "#ff8080",
-    lost: "#cf9bff",
-    text: "#e6e6e6",
-    quiet: "#a1a8b5",
-    line: "#3a3d45"
-  }
+/** The words, the quiet words and the lines. Each word has a contrast of 4.5 or more to the page. */
+const inks: { readonly [scheme in Scheme]: { readonly [name: string]: string } } = {
+  light: { text: "#24292f", quiet: "#5f6672", line: "#d5d9e0" },
+  dark: { text: "#e6e6e6", quiet: "#a1a8b5", line: "#3a3d45" }
 }
 
-const states: ReadonlyArray<State> = ["waiting", "running", "replied", "cancelled", "aborted", "lost"]
+const states = Object.keys(palette) as ReadonlyArray<State>
 
-const variables = (scheme: "light" | "dark"): string =>
-  Object.entries(palettes[scheme]).map(([name, value]) => `--call-${name}:${value}`).join(";")
+const variables = (scheme: Scheme): string =>
+  [...Object.entries(inks[scheme]), ...states.map((state) => [state, palette[state][scheme]] as const)]
+    .map(([name, value]) => `--call-${name}:${value}`).join(";")
 
 /** The rules of style that a page with drawings needs; `.dark` above a drawing makes it dark. */
 export const style: string = [

@@ -146,4 +146,37 @@ describe("the page", () => {
       }),
     60_000
   )
+
+  it.live.skipIf(!hasBrowser)(
+    "a pause: the page stands still, keeps no news, and shows the present when it goes on",
+    () =>
+      Effect.gen(function* () {
+        const { context, url } = yield* inspect({})
+        const IJob = Interface.make("IJob", { methods: { Rest: Interface.method({}) } })
+        const manager = Manager.make(IJob, { Rest: () => Effect.void })
+        const job = yield* Effect.provideContext(
+          Effect.flatMap(Server.make([manager], { grace: 0 }), (server) => Binding.local(server, IJob)),
+          context
+        )
+        yield* Call.invoke(job, "Rest")
+        const { page, problems } = yield* openPage
+        yield* Effect.promise(() => page.goto(url))
+        yield* wait(page, "document.querySelectorAll('#ended .item').length === 2")
+
+        yield* Effect.promise(() => page.click("#pause"))
+        for (let i = 0; i < 4; i++) yield* Call.invoke(job, "Rest")
+        // News goes to all viewers at once, so this page has it when another one shows it.
+        const other = yield* Effect.promise(() => page.browser().newPage())
+        yield* Effect.promise(() => other.goto(url))
+        yield* wait(other, "document.querySelectorAll('#ended .item').length === 10")
+        yield* Effect.promise(() => page.bringToFront())
+        yield* Effect.promise(() => page.type("#text", "rest"))
+        assert.strictEqual(yield* evaluate(page, "document.querySelectorAll('#ended .item').length"), 2)
+
+        yield* Effect.promise(() => page.click("#pause"))
+        yield* wait(page, "document.querySelectorAll('#ended .item').length === 10")
+        assert.deepStrictEqual(problems, [])
+      }),
+    60_000
+  )
 })

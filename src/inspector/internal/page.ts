@@ -265,10 +265,11 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const calls = new Map()
 let hello = undefined
 let totals = undefined
+const latest = () => ({ calls, totals })
 /** How far the clock of the program is ahead of this one. */
 let ahead = 0
-let isPaused = false
-const waitingMessages = []
+/** The calls and totals at the moment of a pause: the page shows these until it goes on. */
+let held = undefined
 const filter = { text: "", side: "", shades: new Set() }
 const limits = { open: 200, ended: 100 }
 
@@ -475,6 +476,7 @@ const arrange = (body, shown) => {
 const columnsOf = (row) => [...row.closest("table").tHead.rows[0].cells].filter((cell) => getComputedStyle(cell).display !== "none").length
 
 const draw = () => {
+  const { calls, totals } = held ?? latest()
   const lists = { open: [], ended: [] }
   const counts = {}
   const known = { open: 0, ended: 0 }
@@ -532,7 +534,7 @@ const drawSoon = () => {
 }
 
 const tick = () => {
-  if (!isPaused && isLive) for (const item of items.values()) if (isOpen(item.call)) item.tick()
+  if (held === undefined && isLive) for (const item of items.values()) if (isOpen(item.call)) item.tick()
   setTimeout(tick, still.matches ? 1000 : 100)
 }
 
@@ -547,7 +549,7 @@ const status = (is, text) => {
   isLive = is === "live"
   document.body.classList.toggle("away", is === "gone")
   const element = by("connection")
-  const seen = is === "live" && isPaused ? "paused" : is
+  const seen = is === "live" && held !== undefined ? "paused" : is
   element.dataset.is = seen
   set(element, seen === "paused" ? "Paused" : text)
 }
@@ -567,15 +569,8 @@ const receive = (message) => {
   else {
     ahead = message.now - Date.now()
     if (message.type !== "calls") return
-    if (isPaused) {
-      // All that is kept, and no more.
-      if (message.all) waitingMessages.length = 0
-      waitingMessages.push(message)
-      if (waitingMessages.length > 600) waitingMessages.shift()
-    } else {
-      take(message)
-      drawSoon()
-    }
+    take(message)
+    if (held === undefined) drawSoon()
   }
 }
 
@@ -686,12 +681,10 @@ for (const chip of by("chips").children) {
   })
 }
 by("pause").addEventListener("click", () => {
-  isPaused = !isPaused
-  by("pause").setAttribute("aria-pressed", String(isPaused))
+  held = held === undefined ? { calls: new Map(calls), totals } : undefined
+  by("pause").setAttribute("aria-pressed", String(held !== undefined))
   if (isLive) status("live", "Live")
-  if (isPaused) return
-  for (const message of waitingMessages.splice(0)) take(message)
-  draw()
+  if (held === undefined) draw()
 })
 for (const name of ["open", "ended"]) {
   by(name + "-more").addEventListener("click", () => {
