@@ -78,6 +78,7 @@ const linkOnSite = (link) => {
   if (example !== null) return `/examples${example[1] ? `#${anchorOf(example[1])}` : ""}`
   const module = /^(?:\.\.\/)?src\/(.+)\.ts$/.exec(path)
   if (module !== null) return `/reference/${module[1]}${hash}`
+  if (path === "../bench/results.json") return "/results.json"
   const other = others[path.replace(/^\.\.\//, "")]
   if (other !== undefined) return `/${other}${hash}`
   const page = /^docs\/(.+)\.md$/.exec(path)
@@ -160,6 +161,8 @@ const gatherPages = async () => {
   for (const [file, name] of Object.entries(others)) add(name, onSite(read(root, file)))
   add("examples", examplesPage())
   add("notices", notices())
+  mkdirSync(join(pages, "public"), { recursive: true })
+  cpSync(join(root, "bench", "results.json"), join(pages, "public", "results.json"))
   cpSync(join(site, "pages"), pages, { recursive: true })
 
   const { writeReference } = await import(pathToFileURL(join(site, "reference.mjs")).href)

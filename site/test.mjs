@@ -1,5 +1,5 @@
 // The tests of the built site, in Chromium and Firefox: npm run site -- --test. The last line is `N passed, N failed`.
-import { readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { spawn } from "node:child_process"
 import { createRequire } from "node:module"
 import { join } from "node:path"
@@ -266,11 +266,27 @@ const testLive = async (name, browser, url) => {
   })
 }
 
+/** Links and sources of a page that lead to no file of the site. */
+const deadLinks = (folder, base, file) =>
+  [...readFileSync(join(folder, file), "utf8").matchAll(/ (?:href|src)="([^"]+)"/g)].map(([, link]) => link)
+    .filter((link) => !/^(?:[a-z]+:|#)/.test(link))
+    .filter((link) => {
+      const { pathname } = new URL(link.replaceAll("&amp;", "&"), `http://localhost${base}${file}`)
+      const inside = pathname.startsWith(base) ? decodeURIComponent(pathname.slice(base.length)) : undefined
+      // The page for what is not there is shown at any address, so its links begin at the base.
+      if (inside === undefined || (file === "404.html" && !link.startsWith(base))) return true
+      return !existsSync(join(folder, inside.endsWith("/") || inside === "" ? `${inside}index.html` : inside))
+    })
+
 /** Tests a built site: `folder` holds it, to be served under `base`. */
 export const testSite = async (folder, base, version) => {
   for (const sentence of missing) {
     failed++
     console.log(`FAILED ${sentence}`)
+  }
+  for (const file of pagesOf(folder)) {
+    await test(`${file}: each link leads to a page`, () =>
+      Promise.resolve(equal(deadLinks(folder, base, file), [], "dead links")))
   }
   await withServer(folder, base, async (url) => {
     for (const name of installed) {
