@@ -63,7 +63,13 @@ class Describer {
     const leftOut: Array<LeftOut> = []
     for (const { method, name, opnum } of Object.values(all).sort((a, b) => a.opnum - b.opnum)) {
       if (ndr20.codec(method, name) === undefined) {
-        leftOut.push({ name, opnum, reason: "not all of its types are of Ndr: call it from a program", form: formOf(method), place: this.place })
+        leftOut.push({
+          name,
+          opnum,
+          reason: "not all of its types are of Ndr: call it from a program",
+          form: formOf(method),
+          place: this.place
+        })
       } else {
         operations.push(this.operation(name, opnum, method))
       }
