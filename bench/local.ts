@@ -1,8 +1,9 @@
 // Measures calls and pipes in one process beside effect/rpc in its fastest form (no serialization, no spans, the flat client), and beside
 // what Effect itself needs for a fiber.
-import { Effect, Fiber, Queue, Schema, Stream } from "effect"
+import { Effect, Fiber, Layer, Logger, Queue, Schema, Stream } from "effect"
 import { Rpc, RpcClient, RpcGroup, type RpcMessage, RpcServer } from "effect/rpc"
 import { Binding, Call, Interface, Manager, Pipe, Server, ServerCall } from "../mod.ts"
+import * as Inspector from "../src/inspector.ts"
 import { rowsOf, type Table, takeTurns, type Turn } from "./measure.ts"
 
 export interface Effort {
@@ -154,6 +155,10 @@ export const makeOwn = Effect.gen(function* () {
   const server = yield* Server.make([manager])
   const numbers = yield* Binding.local(server, Numbers)
   const checked = yield* Binding.local(server, Numbers, { validate: true })
+  const inspected = yield* Effect.provideContext(
+    Effect.flatMap(Server.make([manager]), (server) => Binding.local(server, Numbers)),
+    yield* Layer.build(Layer.provide(Inspector.layer(), Logger.layer([])))
+  )
   const call = yield* Call.make(numbers)
   const calls = yield* Effect.forEach(hundred, () => Call.make(numbers))
   const queue = yield* Queue.unbounded<
@@ -183,6 +188,17 @@ export const makeOwn = Effect.gen(function* () {
       name: "invoke, checked, succeed",
       reference: "effect/rpc, payload checked",
       loop: invoke(checked, "Succeed")
+    },
+    // Both sides of each call are kept for a page that nobody has opened.
+    {
+      name: "invoke, inspected, succeed",
+      reference: "invoke, succeed",
+      loop: invoke(inspected, "Succeed")
+    },
+    {
+      name: "invoke, inspected, suspending",
+      reference: "invoke, suspending",
+      loop: invoke(inspected, "Suspend")
     },
     {
       name: "begin and join, succeed",

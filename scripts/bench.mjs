@@ -10,7 +10,7 @@ const usage = `node scripts/bench.mjs [--runtime node|deno|bun] [--only local|ne
 --runtime  one runtime in place of all three
 --only     what runs in one process, or what runs over TCP
 --quick    measures next to nothing: it shows that everything runs
---write    of a whole run: writes bench/results.md, bench/results.json and the tables of the README`
+--write    of a whole run: writes bench/results.md, bench/results.json and the tables of README.md and docs/speed.md`
 
 const args = process.argv.slice(2)
 if (args.includes("--help")) {
@@ -67,6 +67,7 @@ if (writes && process.exitCode === undefined) {
       "--config",
       "deno.json",
       "README.md",
+      "docs/speed.md",
       "bench/results.md",
       "bench/results.json"
     ])

@@ -1,25 +1,30 @@
 // Everything about the sources that is not a test: types, style, documentation, what gets published, layers.
 // `npm run check` runs all steps, `npm run check -- NAME` one of them, `npm run check -- --list` names them.
 import { spawnSync } from "node:child_process"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join, posix, relative } from "node:path"
 import process from "node:process"
 import { core, modules, modulesOfWings, problemsOfExports } from "./exports.mjs"
+import { problemsOfPrints } from "./prints.mjs"
 import { findRuntime, leftOut, local, requireDependencies, root } from "./runtimes.mjs"
 
 requireDependencies()
 
 const read = (path) => readFileSync(join(root, path), "utf8")
 
-/** A step gives the description of what is wrong; an empty one means nothing. */
-const command = (program, ...args) => {
-  const { status, stdout, stderr } = spawnSync(program, args, {
+const start = (program, ...args) =>
+  spawnSync(program, args, {
     cwd: root,
     encoding: "utf8",
     maxBuffer: Infinity,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" }
   })
+
+/** A step gives the description of what is wrong; an empty one means nothing. */
+const command = (program, ...args) => {
+  const { status, stdout, stderr } = start(program, ...args)
   return status === 0 ? "" : `${stdout}${stderr}exit code ${status}`
 }
 
@@ -30,7 +35,7 @@ const deno = (...args) => denoRuntime === undefined ? leftOut("deno") : command(
 
 const pages = [
   "README.md",
-  ...(existsSync(join(root, "docs")) ? readdirSync(join(root, "docs")).map((file) => `docs/${file}`) : [])
+  ...["docs", "site/pages"].flatMap((folder) => readdirSync(join(root, folder)).map((file) => `${folder}/${file}`))
 ].filter((file) => file.endsWith(".md"))
 
 const difference = (title, expected, actual) => [
@@ -64,6 +69,9 @@ const exportsStep = () => {
 const exported =
   /^export (?:declare )?(?:abstract )?(?:const|let|class|function|interface|type|namespace) (\w+)|^export (?:type )?\{([^}]*)\}/gm
 
+const exportsOf = (source) =>
+  [...source.matchAll(exported)].flatMap(([, name, list]) => name ?? list.match(/\w+(?=\s*(?:,|$))/g) ?? [])
+
 /** What is the library's own is in an internal folder: `@internal` hides nothing where sources are published. */
 const surface = () =>
   readdirSync(join(root, "src"), { recursive: true })
@@ -71,9 +79,7 @@ const surface = () =>
     .filter((file) => file.endsWith(".ts") && !file.includes("/internal/"))
     .flatMap((file) => {
       const source = read(file)
-      const names = [...source.matchAll(exported)].flatMap(([, name, list]) =>
-        name ?? list.match(/\w+(?=\s*(?:,|$))/g) ?? []
-      )
+      const names = exportsOf(source)
       return [
         ...(source.includes("@internal") ? [`${file}: @internal outside of an internal folder`] : []),
         ...names.filter((name) => /(?:Impl|Unsafe)$/.test(name)).map((name) =>
@@ -95,7 +101,7 @@ const importsOf = (file) =>
  * The allowed imports, a row a wing: the wings it stands on, and the files of `src/internal` it shares with the core.
  * `borrows` names further files of `src/internal` that a wing reaches today: the check refuses those no longer imported.
  * `opens` names the files of a wing's internal folder that the wings above it share.
- * The wings `smb`, `com` and `web` do not exist yet.
+ * The wings `smb` and `com` do not exist yet.
  */
 const shared = [
   "access",
@@ -109,8 +115,10 @@ const shared = [
   "handleSchema",
   "handleTable",
   "inspectable",
+  "inspecting",
   "methodPipes",
   "metrics",
+  "named",
   "options",
   "pipeEnds",
   "seams",
@@ -148,10 +156,12 @@ const allowed = {
     shares: shared,
     packages: ["effect/cluster", "@effect/platform-node-shared/", "node:"]
   },
-  web: { on: [...wire, "dcerpc"] },
-  node: { on: [...wire, "dcerpc", "durable"], packages: ["node:"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node"], shares: ["version"] },
-  "cli.ts": { on: ["cli", "node"], packages: ["node:"] }
+  web: { on: [...wire, "dcerpc"], shares: ["named"] },
+  node: { on: [...wire, "dcerpc", "durable"], shares: ["named"], packages: ["node:"] },
+  inspector: { on: ["core"], shares: shared, packages: ["node:"], opens: ["feed", "palette"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"], shares: ["named", "version"] },
+  "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
+  "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }
 
 /** Whether a file of a wing's internal folder is there for other wings too. */
@@ -167,7 +177,7 @@ const mayImport = (specifier, packages) =>
 
 /** The wing of a file in src/. The edges of the tool and of `durable` have rows of their own, because they alone name a platform. */
 const wingOf = (file) => {
-  if (file === "cli.ts") return file
+  if (["cli.ts", "demo.ts"].includes(file)) return file
   if (file === "durable/node.ts" || file === "durable/internal/sqlite.ts") return "durable/node.ts"
   const [first] = file.replace(/\.ts$/, "").split("/")
   return first in allowed ? first : "core"
@@ -255,6 +265,43 @@ const isOurs = (name, file) => {
       has(`import [^"]*\\b${id}\\b[^"]*from "\\.`))
 }
 
+/** The pages of the reference: each export has a heading, links lead to one, and Vue finds no tags and mustaches in the text. */
+const reference = async () => {
+  if (denoRuntime === undefined) return leftOut("deno")
+  const { writeReference } = await import("../site/reference.mjs")
+  const folder = mkdtempSync(join(tmpdir(), "callisto-reference-"))
+  try {
+    writeReference(folder)
+    const texts = new Map(
+      ["index", ...modules].map((name) => [`${name}.md`, readFileSync(join(folder, `${name}.md`), "utf8")])
+    )
+    const anchors = new Map(
+      [...texts].map(([page, text]) => [page, [...text.matchAll(/^#.*\{#(\S+)\}$/gm)].map(([, anchor]) => anchor)])
+    )
+    const problemsOf = (page, text) => {
+      const own = anchors.get(page)
+      const prose = text.replace(/^ *```[^]*?^ *```$/gm, "").replace(/(`+)(?!`)[^]*?(?<!`)\1(?!`)/g, "code")
+      const isDead = ([, path, anchor]) => {
+        const target = anchors.get(path === "" ? page : posix.join(page, "..", path))
+        return target === undefined || (anchor !== undefined && !target.includes(anchor))
+      }
+      const links = [...prose.matchAll(/\]\(([^)#:\s]*)(?:#([^)\s]+))?\)/g)]
+      const names = page === "index.md" ? [] : exportsOf(read(`src/${page.slice(0, -3)}.ts`))
+      return [
+        ...names.filter((name) => !own.includes(name)).map((name) => `no heading for ${name}`),
+        ...own.filter((anchor, index) => own.indexOf(anchor) < index).map((anchor) => `two headings for ${anchor}`),
+        ...links.filter(isDead).map(([link]) => `dead link ${link}`),
+        ...(prose.replaceAll("<span v-pre>{{</span>", "").match(/^.*(?:<|\{\{).*$/gm) ?? [])
+      ].map((problem) => `reference/${page}: ${problem}`)
+    }
+    return [...texts].flatMap(([page, text]) => problemsOf(page, text)).join("\n")
+  } catch (error) {
+    return error.message
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
 /** Runs by its name alone until the client object of `Call` is there. */
 const notYet = []
 
@@ -263,23 +310,42 @@ const editor = async () => {
   return (await askEditors()).problems.join("\n")
 }
 
+const examples = () => {
+  if (denoRuntime === undefined) return leftOut("deno")
+  const { status, stdout, stderr } = start(denoRuntime.command, "test", "--doc", "-A", ...pages, "mod.ts", "src")
+  return status === 0 ? problemsOfPrints(stdout).join("\n") : `${stdout}${stderr}exit code ${status}`
+}
+
+const links = async () => {
+  const { problemsOfLinks } = await import("./links.mjs")
+  return problemsOfLinks().join("\n")
+}
+
+const tutorial = async () => {
+  const { problemsOfTutorial } = await import("./tutorial.mjs")
+  return (await problemsOfTutorial()).join("\n")
+}
+
 const size = async () => {
   const { measureSize } = await import("./size.mjs")
   return (await measureSize()).problems.join("\n")
 }
 
 const steps = {
-  tsc: ["types of everything (tsc)", () => tsc("-p", "tsconfig.json")],
+  tsc: ["types of everything (tsc)", () => tsc("-p", "tsconfig.json") || tsc("-p", "site/tsconfig.json")],
   build: ["types of the library alone, declarations isolated (tsc)", () => tsc("-p", "tsconfig.build.json")],
   deno: ["types of everything (deno check)", () => deno("check", ".")],
   lint: ["lint (deno lint)", () => deno("lint")],
   format: ["format (deno fmt)", () => deno("fmt", "--check")],
   examples: [
-    "examples in the documentation run (deno test --doc)",
-    () => deno("test", "--doc", "-A", ...pages, "mod.ts", "src")
+    "examples in the documentation run, and print what they say (deno test --doc, prints.mjs)",
+    examples
   ],
+  tutorial: ["the tutorial does what it says, on each runtime (tutorial.mjs)", tutorial],
+  links: ["links of the pages resolve in the npm package (npm pack)", links],
   doc: ["every export is documented, entry points have @module (deno doc --lint)", docLint],
   jsr: ["ready for JSR, no slow types (deno publish)", () => deno("publish", "--dry-run", "--allow-dirty")],
+  reference: ["every export is in the reference of the site, no dead links (site/reference.mjs)", reference],
   exports: ["the package exports the modules of src (exports.mjs)", exportsStep],
   surface: ["public modules export nothing internal", surface],
   layers: ["a wing imports what its row allows, no cycles", layers],
@@ -302,9 +368,9 @@ const names = args.length > 0 ? args : Object.keys(steps).filter((name) => !notY
 let failed = 0
 for (const name of names) {
   const [title, run] = steps[name]
-  const start = performance.now()
+  const begun = performance.now()
   const problem = await run()
-  const seconds = ((performance.now() - start) / 1000).toFixed(1)
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1)
   console.log(`${problem === "" ? "ok    " : "FAILED"} ${name}: ${title}, ${seconds} s`)
   if (problem !== "") {
     failed++

@@ -16,12 +16,12 @@ const modulesIn = (folder) =>
 const foldersIn = (folder) => entriesOf(folder).filter((entry) => entry.isDirectory()).map(({ name }) => name).sort()
 
 /** The entry points beside the core, which is all other modules in src/. */
-const edges = ["cli", "node", "web"]
+const edges = ["cli", "demo", "inspector", "node", "web"]
 
 const inSrc = modulesIn("src")
 
-/** A wing is a folder of src/, with an entry point of the same name. The tool's parts are not public. */
-const wings = foldersIn("src").filter((name) => !["cli", "internal"].includes(name))
+/** A wing is a folder of src/, with an entry point of the same name. The parts of an edge are not public. */
+const wings = foldersIn("src").filter((name) => name !== "internal" && !edges.includes(name))
 
 /** The modules that `mod.ts` exports again. */
 export const core = inSrc.filter((name) => !edges.includes(name) && !wings.includes(name))

@@ -1,4 +1,4 @@
-// Runs one of our programs: node scripts/run.mjs examples/demo.ts [arguments]
+// Runs one of our programs: node scripts/run.mjs src/demo.ts [arguments]
 import { spawnSync } from "node:child_process"
 import process from "node:process"
 import { findRuntime, requireDependencies, root } from "./runtimes.mjs"

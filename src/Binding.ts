@@ -420,8 +420,8 @@ export interface LocalOptions extends Options {
    */
   readonly validate?: boolean | undefined
   /**
-   * Who calls, as the server sees it: with another caller access checks are tried without a network. By default the program itself: no
-   * name, not anonymous. The level is `privacy` unless the caller says less.
+   * The caller that the server sees: another one tries access checks without a network. By default the program itself: no name, not
+   * anonymous. The level is `privacy` unless the caller states a lower one.
    */
   readonly caller?: Caller.Input | undefined
 }

@@ -45,6 +45,7 @@ import {
   take
 } from "./internal/clientCall.ts"
 import * as Depth from "./internal/depth.ts"
+import { refuseArgument } from "./internal/named.ts"
 import { choiceOption, durationOption } from "./internal/options.ts"
 import { endOf } from "./internal/pipeEnds.ts"
 import { kindOf } from "./internal/watch.ts"
@@ -127,7 +128,7 @@ export declare namespace Call {
     : TooMany
   /** More arguments than any form takes. */
   export type TooMany = [0, 0, 0, 0, 0, 0, 0, 0, 0]
-  /** What each function that takes a method by its name gives. */
+  /** The results of the functions that take a method by its name. */
   export interface Given<in out I extends Interface.Any, in out K extends keyof I["methods"]> {
     /** The effect of {@link begin}. */
     readonly begin: Effect.Effect<
@@ -353,14 +354,14 @@ export interface CancelOptions {
  */
 export interface ReleaseOptions {
   /**
-   * What happens to the work of a pending call: `"stop"` (the default) interrupts it, `"goOn"` lets the routine run to its end and
+   * The fate of a pending call's work: `"stop"` (the default) interrupts it, `"goOn"` lets the routine run to its end and
    * discards its reply. A durable call goes on by default, and `"stop"` records a cancel.
    */
   readonly server?: "stop" | "goOn" | undefined
 }
 
 /**
- * What a call object is doing. `kind` says how a completed call ended: `replied`, `aborted`, `cancelled` or `lost`.
+ * The state of a call object. `kind` tells how a completed call ended: `replied`, `aborted`, `cancelled` or `lost`.
  *
  * @category models
  * @since 0.1.0
@@ -371,7 +372,7 @@ export type CallState =
   | { readonly _tag: "Completed"; readonly kind: Kind }
 
 /**
- * What a queue receives for each completed call, see {@link notify}.
+ * The element that a queue receives for each completed call, see {@link notify}.
  *
  * @category models
  * @since 0.1.0
@@ -790,7 +791,7 @@ export const finish = <P extends Pending.Any>(
  *
  * **Details**
  *
- * Fails with the call's {@link Failure}; with `CallComplete` when the call was finished already, by whoever was first;
+ * Fails with the call's {@link Failure}; with `CallComplete` when another fiber has finished the call;
  * with `InvalidAsyncHandle` when the call object is released, also while waiting; with `PipeDisciplineError` when a pipe is not
  * through and nobody ever asked for an end of one, see {@link inPipe}.
  *
@@ -925,15 +926,15 @@ export const cancel: {
 // ----------------------------------------------------------------------------
 
 /**
- * Releases a call object before its scope closes, given the object itself or the evidence of the call that it carries. Its scope keeps
- * nothing of it.
+ * Releases a call object before its scope closes, given the object itself or the evidence of the call that it carries. Its scope
+ * forgets it.
  *
  * **Details**
  *
  * `"stop"` orphans a pending call: the server is told, and its work is interrupted. `"goOn"` sends nothing: the routine runs to its
  * end, and its reply is discarded. Over the network the connection is kept until the reply, as long as the scope of its
- * association is open; work that must outlive that is handed off or durable. Nobody has to finish the call, whoever waits for it fails
- * with `InvalidAsyncHandle`, and so does the `begin` that is still issuing it.
+ * association is open; work that must outlive that is handed off or durable. The call needs no finish: its waiters fail with
+ * `InvalidAsyncHandle`, and so does the `begin` that is still issuing it.
  *
  * Releasing twice, or by stale evidence, changes nothing. `"goOn"` fails with `PipeDisciplineError`, and releases nothing, while
  * a pipe of the call is open.
@@ -1029,7 +1030,7 @@ export const setSecurity: {
   }))
 
 /**
- * The security of a call object: what was agreed on for the call that it carries, and else what the next call will ask for.
+ * The security of a call object: the agreed security of the call that it carries, else the security that the next call asks for.
  *
  * **Details**
  *
@@ -1072,7 +1073,7 @@ export const security = (self: Call.Any): Effect.Effect<Secured, InvalidAsyncHan
 // ----------------------------------------------------------------------------
 
 /**
- * What the call object is doing now.
+ * Gives the state of the call object.
  *
  * **Details**
  *
@@ -1120,7 +1121,7 @@ export const state = (self: Call.Any): Effect.Effect<CallState, InvalidAsyncHand
     return state === undefined ? refuse("InvalidAsyncHandle") : Effect.succeed(state)
   })
 
-/** What a call object is doing; `undefined` when it is released. */
+/** The state of a call object; `undefined` when it is released. */
 const look = (call: CallImpl): CallState | undefined => {
   switch (call.state) {
     case State.idle:
@@ -1322,8 +1323,9 @@ export const notify: {
   <P extends Pending.Any, T>(self: P, queue: Queue.Enqueue<Completion<T, P>>, tag: T) =>
     Effect.suspend(() => {
       if (queue.capacity !== Infinity) {
-        throw new TypeError(
-          `Call.notify: the queue can lose completions, got capacity ${queue.capacity}, expected an unbounded queue.`
+        refuseArgument(
+          "Call.notify",
+          `the queue can lose completions, got capacity ${queue.capacity}, expected an unbounded queue`
         )
       }
       return whenComplete(pendingImpl(self), () => {
@@ -1459,7 +1461,7 @@ const abandon = (pending: PendingImpl, cancelTimeout: Duration.Input | undefined
 // ----------------------------------------------------------------------------
 
 /**
- * What the operations of a call's pipe fail with when the call ends first: its {@link Failure}, or `InvalidAsyncHandle` when the call
+ * The errors of a pipe's operations when its call ends first: its {@link Failure}, or `InvalidAsyncHandle` when the call
  * object is released.
  *
  * @category pipes

@@ -9,7 +9,7 @@
  */
 
 /**
- * What can be refused by state alone. Each is the tag of the error in `Status` that the operation fails with.
+ * The refusals by state alone. Each is the tag of the error in `Status` that the operation fails with.
  *
  * @category models
  * @since 0.1.0
@@ -72,7 +72,7 @@ export interface ClientRow {
   readonly join: "waits" | "consumes" | Refusal
   /** `orphans` the pending call, `drops` the result, `releases` an idle object; `nothing` is left to release. */
   readonly release: "releases" | "orphans" | "drops" | "nothing"
-  /** What `release` does that lets the server go on: it `detaches` a pending call, and is the same otherwise. */
+  /** A `release` that lets the server go on: it `detaches` a pending call, and is the same otherwise. */
   readonly goOn: "releases" | "detaches" | "drops" | "nothing"
   /** The state after each event that can happen here. An event that is missing changes nothing. */
   readonly next: {
@@ -306,7 +306,7 @@ export const serverTable: readonly [ServerRow, ServerRow, ServerRow] = [
 // ----------------------------------------------------------------------------
 
 /**
- * What can be refused by the state of a pipe. Each is the tag of the error in `Status` that the operation fails with.
+ * The refusals by the state of a pipe. Each is the tag of the error in `Status` that the operation fails with.
  *
  * @category pipes
  * @since 0.1.0

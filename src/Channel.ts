@@ -85,7 +85,7 @@ export interface Security {
   readonly "~callisto/Security": "~callisto/Security"
   /** How strongly messages are to be protected. */
   readonly level: AuthenticationLevel
-  /** Who logs the client in. */
+  /** The provider that logs the client in. */
   readonly provider: { readonly name: string }
   /** Whether the server must prove who it is. */
   readonly mutual: boolean
@@ -227,7 +227,7 @@ export interface Caller {
  */
 export declare namespace Caller {
   /**
-   * A caller as a program states it. What is left out: level `none`; anonymous where there is no name; impersonation `impersonate`, or
+   * A caller as a program states it. The defaults: level `none`; anonymous where there is no name; impersonation `impersonate`, or
    * `anonymous`; no groups.
    */
   export type Input = { readonly [K in keyof Caller]?: Caller[K] | undefined }

@@ -22,6 +22,7 @@ import { rules } from "./internal/handleCalls.ts"
 import { RulesId } from "./internal/handleRules.ts"
 import { Entry, handlesOf, Holding } from "./internal/handleTable.ts"
 import { PipeInspectable } from "./internal/inspectable.ts"
+import { refuseArgument } from "./internal/named.ts"
 import type { ServerCallImpl } from "./internal/serverCall.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { ServerCall } from "./ServerCall.ts"
@@ -32,7 +33,7 @@ import { RpcFault } from "./Status.ts"
 // ----------------------------------------------------------------------------
 
 /**
- * What a client has of a context handle: an opaque value, branded by the name of its type.
+ * The client's side of a context handle: an opaque value, branded by the name of its type.
  *
  * **Details**
  *
@@ -155,9 +156,7 @@ const declare = (declared: Declared): Schema.Constraint =>
  * @since 0.1.0
  */
 export const make = <const Name extends string>(name: Name): Type<Name> => {
-  if (!namePattern.test(name)) {
-    throw new TypeError(`ContextHandle ${JSON.stringify(name)}: its name is not an identifier.`)
-  }
+  if (!namePattern.test(name)) refuseArgument(`ContextHandle ${JSON.stringify(name)}`, "its name is not an identifier")
   return declare({ type: name, nullable: false, shared: false }) as Type<Name>
 }
 

@@ -14,6 +14,7 @@ import { badInput, issueIn } from "./internal/badInput.ts"
 import { type Carried, type Rules, rulesIn } from "./internal/handleRules.ts"
 import { finder } from "./internal/handleSchema.ts"
 import { pipesOf } from "./internal/methodPipes.ts"
+import { refuseArgument } from "./internal/named.ts"
 import { flagOption } from "./internal/options.ts"
 import { refuseCode as refusalOf, toHex } from "./internal/statusTable.ts"
 import * as Uuid from "./internal/uuid.ts"
@@ -132,7 +133,7 @@ export const refuseCode: (code: number) => string | undefined = refusalOf
 export const abort = <E extends Abort.Error>(code: number, error: AbortClass<E>): Abort<E> => {
   const reason = refusalOf(code)
   if (reason !== undefined) {
-    throw new TypeError(`Interface.abort(${code}, ${error.name}): code ${code} is refused: ${reason}.`)
+    refuseArgument(`Interface.abort(${code}, ${error.name})`, `code ${code} is refused: ${reason}`)
   }
   return { code, error }
 }
@@ -177,8 +178,9 @@ export const openAbort = <E extends Abort.Error>(
 ): Abort.Open<E> => {
   const { fields } = error as { readonly fields?: object }
   if (fields !== undefined && !Object.hasOwn(fields, field)) {
-    throw new TypeError(
-      `Interface.openAbort: class ${error.name} has no field ${field}. Name the field that holds the code.`
+    refuseArgument(
+      "Interface.openAbort",
+      `class ${error.name} has no field ${field}. Name the field that holds the code`
     )
   }
   return { error, field }
@@ -189,7 +191,7 @@ const tagOf = (error: AbortClass): string => {
   const { fields } = error as { readonly fields?: { readonly _tag?: { readonly ast: SchemaAST.AST } } }
   const ast = fields?._tag?.ast
   if (ast?._tag === "Literal" && typeof ast.literal === "string") return ast.literal
-  throw new TypeError(`Abort ${error.name}: its schema has no literal _tag. Make the class with Schema.TaggedError.`)
+  return refuseArgument(`Abort ${error.name}`, "its schema has no literal _tag. Make the class with Schema.TaggedError")
 }
 
 /** The code of an abort that is declared without one: 0xE0000000 with the last 28 of the first 32 bits of SHA-1 of the tag. */
@@ -278,7 +280,7 @@ export declare namespace Method {
   >
   /** The type of the in parameters, as the routine receives them. */
   export type In<M extends Any> = M["in"]["Type"]
-  /** What a caller passes as in parameters: fields with a constructor default may be missing. */
+  /** The in parameters that a caller passes: fields with a constructor default may be missing. */
   export type Input<M extends Any> = M["in"]["~type.make.in"]
   /** The type of the out parameters. */
   export type Out<M extends Any> = M["out"]["Type"]
@@ -416,8 +418,9 @@ export const method: {
     else if ("code" in entry) aborts.push(entry)
     else if (open === undefined) open = entry
     else {
-      throw new TypeError(
-        `Interface.method: open aborts ${tagOf(open.error)} and ${tagOf(entry.error)}: a method has at most one.`
+      refuseArgument(
+        "Interface.method",
+        `open aborts ${tagOf(open.error)} and ${tagOf(entry.error)}: a method has at most one`
       )
     }
   }
@@ -463,7 +466,7 @@ export interface Operation {
   /** Whether the method has in parameters, and so takes an input. */
   readonly takesInput: boolean
   /**
-   * Makes the in parameters from what a caller passes, or throws `BadStubData`. `undefined` where the value passes as it
+   * Makes the in parameters from the caller's value, or throws `BadStubData`. `undefined` where the value passes as it
    * is: the schema is no class and has no constructor defaults.
    */
   readonly makeInput: ((input: unknown) => unknown) | undefined
@@ -503,7 +506,7 @@ export declare namespace Interface {
   export type Methods = { readonly [name: string]: Method.Any }
   /** Any interface. */
   export type Any = Interface<string, Methods>
-  /** What identifies an interface. */
+  /** The identity of an interface. */
   export type Identity = Pick<Any, "uuid" | "version">
   /** How an interface is described, see {@link make}. */
   export interface Options<Methods> {
@@ -560,7 +563,7 @@ const interfaces = "945afeeb-eb6f-53ec-922d-01fdca545c35"
  * UUID the interface gets one that follows from its name and major version, which is the same for every Callisto peer.
  * An interface for foreign peers gives its own.
  *
- * Throws a `TypeError` that says what is wrong and where: a malformed or nil UUID, a version or opnum out of range, two
+ * Throws a `TypeError` with the problem and its place: a malformed or nil UUID, a version or opnum out of range, two
  * methods with one opnum, a name that is no identifier, two aborts of one method with the same code or tag, a `maybe`
  * method with out parameters, aborts or pipes, and a context handle that is not a parameter itself.
  *
@@ -613,24 +616,23 @@ export const make = <const Name extends string, const Methods extends Interface.
   name: Name,
   options: Interface.Options<Methods>
 ): Interface<Name, Methods> => {
-  const refuse = (problem: string): never => {
-    throw new TypeError(`Interface ${JSON.stringify(name)}: ${problem}.`)
-  }
-  if (!namePattern.test(name)) refuse(noIdentifier)
+  const owner = `Interface ${JSON.stringify(name)}`
+  if (!namePattern.test(name)) refuseArgument(owner, noIdentifier)
 
   const version = options.version ?? [1, 0]
   const [major, minor] = version
   if (version.length !== 2 || !isUint16(major) || !isUint16(minor)) {
-    refuse(`version [${version}] is not [major, minor], each an integer from 0 to 65535`)
+    refuseArgument(owner, `version [${version}] is not [major, minor], each an integer from 0 to 65535`)
   }
 
   const uuid = options.uuid === undefined ? Uuid.v5(interfaces, `${name}/${major}`) : Uuid.canonical(options.uuid)
   if (uuid === undefined) {
-    return refuse(
+    return refuseArgument(
+      owner,
       `uuid ${JSON.stringify(options.uuid)} is not a UUID (like "4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e")`
     )
   }
-  if (uuid === Uuid.nil) refuse("uuid is the nil UUID, which identifies no interface")
+  if (uuid === Uuid.nil) refuseArgument(owner, "uuid is the nil UUID, which identifies no interface")
 
   const operations: Record<string, Operation> = {}
   const self: Interface<Name, Methods> = Object.assign(Object.create(printed), {
@@ -645,18 +647,18 @@ export const make = <const Name extends string, const Methods extends Interface.
   let next = 0
   for (const [key, method] of Object.entries(options.methods)) {
     if (!namePattern.test(key)) {
-      refuse(`method ${JSON.stringify(key)}: ${noIdentifier}`)
+      refuseArgument(owner, `method ${JSON.stringify(key)}: ${noIdentifier}`)
     }
     const opnum = method.opnum ?? next
-    if (!isUint16(opnum)) refuse(`method ${key}: opnum ${opnum} is not an integer from 0 to 65535`)
+    if (!isUint16(opnum)) refuseArgument(owner, `method ${key}: opnum ${opnum} is not an integer from 0 to 65535`)
     const other = byOpnum.get(opnum)
-    if (other !== undefined) refuse(`methods ${other} and ${key} both have opnum ${opnum}`)
+    if (other !== undefined) refuseArgument(owner, `methods ${other} and ${key} both have opnum ${opnum}`)
     const problem = refuseMethod(method)
-    if (problem !== undefined) refuse(`method ${key}: ${problem}`)
+    if (problem !== undefined) refuseArgument(owner, `method ${key}: ${problem}`)
     byOpnum.set(opnum, key)
     const rules = rulesIn(method.in.ast) ?? rulesIn(method.out.ast)
     const carried = rules === undefined ? noHandles : rules.carriedBy(method)
-    if (typeof carried === "string") return refuse(`method ${key}${carried}`)
+    if (typeof carried === "string") return refuseArgument(owner, `method ${key}${carried}`)
     const operation: Operation & Carried & { readonly rules: Rules | undefined } = {
       interface: self,
       name: key,

@@ -17,6 +17,7 @@ import type { AuthenticationLevel, Caller } from "./Channel.ts"
 import type { Interface, Method } from "./Interface.ts"
 import { type Guard, levels } from "./internal/access.ts"
 import * as Internal from "./internal/manager.ts"
+import { refuseArgument } from "./internal/named.ts"
 import { choiceOption, flagOption, objectOption } from "./internal/options.ts"
 import type { Cancellation, Failure, ServerCall } from "./ServerCall.ts"
 
@@ -218,13 +219,13 @@ export interface Options<I extends Interface.Any> {
 }
 
 /**
- * What an access check sees of a call.
+ * The part of a call that an access check sees.
  *
  * @category models
  * @since 0.1.0
  */
 export interface AccessRequest<I extends Interface.Any> {
-  /** Who calls. */
+  /** The caller. */
   readonly caller: Caller
   /** The name of the method. */
   readonly method: Interface.MethodName<I, "any">
@@ -325,17 +326,14 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   options?: Options<I>
 ): Manager<I, Exclude<Routine.Services<T[keyof T]>, Scope.Scope>> => {
   const owner = `Manager of ${iface.name}`
-  const refuse = (problem: string): never => {
-    throw new TypeError(`${owner}: ${problem}.`)
-  }
   for (const name of Object.keys(iface.methods)) {
-    if (!Object.hasOwn(routines, name)) refuse(`method ${name} has no routine`)
+    if (!Object.hasOwn(routines, name)) refuseArgument(owner, `method ${name} has no routine`)
     if (Internal.runOf(routines[name as keyof T]) === undefined) {
-      refuse(`routine ${name} is no function`)
+      refuseArgument(owner, `routine ${name} is no function`)
     }
   }
   for (const name of Object.keys(routines)) {
-    if (!Object.hasOwn(iface.methods, name)) refuse(`routine ${name} has no method in the interface`)
+    if (!Object.hasOwn(iface.methods, name)) refuseArgument(owner, `routine ${name} has no method in the interface`)
   }
   const readCancellation = (name: string, kind: unknown): Cancellation =>
     choiceOption(owner, name, kind, cancellations, "interrupt")
@@ -344,7 +342,7 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   const isByName = typeof cancellation === "object" && cancellation !== null
   for (const [method, kind] of Object.entries(isByName ? cancellation : {})) {
     const name = `cancellation.${method}`
-    if (!Object.hasOwn(iface.methods, method)) refuse(`${name} has no method in the interface`)
+    if (!Object.hasOwn(iface.methods, method)) refuseArgument(owner, `${name} has no method in the interface`)
     kinds.set(method, readCancellation(name, kind))
   }
   const others = readCancellation("cancellation", isByName ? undefined : cancellation)
@@ -358,12 +356,12 @@ export const make = <I extends Interface.Any, const T extends Manager.Routines<I
   })
 }
 
-/** Who may call; `undefined` where the options say nothing. */
+/** The guard of a manager; `undefined` where the options set none of its checks. */
 const guardOf = (owner: string, options: Options<any> = {}): Guard | undefined => {
   const { access, allowAnonymous, minimumLevel } = options
   if (access === undefined && allowAnonymous === undefined && minimumLevel === undefined) return undefined
   if (access !== undefined && typeof access !== "function") {
-    throw new TypeError(`${owner}: access is no function.`)
+    refuseArgument(owner, "access is no function")
   }
   return {
     access: access as Guard["access"],
@@ -422,7 +420,7 @@ export const middleware: {
 } = dual(2, (self: Manager.Any, outer: Internal.Middleware): Manager.Any => {
   const manager = Internal.implOf(self)
   if (typeof outer !== "function") {
-    throw new TypeError(`Manager of ${manager.interface.name}: the middleware is no function.`)
+    refuseArgument(`Manager of ${manager.interface.name}`, "the middleware is no function")
   }
   const inner = manager.middleware
   return toManager<any>({

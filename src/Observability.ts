@@ -63,6 +63,11 @@ export interface Observed {
   /** When the call began, in milliseconds of the clock. */
   readonly begunAt: number
   /**
+   * The in parameters, from the begin to `ended`; afterwards `undefined`. On the server they are `undefined` for a call that is refused, and
+   * until the manager's access check has admitted the call. They may be secret: an observer should not print them.
+   */
+  readonly input: unknown
+  /**
    * Asks the call to end: on the client as an abortive cancel, on the server as a cancel of its client. A call that is not issued or
    * not accepted yet is cancelled as soon as it is.
    */
@@ -216,7 +221,7 @@ const countRefused = (context: Context.Context<never>, refused: "login" | "messa
  *   `cancelled`, `lost`; `abandoned` for a call whose client is gone, `refused` for one that the server did not dispatch);
  * - `callisto_call_duration`, a histogram in milliseconds.
  *
- * What endpoints with security refuse, with the name of the security provider as the attribute `provider`:
+ * The refusals of endpoints with security, with the name of the security provider as the attribute `provider`:
  *
  * - `callisto_logins_refused`, a counter;
  * - `callisto_messages_refused`, a counter: requests whose signature is wrong.

@@ -3,8 +3,8 @@
  * pipes and pushes the out pipes. Both sides go at their own pace, and a slow reader slows the writer.
  *
  * The ends of a call's pipes are found with `Call.inPipe` and `Call.outPipe` on the client, and with `ServerCall.inPipe` and
- * `ServerCall.outPipe` on the server. What they do in which state are two tables, `CallState.pushTable` and
- * `CallState.pullTable`.
+ * `ServerCall.outPipe` on the server. Two tables hold their operations in each state, `CallState.pushTable`
+ * and `CallState.pullTable`.
  *
  * Windows: DCE pipes, `[pipe]` in MIDL; asynchronous pipes.
  *
@@ -23,6 +23,7 @@ import * as Stream from "effect/Stream"
 import { Pipe as State } from "./CallState.ts"
 import type { AnyChunk, ChunkBuffer } from "./internal/chunkBuffer.ts"
 import * as Chunks from "./internal/chunkBuffer.ts"
+import { refuseArgument } from "./internal/named.ts"
 import { End, onFailure, refusalOf } from "./internal/pipeEnds.ts"
 import type { PipeClosed, PipeEmpty, WrongPipeOrder } from "./Status.ts"
 
@@ -63,7 +64,7 @@ export interface Bytes {
 export const bytes: Bytes = { _tag: "Bytes" }
 
 /**
- * What flows through a pipe: bytes, or elements that a schema describes. The schema needs no services.
+ * The content of a pipe: bytes, or elements that a schema describes. The schema needs no services.
  *
  * @category descriptions
  * @since 0.1.0
@@ -81,7 +82,7 @@ export type Element =
 export type Elements = { readonly [name: string]: Element }
 
 /**
- * What is pushed and pulled at a time: bytes, or some elements.
+ * The unit of push and pull: bytes, or some elements.
  *
  * @category descriptions
  * @since 0.1.0
@@ -91,7 +92,7 @@ export type Chunk<E extends Element> = E extends Bytes ? Uint8Array
   : never
 
 /**
- * What a stream or a sink of a pipe carries: chunks of bytes, or single elements.
+ * The element of a pipe's stream or sink: chunks of bytes, or single elements.
  *
  * @category descriptions
  * @since 0.1.0
@@ -142,7 +143,7 @@ const toEnd = (self: Writer<any, any> | Reader<any, any>): End => self as unknow
  * also waits for a turn of the event loop, so that others go on. Interrupting a push that waits pushes nothing.
  *
  * Fails with `PipeClosed` when the pipe was ended, with `WrongPipeOrder` when it is another pipe's turn, and with the failure of the
- * call when that ends first. Dies with a `TypeError` for what is no chunk.
+ * call when that ends first. Dies with a `TypeError` for a value that is no chunk.
  *
  * Windows: the `push` function of an asynchronous pipe; the `RpcSendComplete` that tells of room.
  *
@@ -188,7 +189,7 @@ export const push: {
       const refused = refusalOf(end)
       if (refused !== undefined) return Effect.fail(refused as E)
       const buffer = Chunks.bufferOf(end.slot)
-      if (!isChunk(chunk, buffer)) return Effect.die(new TypeError(`What was pushed into ${end.name} is no chunk.`))
+      if (!isChunk(chunk, buffer)) refuseArgument("Pipe.push", `what was pushed into ${end.name} is no chunk`)
       if (!Chunks.isWritable(buffer)) return pushLater(end, chunk as AnyChunk) as Effect.Effect<void, E>
       Chunks.put(buffer, chunk as AnyChunk)
       return Effect.void
@@ -212,7 +213,7 @@ const pushLater = (end: End, chunk: AnyChunk): Effect.Effect<void, unknown> => {
 }
 
 /**
- * Ends the pipe: the reader pulls what was pushed, and then the end.
+ * Ends the pipe: the reader pulls the pushed elements, and then the end.
  *
  * **Details**
  *
@@ -386,7 +387,9 @@ export const pull: {
   (args) => args[0] instanceof End,
   <C, E>(self: Reader<C, E>, maximum = Infinity): Effect.Effect<C, E | PipeEmpty | WrongPipeOrder> => {
     if (maximum !== Infinity && !(Number.isInteger(maximum) && maximum > 0)) {
-      return Effect.die(new RangeError(`The maximum of a pull, ${maximum}, is not a positive integer.`))
+      return Effect.suspend(() =>
+        refuseArgument("Pipe.pull", `maximum is out of range, got ${maximum}, expected a positive integer`)
+      )
     }
     return pullWith(toEnd(self), (buffer) => Chunks.take(buffer, maximum), noElements) as Effect.Effect<C, E>
   }
@@ -394,7 +397,7 @@ export const pull: {
 
 const noElements = ({ isBytes }: ChunkBuffer): AnyChunk => isBytes ? new Uint8Array(0) : []
 
-/** Takes a chunk as soon as the buffer holds one, or gives what stands for the end. */
+/** Takes a chunk as soon as the buffer holds one, or gives the value that stands for the end. */
 const pullWith = <A>(
   end: End,
   take: (buffer: ChunkBuffer) => A,

@@ -62,7 +62,7 @@ export interface Options {
   /**
    * How long calls in progress may go on when the server's scope closes; by default 5 seconds. Then they end with 1726,
    * and their work is interrupted. An endpoint of the server and the server share this time: whichever closes first starts it, unless
-   * it was over for as long before. What does not end at once has the same time again: first the interrupted work, with its
+   * it was over for as long before. Work that does not end at once has the same time again: first the interrupted work, with its
    * finalizers and replies, then the run-down of context handles. The shutdown does not wait longer, so such work may outlive it.
    *
    * With infinity the shutdown waits for every call. Two shutdowns that wait for each other's calls then never end. Nor does that of a

@@ -95,8 +95,8 @@ export type CancelReason = Internal.CancelReason
  *
  * **Details**
  *
- * - `interrupt`: the cancel interrupts the routine, which then answers "cancelled", even if an uninterruptible part of it had a
- *   result. Only {@link complete} or {@link abort} can answer before.
+ * - `interrupt`: the cancel interrupts the routine, which then answers "cancelled", even if an uninterruptible part of the routine
+ *   had a result. Only {@link complete} or {@link abort} can answer before.
  * - `cooperative`: the cancel only sets the flag that {@link testCancel} and {@link awaitCancel} see, so the routine can still answer.
  * - `disabled`: in process the client's cancel is refused.
  *

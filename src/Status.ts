@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { callFields, type CallSchema } from "./internal/callFields.ts"
 import { faults as allFaults, received } from "./internal/faultTable.ts"
+import { named, refuseArgument } from "./internal/named.ts"
 import { hresultName, ntStatusName, win32Name } from "./internal/resultNames.ts"
 import { addressCode, faultOf, rowOf, rows, toHex, win32Of } from "./internal/statusTable.ts"
 
@@ -89,11 +90,11 @@ export const faults: ReadonlyArray<Code & { readonly rpcStatus?: number }> = all
 // what the errors share
 // ----------------------------------------------------------------------------
 
-/** What every error of this module has beside its fields. */
+/** The members of every error of this module, beside its fields. */
 interface Documented extends Cause.YieldableError {
   /** The documented numbers of the error. */
   readonly codes: Codes
-  /** What happened, in a sentence for people. */
+  /** The problem, in a sentence for people. It ends with the name of the class, as the reference of errors lists it. */
   readonly message: string
 }
 
@@ -116,11 +117,10 @@ const makeClass = <Self, const Tag extends string, const Fields extends Schema.S
   >
   const numbers = (codes as Record<string, Codes>)[tag]
   Object.defineProperties(Class.prototype, {
-    codes: { configurable: true, get: () => numbers },
+    codes: { get: () => numbers },
     message: {
-      configurable: true,
       get(this: Self) {
-        return sentence(this)
+        return named(sentence(this), tag)
       }
     }
   })
@@ -147,7 +147,7 @@ interface CallFields {
 
 /** Names the call that an error belongs to, as far as the error knows it. */
 const whereOf = ({ address, interface: name, method }: CallFields): string => {
-  const call = [name, method].filter((part) => part !== undefined).join(".")
+  const call = [name, method].filter(Boolean).join(".")
   const place = [call, address].filter(Boolean).join(" at ")
   return place === "" ? "" : `${place}: `
 }
@@ -850,11 +850,11 @@ const errorOf = (number: number): RpcError => {
 // results
 // ----------------------------------------------------------------------------
 
-/** What every error for a result has beside its code. */
+/** The members of every error for a result, beside its code. */
 interface OfResult extends Cause.YieldableError {
   /** The documented name of the code, where it is a common one. */
   readonly codeName: string | undefined
-  /** What the function returned, in a sentence for people. */
+  /** The returned code, in a sentence for people. */
   readonly message: string
 }
 
@@ -883,7 +883,7 @@ const makeResultClass = <Self extends { readonly code: number }, const Tag exten
       configurable: true,
       get(this: Self) {
         const name = nameOf(this.code)
-        return `The function returned ${show(this.code)}${name === undefined ? "" : ` (${name})`}.`
+        return named(`The function returned ${show(this.code)}${name === undefined ? "" : ` (${name})`}.`, tag)
       }
     }
   })
@@ -944,9 +944,12 @@ const checked = <E>(
   error: (code: number) => E
 ): Effect.Effect<number, E> =>
   Effect.suspend(() => {
+    if (!Array.isArray(accept)) {
+      refuseArgument(`Status.${title}`, `accept is an array of codes, got ${String(accept)}`)
+    }
     for (const number of [result, ...accept]) {
       if (!Number.isInteger(number) || number < -0x80000000 || number > 0xffffffff) {
-        return Effect.die(new TypeError(`Status.${title}: a code is a 32-bit integer, got ${number}.`))
+        refuseArgument(`Status.${title}`, `a code is a 32-bit integer, got ${number}`)
       }
     }
     const code = result >>> 0

@@ -182,7 +182,7 @@ export const signal = (self: Synchronize): Effect.Effect<void> =>
   })
 
 /**
- * Resets the event to not signaled. Whoever was woken before stays woken. Resetting an event that is not signaled
+ * Resets the event to not signaled. Fibers that were woken before stay woken. Resetting an event that is not signaled
  * changes nothing.
  *
  * Windows: `ISynchronize::Reset`.
@@ -394,7 +394,7 @@ const waitMany = (
   return withTimeout(wait, () => pollMany(waitables, isAll) !== undefined, timeout) as never
 }
 
-/** What a wait for several objects ends with now; `undefined` where it has to wait. A refusal of any of them comes first. */
+/** The result of a wait for several objects; `undefined` where it has to wait. A refusal of any object comes first. */
 const pollMany = (
   waitables: ReadonlyArray<Awaited<unknown>>,
   isAll: boolean
@@ -489,7 +489,7 @@ class ContainerImpl extends Waiters<never> implements Container<any> {
 const toContainer = (self: Container<any>): ContainerImpl => self as ContainerImpl
 
 /**
- * Makes an empty container. It lets go of what it still holds when the scope closes.
+ * Makes an empty container. It releases its events and calls when the scope closes.
  *
  * **Example** (Calls and events as they come)
  *
@@ -517,7 +517,7 @@ export const container = <W extends Waitable.Any>(): Effect.Effect<Container<W>,
   )
 
 /**
- * Adds an event or a call to the container. What is in it already is not added again.
+ * Adds an event or a call to the container. An object that it holds already is not added again.
  *
  * Windows: `ISynchronizeContainer::AddSynchronize`.
  *

@@ -70,8 +70,8 @@ export type Fault =
 export const unreachable: Fault = { _tag: "Unreachable" }
 
 /**
- * The server refuses the call with an exception code or the status of a fault; the manager does not run. The client sees what it
- * would see over the network: 1723 for 1723 and for 0x1C010014. The example is at {@link Fault}.
+ * The server refuses the call with an exception code or the status of a fault; the manager does not run. The client sees the
+ * same as over the network: 1723 for 1723 and for 0x1C010014. The example is at {@link Fault}.
  *
  * Throws a `TypeError` for a code that is not an integer from 1 to 0xFFFFFFFF.
  *

@@ -16,17 +16,22 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type PlatformError, systemError } from "effect/PlatformError"
+import type * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import * as http from "node:http"
 import process from "node:process"
-import { readdir, readFile, stat, writeFile } from "node:fs/promises"
-import { resolve } from "node:path"
+import { createHash } from "node:crypto"
+import { open, readdir, readFile, stat, writeFile } from "node:fs/promises"
+import { basename, join, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { exitCodes } from "./cli/Failure.ts"
+import { type FeedFailure, Feeds } from "./cli/Feeds.ts"
 import { Files, maximumSize } from "./cli/Files.ts"
 import { Passwords } from "./cli/Login.ts"
 import { run } from "./cli/Program.ts"
+import { type File, type Reading, Surroundings } from "./cli/Surroundings.ts"
 import { layer as transport } from "./node.ts"
 
 let signal: number | undefined
@@ -132,18 +137,17 @@ const file = (path: string): Effect.Effect<Uint8Array, string> =>
 const passwords = Layer.succeed(Passwords, { file, prompt })
 
 /** What an operation on a file fails with, in words. */
-const attempt = <A>(path: string, use: () => Promise<A>): Effect.Effect<A, string> =>
+const attempt = <A>(path: string, use: () => Promise<A>, absent = "it does not exist"): Effect.Effect<A, string> =>
   Effect.tryPromise({
     try: use,
     catch: (error) => {
       const { code, message } = error as { readonly code?: string; readonly message: string }
+      if (code === "ENOENT" || code === "ENOTDIR") return `${path}: ${absent}`
       return `${path}: ${(code === undefined ? undefined : reasons[code]) ?? message}`
     }
   })
 
 const reasons: { readonly [code: string]: string } = {
-  ENOENT: "it does not exist",
-  ENOTDIR: "it does not exist",
   EISDIR: "it is a folder",
   EACCES: "no permission",
   EPERM: "no permission"
@@ -189,14 +193,97 @@ const readStdin = async (): Promise<Uint8Array> => {
 const files = Layer.succeed(Files, {
   read: (path) => attempt(path, () => readBounded(path)),
   find: (folder, name) => Effect.promise(() => findIn(folder, name)),
-  write: (path, text) => attempt(path, () => writeFile(path, text)),
+  write: (path, text) => attempt(path, () => writeFile(path, text), "its folder does not exist"),
   stdin: attempt("standard input", readStdin),
   load: (path) => attempt(path, () => import(pathToFileURL(resolve(path)).href))
 })
 
+const mostFiles = 5000
+
+const listFiles = async (folder: string): Promise<ReadonlyArray<File>> => {
+  const files: Array<File> = []
+  const visit = async (directory: string): Promise<void> => {
+    for (const entry of await readdir(join(folder, directory), { withFileTypes: true })) {
+      if (entry.name.startsWith(".") || ["node_modules", "dist"].includes(entry.name)) continue
+      if (files.length === mostFiles) return
+      const path = join(directory, entry.name)
+      // What can't be read is left out.
+      if (entry.isDirectory()) await visit(path).catch(() => undefined)
+      else if (entry.isFile()) {
+        await stat(join(folder, path)).then(({ size }) => files.push({ path, size }), () => undefined)
+      }
+    }
+  }
+  if (!(await stat(folder)).isDirectory()) throw new Error("it is no folder")
+  await visit("")
+  return files
+}
+
+const openFile = (folder: string, path: string) => {
+  const orCode = <A>(use: () => Promise<A>) =>
+    Effect.tryPromise({ try: use, catch: (error) => (error as { readonly code?: string }).code ?? String(error) })
+  const opened = Effect.acquireRelease(
+    orCode(() => open(join(folder, path))),
+    (file) => Effect.promise(() => file.close())
+  )
+  return Effect.map(opened, (file): Reading => {
+    const hash = createHash("sha256")
+    return {
+      next: (atMost) =>
+        orCode(async () => {
+          const { buffer, bytesRead } = await file.read(new Uint8Array(atMost), 0, atMost)
+          hash.update(buffer.subarray(0, bytesRead))
+          return bytesRead
+        }),
+      digest: Effect.sync(() => hash.digest("hex"))
+    }
+  })
+}
+
+const surroundings = Layer.succeed(Surroundings, {
+  columns: process.stdout.columns || 80,
+  nameOf: (folder) => basename(resolve(folder)) || resolve(folder),
+  list: (folder) => attempt(folder, () => listFiles(folder)),
+  open: openFile
+})
+
+/** The inspector tells every two seconds that it is there. */
+const silence = 8000
+
+const openFeed = (origin: string, token: string): Effect.Effect<http.IncomingMessage, FeedFailure, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<http.IncomingMessage, FeedFailure>((resume) => {
+      const headers = { authorization: `Bearer ${token}` }
+      const request = http.get(`${origin}/calls`, { headers, agent: false, timeout: silence }, (response) => {
+        const { statusCode: status = 0 } = response
+        if (status === 200) return resume(Effect.succeed(response))
+        let reason = ""
+        response.setEncoding("utf8")
+        response.on("data", (chunk: string) => reason = (reason + chunk).slice(0, 1000))
+        response.on("close", () => resume(Effect.fail({ status, reason: reason.trim() })))
+        response.on("error", () => {})
+      })
+      request.on("timeout", () => request.destroy(new Error("it is silent")))
+      request.on("error", ({ message }) => resume(Effect.fail({ status: undefined, reason: message })))
+      return Effect.sync(() => void request.destroy())
+    }),
+    (response) => Effect.sync(() => void response.destroy())
+  )
+
+const feeds = Layer.succeed(Feeds, {
+  open: (origin, token) =>
+    Stream.unwrap(Effect.map(openFeed(origin, token), (response) =>
+      // Whatever ends the connection, the program is gone.
+      Stream.catch(
+        Stream.fromAsyncIterable<Uint8Array, unknown>(response, (error) => error),
+        () => Stream.empty
+      ))),
+  size: Effect.sync(() => ({ columns: process.stdout.columns ?? 80, rows: process.stdout.rows ?? 24 }))
+})
+
 const main = Effect.provide(
   run(process.argv.slice(2)),
-  Layer.mergeAll(stdio, transport, environment, passwords, files)
+  Layer.mergeAll(stdio, transport, environment, passwords, files, surroundings, feeds)
 )
 
 const fiber = Effect.runFork(main)

@@ -51,6 +51,7 @@ import { dirname, join } from "node:path"
 import process from "node:process"
 import { clearTimeout, setTimeout } from "node:timers"
 import * as tls from "node:tls"
+import { refuseArgument } from "./internal/named.ts"
 import { type Hash, KerberosCiphers } from "./security/KerberosCiphers.ts"
 import { gather, Incoming, Room } from "./transport/internal/flow.ts"
 import { type End, handlers, makeSocket, scopedEnd } from "./transport/internal/sockets.ts"
@@ -68,7 +69,7 @@ import * as WebSocket from "./transport/WebSocket.ts"
 import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
 
 /**
- * What TLS needs to know, as text in PEM format.
+ * The certificates and keys for TLS, as text in PEM format.
  *
  * @category models
  * @since 0.1.0
@@ -76,7 +77,7 @@ import type { CantCreateEndpoint, RpcTransportError } from "./Status.ts"
 export interface TlsOptions {
   /** The authorities that a client trusts, in place of those of the runtime. */
   readonly ca?: string | undefined
-  /** The certificate of a server, followed by those that it was signed with. */
+  /** The certificate of a server, followed by the certificates of its signers. */
   readonly cert?: string | undefined
   /** The key of that certificate, not encrypted. */
   readonly key?: Redacted.Redacted<string> | undefined
@@ -92,7 +93,7 @@ export interface TlsOptions {
  * - `ncalrpc:[name]` is the Unix socket `name.sock` in `$XDG_RUNTIME_DIR`, or else in the directory for temporary
  *   files; a name with a slash is a path. A socket that a program left behind when it died is replaced. On Windows it
  *   is a named pipe.
- * - A connection that is closed still sends what was written, for at most a second.
+ * - A closed connection still sends the written bytes, for at most a second.
  * - A TCP connection that is idle for 30 seconds is probed (TCP keep-alive). On Node it ends when three probes, 10 seconds
  *   apart, stay without an answer; Deno and Bun leave the further probes to the system, which takes about 12 minutes.
  * - A TLS connection belongs to the server from the moment it is accepted, before its handshake: the limits and timeouts
@@ -109,7 +110,7 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
  *
  * **Gotchas**
  *
- * Deno 2.9 takes what is written over TLS without limit: a slow reader does not make the writer wait there. Nor does it
+ * Deno 2.9 buffers writes over TLS without limit: a slow reader does not make the writer wait there. Nor does it
  * tell the end of a TLS connection that comes while the reader is behind; the `keepAlive` of an association finds it.
  *
  * **Example** (A server with a certificate)
@@ -128,11 +129,11 @@ export const layer: Layer.Layer<Transport> = Layer.suspend(() => layerTls({}))
  */
 export const layerTls = (options: TlsOptions): Layer.Layer<Transport> => {
   if (options.key !== undefined && !Redacted.isRedacted(options.key)) {
-    throw new TypeError("NodeTransport.layerTls: key is not redacted. Make it with Redacted.make.")
+    refuseArgument("NodeTransport.layerTls", "key is not redacted. Make it with Redacted.make")
   }
   return mergeAll(
     Layer.succeed(Transport, makeTransport(options)),
-    Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal)
+    WebSocket.layerGlobal
   )
 }
 
@@ -307,7 +308,7 @@ const endPointOf = (conn: net.Socket): Uint8Array | undefined => {
   return raw === undefined ? undefined : hashOf(raw)
 }
 
-/** The hash functions by the signatures that use them, for those that are stronger than SHA-256. */
+/** The hash functions stronger than SHA-256, by the signatures that use them. */
 const strongHashes: ReadonlyArray<readonly [signature: string, hash: string]> = [
   ["06092a864886f70d01010c", "sha384"],
   ["06092a864886f70d01010d", "sha512"],
@@ -599,7 +600,7 @@ const netEnd = (conn: net.Socket): End => {
         conn.destroy()
         return
       }
-      // Send what was written, then close; but not for a peer that does not read.
+      // Send the written bytes, then close; but not for a peer that does not read.
       const linger = setTimeout(() => conn.destroy(), lingerMillis)
       linger.unref()
       conn.once("close", () => clearTimeout(linger))

@@ -1,5 +1,5 @@
 /**
- * Who calls, and how calls are protected on the network.
+ * The security of calls on the network: logins, callers and protection.
  *
  * Each module is also exported under its own name, for instance `@callisto/rpc/security/Ntlm`.
  *

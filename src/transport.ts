@@ -1,5 +1,5 @@
 /**
- * What carries connections: string bindings, and the transports of the protocol sequences.
+ * The carriers of connections: string bindings, and the transports of the protocol sequences.
  *
  * Each module is also exported under its own name, for instance `@callisto/rpc/transport/StringBinding`.
  *

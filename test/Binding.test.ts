@@ -4,7 +4,7 @@ import { Binding, Call, Interface, Manager, Server, ServerCall } from "../mod.ts
 import { Desk, isWaiting, Job1, makeDesk, makeJob, outcome, refusal, settle, start } from "./fixtures.ts"
 
 describe("a binding in the same process", () => {
-  it.effect("is refused for an interface that the server does not offer", () =>
+  it.effect("server without the interface: bind refuses", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const error = yield* Effect.flip(Binding.local(server, Job1))
@@ -12,7 +12,7 @@ describe("a binding in the same process", () => {
       assert.include(error.message, "Job1")
     }))
 
-  it.effect("names no object whose UUID is none", () =>
+  it.effect("object that is no UUID: bind refuses it by value", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const exit = yield* Effect.exit(Binding.local(server, Desk, { object: "the first" }))
@@ -21,7 +21,7 @@ describe("a binding in the same process", () => {
       assert.include(String(defect), "the first")
     }))
 
-  it.effect("ends its pending calls with 1726 when its scope closes", () =>
+  it.effect("scope of a binding closes: its pending calls end with 1726", () =>
     Effect.gen(function* () {
       const { held, seen, server } = yield* makeDesk()
       const bound = yield* Scope.fork(yield* Effect.scope)
@@ -40,7 +40,7 @@ describe("a binding in the same process", () => {
       assert.deepStrictEqual(yield* Server.calls(server), [])
     }))
 
-  it.effect("leaves the calls of other bindings to the same server alone", () =>
+  it.effect("scope of a binding closes: calls of other bindings to the same server go on", () =>
     Effect.gen(function* () {
       const { desk, held, server } = yield* makeDesk()
       const bound = yield* Scope.fork(yield* Effect.scope)
@@ -51,7 +51,7 @@ describe("a binding in the same process", () => {
       assert.strictEqual(yield* Call.finish(pending), "reply")
     }))
 
-  it.effect("ends a one-shot call with 1726 when its scope closes", () =>
+  it.effect("scope of a binding closes: a one-shot call ends with 1726", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const bound = yield* Scope.fork(yield* Effect.scope)
@@ -62,7 +62,7 @@ describe("a binding in the same process", () => {
       assert.deepStrictEqual(yield* outcome(Fiber.join(invoking)), { failure: "RpcTransportError" })
     }))
 
-  it.effect("runs calls side by side, and they finish in any order", () =>
+  it.effect("many calls on one binding: they run side by side, and finish in any order", () =>
     Effect.gen(function* () {
       const gates: Array<Deferred.Deferred<string>> = []
       const { job } = yield* makeJob(() =>
@@ -110,7 +110,7 @@ describe("a binding that validates", () => {
       "nothing": undefined
     })
   ) {
-    it.effect(`fails begin with BadStubData for ${what}, and the manager never sees it`, () =>
+    it.effect(`validating binding, ${what}: begin fails with BadStubData, and the manager never sees the call`, () =>
       Effect.gen(function* () {
         const { call, held, inputs, sums } = yield* makeSums(true)
         const error = yield* Effect.flip(Call.begin(call, "Add", input as never))
@@ -124,7 +124,7 @@ describe("a binding that validates", () => {
       }))
   }
 
-  it.effect("gives RpcFault 1783 to the client and BadStubData to complete for bad out parameters", () =>
+  it.effect("validating binding, bad out parameters: the client gets RpcFault 1783, and complete gets BadStubData", () =>
     Effect.gen(function* () {
       const { call, held, server } = yield* makeSums(true)
       const pending = yield* Call.begin(call, "Add", { a: 1, b: 2 })
@@ -137,7 +137,7 @@ describe("a binding that validates", () => {
       assert.deepStrictEqual(yield* Server.calls(server), [])
     }))
 
-  it.effect("gives RpcFault 1783 to the client of a routine that returns bad out parameters", () =>
+  it.effect("validating binding, routine returns bad out parameters: the client gets RpcFault 1783", () =>
     Effect.gen(function* () {
       const manager = Manager.make(Sums, { Add: ({ a, b }) => Effect.succeed(a < 0 ? "negative" as never : a + b) })
       const sums = yield* Binding.local(yield* Server.make([manager]), Sums, { validate: true })
@@ -147,7 +147,7 @@ describe("a binding that validates", () => {
       assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Add", { a: 1, b: 2 })), 3)
     }))
 
-  it.effect("input with a field that the schema lacks: passes without it", () =>
+  it.effect("validating binding, input with a field that the schema lacks: the field is left out", () =>
     Effect.gen(function* () {
       const { call, inputs } = yield* makeSums(true)
       const input = { a: 1, b: 2, secret: 3 }
@@ -179,7 +179,7 @@ describe("a binding that validates", () => {
       }))
   }
 
-  it.effect("checks values, not their encoded form", () =>
+  it.effect("validating binding: checks values, not their encoded form", () =>
     Effect.gen(function* () {
       const Dates = Interface.make("Dates", {
         uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1f02",
@@ -193,7 +193,7 @@ describe("a binding that validates", () => {
       assert.strictEqual(yield* refusal(Call.invoke(dates, "Pass", "1970-01-01T00:00:01.000Z" as never)), "BadStubData")
     }))
 
-  it.effect("checks what both descriptions say where the server has another one", () =>
+  it.effect("validating binding, server with another description: both descriptions are checked", () =>
     Effect.gen(function* () {
       const describe = <In extends Interface.Parameters, Out extends Interface.Parameters>(input: In, out: Out) =>
         Interface.make("Numbers", {
@@ -211,14 +211,14 @@ describe("a binding that validates", () => {
       assert.include(refused.message, "the client cannot read the response: Expected an integer")
     }))
 
-  it.effect("checks aborts no more than any other binding", () =>
+  it.effect("validating binding, an abort: is not checked", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const desk = yield* Binding.local(server, Desk, { validate: true })
       assert.strictEqual(yield* refusal(Call.invoke(desk, "Answer", "deny")), "Denied")
     }))
 
-  it.effect("is not the default", () =>
+  it.effect("binding without validate: does not check", () =>
     Effect.gen(function* () {
       const { call, held, inputs } = yield* makeSums(false)
       const pending = yield* Call.begin(call, "Add", "anything" as never)
@@ -230,7 +230,7 @@ describe("a binding that validates", () => {
 })
 
 describe("a binding as a service", () => {
-  it.effect("is found in the context under its key", () =>
+  it.effect("binding as a service: is found in the context under its key", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const [One, Two] = [Binding.Service("test/One", Desk), Binding.Service("test/Two", Desk)]
@@ -243,14 +243,14 @@ describe("a binding as a service", () => {
       assert.strictEqual(yield* provided, "answer to a, answer to b")
     }))
 
-  it.effect("is refused as a binding is", () =>
+  it.effect("binding as a service, server without the interface: is refused", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const Other = Binding.Service("test/Other", Job1)
       assert.strictEqual(yield* refusal(Effect.provide(Other, Other.local(server))), "NoInterface")
     }))
 
-  it.effect("takes the options of a binding", () =>
+  it.effect("binding as a service: takes the options of a binding", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const Checked = Binding.Service("test/Checked", Desk)

@@ -10,7 +10,7 @@ const infinitely = { timeout: "Infinity" } as const
 testCalls("in one process", { bind: Binding.local })
 
 describe("a call object in one process", () => {
-  it.effect("may be complete when begin returns", () =>
+  it.effect("routine that answers at once: the call is complete when begin returns", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const call = yield* Call.make(desk)
@@ -19,7 +19,7 @@ describe("a call object in one process", () => {
       assert.strictEqual(yield* Call.finish(pending), "answer to a")
     }))
 
-  it.effect("passes arguments and results by reference, unchecked", () =>
+  it.effect("call in one process: arguments and results pass by reference, unchecked", () =>
     Effect.gen(function* () {
       const Boxes = Interface.make("Boxes", {
         uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1b01",
@@ -39,7 +39,7 @@ describe("a call object in one process", () => {
 })
 
 describe("begin that fails", () => {
-  it.effect("leaves the object idle, and needs neither cancel nor finish", () =>
+  it.effect("begin fails: the object is idle, and needs neither cancel nor finish", () =>
     Effect.gen(function* () {
       const { seen, server } = yield* makeDesk()
       const desk = yield* Binding.local(server, Desk, { validate: true })
@@ -53,7 +53,7 @@ describe("begin that fails", () => {
       assert.strictEqual(yield* Call.finish(yield* Call.begin(call, "Answer", "a")), "answer to a")
     }))
 
-  it.effect("fails with 1722 when the server was shut down", () =>
+  it.effect("server shut down: begin fails with 1722", () =>
     Effect.gen(function* () {
       const serving = yield* Scope.fork(yield* Effect.scope)
       const { server } = yield* Scope.provide(makeDesk(), serving)
@@ -66,7 +66,7 @@ describe("begin that fails", () => {
       assert.strictEqual(yield* refusal(Call.invoke(desk, "Answer", "a")), "RpcTransportError")
     }))
 
-  it.effect("fails with 1722 when the binding was closed", () =>
+  it.effect("binding closed: begin fails with 1722", () =>
     Effect.gen(function* () {
       const { server } = yield* makeDesk()
       const bound = yield* Scope.fork(yield* Effect.scope)
@@ -105,7 +105,7 @@ describe("begin on a channel that needs time", () => {
     return { gate, log, issued, desk, call: yield* Call.make(desk) }
   })
 
-  it.effect("waits until the call is issued", () =>
+  it.effect("channel that takes time: begin waits until the call is issued", () =>
     Effect.gen(function* () {
       const { call, gate, issued } = yield* makeSlow
       const beginning = yield* start(Call.begin(call, "Hold", "a"))
@@ -117,7 +117,7 @@ describe("begin on a channel that needs time", () => {
       assert.strictEqual(yield* Call.finish(pending), "reply")
     }))
 
-  it.effect("leaves the object idle when it is interrupted", () =>
+  it.effect("channel that takes time, begin interrupted: the object is idle", () =>
     Effect.gen(function* () {
       const { call, gate, issued } = yield* makeSlow
       const beginning = yield* start(Call.begin(call, "Hold", "a"))
@@ -129,7 +129,7 @@ describe("begin on a channel that needs time", () => {
       assert.strictEqual(issued.length, 1)
     }))
 
-  it.effect("leaves the object idle when it fails", () =>
+  it.effect("channel that takes time, begin fails: the object is idle", () =>
     Effect.gen(function* () {
       const { call, gate } = yield* makeSlow
       const beginning = yield* start(Call.begin(call, "Hold", "a"))
@@ -139,7 +139,7 @@ describe("begin on a channel that needs time", () => {
       assert.isTrue(Option.isNone(yield* Call.pending(call)))
     }))
 
-  it.effect("tells the server of a cancel and of a release", () =>
+  it.effect("cancel and release over a channel that takes time: the server is told of both", () =>
     Effect.gen(function* () {
       const { desk, gate, log } = yield* makeSlow
       yield* Deferred.succeed(gate, undefined)
@@ -149,7 +149,7 @@ describe("begin on a channel that needs time", () => {
       assert.deepStrictEqual(log, ["cancel", "orphan"])
     }))
 
-  it.effect("discards what the server answers after the call was given up", () =>
+  it.effect("answer after the call was given up: is discarded", () =>
     Effect.gen(function* () {
       const { call, gate, issued } = yield* makeSlow
       yield* Deferred.succeed(gate, undefined)
@@ -165,7 +165,7 @@ describe("begin on a channel that needs time", () => {
       assert.strictEqual(yield* Call.finish(next), "reply")
     }))
 
-  it.effect("knows of a call that was never dispatched that it did not execute, also when the cancel gives up later", () =>
+  it.effect("cancelled before its dispatch: the call did not execute, also when the cancel gives up later", () =>
     Effect.gen(function* () {
       const { call, gate } = yield* makeSlow
       yield* Deferred.succeed(gate, undefined)
@@ -175,7 +175,7 @@ describe("begin on a channel that needs time", () => {
       assert.deepInclude(yield* Effect.flip(Call.finish(pending)), { _tag: "CallCancelled", didNotExecute: true })
     }))
 
-  it.effect("stops the one-shot form while it is being issued", () =>
+  it.effect("one-shot call interrupted while it is issued: stops", () =>
     Effect.gen(function* () {
       const { desk, gate, issued } = yield* makeSlow
       const invoking = yield* start(Call.invoke(desk, "Hold", "a"))
@@ -186,7 +186,7 @@ describe("begin on a channel that needs time", () => {
       assert.strictEqual(issued.length, 0)
     }))
 
-  it.effect("does nothing to a call object that is released meanwhile", () =>
+  it.effect("object released during begin: begin leaves it released", () =>
     Effect.gen(function* () {
       const { desk, gate } = yield* makeSlow
       const scope = yield* Scope.fork(yield* Effect.scope)
@@ -200,7 +200,7 @@ describe("begin on a channel that needs time", () => {
 })
 
 describe("cancel where it is disabled", () => {
-  it.effect("is refused where cancellation is disabled for the interface", () =>
+  it.effect("cancellation disabled for the interface: cancel is refused", () =>
     Effect.gen(function* () {
       const { desk, held } = yield* makeDesk({ cancellation: "disabled" })
       const call = yield* Call.make(desk)
@@ -216,7 +216,7 @@ describe("cancel where it is disabled", () => {
       assert.strictEqual(yield* Call.finish(pending), "reply")
     }))
 
-  it.effect("is refused only for the method for which cancellation is disabled", () =>
+  it.effect("cancellation disabled for one method: cancel is refused for that method alone", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk({ cancellation: { Hold: "disabled" } })
       const hold = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -226,7 +226,7 @@ describe("cancel where it is disabled", () => {
       assert.strictEqual(yield* refusal(Call.finish(stay)), "CallCancelled")
     }))
 
-  it.effect("waits for the call when it is interrupted where cancellation is disabled", () =>
+  it.effect("cancellation disabled, one-shot call interrupted: waits for the call", () =>
     Effect.gen(function* () {
       const { desk, held } = yield* makeDesk({ cancellation: "disabled" })
       const invoking = yield* start(Call.invoke(desk, "Hold", "a"))
@@ -240,7 +240,7 @@ describe("cancel where it is disabled", () => {
 })
 
 describe("the one-shot form in one process", () => {
-  it.effect("is not interrupted once a call in the same process has answered", () =>
+  it.effect("one-shot call already answered: is not interrupted", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const fiber = yield* start(Call.invoke(desk, "Answer", "a"))
@@ -251,7 +251,7 @@ describe("the one-shot form in one process", () => {
 
 describe("causal order", () => {
   for (const causal of [true, false]) {
-    it.effect(`${causal ? "holds" : "is off without harm"} for calls begun deep inside other calls`, () =>
+    it.effect(`calls begun deep inside other calls: causal order ${causal ? "holds" : "is off without harm"}`, () =>
       Effect.gen(function* () {
         const order: Array<string> = []
         const made: { readonly job: Binding.Binding<typeof Job1> } = yield* makeJob(
@@ -276,7 +276,7 @@ describe("causal order", () => {
       }))
   }
 
-  it.effect("holds where calls were kept back and there is room for the next one again", () =>
+  it.effect("calls kept back, room for the next one: causal order holds", () =>
     Effect.gen(function* () {
       const begun: Array<string> = []
       const dispatched: Array<string> = []
@@ -303,7 +303,7 @@ describe("causal order", () => {
       assert.deepStrictEqual(dispatched, begun)
     }))
 
-  it.effect("says of a call cancelled before its dispatch that it did not execute", () =>
+  it.effect("call cancelled before its dispatch: did not execute", () =>
     Effect.gen(function* () {
       const ran: Array<string> = []
       const errors: Array<unknown> = []
@@ -349,7 +349,7 @@ describe("a manager that calls its own binding 5,000 levels deep", () => {
   }
   for (const [name, routine] of Object.entries(routines)) {
     for (const causal of [true, false]) {
-      it.effect(`works ${name}${causal ? "" : ", non-causal"}`, () =>
+      it.effect(`5,000 nested calls, ${name}${causal ? "" : ", non-causal"}: all end`, () =>
         Effect.gen(function* () {
           const manager = Manager.make(Count, {
             Down: (n) => n === 0 ? Effect.succeed(0) : Effect.orDie(routine(n, () => count))
@@ -362,7 +362,7 @@ describe("a manager that calls its own binding 5,000 levels deep", () => {
     }
   }
 
-  it.effect("works by hand-off, with replies from another fiber", () =>
+  it.effect("5,000 nested hand-offs, replies from another fiber: all end", () =>
     Effect.gen(function* () {
       const manager = Manager.make(Count, {
         Down: Manager.handOff((n, serverCall) =>
@@ -380,7 +380,7 @@ describe("a manager that calls its own binding 5,000 levels deep", () => {
       assert.strictEqual(yield* Call.invoke(count, "Down", 5000), 5000)
     }))
 
-  it.effect("is cancelled through all levels", () =>
+  it.effect("5,000 nested calls, cancel: reaches all levels", () =>
     Effect.gen(function* () {
       const bottom = yield* Deferred.make<void>()
       const gone = yield* Deferred.make<void>()

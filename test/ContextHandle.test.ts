@@ -43,11 +43,11 @@ describe("a type of handles", () => {
       methods: { Test: method }
     })
 
-  it("is refused for a name that is no identifier", () => {
+  it("handle type with a name that is no identifier: is refused", () => {
     refuses(() => ContextHandle.make("a box"), `"a box"`, "identifier")
   })
 
-  it("is refused where it is not a parameter itself", () => {
+  it("handle type inside a parameter: is refused", () => {
     const nested: Record<string, Interface.Parameters> = {
       struct: Schema.Struct({ box: Box }),
       array: Schema.Array(Box),
@@ -84,19 +84,19 @@ describe("a type of handles", () => {
     refuses(describeWith(Interface.method({ in: { a: Schema.optionalKey(Box) } })), "ContextHandle.nullable")
   })
 
-  it("stands in no abort", () => {
+  it("handle type in an abort: is refused", () => {
     class Holding extends Schema.TaggedError<Holding>()("Holding", { box: Box }) {}
     refuses(describeWith(Interface.method({ aborts: [Interface.abort(5000, Holding)] })), "Holding", "context handle")
   })
 
-  it("leaves its code to no abort of a method that takes one", () => {
+  it("abort with the code of a mismatch, method with an in handle: is refused", () => {
     class Six extends Schema.TaggedError<Six>()("Six", {}) {}
     const aborts = [Interface.abort(6, Six)]
     refuses(describeWith(Interface.method({ in: { box: Box }, aborts })), "code 6", "context handle")
     describeWith(Interface.method({ out: { box: Box }, aborts }))()
   })
 
-  it("may be a field of a struct that is the parameters", () => {
+  it("handle type as a field of the parameters' struct: is accepted", () => {
     const made = describeWith(Interface.method({ in: Schema.Struct({ box: ContextHandle.shared(Box) }) }))()
     assert.deepStrictEqual(fullOperation(made.operations.Test).handlesIn, [{
       name: "box",
@@ -106,7 +106,7 @@ describe("a type of handles", () => {
     }])
   })
 
-  it("is shared and nullable in either order", () => {
+  it("shared and nullable, in either order: the same type", () => {
     const both = { type: "Box", nullable: true, shared: true }
     const made = describeWith(Interface.method({
       in: { a: ContextHandle.nullable(ContextHandle.shared(Box)), b: ContextHandle.shared(ContextHandle.nullable(Box)) }
@@ -123,14 +123,14 @@ describe("a type of handles", () => {
 // ----------------------------------------------------------------------------
 
 describe("a handle in one process", () => {
-  it.effect("of another server is not known", () =>
+  it.effect("handle of another server: fails with a mismatch", () =>
     Effect.gen(function* () {
       const one = yield* setUp()
       const two = yield* setUp()
       assert.deepStrictEqual(yield* failure(two.use(yield* one.open("box"))), mismatch)
     }))
 
-  it.effect("of another interface is not known", () =>
+  it.effect("handle of another interface: fails with a mismatch", () =>
     Effect.gen(function* () {
       const { open, server, shelf } = yield* setUp()
       const other = yield* Binding.local(server, IOther)
@@ -144,7 +144,7 @@ describe("a handle in one process", () => {
       assert.deepStrictEqual(yield* failure(Call.invoke(other, "Use", { box: box as never, text: "a" })), mismatch)
     }))
 
-  it.effect("that is forged is not known, and the answer is the same", () =>
+  it.effect("forged handle: fails with the same mismatch", () =>
     Effect.gen(function* () {
       const { open, shelf, use } = yield* setUp()
       const box = yield* open("box")
@@ -158,7 +158,7 @@ describe("a handle in one process", () => {
       }
     }))
 
-  it.effect("works through a binding that checks, and one with a description of its own", () =>
+  it.effect("handle through a validating binding, and one with its own description: works", () =>
     Effect.gen(function* () {
       const { server } = yield* setUp()
       const mine = Interface.make("IShelf", { uuid: IShelf.uuid, version: IShelf.version, methods: IShelf.methods })
@@ -172,7 +172,7 @@ describe("a handle in one process", () => {
 })
 
 describe("calls on one handle in one process", () => {
-  it.effect("that are many and answered at once don't use up the stack", () =>
+  it.effect("many calls on one handle, answered at once: the stack is not used up", () =>
     Effect.gen(function* () {
       const { held, open, shelf } = yield* setUp()
       const box = yield* open("box")
@@ -185,7 +185,7 @@ describe("calls on one handle in one process", () => {
       for (const [i, call] of calls.entries()) assert.strictEqual(yield* Call.join(call), `${i} in box`)
     }))
 
-  it.effect("never run when they are orphaned in the moment in which it is their turn", () =>
+  it.effect("waiting calls orphaned in the moment of their turn: never run", () =>
     Effect.gen(function* () {
       const { held, open, ran, shelf } = yield* setUp()
       const box = yield* open("box")
@@ -202,7 +202,7 @@ describe("calls on one handle in one process", () => {
       assert.deepStrictEqual(ran, scopes.flatMap((_, i) => i % 2 === 0 ? [String(i)] : []))
     }))
 
-  it.effect("that carry it twice have it for themselves if one parameter does", () =>
+  it.effect("one handle in two parameters, one exclusive: the call has the handle alone", () =>
     Effect.gen(function* () {
       const IPair = Interface.make("IPair", {
         uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e17",
@@ -240,14 +240,14 @@ describe("a call that waits for its handle in one process", () => {
     return { ...world, holding, using: yield* beginUse(world.shelf, box, "waiting") }
   })
 
-  it.effect("cancelled at once: certainly did not execute", () =>
+  it.effect("call waiting for its handle, cancelled at once: certainly did not execute", () =>
     Effect.gen(function* () {
       const { using } = yield* waiting
       yield* Call.cancel(using)
       assert.deepStrictEqual(yield* failure(Call.join(using)), ["CallCancelled", true])
     }))
 
-  it.effect("the server stops: ends with 1722, and the one before it with 1726", () =>
+  it.effect("call waiting for its handle, the server stops: ends with 1722, and the call before it with 1726", () =>
     Effect.gen(function* () {
       const { holding, stopServer, using } = yield* waiting
       yield* stopServer
@@ -257,7 +257,7 @@ describe("a call that waits for its handle in one process", () => {
 })
 
 describe("a call that fails in one process", () => {
-  it.effect("because its out parameters are refused: what it has opened is run down at once", () =>
+  it.effect("out parameters refused: the handle opened by the call is run down at once", () =>
     Effect.gen(function* () {
       const IWrong = Interface.make("IWrong", {
         uuid: "0c9a7be4-54a4-4f0b-9a43-5a1f3f7d2e14",
@@ -283,7 +283,7 @@ describe("a call that fails in one process", () => {
 })
 
 describe("a handle that nobody receives in one process", () => {
-  it.effect("because the client has cancelled before the reply came is run down with the association", () =>
+  it.effect("cancelled before the reply: the new handle is run down with the association", () =>
     Effect.gen(function* () {
       const made = yield* makeShelf
       const gate = yield* Deferred.make<void>()
@@ -336,7 +336,7 @@ describe("handles that close each other", () => {
 })
 
 describe("what a handle prints", () => {
-  it.effect("a handle, also a destroyed one: its type and state, and not its UUID", () =>
+  it.effect("handle, open or destroyed: prints its type and state, and not its UUID", () =>
     Effect.gen(function* () {
       const { open } = yield* setUp()
       const box = yield* open("a")
@@ -346,7 +346,7 @@ describe("what a handle prints", () => {
       assert.notInclude(inspect(box, { depth: 9 }), handleImpl(box).uuid)
     }))
 
-  it("the states of a type: its name", () => {
+  it("states of a handle type: print the name of the type", () => {
     const json = `{"_id":"callisto/ContextHandle/States","type":"Box"}`
     assert.strictEqual(String(ContextHandle.states<number>()(Box)), json)
   })

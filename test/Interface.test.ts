@@ -33,7 +33,7 @@ const make = (changes: {
 describe("an interface that is printed", () => {
   const Printed = Interface.make("Printed", { methods: { Read: Interface.method({}), Write: Interface.method({}) } })
 
-  it("as JSON and as text: name, identity and methods, nothing circular", () => {
+  it("interface as JSON and as text: name, identity and methods, nothing circular", () => {
     assert.deepStrictEqual(JSON.parse(JSON.stringify(Printed)), {
       _id: "callisto/Interface",
       name: "Printed",
@@ -46,7 +46,7 @@ describe("an interface that is printed", () => {
 })
 
 describe("an interface", () => {
-  it("has the name, UUID, version and methods that it was given", () => {
+  it("interface: has the name, UUID, version and methods that it was given", () => {
     const Read = Interface.method({ in: { count: Schema.Int }, out: Schema.String })
     const Desk = make({ version: [3, 7], methods: { Read } })
     assert.strictEqual(Desk.name, "Desk")
@@ -55,11 +55,11 @@ describe("an interface", () => {
     assert.strictEqual(Desk.methods["Read"], Read)
   })
 
-  it("has its UUID in lower case", () => {
+  it("interface with an upper-case UUID: has it in lower case", () => {
     assert.strictEqual(make({ uuid: uuid.toUpperCase() }).uuid, uuid)
   })
 
-  it("numbers its methods in the order of their declaration", () => {
+  it("methods without opnums: are numbered in the order of their declaration", () => {
     const Desk = make({ methods: { C: Interface.method({}), A: Interface.method({}), B: Interface.method({}) } })
     assert.deepStrictEqual(Object.values(Desk.operations).map(({ name, opnum }) => [name, opnum]), [
       ["C", 0],
@@ -68,7 +68,7 @@ describe("an interface", () => {
     ])
   })
 
-  it("goes on numbering after an opnum that was given", () => {
+  it("method behind a given opnum: the numbering goes on from there", () => {
     const Desk = make({
       methods: {
         A: Interface.method({}),
@@ -80,7 +80,7 @@ describe("an interface", () => {
     assert.deepStrictEqual(Object.values(Desk.operations).map(({ opnum }) => opnum), [0, 7, 8, 65535])
   })
 
-  it("takes versions from 0 to 65535", () => {
+  it("interface version: from 0 to 65535 is accepted", () => {
     assert.deepStrictEqual(make({ version: [0, 65535] }).version, [0, 65535])
   })
 
@@ -95,61 +95,61 @@ describe("an interface", () => {
       empty: ""
     })
   ) {
-    it(`is refused with a UUID that is ${what}`, () =>
+    it(`interface with a UUID that is ${what}: is refused`, () =>
       refuses(() => make({ uuid: wrong }), "Desk", `"${wrong}"`, "UUID"))
   }
 
-  it("is refused with the nil UUID", () => {
+  it("interface with the nil UUID: is refused", () => {
     refuses(() => make({ uuid: "00000000-0000-0000-0000-000000000000" }), "Desk", "nil UUID")
   })
 
   for (const version of [[-1, 0], [0, -1], [65536, 0], [0, 65536], [1.5, 0], [0, NaN], [1], [1, 2, 3]]) {
-    it(`is refused with version [${version}]`, () => {
+    it(`interface with version [${version}]: is refused`, () => {
       refuses(() => make({ version: version as never }), "Desk", `[${version}]`, "65535")
     })
   }
 
   for (const name of ["", "1st", "two words", "a-b", "a.b", "naïve"]) {
-    it(`is refused with the name ${JSON.stringify(name)}`, () =>
+    it(`interface with the name ${JSON.stringify(name)}: is refused`, () =>
       refuses(() => make({ name }), JSON.stringify(name), "identifier"))
-    it(`is refused with a method of the name ${JSON.stringify(name)}`, () => {
+    it(`method with the name ${JSON.stringify(name)}: is refused`, () => {
       refuses(() => make({ methods: { [name]: Interface.method({}) } }), "Desk", JSON.stringify(name), "identifier")
     })
   }
 
   for (const name of ["toString", "constructor", "hasOwnProperty"]) {
-    it(`may have a method of the name ${name}`, () => {
+    it(`method with the name ${name}: is accepted`, () => {
       assert.deepInclude(make({ methods: { [name]: Interface.method({}) } }).operations[name], { name, opnum: 0 })
     })
   }
 
-  it("is refused with a method of the name __proto__", () => {
+  it("method with the name __proto__: is refused", () => {
     const methods = { ["__proto__"]: Interface.method({}) }
     refuses(() => make({ methods }), "Desk", `"__proto__"`)
   })
 
-  it("is refused with one opnum for two methods", () => {
+  it("one opnum for two methods: is refused", () => {
     const [a, b] = [Interface.method({ opnum: 3 }), Interface.method({ opnum: 3 })]
     refuses(() => make({ methods: { Read: a, Write: b } }), "Desk", "Read", "Write", "opnum 3")
   })
 
-  it("is refused with an opnum that a method without one has already", () => {
+  it("opnum that an unnumbered method has already: is refused", () => {
     const [a, b] = [Interface.method({}), Interface.method({ opnum: 0 })]
     refuses(() => make({ methods: { Read: a, Write: b } }), "Desk", "Read", "Write", "opnum 0")
   })
 
   for (const opnum of [-1, 65536, 0.5, NaN]) {
-    it(`is refused with opnum ${opnum}`, () => {
+    it(`opnum ${opnum}: is refused`, () => {
       refuses(() => make({ methods: { Read: Interface.method({ opnum }) } }), "Desk", "Read", String(opnum), "65535")
     })
   }
 
-  it("is refused when the numbering goes on past 65535", () => {
+  it("numbering beyond opnum 65535: is refused", () => {
     const methods = { Read: Interface.method({ opnum: 65535 }), Write: Interface.method({}) }
     refuses(() => make({ methods }), "Desk", "Write", "65536")
   })
 
-  it("is refused with one code for two aborts of a method", () => {
+  it("one code for two aborts of a method: is refused", () => {
     const aborts = [Interface.abort(5000, EndOfFile), Interface.abort<EndOfFile | Denied>(5000, Denied as never)]
     const methods = { Read: Interface.method({ aborts }) }
     refuses(() => make({ methods }), "Desk", "Read", "EndOfFile", "Denied", "5000")
@@ -223,24 +223,24 @@ describe("an interface", () => {
     refuses(() => make({ methods: { Note: method } }), "Desk", "Note", "aborts")
   })
 
-  it("is refused with one error for two codes of a method", () => {
+  it("one error for two codes of a method: is refused", () => {
     const aborts = [Interface.abort(38, EndOfFile), Interface.abort(39, EndOfFile)]
     refuses(() => make({ methods: { Read: Interface.method({ aborts }) } }), "Desk", "Read", "EndOfFile")
   })
 
-  it("may have one code in two methods", () => {
+  it("one code in two methods: is accepted", () => {
     const Read = Interface.method({ aborts: [Interface.abort(38, EndOfFile)] })
     assert.strictEqual(Object.keys(make({ methods: { Read, Peek: Read } }).operations).length, 2)
   })
 
-  it("is refused with a maybe method that has out parameters or aborts", () => {
+  it("maybe method with out parameters or aborts: is refused", () => {
     const out = { ...Interface.method({ out: Schema.String }), maybe: true }
     refuses(() => make({ methods: { Note: out } }), "Desk", "Note", "out parameters")
     const aborts = { ...Interface.method({ aborts: [Interface.abort(38, EndOfFile)] }), maybe: true }
     refuses(() => make({ methods: { Note: aborts } }), "Desk", "Note", "aborts")
   })
 
-  it("is refused with an abort that was not made by abort and has a reserved code", () => {
+  it("reserved code in an abort that abort did not make: is refused", () => {
     const aborts = [{ code: 1818, error: EndOfFile }]
     refuses(() => make({ methods: { Read: Interface.method({ aborts }) } }), "Desk", "Read", "EndOfFile", "1818")
   })
@@ -249,7 +249,7 @@ describe("an interface", () => {
 describe("an interface without a UUID", () => {
   const files = (version?: readonly [number, number], name = "Files") => Interface.make(name, { version, methods: {} })
 
-  it("version left out: is 1.0", () => assert.deepStrictEqual(files().version, [1, 0]))
+  it("UUID and version left out: the version is 1.0", () => assert.deepStrictEqual(files().version, [1, 0]))
 
   it("Files, version 1: has the UUID that every Callisto peer derives", () => {
     assert.strictEqual(files().uuid, "253a61da-958e-5e25-821e-7a2584d9dd33")
@@ -290,7 +290,7 @@ describe("a named interface", () => {
 })
 
 describe("an abort", () => {
-  it("has its code and its error", () => {
+  it("abort: has its code and its error", () => {
     assert.deepStrictEqual(Interface.abort(38, EndOfFile), { code: 38, error: EndOfFile })
   })
 
@@ -315,7 +315,7 @@ describe("an abort", () => {
       0xffffffff
     ]
   ) {
-    it(`may have code ${code}`, () => assert.strictEqual(Interface.abort(code, EndOfFile).code, code))
+    it(`abort with code ${code}: is accepted`, () => assert.strictEqual(Interface.abort(code, EndOfFile).code, code))
   }
 
   it("code left out: is derived from the tag", () => {
@@ -370,7 +370,7 @@ describe("an abort", () => {
     [NaN, "unsigned 32-bit"]
   ]
   for (const [code, reason] of refused) {
-    it(`is refused with code ${code}, with the reason`, () => {
+    it(`abort with code ${code}: is refused with the reason`, () => {
       refuses(() => Interface.abort(code, EndOfFile), "EndOfFile", String(code), reason)
       assert.include(Interface.refuseCode(code), reason)
     })

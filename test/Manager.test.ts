@@ -18,11 +18,11 @@ class Disk extends Context.Service<Disk, { readonly name: string }>()("test/Disk
 class Printer extends Context.Service<Printer, { readonly name: string }>()("test/Printer") {}
 
 describe("a manager", () => {
-  it("is refused without a routine for each method", () => {
+  it("manager without a routine for each method: is refused", () => {
     refuses(() => Manager.make(Pair, { First: routines.First } as never), "Pair", "Second", "no routine")
   })
 
-  it("is refused with a routine that no method asks for", () => {
+  it("routine for an undeclared method: is refused", () => {
     refuses(() => Manager.make(Pair, { ...routines, Third: routines.First } as never), "Pair", "Third", "no method")
   })
 
@@ -34,7 +34,7 @@ describe("a manager", () => {
     Manager.make(Pair, routines, { cancellation: { First: undefined, Second: "disabled" } })
   })
 
-  it("takes no inherited property for a routine", () => {
+  it("inherited property named like a method: is no routine", () => {
     const Odd = Interface.make("Odd", {
       uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1c02",
       version: [1, 0],
@@ -43,17 +43,17 @@ describe("a manager", () => {
     refuses(() => Manager.make(Odd, {} as never), "Odd", "toString", "no routine")
   })
 
-  it("is refused for an object whose UUID is none", () => {
+  it("manager for an object that is no UUID: is refused", () => {
     refuses(() => Manager.make(Pair, routines, { object: "the first" }), "Pair", `"the first"`, "UUID")
   })
 
-  it.effect("gets the in parameters and the server call", () =>
+  it.effect("routine: gets the in parameters and the server call", () =>
     Effect.gen(function* () {
       const { job } = yield* makeJob((input, call) => Effect.succeed(`${input} ${ServerCall.operation(call).name}`))
       assert.strictEqual(yield* Call.invoke(job, "Run", "a"), "a Run")
     }))
 
-  it.effect("finds the services that it needs where the server is made, not where it is called", () =>
+  it.effect("services of a manager: come from where the server is made, not from the caller", () =>
     Effect.gen(function* () {
       const { job } = yield* makeJob(() => Effect.map(Disk, ({ name }) => name)).pipe(
         Effect.provideService(Disk, { name: "the server's" })
@@ -62,7 +62,7 @@ describe("a manager", () => {
       assert.strictEqual(yield* called, "the server's")
     }))
 
-  it.effect("shares a server with managers that need other services", () =>
+  it.effect("managers with different services: share a server", () =>
     Effect.gen(function* () {
       const pair = Manager.make(Pair, { ...routines, First: () => Effect.map(Disk, ({ name }) => name) })
       const job = Manager.make(Job1, { Run: () => Effect.map(Printer, ({ name }) => name) })
@@ -74,7 +74,7 @@ describe("a manager", () => {
       assert.strictEqual(yield* Call.invoke(yield* Binding.local(server, Job1), "Run", "a"), "printer")
     }))
 
-  it.effect("serves the one object that it names, and another one all others", () =>
+  it.effect("manager of one object, manager for all others: each serves its own calls", () =>
     Effect.gen(function* () {
       const [one, two] = ["5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1c0a", "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1c0b"]
       const answering = (answer: string) => ({ ...routines, First: () => Effect.succeed(answer) })
@@ -93,7 +93,7 @@ describe("a manager", () => {
       assert.strictEqual(yield* ask(), "for all")
     }))
 
-  it.effect("of one object serves no other", () =>
+  it.effect("manager of one object, call for another one: is refused", () =>
     Effect.gen(function* () {
       const [one, two] = ["5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1c0a", "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1c0b"]
       const server = yield* Server.make([Manager.make(Pair, routines, { object: one! })])
@@ -101,7 +101,7 @@ describe("a manager", () => {
       assert.strictEqual(yield* refusal(Binding.local(server, Pair)), "NoInterface")
     }))
 
-  it.effect("that declines call objects still serves the one-shot form", () =>
+  it.effect("manager that declines call objects: still serves the one-shot form", () =>
     Effect.gen(function* () {
       const server = yield* Server.make([Manager.make(Pair, routines, { callObjects: false })])
       const pair = yield* Binding.local(server, Pair)
@@ -115,7 +115,7 @@ describe("a manager", () => {
 describe("cancellation of a manager", () => {
   const infinitely = { timeout: "Infinity" } as const
 
-  it.effect("by default interrupts its fiber, and the client gets CallCancelled", () =>
+  it.effect("cancel, default cancellation: interrupts the routine, and the client gets CallCancelled", () =>
     Effect.gen(function* () {
       let interrupted = false
       const { call } = yield* makeJob(() =>
@@ -127,7 +127,7 @@ describe("cancellation of a manager", () => {
       assert.isTrue(interrupted)
     }))
 
-  it.effect("waits for what the manager does not let be interrupted", () =>
+  it.effect("cancel of an uninterruptible region: waits for its end", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<string>()
       const { call } = yield* makeJob(() => Effect.uninterruptible(Deferred.await(gate)))
@@ -139,7 +139,7 @@ describe("cancellation of a manager", () => {
       assert.deepStrictEqual(yield* outcome(Fiber.join(joining)), { failure: "CallCancelled" })
     }))
 
-  it.effect("loses to a manager that completes the call before it is interrupted", () =>
+  it.effect("routine completes before it is interrupted: the cancel loses", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<string>()
       const { call } = yield* makeJob((_input, serverCall) =>
@@ -154,7 +154,7 @@ describe("cancellation of a manager", () => {
       assert.strictEqual(yield* Call.join(pending), "answer")
     }))
 
-  it.effect("when cooperative only sets the flag, and the manager may complete normally", () =>
+  it.effect("cancel, cooperative: sets the flag alone, and the manager may complete normally", () =>
     Effect.gen(function* () {
       const { call } = yield* makeJob((_input, serverCall) =>
         Effect.gen(function* () {
@@ -167,7 +167,7 @@ describe("cancellation of a manager", () => {
       assert.strictEqual(yield* Call.join(pending), "false, then Cancelled, then true")
     }))
 
-  it.effect("when cooperative lets the manager abort with an error of its own", () =>
+  it.effect("cancel, cooperative: the manager may abort with its own error", () =>
     Effect.gen(function* () {
       const { call } = yield* makeJob((_input, serverCall) =>
         Effect.andThen(ServerCall.awaitCancel(serverCall), Effect.fail(new Denied({ who: "manager" }))), {
@@ -178,7 +178,7 @@ describe("cancellation of a manager", () => {
       assert.strictEqual(yield* refusal(Call.join(pending)), "Denied")
     }))
 
-  it.effect("lets a manager clean up before the client is told", () =>
+  it.effect("cancelled routine with a finalizer: cleans up before the client is told", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
       const { call } = yield* makeJob(() => Effect.onInterrupt(Effect.never, () => Deferred.await(gate)))
@@ -190,7 +190,7 @@ describe("cancellation of a manager", () => {
       assert.deepStrictEqual(yield* outcome(Fiber.join(joining)), { failure: "CallCancelled" })
     }))
 
-  it.effect("gives 1726 for a manager that dies as it is cancelled", () =>
+  it.effect("routine dies as it is cancelled: the client gets 1726", () =>
     Effect.gen(function* () {
       const { call } = yield* makeJob(() => Effect.onInterrupt(Effect.never, () => Effect.die("broken clean-up")))
       const pending = yield* Call.begin(call, "Run", "a")
@@ -205,7 +205,7 @@ describe("cancellation of a manager", () => {
       release: (_call: Call.Call<typeof Job1>, scope: Scope.Closeable) => Scope.close(scope, Exit.void)
     })
   ) {
-    it.effect(`interrupts it when the ${name} comes while its routine starts`, () =>
+    it.effect(`${name} while the routine starts: interrupts it`, () =>
       Effect.gen(function* () {
         let interrupted = false
         const scope = yield* Scope.fork(yield* Effect.scope)
@@ -223,7 +223,7 @@ describe("cancellation of a manager", () => {
   }
 
   for (const cancellation of ["interrupt", "cooperative", "disabled"] as const) {
-    it.effect(`does not keep a client from going away (${cancellation})`, () =>
+    it.effect(`client goes away, cancellation ${cancellation}: is not delayed`, () =>
       Effect.gen(function* () {
         let interrupted = false
         const { job, server } = yield* makeJob(
@@ -239,7 +239,7 @@ describe("cancellation of a manager", () => {
 })
 
 describe("middleware", () => {
-  it.effect("runs around each routine, the last one added outermost", () =>
+  it.effect("two middlewares: the last one added runs outermost", () =>
     Effect.gen(function* () {
       const log: Array<string> = []
       const noting = (name: string) =>
@@ -264,7 +264,7 @@ describe("middleware", () => {
       assert.deepStrictEqual(log, ["outer before First", "inner before First", "routine", "inner after", "outer after"])
     }))
 
-  it.effect("refuses a call before the routine runs", () =>
+  it.effect("middleware refuses a call: the routine does not run", () =>
     Effect.gen(function* () {
       const ran: Array<string> = []
       const manager = Manager.make(Pair, {
@@ -281,7 +281,7 @@ describe("middleware", () => {
       assert.deepStrictEqual(ran, ["Second"])
     }))
 
-  it.effect("may fail with a declared abort", () =>
+  it.effect("middleware fails with a declared abort: the client gets it", () =>
     Effect.gen(function* () {
       const manager = Manager.make(Pair, routines).pipe(
         Manager.middleware(() => Effect.fail(new Denied({ who: "middleware" })))
@@ -292,7 +292,7 @@ describe("middleware", () => {
       assert.deepInclude(yield* Effect.flip(Call.invoke(pair, "Second")), { _tag: "RpcFault", code: 1726 })
     }))
 
-  it.effect("provides services to routines", () =>
+  it.effect("middleware provides a service: the routine finds it", () =>
     Effect.gen(function* () {
       const manager = Manager.make(Pair, { ...routines, First: () => Effect.map(Disk, ({ name }) => name) }).pipe(
         Manager.middleware((routine, call) => Effect.provideService(routine, Disk, { name: ServerCall.peer(call) }))
@@ -301,7 +301,7 @@ describe("middleware", () => {
       assert.strictEqual(yield* Call.invoke(pair, "First"), "local")
     }))
 
-  it.effect("sees a hand-off routine up to the hand-off", () =>
+  it.effect("middleware around a hand-off routine: ends at the hand-off", () =>
     Effect.gen(function* () {
       const log: Array<string> = []
       const gate = yield* Deferred.make<void>()

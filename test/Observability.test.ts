@@ -46,7 +46,7 @@ const traced = Effect.gen(function* () {
 })
 
 describe("spans", () => {
-  it.effect("are not made without a tracer", () =>
+  it.effect("no tracer: no spans", () =>
     Effect.gen(function* () {
       const { spans, tracer } = makeTracer()
       const { desk } = yield* makeDesk()
@@ -56,7 +56,7 @@ describe("spans", () => {
       assert.isUndefined(Context.getOrUndefined(yield* Effect.context<never>(), Tracer.ParentSpan))
     }))
 
-  it.effect("are made for the client where only the client has a tracer", () =>
+  it.effect("tracer of the client alone: spans of the client alone", () =>
     Effect.gen(function* () {
       const { spans, tracer } = makeTracer()
       const { desk } = yield* makeDesk()
@@ -64,14 +64,14 @@ describe("spans", () => {
       assert.deepStrictEqual(spans.map((span) => span.kind), ["client"])
     }))
 
-  it.effect("are made for the server where only the server has a tracer", () =>
+  it.effect("tracer of the server alone: spans of the server alone", () =>
     Effect.gen(function* () {
       const { desk, spans } = yield* traced
       yield* Call.invoke(desk, "Answer", "a")
       assert.deepStrictEqual(spans.map((span) => span.kind), ["server"])
     }))
 
-  it.effect("are not made where tracing is switched off", () =>
+  it.effect("tracing switched off: no spans", () =>
     Effect.gen(function* () {
       const { spans, tracer } = makeTracer()
       const { desk } = yield* makeDesk()
@@ -79,7 +79,7 @@ describe("spans", () => {
       assert.strictEqual(spans.length, 0)
     }))
 
-  it.effect("name the call, and say what is called", () =>
+  it.effect("span of a call: has the call's name and attributes", () =>
     Effect.gen(function* () {
       const { desk, spans, tracer } = yield* traced
       yield* Effect.withTracer(Call.invoke(desk, "Answer", "a"), tracer)
@@ -99,7 +99,7 @@ describe("spans", () => {
       }
     }))
 
-  it.effect("are nested: the server's in the client's, the client's in that of its fiber", () =>
+  it.effect("nested spans: the server's in the client's, the client's in its fiber's", () =>
     Effect.gen(function* () {
       const { desk, spans, tracer } = yield* traced
       yield* Call.invoke(desk, "Answer", "a").pipe(Effect.withSpan("outer"), Effect.withTracer(tracer))
@@ -113,7 +113,7 @@ describe("spans", () => {
       assert.strictEqual(server!.traceId, outer!.traceId)
     }))
 
-  it.effect("of calls that a manager makes are children of its own", () =>
+  it.effect("calls that a manager makes: their spans are children of its own", () =>
     Effect.gen(function* () {
       const { spans, tracer } = makeTracer()
       const made: { readonly job: Binding.Binding<typeof Job1> } = yield* Effect.withTracer(
@@ -130,7 +130,7 @@ describe("spans", () => {
       assert.strictEqual(parentOf(spans[2]!), spans[1]!.spanId)
     }))
 
-  it.effect("last from begin to completion, not to finish", () =>
+  it.effect("span of a call: lasts from begin to completion, not to finish", () =>
     Effect.gen(function* () {
       const { desk, held, spans, tracer } = yield* traced
       const pending = yield* Effect.withTracer(
@@ -155,7 +155,7 @@ describe("spans", () => {
     ["die", "aborted", 1726]
   ]
   for (const [input, outcome, code] of outcomes) {
-    it.effect(`say that a call ended as ${outcome} with ${code} (${input})`, () =>
+    it.effect(`span, call ended as ${outcome} with ${code}: has both (${input})`, () =>
       Effect.gen(function* () {
         const { desk, spans, tracer } = yield* traced
         yield* Effect.withTracer(Effect.exit(Call.invoke(desk, "Answer", input)), tracer)
@@ -169,7 +169,7 @@ describe("spans", () => {
       }))
   }
 
-  it.effect("keep the defect of a manager on the server", () =>
+  it.effect("defect of a manager: stays in the span of the server", () =>
     Effect.gen(function* () {
       const { desk, spans, tracer } = yield* traced
       yield* Effect.withTracer(Effect.exit(Call.invoke(desk, "Answer", "die")), tracer)
@@ -178,7 +178,7 @@ describe("spans", () => {
       assert.notInclude(text(kind(spans, "client")[0]!), "a secret of the server")
     }))
 
-  it.effect("show cancels, on both sides", () =>
+  it.effect("cancel: both spans show it", () =>
     Effect.gen(function* () {
       const { desk, gate, spans, tracer } = yield* traced
       const pending = yield* Effect.withTracer(
@@ -201,7 +201,7 @@ describe("spans", () => {
       assert.strictEqual(server.status._tag, "Ended")
     }))
 
-  it.effect("show that a client went away", () =>
+  it.effect("client goes away: the server's span shows it", () =>
     Effect.gen(function* () {
       const { desk, spans, tracer } = yield* traced
       yield* Effect.withTracer(
@@ -214,7 +214,7 @@ describe("spans", () => {
       assert.strictEqual(client.status._tag, "Ended")
     }))
 
-  it.effect("say that a connection was lost", () =>
+  it.effect("connection lost: the span shows it", () =>
     Effect.gen(function* () {
       const { server, spans, tracer } = yield* traced
       yield* Effect.scoped(Effect.gen(function* () {
@@ -228,7 +228,7 @@ describe("spans", () => {
       assert.include(eventsOf(kind(spans, "server")[0]!), "Disconnected")
     }))
 
-  it.effect("are not sampled where their parent is not", () =>
+  it.effect("parent span not sampled: neither are the spans of the call", () =>
     Effect.gen(function* () {
       const { desk, spans, tracer } = yield* traced
       const parent = Tracer.externalSpan({ spanId: "1", traceId: "2", sampled: false })
@@ -236,7 +236,7 @@ describe("spans", () => {
       assert.deepStrictEqual(spans.map(({ sampled, traceId }) => [sampled, traceId]), [[false, "2"], [false, "2"]])
     }))
 
-  it.effect("of a begin that fails are ended", () =>
+  it.effect("begin fails: its span ends", () =>
     Effect.gen(function* () {
       const { server, spans, tracer } = yield* traced
       const desk = yield* Binding.local(server, Desk, { validate: true })
@@ -274,12 +274,12 @@ describe("metrics", () => {
     yield* Call.begin(yield* Call.make(desk), "Hold", "e")
   })
 
-  it.effect("are not counted by default", () =>
+  it.effect("metrics, by default: nothing is counted", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* counted(Effect.scoped(someCalls)), {})
     }))
 
-  it.effect("count the calls of both sides by their outcome where they are switched on", () =>
+  it.effect("metrics switched on: calls of both sides are counted by their outcome", () =>
     Effect.gen(function* () {
       const scope = yield* Effect.scope
       const found = yield* counted(Scope.provide(someCalls, scope).pipe(Effect.provide(Observability.layer)))
@@ -298,7 +298,7 @@ describe("metrics", () => {
       })
     }))
 
-  it.effect("are switched on for each side by itself", () =>
+  it.effect("metrics of one side switched on: the other side counts nothing", () =>
     Effect.gen(function* () {
       const scope = yield* Effect.scope
       const found = yield* counted(Effect.gen(function* () {
@@ -396,7 +396,41 @@ describe("an observer", () => {
       )
     }))
 
-  it.effect("a traced call: is seen with its span", () =>
+  it.effect("arguments of a call: are seen until its end, and not kept beyond it", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const calls = new Set<Observability.Observed>()
+      const { desk } = yield* observing(makeDesk(), {
+        begun: (call) => {
+          calls.add(call)
+          seen.push(`${call.side} begun ${call.input}`)
+        },
+        ended: ({ input, side }) => void seen.push(`${side} ended ${input}`)
+      })
+      yield* Call.invoke(desk, "Answer", "a")
+      assert.deepStrictEqual(seen, ["client begun a", "server begun a", "server ended a", "client ended a"])
+      for (const { input } of calls) assert.isUndefined(input)
+    }))
+
+  it.effect("arguments of a call whose access check takes time: are seen once it is admitted", () =>
+    Effect.gen(function* () {
+      const admits = yield* Deferred.make<boolean>()
+      const seen: Array<unknown> = []
+      const manager = Manager.make(Job1, { Run: (input) => Effect.succeed(input) }, {
+        access: () => Deferred.await(admits)
+      })
+      const server = yield* observing(Server.make([manager]), {
+        begun: ({ input }) => void seen.push(input),
+        ended: ({ input }) => void seen.push(input)
+      })
+      const job = yield* Binding.local(server, Job1)
+      const running = yield* start(Call.invoke(job, "Run", "a"))
+      yield* Deferred.succeed(admits, true)
+      assert.strictEqual(yield* Fiber.join(running), "a")
+      assert.deepStrictEqual(seen, [undefined, "a"])
+    }))
+
+  it.effect("observer, a traced call: is seen with its span", () =>
     Effect.gen(function* () {
       const { spans, tracer } = makeTracer()
       const { calls, observer } = makeObserver()
@@ -598,7 +632,7 @@ describe("logs", () => {
     return { entries, layer: Logger.layer([logger]) }
   }
 
-  it.effect("of managers name the interface and the method", () =>
+  it.effect("log of a manager: names the interface and the method", () =>
     Effect.gen(function* () {
       const { entries, layer } = makeLogger()
       const scope = yield* Effect.scope
@@ -612,7 +646,7 @@ describe("logs", () => {
       assert.deepStrictEqual(entries[0]!.annotations, { host: "one", "rpc.service": "Job1", "rpc.method": "Run" })
     }))
 
-  it.effect("tell of a manager that died, on the server", () =>
+  it.effect("manager dies: the server logs it", () =>
     Effect.gen(function* () {
       const { entries, layer } = makeLogger()
       const scope = yield* Effect.scope
@@ -623,7 +657,7 @@ describe("logs", () => {
       assert.deepInclude(entries[0]!.annotations, { "rpc.service": "Desk", "rpc.method": "Answer" })
     }))
 
-  it.effect("tell of out parameters that were refused", () =>
+  it.effect("out parameters refused: the server logs it", () =>
     Effect.gen(function* () {
       const { entries, layer } = makeLogger()
       const scope = yield* Effect.scope
@@ -634,7 +668,7 @@ describe("logs", () => {
       assert.include(entries[0]!.text, "out parameters")
     }))
 
-  it.effect("are silent about replies, aborts and cancels", () =>
+  it.effect("replies, aborts and cancels: nothing is logged", () =>
     Effect.gen(function* () {
       const { entries, layer } = makeLogger()
       const scope = yield* Effect.scope

@@ -20,7 +20,7 @@ const world = Effect.gen(function* () {
 testPipes("in one process", world)
 
 describe("a pipe in one process", () => {
-  it.effect("passes chunks by reference, and at most as much as is asked for", () =>
+  it.effect("pipe in one process: chunks pass by reference, at most as large as the pull asks for", () =>
     Effect.gen(function* () {
       const { client, there } = yield* hold(world)
       const chunk = [1, 2, 3]
@@ -33,7 +33,7 @@ describe("a pipe in one process", () => {
       assert.deepStrictEqual(yield* Pipe.pull(there.numbers, 2), [7])
     }))
 
-  it.effect("makes the writer wait for a slow reader, and holds no more meanwhile", () =>
+  it.effect("slow reader: the writer waits, and the pipe holds no more meanwhile", () =>
     Effect.gen(function* () {
       const { client, there } = yield* hold(world)
       let pushed = 0
@@ -46,7 +46,7 @@ describe("a pipe in one process", () => {
       yield* Fiber.interrupt(writing)
     }))
 
-  it.effect("loses nothing when a pull is interrupted, and sends nothing when a push is", () =>
+  it.effect("pull interrupted, push interrupted: the pull loses nothing, the push sends nothing", () =>
     Effect.gen(function* () {
       const { client, there } = yield* hold(world)
       const pulling = yield* suspends(Pipe.pull(there.numbers))
@@ -59,7 +59,7 @@ describe("a pipe in one process", () => {
       assert.strictEqual(yield* numbersOf(there.numbers), 1 + 63 * 2)
     }))
 
-  it.effect("sends nothing when a push is interrupted just when there is room", () =>
+  it.effect("push interrupted just as room appears: nothing is sent", () =>
     Effect.gen(function* () {
       const { client, there } = yield* hold(world)
       yield* Effect.forEach(Array.from({ length: 64 }), () => Pipe.push(client.numbers, [1]))
@@ -79,7 +79,7 @@ describe("a pipe in one process", () => {
       assert.strictEqual(yield* numbersOf(there.numbers), 62 + 2)
     }))
 
-  it.effect("lets writers that wait take turns", () =>
+  it.effect("several waiting writers: take turns", () =>
     Effect.gen(function* () {
       const { client, there } = yield* hold(world)
       const write = (n: number) => Effect.forever(Pipe.push(client.numbers, [n]), { disableYield: true })
@@ -93,7 +93,7 @@ describe("a pipe in one process", () => {
       yield* Fiber.interruptAll(writers)
     }))
 
-  it.live("leaves time for others while both sides never stop", () =>
+  it.live("writer and reader that never stop: other fibers get time", () =>
     Effect.gen(function* () {
       const { client, there } = yield* hold(world)
       const endless = [Pipe.push(client.numbers, [1]), Pipe.pull(there.numbers)]
@@ -103,7 +103,7 @@ describe("a pipe in one process", () => {
       yield* Fiber.interruptAll(both)
     }))
 
-  it.effect("leaves turns to others while the reader keeps up, and its chunks are large", () =>
+  it.effect("reader that keeps up, large chunks: other fibers get turns", () =>
     Effect.gen(function* () {
       const { client, there } = yield* hold(world)
       let turns = 0
@@ -118,7 +118,7 @@ describe("a pipe in one process", () => {
       assert.isAtLeast(turns - before, 15)
     }))
 
-  it.effect("has failed wholly when those who wait at it are told", () =>
+  it.effect("pipe fails: both its ends have failed before waiting fibers are told", () =>
     Effect.gen(function* () {
       const { client, pending } = yield* hold(world)
       const pushing = yield* suspends(
@@ -131,7 +131,7 @@ describe("a pipe in one process", () => {
       assert.strictEqual((yield* Fiber.join(pushing))._tag, "CallCancelled")
     }))
 
-  it.effect("leaves nothing with a fiber that outlives its call", () =>
+  it.effect("fiber that outlives its call: keeps nothing of the pipe", () =>
     Effect.gen(function* () {
       const { binding } = yield* world
       // Whoever runs the test observes it from here on.
@@ -157,7 +157,7 @@ describe("a pipe in one process", () => {
       assert.strictEqual(observers.count, 0)
     }))
 
-  it.effect("that is left before its end, of an object that can't be cancelled, ends its call all the same", () =>
+  it.effect("stream stopped early, cancellation disabled: the call ends all the same", () =>
     Effect.gen(function* () {
       const interrupted = yield* Deferred.make<void>()
       const endless = Stream.iterate(1, (n) => n + 1)

@@ -13,7 +13,7 @@ const makeClosable = Effect.fnUntraced(function* (options: Server.Options = {}) 
 })
 
 describe("a server", () => {
-  it.effect("refuses two managers of one interface version for one object", () =>
+  it.effect("two managers of one interface version for one object: are refused", () =>
     Effect.gen(function* () {
       const routines = { Run: () => Effect.succeed("") }
       const object = "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1e01"
@@ -31,7 +31,7 @@ describe("a server", () => {
       yield* Server.make([Manager.make(Job1, routines), Manager.make(Job1, routines, { object })])
     }))
 
-  it.effect("outlives its clients, and their going away ends only their calls", () =>
+  it.effect("client goes away: its calls end, and the server stays", () =>
     Effect.gen(function* () {
       const { desk, seen, server } = yield* makeDesk()
       const client = yield* Effect.forkChild(
@@ -49,7 +49,7 @@ describe("a server", () => {
       assert.strictEqual(yield* Call.invoke(desk, "Answer", "b"), "answer to b")
     }))
 
-  it.effect("is provided as a layer, with a binding as a service", () =>
+  it.effect("server as a layer, binding as a service: calls work", () =>
     Effect.gen(function* () {
       const Runner = Binding.Service("test/Runner", Job1)
       const manager = Manager.layer(Job1, Effect.succeed({ Run: (input: string) => Effect.succeed(`${input} ran`) }))
@@ -60,7 +60,7 @@ describe("a server", () => {
 })
 
 describe("a server that shuts down", () => {
-  it.effect("accepts nothing any more, and lets calls in progress reply", () =>
+  it.effect("shutdown: new calls are refused, and calls in progress may reply", () =>
     Effect.gen(function* () {
       const { call, close, desk, gate } = yield* makeClosable()
       const pending = yield* Call.begin(call, "Stay", "a")
@@ -75,7 +75,7 @@ describe("a server that shuts down", () => {
       assert.strictEqual(yield* Call.finish(pending), "in time")
     }))
 
-  it.effect("lets a call that was handed off be completed in its grace period", () =>
+  it.effect("shutdown, a handed-off call: may be completed in the period of grace", () =>
     Effect.gen(function* () {
       const { call, close, held } = yield* makeClosable({ grace: "1 minute" })
       const pending = yield* Call.begin(call, "Hold", "a")
@@ -88,7 +88,7 @@ describe("a server that shuts down", () => {
       assert.strictEqual(yield* Call.finish(pending), "in time")
     }))
 
-  it.effect("ends what is left after its grace period with 1726, and interrupts the work", () =>
+  it.effect("shutdown, grace over: calls end with 1726, and their work is interrupted", () =>
     Effect.gen(function* () {
       const { call, close, desk, held, seen } = yield* makeClosable({ grace: "1 minute" })
       const stay = yield* Call.begin(call, "Stay", "a")
@@ -108,7 +108,7 @@ describe("a server that shuts down", () => {
       assert.strictEqual(yield* refusal(ServerCall.complete(serverCall, "too late")), "InvalidAsyncHandle")
     }))
 
-  it.effect("waits 5 seconds when it was not told otherwise", () =>
+  it.effect("shutdown without a grace option: waits 5 seconds", () =>
     Effect.gen(function* () {
       const { call, close } = yield* makeClosable()
       yield* Call.begin(call, "Stay", "a")
@@ -119,7 +119,7 @@ describe("a server that shuts down", () => {
       yield* Fiber.join(closing)
     }))
 
-  it.effect("is done at once with a grace period of 0, and with no call in progress", () =>
+  it.effect("shutdown with grace 0, or without calls: is done at once", () =>
     Effect.gen(function* () {
       const busy = yield* makeClosable({ grace: 0 })
       const pending = yield* Call.begin(busy.call, "Stay", "a")
@@ -132,7 +132,7 @@ describe("a server that shuts down", () => {
 })
 
 describe("the age of calls", () => {
-  it.effect("is bounded: an older call is aborted with 1460, and its work interrupted", () =>
+  it.effect("maximumAge: an older call is aborted with 1460, and its work interrupted", () =>
     Effect.gen(function* () {
       const { desk, held, seen, server } = yield* makeDesk({ server: { maximumAge: "10 seconds" } })
       const stay = yield* Call.begin(yield* Call.make(desk), "Stay", "a")
@@ -151,7 +151,7 @@ describe("the age of calls", () => {
       assert.deepStrictEqual(yield* Server.calls(server), [])
     }))
 
-  it.effect("is watched again for calls that come after a quiet time", () =>
+  it.effect("maximumAge after a quiet time: new calls are watched again", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk({ server: { maximumAge: "10 seconds" } })
       const call = yield* Call.make(desk)
@@ -166,7 +166,7 @@ describe("the age of calls", () => {
       }
     }))
 
-  it.effect("has no bound when none was given", () =>
+  it.effect("no maximumAge: calls may run without a limit", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -176,11 +176,13 @@ describe("the age of calls", () => {
 })
 
 describe("the number of calls in progress", () => {
-  it.effect("is limited: one more is refused with 1723 and did not execute", () =>
+  it.effect("maximumCalls reached: one more call is refused with 1723, and did not execute", () =>
     Effect.gen(function* () {
       const { desk, held, seen } = yield* makeDesk({ server: { maximumCalls: 2 } })
-      const pendings = yield* Effect.forEach(["a", "b"], (input) =>
-        Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Hold", input)))
+      const pendings = yield* Effect.forEach(
+        ["a", "b"],
+        (input) => Effect.flatMap(Call.make(desk), (call) => Call.begin(call, "Hold", input))
+      )
       const error = yield* Effect.flip(Call.invoke(desk, "Answer", "c"))
       assert.deepInclude(error, { _tag: "RpcFault", code: 1723, didNotExecute: true })
       assert.deepStrictEqual(seen, ["Hold a", "Hold b"])
@@ -189,7 +191,7 @@ describe("the number of calls in progress", () => {
       assert.strictEqual(yield* Call.invoke(desk, "Answer", "c"), "answer to c")
     }))
 
-  it.effect("has room again when a client is gone", () =>
+  it.effect("maximumCalls reached, a client goes: there is room again", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk({ server: { maximumCalls: 1 } })
       yield* Effect.scoped(Effect.gen(function* () {
@@ -201,7 +203,7 @@ describe("the number of calls in progress", () => {
 })
 
 describe("the calls of a server", () => {
-  it.effect("are listed oldest first, of all its managers and bindings", () =>
+  it.effect("calls of a server: are listed oldest first, over all managers and bindings", () =>
     Effect.gen(function* () {
       const { desk, server } = yield* makeDesk()
       const other = yield* Binding.local(server, Desk)
@@ -211,7 +213,7 @@ describe("the calls of a server", () => {
       assert.deepStrictEqual(names, ["Hold", "Hold", "Hold", "Stay"])
     }))
 
-  it.effect("include a call whose routine is running at this moment", () =>
+  it.effect("calls of a server: include the one whose routine runs at this moment", () =>
     Effect.gen(function* () {
       const counts: Array<number> = []
       const made: { readonly server: Server.Server; readonly job: Binding.Binding<typeof Job1> } = yield* makeJob((
@@ -222,7 +224,7 @@ describe("the calls of a server", () => {
       assert.deepStrictEqual(yield* Server.calls(made.server), [])
     }))
 
-  it.effect("are over when their client is gone, although their routine can't be interrupted", () =>
+  it.effect("client gone, routine uninterruptible: the call is over", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
       const { job, server } = yield* makeJob(() => Effect.uninterruptible(Effect.as(Deferred.await(gate), "late")))
@@ -252,7 +254,7 @@ describe("versions of an interface", () => {
     [[2, 1], "2.1"]
   ]
   for (const [version, answer] of cases) {
-    it.effect(`a client of version ${version.join(".")} is served by ${answer}`, () =>
+    it.effect(`client of version ${version.join(".")}: is served by ${answer}`, () =>
       Effect.gen(function* () {
         const server = yield* Server.make([manager(1, 2), manager(1, 4), manager(2, 1)])
         assert.strictEqual(yield* Call.invoke(yield* Binding.local(server, make(version)), "Which"), answer)
@@ -260,7 +262,7 @@ describe("versions of an interface", () => {
   }
 
   for (const version of [[1, 5], [2, 2], [0, 0], [3, 0]] as const) {
-    it.effect(`a client of version ${version.join(".")} is refused with NoInterface`, () =>
+    it.effect(`client of version ${version.join(".")}: is refused with NoInterface`, () =>
       Effect.gen(function* () {
         const server = yield* Server.make([manager(1, 2), manager(1, 4), manager(2, 1)])
         const error = yield* Effect.flip(Binding.local(server, make(version)))
@@ -269,7 +271,7 @@ describe("versions of an interface", () => {
       }))
   }
 
-  it.effect("a client with fewer methods calls them by their opnums", () =>
+  it.effect("client with fewer methods: calls them by their opnums", () =>
     Effect.gen(function* () {
       const Newer = Interface.make("Versions", {
         uuid,
@@ -283,7 +285,7 @@ describe("versions of an interface", () => {
       assert.strictEqual(yield* Call.invoke(older, "Which"), "opnum 0")
     }))
 
-  it.effect("a method that the server's description lacks fails with 1745 and did not execute", () =>
+  it.effect("method missing in the server's description: fails with 1745, and did not execute", () =>
     Effect.gen(function* () {
       const More = Interface.make("Versions", {
         uuid,
@@ -304,14 +306,14 @@ describe("versions of an interface", () => {
       Interface.make("Aborting", { uuid, version: [1, 0], methods: { Run: Interface.method({ aborts }) } })
     const Offered = aborting([Interface.abort(5000, Busy)])
 
-    it.effect("a code that the client's description lacks reaches it as RpcFault", () =>
+    it.effect("code that the client's description lacks: arrives as RpcFault", () =>
       Effect.gen(function* () {
         const server = yield* Server.make([Manager.make(Offered, { Run: () => Effect.fail(new Busy()) })])
         const client = yield* Binding.local(server, aborting([]))
         assert.deepInclude(yield* Effect.flip(Call.invoke(client, "Run")), { _tag: "RpcFault", code: 5000 })
       }))
 
-    it.effect("a code for which the client's description has another class reaches it as that class", () =>
+    it.effect("code with another class in the client's description: arrives as that class", () =>
       Effect.gen(function* () {
         const server = yield* Server.make([Manager.make(Offered, { Run: () => Effect.fail(new Busy()) })])
         const client = yield* Binding.local(server, aborting([Interface.abort(5000, Occupied)]))
@@ -321,7 +323,7 @@ describe("versions of an interface", () => {
 })
 
 describe("the scope of the routines", () => {
-  it.effect("outlives the period of grace, so that work which a routine forked there still replies", () =>
+  it.effect("work forked in the routines' scope: lives through the period of grace, and still replies", () =>
     Effect.gen(function* () {
       const ISlow = Interface.make("ISlow", {
         uuid: "d7a1f0c2-8e5b-4c3d-9f60-1a2b3c4d5e6f",

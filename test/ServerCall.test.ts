@@ -30,7 +30,7 @@ const makeHeld = Effect.gen(function* () {
 })
 
 describe("a server call that was handed off", () => {
-  it.effect("is completed from any fiber, any time later", () =>
+  it.effect("handed-off call: any fiber may complete it, at any time", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       yield* start(Effect.delay(ServerCall.complete(serverCall, "reply"), "1000 days"))
@@ -40,14 +40,14 @@ describe("a server call that was handed off", () => {
       assert.strictEqual(yield* Fiber.join(joining), "reply")
     }))
 
-  it.effect("is aborted with a declared error, which carries its fields and no out parameters", () =>
+  it.effect("abort with a declared error: carries its fields, and no out parameters", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       yield* ServerCall.abort(serverCall, new Denied({ who: "worker" }))
       assert.deepInclude(yield* Effect.flip(Call.finish(pending)), { _tag: "Denied", who: "worker" })
     }))
 
-  it.effect("is aborted with a number", () =>
+  it.effect("abort with a number: the client gets that number", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       yield* pipe(serverCall, ServerCall.abort(new Status.RpcFault({ code: 1460 })))
@@ -63,7 +63,7 @@ describe("a server call that was handed off", () => {
   }
   for (const [first, end] of Object.entries(ends)) {
     for (const [second, again] of Object.entries(ends)) {
-      it.effect(`is ended by ${first}, and ${second} after it is refused`, () =>
+      it.effect(`${first}, then ${second}: the second is refused`, () =>
         Effect.gen(function* () {
           const { pending, serverCall } = yield* makeHeld
           yield* end(serverCall)
@@ -75,7 +75,7 @@ describe("a server call that was handed off", () => {
           )
         }))
     }
-    it.effect(`is over for the server when its client is gone: ${first} is refused`, () =>
+    it.effect(`client gone, then ${first}: is refused`, () =>
       Effect.gen(function* () {
         const { scope, serverCall } = yield* makeHeld
         yield* Scope.close(scope, Exit.void)
@@ -83,7 +83,7 @@ describe("a server call that was handed off", () => {
       }))
   }
 
-  it.effect("is won by one of many fibers that complete it", () =>
+  it.effect("many fibers complete one call: one wins", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       const exits = yield* Effect.forEach(
@@ -96,7 +96,7 @@ describe("a server call that was handed off", () => {
       assert.deepStrictEqual(yield* outcome(Call.finish(pending)), won[0])
     }))
 
-  it.effect("is cancelled cooperatively: the flag is set, and it may be completed normally", () =>
+  it.effect("cooperative cancel: sets the flag, and the call may be completed normally", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       const told = yield* start(ServerCall.awaitCancel(serverCall))
@@ -110,7 +110,7 @@ describe("a server call that was handed off", () => {
       assert.strictEqual(yield* Call.finish(pending), "reply")
     }))
 
-  it.effect("tells those who await its cancel that it ended", () =>
+  it.effect("awaitCancel, call ends: its waiters are told that the call ended", () =>
     Effect.gen(function* () {
       const { serverCall } = yield* makeHeld
       const told = yield* start(ServerCall.awaitCancel(serverCall))
@@ -120,7 +120,7 @@ describe("a server call that was handed off", () => {
       assert.isFalse(yield* ServerCall.testCancel(serverCall))
     }))
 
-  it.effect("tells those who await its cancel that the call object was released", () =>
+  it.effect("awaitCancel, call object released: its waiters are told so", () =>
     Effect.gen(function* () {
       const { scope, serverCall } = yield* makeHeld
       const told = yield* start(ServerCall.awaitCancel(serverCall))
@@ -129,7 +129,7 @@ describe("a server call that was handed off", () => {
       assert.isTrue(yield* ServerCall.testCancel(serverCall))
     }))
 
-  it.effect("tells those who await its cancel that the connection was lost", () =>
+  it.effect("awaitCancel, connection lost: its waiters are told so", () =>
     Effect.gen(function* () {
       const { held, server } = yield* makeDesk()
       const bound = yield* Scope.fork(yield* Effect.scope)
@@ -143,7 +143,7 @@ describe("a server call that was handed off", () => {
       assert.deepInclude(yield* Effect.flip(Call.finish(pending)), { _tag: "RpcTransportError", status: 1726 })
     }))
 
-  it.effect("knows its interface, method, caller, peer and object", () =>
+  it.effect("server call: knows its interface, method, caller, peer and object", () =>
     Effect.gen(function* () {
       const { held, server } = yield* makeDesk()
       const object = "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1d01"
@@ -165,13 +165,13 @@ describe("a server call that was handed off", () => {
       assert.isTrue(ServerCall.isServerCall(serverCall))
     }))
 
-  it.effect("knows of no object where the binding names none", () =>
+  it.effect("binding without an object: the server call has none", () =>
     Effect.gen(function* () {
       const { serverCall } = yield* makeHeld
       assert.isUndefined(ServerCall.object(serverCall))
     }))
 
-  it.effect("knows how long it has run", () =>
+  it.effect("server call: knows how long it has run", () =>
     Effect.gen(function* () {
       const { serverCall } = yield* makeHeld
       assert.strictEqual(Duration.toMillis(yield* ServerCall.age(serverCall)), 0)
@@ -179,7 +179,7 @@ describe("a server call that was handed off", () => {
       assert.strictEqual(Duration.toMillis(yield* ServerCall.age(serverCall)), 90_000)
     }))
 
-  it.effect("is in the server's list of calls until it ends", () =>
+  it.effect("server call: is in the server's list until it ends", () =>
     Effect.gen(function* () {
       const { desk, held, server, serverCall } = yield* makeHeld
       yield* Call.begin(yield* Call.make(desk), "Hold", "b")
@@ -193,19 +193,19 @@ describe("a server call that was handed off", () => {
 })
 
 describe("what ends a call", () => {
-  it.effect("before the hand-off is a failure of the routine", () =>
+  it.effect("failure before the hand-off: fails the routine", () =>
     Effect.gen(function* () {
       const { job } = yield* makeJob(Manager.handOff(() => Effect.fail(new Denied({ who: "routine" }))))
       assert.strictEqual(yield* refusal(Call.invoke(job, "Run", "a")), "Denied")
     }))
 
-  it.effect("before the hand-off is a defect of the routine", () =>
+  it.effect("defect before the hand-off: is a defect of the routine", () =>
     Effect.gen(function* () {
       const { job } = yield* makeJob(Manager.handOff(() => Effect.die("broken")))
       assert.deepInclude(yield* Effect.flip(Call.invoke(job, "Run", "a")), { _tag: "RpcFault", code: 1726 })
     }))
 
-  it.effect("is whichever of complete and a failure before the return comes first", () =>
+  it.effect("complete, and a failure before the return: the first one counts", () =>
     Effect.gen(function* () {
       const { job } = yield* makeJob(
         Manager.handOff((input, call) =>
@@ -215,7 +215,7 @@ describe("what ends a call", () => {
       assert.strictEqual(yield* Call.invoke(job, "Run", "a"), "a")
     }))
 
-  it.effect("is not the return of a hand-off routine", () =>
+  it.effect("hand-off routine returns: the call goes on", () =>
     Effect.gen(function* () {
       const { call, server } = yield* makeJob(Manager.handOff(() => Effect.succeed("not the reply")))
       const pending = yield* Call.begin(call, "Run", "a")
@@ -224,7 +224,7 @@ describe("what ends a call", () => {
       assert.strictEqual((yield* Server.calls(server)).length, 1)
     }))
 
-  it.effect("may be a plain routine that completes its call before it returns", () =>
+  it.effect("plain routine completes its call before it returns: the reply counts", () =>
     Effect.gen(function* () {
       const { call } = yield* makeJob((input, serverCall) =>
         Effect.andThen(Effect.orDie(ServerCall.complete(serverCall, `${input} early`)), Effect.never), {
@@ -233,7 +233,7 @@ describe("what ends a call", () => {
       assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Run", "a")), "a early")
     }))
 
-  it.effect("is undeclared as an abort: the client gets 1726", () =>
+  it.effect("undeclared abort: the client gets 1726", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       yield* ServerCall.abort(serverCall, new Error("a secret of the server") as never)
@@ -249,13 +249,13 @@ describe("what ends a call", () => {
       }))
   }
 
-  it.effect("can be an RpcFault with a code that the client does not know, which it gets as it is", () =>
+  it.effect("RpcFault with a code unknown to the client: arrives with that code", () =>
     Effect.gen(function* () {
       const { job } = yield* makeJob(() => Effect.fail(new Status.RpcFault({ code: 0xdeadbeef })))
       assert.deepInclude(yield* Effect.flip(Call.invoke(job, "Run", "a")), { _tag: "RpcFault", code: 0xdeadbeef })
     }))
 
-  it.effect("can't be an interruption that nobody asked for", () =>
+  it.effect("routine interrupts itself: the client gets 1726", () =>
     Effect.gen(function* () {
       const { job } = yield* makeJob(() => Effect.andThen(Effect.yieldNow, Effect.interrupt))
       assert.deepInclude(yield* Effect.flip(Call.invoke(job, "Run", "a")), { _tag: "RpcFault", code: 1726 })
@@ -285,7 +285,7 @@ describe("run", () => {
     return { ...made, call, scope, pending, ended, worker: yield* Queue.take(workers) }
   })
 
-  it.effect("makes the exit of the effect the reply", () =>
+  it.effect("ServerCall.run: the exit of the effect is the reply", () =>
     Effect.gen(function* () {
       const { pending, worker } = yield* makeRunning(Effect.andThen(Effect.yieldNow, Effect.succeed("reply")))
       assert.strictEqual(yield* Call.join(pending), "reply")
@@ -299,7 +299,7 @@ describe("run", () => {
     }))
 
   for (const cancellation of ["interrupt", "cooperative"] as const) {
-    it.effect(`is interrupted by a cancel, and the client gets CallCancelled (${cancellation})`, () =>
+    it.effect(`ServerCall.run, cancel: interrupts the effect, and the client gets CallCancelled (${cancellation})`, () =>
       Effect.gen(function* () {
         const { ended, pending, worker } = yield* makeRunning(Effect.never, cancellation)
         yield* Call.cancel(pending, infinitely)
@@ -309,7 +309,7 @@ describe("run", () => {
       }))
   }
 
-  it.effect("goes on where cancellation is disabled", () =>
+  it.effect("ServerCall.run, cancellation disabled: the effect goes on", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<string>()
       const { pending } = yield* makeRunning(Deferred.await(gate), "disabled")
@@ -318,7 +318,7 @@ describe("run", () => {
       assert.strictEqual(yield* Call.join(pending), "reply")
     }))
 
-  it.effect("is interrupted by the release of the call object", () =>
+  it.effect("ServerCall.run, call object released: interrupts the effect", () =>
     Effect.gen(function* () {
       const { ended, scope, worker } = yield* makeRunning(Effect.never)
       yield* Scope.close(scope, Exit.void)
@@ -326,7 +326,7 @@ describe("run", () => {
       assert.deepStrictEqual(ended, ["Failure"])
     }))
 
-  it.effect("does not run its effect for a call that has ended", () =>
+  it.effect("ServerCall.run of a call that has ended: the effect does not run", () =>
     Effect.gen(function* () {
       const { serverCall } = yield* makeHeld
       yield* ServerCall.complete(serverCall, "reply")
@@ -336,7 +336,7 @@ describe("run", () => {
       assert.isFalse(ran)
     }))
 
-  it.effect("of a call that was cancelled before is interrupted at once", () =>
+  it.effect("ServerCall.run of a cancelled call: the effect is interrupted at once", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       yield* Call.cancel(pending, infinitely)
@@ -344,7 +344,7 @@ describe("run", () => {
       assert.strictEqual(yield* refusal(Call.finish(pending)), "CallCancelled")
     }))
 
-  it.effect("ends the call with 1726 when its own fiber is interrupted", () =>
+  it.effect("ServerCall.run, its own fiber interrupted: the call ends with 1726", () =>
     Effect.gen(function* () {
       const { ended, pending, worker } = yield* makeRunning(Effect.never)
       yield* Fiber.interrupt(worker)
@@ -352,7 +352,7 @@ describe("run", () => {
       assert.deepStrictEqual(ended, ["Failure"])
     }))
 
-  it.effect("loses to a complete from elsewhere", () =>
+  it.effect("ServerCall.run, complete from elsewhere: the complete wins", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<string>()
       const { pending, serverCall } = yield* makeHeld
@@ -365,7 +365,7 @@ describe("run", () => {
 })
 
 describe("awaitEnd", () => {
-  it.effect("goes on after the cancel and tells that the client has gone", () =>
+  it.effect("ServerCall.awaitEnd, cancel, then the client goes: tells that the client has gone", () =>
     Effect.gen(function* () {
       const { pending, scope, serverCall } = yield* makeHeld
       const ending = yield* start(ServerCall.awaitEnd(serverCall))
@@ -377,7 +377,7 @@ describe("awaitEnd", () => {
       assert.strictEqual(yield* ServerCall.awaitCancel(serverCall), "Orphaned")
     }))
 
-  it.effect("tells that the call was answered, also when it was cancelled before", () =>
+  it.effect("ServerCall.awaitEnd: tells that the call was answered, also after a cancel", () =>
     Effect.gen(function* () {
       const { pending, serverCall } = yield* makeHeld
       yield* Call.cancel(pending, infinitely)

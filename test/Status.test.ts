@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Equal, Option, Schema } from "effect"
+import { Cause, Effect, Equal, Exit, Option, Schema } from "effect"
 import { readFileSync } from "node:fs"
 import { Status } from "../mod.ts"
 import { cancelled, located } from "../src/internal/failures.ts"
@@ -91,26 +91,26 @@ const errors: ReadonlyArray<{
 describe("an error", () => {
   for (const { error, hresult, rpcStatus, says } of errors) {
     const name = `${error._tag}${"status" in error ? ` ${error.status}` : "code" in error ? ` ${error.code}` : ""}`
-    it(`${name} carries all its documented numbers`, () => {
+    it(`${name}: carries all its documented numbers`, () => {
       assert.strictEqual(error.codes.rpcStatus?.number, rpcStatus)
       assert.strictEqual(error.codes.hresult?.number, hresult)
       for (const code of Object.values(error.codes)) assert.isAbove(code!.name.length, 0)
     })
 
-    it(`${name} has a message that a person can read`, () => {
+    it(`${name}: has a message that a person can read`, () => {
       for (const part of says) assert.include(error.message, part)
-      assert.match(error.message, /^[A-Z].*\.$/)
+      assert.match(error.message, new RegExp(`^[A-Z].*\\. \\(${error._tag}\\)$`))
       assert.notInclude(error.message, "undefined")
     })
 
-    it(`${name} comes back from its number`, () => {
+    it(`${name}: is made again from its number`, () => {
       const back = Option.getOrThrow(Status.fromNumber(Status.toNumber(error)))
       assert.strictEqual(back._tag, error._tag)
       assert.strictEqual(Status.toNumber(back), Status.toNumber(error))
     })
   }
 
-  it("has the documented names of its numbers", () => {
+  it("numbers: have their documented names", () => {
     const names = Object.fromEntries(
       Object.entries(Status.codes).map((
         [tag, codes]
@@ -137,7 +137,7 @@ describe("an error", () => {
     })
   })
 
-  it("says that a call did not execute only where that is certain", () => {
+  it("did not execute: stands only where that is certain", () => {
     assert.isFalse(new Status.CallCancelled().didNotExecute)
     assert.isFalse(new Status.RpcFault({ code: 5 }).didNotExecute)
     assert.isTrue(new Status.RpcTransportError({ status: 1722, detail: "" }).didNotExecute)
@@ -183,13 +183,13 @@ describe("a number", () => {
     [0xffffffff, "RpcFault"]
   ]
   for (const [number, tag] of expected) {
-    it(`${number} (0x${number.toString(16)}) is a ${tag}`, () => {
+    it(`number ${number} (0x${number.toString(16)}): is ${tag}`, () => {
       assert.strictEqual(Option.getOrThrow(Status.fromNumber(number))._tag, tag)
     })
   }
 
   for (const number of [0, -1, 1.5, 0x100000000, NaN, Infinity]) {
-    it(`${number} is no error`, () => assert.isTrue(Option.isNone(Status.fromNumber(number))))
+    it(`number ${number}: is no error`, () => assert.isTrue(Option.isNone(Status.fromNumber(number))))
   }
 })
 
@@ -244,7 +244,7 @@ const faults: ReadonlyArray<readonly [number, string, number?]> = [
 
 describe("the status of a fault", () => {
   for (const [number, name, seen] of faults) {
-    it(`0x${number.toString(16).toUpperCase()} is ${name}`, () => {
+    it(`fault status 0x${number.toString(16).toUpperCase()}: is ${name}`, () => {
       const fault = new Status.RpcFault({ code: number })
       assert.deepInclude(fault.codes.fault, { number, name })
       assert.strictEqual(fault.codes.rpcStatus?.number, seen)
@@ -253,7 +253,7 @@ describe("the status of a fault", () => {
     })
   }
 
-  it("is one of the documented ones", () => {
+  it("status of a fault: is a documented one", () => {
     const byNumber = (a: readonly [number, ...unknown[]], b: readonly [number, ...unknown[]]) => a[0] - b[0]
     assert.deepStrictEqual(
       Status.faults.map(({ name, number, rpcStatus }) => [number, name, rpcStatus] as const).sort(byNumber),
@@ -286,7 +286,7 @@ const sent: ReadonlyArray<readonly [number, number]> = [
 ]
 
 describe("the table of numbers", () => {
-  it("says as which status each Win32 code travels", () => {
+  it("table of numbers: has the fault status of each Win32 code", () => {
     const codes = rows.flatMap(({ codes: { rpcStatus: win32 } }) => win32 === undefined ? [] : [win32.number])
     assert.deepStrictEqual(
       codes.filter((code) => sentAs(code) !== code).map((code) => [code, sentAs(code)]),
@@ -294,7 +294,7 @@ describe("the table of numbers", () => {
     )
   })
 
-  it("has a row for each code that a client reads", () => {
+  it("table of numbers: has a row for each code that a client reads", () => {
     const codes = new Set(rows.map(({ codes: { rpcStatus } }) => rpcStatus?.number))
     for (const { name, rpcStatus } of allFaults) assert.isTrue(rpcStatus === undefined || codes.has(rpcStatus), name)
   })
@@ -308,7 +308,7 @@ describe("the table of numbers", () => {
     }
   })
 
-  it("holds each number once", () => {
+  it("table of numbers: holds each number once", () => {
     const codes = [...rows.flatMap(({ codes: { hresult, rpcStatus } }) => [rpcStatus, hresult]), ...allFaults]
     const numbers = codes.flatMap((code) => code === undefined ? [] : [code.number])
     assert.strictEqual(new Set(numbers).size, numbers.length)
@@ -336,7 +336,7 @@ const inWords = (code: Status.Code | undefined) =>
 describe("docs/windows.md", () => {
   const page = read("docs/windows.md")
 
-  it("has the numbers of each error", () => {
+  it("docs/windows.md: has the numbers of each error", () => {
     const table = tableIn(page, "error", "RPC status", "HRESULT", "fault")
     const documented = Object.fromEntries(table.map(([error, ...numbers]) => [error!.replaceAll("`", ""), numbers]))
     for (const [tag, { fault, hresult, rpcStatus }] of Object.entries(Status.codes)) {
@@ -347,7 +347,7 @@ describe("docs/windows.md", () => {
     assert.sameMembers(Object.keys(documented), [...Object.keys(Status.codes), ...others])
   })
 
-  it("has the numbers that change on the network, and the codes that are refused", () => {
+  it("docs/windows.md: has the numbers that change on the network, and the codes that are refused", () => {
     const read = (code: number | undefined) => faultsOf(code).map(inWords).join("<br>")
     const expected = rows.flatMap(({ codes: { rpcStatus: win32 } }) => {
       if (win32 === undefined) return []
@@ -424,7 +424,7 @@ describe("an error that names its call", () => {
     })
   }
 
-  it.effect("fails an effect and is caught by its tag", () =>
+  it.effect("error that names its call: fails an effect, and is caught by its tag", () =>
     Effect.gen(function* () {
       const failing: Effect.Effect<never, Status.RpcFault> = located(new Status.RpcFault({ code: 5 }), call)
       const { code, method } = yield* Effect.catchTag(failing, "RpcFault", (fault) => Effect.succeed(fault))
@@ -469,6 +469,14 @@ describe("an error that names its call", () => {
 describe("results", () => {
   const fails = <E>(checked: Effect.Effect<number, E>) => Effect.flip(checked)
 
+  it.effect("accept that is no array: refused by name", () =>
+    Effect.gen(function* () {
+      for (const accept of [5, "234", null, new Set([234])]) {
+        const exit = yield* Effect.exit(Status.win32(5, { accept: accept as never }))
+        assert.isTrue(Exit.isFailure(exit) && /Status\.win32: accept is an array/.test(`${Cause.squash(exit.cause)}`))
+      }
+    }))
+
   it.effect("a Win32 code of 0, or one that is accepted: succeeds with the number", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* Status.win32(0), 0)
@@ -479,7 +487,7 @@ describe("results", () => {
     Effect.gen(function* () {
       const error = yield* fails(Status.win32(5, { accept: [234] }))
       assert.deepStrictEqual([error._tag, error.code, error.codeName], ["Win32Error", 5, "ERROR_ACCESS_DENIED"])
-      assert.strictEqual(error.message, "The function returned 5 (ERROR_ACCESS_DENIED).")
+      assert.strictEqual(error.message, "The function returned 5 (ERROR_ACCESS_DENIED). (Win32Error)")
       for (
         const [code, name] of [
           [2, "ERROR_FILE_NOT_FOUND"],
@@ -491,7 +499,7 @@ describe("results", () => {
           [54321, undefined]
         ] as const
       ) assert.strictEqual((yield* fails(Status.win32(code))).codeName, name)
-      assert.strictEqual((yield* fails(Status.win32(54321))).message, "The function returned 54321.")
+      assert.strictEqual((yield* fails(Status.win32(54321))).message, "The function returned 54321. (Win32Error)")
     }))
 
   it.effect("an NTSTATUS: success and information succeed, warnings and errors fail, signed or unsigned", () =>
@@ -500,7 +508,7 @@ describe("results", () => {
       for (const code of [0xc0000022, 0xc0000022 | 0]) {
         const error = yield* fails(Status.ntStatus(code))
         assert.deepStrictEqual([error._tag, error.code], ["NtStatusError", 0xc0000022])
-        assert.strictEqual(error.message, "The function returned 0xC0000022 (STATUS_ACCESS_DENIED).")
+        assert.strictEqual(error.message, "The function returned 0xC0000022 (STATUS_ACCESS_DENIED). (NtStatusError)")
       }
       assert.strictEqual((yield* fails(Status.ntStatus(0x80000005))).codeName, "STATUS_BUFFER_OVERFLOW")
       assert.strictEqual(yield* Status.ntStatus(0x80000005 | 0, { accept: [0x80000005] }), 0x80000005)
@@ -514,7 +522,10 @@ describe("results", () => {
         assert.deepStrictEqual([error._tag, error.code, error.codeName], ["HresultError", 0x80004005, "E_FAIL"])
       }
       assert.strictEqual((yield* fails(Status.hresult(0x80070002))).codeName, "ERROR_FILE_NOT_FOUND")
-      assert.strictEqual((yield* fails(Status.hresult(0x88990001))).message, "The function returned 0x88990001.")
+      assert.strictEqual(
+        (yield* fails(Status.hresult(0x88990001))).message,
+        "The function returned 0x88990001. (HresultError)"
+      )
     }))
 
   it.effect("no 32-bit integer: a defect that names it", () =>

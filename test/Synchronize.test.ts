@@ -6,13 +6,13 @@ import { Call, ServerCall, Synchronize } from "../mod.ts"
 import { isWaiting, makeDesk, outcome, refusal, settle, start } from "./fixtures.ts"
 
 describe("an event", () => {
-  it.effect("is made not signaled, or signaled", () =>
+  it.effect("make: the event is signaled only where the option says so", () =>
     Effect.gen(function* () {
       assert.isFalse(yield* Synchronize.isSignaled(yield* Synchronize.make()))
       assert.isTrue(yield* Synchronize.isSignaled(yield* Synchronize.make(true)))
     }))
 
-  it.effect("lets everybody who waits go on when it is signaled, and stays signaled", () =>
+  it.effect("event signaled: all its waiters go on, and it stays signaled", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       const waits = [yield* start(Synchronize.wait(event)), yield* start(Synchronize.wait(event, "1 minute"))]
@@ -24,7 +24,7 @@ describe("an event", () => {
       assert.isTrue(yield* Synchronize.isSignaled(event))
     }))
 
-  it.effect("can be signaled and reset any number of times in a row", () =>
+  it.effect("event signaled and reset in a row: any number of times", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       yield* Synchronize.signal(event)
@@ -37,7 +37,7 @@ describe("an event", () => {
       assert.isTrue(yield* Synchronize.isSignaled(event))
     }))
 
-  it.effect("fails a wait with WaitTimeout after its time, and is as it was", () =>
+  it.effect("wait times out: fails with WaitTimeout, and the event is as it was", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       const waiting = yield* start(Synchronize.wait(event, "1 second"))
@@ -48,7 +48,7 @@ describe("an event", () => {
       assert.isFalse(yield* Synchronize.isSignaled(event))
     }))
 
-  it.effect("is waited for without end when the timeout is infinite", () =>
+  it.effect("wait with an infinite timeout: waits without end", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       const waiting = yield* start(Synchronize.wait(event, "Infinity"))
@@ -58,7 +58,7 @@ describe("an event", () => {
       yield* Fiber.join(waiting)
     }))
 
-  it.effect("is tested by a wait with timeout 0", () =>
+  it.effect("wait with timeout 0: tests the event", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       assert.strictEqual(yield* refusal(Synchronize.wait(event, 0)), "WaitTimeout")
@@ -66,7 +66,7 @@ describe("an event", () => {
       yield* Synchronize.wait(event, 0)
     }))
 
-  it.effect("leaves those it has woken awake when it is reset at once", () =>
+  it.effect("event reset right after its signal: the woken waiters stay awake", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       const waits = yield* Effect.forEach([1, 2, 3], () => start(Synchronize.wait(event)))
@@ -76,7 +76,7 @@ describe("an event", () => {
       assert.isTrue(yield* isWaiting(yield* start(Synchronize.wait(event))))
     }))
 
-  it.effect("loses nothing by a wait that is interrupted", () =>
+  it.effect("wait interrupted: nothing is lost", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       const [first, second] = [yield* start(Synchronize.wait(event)), yield* start(Synchronize.wait(event))]
@@ -85,7 +85,7 @@ describe("an event", () => {
       yield* Fiber.join(second)
     }))
 
-  it.effect("can be waited on data-last", () =>
+  it.effect("wait, data-last: works as data-first", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       assert.strictEqual(yield* refusal(event.pipe(Synchronize.wait(0))), "WaitTimeout")
@@ -97,7 +97,7 @@ describe("an event", () => {
 })
 
 describe("waiting for any", () => {
-  it.effect("gives the one that is signaled first", () =>
+  it.effect("waitAny, one event signaled: gives it first", () =>
     Effect.gen(function* () {
       const events = yield* Effect.forEach([1, 2, 3], () => Synchronize.make())
       const waiting = yield* start(Synchronize.waitAny(events))
@@ -107,7 +107,7 @@ describe("waiting for any", () => {
       assert.strictEqual(yield* Fiber.join(waiting), events[2])
     }))
 
-  it.effect("gives the first in order when several are signaled, and resets none", () =>
+  it.effect("waitAny, several events signaled: gives the first in order, and resets none of them", () =>
     Effect.gen(function* () {
       const a = yield* Synchronize.make()
       const b = yield* Synchronize.make(true)
@@ -117,7 +117,7 @@ describe("waiting for any", () => {
       assert.isTrue(yield* Synchronize.isSignaled(b))
     }))
 
-  it.effect("has no limit of 63", () =>
+  it.effect("waitAny of more than 63 events: works", () =>
     Effect.gen(function* () {
       const events = yield* Effect.forEach(Array.from({ length: 1000 }), () => Synchronize.make())
       const waiting = yield* start(Synchronize.waitAny(events))
@@ -125,14 +125,14 @@ describe("waiting for any", () => {
       assert.strictEqual(yield* Fiber.join(waiting), events[999])
     }))
 
-  it.effect("is refused with NoSync when there is nothing to wait for, with and without a timeout", () =>
+  it.effect("waitAny of nothing, with and without a timeout: is refused with NoSync", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* refusal(Synchronize.waitAny([])), "NoSync")
       assert.strictEqual(yield* refusal(Synchronize.waitAny([], "1 second")), "NoSync")
       assert.strictEqual(yield* refusal(Synchronize.waitAny([], 0)), "NoSync")
     }))
 
-  it.effect("fails with WaitTimeout after its time", () =>
+  it.effect("waitAny times out: fails with WaitTimeout", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       assert.strictEqual(yield* refusal(Synchronize.waitAny([event], 0)), "WaitTimeout")
@@ -141,7 +141,7 @@ describe("waiting for any", () => {
       assert.deepStrictEqual(yield* outcome(Fiber.join(waiting)), { failure: "WaitTimeout" })
     }))
 
-  it.effect("takes an event twice", () =>
+  it.effect("waitAny with one event twice: works", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       const waiting = yield* start(Synchronize.waitAny([event, event]))
@@ -149,7 +149,7 @@ describe("waiting for any", () => {
       assert.strictEqual(yield* Fiber.join(waiting), event)
     }))
 
-  it.effect("takes calls together with events: not signaled by begin, signaled by completion", () =>
+  it.effect("waitAny of calls and events: begin does not signal a call, completion does", () =>
     Effect.gen(function* () {
       const { desk, held } = yield* makeDesk()
       const call = yield* Call.make(desk)
@@ -165,7 +165,7 @@ describe("waiting for any", () => {
       assert.strictEqual(yield* refusal(Synchronize.waitAny([event, pending])), "CallComplete")
     }))
 
-  it.effect("fails with InvalidAsyncHandle when the call object is released meanwhile", () =>
+  it.effect("waitAny, call object released meanwhile: fails with InvalidAsyncHandle", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const scope = yield* Scope.fork(yield* Effect.scope)
@@ -179,7 +179,7 @@ describe("waiting for any", () => {
 })
 
 describe("waiting for all", () => {
-  it.effect("goes on when the last one is signaled", () =>
+  it.effect("waitAll: goes on when the last event is signaled", () =>
     Effect.gen(function* () {
       const events = yield* Effect.forEach([1, 2, 3], () => Synchronize.make())
       const waiting = yield* start(Synchronize.waitAll(events))
@@ -191,7 +191,7 @@ describe("waiting for all", () => {
       yield* Fiber.join(waiting)
     }))
 
-  it.effect("wants all of them signaled at one moment", () =>
+  it.effect("waitAll: needs all events signaled at one moment", () =>
     Effect.gen(function* () {
       const [a, b] = [yield* Synchronize.make(), yield* Synchronize.make()]
       const waiting = yield* start(Synchronize.waitAll([a, b]))
@@ -204,13 +204,13 @@ describe("waiting for all", () => {
       yield* Fiber.join(waiting)
     }))
 
-  it.effect("is refused with NoSync when there is nothing to wait for", () =>
+  it.effect("waitAll of nothing: is refused with NoSync", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* refusal(Synchronize.waitAll([])), "NoSync")
       assert.strictEqual(yield* refusal(Synchronize.waitAll([], 0)), "NoSync")
     }))
 
-  it.effect("fails with WaitTimeout after its time", () =>
+  it.effect("waitAll times out: fails with WaitTimeout", () =>
     Effect.gen(function* () {
       const [a, b] = [yield* Synchronize.make(true), yield* Synchronize.make()]
       assert.strictEqual(yield* refusal(Synchronize.waitAll([a, b], 0)), "WaitTimeout")
@@ -221,7 +221,7 @@ describe("waiting for all", () => {
       assert.deepStrictEqual(yield* outcome(Fiber.join(waiting)), { failure: "WaitTimeout" })
     }))
 
-  it.effect("takes calls together with events", () =>
+  it.effect("waitAll of calls and events: works", () =>
     Effect.gen(function* () {
       const { desk, held } = yield* makeDesk()
       const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -235,7 +235,7 @@ describe("waiting for all", () => {
       assert.strictEqual(yield* refusal(Synchronize.waitAll([pending, event], 0)), "CallComplete")
     }))
 
-  it.effect("is refused for a call that is over, with an event before it that is not signaled", () =>
+  it.effect("waitAll, an unsignaled event before a call that is over: is refused", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const pending = yield* Call.begin(yield* Call.make(desk), "Answer", "a")
@@ -246,7 +246,7 @@ describe("waiting for all", () => {
 })
 
 describe("a container", () => {
-  it.effect("gives each signaled event once, in the order in which they were signaled", () =>
+  it.effect("container: gives each signaled event once, in the order of their signals", () =>
     Effect.gen(function* () {
       const container = yield* Synchronize.container<Synchronize.Synchronize>()
       const events = yield* Effect.forEach([1, 2, 3], () => Synchronize.make())
@@ -262,7 +262,7 @@ describe("a container", () => {
       assert.strictEqual(yield* refusal(Synchronize.waitMultiple(container)), "NoSync")
     }))
 
-  it.effect("takes an event that is signaled already, and again after it was given", () =>
+  it.effect("event signaled before it is added: the container gives it, and may take it again", () =>
     Effect.gen(function* () {
       const container = yield* Synchronize.container<Synchronize.Synchronize>()
       const event = yield* Synchronize.make(true)
@@ -274,7 +274,7 @@ describe("a container", () => {
       }
     }))
 
-  it.effect("can be added to while it is waited on", () =>
+  it.effect("container waited on: events may still be added", () =>
     Effect.gen(function* () {
       const container = yield* Synchronize.container<Synchronize.Synchronize>()
       const [a, b] = [yield* Synchronize.make(), yield* Synchronize.make(true)]
@@ -285,7 +285,7 @@ describe("a container", () => {
       assert.strictEqual(yield* Fiber.join(waiting), b)
     }))
 
-  it.effect("fails with WaitTimeout after its time, and with NoSync when it is empty", () =>
+  it.effect("container: a wait that times out fails with WaitTimeout, an empty one with NoSync", () =>
     Effect.gen(function* () {
       const container = yield* Synchronize.container<Synchronize.Synchronize>()
       assert.strictEqual(yield* refusal(Synchronize.waitMultiple(container, "1 second")), "NoSync")
@@ -299,7 +299,7 @@ describe("a container", () => {
       assert.strictEqual(yield* Synchronize.waitMultiple(container, 0), event)
     }))
 
-  it.effect("gives each event to one of several who wait", () =>
+  it.effect("several waiters at one container: each event goes to one of them", () =>
     Effect.gen(function* () {
       const container = yield* Synchronize.container<Synchronize.Synchronize>()
       const events = yield* Effect.forEach([1, 2], () => Synchronize.make())
@@ -310,7 +310,7 @@ describe("a container", () => {
       assert.sameMembers(given, events)
     }))
 
-  it.effect("takes calls, and gives each when it completes", () =>
+  it.effect("container of calls: gives each call when it completes", () =>
     Effect.gen(function* () {
       const { desk, held } = yield* makeDesk()
       const pendings = yield* Effect.forEach(["a", "b"], (input) =>
@@ -326,7 +326,7 @@ describe("a container", () => {
       assert.strictEqual(yield* refusal(Synchronize.waitMultiple(container, 0)), "WaitTimeout")
     }))
 
-  it.effect("fails once for a call that is released", () =>
+  it.effect("call released in a container: the container fails once", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const container = yield* Synchronize.container<Call.Pending.Any>()
@@ -337,7 +337,7 @@ describe("a container", () => {
       assert.strictEqual(yield* refusal(Synchronize.waitMultiple(container)), "NoSync")
     }))
 
-  it.effect("lets go of what it holds when its scope closes", () =>
+  it.effect("container, its scope closes: releases its events and calls", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.fork(yield* Effect.scope)
       const container = yield* Scope.provide(Synchronize.container<Synchronize.Synchronize>(), scope)
@@ -350,7 +350,7 @@ describe("a container", () => {
       assert.strictEqual(yield* refusal(Synchronize.waitMultiple(container)), "NoSync")
     }))
 
-  it.effect("forgets what was signaled and not given when its scope closes", () =>
+  it.effect("container, its scope closes: forgets signaled events that it has not given", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.fork(yield* Effect.scope)
       const container = yield* Scope.provide(Synchronize.container<Synchronize.Synchronize>(), scope)
@@ -361,7 +361,7 @@ describe("a container", () => {
 })
 
 describe("what is printed", () => {
-  it.effect("an event: its kind and state", () =>
+  it.effect("event: prints its kind and state", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       assert.strictEqual(String(event), `{"_id":"callisto/Synchronize","signaled":false}`)
@@ -370,7 +370,7 @@ describe("what is printed", () => {
       assert.include(inspect(event, { depth: 9 }), "callisto/Synchronize")
     }))
 
-  it.effect("a container: its kind and how many are in it", () =>
+  it.effect("container: prints its kind and its number of events", () =>
     Effect.gen(function* () {
       const container = yield* Synchronize.container<Synchronize.Synchronize>()
       yield* Synchronize.add(container, yield* Synchronize.make())
@@ -380,7 +380,7 @@ describe("what is printed", () => {
       assert.strictEqual(JSON.stringify(container), json)
     }))
 
-  it.effect("the evidence of a call: its interface, method and state, and nothing of its services", () =>
+  it.effect("evidence of a call: prints its interface, method and state, and nothing of its services", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "secret")

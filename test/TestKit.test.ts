@@ -24,13 +24,13 @@ const makeKit = (options?: Parameters<typeof TestKit.make>[1]) =>
   })
 
 describe("the test kit", () => {
-  it.effect("wires a client and a server that work", () =>
+  it.effect("test kit: client and server work", () =>
     Effect.gen(function* () {
       const { binding } = yield* makeKit()
       assert.strictEqual(yield* Call.invoke(binding, "Add", [1, 2]), 3)
     }))
 
-  it.effect("checks arguments, unless told not to", () =>
+  it.effect("test kit: checks arguments, unless told not to", () =>
     Effect.gen(function* () {
       const checked = yield* makeKit()
       assert.strictEqual((yield* Effect.flip(Call.invoke(checked.binding, "Add", [1.5])))._tag, "BadStubData")
@@ -45,7 +45,7 @@ describe("the test kit", () => {
       assert.strictEqual(serverImpl(server).grace, 0)
     }))
 
-  it.effect("injects each fault into one call, in order, and then no more", () =>
+  it.effect("faults for one method: each meets one call, in order, and then there are no more", () =>
     Effect.gen(function* () {
       const { binding, inject, runs } = yield* makeKit()
       yield* inject("Add", TestKit.unreachable, TestKit.fault(1723))
@@ -75,14 +75,14 @@ describe("the test kit", () => {
       ])
     }))
 
-  it.effect("leaves other methods alone", () =>
+  it.effect("faults for one method: other methods work", () =>
     Effect.gen(function* () {
       const { binding, inject } = yield* makeKit()
       yield* inject("Never", TestKit.unreachable)
       assert.strictEqual(yield* Call.invoke(binding, "Add", [1]), 1)
     }))
 
-  it.effect("fails the begin when the server is unreachable, and the object is idle again", () =>
+  it.effect("unreachable: begin fails, and the object is idle again", () =>
     Effect.gen(function* () {
       const { binding, inject } = yield* makeKit()
       yield* inject("Add", TestKit.unreachable)
@@ -92,7 +92,7 @@ describe("the test kit", () => {
       assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Add", [1])), 1)
     }))
 
-  it.effect("delays a reply in virtual time", () =>
+  it.effect("delayed reply: comes after that virtual time", () =>
     Effect.gen(function* () {
       const { binding, inject } = yield* makeKit()
       yield* inject("Add", TestKit.delayReply("1 minute"))
@@ -103,7 +103,7 @@ describe("the test kit", () => {
       assert.strictEqual(yield* Call.finish(adding), 3)
     }))
 
-  it.effect("drops a reply, so that only a cancel ends the call", () =>
+  it.effect("dropped reply: only a cancel ends the call", () =>
     Effect.gen(function* () {
       const { binding, inject, runs } = yield* makeKit()
       yield* inject("Add", TestKit.dropReply)
@@ -125,7 +125,7 @@ describe("the test kit", () => {
       return { ...kit, beginning, call, scope }
     })
 
-    it.effect("it returns when the call was issued", () =>
+    it.effect("delayed begin: returns when the call was issued", () =>
       Effect.gen(function* () {
         const { beginning, runs } = yield* slow
         yield* TestClock.adjust("999 millis")
@@ -134,14 +134,14 @@ describe("the test kit", () => {
         assert.strictEqual(yield* Call.join(yield* Fiber.join(beginning)), 3)
       }))
 
-    it.effect("another begin is refused, and there is no evidence yet", () =>
+    it.effect("delayed begin, another begin: is refused, and there is no evidence yet", () =>
       Effect.gen(function* () {
         const { call } = yield* slow
         assert.strictEqual((yield* Effect.flip(Call.begin(call, "Add", [1])))._tag, "CallPending")
         assert.strictEqual((yield* Call.pending(call))._tag, "None")
       }))
 
-    it.effect("interrupting it issues nothing and leaves the object idle", () =>
+    it.effect("delayed begin interrupted: nothing is issued, and the object is idle", () =>
       Effect.gen(function* () {
         const { beginning, call, runs } = yield* slow
         yield* Fiber.interrupt(beginning)
@@ -150,7 +150,7 @@ describe("the test kit", () => {
         assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Add", [4])), 4)
       }))
 
-    it.effect("releasing the object refuses the begin and orphans what was issued", () =>
+    it.effect("delayed begin, object released: begin is refused, and the issued call orphaned", () =>
       Effect.gen(function* () {
         const { beginning, scope, server } = yield* slow
         yield* Scope.close(scope, Exit.void)
@@ -159,7 +159,7 @@ describe("the test kit", () => {
         assert.strictEqual((yield* Server.calls(server)).length, 0)
       }))
 
-    it.effect("a one-shot call can be interrupted too", () =>
+    it.effect("delayed one-shot call interrupted: stops", () =>
       Effect.gen(function* () {
         const { binding, inject, runs } = yield* makeKit()
         yield* inject("Add", TestKit.delayBegin("1 second"))
@@ -170,7 +170,7 @@ describe("the test kit", () => {
       }))
   })
 
-  it.effect("ends its server without waiting, unless a grace period is asked for", () =>
+  it.effect("kit closes: its server ends at once, unless a grace period is asked for", () =>
     Effect.gen(function* () {
       const close = (options?: Server.Options) =>
         Effect.gen(function* () {
@@ -187,7 +187,7 @@ describe("the test kit", () => {
 
 describe("a kit whose scope closes", () => {
   for (const [title, fault] of [["late", TestKit.delayReply("1 minute")], ["dropped", TestKit.dropReply]] as const) {
-    it.effect(`a reply that is ${title}: its call ends with 1726, once`, () =>
+    it.effect(`kit closes, a reply that is ${title}: its call ends with 1726, once`, () =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
         const { binding, inject } = yield* Scope.provide(makeKit(), scope)

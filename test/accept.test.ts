@@ -102,7 +102,7 @@ describe("a call that is not taken in", () => {
   }
 
   for (const [title, { decodes = false, end, expected, room = false, ...call }] of Object.entries(cases)) {
-    it.effect(`${title}: is refused, and nothing was executed`, () =>
+    it.effect(`call, ${title}: is refused, and nothing was executed`, () =>
       Effect.gen(function* () {
         const { box, origin: open, other, ran, server, serving } = yield* makeBoxes
         if (!room) yield* fill(other)
@@ -258,7 +258,7 @@ describe("a reply that takes time", () => {
         assert.deepStrictEqual(shown(yield* Fiber.await(ending)), { value: undefined })
       }))
 
-    it.effect(`${name}, and the reply fails: fails with its RpcTransportError, and the call has ended`, () =>
+    it.effect(`${name}, the reply fails: fails with its RpcTransportError, and the call has ended`, () =>
       Effect.gen(function* () {
         const { server, take } = yield* makeRun()
         const { call } = yield* take({ reply: Effect.andThen(second, Effect.fail(unstored)) })

@@ -70,7 +70,7 @@ describe("the client object", () => {
       assert.deepStrictEqual(Object.keys(client.Sum), ["begin", "sink"])
     }))
 
-  it.effect("a method named then: left out, and called by invoke", () =>
+  it.effect("method named then: is left out, and invoke calls it", () =>
     Effect.gen(function* () {
       const flows = yield* makeFlows
       assert.strictEqual(yield* Effect.promise(async () => await (Call.client(flows) as never)), Call.client(flows))
@@ -269,7 +269,7 @@ describe("release", () => {
 })
 
 describe("evidence", () => {
-  it.effect("says its method and interface, and is told from everything else", () =>
+  it.effect("evidence: tells its method and interface, and is told from everything else", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const call = yield* Call.make(desk)
@@ -283,7 +283,7 @@ describe("evidence", () => {
       assert.isFalse(Call.isPending(undefined))
     }))
 
-  it.effect("of different methods from waitAny and from one queue: finished as it is", () =>
+  it.effect("evidence of different methods, from waitAny and from one queue: is finished as it is", () =>
     Effect.gen(function* () {
       const client = Call.client(yield* makeFlows)
       const plain = yield* client.Plain.begin(1)
@@ -342,7 +342,7 @@ describe("cancel", () => {
       monotonicTimeNanos: Effect.sync(() => clock.monotonicTimeNanosUnsafe() + offset.monotonic)
     }))
 
-  it.effect("0 after a deadline whose timer is late: takes effect", () =>
+  it.effect("cancel with 0 after a deadline whose timer is late: takes effect", () =>
     Effect.gen(function* () {
       const pending = yield* begunHold
       const offset = { wall: 0n, monotonic: 0n }
@@ -355,7 +355,7 @@ describe("cancel", () => {
       assert.strictEqual(yield* refusal(Call.finish(pending)), "CallCancelled")
     }))
 
-  it.effect("a shorter one after the wall clock was set back by an hour: takes effect; a longer one is refused", () =>
+  it.effect("wall clock set back by an hour, then a shorter cancel: takes effect; a longer one is refused", () =>
     Effect.gen(function* () {
       const pending = yield* begunHold
       const offset = { wall: 0n, monotonic: 0n }
@@ -369,7 +369,7 @@ describe("cancel", () => {
       }).pipe(Effect.provideService(Clock.Clock, clock))
     }))
 
-  it.effect("after 30 days: gives up then, and not before", () =>
+  it.effect("cancel timeout of 30 days: gives up then, and not before", () =>
     Effect.gen(function* () {
       const pending = yield* begunHold
       yield* Call.cancel(pending, { timeout: "30 days" })
@@ -380,7 +380,7 @@ describe("cancel", () => {
     }))
 
   for (const value of [NaN, -1] as const) {
-    it.effect(`a time of ${value}: a TypeError that names the option, and the call is untouched`, () =>
+    it.effect(`cancel timeout of ${value}: a TypeError that names the option, and the call is untouched`, () =>
       Effect.gen(function* () {
         const pending = yield* begunHold
         const { desk } = yield* makeDesk()
@@ -463,7 +463,7 @@ describe("a channel", () => {
       assert.isTrue(Exit.hasDies(yield* Effect.exit(Call.invoke(binding, "Answer", "a"))))
     }))
 
-  it.effect("the effect of issue dies: begin dies, the object is idle, and whoever waited is refused", () =>
+  it.effect("effect of issue dies: begin dies, the object is idle, and its waiters are refused", () =>
     Effect.gen(function* () {
       const told: Array<string> = []
       const gate = yield* Deferred.make<void>()
@@ -523,7 +523,7 @@ describe("a channel", () => {
       assert.strictEqual(yield* refusal(Call.state(call)), "InvalidAsyncHandle")
     }))
 
-  it.effect("orphan throws: the release dies, and whoever waited is refused all the same", () =>
+  it.effect("orphan throws: the release dies, and its waiters are refused all the same", () =>
     Effect.gen(function* () {
       const throws = () => {
         throw new Error("a bug of the channel")
@@ -652,7 +652,7 @@ describe("a channel that takes results", () => {
       assert.strictEqual(yield* Call.join(pending), "taken")
     }))
 
-  it.effect("another has taken it: finish fails with CallComplete, and the object is idle", () =>
+  it.effect("result taken by another: finish fails with CallComplete, and the object is idle", () =>
     Effect.gen(function* () {
       const { call, issued, refuse } = yield* makeTaking
       const pending = yield* Call.begin(call, "Answer", "a")
@@ -663,7 +663,7 @@ describe("a channel that takes results", () => {
       yield* Call.begin(call, "Answer", "b")
     }))
 
-  it.effect("the one-shot form: takes, too", () =>
+  it.effect("one-shot form over a channel that takes results: takes, too", () =>
     Effect.gen(function* () {
       const { binding, issued, takes } = yield* makeTaking
       const invoking = yield* start(Call.invoke(binding, "Answer", "a"))
@@ -687,7 +687,7 @@ describe("a channel that takes results", () => {
 describe("a failure", () => {
   const location = { interface: "Desk", method: "Answer", address: "local" }
 
-  it.effect("of Status: names its call in fields and message", () =>
+  it.effect("failure of Status: names its call in fields and message", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const cause = yield* Effect.flip(Effect.sandbox(Call.invoke(desk, "Answer", "fault")))
@@ -696,7 +696,7 @@ describe("a failure", () => {
       assert.match(Option.getOrThrow(error).message, /^Desk\.Answer at local: /)
     }))
 
-  it.effect("an abort: its class is untouched, annotations and stack name the call", () =>
+  it.effect("declared abort: its class is untouched, annotations and stack name the call", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const pending = yield* Call.start(desk, "Answer", "deny")
@@ -711,7 +711,7 @@ describe("a failure", () => {
       assert.include(Cause.pretty(cause), "at Desk.Answer (local)")
     }))
 
-  it.effect("of a call in a traced function: its stack begins there", () =>
+  it.effect("failure in a traced function: its stack begins there", () =>
     Effect.gen(function* () {
       const { desk } = yield* makeDesk()
       const caller = Effect.fn("caller")(function* () {
@@ -721,7 +721,7 @@ describe("a failure", () => {
       assert.match(Cause.pretty(cause).split("\n")[1]!, /at caller .*callObjects\.test/)
     }))
 
-  it.effect("of begin: names its call", () =>
+  it.effect("begin fails: the failure names its call", () =>
     Effect.gen(function* () {
       const binding = yield* Binding.make(Desk, {
         callObjects: true,

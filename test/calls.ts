@@ -25,7 +25,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
     const makeJob = <R>(routine: Parameters<typeof Fixtures.makeJob<R>>[0]) => Fixtures.makeJob(routine, { bind })
 
     describe("a call object", () => {
-      it.effect("carries one call at a time, whichever fibers begin", () =>
+      it.effect("call object, begun from several fibers: carries one call at a time", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -41,7 +41,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           )
         }))
 
-      it.effect("is one of any number on a binding, and their calls finish in any order", () =>
+      it.effect("many call objects on a binding: their calls finish in any order", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const inputs = Array.from({ length: 100 }, (_, i) => String(i))
@@ -57,7 +57,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* refusal(finish(pendings[1]!)), "CallPending")
         }))
 
-      it.effect("is reusable for calls of different methods", () =>
+      it.effect("call object: is reusable for calls of different methods", () =>
         Effect.gen(function* () {
           const { desk, seen } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -67,7 +67,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(seen, ["Answer a", "Rest", "Answer b"])
         }))
 
-      it.effect("gives the evidence of its call back, so that losing it does not brick the object", () =>
+      it.effect("lost evidence: the call object gives it back", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -89,7 +89,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           onComplete: (stale: Call.Pending<typeof Desk, "Answer">) => Call.onComplete(stale, Effect.die("must not run"))
         })
       ) {
-        it.effect(`refuses ${name} with stale evidence and leaves the call that is pending alone`, () =>
+        it.effect(`${name} with stale evidence: is refused, and the pending call goes on`, () =>
           Effect.gen(function* () {
             const { desk, held } = yield* makeDesk()
             const call = yield* Call.make(desk)
@@ -110,7 +110,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           }))
       }
 
-      it.effect("gives a result to one of two fibers that finish", () =>
+      it.effect("two fibers finish one call: one gets the result", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Answer", "a")
@@ -120,7 +120,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(both, [{ value: "answer to a" }, { failure: "CallComplete" }])
         }))
 
-      it.effect("gives a result to one of two fibers that join", () =>
+      it.effect("two fibers join one call: one gets the result", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -133,7 +133,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(yield* Call.state(call), { _tag: "Idle" })
         }))
 
-      it.effect("loses no result to a join that is interrupted as the call completes", () =>
+      it.effect("join interrupted as the call completes: the result is kept", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -146,7 +146,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(results.filter((result) => JSON.stringify(result) === `{"value":"reply"}`).length, 1)
         }))
 
-      it.effect("leaves the call alone when a join is interrupted", () =>
+      it.effect("join interrupted: the call goes on", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -159,7 +159,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* Call.join(pending), "reply")
         }))
 
-      it.effect("is told apart from other calls: the evidence of one finishes no other", () =>
+      it.effect("evidence of one call: finishes no other call", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const [first, second] = [yield* Call.make(desk), yield* Call.make(desk)]
@@ -171,7 +171,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(b), "reply to b")
         }))
 
-      it.effect("is released with the scope in which it was made, and not before", () =>
+      it.effect("scope of a call object closes: the object is released then, and not before", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const call = yield* Effect.scoped(Effect.tap(Call.make(desk), Call.state))
@@ -180,7 +180,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* refusal(Stream.runDrain(Call.states(call))), "InvalidAsyncHandle")
         }))
 
-      it.effect("takes begin as a description that can be run again", () =>
+      it.effect("begin: is a description that can be run again", () =>
         Effect.gen(function* () {
           const { desk, seen } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -191,7 +191,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(seen, ["Answer a", "Answer a"])
         }))
 
-      it.effect("can be used data-last", () =>
+      it.effect("begin, data-last: works as data-first", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -269,7 +269,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
         }
       }
 
-      it.effect("give a declared abort as an instance of its class, with its fields", () =>
+      it.effect("declared abort, each form of a call: arrives as an instance of its class, with its fields", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const error = yield* Effect.flip(Call.invoke(desk, "Answer", "deny"))
@@ -280,7 +280,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
 
     describe("begin that fails", () => {
       for (const name of ["Missing", "toString", "constructor", "__proto__", ""]) {
-        it.effect(`refuses a method that does not exist (${JSON.stringify(name)}), and the object stays usable`, () =>
+        it.effect(`method that does not exist (${JSON.stringify(name)}): begin refuses, and the object stays usable`, () =>
           Effect.gen(function* () {
             const { desk } = yield* makeDesk()
             const call = yield* Call.make(desk)
@@ -292,7 +292,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
     })
 
     describe("releasing a call object with a pending call", () => {
-      it.effect("interrupts the manager, and nothing is left on the server", () =>
+      it.effect("release while pending: interrupts the manager, and the server keeps nothing", () =>
         Effect.gen(function* () {
           const { desk, seen, server } = yield* makeDesk()
           yield* Effect.scoped(Effect.gen(function* () {
@@ -305,7 +305,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual((yield* Server.calls(server)).length, 0)
         }))
 
-      it.effect("discards the late reply of a manager that can't be interrupted", () =>
+      it.effect("release while pending, manager uninterruptible: its late reply is discarded", () =>
         Effect.gen(function* () {
           const gate = yield* Deferred.make<void>()
           const { job, server } = yield* makeJob(() => Effect.uninterruptible(Effect.as(Deferred.await(gate), "late")))
@@ -316,7 +316,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* Fiber.join(next), "late")
         }))
 
-      it.effect("leaves the other calls of the binding alone", () =>
+      it.effect("release while pending: the other calls of the binding go on", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "kept")
@@ -327,7 +327,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
     })
 
     describe("cancel", () => {
-      it.effect("returns as soon as it is recorded, and the call must still be finished", () =>
+      it.effect("cancel: returns as soon as it is recorded, and the call must still be finished", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk({ cancellation: "cooperative" })
           const call = yield* Call.make(desk)
@@ -339,7 +339,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(pending), "reply")
         }))
 
-      it.effect("is by default abortive", () =>
+      it.effect("cancel without options: is abortive", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -348,7 +348,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.isTrue(yield* testCancel(yield* Queue.take(held)))
         }))
 
-      it.effect("takes its timeout from the binding, and each call can have another", () =>
+      it.effect("cancel timeout: comes from the binding, or from the call", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk({ binding: { cancelTimeout: "1 minute" } })
           const [a, b] = [
@@ -366,7 +366,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* refusal(finish(a)), "CallCancelled")
         }))
 
-      it.effect("without a limit never gives up", () =>
+      it.effect("cancel without a limit: never gives up", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -377,7 +377,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(pending), "reply")
         }))
 
-      it.effect("loses to an answer that comes before it takes effect", () =>
+      it.effect("answer before the cancel takes effect: the answer wins", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -387,7 +387,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(pending), "reply")
         }))
 
-      it.effect("does not reach the next call of the object when its time comes", () =>
+      it.effect("cancel timeout of an earlier call: does not reach the next call of the object", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -402,7 +402,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(second), "second reply")
         }))
 
-      it.effect("may be issued again only to give up sooner", () =>
+      it.effect("second cancel: may only shorten the timeout", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -417,7 +417,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* refusal(finish(pending)), "CallCancelled")
         }))
 
-      it.effect("says nothing certain about a manager that ran", () =>
+      it.effect("cancel of a running manager: says nothing certain about it", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Stay", "a")
@@ -425,7 +425,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepInclude(yield* Effect.flip(finish(pending)), { _tag: "CallCancelled", didNotExecute: false })
         }))
 
-      it.effect("of a completed call is refused with CallComplete, also where cancellation is disabled", () =>
+      it.effect("cancel of a completed call: is refused with CallComplete, also where cancellation is disabled", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk({ cancellation: "disabled" })
           const pending = yield* Call.begin(yield* Call.make(desk), "Answer", "a")
@@ -436,7 +436,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
     })
 
     describe("the one-shot form", () => {
-      it.effect("is a description that can be run again", () =>
+      it.effect("one-shot call: is a description that can be run again", () =>
         Effect.gen(function* () {
           const { desk, seen } = yield* makeDesk()
           const invoke = Call.invoke(desk, "Answer", "a")
@@ -446,7 +446,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(seen, ["Answer a", "Answer a"])
         }))
 
-      it.effect("cancels the call when it is interrupted, and is over at once", () =>
+      it.effect("one-shot call interrupted: cancels the call, and is over at once", () =>
         Effect.gen(function* () {
           const { desk, held, seen } = yield* makeDesk()
           const holding = yield* start(Call.invoke(desk, "Hold", "a"))
@@ -460,7 +460,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.include(seen, "Stay was interrupted")
         }))
 
-      it.effect("waits the cancel timeout for the server's answer when it is interrupted", () =>
+      it.effect("one-shot call interrupted: waits for the answer no longer than the cancel timeout", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const invoking = yield* start(Call.invoke(desk, "Hold", "a", { cancelTimeout: "2 seconds" }))
@@ -474,7 +474,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(shown(yield* Fiber.await(invoking)), { interrupt: true })
         }))
 
-      it.effect("is over when the server answers within the cancel timeout", () =>
+      it.effect("one-shot call interrupted, answer within the cancel timeout: is over then", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk({ binding: { cancelTimeout: "Infinity" } })
           const invoking = yield* start(Call.invoke(desk, "Hold", "a"))
@@ -485,7 +485,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           yield* Fiber.join(interrupting)
         }))
 
-      it.effect("is prompt under Effect.timeout, whatever the manager does", () =>
+      it.effect("one-shot call under Effect.timeout: is prompt, whatever the manager does", () =>
         Effect.gen(function* () {
           const gate = yield* Deferred.make<void>()
           const { job } = yield* makeJob(() => Effect.uninterruptible(Effect.as(Deferred.await(gate), "late")))
@@ -495,7 +495,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           yield* Deferred.succeed(gate, undefined)
         }))
 
-      it.effect("cancels the loser of a race", () =>
+      it.effect("one-shot call loses a race: is cancelled", () =>
         Effect.gen(function* () {
           const { desk, seen } = yield* makeDesk()
           const winner = yield* Effect.race(Call.invoke(desk, "Stay", "loser"), Call.invoke(desk, "Answer", "winner"))
@@ -504,7 +504,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.include(seen, "Stay was interrupted")
         }))
 
-      it.effect("runs any number side by side", () =>
+      it.effect("many one-shot calls: run side by side", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const all = yield* start(
@@ -515,7 +515,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(yield* Fiber.join(all), ["reply 0", "reply 1", "reply 2"])
         }))
 
-      it.effect("runs beside an asynchronous call that is pending", () =>
+      it.effect("one-shot call beside a pending asynchronous call: both run", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -524,7 +524,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(pending), "reply")
         }))
 
-      it.effect("is retried like any effect", () =>
+      it.effect("one-shot call under Effect.retry: is retried", () =>
         Effect.gen(function* () {
           let attempts = 0
           const { job } = yield* makeJob(() =>
@@ -536,7 +536,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
     })
 
     describe("a maybe method", () => {
-      it.effect("completes when it was sent, whatever becomes of it on the server", () =>
+      it.effect("maybe method: completes when it was sent, whatever the server does with it", () =>
         Effect.gen(function* () {
           const Notes = Interface.make("Notes", {
             uuid: "5d0a1c9e-33b7-4a52-8f0b-2f6f8f7c1b02",
@@ -586,7 +586,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
         "dies later": () => Effect.andThen(Effect.yieldNow, Effect.die(new Error("a secret of the server")))
       }
       for (const [name, routine] of Object.entries(bad)) {
-        it.effect(`a routine that ${name} ends that call alone with 1726`, () =>
+        it.effect(`routine that ${name}: its call alone ends with 1726`, () =>
           Effect.gen(function* () {
             const { call, job, server } = yield* makeJob((input) => input === "bad" ? routine() : Effect.succeed(input))
             const error = yield* Effect.flip(Call.join(yield* Call.begin(call, "Run", "bad")))
@@ -597,7 +597,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           }))
       }
 
-      it.effect("a routine that never returns holds only its own call", () =>
+      it.effect("routine that never returns: other calls are answered", () =>
         Effect.gen(function* () {
           const { call, job, server } = yield* makeJob((input) =>
             input === "bad" ? Effect.never : Effect.succeed(input)
@@ -611,7 +611,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           yield* stillWorks(call, server)
         }))
 
-      it.effect("a routine that completes twice is refused, and the first reply stands", () =>
+      it.effect("routine completes twice: the second is refused, and the first reply stands", () =>
         Effect.gen(function* () {
           const refusals: Array<string> = []
           const { call, server } = yield* makeJob((input, serverCall) =>
@@ -628,7 +628,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           yield* stillWorks(call, server)
         }))
 
-      it.effect("a reply after the client left is refused, and object, call and server stay usable", () =>
+      it.effect("reply after the client left: is refused, and object, call and server stay usable", () =>
         Effect.gen(function* () {
           const kept = yield* Queue.unbounded<ServerCall.ServerCall<(typeof Job1)["methods"]["Run"]>>()
           const { call, job, server } = yield* makeJob(
@@ -649,7 +649,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
     })
 
     describe("the order of calls", () => {
-      it.effect("dispatches the calls of a binding in the order in which they were begun", () =>
+      it.effect("calls of a binding: are dispatched in the order of their begin", () =>
         Effect.gen(function* () {
           const { desk, seen } = yield* makeDesk()
           const methods = ["Hold", "Stay", "Answer", "Hold", "Answer", "Stay"] as const
@@ -662,7 +662,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
     })
 
     describe("ways to learn of completion", () => {
-      it.effect("a wait, which consumes nothing", () =>
+      it.effect("completion by wait: consumes nothing", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -673,7 +673,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(pending), "reply")
         }))
 
-      it.effect("a poll", () =>
+      it.effect("completion by poll: tells whether the call is complete", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const call = yield* Call.make(desk)
@@ -684,7 +684,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual((yield* Call.state(call))._tag, "Completed")
         }))
 
-      it.effect("a callback, which can finish the call", () =>
+      it.effect("completion callback: may finish the call", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -699,7 +699,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual(yield* Deferred.await(result), { value: "reply" })
         }))
 
-      it.effect("a callback on a call that is complete already runs at once", () =>
+      it.effect("completion callback on a complete call: runs at once", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Answer", "a")
@@ -709,7 +709,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           yield* Deferred.await(ran)
         }))
 
-      it.effect("a callback does not run for a call that is released before completion", () =>
+      it.effect("completion callback, call released before completion: does not run", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const ran = yield* Deferred.make<void>()
@@ -721,7 +721,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.isFalse(yield* Deferred.isDone(ran))
         }))
 
-      it.effect("a callback that dies harms nobody", () =>
+      it.effect("completion callback dies: harms nobody", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -731,7 +731,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(pending), "reply")
         }))
 
-      it.effect("a queue that any number of calls complete into, and no completion is lost", () =>
+      it.effect("completion queue of many calls: loses no completion", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const queue = yield* Queue.unbounded<Call.Completion<number, Call.Pending<typeof Desk, "Hold">>>()
@@ -747,7 +747,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           for (const { pending, tag } of completions) assert.strictEqual(yield* finish(pending), `reply ${tag}`)
         }))
 
-      it.effect("a queue receives a call that is complete already, and none that is released", () =>
+      it.effect("completion queue: receives a call that is complete already, and no released call", () =>
         Effect.gen(function* () {
           const { desk } = yield* makeDesk()
           const queue = yield* Queue.unbounded<Call.Completion<string, Call.Pending.Any>>()
@@ -760,7 +760,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.deepStrictEqual((yield* Queue.takeAll(queue)).map(({ tag }) => tag), ["complete"])
         }))
 
-      it.effect("nothing at all: a call completes and is finished whenever its program likes", () =>
+      it.effect("call without any notification: completes, and is finished at any time", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")
@@ -769,7 +769,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           assert.strictEqual(yield* finish(pending), "reply")
         }))
 
-      it.effect("a stream of the states of the object, until its release", () =>
+      it.effect("stream of an object's states: ends with the release", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const scope = yield* Scope.fork(yield* Effect.scope)
@@ -790,7 +790,7 @@ export const testCalls = (name: string, { bind, settle = Fixtures.settle }: Worl
           ])
         }))
 
-      it.effect("all of them at once", () =>
+      it.effect("all notifications at once: each tells of the completion", () =>
         Effect.gen(function* () {
           const { desk, held } = yield* makeDesk()
           const pending = yield* Call.begin(yield* Call.make(desk), "Hold", "a")

@@ -105,7 +105,7 @@ const settle = Effect.repeat(Effect.yieldNow, { times: 100 })
 
 describe("callisto interfaces", () => {
   inMemory(
-    "lists the interfaces with the names and the documents of those that are known",
+    "interfaces: lists them with the names and the documents of the known ones",
     Effect.gen(function* () {
       yield* serve()
       const { code, stderr, stdout } = yield* callisto(["interfaces", place])
@@ -120,7 +120,7 @@ describe("callisto interfaces", () => {
   )
 
   inMemory(
-    "prints JSON, wherever the flag stands",
+    "interfaces --json: prints JSON, wherever the flag stands",
     Effect.gen(function* () {
       yield* serve()
       const expected = {
@@ -151,7 +151,7 @@ describe("callisto dump", () => {
     return StringBinding.print((yield* Endpoint.serve(mappers, binding)).address)
   })
 
-  it.effect("lists the entries, those without a host at that of the mapper", () =>
+  it.effect("dump: lists the entries, those without a host at that of the mapper", () =>
     Effect.gen(function* () {
       const mapper = yield* serveMapper("ncacn_ip_tcp:127.0.0.1[0]")
       const { code, stderr, stdout } = yield* callisto(["dump", mapper])
@@ -215,7 +215,7 @@ describe("callisto dump", () => {
   }
 
   inMemory(
-    "shows objects where there are some",
+    "dump: shows objects where there are some",
     Effect.gen(function* () {
       const object = "00000000-0000-0000-0000-0000000000aa"
       const tower = { tower_octet_string: towerOf("00000000-0000-0000-0000-00000000000b") }
@@ -234,7 +234,7 @@ describe("callisto dump", () => {
   )
 
   inMemory(
-    "numbers the processes: those that share an endpoint, or differ in it alone, are one",
+    "dump: numbers the processes: those that share an endpoint, or differ in it alone, are one",
     Effect.gen(function* () {
       const at = (digit: string, where: string, annotation = "") =>
         entry({
@@ -276,7 +276,7 @@ describe("callisto dump", () => {
   )
 
   inMemory(
-    "names the document of an interface of Windows",
+    "dump: names the document of an interface of Windows",
     Effect.gen(function* () {
       const tower = { tower_octet_string: towerOf("12345778-1234-abcd-ef00-0123456789ac") }
       yield* serve(mapperWith([entry({ tower })]))
@@ -286,7 +286,7 @@ describe("callisto dump", () => {
   )
 
   inMemory(
-    "lets no text of a server touch the terminal",
+    "text of a server: can't touch the terminal",
     Effect.gen(function* () {
       yield* serve(mapperWith([entry({ annotation: "\x1b[2J\rnice\u009b" })]))
       const { stdout } = yield* callisto(["dump", place], { terminal: "stdout", env: { NO_COLOR: "1" } })
@@ -296,7 +296,7 @@ describe("callisto dump", () => {
   )
 
   inMemory(
-    "warns of an entry that it can't read, and shows the others",
+    "dump, an unreadable entry: warns of it, and shows the others",
     Effect.gen(function* () {
       yield* serve(mapperWith([entry({ tower: null, annotation: "broken" }), entry({ annotation: "whole" })]))
       const people = yield* callisto(["dump", place])
@@ -309,7 +309,7 @@ describe("callisto dump", () => {
   )
 
   inMemory(
-    "stops listening to a mapper that goes on for ever",
+    "dump, a mapper that goes on for ever: stops listening to it",
     Effect.gen(function* () {
       yield* serve(mapperWith(Array.from({ length: 100 }, () => entry({})), true))
       const { code, stderr, stdout } = yield* callisto(["dump", place])
@@ -319,7 +319,7 @@ describe("callisto dump", () => {
   )
 
   inMemory(
-    "says how far it is, on a terminal",
+    "dump on a terminal: says how far it is",
     Effect.gen(function* () {
       yield* serve(mapperWith([entry({}), entry({})], true, "10 seconds"))
       const tool = makeTool(["dump", place], { terminal: "stderr", env: { NO_COLOR: "1" } })
@@ -334,7 +334,7 @@ describe("callisto dump", () => {
   )
 
   inMemory(
-    "sends to interfaces where no endpoint mapper answers",
+    "dump, no endpoint mapper: advises callisto interfaces",
     Effect.gen(function* () {
       yield* serve()
       const { code, stderr } = yield* callisto(["dump", place])
@@ -365,7 +365,7 @@ describe("callisto map", () => {
   })
 
   inMemory(
-    "shows where an interface is served, in each version that the mapper knows",
+    "map: shows where an interface is served, in each version that the mapper knows",
     Effect.gen(function* () {
       yield* serveMapper
       const { code, stderr, stdout } = yield* callisto(["map", place, IRpcEcho.uuid.toUpperCase()])
@@ -389,7 +389,7 @@ describe("callisto map", () => {
   )
 
   inMemory(
-    "shows the servers that are compatible with a version, in Callisto's own syntax too",
+    "map: shows the servers that are compatible with a version, in Callisto's own syntax too",
     Effect.gen(function* () {
       yield* serveMapper
       const { uuid } = ordinary([1, 0])
@@ -429,7 +429,7 @@ describe("callisto map", () => {
   )
 
   inMemory(
-    "no UUID, or no version behind it: is wrong usage",
+    "map, no UUID or no version behind it: is wrong usage",
     Effect.gen(function* () {
       for (const sought of ["rpcecho", `${IRpcEcho.uuid}/1`, `${IRpcEcho.uuid}/1.99999`]) {
         const { code, stderr } = yield* callisto(["map", place, sought])
@@ -442,7 +442,7 @@ describe("callisto map", () => {
 
 describe("callisto stats", () => {
   inMemory(
-    "shows how much a server has received and sent, the question included",
+    "stats: shows how much a server has received and sent, the question included",
     Effect.gen(function* () {
       yield* serve()
       const { code, stderr, stdout } = yield* callisto(["stats", place])
@@ -466,7 +466,7 @@ describe("callisto stats", () => {
   )
 
   inMemory(
-    "null for what a server does not count",
+    "stats, a number that a server does not count: null",
     Effect.gen(function* () {
       yield* serve(management({ inq_stats: () => Effect.succeed({ statistics: [7], status: 0 }) }))
       const { stdout } = yield* callisto(["stats", place, "--json"])
@@ -661,7 +661,7 @@ describe("callisto ping", () => {
   })
 
   inMemory(
-    "measures rounds and ends after as many as were asked for",
+    "ping: measures rounds, and ends after --count of them",
     Effect.gen(function* () {
       yield* serve(slow([10, 20, 30, 40]))
       const tool = makeTool(["ping", "--count", "4", "--interval", "0", place])
@@ -678,7 +678,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "pauses between rounds, for a second or as long as is asked for",
+    "ping: pauses between rounds, for a second or as long as asked",
     Effect.gen(function* () {
       for (
         const [interval, millis] of [[[], 1000], [["--interval", "250ms"], 250], [
@@ -703,7 +703,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "prints a line of JSON for each round, and one for the summary",
+    "ping --json: a line for each round, and one for the summary",
     Effect.gen(function* () {
       yield* serve(slow([10]))
       const tool = makeTool(["ping", "--count", "2", "--json", "--interval", "1s", place])
@@ -730,7 +730,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "fails at once when the first round does",
+    "ping, first round fails: fails at once",
     Effect.gen(function* () {
       yield* serve(slow([]))
       const { code, stderr, stdout } = yield* callisto(["ping", place])
@@ -740,7 +740,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "goes on when a later round fails, and fails at the end",
+    "ping, later round fails: goes on, and fails at the end",
     Effect.gen(function* () {
       yield* serve(slow([0]))
       const tool = makeTool(["ping", "--count", "3", "--interval", "0", place])
@@ -752,7 +752,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "prints its summary when it is interrupted",
+    "ping interrupted: prints its summary",
     Effect.gen(function* () {
       yield* serve(slow([10, 10, 10]))
       const tool = makeTool(["ping", place])
@@ -764,7 +764,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "draws a histogram where standard error is a terminal, and leaves it there",
+    "ping on a terminal: draws a histogram, and leaves it there",
     Effect.gen(function* () {
       yield* serve(slow([10, 10, 30]))
       const tool = makeTool(["ping", "--count", "3", "--interval", "0", place], {
@@ -791,7 +791,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "says on a terminal that no answer comes",
+    "ping on a terminal, no answer: says so",
     Effect.gen(function* () {
       yield* serve(slow([5000]))
       const tool = makeTool(["ping", "--count", "1", place], { terminal: "stderr", env: { NO_COLOR: "1" } })
@@ -801,7 +801,7 @@ describe("callisto ping", () => {
   )
 
   inMemory(
-    "takes whole numbers of rounds from 1 on, and durations with a unit",
+    "ping: takes whole numbers of rounds from 1 on, and durations with a unit",
     Effect.gen(function* () {
       const wrong = [["--count", "0"], ["--count", "many"], ["--count", "1.5"], ["--interval", "soon"], [
         "--interval",
@@ -833,7 +833,7 @@ describe("what callisto says while people wait", () => {
   const never = management({ inq_stats: () => Effect.never })
 
   inMemory(
-    "is what it waits for, on a terminal and after a second, and it is gone at the end",
+    "waiting on a terminal for a second: the awaited step is shown, and is gone at the end",
     Effect.gen(function* () {
       yield* serve(never)
       const tool = makeTool(["stats", place], { terminal: "stderr", env: { NO_COLOR: "1" } })
@@ -852,7 +852,7 @@ describe("what callisto says while people wait", () => {
   )
 
   inMemory(
-    "is nothing where standard error is no terminal",
+    "waiting without a terminal: shows nothing",
     Effect.gen(function* () {
       yield* serve(never)
       const tool = makeTool(["stats", place], { terminal: "stdout" })
@@ -864,7 +864,7 @@ describe("what callisto says while people wait", () => {
   )
 
   inMemory(
-    "ends after 30 seconds without an answer, and so does the call on the server",
+    "no answer for 30 seconds: the tool ends, and so does the call on the server",
     Effect.gen(function* () {
       const held = yield* makeHeld
       yield* serve(management({ inq_stats: hold(held) }))
@@ -879,7 +879,7 @@ describe("what callisto says while people wait", () => {
   )
 
   inMemory(
-    "ends after as long as --timeout says, wherever it stands",
+    "--timeout over, wherever the flag stands: the tool ends",
     Effect.gen(function* () {
       yield* serve(never)
       for (const args of [["stats", place, "--timeout", "250ms"], ["--timeout", "250ms", "stats", place]]) {
@@ -938,7 +938,7 @@ const hold = <M extends Interface.Method.Any>({ begun, reason }: Held): Manager.
 
 describe("interrupting callisto", () => {
   inMemory(
-    "cancels the call on the server",
+    "interrupting callisto: cancels the call on the server",
     Effect.gen(function* () {
       const held = yield* makeHeld
       yield* serve(management({ inq_if_ids: hold(held) }))
@@ -968,12 +968,12 @@ describe("the errors of callisto", () => {
   })
 
   inMemory(
-    "name the status and what to try where nobody listens: exit code 3",
+    "nobody listens: names the status and what to try, exit code 3",
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* errorOf("stats", "ncacn_memory:[nobody]"), {
         exitCode: 3,
         status: { number: 1722, name: "RPC_S_SERVER_UNAVAILABLE" },
-        message: "nobody listens on ncacn_memory:[nobody].",
+        message: "nobody listens on ncacn_memory:[nobody]. (RpcTransportError)",
         advice: "Check that the server runs there. Check its address."
       })
     })
@@ -987,7 +987,7 @@ describe("the errors of callisto", () => {
     }).pipe(Effect.provide(NodeTransport.layer)))
 
   inMemory(
-    "name the status with which the server refused: exit code 1",
+    "server refuses: names the status, exit code 1",
     Effect.gen(function* () {
       for (
         const refuse of [
@@ -1006,7 +1006,7 @@ describe("the errors of callisto", () => {
   )
 
   inMemory(
-    "tell a server that failed from a connection that was lost",
+    "server failed, or connection lost: the error tells them apart",
     Effect.gen(function* () {
       yield* serve(management({ inq_stats: () => Effect.fail(new Status.RpcFault({ code: 1726 })) }))
       const error = yield* errorOf("stats", place)
@@ -1016,7 +1016,7 @@ describe("the errors of callisto", () => {
   )
 
   inMemory(
-    "show a number without a name as it is",
+    "status without a name: is shown as a number",
     Effect.gen(function* () {
       yield* serve(management({ inq_stats: () => Effect.fail(new Status.RpcFault({ code: 12345 })) }))
       assert.match(
@@ -1029,7 +1029,7 @@ describe("the errors of callisto", () => {
   )
 
   inMemory(
-    "show how a string binding is written: exit code 2",
+    "wrong string binding: the error shows how to write one, exit code 2",
     Effect.gen(function* () {
       const meant = {
         "localhost:8765": "ncacn_ip_tcp:localhost[8765]",
@@ -1049,7 +1049,7 @@ describe("the errors of callisto", () => {
   )
 
   inMemory(
-    "say what is wrong with a command line: exit code 2",
+    "wrong command line: the error tells the problem, exit code 2",
     Effect.gen(function* () {
       const wrong: ReadonlyArray<readonly [message: string, ...args: ReadonlyArray<string>]> = [
         ["Missing required argument: BINDING.", "stats"],
@@ -1059,14 +1059,14 @@ describe("the errors of callisto", () => {
       ]
       for (const [message, ...args] of wrong) {
         const error = yield* errorOf(...args)
-        assert.deepStrictEqual([error.exitCode, error.message, error.status], [2, message, null])
+        assert.deepStrictEqual([error.exitCode, error.message, error.status], [2, `${message} (ExitCode2)`, null])
         assert.match(error.advice, /^callisto .* --help explains\.$/)
       }
     })
   )
 
   inMemory(
-    "are told of output that can't be written: exit code 70",
+    "output that can't be written: the error tells it, exit code 70",
     Effect.gen(function* () {
       yield* serve()
       let stderr = ""
@@ -1081,7 +1081,7 @@ describe("the errors of callisto", () => {
   )
 
   inMemory(
-    "leave the exit code as it is where they can't be written either",
+    "error that can't be written: the exit code stays",
     Effect.gen(function* () {
       const stdio = Stdio.layerTest({
         stderr: () => Sink.fail(systemError({ _tag: "Unknown", module: "Stdio", method: "stderr" }))
@@ -1091,7 +1091,7 @@ describe("the errors of callisto", () => {
   )
 
   inMemory(
-    "are JSON where the command is missing, and however the flag is written",
+    "command missing, --json in any form: the error is JSON",
     Effect.gen(function* () {
       for (const flag of ["--json", "--json=true", "--json=1", "--json=yes"]) {
         for (const args of [[flag], ["stats", "nothing", flag]]) {
@@ -1103,7 +1103,7 @@ describe("the errors of callisto", () => {
       assert.deepStrictEqual(error, {
         exitCode: 2,
         status: null,
-        message: "A command is missing.",
+        message: "A command is missing. (ExitCode2)",
         advice: "callisto <subcommand> [flags], which callisto --help explains."
       })
     })
@@ -1112,7 +1112,7 @@ describe("the errors of callisto", () => {
 
 describe("the colours of callisto", () => {
   inMemory(
-    "are for terminals, and for nobody who set NO_COLOR",
+    "colours: are for terminals, and not with NO_COLOR",
     Effect.gen(function* () {
       yield* serve()
       const coloured = (args: ReadonlyArray<string>, around: Around) =>
@@ -1134,7 +1134,7 @@ describe("the colours of callisto", () => {
     })
   )
 
-  it("are none that come from a server", () => {
+  it("text of a server: has no colours of its own", () => {
     assert.strictEqual(harmless("\x1b[31mred\u009b\u202e\nline"), "\\u{1b}[31mred\\u{9b}\\u{202e}\\u{a}line")
     assert.strictEqual(harmless("Größe 漢字 🙂"), "Größe 漢字 🙂")
   })
@@ -1142,11 +1142,13 @@ describe("the colours of callisto", () => {
 
 describe("the help of callisto", () => {
   inMemory(
-    "is on standard output when it is asked for, and names the commands and the exit codes",
+    "--help: is on standard output, and names the commands and the exit codes",
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* callisto(["--help"])
       assert.deepStrictEqual([code, stderr], [0, ""])
-      for (const command of ["dump", "map", "interfaces", "stats", "ping", "import", "describe", "call", "check"]) {
+      for (
+        const command of ["dump", "map", "interfaces", "stats", "ping", "import", "describe", "call", "check", "watch"]
+      ) {
         assert.match(stdout, new RegExp(`^  ${command} `, "m"))
       }
       for (const exitCode of [0, 1, 2, 3, 70, 130, 141, 143]) {
@@ -1156,7 +1158,7 @@ describe("the help of callisto", () => {
   )
 
   inMemory(
-    "is on standard error where the command is missing, which is wrong usage",
+    "command missing: help is on standard error, and it is wrong usage",
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* callisto([])
       assert.deepStrictEqual([code, stdout], [2, ""])
@@ -1166,7 +1168,7 @@ describe("the help of callisto", () => {
 })
 
 describe("latencies", () => {
-  it("have quantiles within one percent of what was measured", () => {
+  it("latencies: have quantiles within one percent of the measured ones", () => {
     const latency = new Latency()
     const measured = Array.from({ length: 10_000 }, (_, i) => 0.001 * 1.0015 ** i)
     for (const millis of measured) latency.add(millis)
@@ -1177,7 +1179,7 @@ describe("latencies", () => {
     }
   })
 
-  it("are counted in bars of 1, 2 and 5", () => {
+  it("latencies: are counted in bars of 1, 2 and 5", () => {
     assert.deepStrictEqual([-4, -3, -2, -1, 0, 1, 2, 3].map(barStart), [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
     const latency = new Latency()
     for (let bar = -12; bar <= 15; bar++) latency.add(barStart(bar))
@@ -1186,7 +1188,7 @@ describe("latencies", () => {
     assert.strictEqual(latency.in(-12), 2)
   })
 
-  it("are shown with three digits and a unit", () => {
+  it("latencies: are shown with three digits and a unit", () => {
     assert.deepStrictEqual([0.000123, 0.0456, 0.5, 1, 1.2345, 123.4, 1000, 65_432].map(showMillis), [
       "0.123 µs",
       "45.6 µs",
@@ -1245,7 +1247,7 @@ describe("callisto as a process", () => {
   const tcp = "ncacn_ip_tcp:127.0.0.1[0]"
 
   overTcp(
-    "asks a server and ends",
+    "callisto as a process: asks a server and ends",
     Effect.gen(function* () {
       const { address } = yield* serve(rpcEcho, tcp)
       const { code, stderr, stdout } = yield* start("interfaces", StringBinding.print(address)).ended
@@ -1255,14 +1257,14 @@ describe("callisto as a process", () => {
   )
 
   overTcp(
-    "ends with the exit code of its failure",
+    "callisto as a process, failure: ends with its exit code",
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* start("stats", "--json", "ncacn_ip_tcp:127.0.0.1[1]").ended
       assert.deepStrictEqual([code, stdout, JSON.parse(stderr).error.status.number], [3, "", 1722])
     })
   )
 
-  it.skipIf(!existsSync(full))("says of output that can't be written why, and ends with 70", () => {
+  it.skipIf(!existsSync(full))("output that can't be written: says why, and ends with 70", () => {
     for (const args of [["--help"], ["interfaces", "--help"]]) {
       const { status, stderr } = callistoTo("stdout", ...args)
       assert.strictEqual(status, 70)
@@ -1270,7 +1272,7 @@ describe("callisto as a process", () => {
     }
   }, 20_000)
 
-  it.skipIf(!existsSync(full))("ends with the exit code of its failure also where that can't be written", () => {
+  it.skipIf(!existsSync(full))("failure that can't be written: ends with its exit code", () => {
     for (const args of [["frobnicate"], []]) {
       const { status, stdout } = callistoTo("stderr", ...args)
       assert.deepStrictEqual([status, stdout], [2, ""])
@@ -1279,7 +1281,7 @@ describe("callisto as a process", () => {
 
   for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     overTcp(
-      `cancels its call on the server on ${signal}, and ends with ${expected}`,
+      `${signal}: cancels the call on the server, and ends with ${expected}`,
       Effect.gen(function* () {
         const held = yield* makeHeld
         const { address } = yield* serve(management({ inq_stats: hold(held) }), tcp)
@@ -1309,7 +1311,7 @@ describe("callisto as a process", () => {
   })
 
   overTcp(
-    "prints the summary of a ping on SIGINT",
+    "SIGINT during a ping: prints the summary",
     Effect.gen(function* () {
       const { child, ended } = yield* startPing("--json")
       process.kill(child.pid!, "SIGINT")
@@ -1322,7 +1324,7 @@ describe("callisto as a process", () => {
   )
 
   overTcp(
-    "ends on SIGINT also where nobody reads the summary",
+    "SIGINT during a ping, nobody reads the summary: ends",
     Effect.gen(function* () {
       const { child, ended } = yield* startPing()
       child.stdout.destroy()
@@ -1333,7 +1335,7 @@ describe("callisto as a process", () => {
   )
 
   overTcp(
-    "ends without a word when nobody reads its output any more",
+    "nobody reads the output any more: ends without a word",
     Effect.gen(function* () {
       const [begun, reply] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
       const { address } = yield* serve(

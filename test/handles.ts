@@ -59,7 +59,7 @@ export const testHandles = (
 
   describe(name, () => {
     describe("a handle", () => {
-      test("carries its state from call to call, and is closed by a method", () =>
+      test("context handle: carries its state from call to call, and a method closes it", () =>
         Effect.gen(function* () {
           const { ends, left, open, shelf, use } = yield* setUp()
           const box = yield* open("box")
@@ -71,7 +71,7 @@ export const testHandles = (
           assert.strictEqual(left(), 0)
         }))
 
-      test("that is closed is not known any more", () =>
+      test("closed handle: is not known any more", () =>
         Effect.gen(function* () {
           const { ends, open, ran, shelf, use } = yield* setUp()
           const box = yield* open("box")
@@ -81,7 +81,7 @@ export const testHandles = (
           assert.deepStrictEqual([ran, ends], [[], ["closed box"]])
         }))
 
-      test("of another client is not known", () =>
+      test("handle of another client: is not known", () =>
         Effect.gen(function* () {
           const { another, open, ran } = yield* setUp()
           const box = yield* open("box")
@@ -90,14 +90,14 @@ export const testHandles = (
           assert.deepStrictEqual(ran, [])
         }))
 
-      test("of another type is not known", () =>
+      test("handle of another type: is not known", () =>
         Effect.gen(function* () {
           const { open, shelf } = yield* setUp()
           const box = yield* open("box")
           assert.deepStrictEqual(yield* failure(Call.invoke(shelf, "Spill", { jar: box as never })), mismatch)
         }))
 
-      test("is known by the UUID that nobody can guess, and is no two times the same", () =>
+      test("UUID of a handle: can't be guessed, and is never the same twice", () =>
         Effect.gen(function* () {
           const { open } = yield* setUp()
           const uuids = new Set<string>()
@@ -108,7 +108,7 @@ export const testHandles = (
           }
         }))
 
-      test("that is null is refused on the client, and the call object stays idle", () =>
+      test("null handle: is refused on the client, and the call object stays idle", () =>
         Effect.gen(function* () {
           const { ran, shelf } = yield* setUp()
           const call = yield* Call.make(shelf)
@@ -123,7 +123,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, [])
         }))
 
-      test("that is none at all is refused on the client", () =>
+      test("value that is no handle: is refused on the client", () =>
         Effect.gen(function* () {
           const { shelf } = yield* setUp()
           for (const box of [undefined, {}, "box", 0]) {
@@ -136,7 +136,7 @@ export const testHandles = (
           }
         }))
 
-      test("may be null where its type is declared so", () =>
+      test("nullable handle type: null is accepted", () =>
         Effect.gen(function* () {
           const { ends, shelf } = yield* setUp()
           const { box } = yield* Call.invoke(shelf, "Toggle", { box: null })
@@ -145,7 +145,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, ["closed toggled"])
         }))
 
-      test("passes through a method that takes and gives it", () =>
+      test("in-out handle: passes through the method", () =>
         Effect.gen(function* () {
           const { open, shelf, use } = yield* setUp()
           const box = yield* open("box")
@@ -153,7 +153,7 @@ export const testHandles = (
           assert.strictEqual(yield* use(passed.box), "a in box")
         }))
 
-      test("that is not open in the association can't be given", () =>
+      test("out handle that the association does not hold: is refused", () =>
         Effect.gen(function* () {
           const { another, open, shelf, test, use } = yield* setUp()
           const box = yield* open("box")
@@ -175,7 +175,7 @@ export const testHandles = (
           assert.strictEqual(yield* use(box), "a in box")
         }))
 
-      test("that is destroyed is forgotten by the client alone", () =>
+      test("destroyed handle: is forgotten by the client alone", () =>
         Effect.gen(function* () {
           const { ends, leave, open, use } = yield* setUp()
           const box = yield* open("box")
@@ -189,7 +189,7 @@ export const testHandles = (
     })
 
     describe("a manager", () => {
-      test("that asks for a state behind a handle of no call gets 6, which the client sees as a mismatch", () =>
+      test("manager asks for a handle that the call does not carry: gets 6, and the client sees a mismatch", () =>
         Effect.gen(function* () {
           const { boxes, open, test, use } = yield* setUp()
           const box = yield* open("box")
@@ -200,7 +200,7 @@ export const testHandles = (
           assert.deepStrictEqual(yield* failure(use(box)), ["ContextMismatch", false])
         }))
 
-      test("may close what it has opened in the same call, and use it before", () =>
+      test("handle opened in a call: may be used and closed in the same call", () =>
         Effect.gen(function* () {
           const { boxes, ends, open, test, use } = yield* setUp()
           const box = yield* open("box")
@@ -218,7 +218,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, ["temporary"])
         }))
 
-      test("that fails to open leaves nothing", () =>
+      test("open fails: leaves no handle", () =>
         Effect.gen(function* () {
           const { boxes, ends, left, open, test, use } = yield* setUp()
           const box = yield* open("box")
@@ -231,7 +231,7 @@ export const testHandles = (
           assert.deepStrictEqual([ends, left()], [["released"], 1])
         }))
 
-      test("that asks for a state of other states gets 6", () =>
+      test("manager asks for a state of another type: gets 6", () =>
         Effect.gen(function* () {
           const { open, test, use } = yield* setUp()
           const others = ContextHandle.states<number>()(Box)
@@ -240,7 +240,7 @@ export const testHandles = (
           assert.strictEqual((yield* Effect.flip(use(box)))._tag, "ContextMismatch")
         }))
 
-      test("can't reach a state when its call is over", () =>
+      test("call is over: its manager can't reach the state", () =>
         Effect.gen(function* () {
           const { boxes, held, open, shelf } = yield* setUp()
           const box = yield* open("box")
@@ -255,7 +255,7 @@ export const testHandles = (
     })
 
     describe("calls on one handle", () => {
-      test("run one after the other, in the order in which they arrive", () =>
+      test("calls on one handle: run one after the other, in the order of their arrival", () =>
         Effect.gen(function* () {
           const { open, ran, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -273,7 +273,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, ["1", "2", "3"])
         }))
 
-      test("wait for one that was handed off, until it is completed", () =>
+      test("calls on one handle, the first handed off: the others wait until it is completed", () =>
         Effect.gen(function* () {
           const { held, open, ran, shelf } = yield* setUp()
           const box = yield* open("box")
@@ -286,7 +286,7 @@ export const testHandles = (
           assert.strictEqual(yield* Call.join(holding), "held")
         }))
 
-      test("wait for work that is tied to a call, even if the call was answered", () =>
+      test("work tied to an answered call: later calls on its handle wait for it", () =>
         Effect.gen(function* () {
           const { held, open, ran, shelf } = yield* setUp()
           const box = yield* open("box")
@@ -304,7 +304,7 @@ export const testHandles = (
           assert.strictEqual(yield* Call.join(using), "after in box")
         }))
 
-      test("don't keep calls on other handles, or on none, waiting", () =>
+      test("call waits for its handle: calls on other handles, or without one, run", () =>
         Effect.gen(function* () {
           const { open, shelf, use } = yield* setUp()
           const [one, two] = [yield* open("one"), yield* open("two")]
@@ -313,7 +313,7 @@ export const testHandles = (
           yield* open("three")
         }))
 
-      test("run beside each other where they share it, and not beside those that don't", () =>
+      test("shared handles: calls run beside each other, and not beside an exclusive one", () =>
         Effect.gen(function* () {
           const { open, ran, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -338,7 +338,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, ["r1", "r2", "w", "r3", "r4"])
         }))
 
-      test("with two handles each never wait for each other", () =>
+      test("calls with two handles each: never deadlock", () =>
         Effect.gen(function* () {
           const { held, open, ran, shelf } = yield* setUp()
           const [a, b] = [yield* open("a"), yield* open("b")]
@@ -372,7 +372,7 @@ export const testHandles = (
           return { ...world, box, call, free, holding, using }
         })
 
-      test("is over when it is cancelled, and never runs", () =>
+      test("waiting for a handle, cancelled: the call is over, and never runs", () =>
         Effect.gen(function* () {
           const { free, ran, server, using } = yield* waiting()
           yield* Call.cancel(using)
@@ -383,7 +383,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, [])
         }))
 
-      test("is over when it is cancelled patiently, and certainly did not execute", () =>
+      test("waiting for a handle, cancelled patiently: the call is over, and certainly did not execute", () =>
         Effect.gen(function* () {
           const { free, ran, using } = yield* waiting()
           yield* Call.cancel(using, { timeout: "Infinity" })
@@ -392,7 +392,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, [])
         }))
 
-      test("never runs when it is orphaned", () =>
+      test("waiting for a handle, orphaned: the call never runs", () =>
         Effect.gen(function* () {
           const { box, free, ran, server, shelf } = yield* waiting()
           yield* Effect.scoped(Effect.andThen(beginUse(shelf, box, "orphan"), settle))
@@ -402,7 +402,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, ["waiting"])
         }))
 
-      test("lets the next one through when it is cancelled between two that share", () =>
+      test("cancelled between two shared calls: the next one gets the handle", () =>
         Effect.gen(function* () {
           const { open, ran, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -420,7 +420,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, ["one", "two", "three"])
         }))
 
-      test("fails with a mismatch when the call before it closes the handle", () =>
+      test("handle closed by the call before: the waiting call fails with a mismatch", () =>
         Effect.gen(function* () {
           const { boxes, ends, open, ran, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -434,7 +434,7 @@ export const testHandles = (
           assert.deepStrictEqual([ran, ends], [["closing"], ["closed box"]])
         }))
 
-      test("is aborted when it gets too old, and never runs", () =>
+      test("waiting for a handle longer than maximumAge: the call is aborted, and never runs", () =>
         Effect.gen(function* () {
           const { free, holding, ran, using } = yield* waiting({ maximumAge: "1 minute" })
           yield* TestClock.adjust("1 minute")
@@ -444,7 +444,7 @@ export const testHandles = (
           assert.deepStrictEqual(ran, [])
         }))
 
-      test("ends when the server stops, and so does the one before it", () =>
+      test("server stops: the waiting call ends, and so does the call before it", () =>
         Effect.gen(function* () {
           const { holding, ran, stopServer, using } = yield* waiting()
           yield* stopServer
@@ -455,7 +455,7 @@ export const testHandles = (
     })
 
     describe("the run-down", () => {
-      test("comes when the client is gone, once, and sees an interruption", () =>
+      test("client goes: the run-down comes once, and sees an interruption", () =>
         Effect.gen(function* () {
           const { ends, leave, left, open } = yield* setUp()
           yield* open("one")
@@ -466,7 +466,7 @@ export const testHandles = (
           assert.strictEqual(left(), 0)
         }))
 
-      test("leaves the handles of other clients alone", () =>
+      test("client goes: the handles of other clients stay", () =>
         Effect.gen(function* () {
           const { another, ends, leave, open } = yield* setUp()
           yield* open("mine")
@@ -477,7 +477,7 @@ export const testHandles = (
           assert.strictEqual(yield* Call.invoke(other, "Use", { box, text: "a" }), "a in theirs")
         }))
 
-      test("comes after the outstanding calls, which are interrupted", () =>
+      test("client goes, calls in progress: they are interrupted before the run-down", () =>
         Effect.gen(function* () {
           const { ends, leave, open, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -496,7 +496,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, ["the call ended", "run down box"])
         }))
 
-      test("comes after work that is tied to a call", () =>
+      test("client goes, work tied to a call: it ends before the run-down", () =>
         Effect.gen(function* () {
           const { ends, held, leave, open, shelf } = yield* setUp()
           const box = yield* open("box")
@@ -510,7 +510,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, ["run down box"])
         }))
 
-      test("comes when the server stops, which waits for it, after the calls", () =>
+      test("server stops: the run-down comes after the calls, and the server waits for it", () =>
         Effect.gen(function* () {
           const { ends, left, open, shelf, stopServer, test } = yield* setUp({ grace: "2 seconds" })
           const box = yield* open("box")
@@ -527,7 +527,7 @@ export const testHandles = (
           assert.deepStrictEqual([ends, left()], [["the call ended", "run down box"], 0])
         }))
 
-      test("lets no call run that waits for the handle of a client that is gone", () =>
+      test("client goes, a call waits for its handle: the call never runs", () =>
         Effect.gen(function* () {
           const { ends, leave, open, ran, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -539,7 +539,7 @@ export const testHandles = (
           assert.deepStrictEqual([ran, ends], [[], ["run down box"]])
         }))
 
-      test("comes once when the client leaves and the server stops together", () =>
+      test("client goes as the server stops: the run-down comes once", () =>
         Effect.gen(function* () {
           const { ends, leave, open, stopServer } = yield* setUp()
           yield* open("box")
@@ -547,7 +547,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, ["run down box"])
         }))
 
-      test("waits for the others that share the handle when one of them closes it", () =>
+      test("close of a shared handle: the run-down waits for the other calls that share it", () =>
         Effect.gen(function* () {
           const { boxes, ends, leave, open, ran, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -571,7 +571,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, ["closed box"])
         }))
 
-      test("goes on when the call that closes the handle is cancelled meanwhile", () =>
+      test("call that closes the handle is cancelled: the run-down goes on", () =>
         Effect.gen(function* () {
           const { ends, leave, open, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -585,7 +585,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, ["closed box"])
         }))
 
-      test("that dies is logged, and the others run", () =>
+      test("run-down dies: is logged, and the other run-downs come", () =>
         Effect.gen(function* () {
           const logged: Array<unknown> = []
           yield* Effect.gen(function* () {
@@ -606,7 +606,7 @@ export const testHandles = (
     })
 
     describe("a call that fails", () => {
-      test("leaves an existing handle as it is", () =>
+      test("call fails: its existing handle stays as it is", () =>
         Effect.gen(function* () {
           const { ends, open, test, use } = yield* setUp()
           const box = yield* open("box")
@@ -619,7 +619,7 @@ export const testHandles = (
           assert.deepStrictEqual(ends, [])
         }))
 
-      test("after it has closed the handle leaves it closed", () =>
+      test("call fails after it has closed its handle: the handle is closed", () =>
         Effect.gen(function* () {
           const { ends, open, shelf, test, use } = yield* setUp()
           const box = yield* open("box")
@@ -629,7 +629,7 @@ export const testHandles = (
           assert.deepStrictEqual(yield* failure(use(box)), mismatch)
         }))
 
-      test("after it has opened a handle: that is run down at once", () =>
+      test("call fails after it has opened a handle: that one is run down at once", () =>
         Effect.gen(function* () {
           const { ends, left, shelf, test } = yield* setUp()
           for (const fails of [Effect.fail(new Denied({ who: "a" })), Effect.die("as expected"), Effect.interrupt]) {
@@ -643,7 +643,7 @@ export const testHandles = (
     })
 
     describe("a handle that nobody receives", () => {
-      test("because the call was cancelled is run down at once", () =>
+      test("call cancelled: the handle that it has opened is run down at once", () =>
         Effect.gen(function* () {
           const { ends, left, shelf, test } = yield* setUp()
           test.open = Effect.never
@@ -653,7 +653,7 @@ export const testHandles = (
           assert.deepStrictEqual([ends, left()], [["run down box"], 0])
         }))
 
-      test("because the call was orphaned is run down at once, after its routine", () =>
+      test("call orphaned: the handle that it has opened is run down at once, after its routine", () =>
         Effect.gen(function* () {
           const { ends, left, shelf, test } = yield* setUp()
           const gate = yield* Deferred.make<void>()
@@ -668,7 +668,7 @@ export const testHandles = (
           assert.deepStrictEqual([ends, left()], [["end", "run down box"], 0])
         }))
 
-      test("because the client has gone while the state was made is released at once", () =>
+      test("client goes while the state is made: the state is released at once", () =>
         Effect.gen(function* () {
           const { boxes, ends, leave, left, open, shelf, test } = yield* setUp()
           const box = yield* open("box")
@@ -685,7 +685,7 @@ export const testHandles = (
           assert.deepStrictEqual([ends, left()], [["late Failure", "run down box"], 0])
         }))
 
-      test("because the reply does not carry it is run down at once", () =>
+      test("reply without the opened handle: the handle is run down at once", () =>
         Effect.gen(function* () {
           const { ends, left, shelf } = yield* setUp()
           yield* Call.invoke(shelf, "Forget", { text: "box" })

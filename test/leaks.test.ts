@@ -154,7 +154,7 @@ describe("nothing is left", () => {
     assert.deepStrictEqual(rejections, [])
   })
 
-  it.effect("after calls that were replied, aborted and faulted", () =>
+  it.effect("calls replied, aborted and faulted: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         const call = yield* Call.make(binding)
@@ -165,7 +165,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("of context handles whose calls wait, are cancelled and orphaned, and that are closed or left", () =>
+  it.effect("calls on context handles wait, are cancelled and orphaned, handles closed or kept: nothing is left", () =>
     leavesNothing(({ server }) =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
@@ -188,14 +188,14 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after a call whose result nobody took", () =>
+  it.effect("call whose result nobody took: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         yield* Call.begin(yield* Call.make(binding), "Now", 1)
       })
     ))
 
-  it.effect("after calls that were forgotten while pending", () =>
+  it.effect("calls forgotten while pending: nothing is left", () =>
     leavesNothing(({ binding, kept }) =>
       Effect.gen(function* () {
         for (const method of ["Never", "Cooperative", "Kept"] as const) {
@@ -206,7 +206,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after abortive, patient and shortened cancels", () =>
+  it.effect("abortive, patient and shortened cancels: nothing is left", () =>
     leavesNothing(({ binding, kept }) =>
       Effect.gen(function* () {
         for (const method of ["Never", "Cooperative", "Kept"] as const) {
@@ -225,7 +225,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after a cancel with a timeout that the server answered in time", () =>
+  it.effect("cancel answered within its timeout: nothing is left", () =>
     leavesNothing(({ binding, kept }) =>
       Effect.gen(function* () {
         const pending = yield* Call.begin(yield* Call.make(binding), "Kept")
@@ -235,7 +235,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after one-shot calls that were interrupted, timed out, raced and retried", () =>
+  it.effect("one-shot calls interrupted, timed out, raced and retried: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         const interrupted = yield* Effect.forkChild(Call.invoke(binding, "Never"), { startImmediately: true })
@@ -252,7 +252,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after waiters were interrupted, timed out and released", () =>
+  it.effect("waiters interrupted, timed out and released: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
@@ -282,7 +282,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after completion callbacks that never end, and queues that nobody reads", () =>
+  it.effect("completion callbacks that never end, queues that nobody reads: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         const pending = yield* Call.begin(yield* Call.make(binding), "Now", 1)
@@ -293,7 +293,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after work tied to calls", () =>
+  it.effect("work tied to calls: nothing is left", () =>
     leavesNothing(({ binding, kept }) =>
       Effect.gen(function* () {
         const worker = yield* Effect.forkChild(
@@ -309,7 +309,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after streams and sinks that ended, failed, were stopped and were interrupted", () =>
+  it.effect("streams and sinks ended, failed, stopped and interrupted: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         assert.strictEqual(yield* Stream.run(Stream.range(1, 10), Call.sink(binding, "Sum")), 55)
@@ -326,7 +326,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after calls that were given up while both sides waited at their pipes", () =>
+  it.effect("calls given up while both sides waited at their pipes: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         for (const deed of ["release", "cancel", "patient"] as const) {
@@ -346,7 +346,7 @@ describe("nothing is left", () => {
       })
     ))
 
-  it.effect("after the server was shut down with calls in flight", () =>
+  it.effect("server shut down with calls in flight: nothing is left", () =>
     Effect.gen(function* () {
       let ended: Array<string> = []
       yield* leavesNothing(() =>
@@ -373,7 +373,7 @@ describe("nothing is left", () => {
       assert.deepStrictEqual(ended, ["RpcTransportError", "RpcTransportError", "RpcTransportError"])
     }))
 
-  it.effect("after calls that were too old", () =>
+  it.effect("calls beyond maximumAge: nothing is left", () =>
     leavesNothing(({ binding }) =>
       Effect.gen(function* () {
         const pending = yield* Call.begin(yield* Call.make(binding), "Never")
@@ -383,7 +383,7 @@ describe("nothing is left", () => {
       }), { maximumAge: "1 minute" }))
 
   it.effect(
-    "after ten thousand calls, replied, cancelled and forgotten in turns",
+    "ten thousand calls, replied, cancelled and forgotten in turns: nothing is left",
     () =>
       leavesNothing(({ binding }) =>
         Effect.gen(function* () {
@@ -402,7 +402,7 @@ describe("nothing is left", () => {
     60_000
   )
 
-  it.effect("when a call is begun and its fiber is interrupted at the same moment", () =>
+  it.effect("fiber interrupted as its call is begun: nothing is left", () =>
     leavesNothing(({ binding, server }) =>
       Effect.gen(function* () {
         // The routine itself interrupts the client, so the interruption arrives while the call is being issued.

@@ -498,17 +498,21 @@ const runSchedule = (schedule: ReadonlyArray<Scheduled>) =>
 describe("call objects against a reference model", () => {
   const steps = budgetOf(100_000)
 
-  it.effect(`behave as the model does for ${steps} steps, seed ${seed}`, () =>
-    Effect.gen(function* () {
-      const context = yield* Effect.context<never>()
-      const schedules = fc.array(scheduled, { maxLength: 400, size: "max" })
-      let ran = 0
-      for (let batch = 0; ran < steps; batch++) {
-        const property = fc.asyncProperty(schedules, async (schedule) => {
-          ran += await Effect.runPromiseWith(context)(runSchedule(schedule).pipe(Effect.provide(TestClock.layer())))
-        })
-        yield* Effect.promise(() => fc.assert(property, { seed: seed + batch, numRuns: 100 }))
-      }
-      yield* Effect.sync(() => report("model", `${ran} steps`))
-    }), 120_000)
+  it.effect(
+    `${steps} random steps, seed ${seed}: call objects behave as the reference model`,
+    () =>
+      Effect.gen(function* () {
+        const context = yield* Effect.context<never>()
+        const schedules = fc.array(scheduled, { maxLength: 400, size: "max" })
+        let ran = 0
+        for (let batch = 0; ran < steps; batch++) {
+          const property = fc.asyncProperty(schedules, async (schedule) => {
+            ran += await Effect.runPromiseWith(context)(runSchedule(schedule).pipe(Effect.provide(TestClock.layer())))
+          })
+          yield* Effect.promise(() => fc.assert(property, { seed: seed + batch, numRuns: 100 }))
+        }
+        yield* Effect.sync(() => report("model", `${ran} steps`))
+      }),
+    120_000
+  )
 })

@@ -130,21 +130,21 @@ const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
 export const testPipes = (name: string, world: Effect.Effect<World, never, Scope.Scope>) =>
   describe(name, () => {
     describe("a pipe", () => {
-      it.effect("carries a stream to the server", () =>
+      it.effect("in pipe: carries a stream to the server", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const summed = Stream.run(Stream.range(1, 50_000), Call.sink(binding, "Sum"))
           assert.deepStrictEqual(yield* summed, { sum: 1_250_025_000 })
         }))
 
-      it.effect("carries a stream to the client", () =>
+      it.effect("out pipe: carries a stream to the client", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const numbers = yield* Stream.runCollect(Call.stream(binding, "Count", { to: 5 }))
           assert.deepStrictEqual(numbers, [1, 2, 3, 4, 5])
         }))
 
-      it.effect("carries bytes in chunks", () =>
+      it.effect("pipe of bytes: carries them in chunks", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const chunks = Stream.make(new Uint8Array(3), new Uint8Array(0), new Uint8Array(4))
@@ -154,7 +154,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.strictEqual(yield* Stream.runFold(sizes, () => 0, (a, b) => a + b), 200_000)
         }))
 
-      it.effect("in both directions is pushed, then pulled", () =>
+      it.effect("pipe in both directions: is pushed, then pulled", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const doubling = yield* Call.begin(yield* Call.make(binding), "Double")
@@ -164,7 +164,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           yield* Call.join(doubling)
         }))
 
-      it.effect("is one of several", () =>
+      it.effect("method with several pipes: each carries its own elements", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const pending = yield* Call.begin(yield* Call.make(binding), "Several")
@@ -176,7 +176,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           yield* Call.join(pending)
         }))
 
-      it.effect("makes the reader wait for data and for the end", () =>
+      it.effect("reader of a pipe: waits for data and for the end", () =>
         Effect.gen(function* () {
           const { client, there } = yield* hold(world)
           const first = yield* suspends(Pipe.pull(there.numbers))
@@ -187,7 +187,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Fiber.join(last), [])
         }))
 
-      it.effect("refuses what is no chunk", () =>
+      it.effect("value that is no chunk: is refused", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const storing = yield* Call.begin(yield* Call.make(binding), "Store", { name: "a" })
@@ -199,7 +199,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Call.join(storing), { size: 0 })
         }))
 
-      it.effect("may be streamed again, with the same stream or sink, and at the same time", () =>
+      it.effect("stream and sink: may run again, also at the same time", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const counting = Stream.runCollect(Call.stream(binding, "Count", { to: 3 }))
@@ -211,7 +211,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* some, [1, 2])
         }))
 
-      it.effect("refuses a maximum that is none", () =>
+      it.effect("pull with a maximum that is no count: is refused", () =>
         Effect.gen(function* () {
           const { there } = yield* hold(world)
           for (const maximum of [0, -1, 1.5, NaN]) {
@@ -220,16 +220,16 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           }
         }))
 
-      it.effect("of another name there is none", () =>
+      it.effect("pipe of an unknown name: is refused", () =>
         Effect.gen(function* () {
           const { pending, serverCall } = yield* hold(world)
-          assert.throws(() => Call.inPipe(pending, "echo" as never), 'IPipes.Held has no in pipe "echo"')
-          assert.throws(() => ServerCall.outPipe(serverCall, "numbers" as never), "has no out pipe")
+          assert.throws(() => Call.inPipe(pending, "echo" as never), 'IPipes.Held: no in pipe "echo"')
+          assert.throws(() => ServerCall.outPipe(serverCall, "numbers" as never), "IPipes.Held: no out pipe")
         }))
     })
 
     describe("the order", () => {
-      it.effect("of pipes is kept on the client", () =>
+      it.effect("pipes out of their order on the client: are refused", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const pending = yield* Call.begin(yield* Call.make(binding), "Several")
@@ -249,7 +249,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           yield* Call.join(pending)
         }))
 
-      it.effect("of pipes is kept on the server", () =>
+      it.effect("pipes out of their order on the server: are refused", () =>
         Effect.gen(function* () {
           const { client, there } = yield* hold(world)
           assert.strictEqual(yield* tag(Pipe.push(there.echo, [1])), "WrongPipeOrder")
@@ -259,7 +259,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           yield* Pipe.push(there.echo, [1])
         }))
 
-      it.effect("ends with the end: PipeClosed for the writer, PipeEmpty for the reader, whoever's turn it is", () =>
+      it.effect("pipe at its end, either turn: PipeClosed for the writer, PipeEmpty for the reader", () =>
         Effect.gen(function* () {
           const { client, there } = yield* hold(world)
           yield* Pipe.end(client.numbers)
@@ -271,7 +271,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
     })
 
     describe("the discipline", () => {
-      it.effect("refuses finish while a pipe is not through, and changes nothing", () =>
+      it.effect("finish before the pipes have ended: is refused, and changes nothing", () =>
         Effect.gen(function* () {
           const { call, client, pending, serverCall, there } = yield* hold(world)
           assert.strictEqual(yield* tag(Call.finish(pending)), "PipeDisciplineError")
@@ -289,7 +289,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Call.join(pending), { result: 7 })
         }))
 
-      it.effect("refuses to complete a call whose pipes are not through: both sides are told", () =>
+      it.effect("complete before the pipes have ended: is refused, and both sides are told", () =>
         Effect.gen(function* () {
           const { client, pending, serverCall } = yield* hold(world)
           assert.strictEqual(yield* tag(ServerCall.complete(serverCall, { result: 7 })), "PipeDisciplineError")
@@ -328,7 +328,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Fiber.join(joining), { sum: 3 })
         }))
 
-      it.effect("lets join wait for those who drive the pipes, however they were forked", () =>
+      it.effect("join: waits for fibers that drive the pipes, however they were forked", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const summing = yield* Call.begin(yield* Call.make(binding), "Sum")
@@ -337,7 +337,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Call.join(summing), { sum: 6 })
         }))
 
-      it.effect("lets join wait for the fiber that began the call", () =>
+      it.effect("join: waits for the fiber that began the call", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const summing = yield* Call.begin(yield* Call.make(binding), "Sum")
@@ -349,7 +349,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(result, { sum: 6 })
         }))
 
-      it.effect("lets join wait for a fiber that has asked for a pipe", () =>
+      it.effect("join: waits for a fiber that has asked for a pipe", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const summing = yield* Call.begin(yield* Call.make(binding), "Sum")
@@ -361,14 +361,14 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Call.join(summing), { sum: 6 })
         }))
 
-      it.effect("does not let invoke call a method with pipes", () =>
+      it.effect("method with pipes: invoke refuses it", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const error = yield* Effect.flip(Call.invoke(binding, "Sum" as never))
           assert.include((error as Status.BadStubData).message, "IPipes.Sum has pipes")
         }))
 
-      it.effect("does not let stream and sink call a method with other pipes than theirs", () =>
+      it.effect("method with other pipes: stream and sink refuse it", () =>
         Effect.gen(function* () {
           const { binding, server } = yield* world
           const streamed = yield* Effect.flip(Stream.runDrain(Call.stream(binding, "Several" as never)))
@@ -448,7 +448,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
       })
 
       for (const deed of ["a cancel", "the release of the call object"]) {
-        it.effect(`${deed} interrupts the work at a pipe of the server, and does not fail it`, () =>
+        it.effect(`${deed}: interrupts the work at a pipe of the server, and does not fail it`, () =>
           Effect.gen(function* () {
             for (const end of ["pull", "push", "sink"]) {
               const { client, pending, release, serverCall, there } = yield* hold(world)
@@ -472,7 +472,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           }))
       }
 
-      it.effect("a cancelled call may be completed by its manager, though its pipes are not through", () =>
+      it.effect("cancelled call with open pipes: its manager may complete it", () =>
         Effect.gen(function* () {
           const { pending, serverCall } = yield* hold(world)
           yield* Call.cancel(pending, { timeout: Infinity })
@@ -481,7 +481,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Call.join(pending), { result: 3 })
         }))
 
-      it.effect("a cancel of a call that has been answered, while its out pipe is not drained", () =>
+      it.effect("call answered, out pipe not drained: a cancel still counts", () =>
         Effect.gen(function* () {
           const { client, pending, serverCall, there } = yield* hold(world)
           yield* Pipe.end(client.numbers)
@@ -495,7 +495,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.strictEqual(yield* tag(Pipe.pull(client.echo)), "CallCancelled")
         }))
 
-      it.effect("a declared abort reaches a sink", () =>
+      it.effect("declared abort: reaches a sink", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const error = yield* Effect.flip(Stream.run(Stream.make(1, -2, 3), Call.sink(binding, "Sum")))
@@ -503,7 +503,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.isTrue(error._tag === "Full" && (error.at === -2 || name.includes("NDR")))
         }))
 
-      it.effect("a declared abort reaches a stream, at once or behind many elements", () =>
+      it.effect("declared abort, at once or behind many elements: reaches a stream", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           for (const to of [-1, -70, -5000]) {
@@ -512,7 +512,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           }
         }))
 
-      it.effect("a stream that fails cancels the call of its sink", () =>
+      it.effect("stream of a sink fails: its call is cancelled", () =>
         Effect.gen(function* () {
           const { binding, held, server } = yield* world
           const failing = Stream.concat(Stream.make(1), Stream.fail("broken" as const))
@@ -522,7 +522,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.strictEqual(yield* Queue.size(held), 0)
         }))
 
-      it.effect("a stream that is stopped cancels its call", () =>
+      it.effect("stream stopped early: its call is cancelled", () =>
         Effect.gen(function* () {
           const { binding, server } = yield* world
           const some = yield* Call.stream(binding, "Count", { to: 1_000_000 }).pipe(Stream.take(3), Stream.runCollect)
@@ -531,7 +531,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Server.calls(server), [])
         }))
 
-      it.effect("an interrupted sink leaves nothing behind", () =>
+      it.effect("sink interrupted: leaves nothing behind", () =>
         Effect.gen(function* () {
           const { binding, server } = yield* world
           const begun = yield* Deferred.make<void>()
@@ -543,7 +543,7 @@ export const testPipes = (name: string, world: Effect.Effect<World, never, Scope
           assert.deepStrictEqual(yield* Server.calls(server), [])
         }))
 
-      it.effect("a routine whose push is refused ends its call with that error", () =>
+      it.effect("push refused, the routine passes the error on: the call ends with that error", () =>
         Effect.gen(function* () {
           const { binding } = yield* world
           const pending = yield* Call.begin(yield* Call.make(binding), "Push")

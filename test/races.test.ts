@@ -39,7 +39,7 @@ const pendingOf = (call: Call.Call<typeof IRace>) =>
   Effect.flatMap(Call.pending(call), (pending) => Effect.fromOption(pending, () => "no call"))
 
 describe("while the routine starts, still inside begin", () => {
-  it.effect("a cancel interrupts it all the same", () =>
+  it.effect("cancel inside begin: interrupts the routine all the same", () =>
     Effect.gen(function* () {
       const { call, routine, server } = yield* setUp()
       routine.current = () =>
@@ -52,7 +52,7 @@ describe("while the routine starts, still inside begin", () => {
       assert.strictEqual((yield* Server.calls(server)).length, 0)
     }))
 
-  it.effect("a cancel leaves a cooperative one running", () =>
+  it.effect("cancel inside begin, cooperative: the routine goes on", () =>
     Effect.gen(function* () {
       const { call, routine } = yield* setUp("cooperative")
       routine.current = (serverCall) =>
@@ -64,7 +64,7 @@ describe("while the routine starts, still inside begin", () => {
       assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Work")), 1)
     }))
 
-  it.effect("the release of the call object interrupts it", () =>
+  it.effect("release inside begin: interrupts the routine", () =>
     Effect.gen(function* () {
       const { call, routine, scope, server } = yield* setUp("cooperative")
       const interrupted = yield* Deferred.make<void>()
@@ -77,14 +77,14 @@ describe("while the routine starts, still inside begin", () => {
       assert.strictEqual((yield* Server.calls(server)).length, 0)
     }))
 
-  it.effect("its own complete wins over its return", () =>
+  it.effect("complete before the routine returns: the complete wins", () =>
     Effect.gen(function* () {
       const { call, routine } = yield* setUp()
       routine.current = (serverCall) => Effect.as(Effect.orDie(ServerCall.complete(serverCall, 1)), 2)
       assert.strictEqual(yield* Call.join(yield* Call.begin(call, "Work")), 1)
     }))
 
-  it.effect("an interruption of the client's begin loses no evidence", () =>
+  it.effect("client's begin interrupted: no evidence is lost", () =>
     Effect.gen(function* () {
       const { call, routine } = yield* setUp()
       const client: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
@@ -104,7 +104,7 @@ describe("while the routine starts, still inside begin", () => {
 })
 
 describe("when a begin that took time is interrupted just as the call is issued", () => {
-  it.effect("the object is idle and the server is told, or the call is whole", () =>
+  it.effect("begin interrupted just as the call is issued: the object is idle and the server is told, or the call is whole", () =>
     Effect.gen(function* () {
       const client: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
       const manager = Manager.make(IRace, {
@@ -128,7 +128,7 @@ describe("when a begin that took time is interrupted just as the call is issued"
 })
 
 describe("cancel and reply", () => {
-  it.effect("a routine that is interrupted by the cancel may still complete the call", () =>
+  it.effect("routine interrupted by the cancel: may still complete the call", () =>
     Effect.gen(function* () {
       const { call, routine } = yield* setUp()
       routine.current = (serverCall) =>
@@ -138,7 +138,7 @@ describe("cancel and reply", () => {
       assert.strictEqual(yield* Call.join(pending), 5)
     }))
 
-  it.effect("a reply that the cancel itself provokes is too late for an abortive cancel", () =>
+  it.effect("reply provoked by an abortive cancel: comes too late", () =>
     Effect.gen(function* () {
       const { call, kept } = yield* setUp()
       const pending = yield* Call.begin(call, "Keep")
@@ -151,7 +151,7 @@ describe("cancel and reply", () => {
       assert.strictEqual((yield* Effect.flip(Call.finish(pending)))._tag, "CallCancelled")
     }))
 
-  it.effect("a reply that the cancel itself provokes wins over a patient cancel of a kept call", () =>
+  it.effect("reply provoked by a patient cancel of a kept call: the reply wins", () =>
     Effect.gen(function* () {
       const { call, kept } = yield* setUp()
       const pending = yield* Call.begin(call, "Keep")
@@ -168,7 +168,7 @@ describe("cancel and reply", () => {
       assert.strictEqual((yield* Effect.flip(Call.finish(next)))._tag, "CallPending")
     }))
 
-  it.effect("a late reply to an abandoned call does not reach the next call of the object", () =>
+  it.effect("late reply to an abandoned call: does not reach the next call of the object", () =>
     Effect.gen(function* () {
       const { call, kept } = yield* setUp()
       const first = yield* Call.begin(call, "Keep")
@@ -182,7 +182,7 @@ describe("cancel and reply", () => {
       assert.strictEqual(yield* Call.finish(second), 2)
     }))
 
-  it.effect("work that is tied while its call is being cancelled is interrupted", () =>
+  it.effect("work tied while its call is being cancelled: is interrupted", () =>
     Effect.gen(function* () {
       const { call, kept } = yield* setUp()
       const pending = yield* Call.begin(call, "Keep")
@@ -200,7 +200,7 @@ describe("cancel and reply", () => {
       assert.strictEqual(started, 1)
     }))
 
-  it.effect("work that is tied after its call was cancelled is never started", () =>
+  it.effect("work tied after its call was cancelled: never starts", () =>
     Effect.gen(function* () {
       const { call, kept } = yield* setUp()
       const pending = yield* Call.begin(call, "Keep")
@@ -213,7 +213,7 @@ describe("cancel and reply", () => {
 })
 
 describe("several who wait", () => {
-  it.effect("one who is woken and waits again at once waits for the next signal", () =>
+  it.effect("waiter woken, waits again at once: waits for the next signal", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       let rounds = 0
@@ -233,7 +233,7 @@ describe("several who wait", () => {
       assert.isUndefined(fiber.pollUnsafe())
     }))
 
-  it.effect("an event that is signaled and reset at once lets everybody through who was waiting", () =>
+  it.effect("event signaled and reset at once: all its waiters go on", () =>
     Effect.gen(function* () {
       const event = yield* Synchronize.make()
       const waiters = yield* Effect.forEach(
@@ -245,7 +245,7 @@ describe("several who wait", () => {
       assert.isFalse(yield* Synchronize.isSignaled(event))
     }))
 
-  it.effect("of two who take from one container each gets another call", () =>
+  it.effect("two fibers take from one container: each gets another call", () =>
     Effect.gen(function* () {
       const { binding, kept } = yield* setUp()
       const container = yield* Synchronize.container<Call.Pending<typeof IRace, "Keep">>()
@@ -261,7 +261,7 @@ describe("several who wait", () => {
       assert.deepStrictEqual(new Set(yield* Fiber.joinAll(takers)), new Set(pendings))
     }))
 
-  it.effect("one who is interrupted after completion leaves the result to the other", () =>
+  it.effect("waiter interrupted after completion: another waiter gets the result", () =>
     Effect.gen(function* () {
       const { call, kept } = yield* setUp()
       const pending = yield* Call.begin(call, "Keep")
@@ -304,7 +304,7 @@ describe("pipes", () => {
     return { binding: yield* Binding.local(server, IFlow), routine, server }
   })
 
-  it.effect("a stream or a sink that is interrupted just as its call begins leaves no call", () =>
+  it.effect("stream or sink interrupted just as its call begins: leaves no call", () =>
     Effect.gen(function* () {
       const { binding, routine, server } = yield* setUp
       const client: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
@@ -325,7 +325,7 @@ describe("pipes", () => {
       }
     }))
 
-  it.effect("a routine that answers while the last chunk is being pushed ends the call once the pipe is ended", () =>
+  it.effect("routine answers while the last chunk is pushed: the call ends once the pipe has ended", () =>
     Effect.gen(function* () {
       const { binding, routine } = yield* setUp
       routine.in = (call) =>
@@ -345,7 +345,7 @@ describe("pipes", () => {
       assert.strictEqual(yield* Call.join(pending), 6)
     }))
 
-  it.effect("a routine that cancels its own call when it has made room reads nothing after that", () =>
+  it.effect("routine cancels its own call after making room: reads nothing after that", () =>
     Effect.gen(function* () {
       const { binding, routine } = yield* setUp
       const read = yield* Deferred.make<string>()
@@ -373,7 +373,7 @@ describe("pipes", () => {
       assert.strictEqual(yield* Deferred.await(read), "Failure")
     }))
 
-  it.effect("one who is interrupted while it pulls leaves the chunk to the next", () =>
+  it.effect("pull interrupted: the next pull gets the chunk", () =>
     Effect.gen(function* () {
       const { binding, routine } = yield* setUp
       routine.out = (call) =>
@@ -399,7 +399,7 @@ describe("pipes", () => {
 })
 
 describe("nesting", () => {
-  it.effect("a waiter that begins the next call as soon as it is woken does not nest without bound", () =>
+  it.effect("waiter begins the next call as soon as it is woken: nesting stays bounded", () =>
     Effect.gen(function* () {
       const { call, kept } = yield* setUp()
       const server = yield* Effect.forkChild(
@@ -413,7 +413,7 @@ describe("nesting", () => {
       yield* Fiber.interrupt(server)
     }))
 
-  it.effect("calls that wait because of their depth are ended by the end of the server, and did not execute", () =>
+  it.effect("calls kept back by their depth, the server ends: they end, and did not execute", () =>
     Effect.gen(function* () {
       const INest = Interface.make("INest", {
         uuid: "3b1f8c0e-2a53-4b7c-8a6e-5f2d1c0b9a87",

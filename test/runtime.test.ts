@@ -8,7 +8,7 @@ const isRuntime = (name: string | undefined): name is keyof typeof atLeast => na
 const runtime = process.versions["deno"] ? "deno" : process.versions["bun"] ? "bun" : "node"
 
 describe("the runtime of the tests", () => {
-  it("is the one that was asked for", () => {
+  it("runtime of the tests: is the requested one", () => {
     const asked = process.env["CALLISTO_RUNTIME"] ?? runtime
     assert.isTrue(isRuntime(asked), `unknown runtime ${asked}`)
     assert.strictEqual(runtime, asked)
@@ -16,7 +16,7 @@ describe("the runtime of the tests", () => {
     assert.strictEqual("Bun" in globalThis, asked === "bun")
   })
 
-  it("is recent enough", () => {
+  it("runtime of the tests: is recent enough", () => {
     const [major, minor] = atLeast[runtime]
     const [ownMajor = 0, ownMinor = 0] = (process.versions[runtime] ?? "").split(".").map(Number)
     assert.isTrue(

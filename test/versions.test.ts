@@ -54,13 +54,13 @@ const bind = (options?: Binding.LocalOptions) =>
 
 for (const validate of [false, true]) {
   describe(`an older client, ${validate ? "checked" : "unchecked"}`, () => {
-    it.effect("calls methods by their opnums", () =>
+    it.effect("older client: calls methods by their opnums", () =>
       Effect.gen(function* () {
         const store = yield* bind({ validate })
         assert.strictEqual((yield* Call.invoke(store, "Fetch", { key: "a" })).value, "A")
       }))
 
-    it.effect("gets an abort as its own class, found by its code", () =>
+    it.effect("older client, declared abort: arrives as its own class, found by its code", () =>
       Effect.gen(function* () {
         const store = yield* bind({ validate })
         const error = yield* Effect.flip(Call.invoke(store, "Fetch", { key: "missing" }))
@@ -68,14 +68,14 @@ for (const validate of [false, true]) {
         assert.deepStrictEqual(error, new NotThere({ key: "missing" }))
       }))
 
-    it.effect("gets an abort that it does not declare as RpcFault with the number", () =>
+    it.effect("older client, undeclared abort: arrives as RpcFault with the number", () =>
       Effect.gen(function* () {
         const store = yield* bind({ validate })
         const error = yield* Effect.flip(Call.invoke(store, "Fetch", { key: "locked" }))
         assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 102])
       }))
 
-    it.effect("gets the fault of an unknown opnum, which did not execute", () =>
+    it.effect("unknown opnum: the older client gets the fault, and the call did not execute", () =>
       Effect.gen(function* () {
         const store = yield* bind({ validate })
         const error = yield* Effect.flip(Call.invoke(store, "Gone"))
@@ -86,7 +86,7 @@ for (const validate of [false, true]) {
 }
 
 describe("other fields on both sides", () => {
-  it.effect("an abort that the client's class can't take arrives as the number alone", () =>
+  it.effect("abort that the client's class can't take: arrives as the number alone", () =>
     Effect.gen(function* () {
       class Other extends Schema.TaggedError<Other>()("Other", { count: Schema.Int }) {}
       const IOther = Interface.make("IStore", {
@@ -105,7 +105,7 @@ describe("other fields on both sides", () => {
       assert.deepStrictEqual([error._tag, "code" in error && error.code], ["RpcFault", 101])
     }))
 
-  it.effect("results that the client's schema refuses fail the call with 1726, as over the network", () =>
+  it.effect("results that the client's schema refuses: the call fails with 1726, as over the network", () =>
     Effect.gen(function* () {
       const INumbers = Interface.make("IStore", {
         uuid,
@@ -118,7 +118,7 @@ describe("other fields on both sides", () => {
       assert.include(error.message, "the client cannot read the response")
     }))
 
-  it.effect("arguments that the server's schema refuses fail the begin", () =>
+  it.effect("arguments that the server's schema refuses: begin fails", () =>
     Effect.gen(function* () {
       const INumbers = Interface.make("IStore", {
         uuid,

@@ -2,6 +2,7 @@
  * `callisto call`: calls methods of any service by its description, with JSON.
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -9,6 +10,7 @@ import type * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import type { Binding } from "../Binding.ts"
 import * as Call from "../Call.ts"
+import * as ContextHandle from "../ContextHandle.ts"
 import * as Association from "../dcerpc/Association.ts"
 import * as Idl from "../idl/Idl.ts"
 import * as Ndr from "../ndr/Ndr.ts"
@@ -16,11 +18,11 @@ import * as Pipe from "../Pipe.ts"
 import * as Status from "../Status.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import type { Transport } from "../transport/Transport.ts"
-import { choose, misused, readDescription } from "./Descriptions.ts"
+import { choose, isSource, misused, readDescription } from "./Descriptions.ts"
 import { exitCodes, explain, type Failure, type Target } from "./Failure.ts"
 import { Files } from "./Files.ts"
 import { type Answer, optionsOf } from "./Inquiries.ts"
-import { type Handles, Mismatch, Values } from "./JsonValues.ts"
+import { type Handles, Mismatch, readJson, Values } from "./JsonValues.ts"
 import { progress } from "./Screen.ts"
 
 /** What a person writes behind `callisto call`. */
@@ -34,28 +36,46 @@ export interface CallOptions {
   readonly fail: boolean
 }
 
+/** A handle in the place of one that an earlier method will give. */
+const standIn = (name: string): ContextHandle.ContextHandle<string> =>
+  Result.getOrThrow(Ndr.codecOf(ContextHandle.make(name))!.decode(Ndr.makeReader(new Uint8Array(20).fill(1))))
+
 /** A method with the text of its input. */
 interface Step {
   readonly method: string
   readonly input: string | undefined
 }
 
+const form = "Write callisto call BINDING FILE METHOD [JSON] [METHOD [JSON] ...]."
+
+const isInput = (word: string): boolean => word === "-" || /^\s*[{@[]/.test(word)
+
 /** Splits the words into methods and inputs: an input begins with a brace, with @, or is -. */
-const stepsOf = (words: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<Step>, Failure> => {
-  const steps: Array<Step> = []
-  for (const [i, word] of words.entries()) {
-    const isInput = word === "-" || /^\s*[{@[]/.test(word)
-    const last = steps.at(-1)
-    if (!isInput) steps.push({ method: word, input: undefined })
-    else if (last === undefined || last.input !== undefined) {
-      return Effect.fail(
-        misused(`The method is missing before word ${i + 1}, ${word}.`, "Write METHOD JSON METHOD JSON.")
-      )
-    } else steps[steps.length - 1] = { ...last, input: word }
+const stepsOf = (
+  { binding }: Target,
+  { source, words }: CallOptions
+): Effect.Effect<ReadonlyArray<Step>, Failure> => {
+  const missing = (what: string, because: string) => Effect.fail(misused(`${what} is missing: ${because}.`, form))
+  const refused = StringBinding.parse(binding)
+  if (Result.isFailure(refused)) {
+    if (isSource(binding)) return missing("BINDING", `${binding} is no string binding`)
+    return Effect.fail(explain({ binding, timeout: Option.none(), login: undefined })(refused.failure))
   }
-  return steps.length > 0
-    ? Effect.succeed(steps)
-    : Effect.fail(misused("The method is missing.", "Write METHOD JSON behind the file."))
+  const [first] = words
+  if (first === undefined || isInput(first)) {
+    if (isInput(source)) return missing("FILE", `${source} is an input`)
+    if (!isSource(source)) return missing("FILE", `${source} is no IDL file, module or built-in interface`)
+    return missing("METHOD", first === undefined ? `nothing stands behind ${source}` : `${first} is an input`)
+  }
+  const steps: Array<Step> = []
+  for (const word of words) {
+    const last = steps.at(-1)
+    if (!isInput(word)) steps.push({ method: word, input: undefined })
+    else if (last!.input !== undefined) {
+      return missing("METHOD", `${word} stands behind ${last!.input}, and each method takes one input`)
+    } else steps[steps.length - 1] = { ...last!, input: word }
+  }
+  return Effect.succeed(steps)
 }
 
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes).replace(/^\ufeff/, "")
@@ -70,7 +90,7 @@ const jsonOf = (word: string | undefined): Effect.Effect<unknown, Failure> =>
       ? word
       : decode(yield* Effect.mapError(read, (problem) => misused(`${problem}.`, "Write the JSON itself, @FILE or -.")))
     return yield* Effect.try({
-      try: () => JSON.parse(text) as unknown,
+      try: () => readJson(text),
       catch: (error) =>
         misused(`The input is no JSON: ${(error as Error).message}.`, 'Put it in single quotes: \'{"name": "value"}\'.')
     })
@@ -97,7 +117,7 @@ export const call = (
 ): Effect.Effect<void, Failure | PlatformError, Transport | Stdio.Stdio | Scope.Scope> =>
   Effect.gen(function* () {
     const { source } = options
-    const steps = yield* stepsOf(options.words)
+    const steps = yield* stepsOf(target, options)
     const { document } = yield* readDescription(source, options.include)
     const { model, operations } = yield* choose(source, document, steps.map(({ method }) => method), options.interface)
     const handles: Handles = new Map()
@@ -105,21 +125,33 @@ export const call = (
     const inputs = yield* Effect.forEach(steps, ({ input }) => jsonOf(input))
     const place = { ...target, binding: withEndpoint(target.binding, model) }
     const iface = Idl.interfacesOf({ ...document, interfaces: [model] })[model.name]!
+    const adviceOn = ({ name }: Idl.Operation): string => `callisto describe ${source} ${name} shows what it takes.`
+    const read = (operation: Idl.Operation, i: number, from: Values) =>
+      Effect.gen(function* () {
+        const read = yield* Effect.try({
+          try: () => from.input(operation, inputs[i]),
+          catch: (error) => misused(wordsOf(error, "The input is nested too deeply"), adviceOn(operation))
+        })
+        // Asked before the call, so that what the input lacks is told apart from what the server refuses.
+        const written = Ndr.codecOf(iface.methods[operation.name]!.in)?.encode(Ndr.makeWriter(), read.input)
+        if (written !== undefined && Result.isFailure(written)) {
+          const { message } = written.failure
+          return yield* Effect.fail(misused(`${operation.name}: ${message.replace(/\.?$/, ".")}`, adviceOn(operation)))
+        }
+        return read
+      })
+    // A server is asked for nothing while a later input is wrong.
+    const promised: Handles = new Map()
+    const checking = new Values(document, promised)
+    for (const [i, operation] of operations.entries()) {
+      yield* read(operation, i, checking)
+      for (const name of checking.handlesOf(operation)) promised.set(name, standIn(name))
+    }
     // The binding outlives the call that makes it.
     const scope = yield* Effect.scope
     let binding: Binding<Idl.Untyped> | undefined
     for (const [i, operation] of operations.entries()) {
-      const advice = `callisto describe ${source} ${operation.name} shows what it takes.`
-      const { input, pipes } = yield* Effect.try({
-        try: () => values.input(operation, inputs[i]),
-        catch: (error) => misused(wordsOf(error, "The input is nested too deeply"), advice)
-      })
-      // Asked before the call, so that what the input lacks is told apart from what the server refuses.
-      const written = Ndr.codecOf(iface.methods[operation.name]!.in)?.encode(Ndr.makeWriter(), input)
-      if (written !== undefined && Result.isFailure(written)) {
-        const { message } = written.failure
-        return yield* Effect.fail(misused(`${operation.name}: ${message.replace(/\.?$/, ".")}`, advice))
-      }
+      const { input, pipes } = yield* read(operation, i, values)
       const bind = binding === undefined
         ? Scope.provide(Association.bind(iface, place.binding, optionsOf(place)), scope)
         : Effect.succeed(binding)
@@ -127,7 +159,8 @@ export const call = (
         () => `Calling ${operation.name} at ${place.binding}`,
         Effect.flatMap(bind, (bound) => Effect.suspend(() => run(binding = bound, operation, input, pipes)))
       ).pipe(
-        Effect.mapError((error) => explain(place)(error as Status.RpcError))
+        Effect.onInterrupt(() => Effect.logWarning(`Interrupted: the call of ${operation.name} was cancelled.`)),
+        Effect.mapError((error) => ofMethod(source, operation, explain(place)(error as Status.RpcError)))
       )
       const document = yield* Effect.try({
         try: () => {
@@ -157,6 +190,22 @@ export const call = (
       yield* Effect.logWarning(problem)
     }
   })
+
+/** A failure whose advice is about the method: what helps other commands helps no call. */
+const ofMethod = (source: string, { name, opnum }: Idl.Operation, failure: Failure): Failure => {
+  switch (failure.status?.number) {
+    case 1745:
+      return { ...failure, advice: `The server has no method ${opnum}: look whether ${source} is of its version.` }
+    case 1783:
+      return {
+        ...failure,
+        advice:
+          `The server and ${source} describe ${name} differently: look whether ${source} is of the server's version.`
+      }
+    default:
+      return failure
+  }
+}
 
 const wordsOf = (error: unknown, deep: string): string => {
   if (error instanceof Mismatch) return `${error.message}.`

@@ -52,9 +52,7 @@ export const check = (
             const kind = change.breaks ? paint.red("breaking  ") : paint.dim("compatible")
             return `${kind}  ${harmless(whereOf(change))}: ${harmless(change.message)}.`
           }),
-          changes.length === 0
-            ? "Nothing changed on the wire."
-            : `${breaking} of ${changes.length} changes ${breaking === 1 ? "breaks" : "break"} old clients.`
+          changes.length === 0 ? "Nothing changed on the wire." : summaryOf(breaking, changes.length)
         ].join("\n")
     })
     if (breaking > 0) {
@@ -66,6 +64,14 @@ export const check = (
       })
     }
   })
+
+/** How many of the changes break clients, in words. */
+const summaryOf = (breaking: number, all: number): string => {
+  const changes = `${all} ${all === 1 ? "change" : "changes"}`
+  const which = breaking === 0 ? "none breaks" : breaking === 1 ? "1 breaks" : `${breaking} break`
+  if (all === 1) return breaking === 0 ? "1 change, which breaks no old client." : "1 change, which breaks old clients."
+  return breaking === all ? `${changes}, which all break old clients.` : `${changes}, of which ${which} old clients.`
+}
 
 const whereOf = ({ interface: name, method, path }: Idl.Change): string =>
   `${name}${method === undefined ? "" : `.${method}`}${path === "" ? "" : `, ${path}`}`

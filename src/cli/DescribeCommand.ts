@@ -7,7 +7,7 @@ import type * as Stdio from "effect/Stdio"
 import type * as Idl from "../idl/Idl.ts"
 import { choose, isNamed, listed, misused, readDescription } from "./Descriptions.ts"
 import type { Failure } from "./Failure.ts"
-import { refuseNothing, report } from "./ImportCommand.ts"
+import { refuseNothing, report, withoutListed } from "./ImportCommand.ts"
 import type { Answer } from "./Inquiries.ts"
 import { harmless, type Paint, table } from "./Screen.ts"
 import { Samples, showDefinition, showOperation, showType, typesOf, visible } from "./Signatures.ts"
@@ -35,9 +35,9 @@ export const describe = (
         misused("--template shows the input of one method.", "Name the method behind the file.")
       )
     }
-    const { document, problems } = yield* readDescription(source, include)
-    // What is left out stands in the list.
-    if (!names) yield* report(problems.filter(({ message }) => !/^\S+ is left out: /.test(message)), json)
+    const description = yield* readDescription(source, include)
+    const { document } = description
+    if (!names) yield* report(withoutListed(description), json)
     yield* refuseNothing(source, document)
     if (method !== undefined) {
       const { model, operations } = yield* choose(source, document, [method], name)

@@ -51,7 +51,12 @@ const described = (name: string, exports: { readonly [name: string]: unknown }):
   missing: []
 })
 
-const isModule = (path: string): boolean => /\.[cm]?[jt]s$/.test(path)
+/** Whether a word of the command line looks like a description. */
+export const isSource = (word: string): boolean =>
+  Object.hasOwn(builtIn, word) || isModule(word) || /\.idl$|^\.?\.?[\\/]/i.test(word)
+
+/** Whether a path is that of a module. */
+export const isModule = (path: string): boolean => /\.[cm]?[jt]s$/.test(path)
 
 const readModule = (path: string): Effect.Effect<Description, Failure> =>
   Effect.gen(function* () {

@@ -4,6 +4,7 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import { named } from "../internal/named.ts"
 import type * as Security from "../security/Security.ts"
 import * as StringBinding from "../transport/StringBinding.ts"
 import type { Codes, RpcError } from "../Status.ts"
@@ -45,15 +46,36 @@ export interface Failure {
   readonly advice: string
 }
 
+/** The message with the name to look up: that of the library's error, or else that of the exit code. */
+export const sentenceOf = ({ exitCode, message }: Failure): string =>
+  / \([A-Z]\w+\)$/.test(message) ? message : named(message, `ExitCode${exitCode}`)
+
 /** A failure as programs get it. */
-export const toJson = (
-  { advice, exitCode, message, status }: Failure
-): { readonly [key: string]: unknown } => ({
-  exitCode,
-  status: status === undefined ? null : { number: status.number, name: status.name ?? null },
-  message,
-  advice
-})
+export const toJson = (failure: Failure): { readonly [key: string]: unknown } => {
+  const { advice, exitCode, status } = failure
+  return {
+    exitCode,
+    status: status === undefined ? null : { number: status.number, name: status.name ?? null },
+    message: sentenceOf(failure),
+    advice
+  }
+}
+
+/** What Deno does not allow is wrong usage, whatever came of it. */
+export const withPermission = (failure: Failure): Failure => {
+  const [found, flag] = /,? run again with the (--allow-[a-z]+) flag/.exec(failure.message) ?? []
+  if (found === undefined) return failure
+  const { status: _, ...rest } = failure
+  return {
+    ...rest,
+    exitCode: exitCodes.usage,
+    message: failure.message.replace(found, ""),
+    advice: `Add ${flag} behind deno run.` +
+      (failure.message.startsWith("ncalrpc:")
+        ? " A Unix socket needs --allow-read, --allow-write and --allow-net."
+        : "")
+  }
+}
 
 /** Explains an error of a call to a server. */
 export const explain = (target: Target) => (error: RpcError | StringBinding.StringBindingError): Failure => {
@@ -71,12 +93,15 @@ export const explain = (target: Target) => (error: RpcError | StringBinding.Stri
 const messageOf = (error: RpcError | StringBinding.StringBindingError, { timeout }: Target): string => {
   switch (error._tag) {
     case "RpcTransportError":
-      return `${error.detail}.`
+      return named(`${error.detail}.`, error._tag)
     case "CallCancelled":
       // The tool cancels a call by itself for nothing else.
-      return `No answer came within ${
-        Option.match(timeout, { onNone: () => "30 s", onSome: (timeout) => showMillis(Duration.toMillis(timeout)) })
-      }, so the call was cancelled.`
+      return named(
+        `No answer came within ${
+          Option.match(timeout, { onNone: () => "30 s", onSome: (timeout) => showMillis(Duration.toMillis(timeout)) })
+        }, so the call was cancelled.`,
+        error._tag
+      )
     default:
       return error.message
   }
@@ -99,6 +124,11 @@ const adviceOn = (
   error: RpcError | StringBinding.StringBindingError,
   { binding, login }: Target
 ): string => {
+  if (error._tag === "StringBindingError" && /^(?:[^@:]*@)?ncacn_np:/i.test(binding)) {
+    const [, host = ""] = /ncacn_np:(?:\\\\)*([A-Za-z0-9.-]*)/i.exec(binding) ?? []
+    const mapper = quote(`ncacn_ip_tcp:${host === "" ? "127.0.0.1" : host}`)
+    return `Named pipes are not supported yet: use ncacn_ip_tcp or ncalrpc. callisto dump ${mapper} lists what the machine serves.`
+  }
   if (error._tag === "StringBindingError") return `Write ${quote(suggested(binding))}, for instance.`
   if (error._tag === "RpcFault" && status === 1726) return "The server failed at this call: look into its log."
   switch (status) {

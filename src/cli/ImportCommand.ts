@@ -35,7 +35,7 @@ export const importFile = (
     }
     const description = yield* readDescription(file, options.include)
     const { document, problems } = description
-    yield* report(problems, json)
+    yield* report(json ? problems : withoutListed(description), json)
     yield* refuseNothing(file, document)
     yield* checkNames(file, document, only)
     const chosen = chosenOf(document, only)
@@ -51,17 +51,40 @@ export const importFile = (
       summarize(only === undefined ? description : withoutRest(description), chosen, types),
       (line) => writeLine(output, harmless(line))
     )
+    const { missing } = description
+    const lost = only === undefined ? document.lost.length : 0
     const left = chosen.reduce((sum, { leftOut }) => sum + leftOut.length, 0)
     const errors = problems.filter(({ severity }) => severity === "error").length
-    if (check && left + errors > 0) {
-      return yield* Effect.fail(found(
-        left > 0
-          ? `${file}: ${left} ${left === 1 ? "operation is" : "operations are"} left out.`
-          : `${file}: ${count(errors, "error")}.`,
-        "The reasons stand above; --only names the operations that matter."
-      ))
+    const found = left > 0
+      ? `${left} ${left === 1 ? "operation is" : "operations are"} left out`
+      : errors > 0
+      ? count(errors, "error")
+      : missing.length > 0
+      ? `${missing.length} imported ${missing.length === 1 ? "file was" : "files were"} not found`
+      : undefined
+    if (check && found !== undefined) {
+      return yield* Effect.fail(
+        refused(`${file}: ${found}.`, "The reasons stand above; --only names the operations that matter.")
+      )
+    }
+    if (lost > 0) {
+      return yield* Effect.fail(
+        refused(`${file}: ${count(lost, "interface")} left out.`, "The reasons stand above. Correct the file.")
+      )
     }
   })
+
+/** The problems without those of operations that the summary lists. */
+export const withoutListed = (
+  { document, problems }: Pick<Description, "document" | "problems">
+): ReadonlyArray<Idl.Problem> => {
+  const listed = new Set(
+    document.interfaces.flatMap(({ leftOut }) =>
+      leftOut.map(({ name, place, reason }) => `${place.line}:${place.column} ${name} is left out: ${reason}.`)
+    )
+  )
+  return problems.filter(({ column, line, message }) => !listed.has(`${line}:${column} ${message}`))
+}
 
 /** Refuses a description in which there is nothing. */
 export const refuseNothing = (file: string, document: Idl.Document): Effect.Effect<void, Failure> => {
@@ -69,10 +92,10 @@ export const refuseNothing = (file: string, document: Idl.Document): Effect.Effe
   const size = classes.length + constants.length + interfaces.length + objects.length + types.length
   return size > 0
     ? Effect.void
-    : Effect.fail(found(`${file}: there is no interface, type or constant in it.`, "Check that it is the IDL file."))
+    : Effect.fail(refused(`${file}: there is no interface, type or constant in it.`, "Check that it is the IDL file."))
 }
 
-const found = (message: string, advice: string): Failure => ({
+const refused = (message: string, advice: string): Failure => ({
   _tag: "Failure",
   exitCode: exitCodes.refused,
   message,

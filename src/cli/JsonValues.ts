@@ -29,13 +29,48 @@ const numeral = /^-?(?:\d{1,20}|0x[\da-f]{1,16})$/i
 
 const bigintOf = (text: string): bigint => text.startsWith("-") ? -BigInt(text.slice(1)) : BigInt(text)
 
+/** The integer that text stands for. Hexadecimal digits of a signed type are its bits, as results print them. */
+const integerOf = (text: string, type: string): bigint => {
+  const bits = /^Int(\d+)$/.exec(type)?.[1]
+  const isBits = bits !== undefined && new RegExp(`^0x[\\da-f]{${Number(bits) / 4}}$`, "i").test(text)
+  return isBits ? BigInt.asIntN(Number(bits), BigInt(text)) : bigintOf(text)
+}
+
 const isObject = (json: unknown): json is { readonly [key: string]: unknown } =>
-  typeof json === "object" && json !== null && !Array.isArray(json)
+  typeof json === "object" && json !== null && !Array.isArray(json) && !(json instanceof WrittenNumber)
+
+/** A number of JSON that is too large to be exact, as it was written. */
+class WrittenNumber {
+  readonly value: number
+  readonly written: string
+  constructor(value: number, written: string) {
+    this.value = value
+    this.written = written
+  }
+  toJSON(): string {
+    return this.written
+  }
+}
+
+type Reviver = (key: string, value: unknown, context?: { readonly source?: string }) => unknown
+
+/** Reads JSON, and keeps how numbers were written that are too large to be exact. */
+export const readJson = (text: string): unknown => {
+  // Most inputs have none, and are read without a function for each value.
+  if (!/\d{16}|[eE]\+?\d{2}/.test(text)) return JSON.parse(text)
+  const parse: (text: string, reviver: Reviver) => unknown = JSON.parse
+  return parse(text, (_, value, context) => {
+    if (typeof value !== "number" || Number.isSafeInteger(value)) return value
+    return Number.isFinite(value) && !Number.isInteger(value)
+      ? value
+      : new WrittenNumber(value, context?.source ?? String(value))
+  })
+}
 
 /** What was written, short enough for a message. */
 const shown = (json: unknown): string => {
   if (json === undefined) return "nothing"
-  const text = JSON.stringify(json)
+  const text = json instanceof WrittenNumber ? json.written : JSON.stringify(json)
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
 }
 
@@ -219,7 +254,7 @@ export class Values {
   private constant(name: string, json: unknown, path: string): unknown {
     const limits = integers[name]
     if (limits !== undefined) {
-      const number = typeof json === "string" && numeral.test(json) ? Number(bigintOf(json)) : json
+      const number = typeof json === "string" && numeral.test(json) ? Number(integerOf(json, name)) : json
       if (typeof number === "number" && Number.isInteger(number) && number >= limits[0] && number <= limits[1]) {
         return number
       }
@@ -227,13 +262,15 @@ export class Values {
     }
     const wide = large[name]
     if (wide !== undefined) {
-      if (typeof json === "number" && !Number.isSafeInteger(json) && Number.isInteger(json)) {
-        throw new Mismatch(`${path}: JSON numbers of this size are not exact. Write it as text, in quotes`)
+      if (json instanceof WrittenNumber && Number.isFinite(json.value)) {
+        throw new Mismatch(
+          `${path}: got ${shown(json)}, and JSON numbers of this size are not exact. Write it as text, in quotes`
+        )
       }
       const number = typeof json === "number" && Number.isInteger(json)
         ? BigInt(json)
         : typeof json === "string" && numeral.test(json)
-        ? bigintOf(json)
+        ? integerOf(json, name)
         : undefined
       if (number !== undefined && number >= wide[0] && number <= wide[1]) return number
       return refuse(path, json, `${name}: an integer as text, from ${wide[0]} to ${wide[1]}`)
@@ -247,9 +284,10 @@ export class Values {
       case "Float":
       case "Double":
         if (typeof json === "number") return json
+        if (json instanceof WrittenNumber && Number.isFinite(json.value)) return json.value
         return typeof json === "string" && /^(?:NaN|-?Infinity)$/.test(json)
           ? Number(json)
-          : refuse(path, json, "a number")
+          : refuse(path, json, `${name}: a number, or "Infinity", "-Infinity" or "NaN"`)
       case "Uuid":
         return typeof json === "string" && /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i.test(json)
           ? json.toLowerCase()
@@ -283,6 +321,39 @@ export class Values {
       default:
         return textOf(json, path)
     }
+  }
+
+  /** The types of the handles that a method may give. */
+  handlesOf({ out }: Idl.Operation): ReadonlySet<string> {
+    const handles = new Set<string>()
+    const seen = new Set<string>()
+    const walk = (type: Idl.Type | undefined): void => {
+      switch (type?._tag) {
+        case "Handle":
+          handles.add(type.name)
+          return
+        case "Reference": {
+          if (seen.has(type.name)) return
+          seen.add(type.name)
+          const definition = this.definitions.get(type.name)
+          if (definition?._tag === "Struct") definition.fields.forEach((field) => walk(field.type))
+          if (definition?._tag === "Union") definition.arms.forEach((arm) => walk(arm.type))
+          return
+        }
+        case "Pointer":
+          return walk(type.target)
+        case "Fixed":
+        case "Varying":
+        case "Open":
+          return walk(type.element)
+        case "Box":
+        case "Range":
+          return walk(type.type)
+        default:
+      }
+    }
+    out.forEach(({ type }) => walk(type))
+    return handles
   }
 
   // --------------------------------------------------------------------------

@@ -3,11 +3,14 @@
  */
 import * as Cause from "effect/Cause"
 import * as Argument from "effect/cli/Argument"
+import type * as CliError from "effect/cli/CliError"
 import * as CliConfig from "effect/cli/CliConfig"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
+import * as Completions from "effect/cli/Completions"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import type { HelpDoc } from "effect/cli/HelpDoc"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -21,12 +24,13 @@ import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import { version } from "../internal/version.ts"
 import type { Transport } from "../transport/Transport.ts"
-import { exitCodes, type Failure, type Target, toJson } from "./Failure.ts"
+import { exitCodes, type Failure, sentenceOf, type Target, toJson, withPermission } from "./Failure.ts"
 import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
 import { login, type LoginOptions } from "./Login.ts"
 import { ping } from "./Ping.ts"
 import { capabilities, harmless, paint, writeLine } from "./Screen.ts"
-import { completions } from "./ShellCompletions.ts"
+import { descriptorsOf, makeCompletions } from "./ShellCompletions.ts"
+import { parse as parseInspector, watch } from "./WatchCommand.ts"
 
 // ----------------------------------------------------------------------------
 // the commands
@@ -248,6 +252,15 @@ const importCommand = Command.make(
   },
   ({ only, out, ...options }) =>
     Effect.gen(function* () {
+      const { builtInNames, isModule, misused } = yield* Effect.promise(() => import("./Descriptions.ts"))
+      if (isModule(options.file) || builtInNames.includes(options.file)) {
+        return yield* Effect.fail(
+          misused(
+            `${options.file}: it is ${isModule(options.file) ? "a module" : "a built-in interface"} already.`,
+            "callisto import takes an IDL file, and writes its module. callisto describe shows modules and built-in interfaces too."
+          )
+        )
+      }
       const { importFile } = yield* Effect.promise(() => import("./ImportCommand.ts"))
       const names = Option.map(only, (text) => text.split(",").map((name) => name.trim()).filter((name) => name !== ""))
       const all = { ...options, out: Option.getOrUndefined(out), only: Option.getOrUndefined(names) }
@@ -308,7 +321,8 @@ const callCommand = Command.make(
       Argument.withDescription(
         "A method by its name or number, and its input: JSON, @FILE, or - for standard input. More methods may follow: they are called on the same connection, and take the context handles that those before have given"
       ),
-      Argument.atLeast(1)
+      // What is missing of BINDING, FILE and METHOD is told by the command.
+      Argument.variadic()
     ),
     include,
     interface: named,
@@ -351,6 +365,67 @@ const checkCommand = Command.make(
   }])
 )
 
+const demoCommand = Command.make(
+  "demo",
+  {
+    folder: Argument.String("FOLDER").pipe(
+      Argument.withDescription("The folder; by default the current one, or made-up files where it has few"),
+      Argument.optional
+    )
+  },
+  ({ folder }) =>
+    Effect.gen(function* () {
+      const { demo } = yield* Effect.promise(() => import("./DemoCommand.ts"))
+      const json = yield* Json
+      yield* demo(Option.getOrUndefined(folder), json, report(json))
+    })
+).pipe(
+  Command.withDescription("Hash files by asynchronous calls, and draw when each call waited, ran and ended"),
+  Command.withExamples([{ command: "callisto demo" }, { command: "callisto demo ~/Pictures" }])
+)
+
+const globalFlags = [Json, Timeout, ...loginFlags] as const
+
+/** It does not repeat what was given: that may be a token. */
+const notAnInspector: Failure = {
+  _tag: "Failure",
+  exitCode: exitCodes.usage,
+  message: "The URL is not that of an inspector, expected http://127.0.0.1:PORT/#token=TOKEN.",
+  advice: "Take the URL that the program logs, in quotes because # means something to shells."
+}
+
+const watchCommand = Command.make(
+  "watch",
+  {
+    url: Argument.String("URL").pipe(
+      Argument.withDescription("The URL of an inspector, with its token, as the program logs it")
+    ),
+    filter: Flag.String("filter").pipe(
+      Flag.withMetavar("WORDS"),
+      Flag.withDescription("Only calls with these words: of their method, caller, address, code or state"),
+      Flag.optional
+    ),
+    side: Flag.Literals("side", ["client", "server"] as const).pipe(
+      Flag.withDescription("Only the calls that the program makes, or only those that it serves"),
+      Flag.optional
+    )
+  },
+  ({ filter, side, url }) =>
+    Effect.gen(function* () {
+      const address = yield* Effect.fromOption(parseInspector(url)).pipe(Effect.mapError(() => notAnInspector))
+      yield* watch(
+        { address, filter: Option.getOrUndefined(filter), side: Option.getOrUndefined(side) },
+        yield* Json
+      )
+    })
+).pipe(
+  Command.withDescription("Show the calls of a program with an inspector as they come and go"),
+  Command.withExamples([
+    { command: 'callisto watch "http://127.0.0.1:7777/#token=TOKEN"', description: "Until Ctrl-C" },
+    { command: 'callisto watch "http://127.0.0.1:7777/#token=TOKEN" --side server --json', description: "For programs" }
+  ])
+)
+
 const root = Command.make("callisto").pipe(
   Command.withDescription(
     `Asks DCE/RPC servers what they are and how they are, and calls them by their IDL: Windows, Samba, Callisto.
@@ -370,10 +445,19 @@ const root = Command.make("callisto").pipe(
     importCommand,
     describeCommand,
     callCommand,
-    checkCommand
+    checkCommand,
+    demoCommand,
+    watchCommand
   ]),
-  Command.withGlobalFlags([Json, Timeout, ...loginFlags])
+  Command.withGlobalFlags(globalFlags)
 )
+
+const globalNames: ReadonlyArray<string> = descriptorsOf([
+  ...globalFlags,
+  GlobalFlag.Help,
+  GlobalFlag.Version,
+  GlobalFlag.Completions
+]).map(({ name }) => name)
 
 // ----------------------------------------------------------------------------
 // running
@@ -385,7 +469,10 @@ const root = Command.make("callisto").pipe(
  */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, Stdio.Stdio | Transport> => {
   const json = args.slice(0, [...args, "--"].indexOf("--")).some((arg) => /^--json(=(true|1|y|yes|on))?$/.test(arg))
-  const failed = (failure: Failure) => Effect.as(complain(failure, json), failure.exitCode)
+  const failed = (cause: Failure) => {
+    const failure = withPermission(cause)
+    return Effect.as(complain(failure, json), failure.exitCode)
+  }
   const failedInternally = (message: string, advice: string) =>
     failed({ _tag: "Failure", exitCode: exitCodes.internal, message, advice })
   const cantWrite = ({ message }: PlatformError) =>
@@ -416,7 +503,7 @@ const complain = (failure: Failure, json: boolean): Effect.Effect<void, never, S
     const { red, yellow } = yield* paint("stderr")
     const { name = "", number } = failure.status ?? {}
     const status = number === undefined ? "" : `${number} ${name}`.trimEnd() + ": "
-    const message = failure.message.split("\n").map(harmless).join("\n")
+    const message = sentenceOf(failure).split("\n").map(harmless).join("\n")
     yield* writeLine("stderr", `${red("error:")} ${status}${message}\n${yellow("try:")}   ${harmless(failure.advice)}`)
   }).pipe(Effect.ignore)
 
@@ -429,6 +516,55 @@ const logger = (json: boolean): Layer.Layer<never> => {
   return Logger.layer([Logger.withConsoleError(format)])
 }
 
+/** Which option or command may have been meant, where effect/cli does not say. */
+const hintOn = (error: CliError.CliError): string => {
+  const commands = Completions.fromCommand(root).subcommands
+  if (error._tag === "UnknownSubcommand" && error.suggestions.length === 0) {
+    const [like] = alike(error.subcommand, commands.map(({ name }) => name))
+    return like === undefined ? `. The commands are ${commands.map(({ name }) => name).join(", ")}` : didYouMean(like)
+  }
+  if (error._tag !== "UnrecognizedOption" || error.suggestions.length > 0) return ""
+  const written = error.option.replace(/^--?/, "")
+  const having = commands.filter(({ flags }) => flags.some(({ name }) => name === written)).map(({ name }) => name)
+  if (having.length > 0) return `. It is an option of callisto ${having.join(", ")}`
+  const [like] = alike(written, globalNames)
+  return like === undefined ? "" : didYouMean(`--${like}`)
+}
+
+const didYouMean = (name: string): string => `. Did you mean this? ${name}`
+
+/** The names that few letters turn into what was written, or that begin with it. */
+const alike = (written: string, names: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const distance = (name: string): number => {
+    let row = Array.from({ length: name.length + 1 }, (_, i) => i)
+    for (const [i, letter] of [...written.slice(0, 40)].entries()) {
+      const last = row
+      row = [i + 1]
+      for (const [j, other] of [...name].entries()) {
+        row.push(Math.min(last[j]! + (letter === other ? 0 : 1), last[j + 1]! + 1, row[j]! + 1))
+      }
+    }
+    return row.at(-1)!
+  }
+  const distances = names.map((name) =>
+    [written.length > 1 && name.startsWith(written) ? 0 : distance(name), name] as const
+  )
+  return distances.filter(([far, name]) => far <= Math.min(3, name.length - 2)).sort(([a], [b]) => a - b).map((
+    [, name]
+  ) => name)
+}
+
+/** Shows METHOD as needed. The parser lets it be absent, so that the command can tell what is missing. */
+const withNeeded = (help: HelpDoc): HelpDoc => ({
+  ...help,
+  usage: help.usage.replace("[<METHOD [JSON]...>]", "<METHOD [JSON]...>"),
+  ...(help.args &&
+    { args: help.args.map((each) => each.name === "METHOD [JSON]" ? { ...each, required: true } : each) })
+})
+
+/** The URL of an inspector, in the wrong place, keeps its token to itself: errors are logged and pasted. */
+const withoutToken = (text: string): string => text.replace(/(token=)[^\s"]+/gi, "$1…")
+
 /** Shows help where it was asked for, and says of a wrong command line what is wrong with it. */
 const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
   Layer.effect(
@@ -436,35 +572,37 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
     Effect.map(Effect.context<Stdio.Stdio>(), (context): CliOutput.Presenter => {
       type Misuse = CliOutput.Presenter.Help | CliOutput.Presenter.InvalidInvocation
       const misused = (message: string, { commandPath, helpDoc }: Misuse) => {
-        const advice = `${helpDoc.usage}, which ${commandPath.join(" ")} --help explains.`
+        const advice = `${withNeeded(helpDoc).usage}, which ${commandPath.join(" ")} --help explains.`
         return complain({ _tag: "Failure", exitCode: exitCodes.usage, message, advice }, json)
       }
       const present = (event: CliOutput.Presenter.Event) => {
         if (event._tag === "Version") return writeLine("stdout", event.version)
         if (event._tag === "InvalidInvocation") {
-          const problems = event.errors.map(({ message }) =>
-            message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ")
+          const problems = event.errors.map((error) =>
+            withoutToken(error.message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ") + hintOn(error))
           )
           return misused(`${problems.join(". ")}.`.replace(/([.?!])\.$/, "$1"), event)
         }
         const help = (output: "stdout" | "stderr") =>
           Effect.flatMap(capabilities(output), ({ canColor }) =>
-            writeLine(output, CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(event.helpDoc)))
+            writeLine(
+              output,
+              CliOutput.defaultFormatter({ colors: canColor }).formatHelpDoc(withNeeded(event.helpDoc))
+            ))
         if (event.reason === "Requested") {
           return help("stdout")
         }
         return json ? misused("A command is missing.", event) : Effect.ignore(help("stderr"))
       }
       return {
-        present: (event) =>
-          Effect.orDie(Effect.provideContext(present(event), context))
+        present: (event) => Effect.orDie(Effect.provideContext(present(event), context))
       }
     })
   )
 
 // What effect/cli asks for beside Stdio serves arguments that are files and questions to the user, which there are not.
 const environment = Layer.mergeAll(
-  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, completions] }),
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, makeCompletions(globalFlags)] }),
   FileSystem.layerNoop({}),
   Path.layer,
   Layer.succeed(

@@ -30,7 +30,7 @@ export const harmless = (text: string): string =>
 /** Colours, where they are wanted. */
 export type Paint = { readonly [style in keyof typeof styles]: (text: string) => string }
 
-const styles = { bold: 1, dim: 2, red: 31, yellow: 33, cyan: 36 }
+const styles = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, magenta: 35, cyan: 36 }
 
 const paintWith = (colours: boolean): Paint => {
   const painter = (code: number) => (text: string) => colours && text !== "" ? `\x1b[${code}m${text}\x1b[0m` : text
@@ -108,8 +108,8 @@ export const canDraw: Effect.Effect<boolean, never, Stdio.Stdio> = Effect.map(
   ({ canAnimate }) => canAnimate
 )
 
-/** Lines to draw on standard error. They stay when nothing else is drawn. */
-export const makeLive = (): Live => {
+/** Lines to draw, by default on standard error. They stay when nothing else is drawn. */
+export const makeLive = (output: Output = "stderr"): Live => {
   let drawn: ReadonlyArray<string> = []
   return {
     draw: (lines) =>
@@ -117,7 +117,7 @@ export const makeLive = (): Live => {
         if (lines.join("\n") === drawn.join("\n")) return Effect.void
         const erase = drawn.length === 0 ? "" : `\x1b[${drawn.length}F\x1b[J`
         drawn = lines
-        return Effect.ignore(write("stderr", erase + cut(lines.map((line) => `${line}\n`).join(""))))
+        return Effect.ignore(write(output, erase + cut(lines.map((line) => `${line}\n`).join(""))))
       })
   }
 }

@@ -16,6 +16,7 @@ import type { Channel as CallChannel, Outgoing, Secured } from "../Channel.ts"
 import type { Interface } from "../Interface.ts"
 import { bind as makeBinding } from "../internal/binding.ts"
 import { unavailable } from "../internal/failures.ts"
+import { clauseOf } from "../internal/named.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import { type FullOutgoing, fullOutgoing } from "../internal/seams.ts"
 import {
@@ -32,7 +33,7 @@ import type { Security } from "../security/Security.ts"
 import type { Caller, ClientConnection, Securing } from "./internal/clientConnection.ts"
 import { onDemand } from "./internal/onDemand.ts"
 import { type Bound, boundTo, type Failure, type Refusal } from "./internal/proposals.ts"
-import { bindingClosed, Pool, type Settings, withoutPeriod } from "./internal/pool.ts"
+import { bindingClosed, Pool, type Settings } from "./internal/pool.ts"
 
 const TypeId = "~callisto/dcerpc/Association"
 
@@ -83,8 +84,8 @@ export interface Options {
   readonly maximumResponse?: number | undefined
   /**
    * The values that one response may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
-   * 262,144. What takes longer to make counts more, as in an `Endpoint`. A call whose response holds more ends with 1726 before anything
-   * is allocated.
+   * 262,144. Values that take longer to make count more, as in an `Endpoint`. A call whose response holds more ends with 1726 before
+   * anything is allocated.
    */
   readonly maximumElements?: number | undefined
   /**
@@ -109,9 +110,9 @@ export interface Options {
    */
   readonly endpointMapper?: string | undefined
   /**
-   * The security of its bindings, as `Security.make` makes it; by default nobody logs in and nothing is protected. `Call.setSecurity` gives
-   * a call object another one. Calls with different security have connections, and an order, of their own. Those of a security that is
-   * neither the association's nor that of an open binding are closed when they were not used for 10 seconds.
+   * The security of its bindings, as `Security.make` makes it; by default no login and no protection. `Call.setSecurity` gives
+   * a call object another one. Calls with different security have connections, and an order, of their own. Connections of
+   * a security that neither the association nor an open binding has are closed after 10 seconds without use.
    */
   readonly security?: Security | undefined
 }
@@ -127,7 +128,7 @@ export interface BindOptions extends Binding.Options {
   readonly security?: Security | undefined
 }
 
-/** What an association is to the functions of this module. */
+/** An association as the functions of this module see it. */
 class AssociationImpl implements Association {
   readonly [TypeId]: typeof TypeId = TypeId
   readonly address: StringBinding.StringBinding
@@ -223,7 +224,7 @@ const ask = (
     Effect.map((bindings) => bindings.map(({ endpoint }) => ({ ...address, endpoint: endpoint! }))),
     Effect.mapError((error): Refusal => {
       if (error._tag === "EndpointNotRegistered") return { failure: error, reach: "interface" }
-      const why = error._tag === "RpcTransportError" ? error.detail : withoutPeriod(error.message)
+      const why = error._tag === "RpcTransportError" ? error.detail : clauseOf(error.message)
       const detail = `the endpoint is not known, and the endpoint mapper can't be asked for it: ${why}`
       return serverRefusal(unavailable(detail))
     })
@@ -319,12 +320,12 @@ class Channel implements CallChannel, Caller {
   }
 }
 
-/** What a call is told where there is no connection for it. A server that is not registered can't be reached. */
+/** The failure of a call without a connection. A server that is not registered can't be reached. */
 const callFailure = (failure: Failure): RpcFault | RpcTransportError => {
   if (failure._tag === "UnknownInterface") return new RpcFault({ code: 1717, didNotExecute: true })
   return failure._tag === "RpcTransportError" || failure._tag === "RpcFault"
     ? failure
-    : unavailable(withoutPeriod(failure.message))
+    : unavailable(clauseOf(failure.message))
 }
 
 const notSentInTime = (): RpcTransportError => unavailable("the call timeout is over, and nothing was sent")

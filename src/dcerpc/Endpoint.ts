@@ -13,6 +13,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Caller } from "../Channel.ts"
 import { counting } from "../internal/metrics.ts"
+import { refuseArgument } from "../internal/named.ts"
 import { countOption, durationOption } from "../internal/options.ts"
 import * as Server from "../Server.ts"
 import type { CantCreateEndpoint } from "../Status.ts"
@@ -39,13 +40,13 @@ import { binary, ndr20, proposed } from "./TransferSyntax.ts"
  * by a monotonic clock.
  *
  * After 64 PDUs, or 256 KiB of requests and replies, a connection lets all others have their turn. A request is dispatched when
- * less than 64 KiB wait for its client; the rest of what has arrived waits. So a client that reads is never cut off by its own calls.
+ * less than 64 KiB wait for its client; other requests wait. So a client that reads is never cut off by its own calls.
  *
- * What clients can make an endpoint hold, behind a collection of garbage, is at most the sum of:
+ * The memory that clients can make an endpoint hold, behind a collection of garbage, is at most the sum of:
  *
  * - 16 KiB for each connection (`maximumConnections`), and nothing for a header whose fragment has not come;
  * - `maximumTotalRequest`, of which one connection has at most `maximumRequest` and 256 KiB;
- * - 8 KiB for each call in progress (`maximumTotalCalls`), its arguments (`maximumRequest` bytes at most) and what its routine holds;
+ * - 8 KiB for each call in progress (`maximumTotalCalls`), its arguments (`maximumRequest` bytes at most) and the memory of its routine;
  * - 256 KiB and one chunk for each pipe that its reader is behind;
  * - `maximumTotalQueued`, and one reply, for clients that do not read.
  *
@@ -57,8 +58,8 @@ import { binary, ndr20, proposed } from "./TransferSyntax.ts"
  */
 export interface Options {
   /**
-   * The connections at once; by default 10,000. For one more the connection goes that was idle for longest: without a call, and not
-   * the last one that keeps a context handle alive. Where there is none, the new one is closed.
+   * The connections at once; by default 10,000. One more closes the connection that was idle for longest: without a call, and not
+   * the last one that keeps a context handle alive. Without such a connection the new one is closed.
    */
   readonly maximumConnections?: number | undefined
   /** The presentation contexts of one connection; by default 64. */
@@ -79,14 +80,14 @@ export interface Options {
   readonly maximumRequest?: number | undefined
   /**
    * The values that one request may hold, or one chunk of a pipe: numbers, strings, byte arrays and nulls; at least 1, by default
-   * 262,144. What takes longer to make counts more: a key of a record as 7, an entry of a map or a set as 4 beside its values. A
+   * 262,144. Values that take longer to make count more: a key of a record as 7, an entry of a map or a set as 4 beside its values. A
    * request with more is refused with 1783 before anything is allocated.
    */
   readonly maximumElements?: number | undefined
   /**
-   * The bytes that have arrived and are held, of all clients together: of requests that have not arrived whole, up to twice what has
-   * arrived of each, and what waits for room; by default 64 MiB. Beyond them the connection is closed that has made no progress for
-   * longest.
+   * The bytes that have arrived and are held, of all clients together: those of partial requests, up to twice the bytes that have
+   * arrived of each, and those that wait for room; by default 64 MiB. Beyond them the endpoint closes the connection that has made no
+   * progress for longest.
    */
   readonly maximumTotalRequest?: number | undefined
   /**
@@ -107,8 +108,8 @@ export interface Options {
    */
   readonly requestTimeout?: Duration.Input | undefined
   /**
-   * The time for which a connection without a call may be silent; at least 1 ms, by default forever. What is not a whole PDU does not
-   * end the silence.
+   * The time for which a connection without a call may be silent; at least 1 ms, by default forever. Only a whole PDU
+   * ends the silence.
    */
   readonly idleTimeout?: Duration.Input | undefined
   /**
@@ -129,7 +130,7 @@ type CountName = keyof { [K in keyof Options as NonNullable<Options[K]> extends 
 const TypeId = "~callisto/dcerpc/Endpoint"
 
 /**
- * What serves a server to the clients that connect.
+ * An endpoint: it serves a server to the clients that connect.
  *
  * @category models
  * @since 0.1.0
@@ -153,8 +154,8 @@ export interface Endpoint {
  * interface. An interface that has none, see `TransferSyntax.proposed`, is a `TypeError`; added to the server later it is not offered.
  *
  * When the scope closes, or the server ends, the endpoint accepts no more connections and calls, tells its clients so, lets
- * calls in progress reply within the `grace` period of the server, and closes what is left. The period begins once: what the
- * endpoint takes of it the server has no more, and the other way round.
+ * calls in progress reply within the `grace` period of the server, and closes the other connections. The period begins
+ * once: endpoint and server share it.
  *
  * **Example** (One endpoint in two places)
  *
@@ -190,7 +191,7 @@ export const make = (server: Server.Server, options: Options = {}): Effect.Effec
       countOption("Endpoint", name, options[name], { min }, fallback)
     for (const { interface: offered } of Server.interfaces(server)) {
       const syntax = proposed(offered)
-      if (Result.isFailure(syntax)) return yield* Effect.die(new TypeError(`Endpoint: ${syntax.failure.detail}.`))
+      if (Result.isFailure(syntax)) refuseArgument("Endpoint", syntax.failure.detail!)
     }
     yield* Effect.orDie(binary.load)
     const { security: providers = [] } = options
@@ -259,7 +260,7 @@ const toEndpoint = (endpoint: EndpointImpl): Endpoint => endpoint as unknown as 
 const toImpl = (endpoint: Endpoint): EndpointImpl => endpoint as unknown as EndpointImpl
 
 /**
- * Accepts connections at a string binding until the scope closes. Those that were accepted live on as long as the endpoint.
+ * Accepts connections at a string binding until the scope closes. Accepted connections live on as long as the endpoint.
  *
  * **Details**
  *
@@ -295,11 +296,12 @@ export const listen = (
   })
 
 /**
- * Serves a connection that something else has accepted, a web server's WebSocket for instance, until its end.
+ * Serves a connection that something else has accepted, a web server's WebSocket for instance, until its end. Behind Effect's
+ * `HttpRouter` there is `Web.httpRouter`.
  *
  * **Gotchas**
  *
- * The endpoint believes the `caller` that it is given: whoever accepts the connection has to authenticate it first.
+ * The endpoint believes the given `caller`: the program that accepts the connection has to authenticate it first.
  *
  * **Example** (WebSockets that Deno's HTTP server accepts)
  *

@@ -2,7 +2,7 @@
  * The endpoint mapper: the service of a host that knows on which endpoint each of its servers listens.
  *
  * Servers {@link register} there, and clients that know the host and the interface alone ask it: `Association.bind` does so for a
- * string binding without an endpoint. {@link lookup} lists what is registered, with any mapper, {@link makeManager} makes one of our
+ * string binding without an endpoint. {@link lookup} lists the entries of any mapper, {@link makeManager} makes a mapper of your
  * own. Its functions take a binding to the mapper's interface: `Association.bind(IEndpointMapper, "ncacn_ip_tcp:host")`, or
  * `Binding.local` in the same process.
  *
@@ -72,7 +72,7 @@ const HandleOrNull: Methods.HandleOrNull = ContextHandle.nullable(Handle)
  * @since 0.1.0
  */
 export type Methods = {
-  /** Adds entries; with `replace` they take the place of those that differ in the endpoint alone. For local callers. */
+  /** Adds entries; with `replace` they take the place of entries that differ in the endpoint alone. For local callers. */
   readonly ept_insert: Interface.Method.Of<{
     readonly num_ents: Ndr.Derived
     readonly entries: Schema.$Array<Methods.WireEntry>
@@ -241,7 +241,7 @@ const status = {
 // ----------------------------------------------------------------------------
 
 /**
- * What a call to a mapper can end with. A status that the mapper answers, other than success, is an `RpcFault` with that number.
+ * The failures of a call to a mapper. A status that the mapper answers, other than success, is an `RpcFault` with that number.
  *
  * @category models
  * @since 0.1.0
@@ -263,7 +263,7 @@ export interface Entry {
   readonly binding: StringBinding.StringBinding | undefined
   /** The UUID of the object that is served, or `undefined` for all. */
   readonly object: string | undefined
-  /** What the server says of itself. */
+  /** The server's description of itself. */
   readonly annotation: string
   /** The way to the server in full; `Tower.print` shows it. */
   readonly tower: Tower.Tower
@@ -294,7 +294,7 @@ export type Versions = "compatible" | "exact" | "majorOnly" | "upTo" | "all"
 export interface Filter {
   /** Entries of this interface. */
   readonly interface?: Interface.Interface.Identity
-  /** In these versions of it; by default the compatible ones. */
+  /** Entries of these versions of the interface; by default the compatible ones. */
   readonly versions?: Versions
   /** Entries of the object with this UUID. */
   readonly object?: string | undefined
@@ -327,7 +327,7 @@ const free = (mapper: Mapper, entry_handle: Methods.HandleOrNull["Type"]): Effec
   )
 
 /**
- * Lists what is registered with a mapper.
+ * Lists the entries of a mapper.
  *
  * **Details**
  *
@@ -339,7 +339,7 @@ const free = (mapper: Mapper, entry_handle: Methods.HandleOrNull["Type"]): Effec
  *
  * Windows: `RpcMgmtEpEltInqBegin`, `RpcMgmtEpEltInqNext` and `RpcMgmtEpEltInqDone`.
  *
- * **Example** (A server, and what the mapper says of it)
+ * **Example** (A server, and its entry in the mapper)
  *
  * ```ts
  * import { Binding, Interface, Manager, Server } from "@callisto/rpc"
@@ -602,14 +602,14 @@ interface Registration {
   readonly object: string
   readonly tower: Tower.Tower
   readonly bytes: Uint8Array
-  /** What tells it from every other one. */
+  /** The key that tells the entry from every other one. */
   readonly key: string
   /** The same for all that differ in the endpoint alone. */
   readonly family: string
   annotation: string
 }
 
-/** What is behind a handle. What is looked for comes anew with each call. */
+/** The state of a handle. The inquiry comes anew with each call. */
 interface Lookup {
   readonly method: "ept_lookup" | "ept_map"
   /** The number of the last registration that it gave. */
@@ -622,7 +622,7 @@ interface Page {
   readonly status: number
 }
 
-/** Whether a client is on this machine: only those change what is registered. */
+/** Whether a client is on this machine: only such clients change entries. */
 const isLocal = (peer: string): boolean => {
   if (peer === "local") return true
   const parsed = StringBinding.parse(peer)
@@ -689,7 +689,7 @@ class Registry {
 
   private read(entry: Methods.WireEntry["Type"]): Registration | undefined {
     const tower = this.readTower(entry.tower)
-    // What comes from the same process was not checked.
+    // Values from the same process were not checked.
     const object = Uuid.canonical(entry.object)
     if (tower === undefined || object === undefined || !annotationPattern.test(entry.annotation)) return undefined
     return {
@@ -739,7 +739,7 @@ class Registry {
     return (entry) => entry.tower.interface.uuid === uuid && matches(entry.tower.interface, wanted) && isObject(entry)
   }
 
-  /** The entries that reach what a tower describes, for an object; `undefined` where it is no tower. */
+  /** The entries that reach the endpoint of a tower, for an object; `undefined` where it is no tower. */
   route(inquiry: Interface.Method.In<Methods["ept_map"]>): ((entry: Registration) => boolean) | undefined {
     const wanted = this.readTower(inquiry.map_tower)
     if (wanted === undefined) return undefined
@@ -771,12 +771,12 @@ class Registry {
 }
 
 /**
- * Makes the manager of an endpoint mapper of our own, which holds what is registered.
+ * Makes the manager of an endpoint mapper, which holds the registered entries.
  *
  * **Details**
  *
- * Anybody may ask, also at an endpoint with security providers. Registering, and removing what is registered, is for callers on this
- * machine: in the same process, over `ncalrpc` or from a loopback address; others get 5 (access denied). An entry stays until it is
+ * Anybody may ask, also at an endpoint with security providers. Only callers on this machine may add and remove
+ * entries: in the same process, over `ncalrpc` or from a loopback address; others get 5 (access denied). An entry stays until it is
  * removed or replaced, also when its server has died.
  *
  * **Example** (A mapper on its well-known port)

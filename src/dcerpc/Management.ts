@@ -104,7 +104,7 @@ export const IManagement: Interface.Interface<"mgmt", Methods> = Interface.make(
 // ----------------------------------------------------------------------------
 
 /**
- * What an endpoint knows of itself.
+ * The facts that an endpoint knows of itself.
  *
  * @category the manager
  * @since 0.1.0

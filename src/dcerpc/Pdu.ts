@@ -2,12 +2,13 @@
  * The PDUs (protocol data units) of connection-oriented DCE/RPC as values, and the codec that turns bytes into them and
  * back. It does no input and output: it takes chunks as they arrive and gives bytes to send.
  *
- * What a peer sent wrong is a {@link PduError}, a plain value among the PDUs. What the program itself asks wrong of the
+ * A wrong PDU of a peer is a {@link PduError}, a plain value among the PDUs. What the program itself asks wrong of the
  * encoding functions (a number too large for its field, a malformed UUID) throws, and writes nothing.
  *
  * @module
  * @since 0.1.0
  */
+import { named } from "../internal/named.ts"
 import * as Uuid from "../internal/uuid.ts"
 
 // ----------------------------------------------------------------------------
@@ -181,7 +182,7 @@ export const ndr20: SyntaxId = { uuid: "8a885d04-1ceb-11c9-9fe8-08002b104860", m
 export const nilSyntax: SyntaxId = { uuid: Uuid.nil, major: 0, minor: 0 }
 
 /**
- * What a security provider adds to a PDU.
+ * The trailer that a security provider adds to a PDU.
  *
  * @category models
  * @since 0.1.0
@@ -211,7 +212,7 @@ export interface ReceivedAuthTrailer extends AuthTrailer {
 }
 
 /**
- * What every PDU has.
+ * The fields of every PDU.
  *
  * @category models
  * @since 0.1.0
@@ -286,7 +287,7 @@ export interface Fault extends Header {
   readonly extendedError: boolean
   /** Why the call failed: an exception code, or a code of the protocol. */
   readonly status: number
-  /** What follows the status; usually nothing. See {@link Parser} for who owns these bytes. */
+  /** The bytes behind the status; usually empty. See {@link Parser} for their owner. */
   readonly stub: Uint8Array
 }
 
@@ -470,7 +471,7 @@ export type Pdu =
  * - `DataRepresentation`: not ASCII, not IEEE, or no byte order at all.
  * - `ConnectionlessType`: a type of PDU that exists for datagrams only.
  * - `UnknownType`: any other type that is not in {@link types}.
- * - `FragmentLength`: the stated size is below the smallest of the type, or not the size of what was given.
+ * - `FragmentLength`: the stated size is below the smallest of the type, or not the size of the given bytes.
  * - `TooLarge`: the stated size is above the limit.
  * - `AuthTrailer`: an authentication trailer that doesn't fit, or is where none may be.
  * - `Alignment`: an authentication trailer that begins at no multiple of 4.
@@ -511,13 +512,13 @@ export type Reason =
 export interface PduError {
   /** Tells it from PDUs. */
   readonly _tag: "PduError"
-  /** What is wrong. */
+  /** The kind of problem. */
   readonly reason: Reason
   /** The call that the refused header names. */
   readonly callId: number
   /** The number of the PDU type that the refused header names. */
   readonly ptype: number
-  /** What is wrong, for a person. */
+  /** The problem, in words for a person. */
   readonly message: string
 }
 
@@ -533,7 +534,7 @@ const u32 = (bytes: Uint8Array, at: number, littleEndian: boolean): number =>
     ? bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24
     : bytes[at]! << 24 | bytes[at + 1]! << 16 | bytes[at + 2]! << 8 | bytes[at + 3]!) >>> 0
 
-// Never `subarray` for what is handed out: a subclass, such as Node's Buffer, would give another of its kind.
+// Never `subarray` for bytes that are handed out: a subclass, such as Node's Buffer, would give another of its kind.
 const viewOf = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
   new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
 
@@ -832,7 +833,7 @@ export const decode = (bytes: Uint8Array): Pdu | PduError => {
  *
  * The parser holds at most one partial PDU, in a buffer that grows with what arrives, whatever its header states.
  *
- * Who owns the bytes: `stub`, `authValue` and `fragment` of a PDU are views that stay valid and unchanged for as long as the
+ * The owner of the bytes: `stub`, `authValue` and `fragment` of a PDU are views that stay valid and unchanged for as long as the
  * PDU is kept. With `owned`, a PDU that lies wholly in one chunk is not copied: its views keep that chunk alive, so the
  * chunk must never be written to again after `push`. Without `owned` every PDU is copied once, and a chunk is free as soon
  * as `push` returns.
@@ -845,7 +846,7 @@ export interface Parser {
   push(chunk: Uint8Array): ReadonlyArray<Pdu | PduError>
   /**
    * Takes the bytes of a chunk from a position on, and gives each PDU that they complete to a function, until that answers
-   * `false`. Gives the position behind what was taken: the next call goes on there, or with the next chunk.
+   * `false`. Gives the position behind the bytes taken: the next call goes on there, or with the next chunk.
    */
   read(chunk: Uint8Array, from: number, accept: (pdu: Pdu | PduError) => boolean): number
   /** The largest PDU to accept from now on. */
@@ -884,7 +885,7 @@ export interface Parser {
 export const makeParser = (options: { readonly maxFragment: number; readonly owned?: boolean }): Parser =>
   new ParserImpl(options.maxFragment, options.owned === true)
 
-// A partial PDU begins in a buffer of so many bytes, or of what has arrived.
+// A partial PDU begins in a buffer of so many bytes, or of those that have arrived.
 const firstPart = 512
 
 class ParserImpl implements Parser {
@@ -999,7 +1000,7 @@ export interface Assembly<out Message extends Request | Response> {
  * An assembly is used up by the fragment that is added to it.
  *
  * The whole message has the fields of its first fragment, both fragment flags, and the stub of all fragments, which is a
- * buffer of its own. `limit` bounds that stub; memory grows with what has arrived, not with what was announced. A request
+ * buffer of its own. `limit` bounds that stub; memory grows with the bytes that have arrived, not with the announced ones. A request
  * in several fragments whose `allocHint` is above `limit` is refused at once.
  *
  * **Example** (Two fragments)
@@ -1173,7 +1174,7 @@ export class Writer {
 // ----------------------------------------------------------------------------
 
 /**
- * What the encoding function of a PDU takes: the fields of the PDU. `flags` are those beside the two fragment flags, which are
+ * The input of a PDU's encoding function: the fields of the PDU. `flags` are those beside the two fragment flags, which are
  * set as needed. The byte order is the writer's.
  *
  * @category models
@@ -1185,7 +1186,7 @@ export type Fields<P extends Pdu, Computed extends keyof P = never> =
 
 const uint = (field: string, value: number, max: number): number => {
   if (value >>> 0 !== value || value > max) {
-    throw new RangeError(`${field} ${value} is not an integer from 0 to ${max}.`)
+    throw new RangeError(named(`${field} ${value} is not an integer from 0 to ${max}.`, "InvalidArgument"))
   }
   return value
 }
@@ -1197,12 +1198,14 @@ const trailerSize = (trailer: AuthTrailer | undefined, mayBeEmpty = false): numb
   uint("authLevel", trailer.authLevel, 0xff)
   uint("authContextId", trailer.authContextId, 0xffffffff)
   // A length of 0 would say that there is no trailer.
-  if (trailer.authValue.length === 0 && !mayBeEmpty) throw new RangeError("authValue is empty.")
+  if (trailer.authValue.length === 0 && !mayBeEmpty) {
+    throw new RangeError(named("authValue is empty.", "InvalidArgument"))
+  }
   return trailerHeaderSize + trailer.authValue.length
 }
 
 const tooLarge = (size: number, limit: number): RangeError =>
-  new RangeError(`A PDU of ${size} bytes is above the limit of ${limit}.`)
+  new RangeError(named(`A PDU of ${size} bytes is above the limit of ${limit}.`, "InvalidArgument"))
 
 /** Begins a PDU: makes room for `size` bytes, and writes its header. The lengths follow in {@link endPdu}. */
 const beginPdu = (

@@ -19,6 +19,7 @@ import type * as Cause from "effect/Cause"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Interface } from "../Interface.ts"
+import { named } from "../internal/named.ts"
 import { addressCode } from "../internal/statusTable.ts"
 import * as Uuid from "../internal/uuid.ts"
 import type { Codes } from "../Status.ts"
@@ -39,7 +40,7 @@ import * as StringBinding from "../transport/StringBinding.ts"
 export interface Floor {
   /** The identifier of the protocol, a byte. */
   readonly protocol: number
-  /** What follows the identifier on the left-hand side of the floor; mostly nothing. */
+  /** The bytes behind the identifier on the left-hand side of the floor; mostly empty. */
   readonly data: Uint8Array
   /** The right-hand side: a version, a port, an address, a name. */
   readonly related: Uint8Array
@@ -87,9 +88,9 @@ export class TowerError extends TowerErrorBase {
   get codes(): Codes {
     return { rpcStatus: addressCode(this.status) }
   }
-  /** What happened, in a sentence for people. */
+  /** The problem, in a sentence for people. */
   override get message(): string {
-    return this.status === 1703 ? `No tower: ${this.detail}.` : `Invalid tower: ${this.detail}.`
+    return named(`${this.status === 1703 ? "No" : "Invalid"} tower: ${this.detail}.`, "TowerError")
   }
 }
 
@@ -159,7 +160,7 @@ const readName = (bytes: Uint8Array): string => {
 
 const portBytes = (port: number): Uint8Array => Uint8Array.of(port >> 8, port)
 
-/** The four bytes of an IPv4 address; zeros for what has none. */
+/** The four bytes of an IPv4 address; zeros for another host. */
 const addressBytes = (address: string): Uint8Array =>
   isIpv4(address) ? Uint8Array.from(address.split("."), Number) : new Uint8Array(4)
 

@@ -142,7 +142,7 @@ const makeNdrPipe = (element: Element, name: string): PipeCodec | undefined => {
       writeCount(writer, chunk.length)
       if (elements === undefined) output.writeBytes(chunk as Uint8Array, 4)
       else problem = writeNdr(elements.encode(writer, chunk as ReadonlyArray<unknown>))
-      // What follows is a count, so that its padding can leave with the chunk.
+      // A count follows, so that its padding can leave with the chunk.
       writer.align(4)
       return problem
     },

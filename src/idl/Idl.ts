@@ -20,7 +20,7 @@ import { parseFiles } from "./internal/idlParser.ts"
 import type { Problem, SyntaxFile } from "./internal/idlSyntax.ts"
 import { Builder } from "./internal/idlToNdr.ts"
 import { onlyOperations, printModule } from "./internal/idlToTypeScript.ts"
-import { pidlTypes, wellKnown } from "./internal/idlWellKnown.ts"
+import { comFiles, comTypes, pidlTypes, wellKnown } from "./internal/idlWellKnown.ts"
 
 // ----------------------------------------------------------------------------
 // models
@@ -102,13 +102,19 @@ export interface Described extends Parsed {
 // functions
 // ----------------------------------------------------------------------------
 
-let builtIn: ReadonlyArray<SyntaxFile> | undefined
+const parsedOnce = new Map<string, ReadonlyArray<SyntaxFile>>()
 
-/** Parsed once: other files come first, so that what they declare counts. */
-const builtInFiles = (): ReadonlyArray<SyntaxFile> =>
-  builtIn ??= Object.entries({ ...wellKnown, "pidl": pidlTypes }).flatMap(([name, text]) =>
-    parseFiles({ [name]: text }, name).files
-  )
+const builtInFile = ([name, text]: readonly [string, string]): ReadonlyArray<SyntaxFile> => {
+  const files = parsedOnce.get(name) ?? parseFiles({ [name]: text }, name).files
+  parsedOnce.set(name, files)
+  return files
+}
+
+/** Other files come first, so that what they declare counts. COM gives some names another meaning. */
+const builtInFiles = (usesCom: boolean): ReadonlyArray<SyntaxFile> =>
+  Object.entries({ ...(usesCom ? { "com": comTypes } : {}), ...wellKnown, "pidl": pidlTypes }).flatMap(builtInFile)
+
+const lastPart = (name: string): string => name.split(/[\\/]/).pop()!.toLowerCase()
 
 /**
  * Reads an IDL file and what it imports.
@@ -141,8 +147,9 @@ const builtInFiles = (): ReadonlyArray<SyntaxFile> =>
  * @since 0.1.0
  */
 export const parse = (sources: Sources, main: string): Parsed => {
-  const parsed = parseFiles(sources, main)
-  const { document, problems } = toDocument(parsed.files, builtInFiles(), parsed.missing, main)
+  const parsed = parseFiles(sources, main, isBuiltIn)
+  const usesCom = parsed.missing.some((name) => lastPart(name) !== "ms-dtyp.idl" && isBuiltIn(name))
+  const { document, problems } = toDocument(parsed.files, builtInFiles(usesCom), parsed.missing, main, isBuiltIn)
   return { document, problems: first([...parsed.problems, ...problems]) }
 }
 
@@ -245,10 +252,8 @@ export const print = (
  * @category functions
  * @since 0.1.0
  */
-export const isBuiltIn = (name: string): boolean => {
-  const last = name.split(/[\\/]/).pop()!.toLowerCase()
-  return Object.keys(wellKnown).some((known) => known.toLowerCase() === last)
-}
+export const isBuiltIn = (name: string): boolean =>
+  Object.hasOwn(wellKnown, lastPart(name)) || comFiles.has(lastPart(name))
 
 /**
  * Describes interfaces that a program has as values, in the form that {@link parse} gives.

@@ -1,5 +1,5 @@
 /**
- * Who may call a manager: the lowest level that it takes, anonymous callers, and its access check.
+ * The access rules of a manager: the lowest level that it takes, anonymous callers, and its access check.
  */
 import * as Effect from "effect/Effect"
 import type { AuthenticationLevel, Caller, Impersonation } from "../Channel.ts"
@@ -47,7 +47,7 @@ export const callerOf = (owner: string, input: Caller.Input): Caller => {
 // the rules of a manager
 // ----------------------------------------------------------------------------
 
-/** What an access check sees. */
+/** The input of an access check. */
 export interface Request {
   readonly caller: Caller
   readonly method: string
@@ -79,7 +79,7 @@ export const below = (
 /** The answer of an access check, or the effect that gives it. */
 export type Answer = boolean | Effect.Effect<boolean, unknown>
 
-/** Asks the access check. What it throws is its failure. */
+/** Asks the access check. An error that it throws is its failure. */
 export const ask = ({ access }: Guard, request: Request): Answer => {
   try {
     const answer = access === undefined || access(request)

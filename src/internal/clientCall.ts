@@ -55,7 +55,7 @@ export class CallImpl extends PipeInspectable {
   declare taken: PendingImpl | undefined
   /** Whether it was released so that the server goes on. */
   declare goesOn: boolean
-  /** What `Call.setSecurity` has set. */
+  /** The security that `Call.setSecurity` has set. */
   declare security: Security | undefined
   /** Told of each change of the state. */
   watchers: Set<() => void> | undefined = undefined
@@ -160,7 +160,7 @@ const refusal = (tag: Refusal): CallPending | CallComplete | CallCancelled | Inv
 
 export const refuse = (tag: Refusal): Effect.Effect<never, never> => Effect.fail(refusal(tag) as never)
 
-/** What travels with a call: those references that the caller has set. */
+/** The context that travels with a call: the references that the caller has set. */
 const pick = (references: ReadonlyArray<Context.Reference<any>>, { mapUnsafe }: Context.Context<never>) =>
   Context.makeUnsafe<never>(
     new Map(references.filter(({ key }) => mapUnsafe.has(key)).map(({ key }) => [key, mapUnsafe.get(key)]))
@@ -232,7 +232,7 @@ export const issue = (
   try {
     if (channel.references !== undefined) pending.context = pick(channel.references, fiber.context)
     if (watching !== undefined || fiber.cache.tracer !== undefined) {
-      pending.watch = watchClient(fiber, operation, watching, channel.address, () => {
+      pending.watch = watchClient(fiber, operation, watching, channel.address, input, () => {
         // An observer may cancel while the call changes its state, so the cancel comes after that.
         const cancel = Effect.flatMap(Effect.yieldNow, () => requestCancel(pending, 0, true))
         Effect.runForkWith(fiber.context)(ignoreFailure(cancel))

@@ -63,7 +63,7 @@ export const unavailable = (detail: string): RpcTransportError => new RpcTranspo
 export const unreadable = (problem: string): RpcTransportError =>
   new RpcTransportError({ status: 1726, detail: `the client cannot read the response: ${problem}` })
 
-/** What a cause failed with; `undefined` where it did not fail. */
+/** The failure of a cause; `undefined` where it did not fail. */
 export const errorOf = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
 
 // ----------------------------------------------------------------------------
@@ -80,7 +80,7 @@ export const isPipeError = (error: unknown): error is PipeError =>
 // faults
 // ----------------------------------------------------------------------------
 
-/** What a client's call fails with for a fault: the same over the network, in process and in the test kit. */
+/** The failure of a client's call for a fault: the same over the network, in process and in the test kit. */
 export const failureOf = (
   operation: Operation,
   fault: RpcFault
@@ -96,7 +96,7 @@ export const failureOf = (
 }
 
 /**
- * What the client of a routine gets when the routine fails with a fault, or why the client gets 1726 instead.
+ * The client's failure for a routine that fails with a fault, or the reason why the client gets 1726 instead.
  *
  * A fault that the routine passes on from a call of its own says nothing but its code about the client's call.
  */

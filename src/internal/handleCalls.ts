@@ -1,5 +1,5 @@
 /**
- * What calls do with context handles.
+ * The context handles of calls.
  */
 import * as Exit from "effect/Exit"
 import type * as SchemaAST from "effect/SchemaAST"

@@ -41,7 +41,7 @@ export interface Carrier {
 }
 
 export interface Rules {
-  /** The context handles of a method, or what is wrong with them: a place and a sentence. */
+  /** The context handles of a method, or their problem: a place and a sentence. */
   readonly carriedBy: (method: Method) => Carried | string
   /** Why a client can't send its arguments. */
   readonly refuseIn: (parameters: ReadonlyArray<Parameter>, input: unknown) => BadStubData | NullContext | undefined

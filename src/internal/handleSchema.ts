@@ -61,7 +61,7 @@ export const partsOf = (handle: Handle | null): { readonly attributes: number; r
 // parameters
 // ----------------------------------------------------------------------------
 
-/** What the schema of a context handle declares. */
+/** The declaration in the schema of a context handle. */
 export interface Declared {
   readonly type: string
   readonly nullable: boolean

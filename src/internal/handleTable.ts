@@ -20,7 +20,7 @@ export type State = (typeof State)[keyof typeof State]
 
 interface Row {
   readonly state: keyof typeof State
-  /** What becomes of a call that carries the handle. */
+  /** The effect on a call that carries the handle. */
   readonly call: "admitted" | "ContextMismatch"
   readonly next: {
     /** A method closes it. */
@@ -34,7 +34,7 @@ interface Row {
   }
 }
 
-/** What can happen to a handle in each state. An event that is missing changes nothing. */
+/** The events of a handle in each state. A missing event changes nothing. */
 export const table: readonly [Row, Row, Row, Row] = [
   { state: "open", call: "admitted", next: { close: State.closing, lose: State.closing } },
   { state: "closing", call: "ContextMismatch", next: { idle: State.runningDown } },
@@ -125,7 +125,7 @@ export class Holding {
 // open handles
 // ----------------------------------------------------------------------------
 
-/** What identifies an interface. */
+/** The identity of an interface. */
 export interface Identity {
   readonly uuid: string
   readonly version: readonly [major: number, minor: number]

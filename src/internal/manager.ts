@@ -62,7 +62,7 @@ interface Fields {
   readonly middleware?: Middleware | undefined
   readonly object: string | undefined
   readonly callObjects: boolean
-  /** Who may call it; `undefined` where it says nothing. */
+  /** The check of its callers; `undefined` where it has none. */
   readonly guard: Guard | undefined
   readonly cancellation: (method: string) => Cancellation
   /** The services of its routines, where it was made by a layer. */

@@ -4,11 +4,11 @@
  */
 import * as Duration from "effect/Duration"
 import { format } from "effect/Formatter"
+import { refuseArgument } from "./named.ts"
 import * as Uuid from "./uuid.ts"
 
-const refuse = (owner: string, name: string, value: unknown, expected: string): never => {
-  throw new TypeError(`${owner}: ${name} is out of range, got ${format(value)}, expected ${expected}.`)
-}
+const refuseOption = (owner: string, name: string, value: unknown, expected: string): never =>
+  refuseArgument(owner, `${name} is out of range, got ${format(value)}, expected ${expected}`)
 
 /** A duration in milliseconds, of at least `least`. Infinity is allowed. */
 export const durationOption = (
@@ -20,10 +20,10 @@ export const durationOption = (
 ): number => {
   if (value === undefined) return fallback
   const millis = millisOf(value)
-  return millis >= least ? millis : refuse(owner, name, value, `a duration of at least ${least} ms`)
+  return millis >= least ? millis : refuseOption(owner, name, value, `a duration of at least ${least} ms`)
 }
 
-/** Milliseconds; NaN for what is no duration. */
+/** Milliseconds; NaN for a value that is no duration. */
 const millisOf = (value: Duration.Input): number => {
   try {
     const millis = Duration.toMillis(Duration.fromInputUnsafe(value))
@@ -46,7 +46,7 @@ export const choiceOption = <Value>(
   fallback?: Value
 ): Value => {
   const choice = value === undefined ? fallback : value as Value
-  return choices.includes(choice!) ? choice! : refuse(owner, name, value, `one of ${JSON.stringify(choices)}`)
+  return choices.includes(choice!) ? choice! : refuseOption(owner, name, value, `one of ${JSON.stringify(choices)}`)
 }
 
 /** `true` or `false`. */
@@ -64,11 +64,11 @@ export const countOption = (
   if (value === undefined) return fallback
   return (Number.isInteger(value) || value === Infinity) && value >= min && value <= max
     ? value
-    : refuse(owner, name, value, `an integer from ${min} to ${max}`)
+    : refuseOption(owner, name, value, `an integer from ${min} to ${max}`)
 }
 
 /** The UUID of an object in its canonical form. */
 export const objectOption = (owner: string, value: string | undefined): string | undefined => {
   if (value === undefined) return undefined
-  return Uuid.canonical(value) ?? refuse(owner, "object", value, "a UUID")
+  return Uuid.canonical(value) ?? refuseOption(owner, "object", value, "a UUID")
 }

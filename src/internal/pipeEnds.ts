@@ -6,6 +6,7 @@ import { PipeClosed, PipeEmpty, WrongPipeOrder } from "../Status.ts"
 import type { Slot } from "./chunkBuffer.ts"
 import * as Depth from "./depth.ts"
 import { PipeInspectable } from "./inspectable.ts"
+import { refuseArgument } from "./named.ts"
 
 /** The pipes of a method in their order. An element is bytes or a schema. */
 export type Pipes = ReadonlyArray<{ readonly name: string; readonly isIn: boolean; readonly element: object }>
@@ -105,7 +106,7 @@ export const endOf = (
 ): End => {
   const end = ends?.list[pipes.findIndex((pipe) => pipe.name === name && pipe.isIn === isIn)]
   if (end !== undefined) return end
-  throw new TypeError(`${service}.${method} has no ${isIn ? "in" : "out"} pipe ${JSON.stringify(name)}.`)
+  return refuseArgument(`${service}.${method}`, `no ${isIn ? "in" : "out"} pipe ${JSON.stringify(name)}`)
 }
 
 interface Method {

@@ -1,5 +1,5 @@
 /**
- * What the library itself knows of operations and calls, beside what channels and hosts of others see.
+ * The members of operations and calls that only the library sees, beside those for channels and hosts of others.
  */
 import type { Incoming, Outgoing } from "../Channel.ts"
 import type { Operation } from "../Interface.ts"

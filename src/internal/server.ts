@@ -21,6 +21,7 @@ import { fullIncoming, fullOperation } from "./seams.ts"
 import { CurrentCall, type Dispatch, type Host, ServerCallImpl } from "./serverCall.ts"
 import { asEffect, ask, below, type Guard, unguarded } from "./access.ts"
 import { nowOf } from "./clock.ts"
+import { refuseArgument } from "./named.ts"
 import { refused, type Watched, type Watching, watching, watchServer } from "./watch.ts"
 
 // ----------------------------------------------------------------------------
@@ -30,7 +31,7 @@ import { refused, type Watched, type Watching, watching, watchServer } from "./w
 /** A manager as one server runs it. */
 export interface Registration {
   readonly manager: ManagerImpl
-  /** What each method runs, by its number. */
+  /** The routine of each method, by its number. */
   readonly dispatches: { readonly [opnum: number]: Dispatch | undefined }
   /** The calls in progress, where the manager may go before its server does. */
   readonly calls: Set<ServerCallImpl> | undefined
@@ -268,8 +269,9 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const versions = this.managers.get(uuid) ?? []
     let version = versions.find(({ interface: { version } }) => version[0] === major && version[1] === minor)
     if (version?.objects.has(object)) {
-      throw new TypeError(
-        `Server: two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out.`
+      refuseArgument(
+        "Server",
+        `two managers serve ${name} ${major}.${minor} for ${object ?? "all objects"}. Leave one out`
       )
     }
     if (version === undefined) {
@@ -336,16 +338,16 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const { input } = incoming
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) return this.refuse(incoming, dispatch, mismatch)
-    this.#takeIn(call, incoming)
+    this.#takeIn(call, incoming, input)
     if (call.isOpen && call.dispatched) call.start(input)
     if (call.isOpen) this.goesOn(call)
     return undefined
   }
 
-  #takeIn(call: ServerCallImpl, incoming: Incoming): void {
+  #takeIn(call: ServerCallImpl, incoming: Incoming, input: unknown): void {
     this.add(call)
     try {
-      if (this.watches) this.watch(call, incoming.span)
+      if (this.watches) this.watch(call, incoming.span, input)
       incoming.accepted?.(call)
     } catch (defect) {
       call.gone("Disconnected")
@@ -376,7 +378,8 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const call = new ServerCallImpl(dispatch, incoming, client, ++this.order)
     const checking = call.checking = Effect.runForkWith(dispatch.context)(answer)
     checks.set(guard, checking)
-    this.#takeIn(call, incoming)
+    // Its arguments are decoded once it is admitted.
+    this.#takeIn(call, incoming, undefined)
     this.goesOn(call)
     checking.addObserver((exit) => {
       if (checks.get(guard) === checking) checks.delete(guard)
@@ -404,6 +407,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     const { pipes } = fullIncoming(incoming)
     if (pipes !== undefined) call.pipes = pipes
     const { input } = incoming
+    if (call.watch !== undefined) call.watch.input = input
     const mismatch = operation.handlesIn && operation.rules!.claim(call, input)
     if (mismatch !== undefined) call.end(Exit.fail(mismatch))
     else if (call.isOpen && call.dispatched) call.start(input)
@@ -430,7 +434,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
   /** Finds the first reason, in the documented order, against taking a call in. */
   #refuseEarly(incoming: Incoming, client: ClientImpl, dispatch: Dispatch | undefined): Refusal {
     if (client.server !== this) {
-      throw new TypeError("Server.accept: origin is of another server. Make it with Server.client.")
+      refuseArgument("Server.accept", "origin is of another server. Make it with Server.client")
     }
     if (dispatch === undefined) {
       const { interface: wanted, object } = incoming
@@ -452,8 +456,8 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     return refusal
   }
 
-  private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined): void {
-    call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, () => call.cancel())
+  private watch(call: ServerCallImpl, parent: Tracer.AnySpan | undefined, input: unknown): void {
+    call.watch = watchServer(this, call.dispatch.operation, parent, call.origin, input, () => call.cancel())
     call.watch.begin()
   }
 
@@ -482,7 +486,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     for (const wait of this.waits) wait()
   }
 
-  /** What is left of the period of grace, perhaps less than nothing. The first that asks starts it; a later end starts another one. */
+  /** The rest of the period of grace, perhaps negative. The first that asks starts it; a later end starts another one. */
   graceLeft(): number {
     const now = nowOf(this.clock)
     if (!(now <= this.graceEnds + this.grace)) this.graceEnds = now + this.grace
@@ -519,7 +523,7 @@ export class ServerImpl extends PipeInspectable implements Host, Watched {
     return calls.sort((a, b) => a.order - b.order)
   }
 
-  /** Ends what is too old. Calls are listed oldest first, so one sleeper for the first is enough. */
+  /** Ends calls that are too old. Calls are listed oldest first, so one sleeper for the first is enough. */
   #watchAge(aging: ReadonlySet<ServerCallImpl>): void {
     const watch: Effect.Effect<void> = Effect.suspend(() => {
       let oldest: ServerCallImpl | undefined

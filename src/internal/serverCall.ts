@@ -37,10 +37,10 @@ export type Cancellation = "interrupt" | "cooperative" | "disabled"
 export interface Dispatch {
   readonly operation: FullOperation
   readonly routine: (input: any, call: any) => Effect.Effect<unknown, unknown>
-  /** What the return of a hand-off routine does; `undefined` for a plain routine. */
+  /** The effect of a hand-off routine's return; `undefined` for a plain routine. */
   readonly handOff: ((call: ServerCallImpl) => void) | undefined
   readonly cancellation: Cancellation
-  /** Who may call; `undefined` where the manager says nothing. */
+  /** The check of callers; `undefined` where the manager has none. */
   readonly guard: Guard | undefined
   /** The context of the server, with the method in its log annotations. */
   readonly context: Context.Context<never>
@@ -86,7 +86,7 @@ const isExit = (effect: Effect.Effect<unknown, unknown>): effect is Exit.Exit<un
 
 type Replying = Effect.Effect<void, BadStubData | RpcTransportError>
 
-/** What is left when a call was ended: nothing, the reason against its out parameters, or a reply that takes time. */
+/** The rest of an ended call: nothing, the reason against its out parameters, or a reply that takes time. */
 export type Ending = BadStubData | Replying | undefined
 
 export const isRefused = (ending: Ending | PipeDisciplineError): ending is BadStubData | PipeDisciplineError =>
@@ -96,7 +96,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
   declare readonly dispatch: Dispatch
   declare readonly origin: Incoming["origin"] & CallOrigin
   declare readonly object: string | undefined
-  /** What the client is owed; `undefined` when the call has ended. */
+  /** The reply owed to the client; `undefined` when the call has ended. */
   declare incoming: Incoming | undefined
   state: State = State.dispatched
   reason: Exclude<CancelReason, "Ended"> | undefined = undefined
@@ -197,7 +197,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return Effect.runForkWith(span === undefined ? context : Context.add(context, Tracer.ParentSpan, span))(effect)
   }
 
-  /** The routine has ended. The return of a hand-off routine leaves the call to whoever completes it. */
+  /** The routine has ended. The return of a hand-off routine leaves the call open. */
   returned(exit: Exit.Exit<unknown, unknown>): void {
     this.fiber = undefined
     if (!this.isOpen) this.dispatch.host.remove(this)
@@ -243,7 +243,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return error
   }
 
-  /** Ends the call with a reply. The call leaves its server first, so that whoever the reply wakes finds it ended. */
+  /** Ends the call with a reply. The call leaves its server first, so that fibers woken by the reply find it ended. */
   end(outcome: Outcome, exit: Exit.Exit<unknown, unknown> = outcome): Ending {
     const { dispatch: { operation }, holding, incoming } = this
     const holds = holding !== undefined || operation.handlesOut !== undefined
@@ -270,7 +270,7 @@ export class ServerCallImpl extends Waiters<never> implements Remote {
     return refused
   }
 
-  /** The reply takes time: the call's scope and its server wait for it, and so does whoever has ended the call. */
+  /** The reply takes time: the call's scope and its server wait for it, and so does the fiber that has ended the call. */
   private awaitReply(replying: Replying): Replying {
     const fiber = this.send(replying, (exit) => {
       if (exit._tag === "Failure") this.log("The reply could not be sent", exit.cause)

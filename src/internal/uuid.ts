@@ -1,6 +1,7 @@
 /**
  * UUIDs: their text, their bytes, and how new ones are made.
  */
+import { refuseArgument } from "./named.ts"
 
 /** The UUID that stands for no UUID. */
 export const nil = "00000000-0000-0000-0000-000000000000"
@@ -42,7 +43,7 @@ const digit = (code: number): number => (code & 15) + 9 * (code >> 6)
 /** Writes a UUID in its canonical form as 16 bytes. Throws a `TypeError` for any other text, and writes nothing. */
 export const write = (bytes: Uint8Array, at: number, uuid: string, littleEndian: boolean): void => {
   if (!pattern.test(uuid)) {
-    throw new TypeError(`${JSON.stringify(uuid)} is not a UUID in canonical form: lower case, with hyphens.`)
+    refuseArgument(`UUID ${JSON.stringify(uuid)}`, "it is not in canonical form: lower case, with hyphens")
   }
   for (let i = 0, text = 0; i < 16; i++, text += 2) {
     if (uuid.charCodeAt(text) === 0x2d) text++

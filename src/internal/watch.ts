@@ -15,6 +15,7 @@ import { type Change, type Ending, type Kind, type Observed, type Observer, obse
 import { RpcFault } from "../Status.ts"
 import { cancelled, errorOf } from "./failures.ts"
 import { PipeInspectable } from "./inspectable.ts"
+import { inspecting } from "./inspecting.ts"
 import { counting } from "./metrics.ts"
 
 // ----------------------------------------------------------------------------
@@ -72,6 +73,7 @@ export class Watching {
 export const watching = (context: Context.Context<never>, side: "client" | "server"): Watching | undefined => {
   const found = [
     Context.get(context, counting)?.calls(context, side) as Observer | undefined,
+    Context.get(context, inspecting),
     Context.get(context, observer)
   ]
   const observers = found.filter((one) => one !== undefined)
@@ -82,6 +84,8 @@ export const watching = (context: Context.Context<never>, side: "client" | "serv
 // watching a call
 // ----------------------------------------------------------------------------
 
+const nothing = () => {}
+
 /** Watches one call on one side, from its begin or its dispatch to its end. */
 export class Watch extends PipeInspectable implements Observed {
   declare readonly side: "client" | "server"
@@ -89,11 +93,15 @@ export class Watch extends PipeInspectable implements Observed {
   declare readonly caller: Observed["caller"]
   declare readonly span: Tracer.Span | undefined
   declare readonly begunAt: number
+  /** Let go of at the end, as is `#cancel`: an observer who keeps a call keeps neither arguments nor results. */
+  input: unknown
+  /** The inspector's notes on the call. */
+  declare note: unknown
   readonly cancel: () => void = () => {
     if (this.#isIssued) this.#cancel()
     else this.#isCancelled = true
   }
-  readonly #cancel: () => void
+  #cancel: () => void
   #isIssued = false
   #isCancelled = false
   readonly #operation: Operation
@@ -107,12 +115,14 @@ export class Watch extends PipeInspectable implements Observed {
     parent: Tracer.AnySpan | undefined,
     address: string | undefined,
     caller: Observed["caller"],
+    input: unknown,
     cancel: () => void
   ) {
     super()
     this.side = side
     this.address = address
     this.caller = caller
+    this.input = input
     this.#cancel = cancel
     this.#operation = operation
     this.#clock = clock
@@ -171,6 +181,8 @@ export class Watch extends PipeInspectable implements Observed {
       span.end(clock.currentTimeNanosUnsafe(), exit)
     }
     this.#watching?.tell("ended", this, ending, code, clock.currentTimeMillisUnsafe() - this.begunAt)
+    this.input = undefined
+    this.#cancel = nothing
   }
 }
 
@@ -180,14 +192,15 @@ export const watchClient = (
   operation: Operation,
   watching: Watching | undefined,
   address: string | undefined,
+  input: unknown,
   cancel: () => void
 ): Watch => {
   const { span, tracer, tracerEnabled } = fiber.cache
   const host = { clock: fiber.getRef(Clock.Clock), tracer: tracerEnabled ? tracer : undefined, watching }
-  return new Watch("client", operation, host, span, address, undefined, cancel)
+  return new Watch("client", operation, host, span, address, undefined, input, cancel)
 }
 
-/** What watches the calls of one side. */
+/** The watcher of one side's calls. */
 export interface Watched {
   readonly clock: Clock.Clock
   readonly tracer: Tracer.Tracer | undefined
@@ -200,10 +213,9 @@ export const watchServer = (
   operation: Operation,
   parent: Tracer.AnySpan | undefined,
   { caller, peer }: Origin,
+  input: unknown,
   cancel: () => void
-): Watch => new Watch("server", operation, server, parent, peer, caller, cancel)
-
-const nothing = () => {}
+): Watch => new Watch("server", operation, server, parent, peer, caller, input, cancel)
 
 /** Counts, traces and shows a call that the server refuses, with a code, before it dispatches it. */
 export const refused = (
@@ -214,7 +226,7 @@ export const refused = (
   code: number
 ): void => {
   const exit = Exit.fail(new RpcFault({ code, didNotExecute: true }))
-  const watch = watchServer(server, operation, parent, origin, nothing)
+  const watch = watchServer(server, operation, parent, origin, undefined, nothing)
   watch.begin()
   watch.end(exit, exit, "refused")
 }

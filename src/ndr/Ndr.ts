@@ -33,6 +33,7 @@ import { Decoder, Encoder, status as statuses } from "./internal/ndrStream.ts"
 import { refuseDefinition } from "./internal/ndrValues.ts"
 import * as strings from "./internal/ndrStrings.ts"
 import * as unions from "./internal/ndrUnions.ts"
+import { refuseArgument } from "../internal/named.ts"
 
 const represent = <S extends Schema.Constraint>(schema: S, representation: Representation): S =>
   (schema as unknown as Schema.Top).annotate(annotationOf(schema.ast, representation)) as unknown as S
@@ -214,7 +215,7 @@ const makeEnum = (title: string, size: 2 | 4): MakeEnum => {
     )
     for (const number of numbers.values()) {
       if (!Number.isInteger(number) || number < -0x80000000 || number > 0xffffffff) {
-        throw new TypeError(`Ndr.${title}: ${number} is not an integer from -2147483648 to 4294967295.`)
+        refuseArgument(`Ndr.${title}`, `${number} is not an integer from -2147483648 to 4294967295`)
       }
     }
     const [minimum, maximum] = [size === 2 ? 0 : -0x80000000, scalars.largestOfEnum[size]]
@@ -270,7 +271,7 @@ export const enum32: MakeEnum = makeEnum("enum32", 4)
 
 const boundOf = (title: string, bound: number, least: number): number => {
   if (Number.isInteger(bound) && bound >= least && bound <= 0xffffffff) return bound
-  throw new TypeError(`Ndr.${title}: ${bound} is not a number of elements.`)
+  return refuseArgument(`Ndr.${title}`, `${bound} is not a number of elements`)
 }
 
 /**
@@ -530,7 +531,7 @@ export const fixed = <T extends Parameters>(element: T, count: number): Schema.$
  *
  * **Details**
  *
- * A parameter, what a pointer points to, or the last field of a structure. Where the size is also a field or parameter of
+ * A parameter, the target of a pointer, or the last field of a structure. Where the size is also a field or parameter of
  * its own, declare that with {@link sizeIs}. For bytes there is {@link Bytes}.
  *
  * @category arrays
@@ -701,7 +702,7 @@ export const SizedVaryingBytes: Schema.Codec<SizedBytes> = constant(() =>
  *
  * **Gotchas**
  *
- * What a pointer points to has the range, not the pointer: `unique(range(WString, 1, 256))`.
+ * The target of a pointer has the range, not the pointer: `unique(range(WString, 1, 256))`.
  *
  * **Example** (At most 1,024 bytes)
  *
@@ -721,11 +722,17 @@ export const range = <T extends Parameters>(type: T, minimum: number | bigint, m
   const representation = representationOf(type.ast)
   const bounded = representation?.bounded
   if (representation === undefined || bounded === undefined || type.ast.encoding !== undefined) {
-    throw new TypeError(
-      "Ndr.range: the type is not an integer, an array, bytes or text of Ndr. Give it what a pointer points to."
+    return refuseArgument(
+      "Ndr.range",
+      "the type is not an integer, an array, bytes or text of Ndr. Give it what a pointer points to"
     )
   }
-  if (!(minimum <= maximum)) throw new TypeError(`Ndr.range: ${minimum} to ${maximum} is no range.`)
+  for (const [name, bound] of Object.entries({ minimum, maximum })) {
+    if (typeof bound !== "bigint" && !Number.isInteger(bound)) {
+      refuseArgument("Ndr.range", `${name}: ${bound} is not an integer`)
+    }
+  }
+  if (!(minimum <= maximum)) refuseArgument("Ndr.range", `${minimum} to ${maximum} is no range`)
   const checked = (type as unknown as Schema.Schema<any>).check(checkOf(bounded, minimum, maximum))
   return represent(checked, ranged(type.ast, { ...representation, bounded }, minimum, maximum)) as unknown as T
 }
@@ -788,10 +795,10 @@ const derived = (
   unit = 1
 ): Derived => {
   if (!(Number.isInteger(unit) && unit > 0)) {
-    throw new TypeError(`Ndr.${what}Is: the unit is ${unit}, not a positive integer.`)
+    refuseArgument(`Ndr.${what}Is`, `the unit is ${unit}, not a positive integer`)
   }
   const names = typeof fields === "string" ? [fields] : [...fields]
-  if (names.length === 0) throw new TypeError(`Ndr.${what}Is: it names no field.`)
+  if (names.length === 0) refuseArgument(`Ndr.${what}Is`, "it names no field")
   return Schema.optionalKey(represent(Schema.Never, {
     flows: true,
     make: () => refuseDefinition("a derived field stands in a structure or among parameters"),
@@ -807,7 +814,7 @@ const derived = (
  * @since 0.1.0
  */
 export interface CountOptions {
-  /** What the field counts for each element, by default 1: 2 where it is the size of UTF-16 text in bytes. A positive integer. */
+  /** The units that the field counts for each element, by default 1: 2 where it is the size of UTF-16 text in bytes. A positive integer. */
   readonly unit?: number | undefined
 }
 
@@ -820,7 +827,8 @@ export interface CountOptions {
  * checked. `type` is an integer of at most 32 bits, by default {@link Uint32}. A size that differs from that of the array
  * is refused with 1734 (`RPC_S_INVALID_BOUND`).
  *
- * Where one size holds for several arrays it names them all, and they must have the same. With a `unit` it is written as so
+ * Where one size holds for several arrays it names them all, and they must have the same; of a varying array among them, which
+ * has no size of its own, the length counts. With a `unit` it is written as so
  * many times the number of elements, and read as a multiple, rounded down. `type` may be a {@link unique} pointer to an
  * integer: it is null where the array is null, and refused with 1734 where it alone is.
  *
@@ -958,10 +966,13 @@ export const union = <const C extends Cases, Default extends Parameters | undefi
   }
 ): Schema.Codec<Union.Value<C, Default, "Type">, Union.Value<C, Default, "Encoded">> => {
   const isNamed = representationOf(discriminant.ast)?.named === true
-  const arms = Object.entries(cases).map(([key, type]) => ({ label: isNamed ? key : Number(key), type }))
-  for (const { label } of arms) {
-    if (!isNamed && !Number.isInteger(label)) throw new TypeError(`Ndr.union: a label is ${label}, not an integer.`)
-  }
+  const arms = Object.entries(cases).map(([key, type]) => {
+    const label = isNamed ? key : Number(key)
+    if (!isNamed && (!Number.isInteger(label) || `${label}` !== key)) {
+      refuseArgument("Ndr.union", `a label is ${JSON.stringify(key)}, not a decimal integer`)
+    }
+    return { label, type }
+  })
   const rest = options?.default
   const members = [
     ...arms.map(({ label, type }) => armSchema({ case: Schema.Literal(label) }, type)),
@@ -986,7 +997,7 @@ const armSchema = (label: { readonly [name: string]: Parameters }, type: Paramet
 
 /**
  * `[ref]`: a pointer that is never null. As a parameter it leaves no trace on the wire; in a structure, union or array it has
- * a place there, and what it points to follows.
+ * a place there, and its target follows.
  *
  * @category pointers
  * @since 0.1.0
@@ -1030,7 +1041,7 @@ export const unique = <T extends Parameters>(target: T): Schema.NullOr<T> =>
  *
  * **Details**
  *
- * None of the parameters beside it may have a transformation, or a check that was added to its type: they copy objects.
+ * A parameter beside it must not have a transformation, or a check that was added to its type: they copy objects.
  *
  * @category pointers
  * @since 0.1.0
@@ -1065,9 +1076,9 @@ export interface NdrError {
   readonly status: 1733 | 1734 | 1780 | 1781 | 1783
   /** The parameter and the field, like `info.names[2]`; empty where it is the whole. */
   readonly path: string
-  /** What is wrong, for a person. */
+  /** The problem, in words for a person. */
   readonly message: string
-  /** Whether the stub ended before the value did, so that more of it may help. */
+  /** Whether the stub ended before the value did, so that more bytes may help. */
   readonly truncated: boolean
 }
 
@@ -1107,7 +1118,7 @@ export interface Reader {
   readonly owned: boolean
   /** How many values the stub may hold: numbers, strings, byte arrays and nulls; by default 262,144. More are refused with 1783. */
   readonly maximumElements?: number | undefined
-  /** Where to read next. After decoding, behind what was read. */
+  /** Where to read next. After decoding, behind the value. */
   position: number
 }
 
@@ -1116,8 +1127,8 @@ export interface Reader {
  *
  * **Details**
  *
- * Nothing is thrown for any value or stub. After a failure the position of the writer or reader is as it was before. What
- * follows the value in a stub is left alone.
+ * A codec never throws, for any value or stub. After a failure the position of the writer or reader is as it was before. Bytes
+ * behind the value in a stub are left alone.
  *
  * @category models
  * @since 0.1.0

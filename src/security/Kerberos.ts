@@ -24,6 +24,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import { clauseOf, refuseArgument } from "../internal/named.ts"
 import { choiceOption, durationOption, flagOption } from "../internal/options.ts"
 import { parse, type StringBinding } from "../transport/StringBinding.ts"
 import { Transport } from "../transport/Transport.ts"
@@ -50,7 +51,7 @@ import {
   type Step
 } from "./Security.ts"
 
-/** What both sides have in common. */
+/** The constants of both sides. */
 const name = "Kerberos"
 
 const authType = 16
@@ -62,7 +63,7 @@ const mechanism: Mechanism = { identifiers, recognizes: isRequest }
 // ----------------------------------------------------------------------------
 
 /**
- * What a client must know of its realm.
+ * The options of a client: its realm and the user.
  *
  * @category models
  * @since 0.1.0
@@ -183,7 +184,7 @@ const addressesOf = (
   { kdc, kdcs = {}, realm }: ClientOptions
 ): (realm: string) => StringBinding | undefined => {
   if (typeof realm !== "string" || realm === "") {
-    throw new TypeError(`${owner}: realm is missing, got ${JSON.stringify(realm)}, expected a name like CORP.EXAMPLE.`)
+    refuseArgument(owner, `realm is missing, got ${JSON.stringify(realm)}, expected a name like CORP.EXAMPLE`)
   }
   const own = addressOption(owner, "kdc", kdc)
   const others = Object.entries(kdcs).map(([name, address]) =>
@@ -195,8 +196,9 @@ const addressesOf = (
 const addressOption = (owner: string, option: string, value: string): StringBinding => {
   const parsed = parse(value)
   if (Result.isFailure(parsed)) {
-    throw new TypeError(
-      `${owner}: ${option} is no string binding, got ${JSON.stringify(value)}. ${parsed.failure.message}`
+    return refuseArgument(
+      owner,
+      `${option} is no string binding, got ${JSON.stringify(value)}. ${clauseOf(parsed.failure.message)}`
     )
   }
   return { ...parsed.success, endpoint: parsed.success.endpoint ?? "88" }
@@ -296,7 +298,7 @@ const newestFirst = (entries: ReadonlyArray<KeytabEntry>): ReadonlyArray<KeytabE
 // ----------------------------------------------------------------------------
 
 /**
- * What a server demands of its clients.
+ * The demands of a server on its clients.
  *
  * @category models
  * @since 0.1.0
@@ -345,7 +347,7 @@ export const server = (
     const keys = makeKeys(yield* KerberosCiphers, flagOption(owner, "rc4", options.rc4, false))
     const random = randomOf(yield* WebCrypto)
     if (!Redacted.isRedacted(keytab)) {
-      throw new TypeError("Kerberos.server: keytab is not redacted. Make it with Redacted.make.")
+      return refuseArgument("Kerberos.server", "keytab is not redacted. Make it with Redacted.make")
     }
     const entries = readKeytab(Redacted.value(keytab))
     if (typeof entries === "string") {

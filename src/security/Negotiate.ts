@@ -2,13 +2,14 @@
  * Negotiate (SPNEGO): client and server agree on the provider that logs the client in.
  *
  * The client offers its providers in its order, with the first message of the best one. The server takes the best one that it has. Both
- * sign the list of what was offered, so that nobody in between can take a better provider away.
+ * sign the list of offered providers, so that nobody in between can take a better provider away.
  *
  * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
+import { refuseArgument } from "../internal/named.ts"
 import { flagOption } from "../internal/options.ts"
 import { equalBytes } from "./internal/constantTime.ts"
 import * as Der from "./internal/der.ts"
@@ -53,15 +54,15 @@ const offersOf = <Provider extends ClientProvider | ServerProvider>(
   owner: string,
   providers: ReadonlyArray<Provider>
 ): ReadonlyArray<Offer<Provider>> => {
-  if (providers.length === 0) throw new TypeError(`${owner}: no provider, expected at least one.`)
+  if (providers.length === 0) refuseArgument(owner, "no provider, expected at least one")
   const offers = providers.map((provider) => {
     if (provider.mechanism === undefined) {
-      throw new TypeError(`${owner}: the provider ${provider.name} can't be offered. Use it without Negotiate.`)
+      return refuseArgument(owner, `the provider ${provider.name} can't be offered. Use it without Negotiate`)
     }
     return { provider, identifiers: provider.mechanism.identifiers.map(Der.oid) }
   })
   if (offers.flatMap(({ identifiers }) => identifiers).length > maxMechanisms) {
-    throw new TypeError(`${owner}: too many object identifiers, expected at most ${maxMechanisms}.`)
+    refuseArgument(owner, `too many object identifiers, expected at most ${maxMechanisms}`)
   }
   return offers
 }
@@ -69,7 +70,7 @@ const offersOf = <Provider extends ClientProvider | ServerProvider>(
 const offerOf = <Provider>(offers: ReadonlyArray<Offer<Provider>>, mechanism: Uint8Array) =>
   offers.find(({ identifiers }) => identifiers.some((identifier) => equalBytes(identifier, mechanism)))
 
-/** A login of a limited number of messages. None follows a failure or the end. */
+/** A login of a limited number of messages. No message follows a failure or the end. */
 const exchange = (step: (token: Uint8Array | undefined) => Effect.Effect<Step, LoginFailure>): Exchange => {
   let legs = 0
   return {
@@ -448,7 +449,7 @@ export interface ServerOptions extends Options {
  */
 export const server = ({ kerberos, ntlm, ...options }: ServerOptions): ServerProvider => {
   if (kerberos === undefined && ntlm === undefined) {
-    throw new TypeError("Negotiate.server: neither ntlm nor kerberos is given, expected at least one of them.")
+    refuseArgument("Negotiate.server", "neither ntlm nor kerberos is given, expected at least one of them")
   }
   return makeServer([
     ...kerberos === undefined ? [] : [kerberos],

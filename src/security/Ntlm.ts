@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { nowOf } from "../internal/clock.ts"
+import { refuseArgument } from "../internal/named.ts"
 import { choiceOption, flagOption } from "../internal/options.ts"
 import { equalBytes } from "./internal/constantTime.ts"
 import { hmacMd5 } from "./internal/md5.ts"
@@ -57,11 +58,11 @@ import {
 // ----------------------------------------------------------------------------
 
 /**
- * The NT hash of a password, 16 bytes: what a server keeps of a user.
+ * The NT hash of a password, 16 bytes: a server keeps it for each user.
  *
  * **Gotchas**
  *
- * Who has the hash can log in with it. Keep it as secret as the password.
+ * The hash alone suffices to log in. Keep it as secret as the password.
  *
  * **Example** (Hashing a password)
  *
@@ -85,7 +86,7 @@ export const hash = (password: Redacted.Redacted<string>): Redacted.Redacted<Uin
 // ----------------------------------------------------------------------------
 
 /**
- * Who a client says it is.
+ * The name that a client claims.
  *
  * @category accounts
  * @since 0.1.0
@@ -98,7 +99,7 @@ export interface AccountName {
 }
 
 /**
- * What a server knows of a user.
+ * A user as a server knows it.
  *
  * @category accounts
  * @since 0.1.0
@@ -176,7 +177,7 @@ class Secrets {
   }
 }
 
-/** Steps that follow each other. None follows the last one or a failure. */
+/** Steps that follow each other. No step follows the last one or a failure. */
 const exchange = (...steps: ReadonlyArray<Exchange["step"]>): Exchange => {
   let next = 0
   return {
@@ -332,7 +333,7 @@ export const makeClient = (options: ClientOptions = {}): ClientProvider => {
  */
 export const client: ClientProvider = makeClient()
 
-/** Pairs that the client adds. Those of the server are not sent back. */
+/** Pairs that the client adds. The client never sends such pairs of the server back. */
 const ownPairs: ReadonlyArray<number> = [av.flags, av.channelBindings, av.target]
 
 const joined = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
@@ -377,7 +378,7 @@ const offeredBy = ({ impersonation, level }: InitiateOptions, weak: boolean): nu
   return flags >>> 0
 }
 
-/** What the flags lack that a login must have. */
+/** The features that a login needs and the flags lack. */
 const lackingFor = (level: InitiateOptions["level"], flags: number, weak: boolean): string | undefined => {
   if (!has(flags, flag.unicode)) return "Unicode"
   if (!has(flags, flag.ntlm | flag.extendedSecurity)) return "extended session security"
@@ -484,12 +485,12 @@ export const server = (accounts: Accounts, options: ServerOptions = {}): ServerP
     const value = options[option]
     const most = option.startsWith("dns") ? 255 : 15
     if (value !== undefined && (value.length < 1 || value.length > most)) {
-      throw new TypeError(`${owner}: ${option} has ${value.length} characters, expected 1 to ${most}.`)
+      refuseArgument(owner, `${option} has ${value.length} characters, expected 1 to ${most}`)
     }
   }
   const targets = options.targets?.map((target) => target.toLowerCase())
 
-  /** What is wrong with the pairs of a response. */
+  /** The problem of a response's pairs. */
   const problemOf = (
     pairs: ReadonlyArray<Pair>,
     sent: ReadonlyArray<Pair>,

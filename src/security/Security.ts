@@ -14,6 +14,7 @@ import type * as Cause from "effect/Cause"
 import type * as Scope from "effect/Scope"
 import type { AuthenticationLevel, Impersonation as ImpersonationLevel, Security as Asked } from "../Channel.ts"
 import { PipeInspectable } from "../internal/inspectable.ts"
+import { named, refuseArgument } from "../internal/named.ts"
 import { choiceOption, flagOption } from "../internal/options.ts"
 
 // ----------------------------------------------------------------------------
@@ -89,9 +90,9 @@ const LoginFailureBase: Schema.Class<
  * @since 0.1.0
  */
 export class LoginFailure extends LoginFailureBase {
-  /** What a person reads. */
+  /** The problem, in words for a person. */
   override get message(): string {
-    return `The login failed (${this.reason}): ${this.detail}`
+    return named(`The login failed (${this.reason}): ${this.detail}.`, "LoginFailure")
   }
 }
 
@@ -100,7 +101,7 @@ export class LoginFailure extends LoginFailureBase {
 // ----------------------------------------------------------------------------
 
 /**
- * What proves who the client is. Which forms a provider takes stands at the provider.
+ * The credentials of a client. Each provider documents the forms that it takes.
  *
  * @category models
  * @since 0.1.0
@@ -193,8 +194,8 @@ export interface Options {
   /** Logs the client in, and protects its messages: `Negotiate.client`, `Ntlm.client`, or what `Kerberos.client` makes. */
   readonly provider: ClientProvider
   /**
-   * Who logs in: a value, or an effect that gives one. It is asked for once for each connection; a failure of the effect fails the call
-   * with 1749.
+   * The credentials: a value, or an effect that gives one. They are asked for once for each connection; a failure of the effect
+   * fails the call with 1749.
    */
   readonly credentials: Credentials | Effect.Effect<Credentials, unknown>
   /** How strongly messages are protected; by default `integrity`. `call` is asked for as `packet`, which is protected as `integrity` is. */
@@ -245,11 +246,11 @@ export interface Options {
 export const make = (options: Options): Security => {
   const owner = "Security"
   const { credentials, provider, target } = options
-  if (typeof provider?.initiate !== "function") throw new TypeError(`${owner}: provider logs nobody in.`)
+  if (typeof provider?.initiate !== "function") refuseArgument(owner, "provider logs nobody in")
   if (target !== undefined && (typeof target !== "string" || target === "")) {
-    throw new TypeError(`${owner}: target is no name.`)
+    refuseArgument(owner, "target is no name")
   }
-  if (typeof credentials !== "object" || credentials === null) throw new TypeError(`${owner}: credentials are missing.`)
+  if (typeof credentials !== "object" || credentials === null) refuseArgument(owner, "credentials are missing")
   const level = choiceOption(owner, "level", options.level, [...protectionLevels, "call" as const], "integrity")
   return new SecurityImpl({
     provider,
@@ -341,7 +342,7 @@ class SecurityImpl extends PipeInspectable implements Security {
 // ----------------------------------------------------------------------------
 
 /**
- * What a client asks a provider for.
+ * The request of a client to a provider.
  *
  * @category providers
  * @since 0.1.0
@@ -351,7 +352,7 @@ export interface InitiateOptions {
   readonly level: ProtectionLevel
   /** The name of the server's principal: `host/files.corp.example`. */
   readonly target: string
-  /** Who logs in. */
+  /** The credentials that log in. */
   readonly credentials: Credentials
   /** How far the server may act in the client's name. */
   readonly impersonation: Impersonation
@@ -362,7 +363,7 @@ export interface InitiateOptions {
 }
 
 /**
- * What a server asks a provider for.
+ * The request of a server to a provider.
  *
  * @category providers
  * @since 0.1.0
@@ -391,7 +392,7 @@ export interface ClientProvider {
   readonly legs: "odd" | "even"
   /** How Negotiate offers the provider, see {@link Mechanism}. Absent where Negotiate cannot offer it. */
   readonly mechanism?: Mechanism | undefined
-  /** Begins a login. What it keeps is wiped when the scope closes. */
+  /** Begins a login. Its secrets are wiped when the scope closes. */
   readonly initiate: (options: InitiateOptions) => Effect.Effect<Exchange, LoginFailure, Scope.Scope>
 }
 
@@ -408,7 +409,7 @@ export interface ServerProvider {
   readonly authType: number
   /** How Negotiate offers the provider, see {@link Mechanism}. Absent where Negotiate cannot offer it. */
   readonly mechanism?: Mechanism | undefined
-  /** Begins a login. What it keeps is wiped when the scope closes. */
+  /** Begins a login. Its secrets are wiped when the scope closes. */
   readonly accept: (options: AcceptOptions) => Effect.Effect<Exchange, LoginFailure, Scope.Scope>
 }
 
@@ -446,14 +447,14 @@ export interface Exchange {
  * @since 0.1.0
  */
 export interface Step {
-  /** What the other side must get. Absent where there is nothing to send. */
+  /** The token for the other side. Absent where there is nothing to send. */
   readonly token: Uint8Array | undefined
   /** The agreed session, once the login is complete on this side. */
   readonly session: Session | undefined
 }
 
 /**
- * Who logged in, as a server knows it.
+ * The logged-in user, as a server knows it.
  *
  * @category providers
  * @since 0.1.0
@@ -486,7 +487,7 @@ export interface Identity {
 export interface Session {
   /** The name of the provider that protects: `"NTLM"`, also where Negotiate has chosen it. */
   readonly provider: string
-  /** Who logged in. On the client's side the identity with which it logged in, as far as it knows. */
+  /** The logged-in user. On the client's side the identity of its own login, as far as it knows. */
   readonly identity: Identity
   /** Whether the server has proved who it is. */
   readonly mutual: boolean

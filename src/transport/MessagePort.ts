@@ -4,7 +4,9 @@
  * @module
  * @since 0.1.0
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { RpcTransportError } from "../Status.ts"
@@ -15,7 +17,7 @@ import { print, type StringBinding } from "./StringBinding.ts"
 import { type Connection, Transport } from "./Transport.ts"
 
 /**
- * What is needed of a message port: the `MessagePort` of each platform has it, and so have a `Worker` of the web and
+ * The needed part of a message port: the `MessagePort` of each platform has it, and so have a `Worker` of the web and
  * the global scope of such a worker.
  *
  * @category models
@@ -182,10 +184,8 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
     const stopped = new Set<string>()
     const waiting = new Set<Waiting>()
     const dialling = new Set<() => void>()
-    let isGone = false
-    const onClose = () => {
-      isGone = true
-    }
+    const ended = Deferred.makeUnsafe<void>()
+    const onClose = () => Deferred.doneUnsafe(ended, Exit.void)
 
     const onMessage = ({ data }: { readonly data: unknown }) => {
       if (!isOurs(data)) return
@@ -214,8 +214,6 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
 
     const dial = (binding: StringBinding): Effect.Effect<End, RpcTransportError> =>
       Effect.suspend(() => {
-        // A port that is sent to the dead tells nothing on Deno.
-        if (isGone) return Effect.fail(unavailable(`${print(binding)}: ${gone}`))
         const attempt: Attempt = { acknowledged: false }
         const again = Effect.callback<void>((resume) => {
           const onReady = () => resume(Effect.void)
@@ -225,7 +223,12 @@ const make = (port: MessagePortLike): Effect.Effect<Transport, never, Scope.Scop
           Effect.andThen(Effect.sleep(acknowledgedWithin)),
           Effect.flatMap(() => attempt.acknowledged ? Effect.never : dial(binding))
         )
-        return Effect.raceFirst(knock(port, binding, attempt), again)
+        // A port that is sent to the dead tells nothing on Deno, and in browsers none does.
+        const lost = Effect.flatMap(
+          Deferred.await(ended),
+          () => Effect.fail(unavailable(`${print(binding)}: ${gone}`))
+        )
+        return Effect.raceAllFirst([lost, knock(port, binding, attempt), again])
       })
 
     return {

@@ -20,6 +20,7 @@
 import type * as Cause from "effect/Cause"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { named } from "../internal/named.ts"
 import { addressCode } from "../internal/statusTable.ts"
 import * as Uuid from "../internal/uuid.ts"
 import type { Codes } from "../Status.ts"
@@ -132,9 +133,12 @@ export class StringBindingError extends StringBindingErrorBase {
   get codes(): Codes {
     return { rpcStatus: addressCode(this.status) }
   }
-  /** What is wrong and where, for a person. */
+  /** The problem and its place, for a person. */
   override get message(): string {
-    return `Invalid string binding ${JSON.stringify(this.input)}, at position ${this.position}: ${this.detail}.`
+    return named(
+      `Invalid string binding ${JSON.stringify(this.input)}, at position ${this.position}: ${this.detail}.`,
+      "StringBindingError"
+    )
   }
 }
 
@@ -163,7 +167,7 @@ export class StringBindingError extends StringBindingErrorBase {
  * const refused = StringBinding.parse("ncacn_ip_tcp:127.0.0.1[99999]")
  * if (Result.isFailure(refused)) console.log(refused.failure.message)
  * // Invalid string binding "ncacn_ip_tcp:127.0.0.1[99999]", at position 23: the endpoint is not a port from 0 to
- * // 65535, got "99999".
+ * // 65535, got "99999". (StringBindingError)
  * ```
  *
  * @category parsing
@@ -335,7 +339,7 @@ export const make = (parts: Parts): Result.Result<StringBinding, StringBindingEr
   }))
 
 /**
- * Prints a string binding in its canonical form. Parsing what was printed gives an equal string binding.
+ * Prints a string binding in its canonical form. Parsing the printed text gives an equal string binding.
  *
  * @category printing
  * @since 0.1.0

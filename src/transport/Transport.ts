@@ -3,7 +3,7 @@
  *
  * A `Transport` connects to a string binding and listens on one. Either way a program gets `Connection`s, each with a
  * `Socket` of `effect/socket` and the address of the peer. Its layers are `NodeTransport.layer` of `@callisto/rpc/node`
- * (TCP, TLS, Unix sockets), `WebSocket.layer`, `MessagePort.layer` for workers, and `Memory.layer` for tests.
+ * (TCP, TLS, Unix sockets), `Web.layer` of `@callisto/rpc/web` (WebSockets), `MessagePort.layer`, and `Memory.layer` for tests.
  *
  * @module
  * @since 0.1.0
@@ -62,7 +62,7 @@ export const Transport: Context.Service<Transport, Transport> = Context.Service(
  * **Details**
  *
  * The socket has its connection already: acquiring its reader does not dial, and a closed one is not dialled again.
- * What arrives before the reader is acquired is kept. A write succeeds when the transport has room for more; closing
+ * Bytes that arrive before the reader is acquired are kept. A write succeeds when the transport has room for more; closing
  * the scope of the reader closes the connection, and closing that of a writer ends the sending direction, where the
  * transport can.
  *
@@ -84,7 +84,7 @@ export interface Connection {
 }
 
 /**
- * What listens.
+ * A listener at an address.
  *
  * @category models
  * @since 0.1.0
@@ -92,7 +92,7 @@ export interface Connection {
 export interface Listener {
   /** Where it listens, with the port that was chosen for port 0. */
   readonly address: StringBinding
-  /** Accepts no more connections. Those that were accepted live on until the scope closes. */
+  /** Accepts no more connections. Accepted connections live on until the scope closes. */
   readonly stop: Effect.Effect<void>
 }
 
@@ -134,12 +134,10 @@ export const merge = (...transports: ReadonlyArray<Transport>): Transport => {
  *
  * ```ts
  * import { MessagePort, Transport, WebSocket } from "@callisto/rpc/transport"
- * import { Layer } from "effect"
- * import * as Socket from "effect/socket/Socket"
  *
  * const { port1 } = new MessageChannel()
  * const transport = Transport.mergeAll(
- *   Layer.provide(WebSocket.layer, Socket.layerWebSocketConstructorGlobal),
+ *   WebSocket.layerGlobal,
  *   MessagePort.layer(port1)
  * )
  * port1.close()

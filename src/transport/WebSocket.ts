@@ -28,7 +28,7 @@ import { type Connection, Transport } from "./Transport.ts"
  *
  * **Gotchas**
  *
- * The WebSockets of browsers, Deno and Bun can't be told to stop receiving. What arrives there is kept until it is read,
+ * The WebSockets of browsers, Deno and Bun can't be told to stop receiving. Their frames are kept until they are read,
  * up to 64 MiB. A peer that sends more ends the connection; the `ws` package for Node makes it wait.
  *
  * `Endpoint.handle` serves it, and has the example.
@@ -170,12 +170,55 @@ export const layer: Layer.Layer<Transport, never, Socket.WebSocketConstructor> =
       listen: (binding) =>
         Effect.fail(
           binding.protocol === "ncacn_ws" || binding.protocol === "ncacn_wss"
-            ? cantListen(1703, "an HTTP server accepts WebSockets; give them to fromWebSocket and Endpoint.handle")
+            ? cantListen(
+              1703,
+              "an HTTP server accepts WebSockets; use Web.httpRouter, or fromWebSocket and Endpoint.handle"
+            )
             : cantListenOn(binding, protocols)
         )
     }
   })
 )
+
+/**
+ * The same over the global `WebSocket`, which browsers, Deno, Bun and Node have.
+ *
+ * **Details**
+ *
+ * When the user leaves the page, its connections are closed and the server ends its calls: a browser may keep the page and its
+ * connections for the way back. A page that comes back connects again at its next call.
+ *
+ * @category WebSockets
+ * @since 0.1.0
+ */
+export const layerGlobal: Layer.Layer<Transport> = Layer.provide(
+  layer,
+  Layer.effect(
+    Socket.WebSocketConstructor,
+    Effect.gen(function* () {
+      const opened = new Set<Socket.WebSocketLike>()
+      const page = globalThis as unknown as Page
+      const leave = () => opened.forEach((ws) => ws.close())
+      yield* Effect.acquireRelease(
+        Effect.sync(() => page.addEventListener?.("pagehide", leave)),
+        () => Effect.sync(() => page.removeEventListener?.("pagehide", leave))
+      )
+      return (url) => {
+        const ws = new page.WebSocket(url)
+        opened.add(ws)
+        ws.addEventListener("close", () => opened.delete(ws))
+        return ws
+      }
+    })
+  )
+)
+
+/** The global scope of a page; the runtimes have some of it. */
+interface Page {
+  readonly WebSocket: new (url: string) => Socket.WebSocketLike
+  addEventListener?(type: "pagehide", listener: () => void): void
+  removeEventListener?(type: "pagehide", listener: () => void): void
+}
 
 const urlOf = ({ address, endpoint, options, protocol }: StringBinding): string => {
   const host = address === "" ? "localhost" : address.includes(":") ? `[${address}]` : address

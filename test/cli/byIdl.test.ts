@@ -1,7 +1,7 @@
 /** The commands of the tool that read IDL: import, describe, call, check. */
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Console, Deferred, Effect, Layer, Redacted, type Scope, Sink, Stdio, Stream } from "effect"
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -9,6 +9,8 @@ import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { ContextHandle, Interface, Manager, Pipe, Server, ServerCall } from "../../mod.ts"
 import { Files } from "../../src/cli/Files.ts"
+import { withPermission } from "../../src/cli/Failure.ts"
+import { Values } from "../../src/cli/JsonValues.ts"
 import { Passwords } from "../../src/cli/Login.ts"
 import { run } from "../../src/cli/Program.ts"
 import * as Endpoint from "../../src/dcerpc/Endpoint.ts"
@@ -93,6 +95,8 @@ const broken = `
     void Good([in] COUNT n);
     void Bad([in] NOBODY n);
   }`
+
+const good = `[uuid(0d3c5f3e-51ab-4c4f-a0d7-6f5d0a8b7c21)] interface good { void Go([in] long *n); }`
 
 const shared = "typedef unsigned long COUNT;"
 
@@ -213,6 +217,53 @@ describe("callisto import", () => {
   )
 
   inMemory(
+    "an import that is not found: is told with its place, and --check ends with 1",
+    Effect.gen(function* () {
+      const texts = { "d/a.idl": `import "gone.idl"; ${good}` }
+      const written = yield* callisto(["import", "d/a.idl"], texts)
+      assert.deepStrictEqual([written.code, Object.keys(written.written)], [0, ["d/a.ts"]])
+      assert.match(written.stderr, /^d\/a\.idl:1:8: warning: import gone\.idl: not found\. .*--include DIR/)
+      const checked = yield* callisto(["import", "d/a.idl", "--check"], texts)
+      assert.strictEqual(checked.code, 1)
+      assert.include(checked.stderr, "error: d/a.idl: 1 imported file was not found.")
+    })
+  )
+
+  inMemory(
+    "an attribute that is not known: the module is written, and --check ends with 1",
+    Effect.gen(function* () {
+      const texts = { "a.idl": good.replace("[in]", "[in, strng]") }
+      const written = yield* callisto(["import", "a.idl"], texts)
+      assert.deepStrictEqual([written.code, Object.keys(written.written)], [0, ["a.ts"]])
+      assert.match(written.stderr, /^a\.idl:1:\d+: error: attribute strng: .*Do you mean \[string\]\?/)
+      const checked = yield* callisto(["import", "a.idl", "--check"], texts)
+      assert.strictEqual(checked.code, 1)
+    })
+  )
+
+  inMemory(
+    "an interface that cannot be made: exit code 1, and the others are written",
+    Effect.gen(function* () {
+      const texts = { "a.idl": `${good} [uuid(1)] interface lost { void f(); }` }
+      const { code, stderr, written } = yield* callisto(["import", "a.idl"], texts)
+      assert.deepStrictEqual([code, Object.keys(written)], [1, ["a.ts"]])
+      assert.match(stderr, /^a\.idl:1:\d+: error: interface lost is left out: its uuid is no UUID/)
+      assert.include(stderr, "error: a.idl: 1 interface left out.")
+      const described = yield* callisto(["describe", "a.idl"], texts)
+      assert.include(described.stderr, "interface lost is left out")
+    })
+  )
+
+  inMemory(
+    "an operation that is left out: its reason is printed once",
+    Effect.gen(function* () {
+      const { stderr, stdout } = yield* callisto(["import", "b.idl"], { "b.idl": broken, "shared.idl": shared })
+      assert.strictEqual(`${stdout}${stderr}`.split("n: the type NOBODY is not known").length, 2)
+      assert.strictEqual(stderr.trim().split("\n").length, 1)
+    })
+  )
+
+  inMemory(
     "a problem in an imported file: names that file",
     Effect.gen(function* () {
       const { stderr } = yield* callisto(["import", "b.idl", "--include", "inc/"], {
@@ -252,7 +303,7 @@ describe("callisto import", () => {
       [
         "an input before the method",
         ["call", "ncacn_memory:[x]", "library.idl", "{}"],
-        "The method is missing before word 1, {}."
+        "METHOD is missing: {} is an input."
       ],
       [
         "an input that is no JSON",
@@ -302,7 +353,8 @@ describe("callisto describe", () => {
     "what is left out: its line and reason",
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* callisto(["describe", "b.idl"], { "b.idl": broken, "shared.idl": shared })
-      assert.deepStrictEqual([code, stderr], [0, ""])
+      assert.strictEqual(code, 0)
+      assert.match(stderr, /^b\.idl:5:19: error: type NOBODY: not known\..*\n$/)
       assert.match(stdout, /\nLeft out:\n {2}Bad \(1\), line 5: .*NOBODY.*\.\n$/)
     })
   )
@@ -485,7 +537,7 @@ describe("callisto call", () => {
       const plain = yield* callisto(["call", place, "library.idl", "OpenDesk", '{"access": 0}', "--json"])
       assert.deepStrictEqual([plain.code, plain.stdout], [0, '{"desk":null,"result":5}\n'])
       assert.deepStrictEqual(JSON.parse(plain.stderr), {
-        warn: "OpenDesk: The function returned 5 (ERROR_ACCESS_DENIED)."
+        warn: "OpenDesk: The function returned 5 (ERROR_ACCESS_DENIED). (Win32Error)"
       })
       const failed = yield* callisto(["call", place, "library.idl", "OpenDesk", '{"access": 0}', "--fail"])
       assert.strictEqual(failed.code, 1)
@@ -600,7 +652,7 @@ describe("callisto call", () => {
       ['{"details": {"case": "Book", "value": {"Id": "x"}}}', 'Describe.details.value.Id: got "x", expected a UUID.'],
       [
         '{"details": {"case": "Map", "value": 9007199254740993}}',
-        "Describe.details.value: JSON numbers of this size are not exact."
+        "Describe.details.value: got 9007199254740993, and JSON numbers of this size are not exact."
       ],
       [
         '{"details": {"case": "Book", "value": {"Pages": 1}}}',
@@ -677,6 +729,187 @@ describe("callisto call", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeTransport.layer)))
 })
 
+const numbersIdl = `[uuid(6bffd098-a112-3610-9833-46c3f8745330)] interface numbers {
+  void Signed([in] small a, [in] short b, [in] long c, [in] hyper d);
+  void Real([in] double r);
+}`
+
+describe("callisto call, before the first call", () => {
+  const later: ReadonlyArray<readonly [name: string, said: string, ...words: ReadonlyArray<string>]> = [
+    ["a wrong input", 'Fill.size: got "x", expected Uint32', "Fill", '{"size": "x"}'],
+    ["an input that is no JSON", "The input is no JSON: ", "Fill", "{size: 1}"],
+    ["a method that is not there", 'library.idl: no method "Fil"', "Fil"],
+    ["a number out of its range", "Lend: count: 0, and the range is 1 to 8", "Lend"],
+    ["a value that NDR refuses", "OpenDesk: ", "OpenDesk", '{"server": "a\\u0000b", "access": 1}']
+  ]
+  for (const [name, said, ...words] of later) {
+    inMemory(
+      `${name} of a later method: no method is called`,
+      Effect.gen(function* () {
+        const { got, manager } = makeLibrary()
+        yield* serve(manager)
+        const opened = ["OpenDesk", '{"access": 1}', "CloseDesk"]
+        const { code, stderr, stdout } = yield* callisto(["call", place, "library.idl", ...opened, ...words])
+        assert.deepStrictEqual([code, stdout, got], [2, "", {}])
+        assert.include(stderr, said)
+      })
+    )
+  }
+})
+
+describe("numbers of JSON", () => {
+  const numbers = (method: string, json: string) =>
+    callisto(["call", "ncacn_memory:[nobody]", "n.idl", method, json], { "n.idl": numbersIdl })
+
+  inMemory(
+    "a number out of range: is shown as it was written",
+    Effect.gen(function* () {
+      const of = (c: string, d = "0") => `{"a": 0, "b": 0, "c": ${c}, "d": ${d}}`
+      for (
+        const [json, said] of [
+          [of("1e400"), "Signed.c: got 1e400, expected Int32: an integer from -2147483648 to 2147483647."],
+          [of("-1e400"), "Signed.c: got -1e400, expected Int32"],
+          [of("100000000000000000000001"), "Signed.c: got 100000000000000000000001, expected Int32"],
+          [of("0", "1e400"), "Signed.d: got 1e400, expected Int64"],
+          [of("0", "9007199254740993"), "Signed.d: got 9007199254740993, and JSON numbers of this size are not exact."]
+        ] as const
+      ) {
+        const { code, stderr } = yield* numbers("Signed", json)
+        assert.strictEqual(code, 2)
+        assert.include(stderr, `error: ${said}`)
+      }
+      const real = yield* numbers("Real", '{"r": 1e400}')
+      assert.include(real.stderr, 'error: Real.r: got 1e400, expected Double: a number, or "Infinity", "-Infinity" or')
+      assert.strictEqual((yield* numbers("Real", '{"r": 1e300}')).code, 3)
+    })
+  )
+
+  it("hexadecimal text of the whole width: is the bits of a signed number", () => {
+    const { document } = Idl.parse({ "n.idl": numbersIdl }, "n.idl")
+    const [signed] = document.interfaces[0]!.operations
+    const read = (input: unknown) => new Values(document, new Map()).input(signed!, input).input
+    assert.deepStrictEqual(read({ a: "0xff", b: "0x8000", c: "0x80070005", d: "0xffffffffffffffff" }), {
+      a: -1,
+      b: -32768,
+      c: -2147024891,
+      d: -1n
+    })
+    assert.deepStrictEqual(read({ a: "0x7f", b: "0xff", c: "0xffff", d: "0xffffffff" }), {
+      a: 127,
+      b: 255,
+      c: 65535,
+      d: 0xffffffffn
+    })
+    for (const c of ["0x180070005", "-0x80070005", "0x080070005"]) {
+      assert.throws(() => read({ a: 0, b: 0, c, d: 0 }), "Signed.c: got ")
+    }
+  })
+})
+
+describe("what is missing or mistyped", () => {
+  const words: ReadonlyArray<readonly [said: string, advice: string, ...args: ReadonlyArray<string>]> = [
+    [
+      "BINDING is missing: library.idl is no string binding.",
+      "callisto call BINDING FILE METHOD",
+      "call",
+      "library.idl",
+      "Fill",
+      "{}"
+    ],
+    [
+      "BINDING is missing: mgmt is no string binding.",
+      "callisto call BINDING FILE METHOD",
+      "call",
+      "mgmt",
+      "inq_if_ids"
+    ],
+    ["FILE is missing: Fill is no IDL file", "callisto call BINDING FILE METHOD", "call", place, "Fill", "{}"],
+    ["METHOD is missing: nothing stands behind mgmt.", "callisto call BINDING FILE METHOD", "call", place, "mgmt"],
+    [
+      'METHOD is missing: {} stands behind {"size":1}',
+      "callisto call BINDING FILE METHOD",
+      "call",
+      place,
+      "library.idl",
+      "Fill",
+      '{"size":1}',
+      "{}"
+    ],
+    ["shapes.ts: it is a module already.", "takes an IDL file", "import", "shapes.ts"],
+    ["mgmt: it is a built-in interface already.", "takes an IDL file", "import", "mgmt"],
+    ["It is an option of callisto ping.", "callisto stats", "stats", place, "--count", "1"],
+    ["Did you mean this? --timeout.", "callisto stats", "stats", place, "--timeot", "1s"],
+    ["Did you mean this? --include.", "callisto check", "check", "a", "b", "--includ", "x"],
+    ["Did you mean this? describe.", "callisto", "descirbe", "library.idl"],
+    ["The commands are dump, map, ", "callisto", "list"],
+    [
+      'the protocol sequence "ncacn_np" is not one of ncacn_ip_tcp, ',
+      'Named pipes are not supported yet: use ncacn_ip_tcp or ncalrpc. callisto dump "ncacn_ip_tcp:files" lists',
+      "stats",
+      "ncacn_np:\\\\files[\\pipe\\srvsvc]"
+    ]
+  ]
+  for (const [said, advice, ...args] of words) {
+    inMemory(
+      `callisto ${args.join(" ")}: ${said}`,
+      Effect.gen(function* () {
+        const { code, stderr, stdout, written } = yield* callisto([...args, "--json"])
+        assert.deepStrictEqual([code, stdout, written], [2, "", {}])
+        const { error } = JSON.parse(stderr)
+        assert.include(error.message, said)
+        assert.include(error.advice, advice)
+      })
+    )
+  }
+
+  inMemory(
+    "callisto call --help: METHOD is shown as needed",
+    Effect.gen(function* () {
+      const { stdout } = yield* callisto(["call", "--help"])
+      assert.include(stdout, "<BINDING> <FILE> <METHOD [JSON]...>")
+      assert.notInclude(stdout, "(optional)")
+      const { stderr } = yield* callisto(["call"])
+      assert.include(stderr, "<BINDING> <FILE> <METHOD [JSON]...>, which")
+    })
+  )
+
+  inMemory(
+    "parameters that the server reads otherwise: the advice is about the method and its file",
+    Effect.gen(function* () {
+      const { manager } = makeLibrary()
+      yield* serve(manager)
+      const other = library.replace(/DWORD Fill\([^;]*;/, "DWORD Fill();").replace(
+        /long Lend\([^;]*;/,
+        "DWORD Lend(); DWORD More();"
+      )
+      const { stderr } = yield* callisto(["call", place, "other.idl", "Fill"], { "other.idl": other })
+      assert.match(stderr, /^error: 1783 [^\n]*\ntry: {3}The server and other\.idl describe Fill differently/)
+      const last = yield* callisto(["call", place, "other.idl", "More"], { "other.idl": other })
+      assert.match(last.stderr, /^error: 1745 [^\n]*\ntry: {3}The server has no method \d+: look whether other\.idl is/)
+    })
+  )
+
+  it("what Deno does not allow: names the flag, and is wrong usage", () => {
+    const denied = { _tag: "Failure" as const, exitCode: 3, status: { number: 1722 }, advice: "Look." }
+    const tcp = withPermission({
+      ...denied,
+      message: 'ncacn_ip_tcp:h[1]: Requires net access to "h:1", run again with the --allow-net flag.'
+    })
+    assert.deepStrictEqual(tcp, {
+      _tag: "Failure",
+      exitCode: 2,
+      message: 'ncacn_ip_tcp:h[1]: Requires net access to "h:1".',
+      advice: "Add --allow-net behind deno run."
+    })
+    const socket = withPermission({
+      ...denied,
+      message: 'ncalrpc:[s]: Requires read access to "s", run again with the --allow-read flag.'
+    })
+    assert.include(socket.advice, "A Unix socket needs --allow-read, --allow-write and --allow-net.")
+    assert.deepStrictEqual(withPermission({ ...denied, message: "nobody listens." }).exitCode, 3)
+  })
+})
+
 const echo = (port: string): string => `
   [uuid(a1b8f3d0-55c1-4d2e-8a67-3d0f0f1c2b90), version(1.0), endpoint("ncacn_ip_tcp:[${port}]")]
   interface echo { long Twice([in] long n); }`
@@ -698,7 +931,7 @@ describe("callisto check", () => {
       const { code, stderr, stdout } = yield* callisto(["check", "library.idl", "new.idl"], texts)
       assert.strictEqual(code, 1)
       assert.include(stdout, "breaking    library.Find, out.items[].State: Lent of STATE was removed; it was 1.\n")
-      assert.match(stderr, /^error: new\.idl breaks clients of library\.idl: \d breaking changes?\.\n/)
+      assert.match(stderr, /^error: new\.idl breaks clients of library\.idl: \d breaking changes?\. \(ExitCode1\)\n/)
       const { breaking, changes } = JSON.parse(
         (yield* callisto(["check", "library.idl", "new.idl", "--json"], texts)).stdout
       )
@@ -717,6 +950,31 @@ describe("callisto check", () => {
       assert.include(stdout, "compatible  Shapes.Erase: the method was added with the number 1.\n")
     })
   )
+})
+
+describe("the last line of callisto check", () => {
+  const of = (body: string) => `[uuid(0d3c5f3e-51ab-4c4f-a0d7-6f5d0a8b7c22), version(1.0)] interface i { ${body} }`
+  for (
+    const [now, said] of [
+      ["void A([in] long a); void B([in] long b); void C();", "1 change, which breaks no old client."],
+      ["void A([in] short a); void B([in] long b);", "1 change, which breaks old clients."],
+      ["void A([in] short a); void B([in] short b);", "2 changes, which all break old clients."],
+      ["void A([in] short a); void B([in] long b); void C();", "2 changes, of which 1 breaks old clients."],
+      ["void A([in] long x); void B([in] long y);", "2 changes, of which none breaks old clients."],
+      ["void A([in] short a); void B([in] short b); void C();", "3 changes, of which 2 break old clients."]
+    ] as const
+  ) {
+    inMemory(
+      `${now}: ${said}`,
+      Effect.gen(function* () {
+        const { stdout } = yield* callisto(["check", "old.idl", "new.idl"], {
+          "old.idl": of("void A([in] long a); void B([in] long b);"),
+          "new.idl": of(now)
+        })
+        assert.strictEqual(stdout.trimEnd().split("\n").at(-1), said)
+      })
+    )
+  }
 })
 
 describe("completions", () => {
@@ -744,6 +1002,82 @@ describe("completions", () => {
       assert.strictEqual(stdout, "OpenDesk\nCloseDesk\nFind\nDescribe\nGetName\nFill\nCompare\nCopy\nNotify\nLend\n")
     })
   )
+})
+
+describe("completions in a shell", () => {
+  const has = (shell: string) => process.platform !== "win32" && spawnSync(shell, ["-c", "exit 0"]).status === 0
+
+  /** What a shell offers behind these words, in a folder with a file of each kind. */
+  const offered = (shell: string, script: string, line: ReadonlyArray<string>): ReadonlyArray<string> => {
+    // fish offers flags behind a space too.
+    const isMeant = (word: string): boolean => word !== "" && (!word.startsWith("-") || !line.at(-1)!.endsWith(" "))
+    const folder = mkdtempSync(join(tmpdir(), "callisto-"))
+    try {
+      mkdirSync(join(folder, "sub"))
+      for (const name of ["a.idl", "B.IDL", "c.txt", "d.ts"]) writeFileSync(join(folder, name), "")
+      writeFileSync(join(folder, ".script"), script)
+      const text = shell === "fish" ? 'source .script; complete -C "$argv"' : `source .script
+          complete -p callisto > .registered && grep -q _callisto .registered || exit 1
+          COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=\${#COMP_LINE}
+          _callisto_with_methods callisto "\${COMP_WORDS[COMP_CWORD]}" "\${COMP_WORDS[COMP_CWORD - 1]}"
+          printf '%s\\n' "\${COMPREPLY[@]}"`
+      const { stderr, stdout } = spawnSync(shell, ["-c", text, ...(shell === "bash" ? ["bash"] : []), ...line], {
+        cwd: folder,
+        encoding: "utf8"
+      })
+      assert.strictEqual(stderr, "")
+      return stdout.split("\n").map((word) => word.split("\t")[0]!.replace(/\/$/, "")).filter(isMeant).sort()
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  }
+
+  const commands = [
+    "call",
+    "check",
+    "demo",
+    "describe",
+    "dump",
+    "import",
+    "interfaces",
+    "map",
+    "ping",
+    "stats",
+    "watch"
+  ]
+  const levels = ["connect", "integrity", "packet", "privacy"]
+  for (
+    const [line, expected] of [
+      [["--level", ""], levels],
+      [["ping", "--level", ""], levels],
+      [["--completions", "z"], ["zsh"]],
+      [["--level", "privacy", ""], commands],
+      [["import", ""], ["B.IDL", "a.idl", "sub"]],
+      [["call", "b", ""], ["B.IDL", "a.idl", "d.ts", "sub"]],
+      [["stats", "--k"], ["--kdc"]],
+      [["import", "--ti"], ["--timeout"]]
+    ] as ReadonlyArray<[ReadonlyArray<string>, ReadonlyArray<string>]>
+  ) {
+    for (const shell of ["bash", "fish"]) {
+      it.effect.skipIf(!has(shell))(
+        `${shell}, behind callisto ${line.join(" ")}: ${expected.join(", ")}`,
+        () =>
+          Effect.gen(function* () {
+            const { stdout } = yield* callisto(["--completions", shell])
+            const words = ["callisto", ...line]
+            assert.deepStrictEqual(offered(shell, stdout, shell === "fish" ? [words.join(" ")] : words), expected)
+          }).pipe(Effect.provide(Memory.layer))
+      )
+    }
+  }
+
+  it.effect.skipIf(!has("zsh"))("zsh: the script is one, with global flags and filters", () =>
+    Effect.gen(function* () {
+      const { stdout } = yield* callisto(["--completions", "zsh"])
+      assert.strictEqual(spawnSync("zsh", ["-n"], { input: stdout, encoding: "utf8" }).stderr, "")
+      assert.match(stdout, /--level\[[^\n]*:value:\(connect packet integrity privacy\)/)
+      assert.include(stdout, `:The IDL file:_files -g "*.(#i)idl"'`)
+    }).pipe(Effect.provide(Memory.layer)))
 })
 
 // ----------------------------------------------------------------------------
@@ -793,11 +1127,17 @@ describe("callisto with files, as a process", () => {
   inFolder("a folder, and a file that is too large: a sentence", (folder) =>
     Effect.gen(function* () {
       const asFolder = yield* start(["describe", folder]).ended
-      assert.deepStrictEqual([asFolder.code, asFolder.stderr.split("\n")[0]], [2, `error: ${folder}: it is a folder.`])
+      assert.deepStrictEqual([asFolder.code, asFolder.stderr.split("\n")[0]], [
+        2,
+        `error: ${folder}: it is a folder. (ExitCode2)`
+      ])
       const large = join(folder, "large.idl")
       writeFileSync(large, new Uint8Array(16 * 1024 * 1024 + 1))
       const asLarge = yield* start(["describe", large]).ended
-      assert.deepStrictEqual([asLarge.code, asLarge.stderr.split("\n")[0]], [2, `error: ${large}: more than 16 MiB.`])
+      assert.deepStrictEqual([asLarge.code, asLarge.stderr.split("\n")[0]], [
+        2,
+        `error: ${large}: more than 16 MiB. (ExitCode2)`
+      ])
     }))
 
   inFolder("SIGINT: cancels the call on the server", (folder) =>
@@ -820,6 +1160,10 @@ describe("callisto with files, as a process", () => {
       yield* Deferred.await(begun)
       process.kill(child.pid!, "SIGINT")
       yield* Deferred.await(cancelled)
-      assert.deepStrictEqual(yield* ended, { code: 130, stdout: "", stderr: "" })
+      assert.deepStrictEqual(yield* ended, {
+        code: 130,
+        stdout: "",
+        stderr: "warn: Interrupted: the call of Twice was cancelled.\n"
+      })
     }))
 })

@@ -46,7 +46,7 @@ import { assertFailure } from "../fixtures.ts"
 
 describe("a bind", () => {
   wire(
-    "proposes the interface and the features, byte for byte",
+    "bind: proposes the interface and the features, byte for byte",
     Effect.gen(function* () {
       const transport = yield* Transport.Transport
       const first = yield* Deferred.make<Uint8Array>()
@@ -67,7 +67,7 @@ describe("a bind", () => {
   )
 
   wire(
-    "of an interface with ordinary schemas proposes Callisto's own syntax and larger fragments",
+    "bind of an interface with ordinary schemas: proposes Callisto's own syntax and larger fragments",
     Effect.gen(function* () {
       const accept = yield* listen
       yield* Effect.forkScoped(Association.bind(IEcho, address))
@@ -109,46 +109,76 @@ describe("a bind", () => {
   const rejected = (result: number, reason: number) =>
     ack({ results: [{ result, reason, transferSyntax: Pdu.nilSyntax }, noFeatures] })
 
-  refused("that is refused without a reason", nak(0), unavailable, "it gave no reason")
-  refused("that is refused for congestion", nak(1), unavailable, "congested")
-  refused("that is refused for a limit", nak(2), unavailable, "limits")
-  refused("that is refused for the version", nak(4), unavailable, "another version of the protocol")
-  refused("that is refused for an unknown reason", nak(99), unavailable, "reason 99")
-  refused("whose interface is unknown", rejected(2, 1), ["UnknownInterface", undefined], "version 1.2")
-  refused("whose transfer syntax is unknown", rejected(2, 2), unavailable, "does not speak version 2.0 of Callisto's")
+  refused("bind refused without a reason: fails with the reason", nak(0), unavailable, "it gave no reason")
+  refused("bind refused for congestion: fails with the reason", nak(1), unavailable, "congested")
+  refused("bind refused for a limit: fails with the reason", nak(2), unavailable, "limits")
+  refused("bind refused for the version: fails with the reason", nak(4), unavailable, "another version of the protocol")
+  refused("bind refused for an unknown reason: fails with the reason", nak(99), unavailable, "reason 99")
   refused(
-    "whose transfer syntax the server knows in another version",
+    "bind of an unknown interface: fails with the reason",
+    rejected(2, 1),
+    ["UnknownInterface", undefined],
+    "version 1.2"
+  )
+  refused(
+    "bind of an unknown transfer syntax: fails with the reason",
+    rejected(2, 2),
+    unavailable,
+    "does not speak version 2.0 of Callisto's"
+  )
+  refused(
+    "bind, transfer syntax known in another version: fails with the reason",
     ack({ results: [{ result: 2, reason: 2, transferSyntax: { ...binary.id, major: 3 } }, noFeatures] }),
     unavailable,
     "it speaks version 3.0. Run the same version"
   )
-  refused("whose context is above a limit", rejected(2, 3), unavailable, "limits")
-  refused("whose interface the user rejects", rejected(1, 0), unavailable, "result 1")
-  refused("with one answer only", ack({ results: [accepted] }), unavailable, "1 presentation contexts")
+  refused("bind, one context above the server's limit: fails with the reason", rejected(2, 3), unavailable, "limits")
+  refused("bind, interface rejected by the user: fails with the reason", rejected(1, 0), unavailable, "result 1")
   refused(
-    "with an answer too many",
+    "bind answered with one result only: fails with the reason",
+    ack({ results: [accepted] }),
+    unavailable,
+    "1 presentation contexts"
+  )
+  refused(
+    "bind answered with one result too many: fails with the reason",
     ack({ results: [accepted, noFeatures, noFeatures] }),
     unavailable,
     "3 presentation"
   )
   refused(
-    "with another transfer syntax than was proposed",
+    "bind answered with a transfer syntax that was not proposed: fails with the reason",
     ack({ results: [{ ...accepted, transferSyntax: ndr20.id }, noFeatures] }),
     unavailable,
     "not proposed"
   )
-  refused("with fragments below the least size", ack({ maxRecvFrag: 1431 }), unavailable, "1431 bytes")
   refused(
-    "that is answered with garbage",
+    "bind answered with fragments below the least size: fails with the reason",
+    ack({ maxRecvFrag: 1431 }),
+    unavailable,
+    "1431 bytes"
+  )
+  refused(
+    "bind answered with garbage: fails with the reason",
     (peer) => peer.bytes(new Uint8Array(64).fill(7)),
     unavailable,
     "the bind was"
   )
-  refused("that is answered with something else", (peer) => peer.respond(1, Uint8Array.of(0)), unavailable, "Response")
-  refused("whose connection is closed", (peer) => peer.close, unavailable, "while it was being bound")
+  refused(
+    "bind answered with another PDU: fails with the reason",
+    (peer) => peer.respond(1, Uint8Array.of(0)),
+    unavailable,
+    "Response"
+  )
+  refused(
+    "bind, connection closed: fails with the reason",
+    (peer) => peer.close,
+    unavailable,
+    "while it was being bound"
+  )
 
   wire(
-    "is given up after the connect timeout",
+    "bind never answered: is given up after the connect timeout",
     Effect.gen(function* () {
       const accept = yield* listen
       const binding = yield* Effect.forkChild(Association.bind(IEcho, address, { connectTimeout: "3 seconds" }))
@@ -171,7 +201,7 @@ describe("a bind", () => {
 
 describe("requests and replies", () => {
   wire(
-    "a request is cut into fragments that the server receives",
+    "request of several fragments: its fragments fit what the server receives",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp({}, { maxRecvFrag: 2048 })
       const text = "x".repeat(5000)
@@ -190,7 +220,7 @@ describe("requests and replies", () => {
   )
 
   wire(
-    "responses whose fragments interleave are put together by their call",
+    "responses whose fragments interleave: are put together by their call",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -207,7 +237,7 @@ describe("requests and replies", () => {
   )
 
   wire(
-    "what is said of an unknown call is dropped",
+    "PDUs for an unknown call: are discarded",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const pending = yield* begin("one")
@@ -220,7 +250,7 @@ describe("requests and replies", () => {
   )
 
   wire(
-    "a server may write its numbers with the other end first",
+    "server that writes its numbers in the other byte order: is understood",
     Effect.gen(function* () {
       const accept = yield* listen
       const binding = yield* Effect.forkChild(Association.bind(ISum, address))
@@ -250,7 +280,7 @@ describe("requests and replies", () => {
   )
 
   wire(
-    "each fault is what the call declares, a cancel, or its number",
+    "fault: is the call's declared abort, a cancel, or its number",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const faulted = (status: number, flags = 0) =>
@@ -274,7 +304,7 @@ describe("requests and replies", () => {
   )
 
   wire(
-    "a fault discards the response that had begun",
+    "fault inside a response: the begun response is discarded",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const pending = yield* begin("one")
@@ -296,7 +326,7 @@ describe("requests and replies", () => {
 
 describe("a server that carries one call at a time on a connection", () => {
   wire(
-    "gets the calls of a causal binding one after another, in the order of their begin",
+    "causal binding, one call at a time: calls run one after another, in the order of their begin",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp({}, { flags: 0 })
       const one = yield* begin("one")
@@ -317,7 +347,7 @@ describe("a server that carries one call at a time on a connection", () => {
   )
 
   wire(
-    "gets those of another one on several connections of one group, which are closed when nobody uses them",
+    "binding that is not causal, one call at a time: calls use several connections of one group, closed when idle",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp({ causal: false, maximumConnections: 2 }, { flags: 0 })
       const one = yield* begin("one")
@@ -349,7 +379,7 @@ describe("a server that carries one call at a time on a connection", () => {
   )
 
   wire(
-    "is told of an orphan at the cost of the connection, and the next call has another one",
+    "orphan, one call at a time: costs the connection, and the next call has another one",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp({}, { flags: 0 })
       const one = yield* begin("one")
@@ -373,7 +403,7 @@ describe("a server that carries one call at a time on a connection", () => {
 
 describe("cancelling", () => {
   wire(
-    "patiently sends one cancel and gives the server's answer",
+    "patient cancel: one cancel is sent, and the client gets the server's answer",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -390,7 +420,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "gives up after its timeout; with nobody else on the connection the server is told",
+    "cancel timeout over, no other call on the connection: the call ends, and the server is told",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -408,7 +438,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "abortively costs the other calls nothing: the late reply is dropped",
+    "abortive cancel: the other calls go on, and the late reply is discarded",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -429,7 +459,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "sends an orphan beside other calls where the server keeps the connection then",
+    "orphan beside other calls: is sent where the server then keeps the connection",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp({}, { results: [accepted, keepsOnOrphan] })
       const one = yield* begin("one")
@@ -451,7 +481,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "an object that is released is orphaned, or cancelled where an orphan would cost other calls",
+    "object released: its call is orphaned, or cancelled where an orphan would cost other calls",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const two = yield* begin("two")
@@ -473,7 +503,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "is what a call timeout does",
+    "call timeout: cancels the call",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp({ callTimeout: "5 seconds" })
       const one = yield* begin("one")
@@ -490,7 +520,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "by a call timeout ends a call in time that was begun by whoever the end of another one woke",
+    "call timeout of a call begun by a waiter of another call: ends it in time",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp({ callTimeout: "5 seconds" }, { results: [accepted, keepsOnOrphan] })
       const one = yield* begin("one")
@@ -509,7 +539,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "by a call timeout ends a call in time that was sent once more behind a later one",
+    "call timeout of a call sent once more behind a later one: ends it in time",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp({ callTimeout: "5 seconds" })
       const one = yield* begin("one", "Again")
@@ -529,7 +559,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "by a call timeout ends a begin that waits for room, and nothing is sent",
+    "call timeout of a begin that waits for room: ends it, and nothing is sent",
     Effect.gen(function* () {
       const { begin, peer, store } = yield* setUp({ callTimeout: "5 seconds", maximumQueued: 1000 })
       yield* begin(large)
@@ -548,7 +578,7 @@ describe("cancelling", () => {
   )
 
   wire(
-    "by a call timeout reaches the server, also where the client closes the binding at once",
+    "call timeout as the client closes the binding: the server is told",
     Effect.gen(function* () {
       const { begin, close, peer } = yield* setUp({ callTimeout: "5 seconds" })
       const one = yield* begin("one")
@@ -572,7 +602,7 @@ const larger = "x".repeat(400_000)
 
 describe("when a connection is lost", () => {
   wire(
-    "what was sent ends with 1726, and the next call connects again",
+    "connection lost, request sent: the call ends with 1726, and the next call connects again",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -589,7 +619,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "what has certainly not left is sent on another one, before what begins later",
+    "connection lost, request certainly not sent: is sent on another connection, before later calls",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin(large)
@@ -609,7 +639,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "and there is no other one, that ends with 1722: it did not execute",
+    "connection lost, request not sent, no other connection: the call ends with 1722, and did not execute",
     Effect.gen(function* () {
       const { accept, begin, peer } = yield* setUp()
       const one = yield* begin(large, "Again")
@@ -626,7 +656,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "what has left in part is sent on another one, too",
+    "connection lost, request sent in part: is sent on another connection, too",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin(larger)
@@ -650,7 +680,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "and there is no other one, that ends with 1727: no server executes a part of a request",
+    "connection lost, request sent in part, no other connection: the call ends with 1727, since no server executes a part",
     Effect.gen(function* () {
       const { accept, begin, peer } = yield* setUp()
       const one = yield* begin(larger)
@@ -666,7 +696,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "the requests of one turn are told apart",
+    "connection lost, several requests of one turn: each is judged by itself",
     Effect.gen(function* () {
       const { accept, begin, peer } = yield* setUp({ maximumQueued: 2_000_000 })
       const calls = yield* Effect.forEach(["small", larger, large], (text) => begin(text))
@@ -679,7 +709,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "a call with an in pipe may have run as soon as its arguments have left",
+    "connection lost, call with an in pipe: may have run as soon as its arguments were sent",
     Effect.gen(function* () {
       const { acceptBound, store } = yield* setUp()
       const lose = (text: string) =>
@@ -700,7 +730,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "what had left in part ends with 1726 if all of it leaves the second time",
+    "request sent in part, then sent whole: the call ends with 1726 when that connection is lost",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin(larger)
@@ -714,7 +744,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "what had left in part ends with 1727 if nothing of it leaves the second time",
+    "request sent in part, then not at all: the call ends with 1727 when that connection is lost",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin(larger)
@@ -733,7 +763,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "a call of an idempotent method is sent once more, and once only",
+    "connection lost, idempotent method: the call is sent once more, and once only",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin("one", "Again")
@@ -760,7 +790,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "a call that may have run before did so, even if it was not sent a second time",
+    "call that may have run before, not sent again: counts as executed",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin("one", "Again")
@@ -780,7 +810,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "a call that waits to be sent again can be cancelled, and is not sent then",
+    "call waiting to be sent again, cancelled: is not sent",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin(large, "Again")
@@ -802,7 +832,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "a cancelled call is not sent again",
+    "cancelled call, connection lost: is not sent again",
     Effect.gen(function* () {
       const { begin, peer } = yield* setUp()
       const one = yield* begin("one", "Again")
@@ -814,7 +844,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "what had arrived still counts when nothing can be sent any more",
+    "connection can't send any more: what has arrived still counts",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -830,7 +860,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "because the server shuts down, its calls go on, and the next one is on another",
+    "server shuts down: calls on the connection go on, and the next call has another one",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin("one")
@@ -852,7 +882,7 @@ describe("when a connection is lost", () => {
   )
 
   wire(
-    "because the binding is closed, what was sent leaves first",
+    "binding closed: what was sent leaves first",
     Effect.gen(function* () {
       const { begin, close, peer, store } = yield* setUp()
       const one = yield* begin("one")
@@ -903,7 +933,7 @@ describe("an association", () => {
     )
 
   wire(
-    "binds to one more interface with alter_context, and then calls each in its presentation context",
+    "one more interface: is bound with alter_context, and each call uses its presentation context",
     Effect.gen(function* () {
       const { association, peer, sum } = yield* shared()
       const binding = yield* alterTo(association)
@@ -926,7 +956,7 @@ describe("an association", () => {
   )
 
   wire(
-    "sends larger fragments once Callisto's own syntax was agreed on",
+    "Callisto's own syntax agreed on: larger fragments are sent",
     Effect.gen(function* () {
       const { association, peer } = yield* shared()
       const binding = yield* alterTo(association)
@@ -938,7 +968,7 @@ describe("an association", () => {
   )
 
   wire(
-    "asks once for an interface that several bindings call, and gives each its object",
+    "several bindings of one interface: it is asked for once, and each call carries its binding's object",
     Effect.gen(function* () {
       const { association, peer } = yield* shared()
       const object = "11111111-2222-3333-4444-555555555555"
@@ -949,7 +979,7 @@ describe("an association", () => {
   )
 
   wire(
-    "goes on with the others when one interface is refused",
+    "one interface refused: calls of the other interfaces go on",
     Effect.gen(function* () {
       const { association, peer, sum } = yield* shared()
       const unknown = yield* alterTo(association)
@@ -970,7 +1000,7 @@ describe("an association", () => {
   )
 
   wire(
-    "waits for an answer as long as for a connection",
+    "answer to an alter_context: is awaited as long as a connection",
     Effect.gen(function* () {
       const { association, peer } = yield* shared({ connectTimeout: "2 seconds" })
       const binding = yield* alterTo(association)
@@ -986,7 +1016,7 @@ describe("an association", () => {
   )
 
   wire(
-    "whose connection is lost while it binds to one more interface refuses that binding, and the next has another connection",
+    "connection lost during an alter_context: that binding is refused, and the next has another connection",
     Effect.gen(function* () {
       const { acceptBound, association, peer, sum } = yield* shared()
       const binding = yield* alterTo(association)
@@ -1001,7 +1031,7 @@ describe("an association", () => {
   )
 
   wire(
-    "keeps its connection, and the calls of the others, when the scope of one binding closes",
+    "scope of one binding closes: the connection and the other bindings' calls stay",
     Effect.gen(function* () {
       const { association, peer, sum } = yield* shared()
       const scope = yield* Scope.make()
@@ -1029,7 +1059,7 @@ describe("an association", () => {
 describe("begin", () => {
   for (const maximumQueued of [1000, 100_000]) {
     wire(
-      `waits while ${maximumQueued} bytes are queued; interrupted then, it leaves the object idle and sends nothing`,
+      `begin, ${maximumQueued} bytes queued: waits; interrupted then, it leaves the object idle and sends nothing`,
       Effect.gen(function* () {
         const { begin, peer, store } = yield* setUp({ maximumQueued })
         yield* begin(large)
@@ -1050,7 +1080,7 @@ describe("begin", () => {
   }
 
   wire(
-    "that is interrupted while it connects stops connecting",
+    "begin interrupted while it connects: stops connecting",
     Effect.gen(function* () {
       const { accept, begin, peer, store } = yield* setUp()
       yield* peer.close
@@ -1072,7 +1102,7 @@ describe("begin", () => {
   )
 
   wire(
-    "fails with 1722 for all who wait when the server can't be reached",
+    "server can't be reached: every waiting begin fails with 1722",
     Effect.gen(function* () {
       const { accept, begin, peer } = yield* setUp()
       yield* peer.close
@@ -1142,7 +1172,7 @@ describe("a server that breaks the protocol loses the connection, and the next c
       Effect.andThen(peer.respond(callId, stubOf("1"), firstFrag), peer.respond(callId, stubOf("1"), firstFrag))
   )
   wire(
-    "what was queued then does not leave on the old one",
+    "connection closed for a broken protocol: its queued requests do not leave on it",
     Effect.gen(function* () {
       const { acceptBound, begin, peer } = yield* setUp()
       const one = yield* begin(large)

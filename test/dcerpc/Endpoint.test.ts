@@ -73,18 +73,23 @@ const auth = (authType: number, authLevel: number): Pdu.AuthTrailer => ({
 // ----------------------------------------------------------------------------
 
 describe("the first PDU", () => {
-  row("a request is refused with 4", [request()], [bindNak(2, 4)], "is closed")
-  row("an alter_context is refused with 4", [alter({})], [bindNak(2, 4)], "is closed")
-  row("a co_cancel is refused with 4", [coCancel()], [bindNak(2, 4)], "is closed")
-  row("an unknown type is refused with 4", [bare(99)], [bindNak(2, 4)], "is closed")
-  row("another version is refused with 4", [patched(bind(), { 0: [4] })], [bindNak(1, 4)], "is closed")
-  row("version 5.2 is refused with 4", [patched(bind(), { 1: [2] })], [bindNak(1, 4)], "is closed")
-  row("version 5.1 is accepted", [patched(bind(), { 1: [1] })], [bindAck], "lives")
-  row("a bind that is cut is refused with 4", [patched(bind(), { 24: [2] })], [bindNak(1, 4)], "is closed")
-  row("a bind without flags is accepted", [bind({ exactFlags: 0 })], [bindAck], "lives")
-  row("a bind with all flags is accepted", [bind({ exactFlags: 0xff })], [bindAck], "lives")
-  row("a bind in big-endian is accepted", [bind({ littleEndian: false })], [bindAck], "lives")
-  wire("is refused once, however much nonsense follows", (client) =>
+  row("request as the first PDU: is refused with 4", [request()], [bindNak(2, 4)], "is closed")
+  row("alter_context as the first PDU: is refused with 4", [alter({})], [bindNak(2, 4)], "is closed")
+  row("co_cancel as the first PDU: is refused with 4", [coCancel()], [bindNak(2, 4)], "is closed")
+  row("unknown type as the first PDU: is refused with 4", [bare(99)], [bindNak(2, 4)], "is closed")
+  row(
+    "bind of another protocol version: is refused with 4",
+    [patched(bind(), { 0: [4] })],
+    [bindNak(1, 4)],
+    "is closed"
+  )
+  row("bind of version 5.2: is refused with 4", [patched(bind(), { 1: [2] })], [bindNak(1, 4)], "is closed")
+  row("bind of version 5.1: is accepted", [patched(bind(), { 1: [1] })], [bindAck], "lives")
+  row("truncated bind: is refused with 4", [patched(bind(), { 24: [2] })], [bindNak(1, 4)], "is closed")
+  row("bind without flags: is accepted", [bind({ exactFlags: 0 })], [bindAck], "lives")
+  row("bind with all flags: is accepted", [bind({ exactFlags: 0xff })], [bindAck], "lives")
+  row("bind in big-endian: is accepted", [bind({ littleEndian: false })], [bindAck], "lives")
+  wire("first PDU is no bind: it is refused once, however many PDUs follow", (client) =>
     Effect.gen(function* () {
       const nonsense = new Uint8Array(40)
       yield* client.write(nonsense)
@@ -95,22 +100,22 @@ describe("the first PDU", () => {
 })
 
 describe("a bind", () => {
-  boundRow("a second one is refused with 0", {}, [bind({ callId: 2 })], [bindNak(2, 0)], "is closed")
-  row("without contexts is refused with 0", [bind({ contextElements: [] })], [bindNak(1, 0)], "is closed")
+  boundRow("second bind: is refused with 0", {}, [bind({ callId: 2 })], [bindNak(2, 0)], "is closed")
+  row("bind without contexts: is refused with 0", [bind({ contextElements: [] })], [bindNak(1, 0)], "is closed")
   row(
-    "without transfer syntaxes is refused with 0",
+    "bind without transfer syntaxes: is refused with 0",
     [bind({ contextElements: [element(0, IEcho), { ...element(1, IEcho), transferSyntaxes: [] }] })],
     [bindNak(1, 0)],
     "is closed"
   )
   row(
-    "of an unknown interface is rejected for reason 1",
+    "bind of an unknown interface: is rejected for reason 1",
     [bind({ contextElements: [element(0, unknown)] })],
     [{ bindAck: 1, results: [rejected(1)] }],
     "lives"
   )
   row(
-    "of another major version, and of a higher minor version, is rejected for reason 1",
+    "bind of another major version, or a higher minor version: is rejected for reason 1",
     [
       bind({
         contextElements: [element(0, { ...IDouble, version: [1, 0] }), element(1, { ...IDouble, version: [2, 4] })]
@@ -120,31 +125,31 @@ describe("a bind", () => {
     "lives"
   )
   row(
-    "of a lower minor version is accepted",
+    "bind of a lower minor version: is accepted",
     [bind({ contextElements: [element(0, { ...IDouble, version: [2, 0] })] })],
     [bindAck],
     "lives"
   )
   row(
-    "with unknown transfer syntaxes is rejected for reason 2",
+    "bind with unknown transfer syntaxes: is rejected for reason 2",
     [bind({ contextElements: [element(0, IEcho, unknownSyntax)] })],
     [{ bindAck: 1, results: [rejected(2)] }],
     "lives"
   )
   row(
-    "in NDR of an interface that has no such form is rejected for reason 2",
+    "bind in NDR, interface without that form: is rejected for reason 2",
     [bind({ contextElements: [element(0, IPlain)] })],
     [{ bindAck: 1, results: [rejected(2)] }],
     "lives"
   )
   row(
-    "in version 1.0 of Callisto's own syntax: rejected for reason 2, with the version that the server speaks",
+    "bind in version 1.0 of Callisto's own syntax: rejected for reason 2, with the version that the server speaks",
     [bind({ contextElements: [element(0, IPlain, { ...binary.id, major: 1 })] })],
     [{ bindAck: 1, results: [{ ...rejected(2), transferSyntax: { ...binary.id, major: 2, minor: 0 } }] }],
     "lives"
   )
   row(
-    "has a result for each context, in their order",
+    "bind of several contexts: each has a result, in their order",
     [bind({
       contextElements: [element(3, unknown), element(1, IEcho, unknownSyntax, Pdu.ndr20), element(2, IPlain, binary.id)]
     })],
@@ -152,36 +157,39 @@ describe("a bind", () => {
     "lives"
   )
   row(
-    "with one id for two interfaces is refused with 0",
+    "bind with one id for two interfaces: is refused with 0",
     [bind({ contextElements: [element(0, IEcho), element(0, IPlain, binary.id)] })],
     [bindNak(1, 0)],
     "is closed"
   )
   row(
-    "of a group that is unknown is refused with 0",
+    "bind to an unknown group: is refused with 0",
     [bind({ assocGroupId: 0x1063 })],
     [bindNak(1, 0)],
     "is closed"
   )
-  wire("is answered with the flags of multiplexing and of signed headers alone", (client) =>
-    Effect.gen(function* () {
-      const [ack] = yield* client.ask(bind({ exactFlags: 0xff }))
-      assert.strictEqual(ack!._tag === "BindAck" && ack.flags, 0x17)
-      const [other] = yield* (yield* connect).ask(bind({ flags: 0 }))
-      assert.strictEqual(other!._tag === "BindAck" && other.flags, 0x03)
-    }))
-  wire("is answered with the name of the endpoint", (client) =>
+  wire(
+    "bind: is answered with the flags of multiplexing and of signed headers alone",
+    (client) =>
+      Effect.gen(function* () {
+        const [ack] = yield* client.ask(bind({ exactFlags: 0xff }))
+        assert.strictEqual(ack!._tag === "BindAck" && ack.flags, 0x17)
+        const [other] = yield* (yield* connect).ask(bind({ flags: 0 }))
+        assert.strictEqual(other!._tag === "BindAck" && other.flags, 0x03)
+      })
+  )
+  wire("bind: is answered with the name of the endpoint", (client) =>
     Effect.gen(function* () {
       const [ack] = yield* client.ask(bind())
       assert.strictEqual(ack!._tag === "BindAck" && ack.secAddr, "echo")
     }))
-  wire("is answered without a name that it can't hold", (_, { server }) =>
+  wire("name of the endpoint too long: bind is answered without it", (_, { server }) =>
     Effect.gen(function* () {
       yield* Endpoint.serve(server, "ncacn_memory:[зал]")
       const plain = yield* Association.bind(IPlain, "ncacn_memory:[зал]")
       assert.strictEqual(yield* Call.invoke(plain, "Length", new Uint8Array(3)), 3)
     }))
-  wire("that is refused takes what came with it along", (client) =>
+  wire("bind refused: the PDUs behind it are discarded", (client) =>
     Effect.gen(function* () {
       const refused = yield* client.say(bind({ contextElements: [] }), alter({}), request({ callId: 3 }))
       assert.deepStrictEqual(refused, [bindNak(1, 0), fault(2, status.protocolError, { didNotExecute: true })])
@@ -192,7 +200,7 @@ describe("a bind", () => {
 describe("a bind with authentication", () => {
   for (const level of [0, 1, 7, 255]) {
     row(
-      `of type 0 and level ${level} is refused with 0`,
+      `bind with authentication type 0, level ${level}: is refused with 0`,
       [bind({ authTrailer: auth(0, level) })],
       [bindNak(1, 0)],
       "is closed"
@@ -200,7 +208,7 @@ describe("a bind with authentication", () => {
   }
   for (const [type, level] of [[10, 1], [200, 0], [68, 7]] as const) {
     row(
-      `of type ${type} and level ${level}, which is none, is refused with 0`,
+      `bind with authentication type ${type}, unknown level ${level}: is refused with 0`,
       [bind({ authTrailer: auth(type, level) })],
       [bindNak(1, 0)],
       "is closed"
@@ -208,21 +216,21 @@ describe("a bind with authentication", () => {
   }
   for (const [type, level] of [[0, 2], [0, 6], [9, 6], [10, 2], [68, 5]] as const) {
     row(
-      `of type ${type} and level ${level} is refused with 8`,
+      `bind with authentication type ${type}, level ${level}: is refused with 8`,
       [bind({ authTrailer: auth(type, level) })],
       [bindNak(1, 8)],
       "is closed"
     )
   }
   boundRow(
-    "comes too late in an alter_context, which is a fault 5",
+    "authentication in an alter_context: comes too late, and is fault 5",
     {},
     [alter({ authTrailer: auth(10, 5) })],
     [fault(2, status.accessDenied, { didNotExecute: true })],
     "is closed"
   )
   boundRow(
-    "is not needed for a request, which is refused with 5 where it has some",
+    "authentication in a request: is refused with 5",
     {},
     [request({ authTrailer: auth(10, 5) })],
     [fault(2, status.accessDenied)],
@@ -232,7 +240,7 @@ describe("a bind with authentication", () => {
 
 describe("alter_context", () => {
   boundRow(
-    "adds an interface",
+    "alter_context: adds an interface",
     {},
     [
       alter({ contextElements: [element(1, IDouble)] }),
@@ -247,21 +255,21 @@ describe("alter_context", () => {
     "lives"
   )
   boundRow(
-    "without flags is accepted",
+    "alter_context without flags: is accepted",
     {},
     [alter({ exactFlags: 0 })],
     [{ alterAck: 2, results: [accepted()] }],
     "lives"
   )
   boundRow(
-    "with the id and the syntaxes of a context is accepted again",
+    "alter_context with the id and the syntaxes of a context: is accepted again",
     {},
     [alter({}), request({ callId: 3 })],
     [{ alterAck: 2, results: [accepted()] }, response(3, 42)],
     "lives"
   )
   boundRow(
-    "keeps the syntax that the context has",
+    "alter_context of an existing context: keeps its syntax",
     {},
     [
       alter({ contextElements: [element(0, IEcho, binary.id, Pdu.ndr20)] }),
@@ -271,7 +279,7 @@ describe("alter_context", () => {
     "lives"
   )
   boundRow(
-    "with the id of a context for another interface is a fault",
+    "alter_context with a context's id for another interface: is a fault",
     {},
     [
       alter({ contextElements: [element(1, IPlain, binary.id), element(0, IDouble)] }),
@@ -284,14 +292,14 @@ describe("alter_context", () => {
     "lives"
   )
   boundRow(
-    "with the id of a context in another syntax is a fault",
+    "alter_context with a context's id in another syntax: is a fault",
     {},
     [alter({ contextElements: [element(0, IEcho, binary.id)] })],
     [fault(2, status.protocolError, { didNotExecute: true })],
     "lives"
   )
   boundRow(
-    "with the id of a context and what nobody knows is rejected as usual",
+    "alter_context with a context's id, unknown interface or syntax: is rejected as usual",
     {},
     [alter({ contextElements: [element(0, unknown), element(0, IEcho, unknownSyntax)] }), request({ callId: 3 })],
     [{ alterAck: 2, results: [rejected(1), rejected(2)] }, response(3, 42)],
@@ -326,20 +334,20 @@ describe("alter_context", () => {
     "lives"
   )
   boundRow(
-    "without transfer syntaxes is a fault",
+    "alter_context without transfer syntaxes: is a fault",
     {},
     [alter({ contextElements: [{ ...element(1, IEcho), transferSyntaxes: [] }] })],
     [fault(2, status.protocolError, { didNotExecute: true })],
     "is closed"
   )
   boundRow(
-    "without contexts is a fault",
+    "alter_context without contexts: is a fault",
     {},
     [alter({ contextElements: [] })],
     [fault(2, status.protocolError, { didNotExecute: true })],
     "is closed"
   )
-  wire("ignores sizes and group, and has no secondary address", (client) =>
+  wire("alter_context: ignores sizes and group, and has no secondary address", (client) =>
     Effect.gen(function* () {
       const [ack] = yield* client.ask(bind())
       const [alterAck] = yield* client.ask(alter({ maxRecvFrag: 16, maxXmitFrag: 16, assocGroupId: 0xffff }))
@@ -356,26 +364,26 @@ describe("bind-time features", () => {
   const asking = (mask: number) => element(1, IEcho, features(mask))
   for (const [mask, bits] of [[0, 0], [1, 1], [2, 2], [3, 3], [0xff, 3]] as const) {
     row(
-      `asked for ${mask} are granted as ${bits}`,
+      `bind-time features ${mask}: are granted as ${bits}`,
       [bind({ contextElements: [element(0, IEcho), asking(mask)] }), request()],
       [{ bindAck: 1, results: [accepted(), granted(bits)] }, response(2, 42)],
       "lives"
     )
   }
   row(
-    "asked for in big-endian are the same",
+    "bind-time features in big-endian: are granted alike",
     [bind({ littleEndian: false, contextElements: [element(0, IEcho), asking(2)] })],
     [{ bindAck: 1, results: [accepted(), granted(2)] }],
     "lives"
   )
   row(
-    "asked for twice are refused with 0",
+    "bind-time features twice: are refused with 0",
     [bind({ contextElements: [element(0, IEcho), asking(2), asking(1)] })],
     [bindNak(1, 0)],
     "is closed"
   )
   row(
-    "make no context",
+    "bind-time features: make no context",
     [bind({ contextElements: [element(0, IEcho), asking(2)] }), request({ contextId: 1 })],
     [{ bindAck: 1, results: [accepted(), granted(2)] }, fault(2, status.unknownInterface, { didNotExecute: true })],
     "lives"
@@ -401,13 +409,13 @@ describe("the size of fragments", () => {
       [2057, 5000, 2056]
     ] as const
   ) {
-    wire(`offered as ${xmit} and ${recv} is ${size} in both directions`, () =>
+    wire(`fragment sizes ${xmit} and ${recv} offered: ${size} in both directions`, () =>
       Effect.gen(function* () {
         assert.deepStrictEqual(yield* agreed({ maxXmitFrag: xmit, maxRecvFrag: recv }), [size, size])
       }))
   }
   for (const [offer, size] of [[65535, 65528], [65528, 65528], [5840, 5840], [100, 2048]] as const) {
-    wire(`offered as ${offer} with Callisto's own syntax is ${size}`, () =>
+    wire(`fragment size ${offer} offered with Callisto's own syntax: ${size}`, () =>
       Effect.gen(function* () {
         assert.deepStrictEqual(yield* agreed({ maxXmitFrag: offer, maxRecvFrag: offer, contextElements }), [size, size])
       }))
@@ -418,40 +426,43 @@ describe("the size of fragments", () => {
       client.ask(request({ opnum: opnum.sourceData, stub: u32(len) })),
       (pdus) => pdus.map((pdu) => pdu._tag === "Response" ? pdu.stub.length + 24 : -1)
     )
-  wire("is kept by replies", (client) =>
+  wire("agreed fragment size: replies keep it", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind({ maxRecvFrag: 4280 }))
       assert.deepStrictEqual(yield* sizes(client, 9996), [4280, 4280, 1512])
     }))
-  wire("of replies is no more than the client receives, nor less than it must", () =>
-    Effect.gen(function* () {
-      const [small, tiny] = [yield* bound({ maxRecvFrag: 1500 }), yield* bound({ maxRecvFrag: 0 })]
-      assert.isAtMost(Math.max(...yield* sizes(small, 9996)), 1500)
-      assert.isAtMost(Math.max(...yield* sizes(tiny, 9996)), 1432)
-    }))
+  wire(
+    "fragment size of replies: no more than the client receives, nor less than it must",
+    () =>
+      Effect.gen(function* () {
+        const [small, tiny] = [yield* bound({ maxRecvFrag: 1500 }), yield* bound({ maxRecvFrag: 0 })]
+        assert.isAtMost(Math.max(...yield* sizes(small, 9996)), 1500)
+        assert.isAtMost(Math.max(...yield* sizes(tiny, 9996)), 1432)
+      })
+  )
   boundRow(
-    "that arrive is 5840 whatever was agreed",
+    "received fragments, whatever was agreed: 5840 bytes are accepted",
     { maxXmitFrag: 2048, maxRecvFrag: 2048 },
     [request({ opnum: opnum.echoData, stub: data(5840 - 24 - 8) })],
     [response(2, undefined), response(2, undefined), response(2, undefined)],
     "lives"
   )
   boundRow(
-    "that arrive is not a byte more",
+    "received fragments: one byte more is refused",
     {},
     [request({ opnum: opnum.echoData, stub: data(5841 - 24 - 8) })],
     [fault(2, status.protocolError)],
     "is closed"
   )
   boundRow(
-    "that arrive counts the object",
+    "received fragments: the object counts",
     {},
     [request({ opnum: opnum.echoData, object, stub: data(5841 - 40 - 8) })],
     [fault(2, status.protocolError)],
     "is closed"
   )
   row(
-    "that arrive with Callisto's own syntax is 65528",
+    "received fragments with Callisto's own syntax: 65528 bytes are accepted",
     [
       bind({ contextElements }),
       request({ stub: concat(nameHash("Length"), new Uint8Array(65528 - 28)) }),
@@ -465,7 +476,7 @@ describe("the size of fragments", () => {
     "is closed"
   )
   row(
-    "of a bind may be 65535",
+    "fragment of a bind: 65535 bytes are accepted",
     [bind({
       contextElements: [
         element(0, IEcho),
@@ -485,14 +496,14 @@ describe("the size of fragments", () => {
 describe("an association group", () => {
   const group = (client: Client, fields: Parameters<typeof bind>[0] = {}) =>
     Effect.map(client.ask(bind(fields)), ([ack]) => ack?._tag === "BindAck" ? ack.assocGroupId : ack)
-  wire("is made by each bind that names none", (client) =>
+  wire("bind without a group: makes one", (client) =>
     Effect.gen(function* () {
       const id = yield* group(client)
       assert.isAbove(id as number, 0)
       assert.notStrictEqual(yield* group(yield* connect), id)
     }))
   wire(
-    "is joined by its id; contexts are not shared, and each call knows its own peer",
+    "bind with a group's id: joins it; contexts are not shared, and each call knows its own peer",
     (client, { peers }) =>
       Effect.gen(function* () {
         const id = yield* group(client) as Effect.Effect<number>
@@ -530,7 +541,7 @@ describe("an association group", () => {
         assert.deepStrictEqual(drawn, [])
       })
   )
-  wire("ends with its last connection", (client, { tables }) =>
+  wire("last connection of a group ends: the group ends", (client, { tables }) =>
     Effect.gen(function* () {
       const id = yield* group(client) as Effect.Effect<number>
       assert.strictEqual(tables.groups.size, 2)
@@ -548,14 +559,14 @@ describe("an association group", () => {
 
 describe("a request", () => {
   boundRow(
-    "on an unknown context is a fault, and the connection lives",
+    "request on an unknown context: is a fault, and the connection lives",
     {},
     [request({ contextId: 9 }), request({ callId: 3 })],
     [fault(2, status.unknownInterface, { didNotExecute: true }), response(3, 42)],
     "lives"
   )
   boundRow(
-    "of an unknown opnum is a fault that names the context, and the connection lives",
+    "request of an unknown opnum: is a fault that names the context, and the connection lives",
     { contextElements: [element(7, IEcho)] },
     [request({ contextId: 7, opnum: 11 }), request({ contextId: 7, opnum: 0xffff }), request({ contextId: 7 })],
     [
@@ -566,14 +577,14 @@ describe("a request", () => {
     "lives"
   )
   boundRow(
-    "on a context above 255 is answered with its low byte",
+    "request on a context above 255: is answered with its low byte",
     { contextElements: [element(0x102, IEcho)] },
     [request({ contextId: 0x102 })],
     [response(2, 42, { contextId: 2 })],
     "lives"
   )
   boundRow(
-    "with a stub that is cut is a fault, and did not execute",
+    "request with a truncated stub: is a fault, and did not execute",
     {},
     [
       request({ stub: new Uint8Array(3) }),
@@ -590,7 +601,7 @@ describe("a request", () => {
     "lives"
   )
   boundRow(
-    "may have a verification trailer behind its stub",
+    "request with a verification trailer behind its stub: is served",
     {},
     [request({
       stub: Uint8Array.of(41, 0, 0, 0, 0x8a, 0xe3, 0x13, 0x71, 0x02, 0xf4, 0x36, 0x71, 1, 0x40, 4, 0, 1, 0, 0, 0)
@@ -599,7 +610,7 @@ describe("a request", () => {
     "lives"
   )
   boundRow(
-    "in big-endian is read as such",
+    "request in big-endian: is read as such",
     { littleEndian: false },
     [
       request({ littleEndian: false, callId: 0x01020304 }),
@@ -611,7 +622,7 @@ describe("a request", () => {
   )
   for (const allocHint of [0, 1, 0xffffffff]) {
     boundRow(
-      `in one fragment may announce ${allocHint} bytes`,
+      `request in one fragment, allocation hint ${allocHint}: is served`,
       {},
       [request({ allocHint })],
       [response(2, 42)],
@@ -619,17 +630,17 @@ describe("a request", () => {
     )
   }
   for (const callId of [0, 0xffffffff]) {
-    boundRow(`may have the id ${callId}`, {}, [request({ callId })], [response(callId, 42)], "lives")
+    boundRow(`request with the id ${callId}: is served`, {}, [request({ callId })], [response(callId, 42)], "lives")
   }
   boundRow(
-    "with an object goes to the manager of that object, or else to the one for all",
+    "request with an object: goes to the manager of that object, or else to the one for all",
     { contextElements: [element(0, IDouble)] },
     [request({ object }), request({ object: IEcho.uuid }), request()],
     [response(2, 123), response(2, 82), response(2, 82)],
     "lives"
   )
   boundRow(
-    "for an object that nobody serves is a fault",
+    "request for an object that nobody serves: is a fault",
     { contextElements: [element(4, IThing)] },
     [request({ contextId: 4, object }), request({ contextId: 4, object: IEcho.uuid }), request({ contextId: 4 })],
     [
@@ -639,7 +650,7 @@ describe("a request", () => {
     ],
     "lives"
   )
-  wire("with an object tells it to the manager, in both byte orders", (client) =>
+  wire("request with an object: the manager is told of it, in both byte orders", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       for (const littleEndian of [true, false]) {
@@ -650,27 +661,27 @@ describe("a request", () => {
       }
     }))
   boundRow(
-    "that is aborted is a fault with the code",
+    "request aborted: is a fault with the code",
     {},
     [request({ opnum: opnum.abort })],
     [fault(2, 5001)],
     "lives"
   )
   boundRow(
-    "whose manager dies is a fault that says no more",
+    "request whose manager dies: is a fault that says no more",
     {},
     [request({ opnum: opnum.die }), request()],
     [fault(2, status.unspecified), response(2, 42)],
     "lives"
   )
   boundRow(
-    "whose results can't be written is a fault",
+    "request whose results can't be written: is a fault",
     {},
     [request({ opnum: opnum.spoil, stub: u32(0) }), request({ opnum: opnum.spoil }), request()],
     [fault(2, status.badStubData), fault(2, status.badStubData), response(2, 42)],
     "lives"
   )
-  wire("with large results is answered in fragments", (client) =>
+  wire("request with large results: is answered in fragments", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind({ maxRecvFrag: 2048 }))
       const pdus = yield* client.ask(request({ opnum: opnum.sourceData, stub: u32(5000) }))
@@ -689,13 +700,13 @@ describe("a request", () => {
     ] as const
   ) {
     row(
-      `in Callisto's own syntax, ${what}: 1745, and nothing runs`,
+      `request in Callisto's own syntax, ${what}: 1745, and nothing runs`,
       [bind({ contextElements: [element(0, IPlain, binary.id)] }), request({ opnum: 0, stub })],
       [{ bindAck: 1, results: [accepted(binary.id)] }, fault(2, 0x1c010002, { didNotExecute: true })],
       "lives"
     )
   }
-  wire("that is aborted has the fields in its response, in Callisto's own syntax", (client) =>
+  wire("request aborted, in Callisto's own syntax: the response has the fields", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind({ contextElements: [element(0, IPlain, binary.id)] }))
       yield* client.ask(request({ opnum: 1, stub: concat(nameHash("Refuse"), Uint8Array.of(0)) }))
@@ -709,14 +720,14 @@ describe("a request", () => {
 })
 
 describe("a maybe call", () => {
-  wire("is not answered", (client, { told }) =>
+  wire("maybe call: is not answered", (client, { told }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       assert.deepStrictEqual(yield* client.say(request({ opnum: opnum.tell, flags: Pdu.flags.maybe })), [])
       assert.strictEqual(yield* Queue.take(told), 41)
       assert.deepStrictEqual(yield* client.say(request({ callId: 3, flags: Pdu.flags.maybe })), [])
     }))
-  wire("keeps nobody waiting on a connection for one call at a time", (client) =>
+  wire("maybe call, one call at a time: the next call does not wait for it", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind(single))
       const told = yield* client.say(request({ opnum: opnum.tell, flags: Pdu.flags.maybe }), request({ callId: 3 }))
@@ -726,17 +737,20 @@ describe("a maybe call", () => {
 
 describe("several calls", () => {
   const keep = (callId: number) => request({ callId, opnum: opnum.keep })
-  wire("run side by side where that was agreed, and end in any order", (client, { kept }) =>
-    Effect.gen(function* () {
-      yield* client.ask(bind())
-      assert.deepStrictEqual(yield* client.say(keep(2), keep(3), request({ callId: 4 })), [response(4, 42)])
-      const [second, third] = [yield* Queue.take(kept), yield* Queue.take(kept)]
-      yield* ServerCall.complete(third, { value: 3 })
-      yield* ServerCall.complete(second, { value: 2 })
-      assert.deepStrictEqual(yield* client.heard, [response(3, 3), response(2, 2)])
-    }))
   wire(
-    "one after another are all that a connection has where that was not agreed",
+    "multiplexing agreed: calls run side by side, and end in any order",
+    (client, { kept }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        assert.deepStrictEqual(yield* client.say(keep(2), keep(3), request({ callId: 4 })), [response(4, 42)])
+        const [second, third] = [yield* Queue.take(kept), yield* Queue.take(kept)]
+        yield* ServerCall.complete(third, { value: 3 })
+        yield* ServerCall.complete(second, { value: 2 })
+        assert.deepStrictEqual(yield* client.heard, [response(3, 3), response(2, 2)])
+      })
+  )
+  wire(
+    "multiplexing not agreed: the connection carries one call after another",
     (client, { kept }) =>
       Effect.gen(function* () {
         yield* client.ask(bind(single))
@@ -750,14 +764,14 @@ describe("several calls", () => {
       })
   )
   boundRow(
-    "with one id are refused",
+    "two calls at once with one id: are refused",
     {},
     [request({ opnum: opnum.never }), request()],
     [fault(2, status.protocolError)],
     "is closed"
   )
   boundRow(
-    "one behind another may have the same id",
+    "two calls in turn with one id: are served",
     {},
     [request(), request({ stub: u32(1) })],
     [response(2, 42), response(2, 2)],
@@ -768,7 +782,7 @@ describe("several calls", () => {
 describe("fragments", () => {
   const echo = { opnum: opnum.echoData }
   boundRow(
-    "that come one by one are one request",
+    "fragments one by one: are one request",
     {},
     [
       first({ stub: u32(41).subarray(0, 1) }),
@@ -779,14 +793,14 @@ describe("fragments", () => {
     "lives"
   )
   boundRow(
-    "may all come at once",
+    "fragments all at once: are one request",
     {},
     [request({ ...echo, stub: data(1000), limit: 200 })],
     [response(2, undefined)],
     "lives"
   )
   boundRow(
-    "may be empty",
+    "empty fragments: are accepted",
     {},
     [first({ stub: new Uint8Array(0) }), request({ exactFlags: 0, stub: new Uint8Array(0) }), last()],
     [response(2, 42)],
@@ -794,14 +808,14 @@ describe("fragments", () => {
   )
   for (const [name, fields] of [["with", {}], ["without", single]] as const) {
     boundRow(
-      `that begin with a later one are a fault, ${name} multiplexing`,
+      `first fragment missing, ${name} multiplexing: is a fault`,
       fields,
       [last()],
       [fault(2, status.protocolError)],
       "is closed"
     )
     boundRow(
-      `of another call inside a request are a fault, ${name} multiplexing`,
+      `fragment of another call inside a request, ${name} multiplexing: is a fault`,
       fields,
       [first(), last({ callId: 3 })],
       [fault(3, status.protocolError)],
@@ -809,49 +823,49 @@ describe("fragments", () => {
     )
   }
   boundRow(
-    "of a new request inside another are a fault that names the newer one, with multiplexing",
+    "new request inside another, with multiplexing: is a fault that names the newer one",
     {},
     [first(), request({ callId: 3 })],
     [fault(3, status.protocolError)],
     "is closed"
   )
   boundRow(
-    "of a new request inside another are a fault that names the older one, without multiplexing",
+    "new request inside another, without multiplexing: is a fault that names the older one",
     single,
     [first(), request({ callId: 3 })],
     [fault(2, status.protocolError)],
     "is closed"
   )
   boundRow(
-    "of a new request while a call executes are a fault, without multiplexing",
+    "new request while a call executes, without multiplexing: is a fault",
     single,
     [request({ opnum: opnum.never }), first({ callId: 3 })],
     [fault(3, status.protocolError)],
     "is closed"
   )
   boundRow(
-    "of another type are a fault of the request",
+    "fragment of another type: is a fault of the request",
     {},
     [first(), alter({ exactFlags: Pdu.flags.lastFrag, contextElements: [element(1, IDouble)] })],
     [fault(2, status.protocolError, { didNotExecute: true })],
     "is closed"
   )
   boundRow(
-    "of the server's type are a fault of the request",
+    "fragment of the server's type: is a fault of the request",
     {},
     [first(), patched(last(), { 2: [2] })],
     [fault(2, status.protocolError, { didNotExecute: true })],
     "is closed"
   )
   boundRow(
-    "in another byte order are a fault of the request",
+    "fragment in another byte order: is a fault of the request",
     {},
     [first(), last({ littleEndian: false })],
     [fault(2, status.protocolError, { didNotExecute: true })],
     "is closed"
   )
   boundRow(
-    "of another context, opnum or object are taken for what the first one says",
+    "later fragment with another context, opnum or object: the first one's count",
     {},
     [
       first({ stub: Uint8Array.of(41, 0) }),
@@ -861,14 +875,14 @@ describe("fragments", () => {
     "lives"
   )
   boundRow(
-    "of another request may have an alter_context between them, but nothing of the same call",
+    "request in fragments: an alter_context may come between them, but nothing of the same call",
     {},
     [first(), alter({ callId: 9, contextElements: [element(1, IDouble)] }), last({ stub: new Uint8Array(0) })],
     [{ alterAck: 9, results: [accepted()] }, response(2, 42)],
     "lives"
   )
   boundRow(
-    "that are more than a request may have are a fault 5",
+    "fragments above the size of a request: are fault 5",
     {},
     [first({ ...echo, stub: data(60) }), last({ stub: new Uint8Array(40) })],
     [fault(2, status.accessDenied)],
@@ -876,7 +890,7 @@ describe("fragments", () => {
     { maximumRequest: 100 }
   )
   boundRow(
-    "that announce more than a request may have are a fault 5",
+    "fragments that announce more than the size of a request: are fault 5",
     {},
     [first({ allocHint: 101 })],
     [fault(2, status.accessDenied)],
@@ -884,14 +898,14 @@ describe("fragments", () => {
     { maximumRequest: 100 }
   )
   boundRow(
-    "that announce 4 MiB are taken, and not a byte more",
+    "fragments that announce 4 MiB: are accepted, and not a byte more",
     {},
     [first({ allocHint: 0x400000 }), last({ stub: new Uint8Array(0) }), first({ callId: 3, allocHint: 0x400001 })],
     [response(2, 42), fault(3, status.accessDenied)],
     "is closed"
   )
   boundRow(
-    "alone may not be more either",
+    "single fragment above the size of a request: is refused",
     {},
     [request({ ...echo, stub: data(92) }), request({ ...echo, stub: data(93) })],
     [response(2, undefined), fault(2, status.accessDenied)],
@@ -908,7 +922,7 @@ describe("on a bound connection", () => {
     ], ["shutdown", 17]] as const
   ) {
     boundRow(
-      `a ${name} is a fault`,
+      `${name} on a bound connection: is a fault`,
       {},
       [patched(new Uint8Array(64), { 0: [...bare(ptype)], 8: [64] })],
       [fault(2, status.protocolError, { didNotExecute: true })],
@@ -917,7 +931,7 @@ describe("on a bound connection", () => {
   }
   for (const ptype of [1, 4, 5, 6, 7, 8, 9, 10, 20, 21, 255]) {
     boundRow(
-      `type ${ptype} is a fault`,
+      `type ${ptype} on a bound connection: is a fault`,
       {},
       [bare(ptype)],
       [fault(2, status.protocolError, { didNotExecute: true })],
@@ -925,7 +939,7 @@ describe("on a bound connection", () => {
     )
   }
   boundRow(
-    "an auth3 is a fault",
+    "auth3 on a bound connection: is a fault",
     {},
     [concat(patched(bare(16), { 8: [44], 10: [16] }), new Uint8Array(28))],
     [fault(2, status.protocolError, { didNotExecute: true })],
@@ -941,35 +955,35 @@ describe("a cancel", () => {
   const never = request({ opnum: opnum.never })
   const keep = request({ opnum: opnum.keep })
   boundRow(
-    "that is pending in a first fragment is a fault 1725",
+    "pending cancel in a first fragment: is a fault 1725",
     {},
     [request({ flags: Pdu.flags.pendingCancel })],
     [fault(2, status.noCallActive, { didNotExecute: true })],
     "is closed"
   )
   boundRow(
-    "that is pending in a later fragment is ignored",
+    "pending cancel in a later fragment: is ignored",
     {},
     [first(), last({ exactFlags: Pdu.flags.lastFrag | Pdu.flags.pendingCancel, stub: new Uint8Array(0) })],
     [response(2, 42)],
     "lives"
   )
-  boundRow("of an unknown call is ignored", {}, [coCancel(99), request()], [response(2, 42)], "lives")
+  boundRow("cancel of an unknown call: is ignored", {}, [coCancel(99), request()], [response(2, 42)], "lives")
   boundRow(
-    "of a call that runs interrupts it, which is a fault that counts it",
+    "cancel of a running call: interrupts it, and the fault counts the cancel",
     {},
     [never, coCancel(), request({ callId: 3 })],
     [fault(2, status.cancelled, { cancels: 1 }), response(3, 42)],
     "lives"
   )
-  wire("is counted each time, up to 255", (client, { kept }) =>
+  wire("cancels: each is counted, up to 255", (client, { kept }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       yield* client.say(keep, ...Array.from({ length: 300 }, () => coCancel()))
       yield* ServerCall.complete(yield* Queue.take(kept), { value: 1 })
       assert.deepStrictEqual(yield* client.heard, [response(2, 1, { cancels: 255 })])
     }))
-  wire("leaves a cooperative manager to answer", (client, { kept }) =>
+  wire("cancel of a cooperative manager: the manager answers", (client, { kept }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       yield* client.say(keep, coCancel())
@@ -978,27 +992,30 @@ describe("a cancel", () => {
       yield* ServerCall.complete(call, { value: 1 })
       assert.deepStrictEqual(yield* client.heard, [response(2, 1, { cancels: 1 })])
     }), { cancellation: "cooperative" })
-  wire("in the middle of a request is seen by the manager, and no more", (client, { kept }) =>
-    Effect.gen(function* () {
-      yield* client.ask(bind())
-      const early = (
-        callId: number,
-        opnum: number
-      ) => [first({ callId, opnum }), coCancel(callId), last({ callId, stub: new Uint8Array(0) })]
-      assert.deepStrictEqual(yield* client.say(...early(2, opnum.keep)), [])
-      const call = yield* Queue.take(kept)
-      assert.isTrue(yield* ServerCall.testCancel(call))
-      yield* ServerCall.run(call, Effect.as(Effect.yieldNow, { value: 1 }))
-      assert.deepStrictEqual(yield* client.heard, [response(2, 1)])
-      assert.deepStrictEqual(yield* client.say(...early(3, opnum.never)), [])
-      assert.deepStrictEqual(yield* client.say(coCancel(3)), [fault(3, status.cancelled, { cancels: 1 })])
-      assert.deepStrictEqual(yield* client.say(...early(4, opnum.addOne)), [response(4, 42)])
-      yield* client.say(first({ callId: 5, opnum: opnum.keep }), last({ callId: 5 }))
-      const next = yield* Queue.take(kept)
-      assert.isFalse(yield* ServerCall.testCancel(next))
-      yield* ServerCall.complete(next, { value: 5 })
-    }))
-  wire("of one call leaves its neighbours alone", (client, { kept, nextInterrupted }) =>
+  wire(
+    "cancel in the middle of a request: the manager sees it, and nothing else happens",
+    (client, { kept }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        const early = (
+          callId: number,
+          opnum: number
+        ) => [first({ callId, opnum }), coCancel(callId), last({ callId, stub: new Uint8Array(0) })]
+        assert.deepStrictEqual(yield* client.say(...early(2, opnum.keep)), [])
+        const call = yield* Queue.take(kept)
+        assert.isTrue(yield* ServerCall.testCancel(call))
+        yield* ServerCall.run(call, Effect.as(Effect.yieldNow, { value: 1 }))
+        assert.deepStrictEqual(yield* client.heard, [response(2, 1)])
+        assert.deepStrictEqual(yield* client.say(...early(3, opnum.never)), [])
+        assert.deepStrictEqual(yield* client.say(coCancel(3)), [fault(3, status.cancelled, { cancels: 1 })])
+        assert.deepStrictEqual(yield* client.say(...early(4, opnum.addOne)), [response(4, 42)])
+        yield* client.say(first({ callId: 5, opnum: opnum.keep }), last({ callId: 5 }))
+        const next = yield* Queue.take(kept)
+        assert.isFalse(yield* ServerCall.testCancel(next))
+        yield* ServerCall.complete(next, { value: 5 })
+      })
+  )
+  wire("cancel of one call: the other calls go on", (client, { kept, nextInterrupted }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       yield* client.say(never, request({ callId: 3, opnum: opnum.keep }))
@@ -1010,9 +1027,9 @@ describe("a cancel", () => {
 })
 
 describe("an orphan", () => {
-  boundRow("of an unknown call is ignored", {}, [orphaned(99), request()], [response(2, 42)], "lives")
+  boundRow("orphan of an unknown call: is ignored", {}, [orphaned(99), request()], [response(2, 42)], "lives")
   wire(
-    "of a call that runs interrupts it, and nothing is answered",
+    "orphan of a running call: interrupts it, and nothing is answered",
     (client, { kept, nextInterrupted, server }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
@@ -1026,7 +1043,7 @@ describe("an orphan", () => {
         assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
       })
   )
-  wire("frees a connection for one call at a time", (client) =>
+  wire("orphan, one call at a time: the connection is free", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind(single))
       assert.deepStrictEqual(
@@ -1035,14 +1052,14 @@ describe("an orphan", () => {
       )
     }))
   boundRow(
-    "in the middle of a request does not end it",
+    "orphan in the middle of a request: does not end the request",
     {},
     [first(), orphaned(), last({ stub: new Uint8Array(0) })],
     [response(2, 42)],
     "lives"
   )
   boundRow(
-    "in the middle of a request makes no room for another one",
+    "orphan in the middle of a request: makes no room for another one",
     {},
     [first(), orphaned(), first({ callId: 3 })],
     [fault(3, status.protocolError)],
@@ -1051,14 +1068,17 @@ describe("an orphan", () => {
 })
 
 describe("a client that is gone", () => {
-  wire("is disconnected for each of its calls", (client, { kept, nextInterrupted }) =>
-    Effect.gen(function* () {
-      yield* client.ask(bind())
-      yield* client.say(request({ opnum: opnum.never }), request({ callId: 3, opnum: opnum.keep }))
-      yield* client.close
-      assert.strictEqual(yield* ServerCall.awaitEnd(yield* Queue.take(kept)), "Disconnected")
-      assert.strictEqual(yield* nextInterrupted, "Never")
-    }))
+  wire(
+    "client gone: each of its calls is disconnected",
+    (client, { kept, nextInterrupted }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bind())
+        yield* client.say(request({ opnum: opnum.never }), request({ callId: 3, opnum: opnum.keep }))
+        yield* client.close
+        assert.strictEqual(yield* ServerCall.awaitEnd(yield* Queue.take(kept)), "Disconnected")
+        assert.strictEqual(yield* nextInterrupted, "Never")
+      })
+  )
 })
 
 // ----------------------------------------------------------------------------
@@ -1067,7 +1087,7 @@ describe("a client that is gone", () => {
 
 describe("the limit", () => {
   wire(
-    "of connections counts one that does not hear its last words, for a second",
+    "limit of connections: counts one that does not hear its last words, for a second",
     (client, { tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
@@ -1087,7 +1107,7 @@ describe("the limit", () => {
     { maximumConnections: 2 }
   )
   boundRow(
-    "of contexts rejects one more for reason 3, and those that are there stay",
+    "limit of contexts: one more is rejected for reason 3, and the others stay",
     { contextElements: [element(0, IEcho)] },
     [
       alter({ contextElements: [element(1, IDouble)] }),
@@ -1110,7 +1130,7 @@ describe("the limit", () => {
   )
   const calls = [2, 3, 4].map((callId) => request({ callId, contextId: 0, opnum: opnum.never }))
   boundRow(
-    "of calls on a connection is a fault 1723 for one more, until another one ends",
+    "limit of calls on a connection: one more is fault 1723, until another one ends",
     {},
     [...calls, request({ callId: 5 }), coCancel(3), request({ callId: 6 })],
     [
@@ -1123,7 +1143,7 @@ describe("the limit", () => {
     { maximumCalls: 2 }
   )
   boundRow(
-    "of calls in total counts those of other connections, and leaves as many for them as a connection has",
+    "limit of calls in total: counts all connections, and leaves as many for others as a connection has",
     {},
     [...calls, coCancel(2), request({ callId: 6 })],
     [
@@ -1135,7 +1155,7 @@ describe("the limit", () => {
     { maximumTotalCalls: 4 }
   )
   boundRow(
-    "of calls of the server is a fault 1723",
+    "limit of the server's calls: one more is fault 1723",
     {},
     calls,
     [fault(4, status.tooBusy, { didNotExecute: true })],
@@ -1150,7 +1170,7 @@ describe("the limit", () => {
       return Effect.andThen(client.write(request()), settle)
     })
   wire(
-    "of bytes for a client that does not read is seldom reached, for no more requests are read",
+    "limit of bytes for a client that does not read: is seldom reached, since no more requests are read",
     (client, { tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
@@ -1184,7 +1204,7 @@ describe("the limit", () => {
     { maximumQueued: 1_000_000 }
   )
   wire(
-    "of bytes is for replies that come when nothing is read, too",
+    "limit of bytes: counts replies that come while nothing is read, too",
     (client, { kept, tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
@@ -1204,7 +1224,7 @@ describe("the limit", () => {
       }),
     { maximumQueued: 301_300 }
   )
-  wire("of the time to bind closes a connection", (client) =>
+  wire("no bind in time: the connection is closed", (client) =>
     Effect.gen(function* () {
       const slow = yield* connect
       yield* client.ask(bind())
@@ -1216,12 +1236,12 @@ describe("the limit", () => {
       assert.isTrue(slow.state.closed)
       assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
     }))
-  wire("of the time to bind is set as an option", (client) =>
+  wire("bindTimeout: is taken from the options", (client) =>
     Effect.gen(function* () {
       yield* TestClock.adjust("1 second")
       assert.isTrue(client.state.closed)
     }), { bindTimeout: "1 second" })
-  wire("of silence closes a connection without calls", (client, { tables }) =>
+  wire("silence without calls: the connection is closed", (client, { tables }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       yield* TestClock.adjust("50 seconds")
@@ -1233,7 +1253,7 @@ describe("the limit", () => {
       assert.strictEqual(tables.connections.size, 1)
     }), { idleTimeout: "1 minute" })
   wire(
-    "of silence begins with the connection",
+    "idle time: begins with the connection",
     () =>
       Effect.gen(function* () {
         yield* TestClock.adjust("1 hour")
@@ -1245,7 +1265,7 @@ describe("the limit", () => {
       }),
     { idleTimeout: "1 minute", bindTimeout: Infinity }
   )
-  wire("of silence begins when the last call has ended", (client, { kept }) =>
+  wire("idle time: begins again when the last call has ended", (client, { kept }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       yield* client.say(request({ opnum: opnum.keep }))
@@ -1266,7 +1286,7 @@ describe("the limit", () => {
 describe("an endpoint in several places", () => {
   const places = ["ncacn_memory:[echo]", "ncacn_memory:[elsewhere]"] as const
 
-  it.effect("serves the same server, in groups of their own", () =>
+  it.effect("endpoint in several places: each serves the same server, in groups of its own", () =>
     Effect.gen(function* () {
       const { endpoint, tables } = yield* makeWorld()
       yield* Endpoint.listen(endpoint, places[1])
@@ -1276,7 +1296,7 @@ describe("an endpoint in several places", () => {
       assert.strictEqual(tables.groups.size, 2)
     }).pipe(Effect.provide(Memory.layer)))
 
-  it.effect("accepts no more where the scope has closed, and goes on with those that are there", () =>
+  it.effect("scope of one place closes: it accepts no more connections, and those that are there go on", () =>
     Effect.gen(function* () {
       const { endpoint } = yield* makeWorld()
       const scope = yield* Scope.make()
@@ -1288,7 +1308,7 @@ describe("an endpoint in several places", () => {
       assert.strictEqual((yield* client.ask(request()))[0]!._tag, "Response")
     }).pipe(Effect.provide(Memory.layer)))
 
-  it.effect("refuses the place where somebody listens with 1740, and one that the transport does not have with 1703", () =>
+  it.effect("place in use: is refused with 1740; unknown protocol sequence: with 1703", () =>
     Effect.gen(function* () {
       const { endpoint } = yield* makeWorld()
       const refused = (place: string) => Effect.flip(Endpoint.listen(endpoint, place))
@@ -1296,7 +1316,7 @@ describe("an endpoint in several places", () => {
       assert.deepInclude(yield* refused("ncalrpc:[echo]"), { _tag: "CantCreateEndpoint", status: 1703 })
     }).pipe(Effect.provide(Memory.layer)))
 
-  it.effect("serves a connection that it is given, until its end or that of the endpoint", () =>
+  it.effect("connection given to the endpoint: is served until its end or that of the endpoint", () =>
     Effect.gen(function* () {
       const { close, endpoint, tables } = yield* makeWorld()
       const serve = Effect.gen(function* () {
@@ -1321,7 +1341,7 @@ describe("an endpoint in several places", () => {
 describe("an endpoint that ends", () => {
   const shutdown = { other: "Shutdown" as const }
   const keep = (callId: number) => request({ callId, opnum: opnum.keep })
-  it.effect("tells its clients, lets calls reply within its grace, and refuses new ones", () =>
+  it.effect("endpoint ends: tells its clients, lets calls reply within its grace, and refuses new ones", () =>
     Effect.gen(function* () {
       const { close, kept } = yield* makeWorld({ server: { grace: "5 seconds" } })
       const client = yield* bound()
@@ -1343,7 +1363,7 @@ describe("an endpoint that ends", () => {
       assert.isTrue(client.state.closed)
       assert.strictEqual(yield* ServerCall.awaitEnd(third), "Disconnected")
     }).pipe(Effect.provide(Memory.layer)))
-  it.effect("a call that it refuses: is seen and counted", () =>
+  it.effect("call refused by the endpoint: is seen and counted", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
       const observer: Observability.Observer = {
@@ -1369,7 +1389,7 @@ describe("an endpoint that ends", () => {
       )
       assert.deepStrictEqual(refused.map(({ state }) => state), [{ count: 1, incremental: true }])
     }).pipe(Effect.provide(Memory.layer)))
-  it.effect("is over as soon as its calls are, with the last reply sent", () =>
+  it.effect("endpoint ends: is over as soon as its calls are, with the last reply sent", () =>
     Effect.gen(function* () {
       const { close, kept, server, tables } = yield* makeWorld({ server: { grace: "1 hour" } })
       const [idle, busy, unbound] = [yield* bound(), yield* bound(), yield* connect]
@@ -1386,7 +1406,7 @@ describe("an endpoint that ends", () => {
       assert.strictEqual(tables.connections.size + tables.groups.size, 0)
       assert.deepStrictEqual(yield* Server.calls(server), [])
     }).pipe(Effect.provide(Memory.layer)))
-  it.effect("does not wait for calls that are given up", () =>
+  it.effect("endpoint ends: does not wait for calls that are given up", () =>
     Effect.gen(function* () {
       const { close } = yield* makeWorld({ server: { grace: "1 hour" } })
       const client = yield* bound()
@@ -1396,7 +1416,7 @@ describe("an endpoint that ends", () => {
       yield* client.write(orphaned(2))
       yield* Fiber.join(closing)
     }).pipe(Effect.provide(Memory.layer)))
-  it.effect("does not wait longer than its grace for a client that does not read", () =>
+  it.effect("endpoint ends, a client does not read: waits no longer than its grace", () =>
     Effect.gen(function* () {
       const { close, tables } = yield* makeWorld({ server: { grace: "1 second" } })
       const client = yield* bound()

@@ -180,7 +180,7 @@ const stubOf = <K extends keyof EndpointMapper.Methods & string>(
 }
 
 describe("the interface of the endpoint mapper", () => {
-  it("has the opnums that peers expect", () => {
+  it("interface of the endpoint mapper: has the opnums that peers expect", () => {
     assert.deepStrictEqual(Object.values(IEndpointMapper.operations).map(({ name, opnum }) => [opnum, name]), [
       [0, "ept_insert"],
       [1, "ept_delete"],
@@ -192,7 +192,7 @@ describe("the interface of the endpoint mapper", () => {
     ])
   })
 
-  it("reads the page of a lookup that Samba wrote", () => {
+  it("page of a lookup written by Samba: is read", () => {
     const read = ndr20.codec(IEndpointMapper.methods.ept_lookup, "ept_lookup")!.readResults(
       bytesOf(
         "0000000027a18995d0a89d4a866bcd09ef394e0b" + "02000000" + "020000000000000002000000" +
@@ -222,7 +222,7 @@ describe("the interface of the endpoint mapper", () => {
     )
   })
 
-  it("has full pointers at the top level, and an array as large as was asked for", () => {
+  it("lookup: has full pointers at the top level, and an array as large as the client asked for", () => {
     assert.strictEqual(
       stubOf("ept_lookup", (codec, writer) =>
         codec.writeArguments(
@@ -284,7 +284,7 @@ const [first, second, third, fourth] = [
 
 describe("ept_lookup", () => {
   wire(
-    "gives all entries, or those of an interface, an object, or both",
+    "ept_lookup: gives all entries, or those of an interface, an object, or both",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       assert.strictEqual(yield* insert(mapper, four), ok)
@@ -318,7 +318,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "gives the versions of an interface that its option lets through",
+    "ept_lookup: gives the versions of an interface that its option lets through",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const versions = [[1, 0], [1, 2], [1, 3], [2, 0], [3, 1]] as const
@@ -348,7 +348,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "refuses what it can't perform",
+    "ept_lookup with a filter that can't be applied: is refused",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
@@ -369,7 +369,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "goes on with the handle, page by page, until the handle is null",
+    "ept_lookup: goes on with the handle, page by page, until the handle is null",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
@@ -387,7 +387,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "sees what comes and goes between two pages, and gives nothing twice",
+    "entries come and go between two pages of ept_lookup: they are seen, and no entry comes twice",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
@@ -407,7 +407,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "gives no more than 500 at a time, and none where none are asked for",
+    "ept_lookup: gives at most 500 entries at a time, and no entries for a count of 0",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const many = Array.from({ length: 510 }, (_, i) => entry(IDesk, `ncacn_ip_tcp:[${i + 1}]`))
@@ -422,7 +422,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "refuses a handle that is foreign, forged, used up or freed",
+    "ept_lookup with a foreign, forged, used or freed handle: is refused",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const other = yield* Association.bind(IEndpointMapper, where)
@@ -447,7 +447,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "refuses the handle of a client that has gone, and knows that of one that has bound again",
+    "ept_lookup with the handle of a client that has gone: is refused; one that has bound again keeps its own",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
@@ -462,7 +462,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "keeps the handle where a page of it makes no sense",
+    "ept_lookup, a page that makes no sense: is refused, and the handle stays",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
@@ -478,7 +478,7 @@ describe("ept_lookup", () => {
   )
 
   wire(
-    "runs the oldest lookup of a client down where it has more than 100, and none of another client",
+    "more than 100 lookups of a client: its oldest one is run down, and those of other clients stay",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const other = yield* Association.bind(IEndpointMapper, where)
@@ -506,7 +506,7 @@ describe("ept_map", () => {
     towerOf(clock(...version), protocol, syntax)
 
   wire(
-    "gives the towers of compatible versions, in the transfer syntax and over the protocols that are asked for",
+    "ept_map: gives the towers of compatible versions, in the requested transfer syntax and over the requested protocols",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, [
@@ -537,7 +537,7 @@ describe("ept_map", () => {
   )
 
   wire(
-    "prefers servers of the object, takes servers of all objects, and never those of another",
+    "ept_map: prefers servers of the object, then servers of all objects, and never gives those of another one",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, [
@@ -554,7 +554,7 @@ describe("ept_map", () => {
   )
 
   wire(
-    "goes on with the handle, and refuses what is no tower",
+    "ept_map: goes on with the handle, and refuses malformed towers",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, [1, 2, 3].map((port) => entry(clock(1, 0), `ncacn_ip_tcp:[${port}]`)))
@@ -591,7 +591,7 @@ describe("ept_map", () => {
 
 describe("ept_insert", () => {
   wire(
-    "refuses entries that are malformed, all or none of them",
+    "ept_insert with a malformed entry: is refused as a whole",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const good = four[0]!
@@ -613,7 +613,7 @@ describe("ept_insert", () => {
     })
   )
 
-  it.effect("checks what comes from the same process itself", () =>
+  it.effect("ept_insert from the same process: is checked", () =>
     Effect.gen(function* () {
       const server = yield* Server.make([yield* EndpointMapper.makeManager()])
       const mapper = yield* Binding.local(server, IEndpointMapper)
@@ -634,7 +634,7 @@ describe("ept_insert", () => {
     }))
 
   wire(
-    "keeps one of entries that are equal, with the later annotation",
+    "ept_insert of equal entries: keeps one, with the later annotation",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const named = (annotation: string) => entry(IDesk, "ncalrpc:[desk]", { annotation })
@@ -649,7 +649,7 @@ describe("ept_insert", () => {
   )
 
   wire(
-    "replaces entries that differ in the endpoint alone, where that is asked for",
+    "ept_insert with replace: replaces entries that differ in the endpoint alone",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const kept = [
@@ -672,7 +672,7 @@ describe("ept_insert", () => {
   )
 
   wire(
-    "takes no more entries than its limit, and replacing makes room",
+    "ept_insert at the limit of entries: is refused, and replacing makes room",
     Effect.gen(function* () {
       const mapper = yield* serveMapper({ maximumEntries: 2 })
       const at = (port: number) => entry(IDesk, `ncacn_ip_tcp:[${port}]`)
@@ -689,7 +689,7 @@ describe("ept_insert", () => {
 
 describe("ept_delete", () => {
   wire(
-    "removes the entries with their object and tower, and says when one was not there",
+    "ept_delete: removes the entries with their object and tower, and tells when one was not there",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
@@ -708,7 +708,7 @@ describe("ept_delete", () => {
   )
 
   wire(
-    "has a form for administrators: a tower of one object, or of all",
+    "ept_delete for administrators: removes a tower of one object, or of all",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const at = (object: string) => entry(IDesk, "ncalrpc:[desk]", { object })
@@ -729,7 +729,7 @@ describe("ept_delete", () => {
 
 describe("ept_inq_object", () => {
   wire(
-    "names the mapper, always by the same UUID",
+    "ept_inq_object: names the mapper, always by the same UUID",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const { ept_object, status } = yield* Call.invoke(mapper, "ept_inq_object")
@@ -772,7 +772,7 @@ describe("a change of what is registered", () => {
       "ncacn_memory:[client 1]"
     ]
   ) {
-    it.effect(`is allowed for ${peer}`, () =>
+    it.effect(`change of entries by ${peer}: is allowed`, () =>
       Effect.gen(function* () {
         const [inserted, deleted, managed, again, listed] = yield* Effect.provide(change, from(peer))
         assert.deepStrictEqual([inserted, again, listed], [Exit.succeed(ok), Exit.succeed(ok), Exit.succeed(ok)])
@@ -791,7 +791,7 @@ describe("a change of what is registered", () => {
       ""
     ]
   ) {
-    it.effect(`is refused for ${JSON.stringify(peer)}, which may ask`, () =>
+    it.effect(`change of entries by ${JSON.stringify(peer)}, who may ask: is refused`, () =>
       Effect.gen(function* () {
         const exits = yield* Effect.provide(change, from(peer))
         const listed = exits.pop()
@@ -846,7 +846,7 @@ const fake = (
 
 describe("lookup", () => {
   wire(
-    "lists the entries with all that is known of them",
+    "lookup: lists the entries with all that is known of them",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const pipe = Result.getOrThrow(Tower.make({ interface: IDesk, binding: parsed("ncalrpc:[x]") }))
@@ -880,7 +880,7 @@ describe("lookup", () => {
   )
 
   wire(
-    "lists what its filter lets through",
+    "lookup with a filter: lists the entries that match",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, four)
@@ -911,7 +911,7 @@ describe("lookup", () => {
   )
 
   wire(
-    "goes through all pages",
+    "lookup: goes through all pages",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       const many = Array.from({ length: 350 }, (_, i) => entry(IDesk, `ncacn_ip_tcp:[${i + 1}]`))
@@ -921,7 +921,7 @@ describe("lookup", () => {
     })
   )
 
-  it.effect("leaves nothing open in the mapper, also where it is interrupted in the middle", () =>
+  it.effect("lookup interrupted in the middle: leaves nothing open in the mapper", () =>
     Effect.gen(function* () {
       const server = yield* Server.make([yield* EndpointMapper.makeManager()], { grace: 0 })
       const mapper = yield* Binding.local(server, IEndpointMapper)
@@ -941,7 +941,7 @@ describe("lookup", () => {
       assert.strictEqual(open.size, 0)
     }))
 
-  it.effect("that ends early tells the mapper so", () =>
+  it.effect("lookup ends early: the mapper is told", () =>
     Effect.gen(function* () {
       const given: Array<LookupHandle> = []
       const freed: Array<LookupHandle> = []
@@ -957,7 +957,7 @@ describe("lookup", () => {
       assert.deepStrictEqual([entries.length, given, freed], [6, [freed[0]!, freed[0]!], [freed[0]!]])
     }))
 
-  it.effect("that ends early forgets the handle of a mapper that gives it back, as Samba does", () =>
+  it.effect("lookup ends early, the mapper gives the handle back as Samba does: the client forgets the handle", () =>
     Effect.gen(function* () {
       const given: Array<LookupHandle> = []
       const mapper = yield* fake({
@@ -972,7 +972,7 @@ describe("lookup", () => {
       assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: given[0]! })), ["NullContext", undefined])
     }))
 
-  it.effect("fails where the mapper does not know the lookup any more", () =>
+  it.effect("lookup unknown to the mapper: fails", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({
         ept_lookup: ({ entry_handle }, call) =>
@@ -988,7 +988,7 @@ describe("lookup", () => {
       assert.deepStrictEqual(yield* fault(Stream.runCollect(EndpointMapper.lookup(mapper))), contextMismatch)
     }))
 
-  it.effect("takes what comes with the status that there is no more, as Samba has it", () =>
+  it.effect("last page with entries and the status of the end, as Samba sends it: its entries count", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({
         ept_lookup: () =>
@@ -997,7 +997,7 @@ describe("lookup", () => {
       assert.strictEqual((yield* Stream.runCollect(EndpointMapper.lookup(mapper))).length, 4)
     }))
 
-  it.effect("ends where a mapper gives pages without entries and no end", () =>
+  it.effect("mapper gives empty pages without end: the lookup ends", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({
         ept_lookup: (_, call) =>
@@ -1011,7 +1011,7 @@ describe("lookup", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(EndpointMapper.lookup(mapper)), [])
     }))
 
-  it.effect("leaves out entries without a tower that can be read, with a warning", () =>
+  it.effect("entries with unreadable towers: are left out, with a warning", () =>
     Effect.gen(function* () {
       const logged: Array<string> = []
       const logger = Logger.make(({ message }) => void logged.push(String(message)))
@@ -1032,7 +1032,7 @@ describe("lookup", () => {
       assert.include(logged[1]!, '"two": Invalid tower: floor 1 is cut off.')
     }))
 
-  it.effect("fails with the status of a mapper that refuses", () =>
+  it.effect("mapper refuses a lookup: it fails with the mapper's status", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({
         ept_lookup: () =>
@@ -1044,7 +1044,7 @@ describe("lookup", () => {
       ])
     }))
 
-  it.effect("that ends early waits a second at most for a mapper that answers no more", () =>
+  it.effect("lookup ends early, the mapper is silent: waits a second at most", () =>
     Effect.gen(function* () {
       let kept: LookupHandle = null
       const mapper = yield* fake({
@@ -1067,7 +1067,7 @@ describe("lookup", () => {
 
 describe("map", () => {
   wire(
-    "gives the string bindings of an interface in the transfer syntax that a client proposes",
+    "map: gives the string bindings of an interface in the transfer syntax that a client proposes",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, [
@@ -1093,7 +1093,7 @@ describe("map", () => {
   )
 
   wire(
-    "fails where nobody is registered, with 1753 and what to do",
+    "map, nobody registered: fails with 1753 and what to do",
     Effect.gen(function* () {
       const mapper = yield* serveMapper()
       yield* insert(mapper, [entry(clock(1, 2), "ncacn_ip_tcp:[1]")])
@@ -1102,12 +1102,12 @@ describe("map", () => {
       assert.strictEqual(
         error.message,
         `No endpoint is registered for the interface Clock (${uuids.clock}): the endpoint mapper knows no server of version 1.3 ` +
-          "for ncacn_ip_tcp. Start its server and register it with the endpoint mapper, or name its endpoint in the string binding."
+          "for ncacn_ip_tcp. Start its server and register it with the endpoint mapper, or name its endpoint in the string binding. (EndpointNotRegistered)"
       )
     })
   )
 
-  it.effect("leaves out towers that lead nowhere, and frees the handle of a mapper that has more", () =>
+  it.effect("map, towers that lead nowhere and a mapper that has more: leaves them out, and frees the handle", () =>
     Effect.gen(function* () {
       const freed: Array<LookupHandle> = []
       let status = ok
@@ -1138,7 +1138,7 @@ describe("map", () => {
       assert.strictEqual(new Set(freed).size, 3)
     }))
 
-  it.effect("that is interrupted while it frees the handle forgets it", () =>
+  it.effect("map interrupted while it frees the handle: forgets the handle", () =>
     Effect.gen(function* () {
       let kept: LookupHandle = null
       const mapper = yield* fake({
@@ -1157,7 +1157,7 @@ describe("map", () => {
       assert.deepStrictEqual(yield* fault(page(mapper, { entry_handle: kept })), ["NullContext", undefined])
     }))
 
-  it.effect("fails where a mapper says that it does not know a handle, though it got none", () =>
+  it.effect("map, the mapper refuses a handle that it never got: fails", () =>
     Effect.gen(function* () {
       const mapper = yield* fake({ ept_map: () => Effect.fail(new Status.RpcFault({ code: 6 })) })
       assert.deepStrictEqual(yield* fault(EndpointMapper.map(mapper, IDesk)), ["RpcFault", 6])
@@ -1189,7 +1189,7 @@ const serveClock = Effect.gen(function* () {
 
 describe("register", () => {
   tcp(
-    "registers every interface of an endpoint until the scope closes",
+    "register: registers every interface of an endpoint until the scope closes",
     Effect.gen(function* () {
       const mapper = yield* localMapper
       const [server, address] = yield* serveClock
@@ -1217,7 +1217,7 @@ describe("register", () => {
   )
 
   tcp(
-    "replaces what an earlier run left behind, unless it is told not to",
+    "register: replaces the entries of an earlier run, unless it is told not to",
     Effect.gen(function* () {
       const mapper = yield* localMapper
       const [one, two, three] = [yield* serveClock, yield* serveClock, yield* serveClock]
@@ -1240,7 +1240,7 @@ describe("register", () => {
   )
 
   wire(
-    "refuses an address that has no tower, and has nothing to do for a server without interfaces",
+    "register with an address without a tower: is refused; server without interfaces: nothing to do",
     Effect.gen(function* () {
       const mapper = yield* localMapper
       const desk = yield* Server.make([Manager.make(IDesk, { Now: () => Effect.succeed({ now: 1 }) })])
@@ -1251,7 +1251,7 @@ describe("register", () => {
     })
   )
 
-  it.effect("leaves nothing behind where it is interrupted before the mapper has answered", () =>
+  it.effect("register interrupted before the mapper has answered: leaves nothing behind", () =>
     Effect.gen(function* () {
       const [server, address] = yield* serveClock
       const registered: Array<string> = []
@@ -1273,7 +1273,7 @@ describe("register", () => {
       assert.deepStrictEqual(registered, [])
     }).pipe(Effect.provide(NodeTransport.layer)))
 
-  it.effect("fails where the mapper refuses, and the end of its scope waits a second at most for one that is gone", () =>
+  it.effect("register refused: fails; mapper gone: the end of the scope waits a second at most", () =>
     Effect.gen(function* () {
       const [server, address] = yield* serveClock
       const full = yield* fake({
@@ -1364,7 +1364,7 @@ const onNetwork = <E>(
 
 describe("a string binding without an endpoint", () => {
   onNetwork(
-    "is that of the server that the host's endpoint mapper names, at the host that the client knows",
+    "no endpoint in the string binding: the host's endpoint mapper names it, at the host that the client knows",
     (dialled) =>
       Effect.gen(function* () {
         const host = yield* makeHost()
@@ -1380,7 +1380,7 @@ describe("a string binding without an endpoint", () => {
       })
   )
 
-  onNetwork("goes over local RPC too", (dialled) =>
+  onNetwork("no endpoint, local RPC: the mapper is asked too", (dialled) =>
     Effect.gen(function* () {
       const host = yield* makeHost("ncalrpc:[EPMAPPER]")
       yield* host.serve("ncalrpc:[clock]", 7)
@@ -1388,7 +1388,7 @@ describe("a string binding without an endpoint", () => {
       assert.deepStrictEqual(dialled, ["ncalrpc:[EPMAPPER]", "ncalrpc:[clock]"])
     }))
 
-  onNetwork("goes with the endpoint mapper that the options name", (dialled) =>
+  onNetwork("no endpoint, mapper named by the options: that mapper is asked", (dialled) =>
     Effect.gen(function* () {
       const host = yield* makeHost("ncacn_ip_tcp:[8135]")
       yield* host.serve("ncacn_ip_tcp:[4001]", 7)
@@ -1403,7 +1403,7 @@ describe("a string binding without an endpoint", () => {
       assert.strictEqual((yield* Effect.flip(bind("mapper")))._tag, "StringBindingError")
     }))
 
-  onNetwork("leads to the endpoint mapper itself for its interface", (dialled) =>
+  onNetwork("no endpoint, interface of the mapper itself: leads to the mapper", (dialled) =>
     Effect.gen(function* () {
       const host = yield* makeHost()
       yield* host.serve("ncacn_ip_tcp:[4001]", 7)
@@ -1412,7 +1412,7 @@ describe("a string binding without an endpoint", () => {
       assert.deepStrictEqual(dialled, ["ncacn_ip_tcp:server[135]"])
     }))
 
-  onNetwork("finds the server of the object that is called", () =>
+  onNetwork("no endpoint, call of an object: finds the server of that object", () =>
     Effect.gen(function* () {
       const host = yield* makeHost()
       yield* host.serve("ncacn_ip_tcp:[4001]", 1)
@@ -1424,14 +1424,14 @@ describe("a string binding without an endpoint", () => {
     }))
 
   onNetwork(
-    "is refused with 1753 where nobody is registered, and with 1722 where there is no endpoint mapper",
+    "no endpoint, nobody registered: 1753; no endpoint mapper: 1722",
     () =>
       Effect.gen(function* () {
         const missing = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tcp:server"))
         assert.strictEqual(
           missing.message,
           "RPC_S_SERVER_UNAVAILABLE: the endpoint is not known, and the endpoint mapper can't be asked for it: nobody listens on " +
-            "ncacn_memory:[ncacn_ip_tcp 135]. The call was not executed; it can be made again."
+            "ncacn_memory:[ncacn_ip_tcp 135]. The call was not executed; it can be made again. (RpcTransportError)"
         )
         const host = yield* makeHost()
         const error = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tcp:server"))
@@ -1446,7 +1446,7 @@ describe("a string binding without an endpoint", () => {
   )
 
   onNetwork(
-    "is refused with 1722 where something else is in the endpoint mapper's place",
+    "no endpoint, another program in the mapper's place: 1722",
     () =>
       Effect.gen(function* () {
         yield* Endpoint.serve(yield* Server.make([]), "ncacn_ip_tcp:[135]")
@@ -1457,7 +1457,7 @@ describe("a string binding without an endpoint", () => {
   )
 
   onNetwork(
-    "keeps its endpoint while it leads to the server, and has it looked up again where it is refused",
+    "endpoint found: is kept while it leads to the server, and looked up again where it is refused",
     (dialled) =>
       Effect.gen(function* () {
         const host = yield* makeHost()
@@ -1491,7 +1491,7 @@ describe("a string binding without an endpoint", () => {
   )
 
   onNetwork(
-    "passes over servers that have died, and over ports that others have taken",
+    "endpoints of dead servers, and ports taken by others: are passed over",
     (dialled) =>
       Effect.gen(function* () {
         const host = yield* makeHost()
@@ -1504,7 +1504,7 @@ describe("a string binding without an endpoint", () => {
       })
   )
 
-  onNetwork("fails as the last of its endpoints where none leads to the server", () =>
+  onNetwork("every endpoint leads nowhere: fails as the last one", () =>
     Effect.gen(function* () {
       const host = yield* makeHost()
       yield* yield* host.serve("ncacn_ip_tcp:[4001]", 1, { stays: true })
@@ -1514,7 +1514,7 @@ describe("a string binding without an endpoint", () => {
       assert.include(error.message, "nobody listens on ncacn_memory:[ncacn_ip_tcp 4002]")
     }))
 
-  onNetwork("serves several interfaces on one association", (dialled) =>
+  onNetwork("no endpoint, several interfaces: one association serves them", (dialled) =>
     Effect.gen(function* () {
       const host = yield* makeHost()
       yield* host.serve("ncacn_ip_tcp:[4001]", 1)
@@ -1525,7 +1525,7 @@ describe("a string binding without an endpoint", () => {
       assert.strictEqual(dialled.length, 2)
     }))
 
-  onNetwork("is looked up within the time for connecting", () =>
+  onNetwork("lookup of the endpoint: counts towards the connect timeout", () =>
     Effect.gen(function* () {
       const transport = yield* Transport.Transport
       yield* transport.listen(parsed("ncacn_ip_tcp:[135]"), () => Effect.never)
@@ -1538,7 +1538,7 @@ describe("a string binding without an endpoint", () => {
       assert.include(error.message, "connecting took longer than connectTimeout (3000 ms)")
     }))
 
-  onNetwork("is looked up again after its endpoint has answered no more", () =>
+  onNetwork("endpoint that answers no more: is looked up again", () =>
     Effect.gen(function* () {
       const host = yield* makeHost()
       const stop = yield* host.serve("ncacn_ip_tcp:[4001]", 1)
@@ -1556,7 +1556,7 @@ describe("a string binding without an endpoint", () => {
       assert.strictEqual(host.asked(), 2)
     }))
 
-  onNetwork("is not looked up for protocol sequences that mappers do not know", () =>
+  onNetwork("protocol sequence unknown to mappers: no lookup", () =>
     Effect.gen(function* () {
       yield* makeHost()
       const error = yield* Effect.flip(Association.bind(IDesk, "ncacn_ip_tls:server"))

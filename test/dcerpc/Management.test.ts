@@ -33,7 +33,7 @@ const results = <K extends keyof Management.Methods & string>(
 }
 
 describe("the management interface", () => {
-  it("has the opnums and the NDR form that peers expect", () => {
+  it("management interface: has the opnums and the NDR form that peers expect", () => {
     assert.deepStrictEqual(
       Object.values(Management.IManagement.operations).map(({ name, opnum }) => [opnum, name]),
       [[0, "inq_if_ids"], [1, "inq_stats"], [2, "is_server_listening"], [3, "stop_server_listening"], [
@@ -47,7 +47,7 @@ describe("the management interface", () => {
     )
   })
 
-  it("lists interfaces behind a pointer to a vector of pointers", () => {
+  it("inq_if_ids: lists interfaces behind a pointer to a vector of pointers", () => {
     const id = { uuid: "00112233-4455-6677-8899-aabbccddeeff", major: 1, minor: 2 }
     assert.strictEqual(
       results("inq_if_ids", { if_id_vector: { ids: [id] }, status: 0 }).slice(48),
@@ -56,7 +56,7 @@ describe("the management interface", () => {
     )
   })
 
-  it.effect("tells what the endpoint knows of itself", () =>
+  it.effect("inq_stats and inq_if_ids: tell what the endpoint knows of itself", () =>
     Effect.gen(function* () {
       const management = yield* bind(facts)
       assert.deepStrictEqual(yield* Call.invoke(management, "is_server_listening"), { status: 0, listening: 1 })
@@ -85,7 +85,7 @@ describe("the management interface", () => {
       ])
     }))
 
-  it.effect("refuses to stop the server, unless its owner allows it", () =>
+  it.effect("stop_server_listening: is refused, unless the owner allows it", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* Call.invoke(yield* bind(facts), "stop_server_listening"), { status: 5 })
       let stopped = 0

@@ -274,11 +274,11 @@ const golden = (name: string): Uint8Array => bytesOf(goldens.find((golden) => go
 
 describe("the bytes of known PDUs", () => {
   for (const { bytes, name, pdu, write } of goldens) {
-    it(`${name} decodes`, () => assert.deepStrictEqual(Pdu.decode(bytesOf(bytes)), pdu))
+    it(`${name}: decodes`, () => assert.deepStrictEqual(Pdu.decode(bytesOf(bytes)), pdu))
 
-    it(`${name} encodes`, () => assert.strictEqual(hex(written(write)), bytes))
+    it(`${name}: encodes`, () => assert.strictEqual(hex(written(write)), bytes))
 
-    it(`${name} cut short is incomplete, and never a PDU`, () => {
+    it(`${name} cut short: is incomplete, and never a PDU`, () => {
       const all = bytesOf(bytes)
       for (let length = 0; length < all.length; length++) {
         const cut = all.subarray(0, length)
@@ -289,7 +289,7 @@ describe("the bytes of known PDUs", () => {
       }
     })
 
-    it(`${name} whose stated size is smaller is refused, or has a smaller stub`, () => {
+    it(`${name} with a smaller stated size: is refused, or has a smaller stub`, () => {
       const all = bytesOf(bytes)
       for (let length = Pdu.headerSize; length < all.length; length++) {
         const cut = patched(all.subarray(0, length), { 8: length & 0xff, 9: length >> 8 })
@@ -305,7 +305,7 @@ describe("the bytes of known PDUs", () => {
   const all = bytesOf(goldens.map(({ bytes }) => bytes).join(""))
   const expected = goldens.map(({ pdu }) => pdu)
 
-  it("give the same PDUs wherever the stream is split", () => {
+  it("stream split anywhere: gives the same PDUs", () => {
     for (const owned of [false, true]) {
       for (let split = 0; split <= all.length; split++) {
         const parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment, owned })
@@ -316,12 +316,12 @@ describe("the bytes of known PDUs", () => {
     }
   })
 
-  it("give the same PDUs when they arrive byte by byte", () => {
+  it("stream byte by byte: gives the same PDUs", () => {
     const parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment })
     assert.deepStrictEqual(Array.from(all).flatMap((byte) => parser.push(Uint8Array.of(byte))), expected)
   })
 
-  it("do not depend on what was in the buffer", () => {
+  it("buffer with old bytes: the written PDUs do not depend on them", () => {
     const writer = new Pdu.Writer()
     writer.ensure(1)
     writer.bytes.fill(0xff)
@@ -329,7 +329,7 @@ describe("the bytes of known PDUs", () => {
     assert.strictEqual(hex(writer.take()), hex(all))
   })
 
-  it("can be written one behind another", () => {
+  it("several PDUs: can be written one behind another", () => {
     const writer = new Pdu.Writer()
     for (const { write } of goldens) write(writer)
     assert.strictEqual(hex(writer.take()), hex(all))
@@ -438,7 +438,7 @@ const anyPdu: fc.Arbitrary<Written> = fc.oneof(
 describe("any PDU", () => {
   const numRuns = budgetOf(10_000)
 
-  it(`comes back as it was written, in both byte orders, seed ${seed}`, () => {
+  it(`random PDUs, both byte orders: come back as they were written, seed ${seed}`, () => {
     fc.assert(
       fc.property(anyPdu, fc.boolean(), ({ fields, tag, write }, littleEndian) => {
         const bytes = written(write, littleEndian)
@@ -458,7 +458,7 @@ describe("any PDU", () => {
     report("PDUs", `${numRuns} of them`)
   })
 
-  it(`comes back from a message in fragments, seed ${seed}`, () => {
+  it(`random messages in fragments: come back as they were written, seed ${seed}`, () => {
     const longStub = fc.nat({ max: 20_000 }).map(range)
     const size = fc.integer({ min: 200, max: 6000 })
     const authTrailer = fc.option(trailer, { nil: undefined })
@@ -533,7 +533,7 @@ describe("a header is refused", () => {
     ["of a bind_ack without the last fragment flag", "Flags", patched(golden("bind_ack"), { 3: 0x01 })]
   ]
   for (const [what, reason, bytes] of cases) {
-    it(`${what}: ${reason}`, () => {
+    it(`header, ${what}: ${reason}`, () => {
       const error = Pdu.decode(bytes)
       assert.strictEqual(reasonOf(error), reason)
       // The parser says it as soon as it has the header.
@@ -542,18 +542,18 @@ describe("a header is refused", () => {
   }
 
   for (const ptype of [1, 4, 5, 6, 7, 8, 9, 10]) {
-    it(`with type ${ptype}, which is for connectionless transports`, () =>
+    it(`header with type ${ptype} of connectionless transports: is refused`, () =>
       assert.strictEqual(reasonOf(Pdu.decode(patched(plain, { 2: ptype }))), "ConnectionlessType"))
   }
 
-  it("with the call id and type that stand in it", () => {
+  it("refused header: the refusal has its call id and type", () => {
     const error = Pdu.decode(patched(plain, { 1: 9 })) as Pdu.PduError
     assert.deepInclude(error, { callId: 2, ptype: 0 })
     const swapped = request({ littleEndian: false })
     assert.deepInclude(Pdu.decode(patched(swapped, { 1: 9 })) as Pdu.PduError, { callId: 5, ptype: 0 })
   })
 
-  it("but not for version 5.1, reserved flags or a bind without flags", () => {
+  it("header with version 5.1, reserved flags or a bind without flags: is accepted", () => {
     assert.strictEqual(reasonOf(Pdu.decode(patched(plain, { 1: 1 }))), "Request")
     assert.strictEqual(reasonOf(Pdu.decode(patched(plain, { 3: 0x0b }))), "Request")
     assert.strictEqual(reasonOf(Pdu.decode(patched(golden("bind"), { 3: 0 }))), "Bind")
@@ -586,10 +586,10 @@ describe("a body is refused", () => {
     ["bind_nak with one version too many", "Truncated", patched(nak, { 18: 3 })]
   ]
   for (const [what, reason, bytes] of cases) {
-    it(`${what}: ${reason}`, () => assert.strictEqual(reasonOf(Pdu.decode(bytes)), reason))
+    it(`body, ${what}: ${reason}`, () => assert.strictEqual(reasonOf(Pdu.decode(bytes)), reason))
   }
 
-  it("with more padding than stub", () => {
+  it("more padding than stub: is refused", () => {
     const signed = request({ stub: range(16), authTrailer: signature })
     for (const [padding, expected] of [[16, "Request"], [17, "AuthTrailer"], [255, "AuthTrailer"]] as const) {
       assert.strictEqual(reasonOf(Pdu.decode(patched(signed, { 42: padding }))), expected)
@@ -606,12 +606,12 @@ describe("a body is refused", () => {
     assert.strictEqual(reasonOf(Pdu.decode(patched(fault, { 34: 1 }))), "AuthTrailer")
   })
 
-  it("with a trailer that is not at a multiple of 4", () => {
+  it("trailer that is not at a multiple of 4: is refused", () => {
     const signed = request({ stub: range(16), authTrailer: signature })
     assert.strictEqual(reasonOf(Pdu.decode(patched(signed, { 10: 15 }))), "Alignment")
   })
 
-  it("but not for what servers must judge: no contexts, no transfer syntaxes, a status of 0, any allocation hint", () => {
+  it("no contexts, no transfer syntaxes, status 0, any allocation hint: are left to the server", () => {
     const empty = pduOf(patched(bind.subarray(0, 28), { 8: 28, 24: 0 })) as Pdu.Bind
     assert.deepStrictEqual(empty.contextElements, [])
     const bare = pduOf(patched(bind.subarray(0, 52), { 8: 52, 30: 0 })) as Pdu.Bind
@@ -621,7 +621,7 @@ describe("a body is refused", () => {
     assert.strictEqual((hint as Pdu.Request).allocHint, 0xffffffff)
   })
 
-  it("but not for extended error information, nor for padding before a trailer", () => {
+  it("extended error information, and padding before a trailer: are accepted", () => {
     assert.strictEqual(reasonOf(Pdu.decode(longer(nak, 40))), "BindNak")
     const fault = pduOf(patched(longer(golden("fault"), 12), { 23: 1 })) as Pdu.Fault
     assert.deepInclude(fault, { extendedError: true, stub: new Uint8Array(12) })
@@ -632,7 +632,7 @@ describe("a body is refused", () => {
     assert.strictEqual(reasonOf(Pdu.decode(patched(bytes, { 8: bytes.length, 78: 4 }))), "Bind")
   })
 
-  it("when it is given with bytes behind it", () =>
+  it("bytes behind a PDU: are refused", () =>
     assert.strictEqual(reasonOf(Pdu.decode(new Uint8Array([...bind, 0]))), "FragmentLength"))
 })
 
@@ -641,7 +641,7 @@ describe("a body is refused", () => {
 // ----------------------------------------------------------------------------
 
 describe("the parser", () => {
-  it("accepts a PDU of the limit's size and refuses one byte more, before its body arrives", () => {
+  it("parser: accepts a PDU of the limit's size, and refuses one byte more before its body arrives", () => {
     const maxRecvFrag = 2048
     const fits = request({ stub: range(2048 - 24), maxRecvFrag })
     assert.strictEqual(fits.length, 2048)
@@ -652,7 +652,7 @@ describe("the parser", () => {
     assert.strictEqual(parser.buffered, 0)
   })
 
-  it("accepts a bind of any size", () => {
+  it("parser: accepts a bind of any size", () => {
     const contextElements = Array.from({ length: 255 }, (_, contextId) => ({
       contextId,
       abstractSyntax: mgmt,
@@ -666,7 +666,7 @@ describe("the parser", () => {
     assert.deepStrictEqual((pdu as Pdu.Bind).contextElements, contextElements)
   })
 
-  it("gives what was right before the failure, then says that it is dead", () => {
+  it("parser after a failure: gives the PDUs before it, then tells that it is dead", () => {
     const parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment })
     const good = golden("co_cancel")
     const bad = patched(good, { 0: 71 })
@@ -678,12 +678,12 @@ describe("the parser", () => {
     assert.strictEqual(parser.buffered, 0)
   })
 
-  it("says nothing for an empty chunk", () => {
+  it("parser, empty chunk: gives nothing", () => {
     const parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment })
     assert.deepStrictEqual(parser.push(new Uint8Array(0)), [])
   })
 
-  it("copies what it gives, unless the chunks are its own", () => {
+  it("parser: copies what it gives, unless it owns the chunks", () => {
     const bytes = request({ stub: range(8) })
     for (const owned of [false, true]) {
       const chunk = bytes.slice()
@@ -695,7 +695,7 @@ describe("the parser", () => {
     }
   })
 
-  it("copies a PDU that spans chunks into a buffer of its size", () => {
+  it("PDU that spans chunks: is copied into a buffer of its size", () => {
     const bytes = request({ stub: range(1000) })
     for (const split of [1, 15, 16, 17, 24, 1000]) {
       const parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment, owned: true })
@@ -707,7 +707,7 @@ describe("the parser", () => {
     }
   })
 
-  it("gives plain Uint8Arrays for chunks of a subclass", () => {
+  it("chunks of a subclass of Uint8Array: the PDUs have plain Uint8Arrays", () => {
     class Chunk extends Uint8Array {}
     const bytes = request({ stub: range(8), authTrailer: signature })
     const chunk = new Chunk(bytes.length + 3).subarray(3)
@@ -738,7 +738,7 @@ describe("a message in fragments", () => {
     return added
   }
 
-  it("is cut at the edges of what fits", () => {
+  it("message in fragments: is cut at multiples of 8", () => {
     const sizes = (length: number, authTrailer?: Pdu.AuthTrailer) =>
       fragmentsOf(request({ stub: range(length), maxRecvFrag: 1432, ...(authTrailer && { authTrailer }) })).map(
         ({ stub }) => stub.length
@@ -752,7 +752,7 @@ describe("a message in fragments", () => {
     assert.deepStrictEqual(sizes(1377, signature), [1376, 1])
   })
 
-  it("has the fields of its first fragment and the stub of all", () => {
+  it("message in fragments: has the fields of its first fragment and the stub of all", () => {
     assert.strictEqual(three.length, 3)
     const message = add(opened(three[0]!), { ...three[1]!, contextId: 77, opnum: 78 })
     const whole = add(message as Pdu.Assembly<Pdu.Request>, three[2]!)
@@ -760,7 +760,7 @@ describe("a message in fragments", () => {
     assert.deepStrictEqual((whole as Pdu.Request).stub, range(3000))
   })
 
-  it("in one fragment comes back as it is", () => {
+  it("message in one fragment: comes back as it is", () => {
     const [only] = fragmentsOf(request({ stub: range(10) }))
     assert.strictEqual(add(undefined, only!, 10), only)
     assert.strictEqual(reasonOf(add(undefined, only!, 9) as Pdu.PduError), "MessageTooLarge")
@@ -768,12 +768,12 @@ describe("a message in fragments", () => {
     assert.strictEqual(add(undefined, hinted, 10), hinted)
   })
 
-  it("is refused when it begins in the middle or begins twice", () => {
+  it("message that begins in the middle, or twice: is refused", () => {
     assert.strictEqual(reasonOf(add(undefined, three[1]!) as Pdu.PduError), "FragmentOrder")
     assert.strictEqual(reasonOf(add(opened(three[0]!), three[0]!) as Pdu.PduError), "FragmentOrder")
   })
 
-  it("is refused when a fragment has another type or byte order", () => {
+  it("fragment of another type or byte order: is refused", () => {
     const other = add(opened(three[0]!), { ...three[1]!, littleEndian: false }) as Pdu.PduError
     assert.strictEqual(reasonOf(other), "FragmentMismatch")
     const [response] = parse(
@@ -783,7 +783,7 @@ describe("a message in fragments", () => {
     assert.strictEqual(reasonOf(mixed as Pdu.PduError), "FragmentMismatch")
   })
 
-  it("is refused when it is larger than the limit, or says that it will be", () => {
+  it("message above the limit, or announced above it: is refused", () => {
     const hinted = add(undefined, three[0]!, 2999) as Pdu.PduError
     assert.strictEqual(reasonOf(hinted), "MessageTooLarge")
     const first = { ...three[0]!, allocHint: 0 }
@@ -794,7 +794,7 @@ describe("a message in fragments", () => {
     assert.strictEqual(narrow.buffer.length, 2000)
   })
 
-  it("takes memory for what has arrived, not for what was announced", () => {
+  it("message in fragments: takes memory for what has arrived, not for what was announced", () => {
     let open = opened({ ...three[0]!, allocHint: 0x400000 })
     for (let i = 0; i < 2000; i++) {
       open = add(open, { ...three[1]!, stub: range(i % 32) }) as Pdu.Assembly<Pdu.Request>
@@ -808,7 +808,7 @@ describe("a message in fragments", () => {
 // ----------------------------------------------------------------------------
 
 describe("the writer", () => {
-  it("never writes to bytes that were taken", () => {
+  it("writer: never writes to bytes that were taken", () => {
     const writer = new Pdu.Writer()
     const taken: Array<readonly [Uint8Array, string]> = []
     for (let i = 0; i < 3000; i++) {
@@ -823,7 +823,7 @@ describe("the writer", () => {
     assert.isBelow(new Set(taken.map(([bytes]) => bytes.buffer)).size, 5)
   })
 
-  it("keeps small PDUs in one buffer, and drops one that grew", () => {
+  it("writer: keeps small PDUs in one buffer, and drops a buffer that grew", () => {
     const writer = new Pdu.Writer()
     Pdu.encodeCoCancel(writer, { callId: 1 })
     const first = writer.take()
@@ -838,7 +838,7 @@ describe("the writer", () => {
     assert.strictEqual(writer.bytes.length, 0)
   })
 
-  it("aligns from the start of the stub, with zeros", () => {
+  it("writer: aligns from the start of the stub, with zeros", () => {
     const writer = new Pdu.Writer()
     Pdu.encodeCoCancel(writer, { callId: 1 })
     writer.ensure(100)
@@ -854,7 +854,7 @@ describe("the writer", () => {
     assert.strictEqual(hex(writer.take().subarray(16 + 24)), "01000000000000000200")
   })
 
-  it("keeps offsets from the start of the stub when it moves to a larger buffer", () => {
+  it("writer moves to a larger buffer: offsets from the start of the stub stay", () => {
     const writer = new Pdu.Writer()
     Pdu.encodeCoCancel(writer, { callId: 1 })
     writer.take()
@@ -873,7 +873,7 @@ describe("the writer", () => {
     assert.strictEqual((pdus[1] as Pdu.Response).stub[0], 99)
   })
 
-  it("makes room for what comes behind the stub, wherever its buffer ends", () => {
+  it("writer, buffer ends anywhere: makes room for what comes behind the stub", () => {
     for (const limit of [Pdu.defaultFragment, 160]) {
       for (const authTrailer of [undefined, signature]) {
         for (let room = 0; room <= 400; room += 8) {
@@ -891,7 +891,7 @@ describe("the writer", () => {
     }
   })
 
-  it("forgets a message that is discarded, and what comes next stands in its place", () => {
+  it("writer discards a message: the next one stands in its place", () => {
     const writer = new Pdu.Writer()
     Pdu.encodeOrphaned(writer, { callId: 2 })
     Pdu.beginRequest(writer, { callId: 3, contextId: 0, opnum: 0 })
@@ -902,7 +902,7 @@ describe("the writer", () => {
     assert.deepStrictEqual(parse(writer.take()).map((pdu) => pdu.callId), [2, 4])
   })
 
-  it("hands out what is finished while a message is open", () => {
+  it("writer, message open: hands out the finished ones", () => {
     const writer = new Pdu.Writer()
     Pdu.encodeOrphaned(writer, { callId: 2 })
     Pdu.beginRequest(writer, { callId: 3, contextId: 0, opnum: 0 })
@@ -912,7 +912,7 @@ describe("the writer", () => {
     assert.deepStrictEqual(parse(writer.take()).map(reasonOf), ["Request"])
   })
 
-  it("refuses what has no place in a PDU, and goes on", () => {
+  it("writer, field that fits no PDU: is refused, and the writer goes on", () => {
     const writer = new Pdu.Writer()
     const bind = { callId: 1, maxXmitFrag: 1, maxRecvFrag: 1, assocGroupId: 0 }
     const element = { contextId: 0, abstractSyntax: mgmt, transferSyntaxes: [Pdu.ndr20] }
@@ -955,7 +955,7 @@ describe("the writer", () => {
     assert.strictEqual(writer.take().length, 16)
   })
 
-  it("refuses another PDU while a message is open, and a fragment size without room for a stub", () => {
+  it("writer, message open: another PDU is refused; fragment size without room for a stub: is refused", () => {
     const writer = new Pdu.Writer()
     Pdu.beginRequest(writer, { callId: 3, contextId: 0, opnum: 0 })
     assert.throws(() => Pdu.encodeCoCancel(writer, { callId: 3 }), /not ended/)
@@ -967,7 +967,7 @@ describe("the writer", () => {
 })
 
 describe("the table of types", () => {
-  it("has every type once, with the direction in which it goes", () => {
+  it("table of types: has every type once, with its direction", () => {
     const numbers = Object.values(Pdu.types).map(({ ptype }) => ptype)
     assert.deepStrictEqual(numbers.toSorted((a, b) => a - b), [0, 2, 3, 11, 12, 13, 14, 15, 16, 17, 18, 19])
     const fromServer = Object.entries(Pdu.types).filter(([, { sentBy }]) => sentBy === "server").map(([tag]) => tag)

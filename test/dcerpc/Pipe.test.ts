@@ -68,7 +68,7 @@ describe("Large chunks of bytes", () => {
         })
     }, { object })
 
-    it.effect(`arrive unchanged among small ones, ${name}`, () =>
+    it.effect(`large chunks of bytes among small ones: arrive unchanged, ${name}`, () =>
       Effect.gen(function* () {
         yield* Endpoint.serve(yield* Server.make([Echo]), "ncacn_memory:[echo]")
         const echo = yield* Association.bind(IEcho, "ncacn_memory:[echo]", { object })
@@ -95,7 +95,7 @@ describe("More than may wait for a client", () => {
         return Effect.andThen(Pipe.push(out, chunk), Pipe.end(out))
       }
     })
-    it.effect(`reaches it when it is pushed at once, ${name}`, () =>
+    it.effect(`more pushed at once than may wait for a client: reaches it, ${name}`, () =>
       Effect.gen(function* () {
         yield* Endpoint.serve(yield* Server.make([Flood]), "ncacn_memory:[flood]", { maximumQueued: 500_000 })
         const flood = yield* Association.bind(IFlood, "ncacn_memory:[flood]")
@@ -151,11 +151,11 @@ describe("in Callisto's own syntax, a chunk of elements that take no bytes", () 
     return pipe!.read({ ...inputOf(bytes, 4), remaining: 2 + count.length })
   }
 
-  it("has as many as are written at a time", () => {
+  it("chunk of elements without bytes: has as many as were written at once", () => {
     assert.deepStrictEqual(read(0x80, 2), new Array(256).fill(null))
   })
 
-  it("is refused with more of them than maximumElements", () => {
+  it("chunk of elements without bytes, above maximumElements: is refused", () => {
     const refused = {
       problem: "the message holds more than 1000 values. Raise maximumElements to read it",
       status: 1783
@@ -175,7 +175,7 @@ describe("in Callisto's own syntax, out pipes that are broken off", () => {
     return writer.bytes.slice(0, writer.position)
   }
 
-  it("are followed by the abort with its fields", () => {
+  it("out pipes broken off: the abort follows them, with its fields", () => {
     const stub = abort()
     assert.deepStrictEqual(stub.slice(0, 9), Uint8Array.of(255, 255, 255, 255, 1, 39, 0, 0, 0))
     assert.deepStrictEqual(codecOf(Count).readResults(stub, true, 1000), { value: Exit.fail(new Full({ at: 7 })) })
@@ -184,7 +184,7 @@ describe("in Callisto's own syntax, out pipes that are broken off", () => {
     assert.strictEqual(input.position, 0)
   })
 
-  it("are not followed by out parameters", () => {
+  it("out pipes broken off: no out parameters follow", () => {
     const stub = abort()
     stub[4] = 0
     assert.deepStrictEqual(codecOf(Count).readResults(stub, true, 1000), {
@@ -193,7 +193,7 @@ describe("in Callisto's own syntax, out pipes that are broken off", () => {
     })
   })
 
-  it("are no in pipes", () => {
+  it("out pipes broken off: in pipes are read as before", () => {
     const { methods: { Sum } } = makeInterface(plain)
     const input = inputOf(abort(), 0)
     assert.strictEqual(codecOf(Sum).pipes[0]!.read(input), "count")

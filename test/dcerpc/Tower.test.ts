@@ -22,7 +22,7 @@ const management = "13000d80bda8af8a7dc911bef408002b10298901000200 0000"
 const ndr = "13000d045d888aeb1cc9119fe808002b10486002000200 0000"
 
 describe("a tower", () => {
-  it("over TCP has five floors, with the port and the address in network order", () => {
+  it("tower over TCP: has five floors, with the port and the address in network order", () => {
     const tower = towerAt("ncacn_ip_tcp:10.0.0.1[135]")
     assert.strictEqual(
       hex(Tower.encode(tower)),
@@ -35,7 +35,7 @@ describe("a tower", () => {
     assert.deepStrictEqual(tower.transferSyntax, ndr20.id)
   })
 
-  it("over local RPC has four, with a name", () => {
+  it("tower over local RPC: has four floors, with a name", () => {
     // As Samba writes it.
     const text =
       "040013000dfb855d8854c76240a0e76872ce0064f402000200000013000d045d888aeb1cc9119fe808002b10486002000200000001000c02000000" +
@@ -51,7 +51,7 @@ describe("a tower", () => {
     assert.deepStrictEqual(Tower.binding(towerAt("ncalrpc:[/run/grüße]")), parsed("ncalrpc:[/run/grüße]"))
   })
 
-  it("has the transfer syntax that was asked for, and minor versions on the right-hand sides", () => {
+  it("tower: has the requested transfer syntax, and minor versions on the right-hand sides", () => {
     const tower = Result.getOrThrow(Tower.make({
       interface: { uuid: Management.IManagement.uuid, version: [0x102, 0x304] },
       transferSyntax: binary.id,
@@ -63,7 +63,7 @@ describe("a tower", () => {
     assert.deepStrictEqual(tower.transferSyntax, binary.id)
   })
 
-  it("has zeros for a host name, an IPv6 address and no address, and they are read as no address", () => {
+  it("host name, IPv6 address or no address: the tower has zeros, and reads as no address", () => {
     for (const address of ["example.com", "::1", "", "0.0.0.0"]) {
       const tower = towerAt(`ncacn_ip_tcp:${address}[8765]`)
       assert.strictEqual(hex(Tower.encode(tower)).slice(-8), "00000000")
@@ -71,20 +71,20 @@ describe("a tower", () => {
     }
   })
 
-  it("without an endpoint has port 0 or the empty name, as in a question to an endpoint mapper", () => {
+  it("tower without an endpoint: has port 0 or the empty name, as in a question to an endpoint mapper", () => {
     assert.strictEqual(hex(Tower.encode(towerAt("ncacn_ip_tcp:"))).slice(-32), "01000702000000" + "010009040000000000")
     assert.deepStrictEqual(Tower.binding(towerAt("ncacn_ip_tcp:")), parsed("ncacn_ip_tcp:"))
     assert.deepStrictEqual(Tower.binding(towerAt("ncalrpc:")), parsed("ncalrpc:"))
   })
 
-  it("can't be made for a protocol sequence without floors, or a name that is too long", () => {
+  it("protocol sequence without floors, or a name that is too long: no tower is made", () => {
     const refused = (binding: string) => {
       const result = Tower.make({ interface: Management.IManagement, binding: parsed(binding) })
       return Result.isFailure(result) ? [result.failure.status, result.failure.message] : []
     }
     assert.deepStrictEqual(refused("ncacn_ws:host[80]"), [
       1703,
-      "No tower: ncacn_ws:host[80] has no floors; ncacn_ip_tcp and ncalrpc have."
+      "No tower: ncacn_ws:host[80] has no floors; ncacn_ip_tcp and ncalrpc have. (TowerError)"
     ])
     assert.strictEqual(refused("ncacn_memory:[a]")[0], 1703)
     assert.strictEqual(refused(`ncalrpc:[${"x".repeat(65535)}]`)[0], 1751)
@@ -98,7 +98,7 @@ describe("a tower", () => {
     )
   })
 
-  it("of other protocol sequences is kept as it is, and shown to people", () => {
+  it("tower of another protocol sequence: is kept as it is, and shown to people", () => {
     const shown = (floors: string, count = "0500") => {
       const text = `${count}${management}${ndr}${floors}`.replaceAll(" ", "")
       const tower = decoded(text)
@@ -124,12 +124,12 @@ describe("a tower", () => {
     assert.strictEqual(shown(`${oriented}01000702000087 0100090200 0a00`)[1], undefined)
   })
 
-  it("may be followed by other bytes", () => {
+  it("bytes behind a tower: are ignored", () => {
     const tower = towerAt("ncacn_ip_tcp:10.0.0.1[135]")
     assert.deepStrictEqual(Result.getOrThrow(Tower.decode(Uint8Array.of(...Tower.encode(tower), 0, 0, 7))), tower)
   })
 
-  it("that is malformed is refused, with the floor that is wrong", () => {
+  it("malformed tower: is refused, with the wrong floor", () => {
     const refused = (text: string) => {
       const result = Tower.decode(bytesOf(text))
       return Result.isFailure(result) ? `${result.failure.status} ${result.failure.detail}` : "not refused"
@@ -150,14 +150,14 @@ describe("a tower", () => {
     )
   })
 
-  it("is refused when it is cut off anywhere", () => {
+  it("tower cut off anywhere: is refused", () => {
     const bytes = Tower.encode(towerAt("ncacn_ip_tcp:10.0.0.1[135]"))
     for (let length = 0; length < bytes.length; length++) {
       assert.isTrue(Result.isFailure(Tower.decode(bytes.subarray(0, length))))
     }
   })
 
-  it("of random floors has bytes that are read as the same tower, and damaged ones are read or refused", () => {
+  it("random floors: their bytes read as the same tower, and damaged bytes are read or refused", () => {
     const bytes = fc.uint8Array({ maxLength: 20 })
     const uint16 = fc.integer({ min: 0, max: 0xffff })
     const towers = fc.record({

@@ -23,7 +23,7 @@ describe("the codec of Callisto's own syntax", () => {
     vi.doUnmock(codecModule)
   })
 
-  it.effect("can't be used before it is loaded", () =>
+  it.effect("codec not loaded: it can't be used", () =>
     Effect.gen(function* () {
       const { binary } = yield* library
       assert.throws(() => binary.codec(IEcho.methods.Echo, "Echo"), "`binary.load` has to run before")
@@ -31,7 +31,7 @@ describe("the codec of Callisto's own syntax", () => {
       assert.isDefined(binary.codec(IEcho.methods.Echo, "Echo"))
     }))
 
-  it.effect("is asked for again where it could not be loaded", () =>
+  it.effect("codec could not be loaded: it is asked for again", () =>
     Effect.gen(function* () {
       vi.doMock(codecModule, failToLoad)
       const { binary } = yield* library
@@ -43,7 +43,7 @@ describe("the codec of Callisto's own syntax", () => {
       assert.isDefined(binary.codec(IEcho.methods.Echo, "Echo"))
     }))
 
-  it.effect("ends a bind that needs it where it can't be loaded", () =>
+  it.effect("codec can't be loaded: the bind that needs it ends", () =>
     Effect.gen(function* () {
       vi.doMock(codecModule, failToLoad)
       const { Association, Memory } = yield* library
@@ -53,7 +53,7 @@ describe("the codec of Callisto's own syntax", () => {
       assert.include(error.message, "the codec of Callisto's transfer syntax can't be loaded")
     }))
 
-  it.effect("is not waited for by who is interrupted", () =>
+  it.effect("bind interrupted: does not wait for the codec", () =>
     Effect.gen(function* () {
       vi.doMock(codecModule, () => new Promise(() => {}))
       const { binary } = yield* library

@@ -58,30 +58,30 @@ describe("a handle in NDR", () => {
   const little = "01000000" + "00000000" + "33221100554477668899aabbccddeeff" + "02"
   const big = "01000000" + "00000000" + "00112233445566778899aabbccddeeff" + "02"
 
-  it("is 20 bytes, aligned to 4, in either byte order", () => {
+  it("handle in NDR: is 20 bytes, aligned to 4, in either byte order", () => {
     assert.strictEqual(ndrOf(new Handle("Box", uuid)), little)
     assert.deepStrictEqual(fromNdr(little), new Handle("Box", uuid) as never)
     assert.deepStrictEqual(fromNdr(big, false), new Handle("Box", uuid) as never)
   })
 
-  it("that is null is zeros", () => {
+  it("null handle in NDR: is zeros", () => {
     assert.strictEqual(ndrOf(null), "01000000" + "00".repeat(20) + "02")
     assert.isNull(fromNdr("01000000" + "00".repeat(20) + "02"))
   })
 
-  it("keeps the attributes of a server that uses them", () => {
+  it("handle in NDR: keeps the attributes of a server that uses them", () => {
     const bytes = "01000000" + "07000000" + "00".repeat(16) + "02"
     assert.strictEqual(ndrOf(fromNdr(bytes)), bytes)
   })
 
-  it("that is cut short is refused", () => {
+  it("truncated handle in NDR: is refused", () => {
     for (let length = 0; length < 24; length++) {
       const read = Ndr.codecOf(parameters)!.decode(Ndr.makeReader(Buffer.from(little, "hex").subarray(0, length)))
       assert.isTrue(Result.isFailure(read))
     }
   })
 
-  it("leaves an interface of Ndr types one that speaks NDR", () => {
+  it("interface of Ndr types with a handle: still speaks NDR", () => {
     assert.strictEqual(Result.getOrThrow(proposed(IShelf)), ndr20)
     const method = Interface.method({ in: { box: Box, name: Schema.String } })
     assert.isUndefined(ndr20.codec(method, "Box"))
@@ -101,18 +101,18 @@ describe("a handle in Callisto's own syntax", () => {
     return "problem" in read ? read : (read.value.input as { readonly box: unknown }).box
   }
 
-  it("is the same 20 bytes", () => {
+  it("handle in Callisto's own syntax: is the same 20 bytes", () => {
     assert.include(hex(written(new Handle("Box", uuid))), "0000000033221100554477668899aabbccddeeff")
     assert.include(hex(written(null)), "00".repeat(20))
   })
 
-  it("is read as it was written", () => {
+  it("handle in Callisto's own syntax: is read as it was written", () => {
     for (const box of [new Handle("Box", uuid), new Handle("Box", uuid, 7), null]) {
       assert.deepStrictEqual(read(written(box)), box)
     }
   })
 
-  it("of another length is refused", () => {
+  it("handle of another length in Callisto's own syntax: is refused", () => {
     const stub = written(new Handle("Box", uuid))
     for (let length = 1; length < stub.length; length++) assert.property(read(stub.subarray(0, length)), "problem")
   })
@@ -182,7 +182,7 @@ const setUpPouring = Effect.gen(function* () {
 
 describe("a handle over the wire", () => {
   wire(
-    "travels in Callisto's own syntax too",
+    "handle over the wire: travels in Callisto's own syntax too",
     Effect.gen(function* () {
       const boxes = ContextHandle.states<string>()(Box)
       const ISlate = Interface.make("ISlate", {
@@ -210,7 +210,7 @@ describe("a handle over the wire", () => {
   )
 
   wire(
-    "is refused to a client that has as many as it may, and to no other",
+    "client with as many handles as it may have: one more is refused, and other clients are served",
     Effect.gen(function* () {
       const { ends, open, shelf } = yield* setUp({ maximumHandles: 2 })
       const first = yield* open("first")
@@ -227,7 +227,7 @@ describe("a handle over the wire", () => {
   )
 
   wire(
-    "is refused too while as many as it may have are being made",
+    "as many handles as a client may have are being made: one more is refused",
     Effect.gen(function* () {
       const { ends, left, open, shelf, test } = yield* setUp({ maximumHandles: 2 })
       // One that is never made does not count.
@@ -249,7 +249,7 @@ describe("a handle over the wire", () => {
   )
 
   wire(
-    "that comes back is the same value",
+    "handle that comes back: is the same value",
     Effect.gen(function* () {
       const { open, shelf } = yield* setUp()
       const box = yield* open("box")
@@ -258,7 +258,7 @@ describe("a handle over the wire", () => {
   )
 
   wire(
-    "is dead when the connection was lost, and the next call opens another",
+    "connection lost: its handle is dead, and the next call opens another",
     Effect.gen(function* () {
       const { ends, open, serve, stop, use } = yield* setUp()
       const box = yield* open("box")
@@ -310,7 +310,7 @@ const didNotExecute = { contextId: 0, didNotExecute: true }
 
 describe("a hostile client", () => {
   wire(
-    "joins a group and opens as many handles as it may: other connections of the group may open as many",
+    "client joins a group and opens its limit of handles: other connections of the group may open as many",
     Effect.gen(function* () {
       yield* setUp({ maximumHandles: 2 })
       const victim = yield* join()
@@ -325,7 +325,7 @@ describe("a hostile client", () => {
     })
   )
   wire(
-    "gets the same answer for every handle that is not its own",
+    "handles of others: each gets the same answer",
     Effect.gen(function* () {
       const { ran } = yield* setUp()
       const victim = yield* join()
@@ -354,7 +354,7 @@ describe("a hostile client", () => {
   )
 
   wire(
-    "can't use a handle with another interface, on the same association",
+    "handle with another interface on the same association: is refused",
     Effect.gen(function* () {
       yield* setUp()
       const { client, group } = yield* join()
@@ -370,7 +370,7 @@ describe("a hostile client", () => {
   )
 
   wire(
-    "opens handles without a limit but that of its association, which runs them all down",
+    "handles without a limit but the association's: the association runs them all down",
     Effect.gen(function* () {
       const { ends, left } = yield* setUp()
       const { client } = yield* join()
@@ -385,7 +385,7 @@ describe("a hostile client", () => {
 
 describe("the connections of a group", () => {
   wire(
-    "share its handles, and the last one to go takes them along",
+    "connections of a group: share its handles, which the last one takes along",
     Effect.gen(function* () {
       const { ends, ran } = yield* setUp()
       const first = yield* join()
@@ -403,7 +403,7 @@ describe("the connections of a group", () => {
   )
 
   wire(
-    "queue for a handle together, and one that is lost while it waits is passed over",
+    "connections of a group: queue for a handle together, and one lost while it waits is passed over",
     Effect.gen(function* () {
       const { held, ran } = yield* setUp()
       const first = yield* join()
@@ -423,7 +423,7 @@ describe("the connections of a group", () => {
 
 describe("a handle whose reply nobody receives is run down at once", () => {
   wire(
-    "where the call was orphaned",
+    "call orphaned: its new handle is run down at once",
     Effect.gen(function* () {
       const { ends, left, shelf, test } = yield* setUp()
       test.open = Effect.never
@@ -434,7 +434,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
   )
 
   wire(
-    "where the call was cancelled",
+    "call cancelled: its new handle is run down at once",
     Effect.gen(function* () {
       const { ends, left, shelf, test } = yield* setUp()
       test.open = Effect.never
@@ -447,7 +447,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
   )
 
   wire(
-    "where it failed",
+    "call failed: its new handle is run down at once",
     Effect.gen(function* () {
       const { ends, left, shelf, test } = yield* setUp()
       test.open = Effect.fail(new Denied({ who: "a" }))
@@ -459,7 +459,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
   )
 
   wire(
-    "where the client wants no reply",
+    "maybe call: its new handle is run down at once",
     Effect.gen(function* () {
       const { ends, left } = yield* setUp()
       const { client } = yield* join()
@@ -469,7 +469,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
   )
 
   wire(
-    "where the out parameters have no form",
+    "out parameters without a form: the new handle is run down at once",
     Effect.gen(function* () {
       const boxes = ContextHandle.states<string>()(Box)
       const ends: Array<string> = []
@@ -495,7 +495,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
   )
 
   wire(
-    "where the connection is lost before the reply has left it, although its group lives on",
+    "connection lost before the reply has left it, its group lives on: the new handle is run down at once",
     Effect.gen(function* () {
       const { ends, left, test } = yield* setUp()
       const { client, group } = yield* join()
@@ -530,7 +530,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
     ] as const
   ) {
     wire(
-      `where ${how} before the pipe is through behind which the reply waits`,
+      `${how} before the end of the pipe behind which the reply waits: the new handle is run down at once`,
       Effect.gen(function* () {
         const { ends, left, server } = yield* setUp()
         const { client, group } = yield* join()
@@ -549,7 +549,7 @@ describe("a handle whose reply nobody receives is run down at once", () => {
   }
 
   wire(
-    "where the reply reaches a client that has cancelled, only with the association",
+    "reply reaches a client that has cancelled: the new handle is run down with the association",
     Effect.gen(function* () {
       const made = yield* makeShelf
       const gate = yield* Deferred.make<void>()
@@ -590,7 +590,7 @@ const edited = <A, E>(
 
 describe("while a handle is open", () => {
   edited(
-    "an idle pool of connections keeps one, on which the handle lives",
+    "handle open, pool of connections idle: one connection stays",
     [oneCallAtATime],
     Effect.gen(function* () {
       const { ends, open, served, test, use } = yield* setUp({ causal: false, maximumConnections: 4 })
@@ -611,7 +611,7 @@ describe("while a handle is open", () => {
 
   for (const [how, edits] of [["several", [losingOnOrphan]], ["one", [losingOnOrphan, oneCallAtATime]]] as const) {
     edited(
-      `an orphan that costs the connection does not cost the handle, where it carries ${how} at once`,
+      `handle open, an orphan costs the connection, ${how} at once: the handle stays`,
       edits,
       Effect.gen(function* () {
         const { ends, open, ran, served, shelf, test, use } = yield* setUp()
@@ -634,7 +634,7 @@ describe("while a handle is open", () => {
   }
 
   edited(
-    "an orphan lets those begin that wait for the connection",
+    "handle open, orphan: calls that wait for the connection begin",
     [losingOnOrphan, oneCallAtATime],
     Effect.gen(function* () {
       const { open, shelf, test, use } = yield* setUp()
@@ -653,7 +653,7 @@ describe("while a handle is open", () => {
   )
 
   edited(
-    "an orphan leaves a connection that goes when the handle is closed or destroyed",
+    "handle open, orphan: the connection goes when the handle is closed or destroyed",
     [losingOnOrphan],
     Effect.gen(function* () {
       const { ends, open, served, shelf, test } = yield* setUp()
@@ -678,7 +678,7 @@ for (
   ] as const
 ) {
   wire(
-    `a call with pipes that ${how} does not cost the handle where its connection is the last of the group`,
+    `handle open, a call with pipes that ${how} on the last connection of the group: the handle stays`,
     Effect.gen(function* () {
       const { box, ends, poured, pouring, served, use } = yield* setUpPouring
       const [main] = served().connections
@@ -697,7 +697,7 @@ for (
 }
 
 edited(
-  "an orphan does not cost the handle that a call with pipes has opened either",
+  "handle opened by a call with pipes, orphan: the handle stays",
   [losingOnOrphan],
   Effect.gen(function* () {
     const { ends, served, shelf, test, use } = yield* setUp()
@@ -717,7 +717,7 @@ edited(
 )
 
 edited(
-  "an orphan does not cost the handle where the other connection of its group takes no calls any more either",
+  "handle open, the group's other connection retired, orphan: the handle stays",
   [losingOnOrphan],
   Effect.gen(function* () {
     const { box, ends, poured, pouring, served, shelf, test, use } = yield* setUpPouring
@@ -737,7 +737,7 @@ edited(
 )
 
 edited(
-  "without an open handle an orphan costs the connection",
+  "no handle open, orphan: costs the connection",
   [losingOnOrphan],
   Effect.gen(function* () {
     const { open, served, shelf, test } = yield* setUp()
@@ -754,7 +754,7 @@ edited(
 
 describe("a call with a handle whose connection is lost", () => {
   wire(
-    "is not sent again to a group that can't know it",
+    "connection lost, call with a handle: is not sent again to a group that can't know it",
     Effect.gen(function* () {
       const { ends, open, ran, served, shelf, test, use } = yield* setUp()
       const box = yield* open("box")
@@ -774,7 +774,7 @@ describe("a call with a handle whose connection is lost", () => {
   )
 
   wire(
-    "is followed by calls whose connections are in one group, though they are made at once",
+    "connection lost, calls made at once: their connections are in one group",
     Effect.gen(function* () {
       const { open, served, shelf } = yield* setUp()
       for (const connection of served().connections) connection.move("silent")
@@ -786,7 +786,7 @@ describe("a call with a handle whose connection is lost", () => {
   )
 
   wire(
-    "is followed by a new group where the server knows the old one no more, and the client has not heard of the loss",
+    "connection lost, group unknown to the server, client not told: a new group follows",
     Effect.gen(function* () {
       const { open, served, shelf, use } = yield* setUp()
       const lost = yield* open("lost")
@@ -801,7 +801,7 @@ describe("a call with a handle whose connection is lost", () => {
   )
 
   wire(
-    "keeps its handles where the server refuses not only the connections that are to join its group",
+    "connection lost, the server refuses every new connection: the handles stay",
     Effect.gen(function* () {
       const { open, served, shelf, use } = yield* setUp()
       const box = yield* open("kept")
@@ -813,7 +813,7 @@ describe("a call with a handle whose connection is lost", () => {
   )
 
   wire(
-    "lets another connection begin the group where the first does not come about",
+    "connection lost, first connection fails: another one begins the group",
     Effect.gen(function* () {
       const { served, shelf, stop, serve } = yield* setUp()
       yield* stop
@@ -827,7 +827,7 @@ describe("a call with a handle whose connection is lost", () => {
   )
 
   edited(
-    "is sent again where its group lives on another connection",
+    "connection lost, group alive on another connection: the call with a handle is sent again",
     [oneCallAtATime],
     Effect.gen(function* () {
       const { ends, open, ran, served, shelf, test } = yield* setUp({ causal: false, maximumConnections: 2 })

@@ -623,7 +623,7 @@ describe("faults", () => {
   const batch = 100
 
   it.effect(
-    `leave nothing undecided, for ${total} schedules from seed ${seed}`,
+    `${total} schedules of faults from seed ${seed}: every call ends`,
     () =>
       Effect.gen(function* () {
         const kinds = new Map<string, number>()

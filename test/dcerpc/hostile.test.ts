@@ -97,7 +97,7 @@ for (const littleEndian of [true, false]) {
     unbindable("a size of authentication above the body", patched(bind(hello), authSize(0xffff)))
     unbindable("more contexts than there are", patched(bind(hello), { 24: [255] }))
     unbindable("more transfer syntaxes than there are", patched(bind(hello), { 30: [255] }))
-    row("a bind in the given order is well", [bind(hello)], [ack], "lives")
+    row("bind in the given order: is accepted", [bind(hello)], [ack], "lives")
 
     const stub = (name: string, bytes: Uint8Array, code: number, opnum: number) =>
       boundRow(
@@ -118,7 +118,7 @@ for (const littleEndian of [true, false]) {
           concat(u32(i, littleEndian), u32(i === count - 1 ? 0 : i + 1, littleEndian)))
       )
     boundRow(
-      "pointers in pointers, however deep: are well",
+      "pointers in pointers, at any depth: are accepted",
       { littleEndian },
       [request({ littleEndian, opnum: opnum.count, stub: items(700) })],
       [response(2, 700)],
@@ -129,7 +129,7 @@ for (const littleEndian of [true, false]) {
 
 describe("what never ends", () => {
   row(
-    "255 contexts with 100 transfer syntaxes each fit into no PDU",
+    "255 contexts with 100 transfer syntaxes each: fit into no PDU",
     [patched(bind({ contextElements: [element(0, IEcho, ...Array.from({ length: 255 }, () => Pdu.ndr20))] }), {
       24: [255]
     })],
@@ -137,7 +137,7 @@ describe("what never ends", () => {
     "is closed"
   )
   row(
-    "255 contexts are answered, those beyond the limit for reason 3",
+    "255 contexts: are answered, and those beyond the limit rejected for reason 3",
     [bind({ contextElements: Array.from({ length: 255 }, (_, id) => element(id, IPlain, binary.id)) })],
     [{
       bindAck: 1,
@@ -145,7 +145,7 @@ describe("what never ends", () => {
     }],
     "lives"
   )
-  wire("contexts in ever new alter_contexts are bounded", (client, { tables }) =>
+  wire("contexts in ever new alter_contexts: are bounded", (client, { tables }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       for (let id = 1; id < 2000; id += 100) {
@@ -157,7 +157,7 @@ describe("what never ends", () => {
       assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
     }))
   wire(
-    "a request in fragments holds what has arrived, whatever it announces",
+    "request in fragments, whatever it announces: holds the bytes that have arrived",
     (client, { tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
@@ -169,7 +169,7 @@ describe("what never ends", () => {
         assert.isAtMost(served!.open!.buffer.length, 256)
       })
   )
-  wire("a request in fragments ends at the limit", (client, { tables }) =>
+  wire("request in fragments: ends at the limit", (client, { tables }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       const [, served] = [...tables.connections]
@@ -183,7 +183,7 @@ describe("what never ends", () => {
       assert.deepStrictEqual(yield* client.say(fragment), [fault(2, status.accessDenied)])
       assert.isTrue(client.state.closed)
     }))
-  wire("many halves of requests hold what has arrived", (_, { tables }) =>
+  wire("many halves of requests: hold the bytes that have arrived", (_, { tables }) =>
     Effect.gen(function* () {
       for (let i = 0; i < 200; i++) {
         yield* (yield* bound()).write(
@@ -197,7 +197,7 @@ describe("what never ends", () => {
       assert.isAtMost(held, 200 * 8)
     }))
   wire(
-    "calls are refused beyond their limit, cancelled in one turn, and given up",
+    "calls beyond their limit: are refused; the others, cancelled in one turn or given up, leave nothing",
     (client, { server, tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
@@ -212,7 +212,7 @@ describe("what never ends", () => {
         assert.deepStrictEqual(yield* client.say(request({ callId: 9999 })), [response(9999, 42)])
       })
   )
-  wire("requests that are given up at once leave nothing", (client, { server }) =>
+  wire("requests given up at once: leave nothing", (client, { server }) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       for (let i = 0; i < 50; i++) {
@@ -222,7 +222,7 @@ describe("what never ends", () => {
         assert.strictEqual((yield* Server.calls(server)).length, 1)
       }
     }))
-  wire("cancels and orphans of nothing cost nothing", (client) =>
+  wire("cancels and orphans of unknown calls: cost nothing", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bind())
       for (let i = 0; i < 50; i++) {
@@ -233,7 +233,7 @@ describe("what never ends", () => {
       }
       assert.deepStrictEqual(yield* client.say(request()), [response(2, 42)])
     }))
-  wire("groups go with their connections", (_, { tables }) =>
+  wire("groups: go with their connections", (_, { tables }) =>
     Effect.gen(function* () {
       for (let i = 0; i < 300; i++) yield* Effect.flatMap(bound(), (client) => client.close)
       yield* settle
@@ -241,7 +241,7 @@ describe("what never ends", () => {
       assert.strictEqual(tables.connections.size, 2)
     }))
   wire(
-    "requests without end to a client that reads nothing wait outside",
+    "requests without end to a client that reads nothing: wait outside",
     (client, { tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bind())
@@ -257,7 +257,7 @@ describe("what never ends", () => {
         writing.interruptUnsafe()
       })
   )
-  wire("a PDU that comes byte by byte is one", (client) =>
+  wire("PDU byte by byte: is one PDU", (client) =>
     Effect.gen(function* () {
       for (const byte of bind()) yield* client.write(Uint8Array.of(byte))
       assert.deepStrictEqual(yield* client.heard, [bindAck])
@@ -380,7 +380,7 @@ describe("conversations that were damaged", () => {
     }
   })
 
-  it.effect(`are survived, seed ${seed}`, () =>
+  it.effect(`damaged conversations, seed ${seed}: the server survives`, () =>
     Effect.gen(function* () {
       const random = makeRandom(seed)
       const world = yield* makeWorld({ maximumCalls: 2, maximumContexts: 3, maximumRequest: 2000 })

@@ -263,7 +263,7 @@ const assembleAll = (outputs: ReadonlyArray<Output>, seen: (what: string) => voi
 describe("damaged streams of PDUs", () => {
   const budget = budgetOf(1_000_000, 50_000)
 
-  it(`are refused with a reason or understood, ${budget} PDUs, seed ${seed}`, () => {
+  it(`${budget} damaged PDUs, seed ${seed}: are refused with a reason, or understood`, () => {
     const random = randomFrom(seed)
     const { below, pick } = random
     const counts = new Map<string, number>()

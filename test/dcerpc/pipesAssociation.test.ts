@@ -120,7 +120,7 @@ const runAll = <C, E>(pipe: Pipe.Reader<C, E>) => Stream.runCollect(Pipe.toStrea
 
 describe("a request with pipes", () => {
   wire(
-    "begins with its arguments, goes on with what is pushed, and ends with the last pipe, byte for byte",
+    "request with pipes: its arguments, then the pushed elements, then the end of the last pipe, byte for byte",
     Effect.gen(function* () {
       const { begin } = yield* setUp()
       const [summing, peer] = yield* begin("Sum", { start: 5 })
@@ -142,7 +142,7 @@ describe("a request with pipes", () => {
   )
 
   wire(
-    "is aligned from its start, part by part",
+    "request with pipes: is aligned from its start, part by part",
     Effect.gen(function* () {
       const { begin } = yield* setUp()
       const [calling, peer] = yield* begin("Several", { name: "a" })
@@ -161,7 +161,7 @@ describe("a request with pipes", () => {
   )
 
   wire(
-    "is cut at multiples of 8 within what is pushed, and at multiples of 4 behind it",
+    "request with pipes: is cut at multiples of 8 within the pipes, and of 4 behind them",
     Effect.gen(function* () {
       // A server that receives fragments of an odd size.
       const { begin } = yield* setUp({}, ndr20, noFeatures, 4283)
@@ -197,7 +197,7 @@ describe("a request with pipes", () => {
   )
 
   wire(
-    "goes out in fragments that the server receives, and slows down who pushes",
+    "request with pipes: its fragments fit what the server receives, and pushes wait for room",
     Effect.gen(function* () {
       const { begin } = yield* setUp()
       const [calling, peer] = yield* begin("Hold")
@@ -243,7 +243,7 @@ describe("a response with pipes", () => {
   for (const [syntax, littleEndian] of [[ndr20, true], [ndr20, false], [binary, true]] as const) {
     const named = `${syntax === binary ? "Callisto's own syntax" : "NDR"}, ${littleEndian ? "little" : "big"}-endian`
     wire(
-      `may be cut at each byte, in ${named}`,
+      `response with pipes, in ${named}: may be cut at each byte`,
       Effect.gen(function* () {
         const { begin, flows } = yield* setUp({}, syntax)
         const stub = severalStub(syntax, littleEndian)
@@ -320,7 +320,7 @@ describe("a response with pipes", () => {
   const rpcFault = ["RpcFault", undefined]
 
   counting(
-    "that is a fault in the middle gives what came before it",
+    "response with pipes, fault in the middle: the elements before it arrive",
     (peer, callId) =>
       Effect.andThen(Effect.andThen(peer.respond(callId, some, firstFrag), settle), fault(5)(peer, callId)),
     {
@@ -329,7 +329,7 @@ describe("a response with pipes", () => {
     }
   )
   counting(
-    "that ends in a pipe",
+    "response that ends in a pipe: the elements before it arrive",
     (peer, callId) =>
       Effect.andThen(
         Effect.andThen(peer.respond(callId, some, firstFrag), settle),
@@ -340,7 +340,7 @@ describe("a response with pipes", () => {
       failure: [...lost]
     }
   )
-  counting("that is not in one byte order", (peer, callId) =>
+  counting("response in two byte orders: the elements before the change arrive", (peer, callId) =>
     Effect.andThen(
       Effect.andThen(peer.respond(callId, some, firstFrag), settle),
       peer.send((writer) => {
@@ -349,7 +349,7 @@ describe("a response with pipes", () => {
       }, { littleEndian: false })
     ), { pulled: [1, 2, 3], failure: lost })
   counting(
-    "that begins twice",
+    "response that begins twice: the elements before it arrive",
     (peer, callId) =>
       Effect.andThen(
         Effect.andThen(peer.respond(callId, some, firstFrag), settle),
@@ -360,14 +360,17 @@ describe("a response with pipes", () => {
       failure: lost
     }
   )
-  counting("that begins in the middle", (peer, callId) => peer.respond(callId, some, 0), { pulled: [], failure: lost })
+  counting("response that begins in the middle: fails", (peer, callId) => peer.respond(callId, some, 0), {
+    pulled: [],
+    failure: lost
+  })
   counting(
-    "whose connection is lost",
+    "response, connection lost: the elements before it arrive",
     (peer, callId) => Effect.andThen(Effect.andThen(peer.respond(callId, some, firstFrag), settle), peer.close),
     { pulled: [1, 2, 3], failure: lost }
   )
   wire(
-    "whose out parameters are too large ends, and the server is told",
+    "response with pipes, out parameters too large: ends the call, and the server is told",
     Effect.gen(function* () {
       const { begin } = yield* setUp({ maximumResponse: 1000 })
       const [pending, peer] = yield* begin("Count", { to: 3 })
@@ -385,7 +388,7 @@ describe("a response with pipes", () => {
   )
 
   wire(
-    "may be as large as it likes, but for its out parameters",
+    "response with pipes: may have any size, but for its out parameters",
     Effect.gen(function* () {
       const { begin } = yield* setUp({ maximumResponse: 1000 })
       const [pending, peer] = yield* begin("Count", { to: 3 })
@@ -401,7 +404,7 @@ describe("a response with pipes", () => {
   )
 
   wire(
-    "whole in one piece, for a reader that does not pull: what is behind its room waits",
+    "response whole in one piece, slow reader: the bytes beyond its room wait",
     Effect.gen(function* () {
       const { begin } = yield* setUp()
       const [pending, peer] = yield* begin("Count", { to: 3 })
@@ -427,7 +430,7 @@ describe("a response with pipes", () => {
   )
 
   wire(
-    "with a chunk that is too large, in Callisto's own syntax, ends the call, and the server is told",
+    "response with a chunk that is too large, in Callisto's own syntax: ends the call, and the server is told",
     Effect.gen(function* () {
       const { begin } = yield* setUp({}, binary, keepsOnOrphan)
       const [pending, peer] = yield* begin("Count", { to: 3 })
@@ -470,12 +473,12 @@ describe("an in pipe that is not through", () => {
         yield* closeLate(close)
       })
     )
-  answered("when the server answers fails with 1917", (peer, callId) => peer.respond(callId, u32(7)), [
+  answered("in pipe not ended, the server answers: fails with 1917", (peer, callId) => peer.respond(callId, u32(7)), [
     "PipeDisciplineError",
     undefined
   ])
   answered(
-    "when the server faults fails as the call does",
+    "in pipe not ended, the server faults: fails as the call does",
     (peer, callId) =>
       peer.send((writer) => Pdu.encodeFault(writer, { callId, contextId: 0, cancelCount: 0, status: 5, flags: 0 })),
     [
@@ -483,10 +486,10 @@ describe("an in pipe that is not through", () => {
       undefined
     ]
   )
-  answered("when the server is lost fails with 1726", (peer) => peer.close, lost)
+  answered("in pipe not ended, connection lost: fails with 1726", (peer) => peer.close, lost)
 
   wire(
-    "when an element can't be written ends the call, and the server is told",
+    "in pipe not ended, an element can't be written: ends the call, and the server is told",
     Effect.gen(function* () {
       const { begin } = yield* setUp({}, ndr20, keepsOnOrphan)
       const [pending, peer] = yield* begin("Sum", { start: 5 })
@@ -502,7 +505,7 @@ describe("an in pipe that is not through", () => {
   )
 
   wire(
-    "when a cancel waits for the server is cut, and the server may answer all the same",
+    "in pipe not ended, patient cancel: the pipe is cut, and the server may still answer",
     Effect.gen(function* () {
       const { begin } = yield* setUp()
       const [pending, peer] = yield* begin("Sum", { start: 5 })
@@ -548,7 +551,7 @@ describe("the connections of calls with pipes", () => {
     Effect.forkChild(Effect.flatMap(Call.make(flows), (call) => Call.begin(call, "Sum", { start: 5 })))
 
   wire(
-    "are used again, also after large calls, and closed when they were unused for 10 seconds",
+    "connections of calls with pipes: are used again, also after large calls, and closed after 10 idle seconds",
     Effect.gen(function* () {
       const { acceptBound, begin, flows } = yield* setUp()
       const [first, peer] = yield* begin("Sum", { start: 5 })
@@ -564,7 +567,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "are kept where there is no other: one of them",
+    "connections of calls with pipes, no other connection: one of them is kept",
     Effect.gen(function* () {
       const { begin, main } = yield* setUp()
       const [one, first] = yield* begin("Sum", { start: 5 })
@@ -580,7 +583,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "are their own: other calls go on while a slow reader stalls one, and while another is cancelled",
+    "call with pipes, reader slow or call cancelled: calls on other connections go on",
     Effect.gen(function* () {
       const { association, begin, main } = yield* setUp({}, ndr20, keepsOnOrphan)
       const binding = yield* Effect.forkChild(Association.bind(ISum, association))
@@ -626,7 +629,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "are so many at most: one more call waits",
+    "all connections for pipes in use: one more call waits",
     Effect.gen(function* () {
       const { acceptBound, begin, flows } = yield* setUp({ maximumConnections: 2 })
       const [one, first] = yield* begin("Sum", { start: 5 })
@@ -648,7 +651,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "are so many at most, also when a begin is interrupted while it connects",
+    "begin with pipes interrupted while it connects: the limit of connections holds",
     Effect.gen(function* () {
       const { accept, acceptBound, flows } = yield* setUp({ maximumConnections: 1 })
       for (let i = 0; i < 3; i++) {
@@ -664,7 +667,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "make room while a cancel on one of them waits for the server",
+    "patient cancel of a call with pipes: its connection makes room meanwhile",
     Effect.gen(function* () {
       const { acceptBound, begin, flows } = yield* setUp({ maximumConnections: 1 })
       const [one, first] = yield* begin("Sum", { start: 5 })
@@ -679,7 +682,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "learn of one more interface, also when the call for which they did is interrupted",
+    "one more interface on a connection for pipes: is bound, also when its call is interrupted",
     Effect.gen(function* () {
       const { acceptBound, association, flows, main } = yield* setUp({ maximumConnections: 1 })
       const binding = yield* Effect.forkChild(Association.bind(IPlainFlow, association))
@@ -701,7 +704,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "end when the server shuts down, and the call in flight before them",
+    "server shuts down: the call with pipes ends, then its connection",
     Effect.gen(function* () {
       const { acceptBound, begin, flows } = yield* setUp()
       const [summing, peer] = yield* begin("Sum", { start: 5 })
@@ -715,7 +718,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "end with their binding, and so do the pipes",
+    "binding closes: its connections for pipes end, and so do the pipes",
     Effect.gen(function* () {
       const { begin, close } = yield* setUp()
       const [one] = yield* begin("Sum", { start: 5 })
@@ -733,7 +736,7 @@ describe("the connections of calls with pipes", () => {
   )
 
   wire(
-    "end with a call that takes too long",
+    "call with pipes takes too long: its connection ends",
     Effect.gen(function* () {
       const { begin, close } = yield* setUp({ callTimeout: "3 seconds" })
       const [summing] = yield* begin("Sum", { start: 5 })

@@ -141,7 +141,7 @@ const servedOf = (tables: Tables) =>
 describe("chunks in NDR", () => {
   for (const littleEndian of [true, false]) {
     const order = littleEndian ? "little-endian" : "big-endian"
-    wire(`follow the arguments of a request, byte for byte, in ${order}`, (client) =>
+    wire(`pipes of a request in ${order}: follow the arguments, byte for byte`, (client) =>
       Effect.gen(function* () {
         yield* client.ask(bindFlows({ littleEndian }))
         const stub = littleEndian
@@ -151,7 +151,7 @@ describe("chunks in NDR", () => {
       }))
   }
 
-  wire("precede the out parameters of a response, byte for byte", (client) =>
+  wire("pipes of a response: precede the out parameters, byte for byte", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows())
       const answers = yield* client.ask(request({ opnum: flow.count, stub: u32(5) }))
@@ -161,21 +161,24 @@ describe("chunks in NDR", () => {
       )
     }))
 
-  wire("are aligned from the start of the stub, element by element, pipe by pipe", (client) =>
-    Effect.gen(function* () {
-      yield* client.ask(bindFlows())
-      const name = "02000000 00000000 02000000 6100 0000"
-      const pipes = "01000000 0700 0000  00000000" + // a number of two bytes
-        "02000000 01 000000 02000000 03 000000 04000000  00000000" + // two points
-        "03000000 0a0b0c 00  02000000 0d0e 0000  00000000" // bytes in two chunks
-      const answers = yield* client.ask(request({ opnum: flow.several, stub: bytesOf(name + pipes) }))
-      const back = "01000000 0700 0000  00000000" +
-        "02000000 01 000000 02000000 03 000000 04000000  00000000" +
-        "05000000 0a0b0c0d0e 000000  00000000" // the same in one
-      assert.strictEqual(hex(stubOf(answers)), hex(bytesOf(back + name)))
-    }))
+  wire(
+    "pipes of a response: are aligned from the start of the stub, element by element, pipe by pipe",
+    (client) =>
+      Effect.gen(function* () {
+        yield* client.ask(bindFlows())
+        const name = "02000000 00000000 02000000 6100 0000"
+        const pipes = "01000000 0700 0000  00000000" + // a number of two bytes
+          "02000000 01 000000 02000000 03 000000 04000000  00000000" + // two points
+          "03000000 0a0b0c 00  02000000 0d0e 0000  00000000" // bytes in two chunks
+        const answers = yield* client.ask(request({ opnum: flow.several, stub: bytesOf(name + pipes) }))
+        const back = "01000000 0700 0000  00000000" +
+          "02000000 01 000000 02000000 03 000000 04000000  00000000" +
+          "05000000 0a0b0c0d0e 000000  00000000" // the same in one
+        assert.strictEqual(hex(stubOf(answers)), hex(bytesOf(back + name)))
+      })
+  )
 
-  wire("may be empty pipes", (client) =>
+  wire("empty pipes: are accepted", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows())
       assert.deepStrictEqual(
@@ -190,7 +193,7 @@ describe("chunks in NDR", () => {
 })
 
 describe("chunks in Callisto's own syntax", () => {
-  wire("are lengths and what Effect makes of the elements", (client) =>
+  wire("chunks in Callisto's own syntax: are lengths and the encoded elements", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows())
       const stub = stubOf(
@@ -227,7 +230,7 @@ describe("fragments", () => {
     const contextId = syntax === binary ? 1 : 0
     const named = `${syntax === binary ? "Callisto's own syntax" : "NDR"}, ${littleEndian ? "little" : "big"}-endian`
     wire(
-      `have nothing to do with chunks: a request cut at each byte, in ${named}`,
+      `request with pipes cut at each byte, in ${named}: fragments need not match chunks`,
       (client) =>
         Effect.gen(function* () {
           yield* client.ask(bindFlows({ littleEndian }))
@@ -245,7 +248,7 @@ describe("fragments", () => {
   }
 
   wire(
-    "of arguments are awaited, however many, and none of the pipes",
+    "arguments in many fragments: are awaited before the routine runs, the pipes are not",
     (client, { started }) =>
       Effect.gen(function* () {
         yield* client.ask(bindFlows())
@@ -276,7 +279,7 @@ describe("fragments", () => {
   )
 
   wire(
-    "of a list that shows item by item how long it is: are read again ever more rarely",
+    "list that shows item by item how long it is: is read again ever more rarely",
     () =>
       Effect.gen(function* () {
         const server = yield* Server.make([
@@ -297,7 +300,7 @@ describe("fragments", () => {
       })
   )
 
-  wire("of a response are as large as the client receives", (client) =>
+  wire("response with pipes: its fragments are as large as the client receives", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows({ maxRecvFrag: 1432, maxXmitFrag: 1432 }))
       const answers = yield* client.ask(request({ opnum: flow.count, stub: u32(60_000) }))
@@ -318,7 +321,7 @@ describe("the limit of a request", () => {
   const limit = { maximumRequest: 1000 }
   const chunk = (count: number) => numbers(true, count, ...new Array<number>(count).fill(1))
 
-  wire("does not count what flows through pipes", (client) =>
+  wire("limit of a request: does not count pipes", (client) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows())
       const stub = concat(u32(0), chunk(5000), u32(0))
@@ -353,7 +356,7 @@ describe("the limit of a request", () => {
       ? [first({ opnum: flow.several, stub: concat(u32(600), u32(0), u32(600)) })]
       : cut(request({ opnum: flow.several, stub, limit }))
     boundRow(
-      `counts arguments ${what}`,
+      `limit of a request: counts arguments ${what}`,
       { contextElements: [element(0, IFlow)] },
       pdus.length > 2 ? [concat(...pdus)] : pdus,
       [fault(2, status.accessDenied)],
@@ -381,35 +384,40 @@ const answered = response(9, 42, { contextId: 2 })
 
 describe("a stub with pipes", () => {
   const sum = (stub: Uint8Array) => request({ opnum: flow.sum, stub })
-  flowRow("that ends before the arguments", [sum(bytesOf("050000")), next], [
+  flowRow("request that ends before the arguments: fault", [sum(bytesOf("050000")), next], [
     fault(2, status.badStubData, didNotExecute),
     answered
   ], "lives")
-  flowRow("that ends before the first chunk", [sum(u32(5)), next], [fault(2, status.badStubData), answered], "lives")
   flowRow(
-    "that ends in a chunk",
+    "request that ends before the first chunk: fault",
+    [sum(u32(5)), next],
+    [fault(2, status.badStubData), answered],
+    "lives"
+  )
+  flowRow(
+    "request that ends in a chunk: fault",
     [sum(numbers(true, 5, 2, 1)), next],
     [fault(2, status.badStubData), answered],
     "lives"
   )
-  flowRow("that ends before the end of the pipe", [sum(numbers(true, 5, 1, 1)), next], [
+  flowRow("request that ends before the end of the pipe: fault", [sum(numbers(true, 5, 1, 1)), next], [
     fault(2, status.badStubData),
     answered
   ], "lives")
   flowRow(
-    "with a count of 4 G",
+    "request with a count of 4 G: fault",
     [sum(numbers(true, 5, 0xffffffff, 1)), next],
     [fault(2, status.badStubData), answered],
     "lives"
   )
   flowRow(
-    "that ends in a chunk, in its last fragment",
+    "request that ends in a chunk, in its last fragment: fault",
     [first({ opnum: flow.sum, stub: numbers(true, 5, 2) }), last({ stub: u32(7) }), next],
     [fault(2, status.badStubData), answered],
     "lives"
   )
   flowRow(
-    "with a chunk that is too large, in Callisto's own syntax, is refused at once and swallowed to its end",
+    "chunk too large, in Callisto's own syntax: is refused at once, and the rest discarded",
     [
       first({ contextId: 1, opnum: flow.sum, stub: concat(u32(2), bytesOf("0001"), u32(0x400001)) }),
       middle({ stub: new Uint8Array(100) }),
@@ -421,7 +429,7 @@ describe("a stub with pipes", () => {
   )
   const trailer = concat(bytesOf("8ae31371 02f43671 0140 0400 01000000"), new Uint8Array(1000))
   flowRow(
-    "may go on behind the pipes, which means nothing",
+    "bytes behind the pipes: are ignored",
     [
       request({ opnum: flow.sum, stub: concat(numbers(true, 5, 1, 1, 0), trailer) }),
       first({ opnum: flow.sum, stub: numbers(true, 5, 1, 1, 0) }),
@@ -433,7 +441,7 @@ describe("a stub with pipes", () => {
     "lives"
   )
 
-  wire("that goes on behind the pipes is not held", (client, { held, tables }) =>
+  wire("bytes behind the pipes: are not held", (client, { held, tables }) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows())
       yield* client.ask(first({ opnum: flow.hold, stub: u32(0) }))
@@ -465,7 +473,7 @@ describe("a call with pipes that is refused", () => {
     options?: Parameters<typeof row>[4]
   ) =>
     flowRow(
-      `${name} is told at once, and the rest of it is swallowed`,
+      `${name}: the refusal comes at once, and the rest is discarded`,
       [begin(fields), ...rest, alter({ callId: 8, contextElements: [element(5, IEcho)] })],
       [refusal, { alterAck: 8, results: [bindAck.results[0]] }],
       "lives",
@@ -482,7 +490,7 @@ describe("a call with pipes that is refused", () => {
   })
 
   flowRow(
-    "because its number is in use closes the connection",
+    "call id in use: the call is refused, and the connection closed",
     [
       request({ opnum: flow.hold, stub: u32(0) }),
       begin({ opnum: flow.sum })
@@ -497,50 +505,53 @@ describe("while a request with pipes arrives", () => {
   for (const [mode, flags] of [["several calls", Pdu.flags.concMpx], ["one call", 0]] as const) {
     const [newer, older] = [3, 2]
     row(
-      `another request is a protocol error, on a connection for ${mode}`,
+      `another request inside a request with pipes, connection for ${mode}: protocol error`,
       [bindFlows({ flags }), begin, request({ callId: newer })],
       [flowsAck, moreAck, fault(flags === 0 ? older : newer, status.protocolError)],
       "is closed"
     )
   }
-  flowRow("a fragment of another call is a protocol error", [begin, middle({ callId: 5 })], [
+  flowRow("fragment of another call inside a request with pipes: protocol error", [begin, middle({ callId: 5 })], [
     fault(5, status.protocolError)
   ], "is closed")
   flowRow(
-    "a fragment in another byte order is a protocol error",
+    "fragment in another byte order inside a request with pipes: protocol error",
     [begin, middle({ littleEndian: false })],
     [fault(2, status.protocolError)],
     "is closed"
   )
   flowRow(
-    "a fragment in another byte order of a call that was refused is one too, and that did not execute",
+    "fragment in another byte order of a refused call: protocol error, and did not execute",
     [first({ opnum: 77 }), middle({ littleEndian: false })],
     [fault(2, status.outOfRange, didNotExecute), fault(2, status.protocolError, didNotExecute)],
     "is closed"
   )
   flowRow(
-    "an alter_context of that call is a protocol error",
+    "alter_context with the id of the call with pipes: protocol error",
     [begin, alter({ exactFlags: lastFrag })],
     [fault(2, status.protocolError, didNotExecute)],
     "is closed"
   )
   flowRow(
-    "an alter_context of another call is answered",
+    "alter_context of another call inside a request with pipes: is answered",
     [begin, alter({ callId: 3, contextElements: [element(5, IEcho)] }), orphaned()],
     [{ alterAck: 3, results: [bindAck.results[0]] }],
     "lives"
   )
-  wire("the loss of the connection ends the pipes and the call", (client, { held, server }) =>
-    Effect.gen(function* () {
-      yield* client.ask(bindFlows(), begin)
-      const call = yield* Queue.take(held)
-      const there = ServerCall.inPipe(call, "there")
-      assert.deepStrictEqual(yield* Pipe.pull(there), Uint8Array.of(1, 0, 0, 0))
-      const pulling = yield* Effect.forkChild(Effect.flip(Pipe.pull(there)), { startImmediately: true })
-      yield* client.close
-      assert.strictEqual((yield* Fiber.join(pulling))._tag, "InvalidAsyncHandle")
-      assert.strictEqual((yield* Server.calls(server)).length, 1)
-    }))
+  wire(
+    "connection lost inside a request with pipes: ends the pipes and the call",
+    (client, { held, server }) =>
+      Effect.gen(function* () {
+        yield* client.ask(bindFlows(), begin)
+        const call = yield* Queue.take(held)
+        const there = ServerCall.inPipe(call, "there")
+        assert.deepStrictEqual(yield* Pipe.pull(there), Uint8Array.of(1, 0, 0, 0))
+        const pulling = yield* Effect.forkChild(Effect.flip(Pipe.pull(there)), { startImmediately: true })
+        yield* client.close
+        assert.strictEqual((yield* Fiber.join(pulling))._tag, "InvalidAsyncHandle")
+        assert.strictEqual((yield* Server.calls(server)).length, 1)
+      })
+  )
 })
 
 // ----------------------------------------------------------------------------
@@ -552,7 +563,7 @@ describe("a call with pipes", () => {
   const more = middle({ stub: numbers(true, 1, 1) })
 
   wire(
-    "is cancelled in the middle, and the rest is swallowed",
+    "cancel inside a request with pipes: the call is cancelled, and the rest discarded",
     (client, { nextInterrupted }) =>
       Effect.gen(function* () {
         yield* client.ask(bindFlows(), begin)
@@ -563,7 +574,7 @@ describe("a call with pipes", () => {
   )
 
   wire(
-    "is orphaned in the middle, and the rest is swallowed without an answer",
+    "orphan inside a request with pipes: the rest is discarded without an answer",
     (client, { nextInterrupted, tables }) =>
       Effect.gen(function* () {
         yield* client.ask(bindFlows(), begin)
@@ -574,12 +585,18 @@ describe("a call with pipes", () => {
       })
   )
 
-  flowRow("is aborted in the middle, and the rest is swallowed", [begin, more, more, last({ stub: u32(0) }), next], [
+  flowRow("abort inside a request with pipes: the call is aborted, and the rest discarded", [
+    begin,
+    more,
+    more,
+    last({ stub: u32(0) }),
+    next
+  ], [
     fault(2, 5001),
     answered
   ], "lives")
   flowRow(
-    "that completes without having drained its pipe ends with 1917",
+    "complete before the in pipe is drained: the call ends with 1917",
     [
       first({ opnum: flow.early, stub: u32(1) }),
       middle({ stub: new Uint8Array(5000) }),
@@ -590,7 +607,7 @@ describe("a call with pipes", () => {
     "lives"
   )
   flowRow(
-    "whose routine pushes before it has pulled ends with 1831",
+    "push before the in pipe is drained: the call ends with 1831",
     [
       request({ opnum: flow.order, stub: u32(0) }),
       next
@@ -599,7 +616,7 @@ describe("a call with pipes", () => {
     "lives"
   )
   flowRow(
-    "that asks for no reply gets one all the same",
+    "maybe call with pipes: gets a reply all the same",
     [
       request({ opnum: flow.sum, stub: numbers(true, 5, 1, 1, 0), flags: Pdu.flags.maybe }),
       next
@@ -608,7 +625,7 @@ describe("a call with pipes", () => {
     "lives"
   )
 
-  it.effect("whose out parameters can't be written behind the pipes ends with 1783", () =>
+  it.effect("out parameters that can't be written behind the pipes: the call ends with 1783", () =>
     Effect.gen(function* () {
       yield* makeWorld()
       const client = yield* Effect.tap(connect, (client) => client.ask(bindFlows()))
@@ -630,7 +647,7 @@ describe("a call with pipes", () => {
         }), { cancellation: "cooperative" })
 
     held(
-      "is cancelled in the middle: its pipes fail, what still arrives is dropped, and it may be completed",
+      "manager that ignores cancels, cancel inside the request: pipes fail, the rest is discarded, and the call may complete",
       (client, call) =>
         Effect.gen(function* () {
           assert.deepStrictEqual(yield* client.say(coCancel()), [])
@@ -645,35 +662,41 @@ describe("a call with pipes", () => {
         })
     )
 
-    held("is orphaned while more arrives than it has cancelled", (client, call) =>
-      Effect.gen(function* () {
-        yield* client.ask(coCancel())
-        for (let i = 0; i < 400; i++) yield* client.write(middle({ stub: concat(u32(5000), new Uint8Array(5000)) }))
-        yield* client.ask(orphaned())
-        assert.strictEqual(yield* ServerCall.awaitEnd(call), "Orphaned")
-        assert.deepStrictEqual(yield* client.say(last(), next), [answered])
-      }))
-
-    held("is cancelled behind its answer: what was not pulled is not sent", (client, call) =>
-      Effect.gen(function* () {
-        yield* client.ask(last({ stub: u32(0) }))
-        yield* Stream.runDrain(Pipe.toStream(ServerCall.inPipe(call, "there")))
-        client.state.reads = false
-        const back = ServerCall.outPipe(call, "back")
-        const pushing = yield* Effect.forkChild(Effect.forever(Pipe.push(back, new Uint8Array(10_000))), {
-          startImmediately: true
+    held(
+      "manager that ignores cancels, orphan while more arrives: the rest is discarded",
+      (client, call) =>
+        Effect.gen(function* () {
+          yield* client.ask(coCancel())
+          for (let i = 0; i < 400; i++) yield* client.write(middle({ stub: concat(u32(5000), new Uint8Array(5000)) }))
+          yield* client.ask(orphaned())
+          assert.strictEqual(yield* ServerCall.awaitEnd(call), "Orphaned")
+          assert.deepStrictEqual(yield* client.say(last(), next), [answered])
         })
-        yield* settle
-        yield* Fiber.interrupt(pushing)
-        yield* Pipe.end(back)
-        yield* ServerCall.complete(call, { value: 7 })
-        client.state.reads = true
-        yield* client.write(coCancel())
-        yield* TestClock.adjust("1 second")
-        const answers = yield* Effect.andThen(settle, client.ask(coCancel()))
-        assert.deepStrictEqual(brief(answers.at(-1)!), fault(2, status.cancelled, { cancels: 1 }))
-        assert.deepStrictEqual(yield* client.say(next), [answered])
-      }))
+    )
+
+    held(
+      "manager that ignores cancels, cancel behind its answer: unpulled elements are not sent",
+      (client, call) =>
+        Effect.gen(function* () {
+          yield* client.ask(last({ stub: u32(0) }))
+          yield* Stream.runDrain(Pipe.toStream(ServerCall.inPipe(call, "there")))
+          client.state.reads = false
+          const back = ServerCall.outPipe(call, "back")
+          const pushing = yield* Effect.forkChild(Effect.forever(Pipe.push(back, new Uint8Array(10_000))), {
+            startImmediately: true
+          })
+          yield* settle
+          yield* Fiber.interrupt(pushing)
+          yield* Pipe.end(back)
+          yield* ServerCall.complete(call, { value: 7 })
+          client.state.reads = true
+          yield* client.write(coCancel())
+          yield* TestClock.adjust("1 second")
+          const answers = yield* Effect.andThen(settle, client.ask(coCancel()))
+          assert.deepStrictEqual(brief(answers.at(-1)!), fault(2, status.cancelled, { cancels: 1 }))
+          assert.deepStrictEqual(yield* client.say(next), [answered])
+        })
+    )
   })
 })
 
@@ -684,7 +707,7 @@ describe("a call with pipes", () => {
 describe("a slow", () => {
   const piece = middle({ stub: concat(u32(5000), new Uint8Array(5000)) })
 
-  wire("reader on the server stops the client, and loses nothing", (client, { held }) =>
+  wire("slow reader on the server: stops the client, and loses nothing", (client, { held }) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows(), first({ opnum: flow.hold, stub: new Uint8Array(0) }))
       const call = yield* Queue.take(held)
@@ -710,7 +733,7 @@ describe("a slow", () => {
   for (const [syntax, contextId] of [[ndr20, 0], [binary, 1]] as const) {
     const named = contextId === 0 ? "NDR" : "Callisto's own syntax"
     wire(
-      `reader of elements that are large on the wire stops the client as soon, in ${named}`,
+      `slow reader of large elements, in ${named}: stops the client as soon`,
       (client, { started }) =>
         Effect.gen(function* () {
           yield* client.ask(bindFlows({ maxRecvFrag: 65528, maxXmitFrag: 65528 }))
@@ -745,7 +768,7 @@ describe("a slow", () => {
   }
 
   wire(
-    "reader that answers without reading on lets the connection go on",
+    "slow reader that answers without reading on: the connection goes on",
     (client, { held }) =>
       Effect.gen(function* () {
         yield* client.ask(bindFlows(), first({ opnum: flow.hold, stub: new Uint8Array(0) }))
@@ -764,7 +787,7 @@ describe("a slow", () => {
       })
   )
 
-  wire("client stops the writer on the server, and loses nothing", (client, { held }) =>
+  wire("slow client: stops the writer on the server, and loses nothing", (client, { held }) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows(), request({ opnum: flow.hold, stub: u32(0) }))
       const call = yield* Queue.take(held)
@@ -790,7 +813,7 @@ describe("a slow", () => {
       for (let i = 0; i < 400; i++) assert.strictEqual(stub[5004 * i + 4], i & 0xff)
     }))
 
-  wire("client that goes away ends the writer on the server", (client, { held }) =>
+  wire("slow client goes away: the writer on the server ends", (client, { held }) =>
     Effect.gen(function* () {
       yield* client.ask(bindFlows(), request({ opnum: flow.hold, stub: u32(0) }))
       const call = yield* Queue.take(held)
@@ -816,7 +839,7 @@ describe("an endpoint that is closed", () => {
     return { call, client, closing, world }
   })
 
-  it.effect("lets a call with pipes in flight finish, both ways", () =>
+  it.effect("endpoint closes: calls with pipes in flight finish, both ways", () =>
     Effect.gen(function* () {
       const { call, client, closing } = yield* setUp
       yield* client.ask(middle({ stub: numbers(true, 4, 2) }), last({ stub: u32(0) }))
@@ -829,7 +852,7 @@ describe("an endpoint that is closed", () => {
       assert.isTrue(client.state.closed)
     }).pipe(Effect.provide(Memory.layer)))
 
-  it.effect("waits for what a slow client has not pulled yet", () =>
+  it.effect("endpoint closes, slow client: waits for the elements that the client has not pulled yet", () =>
     Effect.gen(function* () {
       const { call, client, closing } = yield* setUp
       yield* client.ask(last({ stub: u32(0) }))
@@ -850,7 +873,7 @@ describe("an endpoint that is closed", () => {
       yield* Fiber.join(closing)
     }).pipe(Effect.provide(Memory.layer)))
 
-  it.effect("ends what has not finished within the grace", () =>
+  it.effect("endpoint closes: calls that have not finished within the grace end", () =>
     Effect.gen(function* () {
       const { call, client, closing } = yield* setUp
       const pulling = yield* Effect.forkChild(

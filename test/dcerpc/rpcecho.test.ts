@@ -38,7 +38,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
 
   describe(`rpcecho ${name}`, () => {
     wire(
-      "AddOne adds one, and wraps",
+      "AddOne: adds one, and wraps",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         assert.deepStrictEqual(yield* Call.invoke(echo, "AddOne", { value: 41 }), { value: 42 })
@@ -47,7 +47,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "EchoData gives the bytes back, in one fragment and in many",
+      "EchoData: gives the bytes back, in one fragment and in many",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         for (const data of [new Uint8Array(), bytes.slice(0, 100), bytes]) {
@@ -58,7 +58,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "SinkData takes bytes and gives nothing",
+      "SinkData: takes bytes and gives nothing",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         assert.strictEqual(yield* Call.invoke(echo, "SinkData", { data: bytes }), undefined)
@@ -66,7 +66,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "SourceData makes bytes up to its limit",
+      "SourceData: makes bytes up to its limit",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         for (const len of [0, 1000, limit]) {
@@ -80,7 +80,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "TestCall gives the text back",
+      "TestCall: gives the text back",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         for (const s1 of ["", "grüß Gott", "\ud83d\ude00".repeat(3000)]) {
@@ -90,7 +90,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "TestCall2 gives the information of a level, and a fault for a level that it does not know",
+      "TestCall2: gives the information of a level, and a fault for an unknown level",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         const invoke = (level: number) => Call.invoke(echo, "TestCall2", { level })
@@ -111,7 +111,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "TestSleep answers after its time, and other calls are answered meanwhile",
+      "TestSleep: answers after its time, and other calls are answered meanwhile",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         const sleep = yield* Call.begin(yield* Call.make(echo), "TestSleep", { seconds: 3 })
@@ -126,7 +126,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "TestSleep is ended by a cancel",
+      "TestSleep, cancelled: ends",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         const sleep = yield* Call.begin(yield* Call.make(echo), "TestSleep", { seconds: 3 })
@@ -136,7 +136,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "TestEnum sets the first field of the structure",
+      "TestEnum: sets the first field of the structure",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         const one = { foo2: { e1: 1, e2: 2 }, foo3: { case: 1, value: 2 } } as const
@@ -147,7 +147,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "TestSurrounding doubles the array, filled with zeros",
+      "TestSurrounding: doubles the array, filled with zeros",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         const reply = yield* Call.invoke(echo, "TestSurrounding", { data: { surrounding: [1, 2, 3] } })
@@ -156,7 +156,7 @@ for (const [name, [transport, binding]] of Object.entries(places)) {
     )
 
     wire(
-      "TestDoublePointer gives the number, and 0 for a null pointer",
+      "TestDoublePointer: gives the number, and 0 for a null pointer",
       Effect.gen(function* () {
         const echo = yield* setUp(binding)
         assert.deepStrictEqual(yield* Call.invoke(echo, "TestDoublePointer", { data: 12 }), { value: 12 })
@@ -215,14 +215,14 @@ const bytesOf = (invoke: (echo: Effect.Success<ReturnType<typeof setUp>>) => Eff
 const spaceless = (text: string) => text.replaceAll(" ", "")
 
 describe("the bytes of rpcecho", () => {
-  it.effect("are a header and a number for AddOne", () =>
+  it.effect("AddOne: its bytes are a header and a number", () =>
     Effect.gen(function* () {
       const { request, response } = yield* bytesOf((echo) => Call.invoke(echo, "AddOne", { value: 7 }))
       assert.strictEqual(request, spaceless("05000003 10000000 1c00 0000 02000000  04000000 0000 0000  07000000"))
       assert.strictEqual(response, spaceless("05000203 10000000 1c00 0000 02000000  04000000 0000 00 00  08000000"))
     }))
 
-  it.effect("are a length, a maximum count and the bytes for EchoData", () =>
+  it.effect("EchoData: its bytes are a length, a maximum count and the bytes", () =>
     Effect.gen(function* () {
       const data = Uint8Array.of(0xa, 0xb, 0xc)
       const { request, response } = yield* bytesOf((echo) => Call.invoke(echo, "EchoData", { data }))
@@ -236,7 +236,7 @@ describe("the bytes of rpcecho", () => {
       )
     }))
 
-  it.effect("are counts with the final NUL for TestCall, behind a referent id in the response", () =>
+  it.effect("TestCall: its bytes are counts with the final NUL, behind a referent id in the response", () =>
     Effect.gen(function* () {
       const { request, response } = yield* bytesOf((echo) => Call.invoke(echo, "TestCall", { s1: "ab" }))
       const string = "03000000 00000000 03000000 6100 6200 0000"
@@ -250,7 +250,7 @@ describe("the bytes of rpcecho", () => {
       )
     }))
 
-  it.effect("are the discriminant, the arm at its alignment and the status for TestCall2", () =>
+  it.effect("TestCall2: its bytes are the discriminant, the arm at its alignment and the status", () =>
     Effect.gen(function* () {
       const { response } = yield* bytesOf((echo) => Call.invoke(echo, "TestCall2", { level: 7 }))
       assert.strictEqual(
@@ -259,7 +259,7 @@ describe("the bytes of rpcecho", () => {
       )
     }))
 
-  it.effect("are a fault that names the status for a level that is not known", () =>
+  it.effect("TestCall2 with an unknown level: its fault names the status", () =>
     Effect.gen(function* () {
       const { response } = yield* bytesOf((echo) => Effect.flip(Call.invoke(echo, "TestCall2", { level: 8 })))
       assert.strictEqual(response.slice(4, 8), "0303")

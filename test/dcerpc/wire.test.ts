@@ -65,7 +65,7 @@ const noDate = Option.none<Date>()
 
 describe("calls over the wire", () => {
   wire(
-    "are replied",
+    "calls over the wire: are replied",
     Effect.gen(function* () {
       const { store } = yield* setUp()
       assert.deepStrictEqual(yield* Call.invoke(store, "Get", { key: "a", at: Option.some(new Date(0)) }), {
@@ -75,7 +75,7 @@ describe("calls over the wire", () => {
   )
 
   wire(
-    "abort with the declared error and its fields",
+    "declared abort over the wire: arrives with its fields",
     Effect.gen(function* () {
       const { store } = yield* setUp()
       const error = yield* Effect.flip(Call.invoke(store, "Get", { key: "", at: noDate }))
@@ -84,7 +84,7 @@ describe("calls over the wire", () => {
   )
 
   wire(
-    "end with the fault of a defect, and the server lives on",
+    "routine dies: the client gets a fault, and the server lives on",
     Effect.gen(function* () {
       const { store } = yield* setUp()
       const error = yield* Effect.flip(Call.invoke(store, "Dies"))
@@ -94,7 +94,7 @@ describe("calls over the wire", () => {
   )
 
   wire(
-    "of maybe methods complete when they are sent",
+    "maybe method over the wire: completes when it is sent",
     Effect.gen(function* () {
       const { store, told } = yield* setUp()
       yield* Call.invoke(store, "Tell", "hello")
@@ -103,7 +103,7 @@ describe("calls over the wire", () => {
   )
 
   wire(
-    "carry arguments and results of many fragments",
+    "arguments and results of many fragments: arrive whole",
     Effect.gen(function* () {
       const { store } = yield* setUp()
       const bytes = Uint8Array.from({ length: 1_000_000 }, (_, i) => i * 7)
@@ -112,7 +112,7 @@ describe("calls over the wire", () => {
   )
 
   wire(
-    "run side by side on one connection",
+    "several calls on one connection: run side by side",
     Effect.gen(function* () {
       const { kept, store } = yield* setUp()
       const pendings = yield* Effect.forEach(
@@ -128,7 +128,7 @@ describe("calls over the wire", () => {
   )
 
   wire(
-    "refuse arguments that the schema refuses, and nothing is sent",
+    "arguments that the schema refuses: nothing is sent",
     Effect.gen(function* () {
       const { store } = yield* setUp()
       const call = yield* Call.make(store)
@@ -142,7 +142,7 @@ describe("calls over the wire", () => {
 
 describe("cancelling over the wire", () => {
   wire(
-    "a patient cancel interrupts the routine, whose answer the client gets",
+    "patient cancel: interrupts the routine, and the client gets its answer",
     Effect.gen(function* () {
       const { interrupted, store } = yield* setUp()
       const pending = yield* Call.begin(yield* Call.make(store), "Never")
@@ -153,7 +153,7 @@ describe("cancelling over the wire", () => {
   )
 
   wire(
-    "an abortive cancel completes at once and costs the other calls nothing",
+    "abortive cancel: completes at once, and the other calls go on",
     Effect.gen(function* () {
       const { interrupted, kept, server, store } = yield* setUp()
       const other = yield* Call.begin(yield* Call.make(store), "Keep")
@@ -169,7 +169,7 @@ describe("cancelling over the wire", () => {
   )
 
   wire(
-    "interrupting a one-shot call is seen by the server",
+    "one-shot call interrupted: the server sees it",
     Effect.gen(function* () {
       const { interrupted, store } = yield* setUp()
       const fiber = yield* Effect.forkChild(Call.invoke(store, "Never"))
@@ -180,7 +180,7 @@ describe("cancelling over the wire", () => {
   )
 
   wire(
-    "a call object that is released orphans its call",
+    "call object released: its call is orphaned",
     Effect.gen(function* () {
       const { kept, store } = yield* setUp()
       const scope = yield* Scope.make()
@@ -195,7 +195,7 @@ describe("cancelling over the wire", () => {
 
 describe("when one side goes away", () => {
   wire(
-    "a client that closes its binding is disconnected for the server",
+    "client closes its binding: is disconnected for the server",
     Effect.gen(function* () {
       const { clientScope, kept, store } = yield* setUp()
       const pending = yield* Call.begin(yield* Call.make(store), "Keep")
@@ -208,7 +208,7 @@ describe("when one side goes away", () => {
   )
 
   wire(
-    "an endpoint that ends lets a call reply within its grace, and refuses new ones",
+    "endpoint ends: a call may reply within its grace, and new calls are refused",
     Effect.gen(function* () {
       const { endpointScope, kept, store } = yield* setUp({ grace: "1 second" })
       const pending = yield* Call.begin(yield* Call.make(store), "Keep")
@@ -224,7 +224,7 @@ describe("when one side goes away", () => {
   )
 
   wire(
-    "an endpoint that ends cuts off what takes longer than its grace",
+    "endpoint ends: calls longer than its grace are cut off",
     Effect.gen(function* () {
       const { endpointScope, kept, store } = yield* setUp({ grace: "1 second" })
       const pending = yield* Call.begin(yield* Call.make(store), "Keep")
@@ -242,7 +242,7 @@ describe("when one side goes away", () => {
 
 describe("binding", () => {
   wire(
-    "is refused where the server does not know the interface",
+    "server without the interface: bind is refused",
     Effect.gen(function* () {
       yield* setUp()
       const IOther = Interface.make("IOther", {
@@ -256,7 +256,7 @@ describe("binding", () => {
   )
 
   wire(
-    "fails with 1722 where nobody listens",
+    "nobody listens: bind fails with 1722",
     Effect.gen(function* () {
       const error = yield* Effect.flip(Association.bind(IStore, "ncacn_memory:[nobody]"))
       assert.strictEqual((error as Status.RpcTransportError).status, 1722)
@@ -268,7 +268,7 @@ describe("the management interface of an endpoint", () => {
   const bind = Association.bind(Management.IManagement, "ncacn_memory:[store]")
 
   wire(
-    "tells what is offered and what was done",
+    "management interface: tells what is offered and what was done",
     Effect.gen(function* () {
       const { store } = yield* setUp()
       yield* Call.invoke(store, "Get", { key: "a", at: noDate })
@@ -283,7 +283,7 @@ describe("the management interface of an endpoint", () => {
   )
 
   wire(
-    "stops the server only where its owner allows it",
+    "owner allows a stop: the management interface stops the server",
     Effect.gen(function* () {
       let stopped = 0
       yield* setUp({ onStop: Effect.sync(() => void stopped++) })
@@ -293,7 +293,7 @@ describe("the management interface of an endpoint", () => {
   )
 
   wire(
-    "refuses to stop the server otherwise",
+    "owner does not allow a stop: the management interface refuses",
     Effect.gen(function* () {
       yield* setUp()
       assert.deepStrictEqual(yield* Call.invoke(yield* bind, "stop_server_listening"), { status: 5 })

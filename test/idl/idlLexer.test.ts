@@ -86,7 +86,7 @@ describe("tokens", () => {
       undefined
     ])
   })
-  it("a comment does not nest", () => {
+  it("comment in a comment: does not nest", () => {
     assert.strictEqual(texts("/* /* */ a"), "a")
   })
   it("a comment, string or character that is not closed: its place", () => {

@@ -43,7 +43,7 @@ describe("a duration option", () => {
   it("duration that is no number, negative or no duration: is refused by name, value and range", () => {
     assert.strictEqual(
       messageOf(() => read(NaN)),
-      "Server.make: maximumAge is out of range, got NaN, expected a duration of at least 0 ms."
+      "Server.make: maximumAge is out of range, got NaN, expected a duration of at least 0 ms. (InvalidArgument)"
     )
     for (
       const wrong of [
@@ -98,7 +98,7 @@ describe("a count option", () => {
   it("count outside of its range or no integer: is refused by name, value and range", () => {
     assert.strictEqual(
       messageOf(() => read(65, { min: 1, max: 64 })),
-      "Endpoint.make: maximumCalls is out of range, got 65, expected an integer from 1 to 64."
+      "Endpoint.make: maximumCalls is out of range, got 65, expected an integer from 1 to 64. (InvalidArgument)"
     )
     for (const wrong of [0, -1, 1.5, NaN, Infinity, -Infinity, "8", null, 8n, Symbol("8"), hostile]) {
       assert.include(messageOf(() => read(wrong as never, { min: 1, max: 64 })), "maximumCalls is out of range")
@@ -110,7 +110,10 @@ describe("a count option", () => {
 describe("a choice option", () => {
   it("a value outside of the choices: the refusal prints the value as the program wrote it", () => {
     const read = (value: unknown) => messageOf(() => flagOption("Binding to Files", "causal", value as boolean, true))
-    assert.strictEqual(read("no"), 'Binding to Files: causal is out of range, got "no", expected one of [true,false].')
+    assert.strictEqual(
+      read("no"),
+      'Binding to Files: causal is out of range, got "no", expected one of [true,false]. (InvalidArgument)'
+    )
     for (
       const [wrong, text] of [[() => false, "() => false"], [Symbol("no"), "Symbol(no)"], [0n, "0n"], [NaN, "NaN"]]
     ) {

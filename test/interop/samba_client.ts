@@ -74,7 +74,7 @@ const program = Effect.gen(function* () {
     Call.invoke(mapper, "ept_lookup_handle_free", { entry_handle: entry_handle! })
 
   yield* test(
-    "lists the endpoints",
+    "Samba's mapper: lists the endpoints",
     Effect.gen(function* () {
       const all = yield* listed()
       for (
@@ -90,7 +90,7 @@ const program = Effect.gen(function* () {
     })
   )
   yield* test(
-    "lists those of an interface",
+    "one interface: Samba's mapper lists its endpoints",
     Effect.gen(function* () {
       const found = yield* listed({ interface: IServerService })
       deepStrictEqual(found.length, 3)
@@ -99,7 +99,7 @@ const program = Effect.gen(function* () {
     })
   )
   yield* test(
-    "goes from page to page with Samba's context handle, which stays the same until it is null",
+    "pages: Samba's context handle stays the same until it is null",
     Effect.gen(function* () {
       const all = yield* listed()
       const paged: Array<string> = []
@@ -118,7 +118,7 @@ const program = Effect.gen(function* () {
     })
   )
   yield* test(
-    "has two lookups at a time",
+    "two lookups at a time: both work",
     Effect.gen(function* () {
       const names = ({ entries }: Page) =>
         entries.elements.map(({ annotation, tower }) =>
@@ -135,7 +135,7 @@ const program = Effect.gen(function* () {
     })
   )
   yield* test(
-    "ends a lookup before its end, whose handle Samba does not know any more",
+    "lookup ended early: Samba does not know its handle any more",
     Effect.gen(function* () {
       const { entry_handle } = yield* page(null, 1)
       deepStrictEqual((yield* page(entry_handle, 1)).entry_handle, entry_handle)
@@ -146,7 +146,7 @@ const program = Effect.gen(function* () {
     })
   )
   yield* test(
-    "is told that Samba does not know the handle of another client",
+    "handle of another client: Samba does not know it",
     Effect.gen(function* () {
       const other = yield* Association.bind(EndpointMapper.IEndpointMapper, mapperAt!)
       const { entry_handle } = yield* page(null, 1)
@@ -155,11 +155,11 @@ const program = Effect.gen(function* () {
       yield* free(entry_handle)
     }).pipe(Effect.scoped)
   )
-  yield* test("reaches a service by its interface alone", invokeService())
-  yield* test("reaches it through the endpoint mapper that is named", invokeService(mapperAt))
-  yield* test("reaches it through the endpoint mapper's Unix socket", invokeService(`ncalrpc:[${socket}]`))
+  yield* test("service named by its interface alone: is reached", invokeService())
+  yield* test("service, named endpoint mapper: is reached", invokeService(mapperAt))
+  yield* test("service, the endpoint mapper's Unix socket: is reached", invokeService(`ncalrpc:[${socket}]`))
   yield* test(
-    "is told that nobody serves an interface",
+    "interface that nobody serves: the client is told",
     Effect.gen(function* () {
       deepStrictEqual((yield* Effect.flip(Association.bind(INobody, host)))._tag, "EndpointNotRegistered")
     })

@@ -71,7 +71,7 @@ const parameters = <const F extends Interface.Fields>(fields: F): Schema.Struct<
 // ----------------------------------------------------------------------------
 
 describe("scalars", () => {
-  it("have the size of their type and are aligned to it", () => {
+  it("scalars: have the size of their type, and are aligned to it", () => {
     const all = parameters({
       boolean: Ndr.Boolean,
       wchar: Ndr.WChar,
@@ -127,14 +127,14 @@ describe("scalars", () => {
     )
   })
 
-  it("ignore padding, and take any number but 0 for true", () => {
+  it("padding and booleans: padding is ignored, and any number but 0 is true", () => {
     assert.deepStrictEqual(
       decode(parameters({ flag: Ndr.Boolean, n: Ndr.Uint16 }), bytesOf("80 ff 0100")),
       { flag: true, n: 1 }
     )
   })
 
-  it("are refused out of their range, with the name of the field", () => {
+  it("scalar out of its range: is refused with the name of the field", () => {
     const refuse = (schema: Interface.Parameters, ...values: ReadonlyArray<unknown>) => {
       for (const value of values) assert.strictEqual(refusedValue(parameters({ x: schema }), { x: value }), "1783 x")
     }
@@ -153,14 +153,14 @@ describe("scalars", () => {
     refuse(Ndr.Uuid, "", "60a15ec5-4de8-11d7-a637-005056a2018", 5)
   })
 
-  it("round a float, and keep what is not finite", () => {
+  it("floats: are rounded, and keep infinities and NaN", () => {
     assert.strictEqual(hex(encode(Ndr.Float, 0.1)), "cdcccc3d")
     for (const value of [NaN, Infinity, -Infinity, -0]) {
       assert.deepStrictEqual(decode(Ndr.Float, encode(Ndr.Float, value)), value)
     }
   })
 
-  it("write a UUID as a structure", () => {
+  it("UUID: is written as a structure", () => {
     const schema = parameters({ before: Ndr.Uint8, id: Ndr.Uuid })
     const value = { before: 1, id: "60a15ec5-4de8-11d7-a637-005056a20182" }
     travels(schema, value, "01 000000  c55ea160 e84d d711 a637 005056a20182")
@@ -172,7 +172,7 @@ describe("scalars", () => {
 describe("enumerations", () => {
   const both = parameters({ color: Ndr.enum16({ Red: 1, Green: 2 }), level: Ndr.enum32([1, 0xffffffff]) })
 
-  it("have 16 or 32 bits", () => {
+  it("enumerations: have 16 or 32 bits", () => {
     travels(both, { color: "Green", level: 0xffffffff }, "0200 0000 ffffffff")
   })
 
@@ -231,7 +231,7 @@ describe("enumerations", () => {
 })
 
 describe("strings", () => {
-  it("count their units with the NUL", () => {
+  it("strings: count their units with the NUL", () => {
     travels(
       parameters({ wide: Ndr.WString, byte: Ndr.Uint8, narrow: Ndr.String }),
       { wide: "a\u20ac", byte: 7, narrow: "\u00e9t" },
@@ -243,14 +243,14 @@ describe("strings", () => {
     travels(Ndr.WString, "", "01000000 00000000 01000000 0000")
   })
 
-  it("of a declared bound have no size on the wire", () => {
+  it("strings of a declared bound: have no size on the wire", () => {
     const schema = parameters({ wide: Ndr.varyingWString(3), narrow: Ndr.varyingString(2) })
     travels(schema, { wide: "ab", narrow: "c" }, "00000000 03000000 6100 6200 0000 0000  00000000 02000000 63 00")
     assert.strictEqual(refusedValue(schema, { wide: "abc", narrow: "" }), "1734 wide")
     assert.strictEqual(refusedBytes(schema, "00000000 04000000 6100 6200 6200 0000"), "1734 wide")
   })
 
-  it("keep lone surrogates and everything else but NUL, at any length and place, in both byte orders", () => {
+  it("strings in both byte orders: keep lone surrogates and everything else but NUL, at any length and place", () => {
     for (const length of [0, 1, 22, 23, 24, 25, 31, 32, 33, 4095, 4096, 4097, 10000]) {
       const text = "\ud800x\udfff\ufeff\uffff".repeat(length).slice(0, length)
       assert.strictEqual(decode(Ndr.WString, encode(Ndr.WString, text)), text)
@@ -272,11 +272,11 @@ describe("strings", () => {
     assert.strictEqual(refusedValue(parameters({ s: Ndr.String }), { s: "\u0100" }), "1783 s")
   })
 
-  it("end at their first NUL", () => {
+  it("string: ends at its first NUL", () => {
     assert.strictEqual(decode(Ndr.WString, bytesOf("04000000 00000000 04000000 6100 0000 6200 0000")), "a")
   })
 
-  it("are refused without a NUL at the end, at an offset, or longer than their size", () => {
+  it("string without a NUL at the end, at an offset, or longer than its size: is refused", () => {
     assert.strictEqual(refusedBytes(Ndr.WString, "02000000 00000000 02000000 6100 6200"), "1734")
     assert.strictEqual(refusedBytes(Ndr.WString, "02000000 00000000 02000000 6100 0001"), "1734")
     assert.strictEqual(refusedBytes(Ndr.String, "01000000 00000000 01000000 61"), "1734")
@@ -287,7 +287,7 @@ describe("strings", () => {
 })
 
 describe("arrays", () => {
-  it("have the counts of their kind", () => {
+  it("arrays: have the counts of their kind", () => {
     travels(parameters({ a: Ndr.fixed(Ndr.Uint16, 2) }), { a: [1, 2] }, "0100 0200")
     travels(parameters({ a: Ndr.conformant(Ndr.Uint16) }), { a: [1, 2] }, "02000000 0100 0200")
     travels(parameters({ a: Ndr.varying(Ndr.Uint16, 4) }), { a: [1, 2] }, "00000000 02000000 0100 0200")
@@ -304,7 +304,7 @@ describe("arrays", () => {
     )
   })
 
-  it("of bytes are Uint8Arrays", () => {
+  it("arrays of bytes: are Uint8Arrays", () => {
     travels(
       parameters({ a: Ndr.Bytes, b: Ndr.fixedBytes(2), c: Ndr.VaryingBytes }),
       { a: bytesOf("aabbcc"), b: bytesOf("dd ee"), c: bytesOf("ff") },
@@ -312,7 +312,7 @@ describe("arrays", () => {
     )
   })
 
-  it("of bytes are copies, or views of a stub that is owned", () => {
+  it("arrays of bytes: are copies, or views of a stub that is owned", () => {
     const stub = bytesOf("02000000 aabb")
     const copy = Result.getOrThrow(codecOf(Ndr.Bytes).decode(Ndr.makeReader(stub)))
     const view = Result.getOrThrow(codecOf(Ndr.Bytes).decode(Ndr.makeReader(stub, { owned: true })))
@@ -343,7 +343,7 @@ describe("arrays", () => {
     }
   })
 
-  it("of which a part travels tell their size", () => {
+  it("arrays that travel in part: tell their size", () => {
     const schema = parameters({ n: Ndr.lengthIs("a"), max: Ndr.sizeIs("a"), a: Ndr.sizedVarying(Ndr.Uint16) })
     travels(
       schema,
@@ -372,7 +372,7 @@ describe("arrays", () => {
     )
   })
 
-  it("are refused with other numbers of elements than declared", () => {
+  it("array with another number of elements than declared: is refused", () => {
     assert.strictEqual(refusedValue(parameters({ a: Ndr.fixed(Ndr.Uint8, 2) }), { a: [1] }), "1734 a")
     assert.strictEqual(refusedValue(parameters({ a: Ndr.fixedBytes(2) }), { a: bytesOf("aabbcc") }), "1734 a")
     assert.strictEqual(refusedValue(parameters({ a: Ndr.varying(Ndr.Uint8, 1) }), { a: [1, 2] }), "1734 a")
@@ -382,7 +382,7 @@ describe("arrays", () => {
     assert.strictEqual(refusedValue(parameters({ a: Ndr.conformant(Ndr.Uint8) }), { a: [1, 2, 300] }), "1783 a[2]")
   })
 
-  it("refuse counts beyond the stub before they allocate", () => {
+  it("counts beyond the stub: are refused before anything is allocated", () => {
     const element = Ndr.struct({ a: Ndr.Uint32, b: Ndr.unique(Ndr.Uint32) })
     for (const count of ["ffffffff", "ffffff7f", "00000040", "03000000"]) {
       for (const schema of [Ndr.Bytes, Ndr.conformant(Ndr.Uint16), Ndr.conformant(element)]) {
@@ -395,7 +395,7 @@ describe("arrays", () => {
 })
 
 describe("structures", () => {
-  it("are aligned as their largest field, without padding behind", () => {
+  it("structures: are aligned as their largest field, without padding behind", () => {
     travels(
       parameters({ a: Ndr.Uint8, s: Ndr.struct({ b: Ndr.Uint8, c: Ndr.Uint64 }), d: Ndr.Uint8, e: Ndr.Uint16 }),
       { a: 1, s: { b: 2, c: 3n }, d: 4, e: 5 },
@@ -408,7 +408,7 @@ describe("structures", () => {
     )
   })
 
-  it("have the size of the array at their end in front of the outermost one", () => {
+  it("array at the end of a structure: its size stands in front of the outermost structure", () => {
     const inner = Ndr.struct({ b: Ndr.Uint8, data: Ndr.conformant(Ndr.Uint64) })
     travels(
       parameters({ a: Ndr.Uint8, s: Ndr.struct({ n: Ndr.Uint8, inner }) }),
@@ -431,7 +431,7 @@ describe("structures", () => {
     )
   })
 
-  it("may be schemas of Effect", () => {
+  it("structures: may be schemas of Effect", () => {
     travels(
       parameters({ s: Schema.Struct({ a: Ndr.Uint8, t: Schema.Struct({ b: Ndr.Uint16 }) }) }),
       { s: { a: 1, t: { b: 2 } } },
@@ -439,7 +439,7 @@ describe("structures", () => {
     )
   })
 
-  it("are refused where they are none", () => {
+  it("value that is no structure: is refused", () => {
     const schema = parameters({ s: Ndr.struct({ t: Ndr.struct({ data: Ndr.Bytes }) }) })
     for (const value of [null, undefined, 5, "s"]) {
       assert.strictEqual(refusedValue(schema, { s: value }), "1783 s")
@@ -451,7 +451,7 @@ describe("structures", () => {
 })
 
 describe("pointers", () => {
-  it("as parameters: a reference leaves no trace, what a unique one points to follows at once", () => {
+  it("pointer parameters: a reference leaves no trace, the target of a unique one follows at once", () => {
     travels(
       parameters({ a: Ndr.ref(Ndr.Uint8), b: Ndr.unique(Ndr.Uint16), c: Ndr.Uint8, d: Ndr.unique(Ndr.Uint8) }),
       { a: 1, b: 2, c: 3, d: null },
@@ -461,7 +461,7 @@ describe("pointers", () => {
     )
   })
 
-  it("in structures have a place there, and point behind the outermost one", () => {
+  it("pointers in structures: have a place there, and their targets stand behind the outermost one", () => {
     const pair = Ndr.struct({ x: Ndr.ref(Ndr.Uint8), y: Ndr.unique(Ndr.Uint16) })
     travels(
       parameters({ p: Ndr.struct({ first: pair, n: Ndr.Uint8, second: Ndr.unique(pair) }), last: Ndr.Uint8 }),
@@ -476,7 +476,7 @@ describe("pointers", () => {
     )
   })
 
-  it("in the elements of an array point behind all of them, depth first", () => {
+  it("pointers in the elements of an array: their targets stand behind all elements, depth first", () => {
     interface Tree {
       readonly name: string | null
       readonly children: ReadonlyArray<Tree> | null
@@ -501,7 +501,7 @@ describe("pointers", () => {
     )
   })
 
-  it("in arrays and unions have a place there", () => {
+  it("pointers in arrays and unions: have a place there", () => {
     travels(
       parameters({
         a: Ndr.fixed(Ndr.unique(Ndr.Uint8), 3),
@@ -512,7 +512,7 @@ describe("pointers", () => {
     )
   })
 
-  it("to pointers: null is null at once, and a pointer to a null one is refused", () => {
+  it("pointers to pointers: null is null at once, and a pointer to a null one is refused", () => {
     const schema = parameters({ p: Ndr.ref(Ndr.unique(Ndr.unique(Ndr.Uint16))) })
     travels(schema, { p: 5 }, "00000200 04000200 0500")
     travels(schema, { p: null }, "00000000")
@@ -526,14 +526,14 @@ describe("pointers", () => {
     }
   })
 
-  it("to pointers, with a structure of one field between: keep a pointer to a null one", () => {
+  it("pointers to pointers, a structure of one field between: keep a pointer to a null one", () => {
     const schema = parameters({ p: Ndr.unique(Ndr.struct({ value: Ndr.unique(Ndr.Uint16) })) })
     travels(schema, { p: { value: null } }, "00000200 00000000")
     travels(schema, { p: { value: 5 } }, "00000200 04000200 0500")
     travels(schema, { p: null }, "00000000")
   })
 
-  it("that are full, to pointers: share objects through both", () => {
+  it("full pointers to pointers: share objects through both", () => {
     const Row = Ndr.struct({ n: Ndr.Uint16 })
     const row = { n: 7 }
     for (const make of [Ndr.unique, Ndr.full]) {
@@ -552,7 +552,7 @@ describe("pointers", () => {
     travels(parameters({ p: Ndr.full(Ndr.unique(Ndr.WString)) }), { p: null }, "00000000")
   })
 
-  it("that are references refuse null with 1780", () => {
+  it("null reference: is refused with 1780", () => {
     assert.strictEqual(refusedValue(parameters({ a: Ndr.ref(Ndr.Uint8) }), { a: null }), "1780 a")
     assert.strictEqual(refusedValue(parameters({ a: Ndr.ref(Ndr.Bytes) }), {}), "1780 a")
     assert.strictEqual(
@@ -566,7 +566,7 @@ describe("pointers", () => {
     assert.deepStrictEqual(decode(Ndr.struct({ a: Ndr.ref(Ndr.Uint8) }), bytesOf("00000000 07")), { a: 7 })
   })
 
-  it("say where they are, whatever is wrong behind them", () => {
+  it("wrong value behind a pointer: the refusal tells its place", () => {
     const row = Ndr.struct({ name: Ndr.unique(Ndr.struct({ text: Ndr.WString })) })
     const schema = parameters({ n: Ndr.Uint8, rows: Ndr.unique(Ndr.conformant(row)) })
     const value = { n: 1, rows: [{ name: null }, { name: { text: 5 } }] }
@@ -682,7 +682,7 @@ describe("pointers", () => {
     assert.include(Result.getOrThrow(Result.flip(refused)).message, "Error: no value today")
   })
 
-  it("that are full make one object of equal ids", () => {
+  it("full pointers with equal ids: are one object", () => {
     const node = Ndr.struct({ n: Ndr.Uint32 })
     const schema = parameters({ a: Ndr.full(node), b: Ndr.struct({ c: Ndr.full(node), d: Ndr.full(node) }) })
     const one = { n: 1 }
@@ -699,7 +699,7 @@ describe("pointers", () => {
     travels(parameters({ a: Ndr.full(node) }), { a: null }, "00000000")
   })
 
-  it("that are full may go in a circle", () => {
+  it("full pointers: may go in a circle", () => {
     interface Ring {
       next: Ring | null
     }
@@ -714,7 +714,7 @@ describe("pointers", () => {
     assert.notStrictEqual(read.next, read)
   })
 
-  it("that are full refuse an id that was of another type, and share nothing but objects", () => {
+  it("full pointers: refuse an id of another type, and share nothing but objects", () => {
     const schema = parameters({ a: Ndr.full(Ndr.Uint32), b: Ndr.full(Ndr.Uint8) })
     assert.strictEqual(refusedBytes(schema, "01000000 05000000 01000000"), "1783 b")
     travels(
@@ -725,14 +725,146 @@ describe("pointers", () => {
   })
 })
 
+describe("full pointers to equal types that separate calls made", () => {
+  interface Ring {
+    next: Ring | null
+  }
+  const ring = () => {
+    const Ring = Ndr.struct({ next: Ndr.full(Schema.suspend((): Schema.Codec<Ring> => Ring as never)) })
+    return Ring as unknown as Schema.Codec<Ring>
+  }
+  const alike: ReadonlyArray<readonly [name: string, make: () => Interface.Parameters, object: unknown]> = [
+    ["structures", () => Ndr.struct({ n: Ndr.Uint32, s: Ndr.unique(Ndr.WString) }), { n: 1, s: "a" }],
+    ["arrays", () => Ndr.conformant(Ndr.Uint16), [1, 2]],
+    ["unions", () => Ndr.union(Ndr.enum16({ A: 1, B: 2 }), { A: Ndr.Uint8, B: Schema.Void }), { case: "B" }],
+    ["ranges", () => Ndr.struct({ n: Ndr.range(Ndr.Int64, -1n, 5n) }), { n: 3n }],
+    ["counts", () => Ndr.struct({ n: Ndr.sizeIs("b", undefined, { unit: 2 }), b: Ndr.unique(Ndr.Bytes) }), { b: null }],
+    ["types within themselves", ring, { next: null }]
+  ]
+
+  it("an id comes again: it is one object, in both directions", () => {
+    for (const [name, make, object] of alike) {
+      const schema = parameters({ a: Ndr.full(make()), b: Ndr.full(make()) })
+      const bytes = encode(schema, { a: object as never, b: object as never })
+      assert.strictEqual(hex(bytes.slice(-4)), "00000200", name)
+      const read = decode(schema, bytes)
+      assert.deepStrictEqual<unknown>(read, { a: object, b: object }, name)
+      assert.strictEqual<unknown>(read.a, read.b, name)
+    }
+  })
+
+  it("an id comes again for a type that differs in one part: refused", () => {
+    const others: ReadonlyArray<readonly [Interface.Parameters, Interface.Parameters]> = [
+      [Ndr.struct({ n: Ndr.Uint32 }), Ndr.struct({ n: Ndr.Int32 })],
+      [Ndr.struct({ n: Ndr.Uint32 }), Ndr.struct({ m: Ndr.Uint32 })],
+      [Ndr.struct({ n: Ndr.Uint32 }), Ndr.struct({ n: Ndr.Uint32, m: Ndr.fixed(Ndr.Uint8, 0) })],
+      [Ndr.struct({ n: Ndr.enum32({ A: 0 }) }), Ndr.struct({ n: Ndr.enum32({ B: 0 }) })],
+      [Ndr.struct({ n: Ndr.range(Ndr.Uint32, 0, 1) }), Ndr.struct({ n: Ndr.range(Ndr.Uint32, 0, 2) })],
+      [Ndr.struct({ n: Ndr.unique(Ndr.Uint32) }), Ndr.struct({ n: Ndr.full(Ndr.Uint32) })]
+    ]
+    for (const [one, other] of others) {
+      const schema = parameters({ a: Ndr.full(one), b: Ndr.full(other) })
+      assert.strictEqual(refusedBytes(schema, "01000000 00000000 01000000"), "1783 b")
+    }
+  })
+
+  it("an id comes again where the count beside it is another: refused", () => {
+    const Numbers = () => Ndr.full(Ndr.conformant(Ndr.Uint8))
+    const schema = parameters({ a: Numbers(), n: Ndr.sizeIs("b"), b: Numbers() })
+    assert.deepStrictEqual<unknown>(decode(schema, bytesOf("01000000 01000000 07000000 01000000 01000000")), {
+      a: [7],
+      b: [7]
+    })
+    assert.strictEqual(refusedBytes(schema, "01000000 01000000 07000000 09000000 01000000"), "1734 b")
+    // The second pointer stands there before the object does.
+    const together = parameters({ all: Ndr.struct({ a: Numbers(), n: Ndr.sizeIs("b"), b: Numbers() }) })
+    assert.strictEqual(refusedBytes(together, "01000000 09000000 01000000 01000000 07000000"), "1734 all.a")
+  })
+})
+
+describe("long chains", () => {
+  it("twice as many nodes: about twice the time", () => {
+    interface Link {
+      readonly u: { readonly case: 0 } | { readonly case: 1; readonly value: Link }
+    }
+    const Link: Schema.Codec<Link> = Ndr.struct({
+      kind: Ndr.switchIs("u"),
+      u: Ndr.union(Ndr.Uint8, { 0: Schema.Void, 1: Ndr.ref(Schema.suspend((): Schema.Codec<Link> => Link)) })
+    }) as never
+    interface Item {
+      readonly next: Item | null
+    }
+    const Item: Schema.Codec<Item> = Ndr.struct({
+      next: Ndr.unique(Schema.suspend((): Schema.Codec<Item> => Item))
+    }) as never
+    const links = (count: number): Link => {
+      let link: Link = { u: { case: 0 } }
+      for (let i = 0; i < count; i++) link = { u: { case: 1, value: link } }
+      return link
+    }
+    const items = (count: number): Item => {
+      let item: Item = { next: null }
+      for (let i = 1; i < count; i++) item = { next: item }
+      return item
+    }
+    const timeOf = (schema: Interface.Parameters, value: unknown): number => {
+      const codec = codecOf(schema)
+      let best = Infinity
+      for (let i = 0; i < 3; i++) {
+        const start = performance.now()
+        const writer = Ndr.makeWriter()
+        Result.getOrThrow(codec.encode(writer, value))
+        const read = codec.decode(Ndr.makeReader(written(writer), { maximumElements: 10_000_000 }))
+        best = Math.min(best, performance.now() - start)
+        assert.isTrue(Result.isSuccess(read))
+      }
+      return best
+    }
+    // Of the square it would be 64 times as much.
+    const isLinear = (few: number, many: number) => many < 30 * few + 50
+    assert.isTrue(isLinear(timeOf(Link, links(25_000)), timeOf(Link, links(200_000))), "reference pointers")
+    assert.isTrue(isLinear(timeOf(Item, items(125_000)), timeOf(Item, items(1_000_000))), "a list")
+  }, 120_000)
+})
+
+describe("two counts of one array", () => {
+  const Twice = Schema.Struct({ first: Ndr.sizeIs("data"), second: Ndr.sizeIs("data"), data: Ndr.unique(Ndr.Bytes) })
+
+  it("two counts that agree: both are written and read", () => {
+    travels(Twice, { data: Uint8Array.of(5) }, "01000000 01000000 00000200 01000000 05")
+  })
+
+  it("two counts that differ: are refused, whichever of them is wrong", () => {
+    assert.strictEqual(refusedBytes(Twice, "02000000 01000000 00000200 01000000 05"), "1734 data")
+    assert.strictEqual(refusedBytes(Twice, "01000000 02000000 00000200 01000000 05"), "1734 data")
+  })
+
+  it("two counts that differ beside a null pointer: are not checked", () => {
+    assert.deepStrictEqual(decode(Twice, bytesOf("02000000 01000000 00000000")), { data: null })
+  })
+})
+
 describe("unions", () => {
+  it("union with two labels of one number: is refused when it is compiled", () => {
+    const aliases = Ndr.union(Ndr.enum16({ A: 1, B: 1 }), { A: Ndr.Uint8, B: Ndr.Uint16 })
+    assert.throws(() => Ndr.codecOf(aliases), /the labels "A" and "B" are the same number/)
+    const wrapped = Ndr.union(Ndr.enum32({ A: -1, B: 0xffffffff }), { A: Ndr.Uint8, B: Ndr.Uint16 })
+    assert.throws(() => Ndr.codecOf(wrapped), /the labels "A" and "B" are the same number/)
+  })
+
+  it("union with a label that is no decimal integer: is refused when it is made", () => {
+    for (const label of ["", " ", "0x1", "1.5", "01", "a"]) {
+      assert.throws(() => Ndr.union(Ndr.Uint32, { [label]: Ndr.Uint8 }), /not a decimal integer/, label)
+    }
+  })
+
   const union = Ndr.union(
     Ndr.Uint16,
     { 1: Ndr.Uint8, 2: Ndr.Uint64, 3: Schema.Void, 4: Ndr.struct({ a: Ndr.Uint32 }) },
     { default: Ndr.Uint16 }
   )
 
-  it("align the discriminant, then the arm", () => {
+  it("union: aligns the discriminant, then the arm", () => {
     const schema = parameters({ before: Ndr.Uint8, u: union, after: Ndr.Uint8 })
     travels(schema, { before: 1, u: { case: 1, value: 5 }, after: 9 }, "01 00 0100 05 09")
     travels(schema, { before: 1, u: { case: 2, value: 5n }, after: 9 }, "01 00 0200 00000000 0500000000000000 09")
@@ -742,7 +874,7 @@ describe("unions", () => {
     readsBig(schema, { before: 1, u: { case: 2, value: 5n }, after: 9 }, "01 00 0002 00000000 0000000000000005 09")
   })
 
-  it("give a structure their alignment", () => {
+  it("union in a structure: gives it its alignment", () => {
     travels(
       parameters({ n: Ndr.Uint8, s: Ndr.struct({ u: union }) }),
       { n: 1, s: { u: { case: 1, value: 5 } } },
@@ -750,7 +882,7 @@ describe("unions", () => {
     )
   })
 
-  it("take their cases from an enumeration", () => {
+  it("union: takes its cases from an enumeration", () => {
     const schema = parameters({
       u: Ndr.union(Ndr.enum32({ None: 0, Some: 7 }), { None: Schema.Void, Some: Ndr.Uint8 })
     })
@@ -760,7 +892,7 @@ describe("unions", () => {
     assert.strictEqual(refusedBytes(schema, "01000000"), "1733 u")
   })
 
-  it("refuse with 1733 what has no arm", () => {
+  it("union without an arm for the value: is refused with 1733", () => {
     const closed = parameters({ u: Ndr.union(Ndr.Uint16, { 1: Ndr.Uint8 }) })
     assert.strictEqual(refusedValue(closed, { u: { case: 2, value: 5 } }), "1733 u")
     assert.strictEqual(refusedValue(closed, { u: { default: 2, value: 5 } }), "1733 u")
@@ -776,7 +908,7 @@ describe("unions", () => {
 })
 
 describe("derived fields", () => {
-  it("are written from what they describe, and are no part of the value", () => {
+  it("derived fields: are written from what they describe, and are no part of the value", () => {
     travels(
       parameters({
         s: Ndr.struct({
@@ -795,7 +927,7 @@ describe("derived fields", () => {
     )
   })
 
-  it("look through pointers, and are 0 for null", () => {
+  it("derived fields: look through pointers, and are 0 for null", () => {
     const schema = parameters({ n: Ndr.sizeIs("data"), data: Ndr.unique(Ndr.unique(Ndr.Bytes)) })
     travels(schema, { data: bytesOf("07") }, "01000000 00000200 04000200 01000000 07")
     travels(schema, { data: null }, "00000000 00000000")
@@ -803,7 +935,7 @@ describe("derived fields", () => {
     assert.deepStrictEqual(decode(schema, bytesOf("05000000 00000000")), { data: null })
   })
 
-  it("may stand behind what they describe", () => {
+  it("derived fields: may stand behind what they describe", () => {
     const struct = Ndr.struct({ data: Ndr.unique(Ndr.WString), n: Ndr.sizeIs("data") })
     const schema = parameters({ data: Ndr.Bytes, n: Ndr.sizeIs("data", Ndr.Uint8), s: struct })
     travels(
@@ -818,7 +950,7 @@ describe("derived fields", () => {
     )
   })
 
-  it("are refused with 1734 or 1733 where they differ from it", () => {
+  it("derived fields that differ from what they describe: are refused with 1734 or 1733", () => {
     const schema = parameters({
       n: Ndr.sizeIs("data"),
       m: Ndr.lengthIs("data"),
@@ -841,13 +973,13 @@ describe("derived fields", () => {
     assert.strictEqual(refusedBytes(union, "02000000 0100 05"), "1733 u")
   })
 
-  it("refuse what their type can't say", () => {
+  it("derived fields, value out of their type's range: is refused", () => {
     const schema = parameters({ n: Ndr.sizeIs("data", Ndr.Uint8), data: Ndr.Bytes })
     assert.strictEqual(refusedValue(schema, { data: new Uint8Array(256) }), "1783 n")
     assert.strictEqual(refusedValue(schema, { data: 5 }), "1783 data")
   })
 
-  it("of the elements of an array each describe their own", () => {
+  it("derived fields in the elements of an array: each describes its own element", () => {
     const row = Ndr.struct({ n: Ndr.sizeIs("data", Ndr.Uint8), data: Ndr.unique(Ndr.Bytes) })
     const schema = parameters({ rows: Ndr.fixed(row, 2) })
     travels(
@@ -864,7 +996,7 @@ describe("derived fields", () => {
 })
 
 describe("codecs", () => {
-  it("take nothing, one value, or parameters", () => {
+  it("codec: takes nothing, one value, or parameters", () => {
     assert.strictEqual(hex(encode(Schema.Void, undefined)), "")
     assert.strictEqual(decode(Schema.Void, new Uint8Array(0)), undefined)
     travels(Ndr.Uint32, 7, "07000000")
@@ -882,12 +1014,12 @@ describe("codecs", () => {
     )
   })
 
-  it("are made once", () => {
+  it("codec: is made once", () => {
     const schema = parameters({ a: Ndr.Uint8 })
     assert.strictEqual(Ndr.codecOf(schema), Ndr.codecOf(schema))
   })
 
-  it("are none for a schema that has no NDR form", () => {
+  it("schema without an NDR form: has no codec", () => {
     for (
       const schema of [
         Schema.String,
@@ -901,7 +1033,7 @@ describe("codecs", () => {
     ) assert.strictEqual(Ndr.codecOf(schema), undefined)
   })
 
-  it("say what is wrong with a definition, and where", () => {
+  it("wrong definition: the refusal tells the problem and its place", () => {
     const refuse = (message: RegExp, fields: Interface.Fields) =>
       assert.throws(() => Ndr.codecOf(parameters({ p: Ndr.struct(fields) })), TypeError, message)
     refuse(/NDR, p\.a: a conformant array/, { a: Ndr.Bytes, b: Ndr.Uint8 })
@@ -930,11 +1062,27 @@ describe("codecs", () => {
     refuse(/NDR, as a whole: full pointers/, { a: Ndr.full(Ndr.struct({ n: Ndr.Uint8 })), b: even })
     assert.throws(() => Ndr.union(Ndr.Uint8, { one: Ndr.Uint8 }), TypeError, /label/)
     assert.throws(() => Ndr.codecOf(Ndr.union(Ndr.enum16({ A: 1 }), { B: Ndr.Uint8 })), TypeError, /"B"/)
+    const label = (discriminant: Interface.Parameters, label: number) =>
+      assert.throws(
+        () => Ndr.codecOf(Ndr.union(discriminant, { [label]: Ndr.Uint8 })),
+        TypeError,
+        new RegExp(`the label "?${label}"? is no value of its discriminant`)
+      )
+    label(Ndr.Uint8, 300)
+    label(Ndr.Uint16, -1)
+    label(Ndr.Int8, 128)
+    label(Ndr.Int32, 2 ** 31)
+    label(Ndr.enum16({ A: 1 }), 7)
+    label(Ndr.range(Ndr.Uint8, 1, 3), 4)
+    Ndr.codecOf(Ndr.union(Ndr.range(Ndr.Int8, -1, 3), { [-1]: Ndr.Uint8, 3: Ndr.Uint8 }))
     for (const bound of [-1, 0.5, 2 ** 32]) assert.throws(() => Ndr.fixed(Ndr.Uint8, bound), TypeError)
     assert.throws(() => Ndr.varyingWString(0), TypeError)
+    assert.throws(() => Ndr.range(Ndr.Uint32, 0.5, 1.5), TypeError, /minimum: 0\.5 is not an integer/)
+    assert.throws(() => Ndr.range(Ndr.WString, 0, Infinity), TypeError, /maximum: Infinity is not an integer/)
+    assert.throws(() => Ndr.range(Ndr.Int64, NaN, 3n), TypeError, /minimum: NaN is not an integer/)
   })
 
-  it("refuse pipes of what does not flow through them", () => {
+  it("pipe of elements that can't flow: is refused", () => {
     const refuse = (message: RegExp, element: Interface.Parameters) => {
       const method = Interface.method({ inPipe: { items: element as never } })
       assert.throws(() => ndr20.codec(method, "Flow"), TypeError, message)
@@ -967,7 +1115,7 @@ describe("codecs", () => {
     assert.isUndefined(ndr20.codec(Interface.method({ outPipe: { items: Schema.String } }), "Flow"))
   })
 
-  it("apply the transformations and checks of their schemas", () => {
+  it("schema with transformations and checks: the codec applies them", () => {
     class Point extends Schema.Class<Point>("Point")({ x: Ndr.Int32, y: Ndr.Int32 }) {}
     const Flags = Ndr.Uint32.pipe(Schema.decodeTo(
       Schema.Array(Schema.Int),
@@ -987,7 +1135,7 @@ describe("codecs", () => {
     assert.strictEqual(refusedBytes(even, "03000000 00000000"), "1783")
   })
 
-  it("keep a representation that has been annotated, branded or checked", () => {
+  it("schema annotated, branded or checked: keeps its representation", () => {
     const id = Ndr.Uint16.annotate({ title: "id" }).pipe(Schema.brand("Id"))
     assert.strictEqual(hex(encode(parameters({ id }), { id: id.make(5) })), "0500")
     assert.strictEqual(hex(encode(Ndr.unique(Ndr.Uint8).annotate({ title: "p" }), 5)), "0000020005")
@@ -996,7 +1144,7 @@ describe("codecs", () => {
     assert.strictEqual(refusedValue(list, []), "1783")
   })
 
-  it("leave the writer and the reader where they were after a failure", () => {
+  it("codec fails: writer and reader are where they were before", () => {
     const schema = parameters({ a: Ndr.Uint32, b: Ndr.Uint8 })
     const writer = Ndr.makeWriter()
     Result.getOrThrow(codecOf(Ndr.Uint32).encode(writer, 1))
@@ -1007,7 +1155,7 @@ describe("codecs", () => {
     assert.strictEqual(reader.position, 0)
   })
 
-  it("go on where the last one stopped, aligned from the start of the stub", () => {
+  it("codec: goes on where the last one stopped, aligned from the start of the stub", () => {
     const writer = Ndr.makeWriter()
     Result.getOrThrow(codecOf(Ndr.Uint8).encode(writer, 1))
     Result.getOrThrow(codecOf(Ndr.Uint32).encode(writer, 2))
@@ -1018,7 +1166,7 @@ describe("codecs", () => {
     assert.strictEqual(reader.position, 8)
   })
 
-  it("write into the PDU that a PDU writer began, however large it gets", () => {
+  it("codec: writes into the PDU that a PDU writer began, at any size", () => {
     const codec = codecOf(parameters({ n: Ndr.Uint8, len: Ndr.sizeIs("data"), data: Ndr.Bytes, end: Ndr.Uint64 }))
     for (const size of [0, 5, 200_000]) {
       const writer = new Pdu.Writer()
@@ -1086,7 +1234,7 @@ const RpcEcho = (() => {
 describe("rpcecho", () => {
   const { methods } = RpcEcho
 
-  it("has all its parameters in NDR", () => {
+  it("rpcecho: has all its parameters in NDR", () => {
     travels(methods.AddOne.in, { inData: 41 }, "29000000")
     travels(methods.AddOne.out, { outData: 42 }, "2a000000")
     travels(methods.EchoData.in, { inData: bytesOf("010203") }, "03000000 03000000 010203")
@@ -1106,7 +1254,7 @@ describe("rpcecho", () => {
     travels(methods.TestDoublePointer.out, { result: 7 }, "0700")
   })
 
-  it("has a union of seven levels", () => {
+  it("rpcecho: has a union of seven levels", () => {
     const { in: input, out } = methods.TestCall2
     travels(input, { level: 3 }, "0300")
     travels(out, { info: { case: 1, value: { v: 10 } }, result: 0 }, "0100 0a 00 00000000")
@@ -1126,7 +1274,7 @@ describe("rpcecho", () => {
     )
   })
 
-  it("has enumerations, and a union that one of them switches", () => {
+  it("rpcecho: has enumerations, and a union that one of them switches", () => {
     travels(
       methods.TestEnum.in,
       { foo2: { e1: 1, e2: 2 }, foo3: { case: 1, value: { e1: 2 } } },
@@ -1151,7 +1299,7 @@ const foreign = <S extends Interface.Parameters>(schema: S, value: S["Type"], th
 }
 
 describe("stubs of impacket", () => {
-  it("are read as what was written: counted bytes and strings", () => {
+  it("stubs of impacket, counted bytes and strings: are read as they were written", () => {
     foreign(
       parameters({ len: Ndr.sizeIs("data"), data: Ndr.Bytes }),
       { data: new TextEncoder().encode("hello") },
@@ -1172,7 +1320,7 @@ describe("stubs of impacket", () => {
     )
   })
 
-  it("are read as what was written: an array of structures with pointers", () => {
+  it("stubs of impacket, an array of structures with pointers: is read as it was written", () => {
     const row = Ndr.struct({ id: Ndr.Uint32, name: Ndr.unique(Ndr.WString), flag: Ndr.Uint8 })
     foreign(
       parameters({
@@ -1189,7 +1337,7 @@ describe("stubs of impacket", () => {
     )
   })
 
-  it("are read as what was written: a conformant structure, and a unicode string with a UUID", () => {
+  it("stubs of impacket, a conformant structure, and a unicode string with a UUID: are read as they were written", () => {
     foreign(
       parameters({ data: Ndr.struct({ x: Ndr.sizeIs("numbers"), numbers: Ndr.conformant(Ndr.Uint16) }) }),
       { data: { numbers: [1, 2, 3] } },
@@ -1222,7 +1370,7 @@ describe("stubs of impacket", () => {
     )
   })
 
-  it("are read as what was written: a union with a pointer, and varying bytes", () => {
+  it("stubs of impacket, a union with a pointer, and varying bytes: are read as they were written", () => {
     const info = Ndr.struct({
       level: Ndr.switchIs("info"),
       info: Ndr.union(Ndr.Uint32, { 1: Ndr.Uint32, 2: Ndr.unique(Ndr.WString) })
@@ -1502,7 +1650,7 @@ const reference = (types: ReadonlyArray<Definition>, value: Record<string, unkno
 describe("random definitions", () => {
   const numRuns = budgetOf(5000)
 
-  it(`have the bytes of a plain implementation, in both byte orders, and come back, seed ${seed}`, () => {
+  it(`random definitions, both byte orders: have the bytes of a plain implementation, and come back, seed ${seed}`, () => {
     fc.assert(
       fc.property(cases, ({ types, schema, value }) => {
         for (const littleEndian of [true, false]) {
@@ -1518,7 +1666,7 @@ describe("random definitions", () => {
     report("NDR", `${numRuns} definitions`)
   })
 
-  it(`refuse every truncation, seed ${seed}`, () => {
+  it(`random definitions, truncated: are refused, seed ${seed}`, () => {
     fc.assert(
       fc.property(cases, ({ types, schema, value }) => {
         const bytes = reference(types, value, true)
@@ -1530,7 +1678,7 @@ describe("random definitions", () => {
     )
   })
 
-  it(`refuse damaged stubs, or read values that can be written again, seed ${seed}`, () => {
+  it(`random definitions, damaged stubs: are refused, or read as values that can be written again, seed ${seed}`, () => {
     const damage = fc.array(
       fc.record({
         at: fc.nat(),
@@ -1652,7 +1800,7 @@ const sizeOf = (value: unknown, seen = new Set<unknown>()): number => {
 describe("random compositions", () => {
   const numRuns = budgetOf(10_000)
 
-  it(`come back, in both byte orders, seed ${seed}`, () => {
+  it(`random compositions, both byte orders: come back, seed ${seed}`, () => {
     fc.assert(
       fc.property(compositions, ({ schema, value }) => {
         for (const littleEndian of [true, false]) {

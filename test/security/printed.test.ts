@@ -205,7 +205,7 @@ describe("metrics", () => {
 })
 
 describe("a provider that dies", () => {
-  it.effect("its words reach neither the caller nor a log", () => {
+  it.effect("provider dies: its words reach neither the caller nor a log", () => {
     const printed: Array<string> = []
     const logger = Logger.make((entry) => void printed.push(Logger.formatJson.log(entry)))
     return Effect.gen(function* () {

@@ -102,68 +102,74 @@ const conversation = (random: Random, nextValue: () => number): Array<Uint8Array
 describe("protected requests that were damaged", () => {
   const budget = budgetOf(500_000)
 
-  it.effect(`reach no manager, ${budget} PDUs, seed ${seed}`, () =>
-    Effect.gen(function* () {
-      const random = makeRandom(seed)
-      const problems: Array<string> = []
-      const seen = new Map<string, number>()
-      const see = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)
-      const served = new Set<number>()
-      let value = mark
-      const nextValue = () => ++value
-      const world = yield* makeWorld({ maximumContexts: 3, maximumRequest: 2000 }, (caller, level, value) => {
-        see(`served ${level}`)
-        if (level === "none") return
-        // The size of another request, whose opnum was changed: without signed headers nobody notices.
-        if (value === size) return
-        if (value <= mark || value > mark + 0x0100_0000) problems.push(`${caller}, ${level}: ${value} was never signed`)
-        if (served.has(value)) problems.push(`${caller}, ${level}: ${value} came twice`)
-        served.add(value)
-      })
-      let pdus = 0
-      while (pdus < budget && problems.length === 0) {
-        const one = yield* client
-        const said = conversation(random, nextValue)
-        const stream = concat(...said)
-        pdus += said.length
-        for (let at = 0; at < stream.length;) {
-          const end = at + 1 + below(random, pick(random, [4, 100, 1000, 10_000]))
-          yield* one.write(stream.slice(at, end))
-          at = end
-          if (chance(random, 0.2)) yield* fewYields
+  it.effect(
+    `${budget} damaged protected requests, seed ${seed}: none reaches a manager`,
+    () =>
+      Effect.gen(function* () {
+        const random = makeRandom(seed)
+        const problems: Array<string> = []
+        const seen = new Map<string, number>()
+        const see = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)
+        const served = new Set<number>()
+        let value = mark
+        const nextValue = () => ++value
+        const world = yield* makeWorld({ maximumContexts: 3, maximumRequest: 2000 }, (caller, level, value) => {
+          see(`served ${level}`)
+          if (level === "none") return
+          // The size of another request, whose opnum was changed: without signed headers nobody notices.
+          if (value === size) return
+          if (value <= mark || value > mark + 0x0100_0000) {
+            problems.push(`${caller}, ${level}: ${value} was never signed`)
+          }
+          if (served.has(value)) problems.push(`${caller}, ${level}: ${value} came twice`)
+          served.add(value)
+        })
+        let pdus = 0
+        while (pdus < budget && problems.length === 0) {
+          const one = yield* client
+          const said = conversation(random, nextValue)
+          const stream = concat(...said)
+          pdus += said.length
+          for (let at = 0; at < stream.length;) {
+            const end = at + 1 + below(random, pick(random, [4, 100, 1000, 10_000]))
+            yield* one.write(stream.slice(at, end))
+            at = end
+            if (chance(random, 0.2)) yield* fewYields
+          }
+          yield* fewYields
+          for (const answer of yield* one.ask()) {
+            if (answer._tag === "PduError") problems.push(`the server sent what is no PDU: ${answer.message}`)
+            else if (answer._tag === "Fault") see(`fault ${answer.status.toString(16)}`)
+            else see(answer._tag)
+          }
+          yield* one.close
+          if (pdus % 500 < 20) yield* TestClock.adjust("1 minute")
         }
+        yield* TestClock.adjust("1 minute")
         yield* fewYields
-        for (const answer of yield* one.ask()) {
-          if (answer._tag === "PduError") problems.push(`the server sent what is no PDU: ${answer.message}`)
-          else if (answer._tag === "Fault") see(`fault ${answer.status.toString(16)}`)
-          else see(answer._tag)
-        }
-        yield* one.close
-        if (pdus % 500 < 20) yield* TestClock.adjust("1 minute")
-      }
-      yield* TestClock.adjust("1 minute")
-      yield* fewYields
-      assert.deepStrictEqual([world.connections.size, world.groups.size], [0, 0])
-      problems.push(...world.warnings.filter((text) => !text.startsWith("Refused")))
-      assert.deepStrictEqual(problems, [])
-      const expected = [
-        "served packet",
-        "served integrity",
-        "served privacy",
-        "served none",
-        "fault 5",
-        "fault 721",
-        "fault 1c01000b",
-        "fault 1c010002",
-        "fault 1c010003",
-        "fault 1c00001b",
-        "Response",
-        "BindNak"
-      ]
-      if (budget >= 25_000) assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
-      const told = [...seen].map(([what, count]) => `${what} ${count}`).join(", ")
-      report("protected requests", `${pdus} PDUs (${told})`)
-    }).pipe(Effect.scoped, Effect.provide(Layer.merge(Memory.layer, Logger.layer([])))), 1_800_000)
+        assert.deepStrictEqual([world.connections.size, world.groups.size], [0, 0])
+        problems.push(...world.warnings.filter((text) => !text.startsWith("Refused")))
+        assert.deepStrictEqual(problems, [])
+        const expected = [
+          "served packet",
+          "served integrity",
+          "served privacy",
+          "served none",
+          "fault 5",
+          "fault 721",
+          "fault 1c01000b",
+          "fault 1c010002",
+          "fault 1c010003",
+          "fault 1c00001b",
+          "Response",
+          "BindNak"
+        ]
+        if (budget >= 25_000) assert.deepStrictEqual(expected.filter((what) => !seen.has(what)), [])
+        const told = [...seen].map(([what, count]) => `${what} ${count}`).join(", ")
+        report("protected requests", `${pdus} PDUs (${told})`)
+      }).pipe(Effect.scoped, Effect.provide(Layer.merge(Memory.layer, Logger.layer([])))),
+    1_800_000
+  )
 })
 
 // ----------------------------------------------------------------------------
@@ -255,7 +261,7 @@ const withoutTrailer = (stub: Uint8Array): Uint8Array => {
 describe("protected responses that were damaged", () => {
   const budget = budgetOf(500_000)
 
-  it.effect(`are no call's answer, ${budget} PDUs, seed ${seed}`, () =>
+  it.effect(`${budget} damaged protected responses, seed ${seed}: none answers a call`, () =>
     Effect.gen(function* () {
       yield* binary.load
       const random = makeRandom(seed)

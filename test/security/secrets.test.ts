@@ -43,7 +43,7 @@ const showsNothing = (value: unknown, secrets: ReadonlyArray<Uint8Array>, what: 
 }
 
 describe("secrets of a login", () => {
-  it("the search: finds what is printed", () => {
+  it("search for secrets: finds what is printed", () => {
     const bytes = Uint8Array.of(9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 255, 254, 253, 252, 251, 250)
     for (const value of [{ bytes }, { text }, new Error(text), [bytes], Buffer.from(bytes).toString("hex")]) {
       assert.throws(() => showsNothing(value, [bytes], "a secret"))

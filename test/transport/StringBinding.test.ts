@@ -61,7 +61,7 @@ describe("parse", () => {
     ["ncacn_ws:host[path=]", { protocol: "ncacn_ws", address: "host", options: { path: "" } }]
   ]
   for (const [input, expected] of good) {
-    it(`takes ${input} apart`, () => assert.deepStrictEqual(parsed(input), expected))
+    it(`parse ${input}: takes it apart`, () => assert.deepStrictEqual(parsed(input), expected))
   }
 
   const bad: ReadonlyArray<readonly [string, number, number, string]> = [
@@ -97,7 +97,7 @@ describe("parse", () => {
     ["ncalrpc:[a,x=1,x=2]", 1724, 15, "the option x is given twice"]
   ]
   for (const [input, status, position, words] of bad) {
-    it(`refuses ${JSON.stringify(input)} with ${status} at ${position}`, () => {
+    it(`parse ${JSON.stringify(input)}: ${status} at ${position}`, () => {
       const error = refusal(input)
       assert.strictEqual(error._tag, "StringBindingError")
       assert.strictEqual(error.status, status)
@@ -108,7 +108,7 @@ describe("parse", () => {
     })
   }
 
-  it("takes the numeric addresses that Effect takes", () => {
+  it("parse, numeric addresses: takes those that Effect takes", () => {
     const pieces = [":", ":", "::", ".", "0", "1", "ff", "fe80", "12345", "g", "192.0.2.1", "255", "256", "01"]
     const isHostName = (address: string) => /^[a-z0-9.]*[a-z][a-z0-9]*\.?$/.test(address)
     let taken = 0
@@ -131,7 +131,7 @@ describe("parse", () => {
     assert.isAbove(taken, 500)
   })
 
-  it("answers any text, and never throws", () => {
+  it("parse, any text: answers, and never throws", () => {
     const pieces = ["ncacn_ip_tcp", "ncalrpc", uuid, "@", ":", "[", "]", ",", "=", "\\", "1", "a", "\0", "::1"]
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.array(fc.constantFrom(...pieces)).map((all) => all.join(""))), (input) => {
@@ -148,7 +148,7 @@ describe("parse", () => {
 })
 
 describe("make and print", () => {
-  it("give the canonical form", () => {
+  it("make and print: give the canonical form", () => {
     const print = (parts: StringBinding.Parts) => StringBinding.print(Result.getOrThrow(StringBinding.make(parts)))
     assert.strictEqual(print({ protocol: "ncacn_ip_tcp" }), "ncacn_ip_tcp:")
     assert.strictEqual(print({ protocol: "ncacn_ip_tcp", address: "::1", endpoint: 8765 }), "ncacn_ip_tcp:::1[8765]")
@@ -162,7 +162,7 @@ describe("make and print", () => {
     )
   })
 
-  it("refuse parts that parse would refuse", () => {
+  it("make, parts that parse would refuse: refuses them", () => {
     const status = (parts: StringBinding.Parts) => {
       const result = StringBinding.make(parts)
       return Result.isFailure(result) ? result.failure.status : 0
@@ -173,7 +173,7 @@ describe("make and print", () => {
     assert.strictEqual(status({ protocol: "ncacn_ip_tcp", options: { "a,b": "1" } }), 1724)
   })
 
-  it("undo each other", () => {
+  it("make, print and parse: undo each other", () => {
     const name = fc.string({ minLength: 1, unit: "grapheme" }).filter((name) => !name.includes("\0"))
     const optionName = fc.stringMatching(/^[A-Za-z][A-Za-z0-9_-]{0,8}$/).filter((name) => name !== "endpoint")
     const local = fc.constantFrom("ncalrpc", "ncacn_memory", "ncacn_messageport").map((protocol) => ({ protocol }))

@@ -152,7 +152,7 @@ const places: { readonly [name: string]: Effect.Effect<Place, never, Scope.Scope
 
 for (const [name, place] of Object.entries(places)) {
   describe(`over ${name}`, () => {
-    it.live("bytes travel both ways, in order", () =>
+    it.live("chunks both ways: their bytes travel in order", () =>
       Effect.gen(function* () {
         const { pull, write, writeAll } = yield* echoed(yield* place)
         yield* write("a")
@@ -165,7 +165,7 @@ for (const [name, place] of Object.entries(places)) {
         assert.isTrue(bytesOf([large]).equals(yield* readBytes(pull, large.length)))
       }))
 
-    it.live("a view of a larger buffer arrives alone, as a plain Uint8Array", () =>
+    it.live("view of a larger buffer: arrives alone, as a plain Uint8Array", () =>
       Effect.gen(function* () {
         const { pull, write } = yield* echoed(yield* place)
         const source = random(1000)
@@ -176,7 +176,7 @@ for (const [name, place] of Object.entries(places)) {
         assert.strictEqual(source.length, 1000)
       }))
 
-    it.live("what arrives before the reader is acquired is kept", () =>
+    it.live("bytes before the reader is acquired: are kept", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const { address } = yield* server.listen(binding, ({ socket }) =>
@@ -191,7 +191,7 @@ for (const [name, place] of Object.entries(places)) {
         assert.strictEqual(yield* readText(pull, 5), "early")
       }))
 
-    it.live("an interrupted read loses nothing", () =>
+    it.live("read interrupted: nothing is lost", () =>
       Effect.gen(function* () {
         const { pull, write } = yield* echoed(yield* place)
         yield* Effect.timeoutOption(pull, 10)
@@ -199,7 +199,7 @@ for (const [name, place] of Object.entries(places)) {
         assert.strictEqual(yield* readText(pull, 4), "kept")
       }))
 
-    it.live("a function that throws when it is given a chunk ends its own reading alone", () =>
+    it.live("function throws when it is given a chunk: ends its own reading alone", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const { address } = yield* server.listen(binding, echo)
@@ -240,7 +240,7 @@ for (const [name, place] of Object.entries(places)) {
         yield* server.listen(address, echo)
       }))
 
-    it.live("both sides know the addresses", () =>
+    it.live("connection: both sides know the addresses", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const accepted = yield* Deferred.make<Transport.Connection>()
@@ -262,7 +262,7 @@ for (const [name, place] of Object.entries(places)) {
         }
       }))
 
-    it.live("a client that closes is the end for the server, after what it wrote", () =>
+    it.live("client closes: the server gets the end, after what the client wrote", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const seen = yield* Deferred.make<readonly [string, number | string]>()
@@ -280,7 +280,7 @@ for (const [name, place] of Object.entries(places)) {
         assert.deepStrictEqual(yield* Deferred.await(seen), ["last", 1000])
       }))
 
-    it.live("a handler that ends closes its connection, after what it wrote; later writes fail", () =>
+    it.live("handler ends: its connection closes after what it wrote; later writes fail", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const { address } = yield* server.listen(
@@ -294,7 +294,7 @@ for (const [name, place] of Object.entries(places)) {
         assert.strictEqual(failure._tag, "SocketError")
       }))
 
-    it.live("a peer that closes before anything is read: all that it wrote arrives, then the end", () =>
+    it.live("peer closes before anything is read: all that it wrote arrives, then the end", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const sent = random(200_000)
@@ -336,7 +336,7 @@ for (const [name, place] of Object.entries(places)) {
         })
     )
 
-    it.live("a handler that dies ends its connection alone", () =>
+    it.live("handler dies: its connection alone ends", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         let connections = 0
@@ -355,7 +355,7 @@ for (const [name, place] of Object.entries(places)) {
         assert.strictEqual(yield* readText(pull, 2), "on")
       }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
 
-    it.live("stop refuses new connections and keeps the old ones; the scope ends them", () =>
+    it.live("stop: refuses new connections and keeps the old ones; the scope ends them", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const listening = yield* Scope.make()
@@ -372,7 +372,7 @@ for (const [name, place] of Object.entries(places)) {
         yield* closeCode(pull)
       }))
 
-    it.live("closing a scope fails a read and a write that wait", () =>
+    it.live("scope closes: a read and a write that wait fail", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const { address } = yield* server.listen(binding, () => Effect.never)
@@ -391,7 +391,7 @@ for (const [name, place] of Object.entries(places)) {
 
     // TLS of Deno 2.9 takes all that is written.
     it.live.skipIf(name === "TLS" && "Deno" in globalThis)(
-      "a reader that is slow makes the writer wait",
+      "slow reader: the writer waits",
       () =>
         Effect.gen(function* () {
           const { binding, client, server } = yield* place
@@ -428,7 +428,7 @@ for (const [name, place] of Object.entries(places)) {
       20_000
     )
 
-    it.live("many clients at once", () =>
+    it.live("many clients at once: each is served", () =>
       Effect.gen(function* () {
         const { binding, client, server } = yield* place
         const { address } = yield* server.listen(binding, echo)
@@ -442,7 +442,7 @@ for (const [name, place] of Object.entries(places)) {
         texts.forEach((text, n) => assert.strictEqual(text, `${n};`.repeat(100)))
       }))
 
-    it.live("an address of another protocol sequence is refused", () =>
+    it.live("address of another protocol sequence: is refused", () =>
       Effect.gen(function* () {
         const { client, server } = yield* place
         const other = at(name === "memory" ? "ncalrpc:[a]" : "ncacn_memory:[a]")
@@ -496,14 +496,14 @@ const keepAliveTimers = (port: number) => {
 describe("NodeTransport", () => {
   const transport = build(NodeTransport.layer)
 
-  it.live("says that an endpoint is missing", () =>
+  it.live("string binding without an endpoint: is refused", () =>
     Effect.gen(function* () {
       const { connect } = yield* transport
       const missing = yield* Effect.flip(connect(at("ncacn_ip_tcp:127.0.0.1")))
       assert.include(missing.message, "has no endpoint")
     }))
 
-  it.live("listens on all addresses where none is given", () =>
+  it.live("no address given: listens on all addresses", () =>
     Effect.gen(function* () {
       const { connect, listen } = yield* transport
       const { address } = yield* listen(at("ncacn_ip_tcp:"), echo)
@@ -513,7 +513,7 @@ describe("NodeTransport", () => {
       assert.strictEqual(peer, `ncacn_ip_tcp:127.0.0.1[${address.endpoint}]`)
     }))
 
-  it.live("shows an IPv4 client of such a listener as IPv4", () =>
+  it.live("IPv4 client of a listener on all addresses: is shown as IPv4", () =>
     Effect.gen(function* () {
       const { connect, listen } = yield* transport
       const accepted = yield* Deferred.make<string>()
@@ -522,7 +522,7 @@ describe("NodeTransport", () => {
       assert.match(yield* Deferred.await(accepted), /^ncacn_ip_tcp:127\.0\.0\.1\[\d+\]$/)
     }))
 
-  it.live("puts a named Unix socket where the runtime's files are", () =>
+  it.live("named Unix socket: stands where the runtime's files are", () =>
     Effect.gen(function* () {
       const path = yield* directory
       const before = process.env["XDG_RUNTIME_DIR"]
@@ -539,7 +539,7 @@ describe("NodeTransport", () => {
       assert.strictEqual(peer, `ncalrpc:[${path}/named.sock]`)
     }))
 
-  it.live("replaces a Unix socket that a dead program left behind, and no other file", () =>
+  it.live("Unix socket that a dead program left behind: is replaced, and no other file is", () =>
     Effect.gen(function* () {
       const path = yield* directory
       const { connect, listen } = yield* transport
@@ -554,7 +554,7 @@ describe("NodeTransport", () => {
       assert.strictEqual(error.status, 1740)
     }))
 
-  it.live("trusts no certificate that it does not know", () =>
+  it.live("unknown certificate: is not trusted", () =>
     Effect.gen(function* () {
       const { listen } = yield* build(NodeTransport.layerTls({ cert, key }))
       const { address } = yield* listen(at("ncacn_ip_tls:localhost[0]"), echo)
@@ -744,7 +744,7 @@ describe("NodeTransport", () => {
       }
     }), 20_000)
 
-  it.live("connect can be interrupted", () =>
+  it.live("connect interrupted: stops", () =>
     Effect.gen(function* () {
       // A server that never answers the handshake of TLS.
       const server = yield* Effect.acquireRelease(
@@ -762,7 +762,7 @@ describe("NodeTransport", () => {
       yield* Effect.promise(() => closed)
     }))
 
-  it.live("a reset connection fails the reader", () =>
+  it.live("connection reset: the reader fails", () =>
     Effect.gen(function* () {
       const { connect, listen } = yield* transport
       const { address } = yield* listen(at("ncacn_ip_tcp:127.0.0.1[0]"), ({ socket }) =>
@@ -772,7 +772,7 @@ describe("NodeTransport", () => {
       yield* closeCode(pull)
     }))
 
-  it.live("a program ends when its scopes are closed, even where a peer does not read", () =>
+  it.live("scopes closed, a peer does not read: the program ends", () =>
     Effect.gen(function* () {
       const path = yield* directory
       const program = fileURLToPath(new URL("ending.ts", import.meta.url))
@@ -993,7 +993,7 @@ const fakePair = () => {
 describe("over WebSockets", () => {
   const names = { peer: "ncacn_ws:host[80]" }
 
-  it.live("bytes travel in binary frames", () =>
+  it.live("WebSocket: bytes travel in binary frames", () =>
     Effect.gen(function* () {
       const [left, right] = fakePair()
       left.emit("open")
@@ -1010,7 +1010,7 @@ describe("over WebSockets", () => {
       assert.strictEqual(client.peer, "ncacn_ws:host[80]")
     }))
 
-  it.live("closing the scope closes the WebSocket, and the other side learns it", () =>
+  it.live("scope closes: the WebSocket closes, and the other side learns it", () =>
     Effect.gen(function* () {
       const [left, right] = fakePair()
       left.emit("open")
@@ -1081,7 +1081,7 @@ describe("over WebSockets", () => {
       assert.include(error.message, "ncacn_ws:host[80]")
     }))
 
-  it.live("a text frame ends the connection", () =>
+  it.live("text frame: ends the connection", () =>
     Effect.gen(function* () {
       const [left, right] = fakePair()
       left.emit("open")
@@ -1092,7 +1092,7 @@ describe("over WebSockets", () => {
       assert.deepStrictEqual(left.closes, [4000])
     }))
 
-  it.live("a writer waits while the WebSocket is behind", () =>
+  it.live("WebSocket behind: the writer waits", () =>
     Effect.gen(function* () {
       const [left] = fakePair()
       left.emit("open")
@@ -1106,7 +1106,7 @@ describe("over WebSockets", () => {
       yield* Fiber.join(writing)
     }))
 
-  it.live("the layer dials the URL of the string binding, and does not listen", () =>
+  it.live("layer of the WebSocket transport: dials the URL of the string binding, and does not listen", () =>
     Effect.gen(function* () {
       const urls: Array<string> = []
       const constructor = Layer.succeed(Socket.WebSocketConstructor, (url) => {
@@ -1148,7 +1148,7 @@ const makeRecorder = () => {
 const text = (value: string) => new TextEncoder().encode(value)
 
 describe("an outbox", () => {
-  it.effect("writes once what was sent in one turn", () =>
+  it.effect("outbox: writes once what was sent in one turn", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
       const outbox = yield* makeOutbox(socket)
@@ -1173,7 +1173,7 @@ describe("an outbox", () => {
       assert.strictEqual(outbox.queuedUnsafe(), 0)
     }))
 
-  it.effect("writes at once when 16 KiB have come together, but for parts of something large", () =>
+  it.effect("outbox: writes at once when 16 KiB have come together, but for parts of something large", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
       const outbox = yield* makeOutbox(socket)
@@ -1202,7 +1202,7 @@ describe("an outbox", () => {
       assert.strictEqual(outbox.queuedUnsafe(), 17_001)
     }))
 
-  it.effect("tells nobody in the middle of what another one sends", () =>
+  it.effect("outbox, another sender's write: waiting fibers are told behind it, not within it", () =>
     Effect.gen(function* () {
       const told: Array<string> = []
       let result: Effect.Effect<void, Socket.SocketError> = Effect.void
@@ -1226,7 +1226,7 @@ describe("an outbox", () => {
       assert.deepStrictEqual(told, ["drained", "failed"])
     }))
 
-  it.effect("writes as one chunk what stands one behind the other in memory", () =>
+  it.effect("outbox, parts one behind the other in memory: are written as one chunk", () =>
     Effect.gen(function* () {
       const { batches, socket } = makeRecorder()
       const outbox = yield* makeOutbox(socket)
@@ -1238,7 +1238,7 @@ describe("an outbox", () => {
       assert.deepStrictEqual(batches, ["abc|ef|d|__"])
     }))
 
-  it.effect("hands over 256 KiB at once, and cuts what is larger", () =>
+  it.effect("outbox: hands over 256 KiB at once, and cuts larger writes", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
       const outbox = yield* makeOutbox(socket)
@@ -1259,7 +1259,7 @@ describe("an outbox", () => {
       assert.strictEqual(outbox.handedUnsafe(), outbox.sentUnsafe())
     }))
 
-  it.effect("has room until 64 KiB are queued, and again when the peer has caught up", () =>
+  it.effect("outbox: has room until 64 KiB are queued, and again when the peer has caught up", () =>
     Effect.gen(function* () {
       const { room, socket } = makeRecorder()
       const outbox = yield* makeOutbox(socket)
@@ -1274,7 +1274,7 @@ describe("an outbox", () => {
       yield* Fiber.join(waiting)
     }))
 
-  it.effect("fails those who wait when the connection is lost, and takes nothing more", () =>
+  it.effect("outbox, connection lost: waiting senders fail, and nothing more is taken", () =>
     Effect.gen(function* () {
       const { batches, room, socket } = makeRecorder()
       const outbox = yield* makeOutbox(socket)
@@ -1293,7 +1293,7 @@ describe("an outbox", () => {
       assert.strictEqual(yield* Effect.flip(outbox.room), lost)
     }))
 
-  it.effect("fails those who wait when its scope closes", () =>
+  it.effect("outbox, its scope closes: waiting senders fail", () =>
     Effect.gen(function* () {
       const { socket } = makeRecorder()
       const scope = yield* Scope.make()
@@ -1309,7 +1309,7 @@ describe("an outbox", () => {
 describe("a write that makes no progress", () => {
   const large = new Uint8Array(100_000)
 
-  it.effect("for 60 seconds: the connection ends on both sides", () =>
+  it.effect("write without progress for 60 seconds: the connection ends on both sides", () =>
     Effect.gen(function* () {
       const [left, right] = yield* Memory.makePair
       let failures = 0
@@ -1327,7 +1327,7 @@ describe("a write that makes no progress", () => {
       assert.strictEqual(yield* closeCode(other.pull), 1006)
     }))
 
-  it.effect("the 60 seconds begin anew with each write", () =>
+  it.effect("write without progress: the 60 seconds begin anew with each write", () =>
     Effect.gen(function* () {
       const { room, socket } = makeRecorder()
       const outbox = yield* makeOutbox(socket)
@@ -1385,7 +1385,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
       return { readUntil, readWhile, received, right, write, writeAll }
     })
 
-    it.effect("gives all that arrives, until the function wants no more; the rest is kept", () =>
+    it.effect("reading chunk by chunk: gives all that arrives, until the function wants no more; the rest is kept", () =>
       Effect.gen(function* () {
         const { readUntil, received, writeAll } = yield* setUp
         yield* writeAll(["a", "b", "c"])
@@ -1398,7 +1398,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
         yield* readUntil("g")
       }))
 
-    it.effect("fails at the end of the connection, after what was written", () =>
+    it.effect("reading chunk by chunk: fails at the end of the connection, after what was written", () =>
       Effect.gen(function* () {
         const { readUntil, received, write } = yield* setUp
         yield* write("last")
@@ -1407,7 +1407,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
         assert.deepStrictEqual([received, error.reason._tag], [["last"], "SocketCloseError"])
       }))
 
-    it.effect("loses nothing when it is interrupted", () =>
+    it.effect("reading chunk by chunk, interrupted: loses nothing", () =>
       Effect.gen(function* () {
         const { readUntil, received, writeAll } = yield* setUp
         const reading = yield* Effect.forkChild(readUntil("never"), { startImmediately: true })
@@ -1417,7 +1417,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
         assert.deepStrictEqual(received, ["a", "b"])
       }))
 
-    it.effect("ends while the function runs when that interrupts it", () =>
+    it.effect("reading chunk by chunk, interrupted by its function: ends while the function runs", () =>
       Effect.gen(function* () {
         const { readUntil, readWhile, received, writeAll } = yield* setUp
         const reading: Fiber.Fiber<void, Socket.SocketError> = yield* Effect.forkChild(
@@ -1435,7 +1435,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
         assert.deepStrictEqual(received, ["a", "b"])
       }))
 
-    it.effect("fails when the function closes the connection, and gives nothing more", () =>
+    it.effect("reading chunk by chunk, the function closes the connection: fails, and gives nothing more", () =>
       Effect.gen(function* () {
         const { readWhile, received, right, writeAll } = yield* setUp
         const { write } = yield* right.socket.writer
@@ -1451,7 +1451,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
         if (as === asItIs) assert.deepStrictEqual(received, ["a"])
       }))
 
-    it.effect("dies of what the function throws, and can go on with the next chunk", () =>
+    it.effect("reading chunk by chunk, the function throws: dies of it, and can go on with the next chunk", () =>
       Effect.gen(function* () {
         const { readUntil, readWhile, received, writeAll } = yield* setUp
         yield* writeAll(["a", "b"])
@@ -1470,7 +1470,7 @@ for (const [name, as] of [["a socket of ours", asItIs], ["any other socket", asA
 // ----------------------------------------------------------------------------
 
 describe("merge", () => {
-  it.effect("gives each string binding to the transport that has its protocol sequence", () =>
+  it.effect("merge: gives each string binding to the transport that has its protocol sequence", () =>
     Effect.gen(function* () {
       const { port1 } = new MessageChannel()
       yield* Effect.addFinalizer(() => Effect.sync(() => port1.close()))
@@ -1485,7 +1485,7 @@ describe("merge", () => {
 })
 
 describe("memory", () => {
-  it.effect("keeps the names of each build of the layer apart", () =>
+  it.effect("memory transport: keeps the names of each build of the layer apart", () =>
     Effect.gen(function* () {
       const one = yield* build(Layer.fresh(Memory.layer))
       const other = yield* build(Layer.fresh(Memory.layer))
@@ -1495,7 +1495,7 @@ describe("memory", () => {
       yield* other.connect(address)
     }))
 
-  it.effect("a reset: what was sent before is delivered, then its code", () =>
+  it.effect("memory transport, a reset: what was sent before is delivered, then its code", () =>
     Effect.gen(function* () {
       const [left, right] = yield* Memory.makePair
       const { write } = yield* left.socket.writer
@@ -1507,7 +1507,7 @@ describe("memory", () => {
       assert.strictEqual(yield* closeCode(pull), 1006)
     }))
 
-  it.effect("closing an end of a pair is not felt before what was written", () =>
+  it.effect("memory transport, one end of a pair closes: the other end first gets what was written", () =>
     Effect.gen(function* () {
       const [left, right] = yield* Memory.makePair
       const { pull } = yield* right.socket.reader
@@ -1544,7 +1544,7 @@ describe("faults", () => {
 
   const prefix = (length: number) => Buffer.from(bytes.subarray(0, length))
 
-  it.live("reshape and delay change the pieces and not the bytes, the same for the same seed", () =>
+  it.live("faults reshape and delay: change the pieces and not the bytes, the same for the same seed", () =>
     Effect.gen(function* () {
       const one = yield* run({ seed: 1, reshape: true })
       const same = yield* run({ seed: 1, reshape: true })
@@ -1557,7 +1557,7 @@ describe("faults", () => {
       assert.notDeepEqual(one.pieces, other.pieces)
     }))
 
-  it.live("drop, reset and stall cut the bytes off", () =>
+  it.live("faults drop, reset and stall: cut the bytes off", () =>
     Effect.gen(function* () {
       const dropped = yield* run({ seed: 1, dropAfter: 1234 })
       assert.isTrue(dropped.received.equals(prefix(1234)))
@@ -1568,7 +1568,7 @@ describe("faults", () => {
       assert.isTrue(reset.ended)
     }))
 
-  it.live("stall reads no more", () =>
+  it.live("fault stall: reads no more", () =>
     Effect.gen(function* () {
       const [left, right] = yield* Memory.makePair
       const { pull } = yield* faulty(right, { seed: 1, stallAfter: 3 }).socket.reader
@@ -1579,7 +1579,7 @@ describe("faults", () => {
       assert.strictEqual((yield* Effect.timeoutOption(pull, 20))._tag, "None")
     }))
 
-  it.live("a transport has them for each connection", () =>
+  it.live("faults of a transport: each connection has its own", () =>
     Effect.gen(function* () {
       const memory = yield* build(Memory.layer)
       const { connect } = faultyTransport(
@@ -1601,7 +1601,7 @@ describe("faults", () => {
 })
 
 describe("the held bytes of a connection", () => {
-  it("come out as they went in, whatever the order of reading and arriving", () => {
+  it("held bytes of a connection: come out as they went in, whatever the order of reading and arriving", () => {
     const read = fc.oneof(fc.constant("pull" as const), fc.nat({ max: 3 }))
     const steps = fc.array(fc.oneof(read, fc.uint8Array({ maxLength: 20 })), { maxLength: 30 })
     fc.assert(fc.property(steps, fc.array(fc.uint8Array({ maxLength: 20 })), (steps, meanwhile) => {

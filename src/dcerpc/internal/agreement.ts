@@ -1,5 +1,5 @@
 /**
- * What the server and one client have agreed on for a connection: presentation contexts, sizes of fragments, association group.
+ * The agreement of the server and one client for a connection: presentation contexts, sizes of fragments, association group.
  */
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -22,13 +22,13 @@ export interface Group {
   connections: number
 }
 
-/** What an endpoint offers to every connection. */
+/** The offer of an endpoint to every connection. */
 export interface Offers {
   readonly limits: { readonly contexts: number; readonly handles: number }
   readonly syntaxes: ReadonlyArray<TransferSyntax>
   /** Replies are written one after another, so one writer serves all connections. */
   readonly writer: Pdu.Writer
-  /** Who offers an interface. */
+  /** The owner of an offered interface. */
   readonly find: (wanted: Interface.Identity) => readonly [Server.Server, Interface.Any | undefined]
   /**
    * The group that a connection joins; `undefined` where it can join none with that id. Without a caller the connection has to show later

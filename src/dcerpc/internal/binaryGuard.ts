@@ -25,10 +25,10 @@ const mostZones = 1024
 /** How deep values may nest, as in Effect's codec. */
 const deepest = 512
 
-/** What a key of a record counts as: an object with many keys is slow to make. */
+/** The count of a record's key: an object with many keys is slow to make. */
 const keyValues = 7
 
-/** What an entry of a map or a set counts as, beside its values. */
+/** The count of an entry of a map or a set, beside its values. */
 const entryValues = 4
 
 /** So few bytes are harmless, where none of them may stand for much. */
@@ -65,7 +65,7 @@ interface Table {
 
 const makeTable = (): Table => ({ starts: [], sizes: [] })
 
-/** What is left of a region of the stub. */
+/** The rest of a region of the stub. */
 class Scan {
   readonly bytes: Uint8Array
   readonly maximumElements: number
@@ -445,7 +445,7 @@ interface Slots {
   readonly isUniform: boolean
   /** All elements are structures of one layout. */
   readonly rows: Fields | undefined
-  /** What an element counts as, beside its values. */
+  /** The count of an element, beside its values. */
   readonly cost: number
 }
 
@@ -604,7 +604,7 @@ class Compiler {
   private readonly collections = new Set<SchemaAST.AST>()
   private readonly making = new Set<SchemaAST.AST>()
 
-  /** What travels for a schema. */
+  /** The end of a schema: the part that travels. */
   private end(ast: SchemaAST.AST): SchemaAST.AST {
     const known = this.ends.get(ast)
     if (known !== undefined) return known
@@ -834,15 +834,15 @@ const matcherOf = (parameter: SchemaAST.AST): (key: string) => boolean => {
   return (key) => decode({ [key]: null })._tag === "Success"
 }
 
-/** Looks at a stub, and says what is wrong with it. */
+/** Looks at a stub, and tells its problem. */
 export interface Guard {
-  /** What is wrong with a stub that arrived. */
+  /** The problem of a stub that arrived. */
   readonly read: (bytes: Uint8Array, maximumElements: number) => string | undefined
-  /** Why no peer would read what was written. */
+  /** The reason why no peer would read the written stub. */
   readonly written: (bytes: Uint8Array) => string | undefined
 }
 
-/** The guard of what a codec of Effect writes for a schema. */
+/** The guard of the bytes that a codec of Effect writes for a schema. */
 export const makeGuard = (schema: Parameters): Guard => {
   let compiled: { readonly layout: Layout; readonly alwaysLooks: boolean; readonly isUnbounded: boolean } | undefined
   // Compiled when it is needed first: the schema may refer to one that is declared later.

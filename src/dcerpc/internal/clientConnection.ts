@@ -53,9 +53,9 @@ export interface ConnectionSecurity {
   readonly flags: number
   /** The first message of the login, which goes with the bind. */
   readonly first: Pdu.AuthTrailer
-  /** What each fragment of a request ends with; `undefined` where messages are not protected. */
+  /** The trailer of each fragment of a request; `undefined` where messages are not protected. */
   readonly trailer: Pdu.AuthTrailer | undefined
-  /** What came of the login, for the calls. */
+  /** The result of the login, for the calls. */
   readonly secured: Secured | undefined
   /** Takes an answer to a message of the login. Gives a sentence where none was due. */
   take(answer: Pdu.Pdu): string | undefined
@@ -67,15 +67,15 @@ export interface ConnectionSecurity {
   seal(bytes: Uint8Array): boolean
   /** Takes the protection off a fragment of a response. Gives a sentence where it is not protected as was agreed. */
   refuses(fragment: Pdu.Response): string | undefined
-  /** What calls fail with that may have run, once a response was refused. */
+  /** The failure of calls that may have run, once a response was refused. */
   readonly failure: Failure | undefined
   /** Why a fault ends the connection; `undefined` for other faults. */
   endedBy(status: number): string | undefined
 }
 
-/** What carries the pipes of calls. Only clients that make such calls load it. */
+/** The carrier of the calls' pipes. Only clients that make such calls load it. */
 export interface PipeCarrier {
-  /** Sends a call: the arguments now, what is pushed then. */
+  /** Sends a call: the arguments now, the pushed elements later. */
   send(
     connection: ClientConnection,
     sent: SentCall,
@@ -122,7 +122,7 @@ export interface Owner {
   fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E>
   /** Sends a call of a lost connection once more. */
   resend(sent: SentCall, error: Failure): void
-  /** A call, room, an interface or a state of a connection has changed: those that wait may go on. */
+  /** A call, room, an interface or a state of a connection has changed: waiting calls may go on. */
   changed(): void
   /** The server does not serve an interface on the connection. */
   refused(bound: Bound, failure: Failure): void
@@ -156,7 +156,7 @@ export class SentCall implements Remote {
   readonly earlier: SentCall | undefined
   /** When it has to be over, in monotonic milliseconds. */
   readonly deadline: number
-  /** Where its request begins in what was sent on the connection, and where what it takes to run it ends: all in front of the pipes. */
+  /** Output offsets: the start of its request, and the end of the bytes needed to run it, in front of the pipes. */
   begin: number = Infinity
   end: number = Infinity
   declare cancelled: boolean
@@ -168,9 +168,9 @@ export class SentCall implements Remote {
   declare open: Pdu.Assembly<Pdu.Response> | undefined
   /** Its request, where that is sent part by part. */
   declare request: OutgoingStub | undefined
-  /** Sends what is pushed into its in pipes, until they are through. */
+  /** Sends the elements pushed into its in pipes, until the pipes end. */
   declare sending: Fiber.Fiber<unknown, unknown> | undefined
-  /** What has arrived for its out pipes, and behind them. */
+  /** The bytes that have arrived for its out pipes, and behind them. */
   declare arriving: IncomingPipes | undefined
 
   constructor(
@@ -230,7 +230,7 @@ export class SentCall implements Remote {
     const error = this.mayHaveRun && security?.failure ||
       new RpcTransportError({ status: this.mayHaveRun ? 1726 : this.mayHaveBegun ? 1727 : 1722, detail })
     this.stopSending()
-    // What went through a pipe is not there any more.
+    // Elements that went through a pipe are gone.
     const again = earlier === undefined && !this.cancelled && caller.isOpen && this.call.pipes === undefined &&
       (!this.mayHaveRun || this.call.operation.method.idempotent)
     if (!again) return error
@@ -354,7 +354,7 @@ export class ClientConnection {
     this.owner.ended(this, isInOrder)
     const sent = [...this.calls.values()]
     this.calls.clear()
-    // Those that are sent again come first, before whoever is told of a failure calls anew.
+    // Calls that are sent again come first: a caller told of a failure may call anew.
     const errors = sent.map((sent) => sent.lose(detail))
     sent.forEach(({ call }, index) => {
       if (errors[index] !== undefined) call.reply(Exit.fail(errors[index]))
@@ -459,7 +459,7 @@ export class ClientConnection {
       Pdu.encodeOrphaned(this.writer, { callId: sent.callId })
       this.flush()
     }
-    // Nothing waits behind what a call with pipes still receives: it ends with its connection.
+    // No call waits behind the rest of a response with pipes: that call ends with its connection.
     if (sent.call.pipes !== undefined || orphans && !this.keepsOnOrphan) this.move("orphaned")
     this.released()
     return orphans
@@ -749,7 +749,7 @@ export class ClientConnection {
   watch(): void {
     if (this.state === State.opening || this.state === State.closed) return
     const { callTimeout, keepAlive } = this.owner.limits
-    // Not in the middle of what is sent: a call that is sent once more may be due already.
+    // Not in the middle of sending: a call that is sent once more may be due already.
     const expiring = Effect.andThen(Effect.yieldNow, this.expire)
     if (callTimeout !== Infinity && this.calls.size > 0) this.expiring ??= this.owner.fork(expiring)
     if (keepAlive === Infinity || this.looking !== undefined) return
@@ -769,12 +769,12 @@ export class ClientConnection {
     const now = nowOf(this.owner.clock)
     for (const sent of [...this.calls.values()]) {
       if (sent.deadline > now || this.calls.get(sent.callId) !== sent) continue
-      // The server first: whoever is woken by the completion may close the connection.
+      // The server first: a fiber woken by the completion may close the connection.
       this.sendCancel(sent)
       this.giveUp(sent)
       sent.call.reply(Exit.fail(cancelled(false)))
     }
-    // What ended may have let others begin.
+    // The ended call may have let others begin.
     let next = Infinity
     for (const { deadline } of this.calls.values()) next = Math.min(next, deadline)
     if (next < Infinity) return Effect.andThen(Effect.sleep(Math.max(0, next - now)), this.expire)
@@ -836,7 +836,7 @@ export class ClientConnection {
 const turns = (isDone: () => boolean, left = 100): Effect.Effect<void> =>
   Effect.flatMap(Effect.yieldNow, () => isDone() || left === 0 ? Effect.void : turns(isDone, left - 1))
 
-/** What the calls on a connection are told where an event ends it. */
+/** The failure of the calls on a connection that an event ends. */
 const details: { readonly [E in Event]?: string } = {
   closedByPeer: "the connection was lost",
   writeFailed: "the connection was lost",

@@ -1,5 +1,5 @@
 /**
- * What only some clients need, loaded on demand: the client of endpoint mappers, logins, and pipes. They are one part, since with
+ * The parts that only some clients need, loaded on demand: the client of endpoint mappers, logins, and pipes. They are one part, since with
  * each part more of what parts share becomes a file of its own.
  */
 import * as Effect from "effect/Effect"

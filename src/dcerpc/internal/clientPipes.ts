@@ -1,5 +1,5 @@
 /**
- * The pipes of a client's calls: what is pushed into them goes out behind the arguments, what arrives is put in front of the results.
+ * The pipes of a client's calls: pushed elements go out behind the arguments, arriving ones come in front of the results.
  */
 import * as Exit from "effect/Exit"
 import type { Outcome } from "../../Channel.ts"
@@ -71,7 +71,7 @@ const arrive: PipeCarrier["arrive"] = (connection, sent, { flags, littleEndian, 
   const arriving = sent.arriving ??= new IncomingPipes(pipesOf(sent, false), littleEndian, maximumElements, 0)
   if (littleEndian !== arriving.rest.littleEndian) return "a fragment whose byte order is not that of its message"
   const problem = arriving.push(stub)
-  // Whoever pulls may have given the call up.
+  // The reader may have given the call up.
   if (connection.calls.get(sent.callId) !== sent) return undefined
   const { bytes, position } = arriving.rest
   if (problem !== undefined) {

@@ -43,7 +43,7 @@ const rejectCodes: { readonly [reason: number]: number } = { 8: 1747, 9: 5 }
 /** The faults that end a connection whose messages are protected. */
 const endsLogin: ReadonlySet<number> = new Set([1825, 0x1c01000b])
 
-/** What calls are told that can't be sent because of it. */
+/** The failure of calls that can't be sent because of it. */
 export const unprotected = "the login of the connection can protect no more messages"
 
 /** The login of a connection, and from then on the protection of its messages. */
@@ -243,7 +243,7 @@ const tokenOf = (answer: Pdu.Pdu, login: Pdu.AuthTrailer): Effect.Effect<Uint8Ar
     : Effect.fail(failed(1825, "the server answered another login than the one that was begun"))
 }
 
-/** What came out weaker than it was asked for. */
+/** The property that is weaker than the client asked for. */
 const weakness = (
   { headerSigning, level, mutual }: Security.Security,
   session: Security.Session,

@@ -11,7 +11,7 @@ export const State = { opening: 0, open: 1, draining: 2, lingering: 3, closed: 4
 
 export type State = (typeof State)[keyof typeof State]
 
-/** What happens to a connection. */
+/** The events of a connection. */
 export type Event =
   /** The transport has connected. */
   | "connected"

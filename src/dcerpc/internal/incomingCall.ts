@@ -50,7 +50,7 @@ export interface Context {
   readonly syntax: TransferSyntax
 }
 
-/** What a call asks of its connection. */
+/** The part of its connection that a call uses. */
 export interface Carrier {
   /** The bytes that the arguments of one request may have. */
   readonly maximumRequest: number
@@ -90,7 +90,7 @@ export class IncomingCall implements FullIncoming {
   private request: Pdu.Request | undefined
   readonly presentation: Context
   readonly cancelledEarly: boolean
-  /** Who calls, and how the messages of the call are protected. */
+  /** The caller, and the protection of the call's messages. */
   readonly identity: Identity
   /** The caller's level is below what the manager takes. */
   isBelow = false
@@ -104,9 +104,9 @@ export class IncomingCall implements FullIncoming {
   /** The server's side, once it was accepted. */
   serverCall!: ServerCallImpl
   cancels = 0
-  /** What its response is made of, where pipes go in front of the out parameters. */
+  /** The parts of its response, where pipes go in front of the out parameters. */
   response: OutgoingStub | undefined = undefined
-  /** Sends what is pushed into its out pipes, until they are through. */
+  /** Sends the elements pushed into its out pipes, until the pipes end. */
   sending: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** The out parameters, which wait until the out pipes are through. */
   results: Exit.Success<unknown, never> | undefined = undefined

@@ -1,10 +1,11 @@
 /**
- * What a transfer syntax does with a method: the models, and what the syntaxes have in common.
+ * The codec of a method in a transfer syntax: the models, and the parts that the syntaxes share.
  */
 import type * as Tracer from "effect/Tracer"
 import type { Outcome } from "../../Channel.ts"
 import type { Abort, Method, Operation } from "../../Interface.ts"
 import type { AnyChunk } from "../../internal/chunkBuffer.ts"
+import { clauseOf } from "../../internal/named.ts"
 import type { ElementsInput } from "../../ndr/internal/ndrPipe.ts"
 import { compact } from "../../ndr/internal/ndrStream.ts"
 import type { Writer } from "../Pdu.ts"
@@ -20,14 +21,14 @@ import type { Writer } from "../Pdu.ts"
  * @since 0.1.0
  */
 export interface Problem {
-  /** What is wrong, for a person. */
+  /** The problem, in words for a person. */
   readonly problem: string
   /** The Win32 status. */
   readonly status: number
 }
 
 /**
- * What was read, or why it can't be.
+ * The value read, or the reason why it can't be read.
  *
  * @category models
  * @since 0.1.0
@@ -138,7 +139,7 @@ export interface PipeInput extends ElementsInput {
   readonly owned: true
   /** The values that a chunk may hold which is read as a whole. */
   readonly maximumElements: number
-  /** What is left of the current chunk: elements, or bytes. */
+  /** The rest of the current chunk: elements, or bytes. */
   remaining: number
 }
 
@@ -148,7 +149,7 @@ export interface PipeInput extends ElementsInput {
 
 /** A method whose definition its transfer syntax does not have: nothing of it can be written or read. */
 const refusing = (error: unknown): MethodCodec => {
-  const refuse = (): Problem => ({ problem: (error as Error).message, status: 1783 })
+  const refuse = (): Problem => ({ problem: clauseOf((error as Error).message), status: 1783 })
   return {
     writeArguments: refuse,
     readArguments: refuse,

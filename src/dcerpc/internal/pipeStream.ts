@@ -30,7 +30,7 @@ export class OutgoingStub implements PipeOutput {
   /** Sends the bytes of the writer and then `following`; together they hold `size` bytes of the stub. */
   private readonly flush: (following: Uint8Array, size: number) => void
   private readonly maxFragment: number
-  /** What each fragment ends with, where messages are protected. */
+  /** The trailer of each fragment, where messages are protected. */
   private readonly trailer: Pdu.AuthTrailer | undefined
   /** How much of the stub is in front of the present fragment. */
   private size = 0
@@ -141,7 +141,7 @@ const worthALook = 0x40000
 const firstElements = 16
 const maximumBytes = 0x8000
 
-/** Sends what is pushed into the pipes, one pipe after another, as fast as there is room. Ends with the last pipe's end. */
+/** Sends the pushed elements, one pipe after another, as fast as there is room. Ends with the last pipe's end. */
 export const sendPipes = <E>(
   pipes: ReadonlyArray<Piped>,
   stub: OutgoingStub,
@@ -241,7 +241,7 @@ export class IncomingPipes {
     this.hasRoom ? Effect.void : Chunks.awaitRoom(this.pipes[this.index]!.buffer, () => this.hasRoom)
   )
 
-  /** What follows the pipes in the stub: the input from its position on. */
+  /** The bytes behind the pipes in the stub: the input from its position on. */
   get rest(): PipeInput {
     return this.input
   }
@@ -271,7 +271,7 @@ export class IncomingPipes {
 
   private append(bytes: Uint8Array): void {
     const { input } = this
-    // What was read is forgotten, up to a multiple of 8.
+    // The bytes already read are dropped, up to a multiple of 8.
     const from = input.position & ~7
     const left = input.bytes.length - from
     input.position -= from

@@ -36,7 +36,7 @@ import { carriesHandle, HeldHandles } from "./heldHandles.ts"
 // those that wait
 // ----------------------------------------------------------------------------
 
-/** What waits for a connection that has room and knows the interface. */
+/** A call that waits for a connection that has room and knows the interface. */
 interface Waiting {
   readonly bound: Bound
   /** Whether it needs a connection to itself, for its pipes. */
@@ -75,9 +75,6 @@ interface Place<W extends Waiting> {
   /** Since when it waits. */
   readonly since: number
 }
-
-/** A sentence as part of another one. */
-export const withoutPeriod = (sentence: string): string => sentence.replace(/\.$/, "")
 
 /** A call whose connection was lost and that waits for another one. */
 class Resend implements Remote, Waiting {
@@ -141,7 +138,7 @@ interface Attempt {
 // the pool
 // ----------------------------------------------------------------------------
 
-/** What the association decides for its pool. */
+/** The decisions of the association for its pool. */
 export interface Settings extends Limits {
   /** The services of the program that made the association, for what runs on its behalf. */
   readonly context: Context.Context<never>
@@ -174,7 +171,7 @@ export class Pool implements Owner {
   readonly clock: Clock.Clock
   readonly limits: Limits
   readonly connections: Set<ClientConnection> = new Set()
-  /** Those that are of no use any more, while what was sent on them leaves. */
+  /** Connections of no use any more, while their sent bytes leave. */
   private readonly closing = new Set<ClientConnection>()
   readonly handles: HeldHandles<ClientConnection> = new HeldHandles(this.connections, () => this.releaseAll())
   private readonly lines = new Map<string, Line>()
@@ -265,7 +262,7 @@ export class Pool implements Owner {
     this.prune()
   }
 
-  /** Stops what is being made for nobody. */
+  /** Stops connecting where no call needs it. */
   private prune(): void {
     for (const attempt of [...this.attempts].reverse()) {
       const { fiber, forPipes } = attempt
@@ -687,7 +684,7 @@ export class Pool implements Owner {
   private read(connection: ClientConnection, readWhile: ReadWhile): Effect.Effect<void> {
     const parser = Pdu.makeParser({ maxFragment: largest, owned: true })
     let problem: string | undefined
-    /** What has arrived and waits until the reader of a pipe keeps up. */
+    /** The bytes that have arrived and wait until the reader of a pipe keeps up. */
     let waiting = noBytes
     const accept = (pdu: Pdu.Pdu | Pdu.PduError): boolean => {
       problem = connection.receive(pdu)
@@ -746,7 +743,7 @@ export class Pool implements Owner {
     for (const connection of [...this.connections]) if (connection.groupId === groupId) connection.move("disowned")
   }
 
-  /** Closes the connections. What was sent leaves first, if the server takes it. */
+  /** Closes the connections. Sent bytes leave first, if the server takes them. */
   readonly shut: Effect.Effect<void> = Effect.suspend(() => {
     this.open = false
     this.timer?.interruptUnsafe()
@@ -805,6 +802,6 @@ export const bindingClosed = (): RpcTransportError => unavailable("the binding w
 
 const noBytes: Uint8Array = new Uint8Array(0)
 
-/** Waits until what was sent has left, though not for long. */
+/** Waits until the sent bytes have left, though not for long. */
 const drain = ({ outbox }: ClientConnection): Effect.Effect<void> =>
   Effect.asVoid(Effect.timeoutOption(Effect.catch(outbox.drained, () => Effect.void), "1 second"))

@@ -1,5 +1,5 @@
 /**
- * What a client proposes to the server in a bind or an alter_context, and what the server's answers mean.
+ * The proposals of a client in a bind or an alter_context, and the meaning of the server's answers.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"

@@ -38,11 +38,11 @@ const isProtected = (pdu: Uint8Array): boolean =>
 
 const nobody: Partial<Pdu.AuthTrailer> = {}
 
-/** What a security context does to the messages of a connection, in the order in which they are on the wire. */
+/** The work of a security context on the messages of a connection, in their order on the wire. */
 export class Protection {
   readonly session: Session
   readonly level: ProtectionLevel
-  /** What each fragment ends with; `undefined` at level `connect`, where fragments have no trailer. */
+  /** The trailer of each fragment; `undefined` at level `connect`, where fragments have no trailer. */
   readonly trailer: Pdu.AuthTrailer | undefined
   private readonly connection: { readonly headerSigning: boolean }
 
@@ -109,7 +109,7 @@ export class Protection {
   }
 }
 
-/** Who makes requests, and how these are protected. The unauthenticated identity of a connection has no protection. */
+/** The maker of requests, and their protection. The unauthenticated identity of a connection has no protection. */
 export interface Identity {
   readonly caller: Caller
   readonly protection: Protection | undefined
@@ -119,7 +119,7 @@ export interface Identity {
 // verification trailers
 // ----------------------------------------------------------------------------
 
-/** What a verification trailer says, and what the other side knows to be so. */
+/** The claims of a verification trailer, and the facts that the other side knows. */
 export interface Facts {
   /** Whether the client has asked to sign headers. */
   readonly headerSigning: boolean

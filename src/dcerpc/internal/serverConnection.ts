@@ -59,7 +59,7 @@ export interface Tally {
   readonly maximum: number
 }
 
-/** What a connection asks of its endpoint. */
+/** The part of its endpoint that a connection uses. */
 export interface Host extends Offers {
   readonly limits: Limits
   readonly clock: Clock.Clock
@@ -146,7 +146,7 @@ const nobodyArrives: Partial<Arriving> = {}
 /** A request is not signed as it has to be. */
 const securityFault = 0x721
 
-/** What a PDU does to its connection. */
+/** The effect of a PDU on its connection. */
 type Verdict = "go on" | "close"
 
 const badResults = ({ serverCall: { dispatch: { operation } } }: IncomingCall, { problem }: Problem): BadStubData =>
@@ -201,7 +201,7 @@ export class ServerConnection {
   readonly calls: Map<number, IncomingCall> = new Map()
   /** Its callers, as the server and the endpoint's management know them. */
   private callers: Map<Server.Server, Callers> | undefined = undefined
-  /** Whoever calls without a login. */
+  /** The caller of requests without a login. */
   private readonly unauthenticated: Identity
   private readonly security: ServerSecurity | undefined
   /** The token of a login is with its provider: nothing more is read until that has looked at it. */
@@ -221,9 +221,9 @@ export class ServerConnection {
   usedAt = 0
   /** When it was accepted; later, where there is a limit on silence, when something last happened on it. */
   private activeAt: number
-  /** What has arrived and was not read, where the transport tells. */
+  /** The bytes that have arrived and were not read, where the transport tells. */
   private readonly incoming: Incoming | undefined
-  /** What is held of what has arrived: parts of a request, and what waits for room. */
+  /** The held bytes: parts of a request, and PDUs that wait for room. */
   private heldBytes = 0
   /** The parts of a request that has not arrived whole, and when the last of them came. */
   private partBytes = 0
@@ -239,7 +239,7 @@ export class ServerConnection {
   /** Done when nothing more is said either. */
   readonly gone: Deferred.Deferred<void> = Deferred.makeUnsafe()
   private readonly parser: Pdu.Parser = Pdu.makeParser({ maxFragment: Pdu.defaultFragment, owned: true })
-  /** What has arrived and waits for room, or for the connection's next turn. */
+  /** The bytes that have arrived and wait for room, or for the connection's next turn. */
   private waiting: Uint8Array = noBytes
   private waitingAt = 0
   /** How many PDUs and bytes are left of the connection's turn. */
@@ -352,7 +352,7 @@ export class ServerConnection {
     this.count(false)
   }
 
-  /** Counts what is held of what has arrived. Only a whole fragment is progress. */
+  /** Counts the held bytes. Only a whole fragment is progress. */
   private count(hasPdu: boolean): void {
     const { endpoint, incoming, isOver, parser, waiting } = this
     const parts = isOver ? 0 : parser.buffered + (this.open === undefined ? 0 : this.open.buffer.length)
@@ -369,7 +369,7 @@ export class ServerConnection {
     if (endpoint.partBytes > endpoint.limits.totalRequest) endpoint.tooManyParts()
   }
 
-  /** When it last made progress with what it holds, `Infinity` where it holds nothing. */
+  /** When it last made progress with its held bytes, `Infinity` where it holds nothing. */
   get progressAt(): number {
     return this.heldBytes === 0 || this.isOver ? Infinity : this.partAt
   }
@@ -512,7 +512,7 @@ export class ServerConnection {
     return leg === undefined ? this.acceptBind(pdu, accept) : this.awaitLogin(pdu, leg, accept)
   }
 
-  /** What becomes of a token where the endpoint has no security. */
+  /** The answer to a token where the endpoint has no security. */
   private withoutSecurity({ _tag, authTrailer }: Pdu.Bind | Pdu.AlterContext | Pdu.Auth3): Disagreement | undefined {
     if (_tag === "Auth3" && this.security === undefined) return { fault: status.protocolError, endsConnection: true }
     if (authTrailer === undefined || this.security !== undefined) return undefined
@@ -587,7 +587,7 @@ export class ServerConnection {
         return this.fault(callId, contextId, named.status, named.didNotExecute, "close")
       }
       identity = named
-      // Whoever knows the number of a group could use its handles.
+      // A client that knows the number of a group could use its handles.
       if (named === this.unauthenticated && !security.mayUse(this.agreement.group!)) return this.deny(fragment)
     }
     const header = fragment.object === undefined ? 24 : 40
@@ -699,7 +699,7 @@ export class ServerConnection {
     if (littleEndian !== first.littleEndian) return this.protocolError(callId, call === undefined)
     const isLast = (flags & Pdu.flags.lastFrag) !== 0
     if (isLast && this.arriving?.first === first) this.arriving = undefined
-    // What comes behind the pipes means nothing, and what comes behind the call's end neither.
+    // Bytes behind the pipes, or behind the call's end, are discarded.
     if (call === undefined || pipes === undefined || pipes.isThrough) return "go on"
     if (call.pipes!.current === undefined) return "go on"
     call.transferred("in", stub.length)
@@ -722,7 +722,7 @@ export class ServerConnection {
     })
   }
 
-  /** Sends what is pushed into the out pipes of a call. */
+  /** Sends the elements pushed into the out pipes of a call. */
   private startSending(call: IncomingCall, piped: ReadonlyArray<Piped>): void {
     const { callId, contextId } = call
     const { writer } = this.endpoint
@@ -934,7 +934,7 @@ export class ServerConnection {
     return undefined
   }
 
-  /** Sends a response, or what is left of one. Gives why it can't be written. */
+  /** Sends a response, or the rest of one. Gives the reason why it can't be written. */
   private respond(call: IncomingCall, write: Write): Problem | undefined {
     const { callId, cancels: cancelCount, contextId, identity, response } = call
     const { writer } = this.endpoint
@@ -958,7 +958,7 @@ export class ServerConnection {
     carriers.push([call, this.isClosed ? Infinity : outbox.sentUnsafe()])
   }
 
-  /** The connection is closed: what has not left was received by nobody. */
+  /** The connection is closed: bytes that have not left were received by nobody. */
   settle(): void {
     this.outbox.stopUnsafe()
     for (const [call, end] of this.carriers) if (end > this.outbox.handedUnsafe()) call.serverCall.holding?.answered()

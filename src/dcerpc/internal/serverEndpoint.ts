@@ -83,7 +83,7 @@ export class EndpointImpl implements Host {
     serverImpl(server).endpoints.add(this.stop)
   }
 
-  /** Who offers an interface: the server, or the endpoint itself with its management interface. */
+  /** The owner of an offered interface: the server, or the endpoint itself with its management interface. */
   find(wanted: Interface.Identity): readonly [Server.Server, Interface.Any | undefined] {
     const offered = Server.offers(this.server, wanted)?.interface
     return offered === undefined
@@ -270,7 +270,7 @@ export class EndpointImpl implements Host {
     for (const served of this.connections) served.shutdown()
   }
 
-  /** Lets the calls in progress reply, and the replies leave, within what is left of the server's period of grace. */
+  /** Lets the calls in progress reply, and the replies leave, within the rest of the server's period of grace. */
   readonly shutdown: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
     const server = serverImpl(this.server)
     this.stop()

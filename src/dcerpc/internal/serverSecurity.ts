@@ -29,7 +29,7 @@ import {
 // models
 // ----------------------------------------------------------------------------
 
-/** A login, and what has become of it. */
+/** A login and its state. */
 class Context implements Identity {
   readonly id: number
   readonly authType: number
@@ -64,13 +64,13 @@ export interface Leg {
   readonly kind: Kind
 }
 
-/** What carries a leg: a connection's bind, an alter_context with a new context or a further leg, or an auth3. */
+/** The carrier of a leg: a connection's bind, an alter_context with a new context or a further leg, or an auth3. */
 type Kind = "bind" | "new" | "further" | "auth3"
 
-/** What a leg comes to: a refusal, an answer with a trailer, or no answer at all. */
+/** The outcome of a leg: a refusal, an answer with a trailer, or no answer at all. */
 export type Answer = Refusal | { readonly trailer: Pdu.AuthTrailer } | "silence"
 
-/** What the server tells the operators of a login or a message that was refused. */
+/** The server's report to its operators of a refused login or message. */
 export type Report = (
   event: "login" | "message",
   facts: { readonly provider: string; readonly claimed: string | undefined; readonly problem: string }
@@ -246,7 +246,7 @@ export class ServerSecurity {
     return Effect.flatMap(exchange, (exchange) => exchange.step(token))
   }
 
-  /** What the client is told of a leg. */
+  /** The answer to the client for a leg. */
   settle(leg: Leg, exit: Exit.Exit<Security.Step, Security.LoginFailure>, group: Group): Answer {
     if (exit._tag === "Failure") return this.refuse(leg, exit)
     const { context, kind } = leg

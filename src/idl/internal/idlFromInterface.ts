@@ -46,6 +46,7 @@ class Describer {
       handles: [...this.handles],
       types: this.types,
       skipped: [],
+      lost: [],
       interfaces: models,
       objects: [],
       classes: [],
@@ -62,7 +63,13 @@ class Describer {
     const leftOut: Array<LeftOut> = []
     for (const { method, name, opnum } of Object.values(all).sort((a, b) => a.opnum - b.opnum)) {
       if (ndr20.codec(method, name) === undefined) {
-        leftOut.push({ name, opnum, reason: "it has no NDR form", form: formOf(method), place: this.place })
+        leftOut.push({
+          name,
+          opnum,
+          reason: "not all of its types are of Ndr: call it from a program",
+          form: formOf(method),
+          place: this.place
+        })
       } else {
         operations.push(this.operation(name, opnum, method))
       }

@@ -2,6 +2,8 @@
  * Interfaces and their operations: numbers, directions, what is left out and why.
  */
 import { shortened } from "./idlLexer.ts"
+import { Suggestions } from "./idlNearest.ts"
+import { baseTypeNames } from "./idlParser.ts"
 import { formatVersion, parseUuid, parseVersion } from "./idlIdentity.ts"
 import type {
   ClassModel,
@@ -17,7 +19,7 @@ import type {
 import { typesOf } from "./idlModel.ts"
 import { attributeOf, has, operationsIn, Scope, type Surroundings, Unsupported, unsupported } from "./idlScope.ts"
 import type { Field, InterfaceDeclaration, OperationDeclaration, Problem, SyntaxFile } from "./idlSyntax.ts"
-import { type Flat, inside, namer, Names, type Resolved, Types } from "./idlTypes.ts"
+import { type Flat, inside, namer, Names, refuseForeign, type Resolved, Types } from "./idlTypes.ts"
 import { Builder } from "./idlToNdr.ts"
 import { slotsOfBase } from "./idlWellKnown.ts"
 
@@ -26,11 +28,13 @@ export const toDocument = (
   files: ReadonlyArray<SyntaxFile>,
   builtIn: ReadonlyArray<SyntaxFile>,
   missing: ReadonlyArray<string>,
-  main: string
+  main: string,
+  isBuiltIn: (name: string) => boolean
 ): { readonly document: Document; readonly problems: ReadonlyArray<Problem> } => {
   const scope = new Scope()
-  for (const [i, file] of files.entries()) scope.add(file, i === files.length - 1)
+  for (const [i, file] of files.toReversed().entries()) scope.add(file, i === 0)
   for (const file of builtIn) scope.add(file, false)
+  scope.evaluateAll()
   const remote = scope.own.filter((own) => has(own.attributes, "uuid") && !isObject(own, scope))
   const uuids = new Set(remote.flatMap(({ attributes }) => parseUuid(attributeOf(attributes, "uuid")?.text) ?? []))
   const fallback = scope.own.map((own) => scope.surroundingsOf(own).pointerDefault).find((kind) => kind !== undefined)
@@ -46,13 +50,18 @@ export const toDocument = (
   const all = new Interfaces(types, builder)
   for (const own of scope.own) {
     if (!has(own.attributes, "uuid")) continue
-    if (isObject(own, scope)) objects.push(objectOf(own, nameOf(own), slots))
-    else if (!has(own.attributes, "local")) {
+    if (isObject(own, scope)) {
+      const uuid = parseUuid(attributeOf(own.attributes, "uuid")?.text)
+      if (uuid === undefined) all.lose(own, noUuid, problems)
+      else objects.push(objectOf(own, nameOf(own), uuid, slots))
+    } else if (!has(own.attributes, "local")) {
       const made = all.make(own, nameOf(own), problems)
       if (made !== undefined) interfaces.push(made)
     }
   }
 
+  const needed = new Set(types.unknown.keys())
+  types.checkTypedefs(main)
   const skipped: Array<Document["skipped"][number]> = []
   const wanted: Array<Type> = interfaces.flatMap(({ operations }) => operations.flatMap(typesOf))
   for (const body of scope.bodies.values()) {
@@ -68,15 +77,40 @@ export const toDocument = (
     handles: [...types.handles.values()],
     types: types.ordered(wanted),
     skipped,
+    lost: all.lost,
     interfaces,
     objects,
     classes: scope.classes.flatMap((declaration): ReadonlyArray<ClassModel> => {
-      const uuid = parseUuid(attributeOf(declaration.attributes, "uuid")?.text)
+      const text = attributeOf(declaration.attributes, "uuid")
+      const uuid = parseUuid(text?.text)
       const kind = declaration._tag === "Library" ? "library" : declaration.kind
+      if (text !== undefined && uuid === undefined) {
+        const message = `${kind} ${declaration.name} is left out: ${noUuid}.`
+        problems.push({ ...text.place, severity: "error", message })
+      }
       return uuid === undefined ? [] : [{ kind, name: types.claim(declaration.name), uuid }]
     }),
     missing
   }
+  const absent = missing.filter((name) => !isBuiltIn(name))
+  const suggestions = new Suggestions()
+  const known = [...baseTypeNames, ...types.typeNames()]
+  problems.unshift(...[...types.unknown].map(([name, { isBody, place }]): Problem => {
+    const meant = suggestions.nearest(isBody ? name.slice(name.indexOf(" ") + 1) : name, known)
+    const file = absent.length === 0
+      ? ""
+      : absent.length === 1
+      ? `, perhaps ${shortened(absent[0]!)}, which was not found`
+      : ", perhaps one of those that were not found"
+    return {
+      ...place,
+      severity: needed.has(name) ? "error" : "warning",
+      message: `${isBody ? name : `type ${name}`}: ${isBody ? "it has no body" : "not known"}.${
+        meant === undefined ? "" : ` Do you mean ${meant}?`
+      } Correct it, or give the file that declares it${file}.`
+    }
+  }))
+  problems.push(...types.warnings.values())
   for (const note of types.corrected) {
     problems.push({ file: main, line: 1, column: 1, severity: "warning", message: `Corrected: ${note}.` })
   }
@@ -136,12 +170,21 @@ const constantsOf = (scope: Scope, types: Types): ReadonlyArray<Constant> => {
 // interfaces of remote procedures
 // ----------------------------------------------------------------------------
 
+const noUuid = "its uuid is no UUID, such as 4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e"
+
 const unusedName = /NotUsedOnWire|NotImplemented/
+
+/** An operation, with what the interface that declares it says of it: a derived one may say otherwise. */
+interface Declared {
+  readonly operation: OperationDeclaration
+  readonly surroundings: Surroundings
+}
 
 class Interfaces {
   private readonly types: Types
   private readonly builder: Builder
   private inherited = 0
+  readonly lost: Array<Document["lost"][number]> = []
 
   constructor(types: Types, builder: Builder) {
     this.types = types
@@ -155,20 +198,20 @@ class Interfaces {
     const versionText = attributeOf(attributes, "version")?.text
     const version = parseVersion(versionText ?? "0.0")
     const refusal = uuid === undefined
-      ? "its uuid is no UUID, such as 4f2c8ea6-6a3d-4f0e-9d1e-6a4f0b1d2c3e"
+      ? noUuid
       : version === undefined
       ? `its version is no number such as 1.0, got ${shortened(versionText!)}`
       : this.builder.refusalOfIdentity({ name: declaration.name, uuid, version })
     if (uuid === undefined || version === undefined || refusal !== undefined) {
-      problems.push({ ...place, severity: "error", message: `${declaration.name} is left out: ${refusal}.` })
-      return undefined
+      return this.lose(declaration, refusal!, problems)
     }
-    const surroundings = this.types.scope.surroundingsOf(declaration)
     const operations: Array<Operation> = []
     const leftOut: Array<LeftOut> = []
     const names = new Names(["__proto__"])
     let unused = 0
     let opnum = 0
+    /** Behind it no number is known. */
+    let unread: OperationDeclaration | undefined
     const leave = (
       { name, place }: Pick<Operation, "name" | "place">,
       opnum: number | undefined,
@@ -177,13 +220,25 @@ class Interfaces {
       leftOut.push({ name, opnum, reason, place })
       problems.push({ ...place, severity: "error", message: `${name} is left out: ${reason}.` })
     }
-    for (const operation of this.operationsOf(declaration, problems)) {
+    const all = this.operationsOf(declaration)
+    // It stays, without operations.
+    if (typeof all === "string") this.lose(declaration, all, problems)
+    for (const { operation, surroundings } of typeof all === "string" ? [] : all) {
       if (has(operation.attributes, "local") || has(operation.attributes, "noopnum")) continue
+      if (unread !== undefined) {
+        leave(operation, undefined, `its number is not known, because line ${unread.place.line} could not be read`)
+        continue
+      }
       if (has(operation.attributes, "callback")) {
         leave(operation, undefined, "the server calls it on the client, which is not supported")
         continue
       }
       const number = opnum++
+      if (operation.unread !== undefined) {
+        leave(operation, number, "it could not be read")
+        if (operation.unread === "several") unread = operation
+        continue
+      }
       if (unusedName.test(operation.name)) {
         unused++
         continue
@@ -222,35 +277,38 @@ class Interfaces {
     }
   }
 
-  /** Those of the base come first. */
-  private operationsOf(
-    declaration: InterfaceDeclaration,
-    problems: Array<Problem>
-  ): ReadonlyArray<OperationDeclaration> {
+  /** Tells that an interface is not in the document. */
+  lose({ name, place }: InterfaceDeclaration, reason: string, problems: Array<Problem>): undefined {
+    this.lost.push({ name, reason, place })
+    problems.push({ ...place, severity: "error", message: `interface ${name} is left out: ${reason}.` })
+  }
+
+  /** Those of the base come first; or why there are none. */
+  private operationsOf(declaration: InterfaceDeclaration): ReadonlyArray<Declared> | string {
     const { interfaces } = this.types.scope
-    const chain = [operationsIn(declaration.declarations)]
+    const chain = [this.declaredIn(declaration)]
     const seen = new Set([declaration])
-    const refuse = (what: string): ReadonlyArray<OperationDeclaration> => {
-      const { name, place } = declaration
-      problems.push({ ...place, severity: "error", message: `interface ${name}: ${what} It has no operations.` })
-      return []
-    }
     for (let { base } = declaration; base !== undefined;) {
       const next = interfaces.get(base)
       if (next === undefined || next.isForward) {
-        return refuse(`its base ${base} is not known. Give the file that has it.`)
+        return `its base ${base} is not known. Give the file that has it`
       }
-      if (seen.has(next)) return refuse("is derived from itself, expected another base. Correct it.")
+      if (seen.has(next)) return "it is derived from itself. Correct its base"
       seen.add(next)
-      const inherited = operationsIn(next.declarations)
+      const inherited = this.declaredIn(next)
       this.inherited += inherited.length
       if (seen.size > maximumBases || this.inherited > maximumInherited) {
-        return refuse(`too many operations come from other interfaces, expected at most ${maximumInherited} in a file.`)
+        return `too many operations come from other interfaces, expected at most ${maximumInherited} in a file`
       }
       chain.push(inherited)
       base = next.base
     }
     return chain.reverse().flat()
+  }
+
+  private declaredIn(declaration: InterfaceDeclaration): ReadonlyArray<Declared> {
+    const surroundings = this.types.scope.surroundingsOf(declaration)
+    return operationsIn(declaration.declarations).map((operation) => ({ operation, surroundings }))
   }
 
   private operation(
@@ -259,6 +317,7 @@ class Interfaces {
     opnum: number,
     surroundings: Surroundings
   ): Operation {
+    refuseForeign(attributes)
     const nameOf = namer("param")
     const sides = { in: [] as Array<Resolved>, out: [] as Array<Resolved> }
     const pipes = { in: [] as Array<Operation["inPipe"][number]>, out: [] as Array<Operation["outPipe"][number]> }
@@ -338,32 +397,42 @@ const nullableHandle = (member: Member): Member =>
 const objectOf = (
   declaration: InterfaceDeclaration,
   name: string,
+  uuid: string,
   slots: (name: string) => number | undefined
 ): ObjectInterface => {
-  const { attributes, base, comment, place } = declaration
+  const { base, comment, place } = declaration
   const first = base === undefined ? 0 : slots(base)
+  const methods = methodsOf(declaration)
   return {
     name,
-    uuid: parseUuid(attributeOf(attributes, "uuid")?.text) ?? "00000000-0000-0000-0000-000000000000",
+    uuid,
     base,
-    methods: first === undefined
+    methods: first === undefined || methods === undefined
       ? undefined
-      : methodsOf(declaration).map((operation, i) => ({ name: accessorName(operation), opnum: first + i })),
+      : methods.flatMap((operation, i) =>
+        operation.unread === undefined ? [{ name: accessorName(operation), opnum: first + i }] : []
+      ),
     comment,
     place
   }
 }
 
-/** A method that is called in another's place takes its number. */
-const methodsOf = ({ declarations }: InterfaceDeclaration): ReadonlyArray<OperationDeclaration> => {
+/** A method that is called in another's place takes its number. Without a value the numbers are not known. */
+const methodsOf = ({ declarations }: InterfaceDeclaration): ReadonlyArray<OperationDeclaration> | undefined => {
   const operations = operationsIn(declarations)
+  if (operations.some(({ unread }) => unread === "several")) return undefined
   const replacements = new Map<string, OperationDeclaration>()
+  const names = new Set(operations.map(({ name }) => name))
+  const replacing = new Set<OperationDeclaration>()
   for (const operation of operations) {
     const replaced = attributeOf(operation.attributes, "call_as")?.arguments[0]
-    if (replaced?._tag === "Name") replacements.set(replaced.name, operation)
+    // Of a method that is not there it takes no number but its own.
+    if (replaced?._tag !== "Name" || !names.has(replaced.name)) continue
+    replacements.set(replaced.name, operation)
+    replacing.add(operation)
   }
   return operations
-    .filter(({ attributes }) => !has(attributes, "call_as"))
+    .filter((operation) => !replacing.has(operation))
     .map((operation) => replacements.get(operation.name) ?? operation)
 }
 
@@ -386,7 +455,8 @@ const slotsIn = (scope: Scope): (name: string) => number | undefined => {
     // An interface that is derived from itself has no numbers.
     known.set(name, undefined)
     const inherited = declaration.base === undefined ? 0 : slots(declaration.base, depth + 1)
-    const count = inherited === undefined ? undefined : inherited + methodsOf(declaration).length
+    const own = methodsOf(declaration)?.length
+    const count = inherited === undefined || own === undefined ? undefined : inherited + own
     known.set(name, count)
     return count
   }

@@ -3,6 +3,7 @@
  *
  * Nothing here throws, and each loop ends: what macros and includes add is taken from one {@link Budget}.
  */
+import { Suggestions } from "./idlNearest.ts"
 import type { Place, Problem } from "./idlSyntax.ts"
 
 /** The largest file that is read, in bytes or characters. */
@@ -51,6 +52,7 @@ const clean = (text: string): string =>
 /** A list of problems that keeps the first hundred of each file, and the first thousand. */
 export class Problems {
   readonly all: Array<Problem> = []
+  readonly suggestions: Suggestions = new Suggestions()
   private readonly counts = new Map<string, number>()
   private isFull = false
 

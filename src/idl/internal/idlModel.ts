@@ -202,7 +202,7 @@ export interface ObjectInterface {
   readonly uuid: string
   /** The interface that it derives from. */
   readonly base: string | undefined
-  /** The methods that an object of it has of its own, with their numbers; `undefined` where the base is not known. */
+  /** The methods that an object of it has of its own, with their numbers; `undefined` where these are not known. */
   readonly methods: ReadonlyArray<{ readonly name: string; readonly opnum: number }> | undefined
   /** The comment in front of it. */
   readonly comment: string | undefined
@@ -232,6 +232,8 @@ export interface Document {
   readonly types: ReadonlyArray<Definition>
   /** Types of the main file that cannot travel; no operation that stands in `interfaces` needs them. */
   readonly skipped: ReadonlyArray<{ readonly name: string; readonly reason: string; readonly place: Place }>
+  /** Interfaces of the main file without an identity, or with a base that is not known: these stay without operations. */
+  readonly lost: ReadonlyArray<{ readonly name: string; readonly reason: string; readonly place: Place }>
   /** The interfaces of remote procedures. */
   readonly interfaces: ReadonlyArray<InterfaceModel>
   /** The interfaces of objects. */

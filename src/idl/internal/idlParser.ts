@@ -72,10 +72,14 @@ const otherAttributes = wordSet(`in out retval optional ref unique ptr full stri
   nonbrowsable nonextensible noncreatable oleautomation proxy readonly replaceable requestedit restricted source
   uidefault usesgetlasterror vararg aggregatable appobject control dllname entry licensed public predeclid ole
   funcdescattr vi_progid progid odl activatable marshaling_behavior exclusiveto overload deprecated annotation
-  noprint nopython nopush nopull noopnum noproxy no_srv_register noejs todo value charset flag helper pyhelper
+  noprint nopython nopush nopull nosize noheader noopnum noproxy no_srv_register noejs todo value charset flag helper pyhelper
   relative relative_short relative_base subcontext subcontext_size compression nodiscriminant gensize skip skip_noinit
   bitmap8bit bitmap16bit bitmap32bit bitmap64bit enum8bit enum16bit enum32bit keepref authservice depends property
-  to_null max_recursion`)
+  to_null null_is_ffffffff max_recursion`)
+
+/** Attributes without which other bytes travel, so that what stands in their parentheses has to be read. */
+const wireAttributes = wordSet(`size_is length_is max_is min_is first_is last_is switch_is case range iid_is call_as
+  pointer_default switch_type wire_marshal transmit_as represent_as user_marshal`)
 
 /** Words that say nothing to a remote call. */
 const noiseWords = wordSet(`const volatile far near huge register static extern inline restrict pascal cdecl stdcall
@@ -89,6 +93,9 @@ const noisePattern =
 
 /** Words that begin a declaration, where no field or parameter can stand. */
 const declarationWords = wordSet(`typedef interface library coclass dispinterface module import importlib cpp_quote`)
+
+/** What each closing bracket closes. */
+const closed: { readonly [bracket: string]: string | undefined } = { ")": "(", "]": "[", "}": "{" }
 
 const baseNames: ReadonlyMap<string, BaseName> = new Map<string, BaseName>([
   ["boolean", "boolean"],
@@ -113,6 +120,10 @@ const baseNames: ReadonlyMap<string, BaseName> = new Map<string, BaseName>([
   ["handle_t", "handle_t"],
   ["error_status_t", "error_status_t"]
 ])
+
+/** The names of the base types. */
+export const baseTypeNames: ReadonlyArray<string> = [...baseNames.keys()]
+
 const signs = wordSet("signed unsigned __signed __signed__")
 const structWords = wordSet("struct union enum bitmap")
 
@@ -152,6 +163,11 @@ const plainComment = (comment: string | undefined): string | undefined => {
   )
   return lines.filter((line) => !/^[-=*#/\s]*$/.test(line)).join("\n") || undefined
 }
+
+const knownAttributes: ReadonlyArray<string> = [...otherAttributes, ...textAttributes, ...typeAttributes]
+
+const isKnownAttribute = (name: string): boolean =>
+  otherAttributes.has(name) || textAttributes.has(name) || typeAttributes.has(name)
 
 const placeOf = ({ column, file, line }: Place): Place => ({ file, line, column })
 
@@ -312,18 +328,19 @@ class Parser {
   }
 
   /** Runs `body`; on a failure goes on behind the next `;`, or in front of the `}` that closes what stands around. */
-  private recover(body: () => void): void {
+  private recover(body: () => void, onFailure?: () => void): void {
     const { at, depth } = this
     try {
       return body()
     } catch (cause) {
-      if (cause === missingBrace && !this.isTrying) {
-        this.depth = depth
-        return
-      }
-      if (cause !== failure || this.isTrying) throw cause
+      if (cause !== failure && cause !== missingBrace || this.isTrying) throw cause
+      this.depth = depth
+      if (cause === failure) this.goOn(at)
     }
-    this.depth = depth
+    onFailure?.()
+  }
+
+  private goOn(at: number): void {
     const failed = this.at
     let braces = 0
     let parentheses = 0
@@ -388,8 +405,61 @@ class Parser {
   private declarations(into: Array<Declaration>, where: Where): void {
     while (this.token.kind !== "End" && !this.is("}")) {
       const before = this.at
-      this.recover(() => this.declaration(into, where))
+      const { length } = into
+      this.recover(() => this.declaration(into, where), () => {
+        if (where === "interface") this.keepNumbers(into, length, before)
+      })
       if (this.at === before) this.skip()
+    }
+  }
+
+  /**
+   * Puts an operation in the place of each that could not be read, among the tokens from `begin` on: without it those behind
+   * it would have the wrong numbers.
+   */
+  private keepNumbers(into: Array<Declaration>, length: number, begin: number): void {
+    const read = into.slice(length).filter(({ _tag }) => _tag === "Operation").length
+    const found: Array<{ readonly token: Token; readonly attributes: ReadonlyArray<Attribute> }> = []
+    const open: Array<string> = []
+    let isOther = false
+    let attributes: Array<Attribute> = []
+    for (let at = begin; at < this.at; at++) {
+      const { kind, text } = this.tokens[at]!
+      if (kind === "Punctuator") {
+        const opening = closed[text]
+        if (/^[({[]$/.test(text)) open.push(text)
+        else if (opening !== undefined && open.includes(opening)) open.length = open.lastIndexOf(opening)
+        else if (open.length === 0 && text === ";") [isOther, attributes] = [false, []]
+        else if (open.length === 0 && text === "=") isOther = true
+      } else if (kind === "Name" && open.length === 1 && open[0] === "[") {
+        attributes.push({
+          name: text,
+          arguments: [],
+          type: undefined,
+          text: undefined,
+          place: placeOf(this.tokens[at]!)
+        })
+      } else if (kind === "Name" && open.length === 0) {
+        if (declarationWords.has(text) || text === "midl_pragma") isOther = true
+        const isNoise = noiseWords.has(text) || noisePattern.test(text)
+        if (!isOther && !isNoise && this.tokens[at + 1]!.text === "(") {
+          found.push({ token: this.tokens[at]!, attributes })
+        }
+      }
+    }
+    for (const { attributes, token } of found.slice(read)) {
+      const place = placeOf(token)
+      into.push({
+        _tag: "Operation",
+        name: token.text,
+        attributes,
+        result: { specifier: { _tag: "Base", name: "void", signed: undefined, place }, levels: [] },
+        parameters: [],
+        // What is open at the end may hold any number of others; call_as takes the number of one of them.
+        unread: open.length > 0 || attributes.some(({ name }) => name === "call_as") ? "several" : "one",
+        comment: undefined,
+        place
+      })
     }
   }
 
@@ -523,6 +593,10 @@ class Parser {
       this.name(kind)
     }
     const isInterface = kind === "interface"
+    for (const { arguments: [kind], name: attribute, place } of attributes) {
+      if (attribute !== "pointer_default" || kind?._tag === "Name" && /^(?:ref|unique|ptr)$/.test(kind.name)) continue
+      this.problem(place, `interface ${name}: pointer_default says no kind, expected ref, unique or ptr. Correct it.`)
+    }
     if (!this.is("{")) {
       this.semicolon(kind)
       if (isInterface || kind === "dispinterface") {
@@ -598,7 +672,7 @@ class Parser {
           )
         }
         const result = { specifier, levels: levels.slice(1) }
-        into.push({ _tag: "Operation", name, attributes, result, parameters, comment, place })
+        into.push({ _tag: "Operation", name, attributes, result, parameters, unread: undefined, comment, place })
       } else if (!isVariable) {
         if (name === undefined) this.fail("declaration", "a name")
         this.fail(`declaration of ${name}`, '"(" or "="', "Only operations, types and constants can stand here.")
@@ -617,6 +691,7 @@ class Parser {
 
   private attributes(): Array<Attribute> {
     const attributes: Array<Attribute> = []
+    const unknown: Array<Attribute> = []
     while (this.is("[")) {
       const open = this.skip()
       while (!this.is("]")) {
@@ -625,12 +700,24 @@ class Parser {
           this.problem(open, 'attributes: no "]" for this "[", expected one. Add it.')
           throw failure
         }
-        attributes.push(this.attribute())
+        const attribute = this.attribute()
+        attributes.push(attribute)
+        if (!isKnownAttribute(attribute.name)) unknown.push(attribute)
         if (attributes.length > maximumAttributes) {
           this.fail("attributes", `at most ${maximumAttributes} of one declaration`, "Remove some.")
         }
       }
       this.skip()
+    }
+    // Told at the end: without its "]" a list has no attributes.
+    for (const { name, place } of unknown) {
+      const meant = this.isTrying ? undefined : this.problems.suggestions.nearest(name, knownAttributes)
+      this.problem(
+        place,
+        `attribute ${shortened(name)}: not known, so other bytes may travel.${
+          meant === undefined ? "" : ` Do you mean [${meant}]?`
+        } Correct it, or remove it.`
+      )
     }
     return attributes
   }
@@ -639,8 +726,6 @@ class Parser {
     const token = this.name("attributes")
     const name = token.text
     const place = placeOf(token)
-    const isKnown = textAttributes.has(name) || typeAttributes.has(name) || otherAttributes.has(name)
-    if (!isKnown) this.problem(token, `attribute ${name}: not known. It is ignored.`, "warning")
     const attribute = { name, arguments: [], type: undefined, text: undefined, place }
     if (!this.is("(")) return attribute
     if (typeAttributes.has(name)) {
@@ -655,13 +740,14 @@ class Parser {
       if (args !== undefined) return { ...attribute, arguments: args }
     }
     const text = this.parenthesised(name)
-    if (isKnown && !textAttributes.has(name)) {
+    if (isKnownAttribute(name) && !textAttributes.has(name)) {
+      const isWire = wireAttributes.has(name)
       this.problem(
         token,
         `attribute ${name}: cannot read "${shortened(text)}", expected ${
           typeAttributes.has(name) ? "a type" : "expressions"
-        }. It stays text.`,
-        "warning"
+        }. ${isWire ? "Correct it." : "It stays text."}`,
+        isWire ? "error" : "warning"
       )
     }
     return { ...attribute, text }
@@ -769,7 +855,7 @@ class Parser {
     const tag = this.token.kind === "Name" && !(this.is("switch") && this.peek().text === "(")
       ? this.skip().text
       : undefined
-    if (this.is("[") && this.peek().kind === "Name" && this.isAttribute(this.peek())) {
+    if (this.is("[") && this.peek().kind === "Name" && isKnownAttribute(this.peek().text)) {
       attributes.push(...this.attributes())
     }
     if (kind === "enum" || kind === "bitmap") {
@@ -933,10 +1019,6 @@ class Parser {
       if (levels.length > maximumLevels) this.fail("declarator", `at most ${maximumLevels} stars`)
     }
     return levels
-  }
-
-  private isAttribute({ text }: Token): boolean {
-    return otherAttributes.has(text) || textAttributes.has(text) || typeAttributes.has(text)
   }
 
   /** A declarator of C, with or without a name. */
@@ -1193,7 +1275,8 @@ export interface Parsed {
 /** Parses a file and all that it imports, each file once. */
 export const parseFiles = (
   sources: { readonly [name: string]: string | Uint8Array },
-  main: string
+  main: string,
+  isBuiltIn: (name: string) => boolean = () => false
 ): Parsed => {
   const problems = new Problems()
   const budget: Budget = { size: 0, tokens: 0, expanded: 0, included: 0 }
@@ -1210,10 +1293,18 @@ export const parseFiles = (
     if (!segments.has(segment)) segments.set(segment, name)
   }
   /** The name of the file that an import means. */
-  const find = (name: string): string | undefined => {
+  const find = (name: string, place: Place, what: string): string | undefined => {
     const key = keyOf(name)
     const found = whole.get(key) ?? segments.get(lastSegment(key))
-    if (found === undefined) missing.set(key, name)
+    if (found === undefined && !missing.has(key)) {
+      missing.set(key, name)
+      if (!isBuiltIn(name)) {
+        const message = `${what} ${
+          shortened(name)
+        }: not found. Give the file; the command line takes its folder as --include DIR.`
+        problems.add("warning", place, message)
+      }
+    }
     return found
   }
   const textOf = (name: string): string | undefined => {
@@ -1238,8 +1329,8 @@ export const parseFiles = (
     const { defines, tokens } = preprocess(
       name,
       text,
-      (wanted) => {
-        const found = find(wanted)
+      (wanted, place) => {
+        const found = find(wanted, place, "#include")
         const included = found === undefined ? undefined : textOf(found)
         return included === undefined ? undefined : { name: found!, text: included }
       },
@@ -1273,7 +1364,7 @@ export const parseFiles = (
       files.push(top.file)
       open.pop()
     } else {
-      const found = find(wanted.name)
+      const found = find(wanted.name, wanted.place, "import")
       if (found !== undefined && !begun.has(found)) begin(found)
     }
   }

@@ -95,7 +95,10 @@ const surroundingsOf = (attributes: ReadonlyArray<Attribute>): Surroundings => {
 /** The deepest nesting of constants that name each other. */
 const maximumDepth = 64
 
-/** All names that a file can use. What is declared first counts, so that files come before built-in types. */
+/**
+ * All names that a file can use. What is taken in first counts: a file comes before its imports, whose names it may declare
+ * anew, and built-in types come last.
+ */
 export class Scope {
   readonly typedefs: Map<string, Typedef> = new Map()
   /** By `struct X`, `union X`, `enum X`. */
@@ -107,15 +110,22 @@ export class Scope {
   readonly own: Array<InterfaceDeclaration> = []
   readonly classes: Array<Extract<Declaration, { _tag: "Class" | "Library" }>> = []
   private readonly surroundings: Map<InterfaceDeclaration, Surroundings> = new Map()
-  /** The constants of the file that is taken in. */
-  private readonly unread: Array<() => Value | undefined> = []
+  /** The constants of each file. */
+  private readonly unread: Array<Array<() => Value | undefined>> = []
   private depth = 0
 
   /** Takes in a file: the main one, an import, or built-in types. */
   add(file: SyntaxFile, isMain: boolean): void {
+    this.unread.push([])
     this.takeIn(file.declarations, outside, isMain)
-    // In order, for each member of an enumeration needs the one before it.
-    for (const value of this.unread.splice(0)) value()
+  }
+
+  /** Finds the values of all constants, when all files are in. */
+  evaluateAll(): void {
+    // In order, for each member of an enumeration needs the one before it, and a file its imports.
+    for (const values of this.unread.splice(0).reverse()) {
+      for (const value of values) value()
+    }
   }
 
   /** What an interface says of its types. */
@@ -252,7 +262,7 @@ export class Scope {
       return known.value
     }
     this.constants.set(name, { value, ...rest })
-    this.unread.push(value)
+    this.unread.at(-1)!.push(value)
   }
 
   /** The value of a constant or of a member of an enumeration. */

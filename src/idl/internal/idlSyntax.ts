@@ -14,7 +14,7 @@ export interface Place {
 
 /** What is wrong at a place. */
 export interface Problem extends Place {
-  /** An error leaves something out; a warning does not. */
+  /** An error leaves something out, or lets other bytes travel; a warning does not. */
   readonly severity: "error" | "warning"
   /** What is wrong, and what to do. */
   readonly message: string
@@ -240,6 +240,8 @@ export interface OperationDeclaration {
   readonly attributes: ReadonlyArray<Attribute>
   readonly result: TypeName
   readonly parameters: ReadonlyArray<Field>
+  /** It stands for an operation that could not be read, to keep its number, or for an unknown number of them. */
+  readonly unread: "one" | "several" | undefined
   readonly comment: string | undefined
   readonly place: Place
 }

@@ -9,6 +9,7 @@ import * as Ndr from "../../ndr/Ndr.ts"
 import * as Pipe from "../../Pipe.ts"
 import type { Definition, InterfaceModel, Member, Operation, Type } from "./idlModel.ts"
 import { referencesIn, typesIn, typesOf } from "./idlModel.ts"
+import { clauseOf } from "../../internal/named.ts"
 
 type Parameters = Interface.Parameters
 
@@ -177,7 +178,7 @@ const reasonOf = (make: () => unknown): string | undefined => {
     make()
     return undefined
   } catch (error) {
-    if (error instanceof TypeError) return error.message.replace(/\.$/, "")
+    if (error instanceof TypeError) return clauseOf(error.message)
     throw error
   }
 }

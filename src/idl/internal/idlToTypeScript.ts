@@ -403,7 +403,8 @@ export const onlyOperations = (document: Document, names: ReadonlySet<string>): 
     handles: document.handles.filter((name) => handles.has(name)),
     objects: [],
     classes: [],
-    skipped: []
+    skipped: [],
+    lost: []
   }
 }
 

@@ -24,6 +24,8 @@ import type {
   Expression,
   Field,
   Level,
+  Place,
+  Problem,
   Specifier,
   StructSpecifier,
   TypeName,
@@ -62,6 +64,8 @@ export interface Flat {
   readonly attributes: ReadonlyArray<Attribute>
   /** How many levels stand in front of what a range of them limits. */
   readonly rangeAt: number
+  /** A range of them that nothing checks, as it stands in the file. */
+  lostRange?: string
 }
 
 /** An array in a type, whose counts may stand elsewhere. */
@@ -81,6 +85,8 @@ export interface Resolved {
   readonly switchIs: Expression | undefined
   /** Whether a pointer that takes no place was left out in front of the type. */
   readonly isReferent: boolean
+  /** A range that nothing checks. */
+  readonly lostRange?: string | undefined
 }
 
 /** Names that mean a UUID, by whatever structure. */
@@ -88,6 +94,23 @@ const uuidNames: ReadonlySet<string> = new Set(["GUID", "UUID", "IID", "CLSID", 
 
 /** Typedefs of results that are signed in IDL and that people write as unsigned numbers. */
 const statusNames: ReadonlySet<string> = new Set(["NTSTATUS", "HRESULT"])
+
+/** Types of COM that have no form here; files that declare them themselves say what travels. */
+const automationNames: ReadonlySet<string> = new Set(
+  `VARIANT VARIANTARG LPVARIANT LPVARIANTARG SAFEARRAY LPSAFEARRAY PROPVARIANT LPPROPVARIANT EXCEPINFO DISPPARAMS
+  STGMEDIUM FORMATETC CLIPFORMAT HWND HMENU HDC HBITMAP HICON HCURSOR HPALETTE HMETAFILE HENHMETAFILE HGLOBAL HACCEL
+  HBRUSH HRGN HMONITOR`.split(/\s+/)
+)
+
+const nowhere: Place = { file: "", line: 1, column: 1 }
+
+/** Attributes of an operation that are those of its result. */
+const resultAttributes: ReadonlySet<string> = new Set(["string", "unique", "ptr", "context_handle"])
+
+/** Typedefs of pointers to characters, whose names promise text. */
+const textNames: ReadonlySet<string> = new Set(
+  "LPSTR PSTR LPCSTR PCSTR LPWSTR PWSTR LPCWSTR PCWSTR LMSTR LMCSTR LPOLESTR LPCOLESTR BSTR STRING".split(" ")
+)
 
 const globals: ReadonlySet<string> = new Set(
   [
@@ -144,6 +167,10 @@ export class Types {
   /** UUIDs of the interfaces of the main file, for corrections. */
   private readonly uuids: ReadonlySet<string>
   readonly corrected: Array<string> = []
+  /** The names that nothing declares, with the first place of each. */
+  readonly unknown: Map<string, { readonly place: Place; readonly isBody: boolean }> = new Map()
+  /** One for each place. */
+  readonly warnings: Map<string, Problem> = new Map()
 
   constructor(scope: Scope, fallback: PointerKind | undefined, uuids: ReadonlySet<string>) {
     this.scope = scope
@@ -172,6 +199,7 @@ export class Types {
     depth = 0
   ): Flat {
     if (depth > maximumDepth) return unsupported("its typedefs nest too deep")
+    refuseForeign(attributes)
     const own = levels.map((level): FlatLevel => ({
       level,
       kind: undefined,
@@ -209,18 +237,22 @@ export class Types {
       case "SafeArray":
         return unsupported(`${formatTypeName({ specifier, levels: [] })} needs COM`)
       case "Named":
-        return this.named(specifier.name, depth)
+        return this.named(specifier.name, depth, specifier.place)
       default: {
         const key = `${specifier._tag} ${specifier.tag}`
         const body = this.scope.bodies.get(specifier) ?? this.scope.tags.get(key)
         if (specifier.tag !== undefined && uuidNames.has(specifier.tag)) return { ...nothing, base: { _tag: "Uuid" } }
-        if (body === undefined) return unsupported(`the ${specifier._tag.toLowerCase()} ${specifier.tag} has no body`)
+        if (body === undefined) {
+          const what = `${specifier._tag.toLowerCase()} ${shortened(specifier.tag ?? "")}`
+          this.noteUnknown(what, specifier.place, true)
+          return unsupported(`the ${what} has no body`)
+        }
         return { ...nothing, base: { _tag: "Body", body } }
       }
     }
   }
 
-  private named(name: string, depth: number): Flat {
+  private named(name: string, depth: number, place: Place): Flat {
     const nothing = { levels: [], attributes: [], rangeAt: 0 }
     if (uuidNames.has(name)) return { ...nothing, base: { _tag: "Uuid" } }
     const typedef = this.scope.typedefs.get(name)
@@ -239,7 +271,36 @@ export class Types {
     const tagged = this.scope.tags.get(`Struct ${name}`) ?? this.scope.tags.get(`Union ${name}`) ??
       this.scope.tags.get(`Enum ${name}`)
     if (tagged !== undefined) return { ...nothing, base: { _tag: "Body", body: tagged } }
-    return unsupported(`the type ${name} is not known`)
+    if (automationNames.has(name)) return unsupported(`${name} needs COM`)
+    this.noteUnknown(shortened(name), place, false)
+    return unsupported(`the type ${shortened(name)} is not known`)
+  }
+
+  /** Of several places in a file the first one is told. */
+  private noteUnknown(name: string, { column, file, line }: Place, isBody: boolean): void {
+    const known = this.unknown.get(name)
+    const isEarlier = known === undefined || known.place.file === file &&
+        (line < known.place.line || line === known.place.line && column < known.place.column)
+    if (isEarlier) this.unknown.set(name, { place: { file, line, column }, isBody })
+  }
+
+  /** All names that a type can have. */
+  *typeNames(): Iterable<string> {
+    yield* this.scope.typedefs.keys()
+    yield* this.scope.interfaces.keys()
+    for (const key of this.scope.tags.keys()) yield key.slice(key.indexOf(" ") + 1)
+  }
+
+  /** Notes the unknown names in the typedefs of a file, which nothing else needs. */
+  checkTypedefs(file: string): void {
+    for (const { levels, place, specifier, surroundings } of this.scope.typedefs.values()) {
+      if (place.file !== file || specifier._tag !== "Named") continue
+      try {
+        this.flatten(specifier, levels, [], surroundings)
+      } catch (error) {
+        if (!(error instanceof Unsupported)) throw error
+      }
+    }
   }
 
   /** A context handle swallows the pointer to void that stands for it. */
@@ -306,13 +367,14 @@ export class Types {
   /** A parameter, in a direction. */
   parameter(field: Field, name: string, flat: Flat, owner: string): Resolved {
     this.nameAnonymous(flat.base, `${owner}_${name}`)
-    return this.resolve(name, field, flat, true)
+    return this.resolve(name, field, { ...flat, ...asPointer(flat, pointerKindIn(field.attributes)) }, true)
   }
 
   /** The result of an operation. */
   result(type: TypeName, surroundings: Surroundings, attributes: ReadonlyArray<Attribute>): Type | undefined {
-    const own = attributes.filter(({ name }) => name === "string" || name === "unique" || name === "ptr")
+    const own = attributes.filter(({ name }) => resultAttributes.has(name))
     const flat = this.flatten(type.specifier, type.levels, own, surroundings)
+    this.warnOfText(type.specifier, flat)
     if (flat.base._tag === "Void" && flat.levels.length === 0) return undefined
     if (flat.levels.length === 0 && this.isStatus(type.specifier)) return { _tag: "Constant", name: "Uint32" }
     return this.build(flat, false).type
@@ -338,6 +400,7 @@ export class Types {
       const type: Type = { _tag: "Constant", name: "Uint32" }
       return { name, field, type, counted: [], switchIs: undefined, isReferent: false }
     }
+    this.warnOfText(field.specifier, flat)
     const { counted, isReferent, type } = this.build(flat, isParameter)
     return {
       name,
@@ -345,6 +408,7 @@ export class Types {
       type,
       counted,
       isReferent,
+      lostRange: flat.lostRange,
       switchIs: attributeOf(field.attributes, "switch_is")?.arguments[0]
     }
   }
@@ -372,7 +436,8 @@ export class Types {
       const bound = this.boundOf(at.level)
       const isSized = at.size !== undefined || at.level._tag === "Dimension" && bound === undefined
       const isOutermost = i === 0 || i === 1 && isParameter && levels[0]!.level._tag === "Pointer" &&
-          kindOf(levels[0]!, true, this.fallback) === "ref" && levels[0]!.size === undefined
+          levels[0]!.size === undefined &&
+          (at.level._tag === "Dimension" || kindOf(levels[0]!, true, this.fallback) === "ref")
       const count = (): void => {
         counted.push({ size: at.size, length: at.length, isOutermost })
       }
@@ -409,6 +474,26 @@ export class Types {
     }
     const whole = type ?? this.base(base)
     return { type: rangeAt === 0 ? this.ranged(whole, flat) : whole, counted, isReferent: false }
+  }
+
+  /** Tells where a name promises text, and one character travels. */
+  private warnOfText(specifier: Specifier, { attributes, base, levels }: Flat): void {
+    const last = levels.at(-1)
+    if (base._tag !== "Scalar" || last?.level._tag !== "Pointer" || last.size !== undefined) return
+    if (has(attributes, "string") || has(attributes, "ignore")) return
+    let at: Specifier | undefined = specifier
+    for (let depth = 0; at?._tag === "Named" && depth < maximumDepth; depth++) {
+      const { name, place }: Extract<Specifier, { _tag: "Named" }> = at
+      if (textNames.has(name)) {
+        const next = name === "BSTR"
+          ? "Import oaidl.idl for the BSTR of COM, or add [string]."
+          : name === "STRING"
+          ? "Declare it if it is a counted string, or add [string] or size_is."
+          : "Add [string] or size_is if it is text."
+        return this.warn(depth === 0 ? place : specifier.place, `type ${name}: one character travels here. ${next}`)
+      }
+      at = this.scope.typedefs.get(name)?.specifier
+    }
   }
 
   private boundOf(level: Level): number | undefined {
@@ -455,7 +540,7 @@ export class Types {
       case "Handle":
         return { _tag: "Handle", name: base.name, nullable: false }
       case "InterfacePointer":
-        return this.base(this.named("MInterfacePointer", 0).base)
+        return this.base(this.named("MInterfacePointer", 0, nowhere).base)
       case "Body":
         return this.definition(base.body)
       case "Pipe":
@@ -467,12 +552,33 @@ export class Types {
     }
   }
 
-  private ranged(type: Type, { attributes }: Flat): Type {
-    const range = attributeOf(attributes, "range")
+  private ranged(type: Type, flat: Flat): Type {
+    const range = attributeOf(flat.attributes, "range")
     if (range === undefined) return type
     const [minimum, maximum] = range.arguments.map((bound) => bound && this.scope.integer(bound))
-    if (minimum === undefined || maximum === undefined) return type
-    return withRange(type, Number(minimum), Number(maximum))
+    const isEnum = (name: string): boolean => this.enumOf(name) !== undefined
+    const limited = minimum === undefined || maximum === undefined || minimum > maximum
+      ? undefined
+      : withRange(type, Number(minimum), Number(maximum), isEnum)
+    if (limited !== undefined) return limited
+    // It changes no byte, so what it stands on is kept.
+    const bounds = range.arguments.map((bound) => bound === undefined ? "" : shortened(formatExpression(bound)))
+    flat.lostRange = `range(${bounds.join(", ")})`
+    const why = minimum === undefined || maximum === undefined
+      ? "it is not two constants"
+      : minimum > maximum
+      ? "it is empty"
+      : "it stands on no integer, enumeration, text or open array"
+    this.warn(
+      range.place,
+      `${flat.lostRange}: nothing checks it, because ${why}. Correct it, or check the values yourself.`
+    )
+    return type
+  }
+
+  private warn(place: Place, message: string): void {
+    const { column, file, line } = place
+    this.warnings.set(`${file}:${line}:${column}`, { file, line, column, severity: "warning", message })
   }
 
   // --------------------------------------------------------------------------
@@ -486,6 +592,7 @@ export class Types {
 
   private definition(body: Body): Type {
     const { specifier } = body
+    if (specifier._tag === "Enum" && has(body.attributes, "enum8bit")) return { _tag: "Constant", name: "Uint8" }
     if (specifier._tag === "Enum" && specifier.isBitmap) return { _tag: "Constant", name: bitmapOf(body.attributes) }
     if (specifier._tag === "Struct" && this.isUnicodeString(body)) return { _tag: "Constant", name: "UnicodeString" }
     const name = this.nameOf(body)
@@ -590,6 +697,7 @@ export class Types {
 
   private define(name: string, body: Body): Definition {
     const { specifier } = body
+    refuseForeign(body.attributes)
     const common = { name, comment: body.comment, place: specifier.place }
     switch (specifier._tag) {
       case "Enum":
@@ -644,11 +752,12 @@ export class Types {
     { arms, switch: encapsulated }: UnionSpecifier,
     { attributes, specifier, surroundings }: Body
   ): Pick<Extract<Definition, { _tag: "Union" }>, "arms" | "discriminant" | "msUnion"> {
-    const switchType = encapsulated?.type ?? attributeOf(attributes, "switch_type")?.type
+    const attribute = attributeOf(attributes, "switch_type")
+    const switchType = encapsulated?.type ?? attribute?.type
+    if (attribute !== undefined && attribute.type === undefined) return unsupported("its switch_type names no type")
     if (arms!.some(({ isDefault, labels }) => !isDefault && labels.length === 0)) {
       return unsupported("a plain C union has no discriminant")
     }
-    if (has(attributes, "nodiscriminant")) return unsupported("a union without a discriminant on the wire is not NDR")
     const declared = switchType === undefined
       ? this.hints.get(specifier)
       : this.build(this.flatten(switchType.specifier, switchType.levels, [], surroundings), false).type
@@ -664,7 +773,7 @@ export class Types {
       ? tag
       : { _tag: "Constant", name: members.size === 2 ? "Uint16" : "Uint32" }
     const nameOf = (label: number): string | number => named ? namesOf.get(label)! : wrapLabel(discriminant, label)
-    if (new Set(labels).size !== labels.length) return unsupported("two arms have one label")
+    if (new Set(labels.map(nameOf)).size !== labels.length) return unsupported("two arms have one label")
     const nameArm = namer("arm")
     const out: Array<UnionArm> = []
     for (const arm of arms!) {
@@ -735,7 +844,8 @@ export class Types {
     const offer = (
       what: "size" | "length",
       { name }: Resolved,
-      expression: Expression | undefined
+      expression: Expression | undefined,
+      isSized = true
     ): void => {
       const target = expression && this.countIn(expression)
       const source = target && byName.get(target.name)
@@ -747,7 +857,7 @@ export class Types {
         const fields = [name]
         fieldsOf.set(source.name, fields)
         derived.set(source.name, { _tag: "Derived", what, fields, type, unit: target!.unit })
-      } else if (known.what === what && known.unit === target!.unit) {
+      } else if ((known.what === what || known.what === "size" && !isSized) && known.unit === target!.unit) {
         fieldsOf.get(source.name)!.push(name)
       } else {
         return
@@ -765,7 +875,7 @@ export class Types {
         const isSame = counted.length !== undefined && counted.size !== undefined &&
           formatExpression(counted.length) === formatExpression(counted.size)
         if (isSame && explained.has(counted.size!)) explained.add(counted.length!)
-        else if (counted.isOutermost) offer("length", member, counted.length)
+        else if (counted.isOutermost) offer("length", member, counted.length, counted.size !== undefined)
       }
     }
     for (const member of members) {
@@ -788,7 +898,7 @@ export class Types {
       explained.add(member.switchIs)
     }
     return members.map((member) => {
-      const { counted, field, name, switchIs, type } = member
+      const { counted, field, lostRange, name, switchIs, type } = member
       const notes: Array<string> = []
       for (const { length, size } of counted) {
         if (size !== undefined && !explained.has(size)) {
@@ -797,6 +907,7 @@ export class Types {
         if (length !== undefined && !explained.has(length)) notes.push(`length_is(${formatExpression(length)})`)
       }
       if (switchIs !== undefined && !explained.has(switchIs)) notes.push(`switch_is(${formatExpression(switchIs)})`)
+      if (lostRange !== undefined) notes.push(lostRange)
       if (has(field.attributes, "ignore")) notes.push("ignore")
       return { name, type: derived.get(name) ?? type, note: notes.length === 0 ? undefined : notes.join(", ") }
     })
@@ -818,6 +929,9 @@ export class Types {
     for (const field of fields) {
       for (const { arguments: all, name: attribute } of field.attributes) {
         if (!sizing.has(attribute)) continue
+        if (all.every((expression) => expression === undefined)) {
+          inside(nameLess(field), () => unsupported(`its ${attribute} names nothing`))
+        }
         for (const name of all.flatMap((expression) => expression === undefined ? [] : namesIn(expression))) {
           if (known.has(name) || this.scope.valueOf(name) !== undefined) continue
           inside(nameLess(field), () => {
@@ -987,6 +1101,23 @@ const namesIn = (expression: Expression): ReadonlyArray<string> => {
   }
 }
 
+/** A parameter that is an array is a pointer to it where it says of which kind; of an array of pointers these have the kind. */
+const asPointer = (
+  { levels, rangeAt }: Flat,
+  kind: PointerKind | undefined
+): Partial<Pick<Flat, "levels" | "rangeAt">> => {
+  const isArray = levels.length > 0 && levels.every(({ level }) => level._tag === "Dimension")
+  if (kind === undefined || kind === "ref" || !isArray) return {}
+  const pointer: FlatLevel = {
+    level: { _tag: "Pointer" },
+    kind,
+    defaultKind: undefined,
+    size: undefined,
+    length: undefined
+  }
+  return { levels: [pointer, ...levels], rangeAt: rangeAt + 1 }
+}
+
 const kindOf = (
   { defaultKind, kind }: FlatLevel,
   isOutermostOfParameter: boolean,
@@ -1030,20 +1161,51 @@ const isByte = (name: ScalarName): boolean => name === "Byte" || name === "Char"
 const textUnit = (name: ScalarName): 1 | 2 | undefined =>
   isByte(name) || name === "Uint8" ? 1 : name === "WChar" || name === "Uint16" ? 2 : undefined
 
+/** Attributes of pidl that describe other bytes than those of NDR. */
+const foreign: ReadonlySet<string> = new Set(
+  `relative relative_short relative_base subcontext subcontext_size compression nodiscriminant gensize skip skip_noinit
+  nopush nopull noheader to_null null_is_ffffffff`.split(/\s+/)
+)
+
+/** Flags of pidl that change how a value is printed. */
+const harmlessFlag = /^(?:NDR_PAHEX|NDR_SECRET|LIBNDR_FLAG_IS_SECRET|LIBNDR_PRINT_\w+)$/
+
+/** Refuses what is not NDR, by name. */
+export const refuseForeign = (attributes: ReadonlyArray<Attribute>): void => {
+  for (const { arguments: all, name } of attributes) {
+    const isFlag = name === "flag" &&
+      !all.every((flag) => flag !== undefined && namesIn(flag).every((name) => harmlessFlag.test(name)))
+    if (isFlag || foreign.has(name)) unsupported(`[${name}] describes bytes that are not NDR`)
+  }
+}
+
 const isNullable = (type: Type): boolean => type._tag === "Pointer" && type.kind !== "ref"
 
-const withRange = (type: Type, minimum: number, maximum: number): Type => {
+/** The type within a range; `undefined` where it has none. */
+const withRange = (
+  type: Type,
+  minimum: number,
+  maximum: number,
+  isEnum: (name: string) => boolean
+): Type | undefined => {
   switch (type._tag) {
-    case "Pointer":
-      return { ...type, target: withRange(type.target, minimum, maximum) }
+    case "Pointer": {
+      const target = withRange(type.target, minimum, maximum, isEnum)
+      return target && { ...type, target }
+    }
     case "Constant":
-      return rangeable.has(type.name) ? { _tag: "Range", type, minimum, maximum } : type
+      return rangeable.has(type.name) ? { _tag: "Range", type, minimum, maximum } : undefined
     case "Open":
       return { _tag: "Range", type, minimum, maximum }
     case "Bounded":
-      return type.name.startsWith("varying") ? { _tag: "Range", type, minimum, maximum } : type
-    default:
+      return type.name.startsWith("varying") ? { _tag: "Range", type, minimum, maximum } : undefined
+    case "Reference":
+      return isEnum(type.name) ? { _tag: "Range", type, minimum, maximum } : undefined
+    case "Range":
+      // The range at the use stands in front of that of the typedef.
       return type
+    default:
+      return undefined
   }
 }
 
@@ -1081,6 +1243,10 @@ const isTag = (type: Type, isEnum: (name: string) => boolean): boolean =>
 const wrapLabel = (discriminant: Type, label: number): number => {
   if (discriminant._tag !== "Constant") return label
   const bits = Number(/\d+$/.exec(discriminant.name)?.[0] ?? 32)
+  // A sign or its lack is another way to write the same bits; more bits are another number.
+  if (label < -(2 ** (bits - 1)) || label >= 2 ** bits) {
+    return unsupported(`the label ${label} does not fit its discriminant of ${bits} bits`)
+  }
   const wrapped = discriminant.name.startsWith("U")
     ? BigInt.asUintN(bits, BigInt(label))
     : BigInt.asIntN(bits, BigInt(label))

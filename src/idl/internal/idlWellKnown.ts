@@ -72,6 +72,45 @@ export const wellKnown: { readonly [name: string]: string } = {
   `
 }
 
+/** The files of COM that are imported for the types of {@link comTypes}. */
+export const comFiles: ReadonlySet<string> = new Set(
+  "unknwn.idl unknwnbase.idl wtypes.idl wtypesbase.idl objidl.idl objidlbase.idl objbase.idl oaidl.idl ocidl.idl".split(
+    " "
+  )
+)
+
+/** What files of COM declare, and the interfaces to which they have pointers; they come before those of MS-DTYP. */
+export const comTypes: string = `
+  typedef wchar_t OLECHAR, *LPOLESTR;
+  typedef const wchar_t *LPCOLESTR;
+  typedef short VARIANT_BOOL;
+  typedef double DATE;
+  typedef unsigned short VARTYPE;
+  typedef unsigned long PROPID, COLORREF, OLE_COLOR;
+  typedef long DISPID, MEMBERID;
+  typedef struct tagFLAGGED_WORD_BLOB {
+    unsigned long cBytes; unsigned long clSize; [size_is(clSize)] unsigned short asData[];
+  } FLAGGED_WORD_BLOB;
+  typedef [unique] FLAGGED_WORD_BLOB *BSTR, *wireBSTR;
+  typedef struct tagBLOB { unsigned long cbSize; [size_is(cbSize)] byte *pBlobData; } BLOB, *LPBLOB;
+  typedef struct tagCY { hyper int64; } CY, CURRENCY;
+  typedef struct tagDEC {
+    unsigned short wReserved; byte scale; byte sign; unsigned long Hi32; unsigned hyper Lo64;
+  } DECIMAL;
+  typedef struct tagPOINT { long x; long y; } POINT;
+  typedef struct tagSIZE { long cx; long cy; } SIZE;
+  typedef struct tagRECT { long left; long top; long right; long bottom; } RECT;
+  ${
+  [
+    "IDispatch ITypeInfo ITypeLib ITypeComp IRecordInfo IErrorInfo ICreateErrorInfo ISupportErrorInfo IEnumVARIANT",
+    "ISequentialStream IStream IStorage ILockBytes IMoniker IBindCtx IRunningObjectTable IMarshal IMalloc IDataObject",
+    "IAdviseSink IPersist IPersistStream IPersistFile IPersistStorage IPersistStreamInit IEnumUnknown IEnumString",
+    "IEnumMoniker IEnumSTATSTG IEnumFORMATETC IEnumSTATDATA IServiceProvider IConnectionPoint IPropertyBag IErrorLog",
+    "IConnectionPointContainer IProvideClassInfo"
+  ].join(" ").split(" ").map((name) => `interface ${name};`).join(" ")
+}
+`
+
 /** The pidl dialect's names for the same, used where a file does not declare them itself. */
 export const pidlTypes = `
   typedef unsigned char uint8;
@@ -96,9 +135,39 @@ export const slotsOfBase: ReadonlyMap<string, number> = new Map(Object.entries({
   IPersist: 4,
   IPersistStream: 8,
   IPersistFile: 9,
+  IPersistStorage: 10,
+  IPersistStreamInit: 9,
   IMoniker: 23,
+  IBindCtx: 13,
+  IRunningObjectTable: 10,
   ISequentialStream: 5,
-  IStream: 14
+  IStream: 14,
+  IStorage: 18,
+  ILockBytes: 10,
+  IMarshal: 9,
+  IMalloc: 9,
+  IDataObject: 12,
+  IAdviseSink: 8,
+  IEnumUnknown: 7,
+  IEnumString: 7,
+  IEnumMoniker: 7,
+  IEnumSTATSTG: 7,
+  IEnumFORMATETC: 7,
+  IEnumSTATDATA: 7,
+  IEnumVARIANT: 7,
+  ITypeComp: 5,
+  ITypeInfo: 22,
+  ITypeLib: 13,
+  IRecordInfo: 19,
+  IErrorInfo: 8,
+  ICreateErrorInfo: 8,
+  ISupportErrorInfo: 4,
+  IErrorLog: 4,
+  IPropertyBag: 5,
+  IServiceProvider: 4,
+  IProvideClassInfo: 4,
+  IConnectionPoint: 8,
+  IConnectionPointContainer: 5
 }))
 
 /** An error of published IDL, and what mends it. */

@@ -3,6 +3,7 @@
  */
 import type * as SchemaAST from "effect/SchemaAST"
 import { declaredIn, fromParts, Handle, partsOf } from "../../internal/handleSchema.ts"
+import { named } from "../../internal/named.ts"
 import { extentOf } from "./ndrExtent.ts"
 import {
   complete,
@@ -36,7 +37,7 @@ export interface Representation {
   readonly make: (compiler: Compiler, ast: SchemaAST.AST) => Partial<Node>
   /** The types that it is made of, other than the fields of a structure. */
   readonly parts?: ReadonlyArray<SchemaAST.AST>
-  /** For a pointer: its kind, and what it points to. */
+  /** For a pointer: its kind and its target. */
   readonly pointer?: { readonly kind: PointerKind; readonly target: SchemaAST.AST }
   /** For a field that others determine. */
   readonly derived?: DerivedFrom
@@ -191,7 +192,7 @@ const compileWith = (compiler: Compiler, ast: SchemaAST.AST, pipe?: string): Pro
   } catch (error) {
     if (error instanceof TypeError) {
       const path = pipe === undefined ? compiler.path : [pipe, ...compiler.path.slice(1)]
-      error.message = `NDR, ${formatPath(path) || "as a whole"}: ${error.message}`
+      error.message = named(`NDR, ${formatPath(path) || "as a whole"}: ${error.message}.`, "InvalidArgument")
     }
     throw error
   }
@@ -203,7 +204,7 @@ export const formatPath = (path: ReadonlyArray<string | number>): string => {
   return steps.map((key, i) => typeof key === "number" ? `[${key}]` : i === 0 ? key : `.${key}`).join("")
 }
 
-/** What a reference pointer that takes no place points to. */
+/** The target of a reference pointer that takes no place. */
 const required = (node: Node): Node => ({
   ...node,
   maxCount: node.maxCount && ((value) => node.maxCount!(referent(value))),
@@ -299,7 +300,7 @@ export class Compiler {
     })
   }
 
-  /** Compiles what a pointer points to, when what holds the pointer is ready. */
+  /** Compiles the target of a pointer, when the construct around the pointer is ready. */
   behind(ast: SchemaAST.AST, use: (target: Node) => void): void {
     this.later(this.targets, () => use(this.node(ast)))
   }
@@ -445,10 +446,15 @@ export class Compiler {
       const index = fields.findIndex((candidate) => candidate.name === name && candidate.node.ready)
       if (index < 0) return refuseDefinition(`there is no field ${JSON.stringify(name)}`)
       const described = fields[index] = { ...fields[index]!, linked: true }
-      const source: Source = { index, of: () => null }
+      const source: Source = { index, what, of: () => null }
       this.later(this.derivations, () => {
-        source.of = sourceOf(described.node, what) ??
-          refuseDefinition(`the field ${JSON.stringify(name)} has no ${what} on the wire`)
+        let of = sourceOf(described.node, what)
+        // Beside an array with that size, it is the length of one that has no size.
+        if (of === undefined && what === "size" && names.length > 1) {
+          of = sourceOf(described.node, "length")
+          source.what = "length"
+        }
+        source.of = of ?? refuseDefinition(`the field ${JSON.stringify(name)} has no ${what} on the wire`)
       })
       return source
     })
@@ -496,6 +502,7 @@ interface Derived {
 /** A field that another is derived from. */
 interface Source {
   readonly index: number
+  what: Derived["what"]
   of: Count
 }
 
@@ -597,10 +604,11 @@ const fieldsReader = (fields: ReadonlyArray<Field>, top: boolean) => {
 }
 
 /** Notes what a field says of others. */
-const note = ({ sources, unit, what }: Derived, links: ReadonlyArray<Link>, number: number | null): void => {
-  for (const { index } of sources) {
+const note = ({ sources, unit }: Derived, links: ReadonlyArray<Link>, number: number | null): void => {
+  for (const { index, what } of sources) {
     const link = links[index]!
-    link[what] = number === null ? null : Math.floor(number / unit)
+    const said = number === null ? null : Math.floor(number / unit)
+    link[what] = link[what] === undefined || link[what] === said ? said : NaN
     verify(link)
   }
 }

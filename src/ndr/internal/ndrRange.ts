@@ -20,8 +20,9 @@ export const ranged = (
     const node = compiler.whole(of)
     if (node.readInto !== undefined) return refuseDefinition("a range is that of what a pointer points to")
     const { counts, integer } = node
+    const isWithin = (number: number | bigint): boolean => number >= minimum && number <= maximum
     const check = (number: number | bigint): void => {
-      if (number >= minimum && number <= maximum) return
+      if (isWithin(number)) return
       const what = bounded.by === "value" || bounded.by === "name" ? number : `${number} elements`
       throw new Refusal(status.badStubData, `${what}, and the range is ${minimum} to ${maximum}`)
     }
@@ -29,6 +30,10 @@ export const ranged = (
       ...node,
       integer: integer && {
         ...integer,
+        labelOf: (label) => {
+          const number = integer.labelOf(label)
+          return number === undefined || isWithin(bounded.of(integer.valueOf(number))) ? number : undefined
+        },
         write: (to, number) => {
           check(bounded.of(integer.valueOf(number)))
           integer.write(to, number)

@@ -16,6 +16,7 @@ export interface Scalar {
   readonly align: number
   readonly minimum: number
   readonly extent: number
+  readonly is: (value: unknown) => boolean
   readonly write: (to: Encoder, value: unknown) => void
   readonly read: (from: Decoder) => unknown
 }
@@ -32,6 +33,7 @@ const scalar = (
   align: size,
   minimum: size,
   extent: size,
+  is,
   write: (to, value) => {
     if (!is(value)) refuseValue(value, expected)
     const at = to.slot(size)
@@ -62,7 +64,7 @@ export const integer = (scalar: Scalar): Representation => {
     read: scalar.read as (from: Decoder) => number,
     numberOf: (value) => value as number,
     valueOf: (number) => number,
-    labelOf: (label) => label as number
+    labelOf: (label) => scalar.is(label) ? label as number : undefined
   }
   return { ...plain(scalar), bounded: itself, make: () => ({ ...scalar, integer }) }
 }

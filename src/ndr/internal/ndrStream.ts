@@ -118,7 +118,7 @@ export const makeMakeup = (): Makeup => ({ transforms: false, shares: false, par
 export interface Pointer {
   /** Whether it may be null. */
   readonly optional: boolean
-  /** What it points to, once that is compiled. */
+  /** Its target, once that is compiled. */
   target: Node | undefined
   /** Reads it, and leaves its target for later. Of a null pointer it does nothing, and gives `false`. */
   readonly read: (
@@ -182,7 +182,7 @@ export interface Integer {
 
 /** What correlated fields and the array or union that they describe said so far. The two must agree. */
 export interface Link {
-  // Null where the pointer to the count is null.
+  // Null where the pointer to the count is null, not a number where two fields differ.
   size: number | null | undefined
   length: number | null | undefined
   switch: number | null | undefined
@@ -211,10 +211,22 @@ export const verify = (link: Link): void => {
   agree(status.invalidTag, "discriminant", link.switch, link.discriminant)
 }
 
+/** Notes what an array or a union that was read says of itself. */
+const noteCounts = (link: Link, { actualCount, discriminant, maxCount }: Counts): void => {
+  link.maxCount = maxCount
+  link.actualCount = actualCount
+  link.discriminant = discriminant
+  verify(link)
+}
+
 const agree = (code: Status, what: string, said: number | null | undefined, is: number | undefined): void => {
   if (said === undefined || is === undefined || said === is) return
-  const says = said === null ? "is behind a null pointer" : `has ${said}`
-  throw new Refusal(code, `the ${what} is ${is}, and the field that says it ${says}`)
+  const says = said === null
+    ? "the field that says it is behind a null pointer"
+    : Number.isNaN(said)
+    ? "the fields that say it differ"
+    : `the field that says it has ${said}`
+  throw new Refusal(code, `the ${what} is ${is}, and ${says}`)
 }
 
 // ----------------------------------------------------------------------------
@@ -258,7 +270,7 @@ export class Encoder {
   /** Most stubs have no pointers, and no array for them. */
   private pending: Array<PendingWrite> | undefined = undefined
   private nextId = 0x20000
-  private shared: Map<Node, Map<unknown, number>> | undefined = undefined
+  private shared: Map<unknown, Array<{ readonly node: Node; readonly id: number }>> | undefined = undefined
   private readonly output: Output
 
   constructor(output: Output) {
@@ -312,14 +324,15 @@ export class Encoder {
   }
 
   /** The same for a full pointer: an object that was pointed to before is not written again. */
-  share(node: Node, value: unknown): void {
+  share(node: Node, isSame: IsSame, value: unknown): void {
     if (typeof value !== "object") return this.refer(node, value)
     this.shared ??= new Map()
-    let ids = this.shared.get(node)
-    if (ids === undefined) this.shared.set(node, ids = new Map())
-    const known = ids.get(value)
-    if (known !== undefined) return this.uint32(known)
-    ids.set(value, this.nextId)
+    let written = this.shared.get(value)
+    if (written === undefined) this.shared.set(value, written = [])
+    // An object may be written once for each of the types of the pointers to it.
+    const known = written.find((other) => other.node === node || isSame(node, other.node))
+    if (known !== undefined) return this.uint32(known.id)
+    written.push({ node, id: this.nextId })
     this.refer(node, value)
   }
 
@@ -387,11 +400,18 @@ export interface Input {
   position: number
 }
 
+/** Whether full pointers to the types of two nodes may be to one object. */
+type IsSame = (node: Node, other: Node) => boolean
+
+/** The counts and the discriminant of what was read. */
+type Counts = Pick<Decoder, "maxCount" | "actualCount" | "discriminant">
+
 interface Shared {
   readonly node: Node
   known: boolean
   value: unknown
-  readonly waiting: Array<{ readonly target: any; readonly key: string | number }>
+  counts: Counts
+  readonly waiting: Array<Pick<PendingRead, "target" | "key" | "link">>
 }
 
 interface PendingRead {
@@ -479,7 +499,7 @@ export class Decoder {
     return this.buffer.getUint32(this.offset + at, this.littleEndian)
   }
 
-  /** Leaves what a pointer points to for later. */
+  /** Leaves the target of a pointer for later. */
   refer(node: Node, target: any, key: string | number, link: Link | undefined): void {
     this.leave({ node, target, key, link, shared: undefined, path: this.path })
   }
@@ -489,19 +509,27 @@ export class Decoder {
   }
 
   /** The same for a full pointer: a repeated id is the same object. */
-  share(id: number, node: Node, target: any, key: string | number, link: Link | undefined): void {
+  share(
+    id: number,
+    node: Node,
+    isSame: IsSame,
+    target: any,
+    key: string | number,
+    link: Link | undefined
+  ): void {
     this.shared ??= new Map()
     const shared = this.shared.get(id)
     if (shared === undefined) {
-      const added: Shared = { node, known: false, value: undefined, waiting: [] }
+      const added: Shared = { node, known: false, value: undefined, counts: this, waiting: [] }
       this.shared.set(id, added)
       this.leave({ node, target, key, link, shared: added, path: this.path })
-    } else if (shared.node !== node) {
+    } else if (shared.node !== node && !isSame(node, shared.node)) {
       throw new Refusal(status.badStubData, "a full pointer repeats the id of an object of another type")
     } else if (shared.known) {
       target[key] = shared.value
+      if (link !== undefined) noteCounts(link, shared.counts)
     } else {
-      shared.waiting.push({ target, key })
+      shared.waiting.push({ target, key, link })
     }
   }
 
@@ -546,21 +574,18 @@ export class Decoder {
   part(node: Node, target: any, key: string | number, link: Link | undefined): void {
     if (node.readInto !== undefined) return node.readInto(this, target, key, link)
     target[key] = node.read(this)
-    if (link !== undefined) this.note(link)
-  }
-
-  /** Notes the counts and the discriminant of what was just read. */
-  note(link: Link): void {
-    link.maxCount = this.maxCount
-    link.actualCount = this.actualCount
-    link.discriminant = this.discriminant
-    verify(link)
+    if (link !== undefined) noteCounts(link, this)
   }
 
   private settle(shared: Shared, value: unknown): void {
     shared.known = true
     shared.value = value
-    for (const { target, key } of shared.waiting) target[key] = value
+    const { actualCount, discriminant, maxCount } = this
+    shared.counts = { actualCount, discriminant, maxCount }
+    for (const { key, link, target } of shared.waiting) {
+      target[key] = value
+      if (link !== undefined) noteCounts(link, shared.counts)
+    }
   }
 }
 

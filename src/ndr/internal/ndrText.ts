@@ -3,7 +3,7 @@
  */
 import { Refusal, status } from "./ndrStream.ts"
 
-/** What text needs of the `Buffer` that Node, Bun and Deno have, and browsers do not. */
+/** The part that text needs of the `Buffer` that Node, Bun and Deno have, and browsers do not. */
 interface NativeBuffer {
   from(buffer: ArrayBufferLike, offset: number, length: number): {
     write(text: string, encoding: "utf16le"): number

@@ -39,7 +39,14 @@ export const union = (
         pointers ||= node.pointers
       }
       if (label === undefined) rest = { label, node }
-      else byNumber.set(labelNumber(integer, label), { label, node })
+      else {
+        const number = labelNumber(integer, label)
+        const other = byNumber.get(number)
+        if (other !== undefined) {
+          refuseDefinition(`the labels ${show(other.label)} and ${show(label)} are the same number. Leave one out`)
+        }
+        byNumber.set(number, { label, node })
+      }
     }
     const align = Math.max(type.align, largest)
     const armAlign = aligned ? largest : 1
@@ -136,4 +143,4 @@ interface UnionArm {
 
 const labelNumber = (integer: Integer, label: string | number): number =>
   integer.labelOf(label) ??
-    refuseDefinition(`the label ${show(label)} is not in the enumeration of its discriminant`)
+    refuseDefinition(`the label ${show(label)} is no value of its discriminant`)

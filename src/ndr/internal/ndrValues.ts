@@ -31,7 +31,7 @@ export const object = (value: unknown): Record<string, unknown> =>
 
 export const isNumber = (value: unknown): value is number => typeof value === "number"
 
-/** What a reference pointer points to. */
+/** The target of a reference pointer. */
 export const referent = (value: unknown): unknown => {
   if (value == null) throw new Refusal(status.nullReference, "a reference pointer can't be null")
   return value

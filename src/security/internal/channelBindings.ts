@@ -1,5 +1,5 @@
 /**
- * What binds a login to a TLS connection.
+ * The bindings of a login to a TLS connection.
  */
 import { md5 } from "./md5.ts"
 

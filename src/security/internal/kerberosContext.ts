@@ -1,4 +1,4 @@
-/** What both sides of a login with Kerberos share: the check sum with the wishes of the client, and the session. */
+/** The parts that both sides of a login with Kerberos share: the check sum with the wishes of the client, and the session. */
 import * as Redacted from "effect/Redacted"
 import { type Identity, LoginFailure, type ProtectionLevel, type Session } from "../Security.ts"
 import type { Key, Random } from "./kerberosCrypto.ts"
@@ -77,7 +77,7 @@ export interface Login {
   readonly receiveSequence: number
   readonly random: Random
   readonly identity: Identity
-  /** What the client asked for. */
+  /** The wishes of the client. */
   readonly flags: number
   /** When the ticket ends. */
   readonly expires: number

@@ -22,7 +22,7 @@ interface AesKind {
   readonly macBytes: number
   readonly checksumType: number
   readonly iterations: number
-  /** What RFC 8009 puts before the salt. Absent for the types of RFC 3962. */
+  /** The prefix that RFC 8009 puts before the salt. Absent for the types of RFC 3962. */
   readonly label?: string
 }
 
@@ -137,7 +137,7 @@ const padded = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
 // keys
 // ----------------------------------------------------------------------------
 
-/** What is derived from a key for one usage. */
+/** The keys derived from a key for one usage. */
 export interface UsageKeys {
   /** Encrypts. */
   readonly cbc: AesCbc

@@ -12,7 +12,7 @@ import { defaultIterations, type Key, type Random, utf8 } from "./kerberosCrypto
 import type { Keys } from "./kerberosKeys.ts"
 import * as Messages from "./kerberosMessages.ts"
 
-/** What proves who the user is. */
+/** The proof of the user's identity. */
 export interface Secret {
   /** The types of keys that it can give, the best first. */
   readonly etypes: ReadonlyArray<number>

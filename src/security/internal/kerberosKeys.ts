@@ -45,6 +45,6 @@ export const makeKeys = (ciphers: KerberosCiphers, allowRc4: boolean): Keys => {
   }
 }
 
-/** What protects messages with a key. */
+/** The protection of messages with a key. */
 export const makeTokens = (key: Key, agreement: Agreement): Tokens =>
   key instanceof AesKey ? new AesTokens(key, agreement) : new Rc4Tokens(key as Rc4Key, agreement)

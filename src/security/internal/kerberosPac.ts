@@ -3,7 +3,7 @@ import { equalBytes } from "./constantTime.ts"
 import type { Key } from "./kerberosCrypto.ts"
 import { usages } from "./kerberosMessages.ts"
 
-/** What a certificate says of a user. */
+/** A user as a certificate describes it. */
 export interface Pac {
   /** The SID of the user. */
   readonly user: string

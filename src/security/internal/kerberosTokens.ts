@@ -4,13 +4,13 @@ import type { ProtectionLevel, Session } from "../Security.ts"
 import { type AesKey, decryptCts, encryptCts, type Random, type UsageKeys } from "./kerberosCrypto.ts"
 import { usages } from "./kerberosMessages.ts"
 
-/** What protects the messages of a session. */
+/** The protection of a session's messages. */
 export interface Tokens extends Pick<Session, "signatureSize" | "protect" | "unprotect" | "mic" | "verifyMic"> {
-  /** Overwrites what was kept of messages. */
+  /** Overwrites the kept parts of messages. */
   readonly wipe: () => void
 }
 
-/** What both sides agreed on, as one of them sees it. */
+/** The agreement of both sides, as one of them sees it. */
 export interface Agreement {
   readonly isInitiator: boolean
   /** Whether the key came from the acceptor's answer. */

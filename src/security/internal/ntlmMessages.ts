@@ -208,7 +208,7 @@ const u32At = (bytes: Uint8Array, at: number): number =>
 export const isMessage = (bytes: Uint8Array, type: number): boolean =>
   bytes.length >= 12 && signature.every((byte, i) => bytes[i] === byte) && u32At(bytes, 8) === type
 
-/** What is wrong with a message as a whole. */
+/** The problem of a message as a whole. */
 const problemOf = (bytes: Uint8Array, type: number, header: number): string | undefined =>
   bytes.length > maxMessage
     ? `the message is too long, got ${bytes.length} bytes, expected at most ${maxMessage}`
@@ -252,7 +252,7 @@ class MessageReader {
   }
 }
 
-/** The flags of the client's first message, or what is wrong with it. */
+/** The flags of the client's first message, or its problem. */
 export const parseNegotiate = (bytes: Uint8Array): number | string => {
   const problem = problemOf(bytes, 1, 32)
   if (problem !== undefined) return problem
@@ -269,7 +269,7 @@ export interface Challenge {
   readonly pairs: ReadonlyArray<Pair>
 }
 
-/** The server's message, or what is wrong with it. */
+/** The server's message, or its problem. */
 export const parseChallenge = (bytes: Uint8Array): Challenge | string => {
   const problem = problemOf(bytes, 2, 48)
   if (problem !== undefined) return problem
@@ -293,7 +293,7 @@ export interface Authenticate {
   readonly mic: Uint8Array | undefined
 }
 
-/** The client's second message, or what is wrong with it. */
+/** The client's second message, or its problem. */
 export const parseAuthenticate = (bytes: Uint8Array): Authenticate | string => {
   const problem = problemOf(bytes, 3, 64)
   if (problem !== undefined) return problem
@@ -317,7 +317,7 @@ export interface NtResponse {
   readonly pairs: ReadonlyArray<Pair>
 }
 
-/** An NT response, or what is wrong with it. */
+/** An NT response, or its problem. */
 export const parseNtResponse = (bytes: Uint8Array): NtResponse | string => {
   if (bytes.length <= 24) return "NT response: version 1 is refused"
   const claims = bytes.subarray(16)

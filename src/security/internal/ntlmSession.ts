@@ -69,7 +69,7 @@ class Direction {
   }
 }
 
-/** What a login has agreed on. */
+/** The agreement of a login. */
 export interface Agreed {
   readonly identity: Identity
   /** Which side this is. */

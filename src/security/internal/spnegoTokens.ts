@@ -59,7 +59,7 @@ const withPrefix = <A>(read: A | Der.DerFailure): A | string => read instanceof 
 const tooLong = (bytes: Uint8Array): string | undefined =>
   bytes.length > maxToken ? `the token is too long, got ${bytes.length} bytes, expected at most ${maxToken}` : undefined
 
-/** The first token, or what is wrong with it. */
+/** The first token, or its problem. */
 export const parseInit = (bytes: Uint8Array): Init | string =>
   tooLong(bytes) ?? withPrefix(Der.decode(bytes, (reader) =>
     reader.application(0, (reader) => {
@@ -91,7 +91,7 @@ export const parseInit = (bytes: Uint8Array): Init | string =>
       return { mechanisms, list: list!, token, mic }
     }), levels))
 
-/** A later token, or what is wrong with it. */
+/** A later token, or its problem. */
 export const parseResponse = (bytes: Uint8Array): Response | string =>
   tooLong(bytes) ?? withPrefix(Der.decode(bytes, (reader) =>
     reader.field(1, (reader) => {

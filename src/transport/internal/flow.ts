@@ -20,7 +20,7 @@ type Resume<A> = (effect: Effect.Effect<A, Socket.SocketError>) => void
  */
 export type ReadWhile = (accept: (chunk: Uint8Array) => boolean) => Effect.Effect<void, Socket.SocketError>
 
-/** What has arrived and was not read yet. */
+/** The bytes that have arrived and were not read yet. */
 export class Incoming {
   /** The bytes held. */
   size = 0
@@ -50,13 +50,13 @@ export class Incoming {
     return this.size >= highWaterMark || this.#chunks.length >= maximumChunks
   }
 
-  /** Nothing more arrives; what was held can still be read. */
+  /** Nothing more arrives; held bytes can still be read. */
   end(error: Socket.SocketError): void {
     this.#error ??= error
     this.#notify?.()
   }
 
-  /** The connection is gone, and with it what was held. */
+  /** The connection is gone, and so are the held bytes. */
   fail(error: Socket.SocketError): void {
     MutableList.clear(this.#chunks)
     this.size = 0
@@ -114,7 +114,7 @@ export class Incoming {
   }
 }
 
-/** Those who wait until there is room to write. */
+/** The writers that wait for room. */
 export class Room {
   error: Socket.SocketError | undefined = undefined
   #waiters: Set<Resume<void>> | undefined = undefined

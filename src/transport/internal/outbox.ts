@@ -1,5 +1,5 @@
 /**
- * The outbox of a connection: it gathers what is written in one turn of the event loop.
+ * The outbox of a connection: it gathers the writes of one turn of the event loop.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -12,7 +12,7 @@ import { Outstanding, Room } from "./flow.ts"
 import { endOf } from "./sockets.ts"
 import { closed } from "./transportErrors.ts"
 
-// How many bytes an outbox hands over at once. Of what is handed over nobody knows how much has left.
+// How many bytes an outbox hands over at once. The outbox can't know how many of those bytes have left.
 const handedAtOnce = 0x40000
 
 // So many bytes are worth a system call of their own: the peer works on them while more of the same turn follow.
@@ -28,7 +28,7 @@ declare const queueMicrotask: (task: () => void) => void
 type Exiting = Exit.Exit<void, Socket.SocketError>
 
 /**
- * Gathers what is written in one turn of the event loop and gives it to a connection together, so that many small
+ * Gathers the writes of one turn of the event loop and gives them to a connection together, so that many small
  * messages cost one system call.
  */
 export class Outbox {
@@ -121,7 +121,7 @@ export class Outbox {
     return this.#stopped
   }
 
-  /** Drops what has not left, and waits until the socket has let go of the rest. */
+  /** Drops the bytes that have not left, and waits until the socket has let go of the rest. */
   close(): Effect.Effect<unknown> {
     this.#stop(closed(1000))
     this.#writing?.interruptUnsafe()
