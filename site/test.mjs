@@ -5,7 +5,8 @@ import { createRequire } from "node:module"
 import { join } from "node:path"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
-import { installed, missing, withBrowser, withServer } from "./browsers.mjs"
+import { installed, missing, withBrowser } from "../test/headless.ts"
+import { withServer } from "./serve.mjs"
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
 
