@@ -1,6 +1,6 @@
 // Builds the site, without a network: npm run site. Its pages are those of docs/, the first page and the live figure of site/, the
 // examples, and the reference, which comes from the doc comments. `-- --base /callisto/` builds it for a folder of a host.
-import { build, transform } from "esbuild"
+import { build } from "esbuild"
 import { spawnSync } from "node:child_process"
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
@@ -9,7 +9,7 @@ import process from "node:process"
 import { pathToFileURL } from "node:url"
 import { parseArgs } from "node:util"
 import { gzipSync } from "node:zlib"
-import { markPure } from "./pure.mjs"
+import { pureSources } from "./pure.mjs"
 import { findRuntime, requireDependencies, root } from "./runtimes.mjs"
 
 const site = join(root, "site")
@@ -191,17 +191,6 @@ const gatherPages = async () => {
 // the live figure
 // ----------------------------------------------------------------------------
 
-/** The sources of the library, marked as its build marks them, so that what the figure does not use is left out. */
-const sources = {
-  name: "sources",
-  setup: ({ onLoad }) => {
-    onLoad({ filter: /[\\/]src[\\/].*\.ts$|[\\/]mod\.ts$/ }, async ({ path }) => {
-      const { code } = await transform(readFileSync(path, "utf8"), { loader: "ts", target: "es2022" })
-      return { contents: markPure(code) }
-    })
-  }
-}
-
 /** The most that page and worker may weigh together, compressed. */
 const liveBudget = 250_000
 
@@ -215,7 +204,7 @@ const bundleLive = async () => {
     splitting: true,
     outdir: join(pages, "public", "live"),
     write: false,
-    plugins: [sources],
+    plugins: [pureSources],
     absWorkingDir: root,
     tsconfigRaw: {}
   })

@@ -1,28 +1,24 @@
 // What Callisto weighs in a program that imports its modules by subpath, minified and compressed, beyond the same program of Effect and
 // Schema: node scripts/size.mjs. What the program loads on demand is not counted.
-import { build, transform } from "esbuild"
+import { build } from "esbuild"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
 import { pathToFileURL } from "node:url"
 import { gzipSync } from "node:zlib"
-import { markPure } from "./pure.mjs"
+import { pureSources } from "./pure.mjs"
 import { root } from "./runtimes.mjs"
 
 const folder = join(root, "bench", "size")
 
-/** The public name means the sources, which are marked as the build marks them. */
-const sources = {
-  name: "sources",
-  setup: ({ onLoad, onResolve }) => {
+/** The public names mean the sources. */
+const publicNames = {
+  name: "public names",
+  setup: ({ onResolve }) => {
     onResolve({ filter: /^@callisto\/rpc\// }, ({ path }) => ({
       path: join(root, "src", `${path.slice("@callisto/rpc/".length)}.ts`),
       sideEffects: false
     }))
-    onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
-      const { code } = await transform(readFileSync(path, "utf8"), { loader: "ts", target: "es2024" })
-      return { contents: markPure(code) }
-    })
   }
 }
 
@@ -38,7 +34,7 @@ const weigh = async (program) => {
     outdir: root,
     write: false,
     metafile: true,
-    plugins: [sources]
+    plugins: [publicNames, pureSources]
   })
   const [entry] = Object.keys(outputs).filter((file) => outputs[file].entryPoint?.endsWith(program))
   const weights = Array.from(loadedWith(entry, outputs), (file) => {

@@ -67,6 +67,10 @@ const live = Effect.gen(function* () {
     })
 }).pipe(Effect.scoped, Effect.provide(Memory.layer))
 
+/** The picture of calls that have all ended. */
+const finished = (rows: ReadonlyArray<Row>, end: number, title: string): string =>
+  draw(rows, { from: 0, to: end, now: end, rows: rows.length, width: "wide", title })
+
 // ----------------------------------------------------------------------------
 // pipes
 // ----------------------------------------------------------------------------
@@ -162,17 +166,12 @@ const pipes = Effect.gen(function* () {
     get.outcome = { state: "replied", words: "2 MiB received" }
   })
   yield* Effect.all([putting, getting], { concurrency: "unbounded" })
-  const end = clock()
-  return draw([put, get], {
-    from: 0,
-    to: end + 100,
-    now: end,
-    rows: 2,
-    width: "wide",
-    title:
-      "Two calls with pipes. A client pushes chunks until the pipe is full, and then waits for the slow server; a server pushes chunks " +
+  return finished(
+    [put, get],
+    clock(),
+    "Two calls with pipes. A client pushes chunks until the pipe is full, and then waits for the slow server; a server pushes chunks " +
       "until the pipe is full, and then waits for the slow client."
-  })
+  )
 }).pipe(Effect.scoped, Effect.provide(Memory.layer))
 
 // ----------------------------------------------------------------------------
@@ -262,17 +261,12 @@ const handles = Effect.gen(function* () {
   })
   yield* client("Cursor 1", true)
   yield* client("Cursor 2", false)
-  const end = clock()
-  return draw(rows, {
-    from: 0,
-    to: end,
-    now: end,
-    rows: 2,
-    width: "wide",
-    title:
-      "Two cursors on a server. The first client opens, fetches twice and closes. The second client goes away without a word, and the " +
+  return finished(
+    rows,
+    clock(),
+    "Two cursors on a server. The first client opens, fetches twice and closes. The second client goes away without a word, and the " +
       "server runs its cursor down."
-  })
+  )
 }).pipe(Effect.scoped, Effect.provide(Memory.layer))
 
 // ----------------------------------------------------------------------------
@@ -368,17 +362,12 @@ const security = Effect.gen(function* () {
     yield* attempt("bob, wrong", "1234")
   })
   yield* Effect.provide(Effect.scoped(program), slow(tell))
-  const end = clock()
-  return draw(rows, {
-    from: 0,
-    to: end,
-    now: end,
-    rows: 2,
-    width: "wide",
-    title:
-      "Two logins, with 20 ms to the server. bind, bind_ack and alter_context carry the login; then the encrypted request is answered. " +
+  return finished(
+    rows,
+    clock(),
+    "Two logins, with 20 ms to the server. bind, bind_ack and alter_context carry the login; then the encrypted request is answered. " +
       "With a wrong password the login is refused, and no request is sent."
-  })
+  )
 })
 
 // ----------------------------------------------------------------------------

@@ -5,7 +5,8 @@ import { createRequire } from "node:module"
 import { join } from "node:path"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
-import { installed, missing, withBrowser, withServer } from "./browsers.mjs"
+import { installed, missing, withBrowser } from "../test/headless.ts"
+import { withServer } from "./serve.mjs"
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
 
@@ -47,7 +48,10 @@ const open = async (
   const problems = []
   page.on("pageerror", (error) => problems.push(error.message))
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()))
-  page.on("requestfailed", (request) => problems.push(`${request.url()} failed`))
+  page.on("requestfailed", (request) => {
+    // A worker that is ended while it loads takes its requests with it.
+    if (!/abort/i.test(request.failure()?.errorText ?? "")) problems.push(`${request.url()} failed`)
+  })
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url())
     if (protocol.startsWith("http") && origin !== new URL(url).origin) problems.push(`request to ${origin}`)
@@ -123,7 +127,10 @@ const withInspector = async (use) => {
 const openInspector = async (browser, url, dark) => {
   const page = await browser.newPage()
   await page.setViewport({ width: 1280, height: 900 })
-  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }])
+  // Firefox is asked for no scheme: its protocol has no way to.
+  if (dark !== undefined) {
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }])
+  }
   await page.goto(url)
   await page.waitForFunction(() => document.querySelectorAll("#ended .item").length > 8, { timeout: 30_000 })
   return page
@@ -278,6 +285,27 @@ const deadLinks = (folder, base, file) =>
       return !existsSync(join(folder, inside.endsWith("/") || inside === "" ? `${inside}index.html` : inside))
     })
 
+/** Tests each page in Chromium, light and dark, with a new browser for every few of them: one that has seen hundreds may die. */
+const testPages = async (folder, url) => {
+  const files = pagesOf(folder)
+  while (files.length > 0) {
+    const some = files.splice(0, 10)
+    await withBrowser("chromium", async (browser) => {
+      for (const file of some) {
+        for (const dark of [false, true]) {
+          await test(`chromium: ${file}, ${dark ? "dark" : "light"}: no error, no request elsewhere, axe finds nothing serious`, async () => {
+            const { page, problems } = await open(browser, url + file, { dark, reduced: true })
+            equal(await findings(page), [], "findings")
+            equal(problems.filter((problem) => !(file === "404.html" && problem.includes("404"))), [], "problems")
+            equal((await textOf(page, "h1, .NotFound")).length > 0, true, "has a title")
+            await page.close()
+          })
+        }
+      }
+    })
+  }
+}
+
 /** Tests a built site: `folder` holds it, to be served under `base`. */
 export const testSite = async (folder, base, version) => {
   for (const sentence of missing) {
@@ -292,6 +320,17 @@ export const testSite = async (folder, base, version) => {
     for (const name of installed) {
       await withBrowser(name, async (browser) => {
         await testLive(name, browser, url)
+        await test(`${name}: the inspector: shows calls, and filters them by the keyboard alone`, () =>
+          withInspector(async (inspector) => {
+            const page = await openInspector(browser, inspector)
+            equal(await textOf(page, "#connection"), "Live", "connection")
+            await page.focus("#text")
+            await page.keyboard.type("no such method")
+            await page.waitForFunction(() => document.querySelectorAll(".item").length === 0, { timeout: 5000 })
+            await page.keyboard.press("Tab")
+            equal(await page.evaluate(() => document.activeElement.id), "side", "what Tab reaches")
+            await page.close()
+          }))
         if (name !== "chromium") return
 
         await test("chromium: before the program is there: the recorded figure stands in its place, and nothing jumps", async () => {
@@ -348,19 +387,9 @@ export const testSite = async (folder, base, version) => {
               await page.close()
             }))
         }
-        for (const file of pagesOf(folder)) {
-          for (const dark of [false, true]) {
-            await test(`chromium: ${file}, ${dark ? "dark" : "light"}: no error, no request elsewhere, axe finds nothing serious`, async () => {
-              const { page, problems } = await open(browser, url + file, { dark, reduced: true })
-              equal(await findings(page), [], "findings")
-              equal(problems.filter((problem) => !(file === "404.html" && problem.includes("404"))), [], "problems")
-              equal((await textOf(page, "h1, .NotFound")).length > 0, true, "has a title")
-              await page.close()
-            })
-          }
-        }
       })
     }
+    if (installed.includes("chromium")) await testPages(folder, url)
   })
   console.log(`${passed} passed, ${failed} failed`)
   return failed === 0 && passed > 0

@@ -114,7 +114,7 @@ export const noted = (row: Row, note: Note["note"], at: number): void => {
       return turn(row.server, at, "waiting")
     case "running": {
       const last = openPart(row.server)
-      // A wait that nobody can see is none.
+      // A shorter wait is too small to be seen.
       if (last !== undefined && at - last.from < 30) last.state = "running"
       else turn(row.server, at, "running")
       return

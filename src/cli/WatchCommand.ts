@@ -60,7 +60,7 @@ class Known {
   /** Since when nobody answers, in milliseconds of the clock. */
   goneSince: number | undefined = undefined
 
-  /** Takes the calls of a message, and gives those that are new or have changed. */
+  /** Stores the calls of a message, and gives the new and the changed ones. */
   take(message: Calls, now: number): ReadonlyArray<Row> {
     const { ahead, calls } = this
     this.ahead = Number.isFinite(message.now) ? message.now - now : ahead

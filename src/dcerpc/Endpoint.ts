@@ -85,9 +85,8 @@ export interface Options {
    */
   readonly maximumElements?: number | undefined
   /**
-   * The bytes that have arrived and are held, of all clients together: those of partial requests, up to twice the bytes that have
-   * arrived of each, and those that wait for room; by default 64 MiB. Beyond them the endpoint closes the connection that has made no
-   * progress for longest.
+   * The bytes of all clients that the endpoint holds: partial requests, each with up to twice the bytes that have arrived, and bytes that
+   * wait for room; by default 64 MiB. Above it the endpoint closes the connection that has made no progress for longest.
    */
   readonly maximumTotalRequest?: number | undefined
   /**

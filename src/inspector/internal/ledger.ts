@@ -195,7 +195,7 @@ export class Ledger implements Observer {
     this.#skipped = 0
   }
 
-  /** All calls: those in progress, then those that have ended, both from the oldest to the newest. */
+  /** All calls: calls in progress, then ended calls, both from the oldest to the newest. */
   all(): Message {
     const oldest = this.#endedCount % maximumEnded
     const ended = this.#endedCount > maximumEnded

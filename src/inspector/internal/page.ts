@@ -215,7 +215,7 @@ const maximumOpen = ${maximumOpen}
 const by = (id) => document.getElementById(id)
 const still = matchMedia("(prefers-reduced-motion: reduce)")
 
-// Control characters and those that turn the direction of text are shown as what they are.
+// Control characters, and characters that turn the direction of text, are shown as their numbers.
 const clean = (text) => String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => "\\u{" + char.codePointAt(0).toString(16) + "}")
 
 const make = (tag, className, text) => {
@@ -265,7 +265,6 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const calls = new Map()
 let hello = undefined
 let totals = undefined
-const latest = () => ({ calls, totals })
 /** How far the clock of the program is ahead of this one. */
 let ahead = 0
 /** The calls and totals at the moment of a pause: the page shows these until it goes on. */
@@ -475,8 +474,9 @@ const arrange = (body, shown) => {
 
 const columnsOf = (row) => [...row.closest("table").tHead.rows[0].cells].filter((cell) => getComputedStyle(cell).display !== "none").length
 
-const draw = () => {
-  const { calls, totals } = held ?? latest()
+const draw = () => show(held ?? { calls, totals })
+
+const show = ({ calls, totals }) => {
   const lists = { open: [], ended: [] }
   const counts = {}
   const known = { open: 0, ended: 0 }
