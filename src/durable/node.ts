@@ -83,7 +83,7 @@ export interface EmbeddedOptions extends Durable.Options {
  *
  * **Details**
  *
- * Each process that provides {@link Durable.serve} over it runs its share of the calls. When one dies another takes its calls over after
+ * Each process that provides `Durable.serve` over it runs its share of the calls. When one dies another takes its calls over after
  * the lease. The leases are in a file beside the database, with `-runners` at the end of its name.
  *
  * With `":memory:"` one connection does everything: a routine of the mode `"transaction"` holds up all other calls.
