@@ -40,9 +40,11 @@ export const interfaceOf = ({ uuid, version: [major] }: Interface.Identity): str
 /** What takes the place of the input when an evidence is made for a call that is there. */
 class Found {
   declare readonly row: Row
+  declare readonly now: number
 
-  constructor(row: Row) {
+  constructor(row: Row, now: number) {
     this.row = row
+    this.now = now
   }
 }
 
@@ -55,7 +57,6 @@ class Evidence implements Remote, Watch {
   /** Names this evidence in the record. */
   readonly name: string = v4()
   transaction: string | undefined
-  checking = false
   /** The client has given the call up: its result is taken by nobody. */
   isAbandoned = false
   /** There is no record: the transaction of the begin was rolled back. */
@@ -95,8 +96,12 @@ class Evidence implements Remote, Watch {
     const { calls, id } = this
     return Effect.gen({ self: this }, function* () {
       this.isCancelRecorded = true
-      yield* calls.record.cancel(id, yield* calls.now, this.isAbandoned)
-      yield* calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))
+      const row = yield* calls.record.cancel(id, yield* calls.now, this.isAbandoned)
+      yield* calls.sql.afterCommit(Effect.sync(() => {
+        // The statement gives the outcome of a call that it has ended.
+        if (typeof row?.outcome === "string") calls.ended(id, row.outcome)
+        calls.wake(id)
+      }))
     }).pipe(Effect.mapError((error) => unsure("the cancel could not be recorded", error)))
   }
 
@@ -145,13 +150,15 @@ export const handleOf = (pending: object): string | undefined => evidences.get(p
 const follow = (
   calls: CallsImpl,
   call: Outgoing,
-  row: Pick<Row, "id" | "deadline">,
-  transaction: string | undefined
+  row: Pick<Row, "id" | "deadline" | "outcome">,
+  transaction: string | undefined,
+  now: number
 ): Evidence => {
   const evidence = new Evidence(calls, call, row.id, row.deadline, transaction)
   evidences.set(call, evidence)
   call.remote = evidence
-  calls.watch(evidence)
+  if (row.outcome === null) calls.watch(evidence, now)
+  else evidence.ended(row.outcome)
   return evidence
 }
 
@@ -162,8 +169,9 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
   references: [CurrentKey],
   issue: (call, input) => {
     if (!(input instanceof Found)) return begin(calls, iface, options, call, input)
-    const { row } = input
-    follow(calls, call, row, undefined)
+    const { now, row } = input
+    follow(calls, call, row, undefined, now)
+    calls.ask(row.id)
     return undefined
   },
   take: (call) => {
@@ -223,10 +231,9 @@ const begin = (
       isInside ? store : calls.sql.withTransaction(store),
       (error) => unsure("the call could not be stored", error)
     )
-    let deadline = row.deadline
-    if (yield* begun) {
-      yield* calls.sql.afterCommit(Effect.sync(() => calls.deliver(id)))
-    } else {
+    let followed: Pick<Row, "id" | "deadline" | "outcome"> = { id, deadline: row.deadline, outcome: null }
+    const isFirst = yield* begun
+    if (!isFirst) {
       const there = yield* Effect.mapError(
         calls.record.load(id),
         (error) => unsure("the call could not be found", error)
@@ -236,16 +243,16 @@ const begin = (
       }
       const refused = yield* differs(calls, operation, there, text)
       if (refused !== undefined) return yield* Effect.fail(refused)
-      deadline = there.deadline
+      followed = there
     }
     const transaction = isInside
       ? yield* Effect.mapError(calls.record.transactionId, (error) => unsure("the transaction has no name", error))
       : undefined
-    const evidence = follow(calls, call, { id, deadline }, transaction)
-    if (!isInside) return
+    const evidence = follow(calls, call, followed, transaction, now)
     yield* calls.sql.afterCommit(Effect.sync(() => {
       evidence.transaction = undefined
-      calls.poke(id)
+      if (isFirst) calls.deliver(id)
+      else calls.ask(id)
     }))
   })
 
@@ -315,10 +322,11 @@ export const resume = <I extends Interface.Any>(
 ): Effect.Effect<PendingImpl, InvalidAsyncHandle | RpcTransportError, Scope.Scope> =>
   Effect.gen(function* () {
     const row = yield* find(calls, iface, operation.name, handle)
+    const now = yield* calls.now
     const call = yield* Effect.orDie(Call.make(yield* makeBinding(calls, iface, plain)))
     // The arguments are those of the record: nothing is made of them here.
     const found = { ...operation, makeInput: undefined, handlesIn: undefined }
     const pending = new PendingImpl(callImpl(call), found as never)
-    yield* Effect.withFiber((fiber) => Effect.orDie(issueCall(pending, new Found(row), fiber) ?? Effect.void))
+    yield* Effect.withFiber((fiber) => Effect.orDie(issueCall(pending, new Found(row, now), fiber) ?? Effect.void))
     return pending
   })

@@ -157,6 +157,8 @@ export class Runner {
   readonly live: Map<string, Attempt> = new Map()
   /** Who waits for the end of a call that is delivered here. */
   private readonly waiting = new Map<string, Latch.Latch>()
+  /** Calls that have ended here lately: whoever asks late is told at once. */
+  private readonly over = new Set<string>()
   private readonly turns: Semaphore.Semaphore
   private readonly transactionTurns: Semaphore.Semaphore
   private readonly hasTransactions: boolean
@@ -203,13 +205,21 @@ export class Runner {
   /** Waits until a call has ended, or for a while. */
   wait(id: string): Effect.Effect<void> {
     return Effect.suspend(() => {
+      if (this.over.has(id)) return Effect.void
       let latch = this.waiting.get(id)
       if (latch === undefined) this.waiting.set(id, latch = Latch.makeUnsafe(false))
       const { await: ended } = latch
-      return Effect.flatMap(
-        Effect.orDie(this.calls.record.load(id)),
-        (row) =>
-          row === undefined || row.outcome !== null ? Effect.void : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+      // Whoever waits has often just begun the call: it is to be read, and seldom over.
+      return Effect.andThen(
+        this.calls.sharding.pollStorage,
+        Effect.catchTag(Effect.timeout(ended, 1_000), "TimeoutError", () =>
+          Effect.flatMap(
+            Effect.orDie(this.calls.record.progress([id])),
+            ([row]) =>
+              row === undefined || row.outcome !== null
+                ? Effect.void
+                : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+          ))
       )
     })
   }
@@ -246,6 +256,13 @@ export class Runner {
   }
 
   private open(id: string): void {
+    this.over.add(id)
+    if (this.over.size > 4_096) {
+      for (const oldest of this.over) {
+        this.over.delete(oldest)
+        break
+      }
+    }
     this.waiting.get(id)?.openUnsafe()
     this.waiting.delete(id)
   }
@@ -271,7 +288,7 @@ export class Runner {
         const row = (yield* calls.record.claim(id, 0, now)) ?? (yield* this.again(id, now))
         if (row === undefined) return
         const attempt = yield* this.attempt(row)
-        if (attempt === undefined) return this.over(id)
+        if (attempt === undefined) return this.isOver(id)
         const exit = yield* Effect.exit(restore(Deferred.await(attempt.done)))
         if (exit._tag === "Success") return
         yield* attempt.stop
@@ -290,7 +307,7 @@ export class Runner {
       if (row === undefined || row.outcome !== null || row.handed_off !== 0) return undefined
       if (row.deadline !== null && row.deadline <= now) {
         yield* calls.record.expire(now, [id])
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       const mode = this.modeOf(row)
@@ -299,7 +316,7 @@ export class Runner {
           ? "the process that ran the routine is gone"
           : `the routine was tried ${row.attempts - row.yielded} times, and its process was gone each time`
         yield* calls.record.endAttempt(id, row.attempts, lostText(1726, detail), now)
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       const claimed = yield* calls.record.claim(id, row.attempts, now)
@@ -308,7 +325,7 @@ export class Runner {
     })
   }
 
-  private over(id: string): void {
+  private isOver(id: string): void {
     this.open(id)
     this.calls.poke(id)
   }
