@@ -1,7 +1,9 @@
 /** What the tests of faults run on: on one database an idle client, and a client beside a server in another process. */
+import type { Manager } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { type Context, Effect, Exit, Layer, Scope } from "effect"
+import type * as SqlClient from "effect/sql/SqlClient"
 import type { CallsImpl } from "../../src/durable/internal/calls.ts"
 import { type Bench, makeBench, makeEffects } from "./fixtures.ts"
 import { build, type Kind, type Provided, type World } from "./worlds.ts"
@@ -19,7 +21,13 @@ export interface Bed {
   readonly alone: <E>(name: string, effect: (world: World) => Effect.Effect<void, E, Provided | Scope.Scope>) => void
 }
 
-export const bed = (title: string, kind: Kind, tests: (bed: Bed) => void): unknown =>
+export const bed = (
+  title: string,
+  kind: Kind,
+  tests: (bed: Bed) => void,
+  /** What the server serves beside the bench. */
+  more: ReadonlyArray<Manager.Manager<any, SqlClient.SqlClient>> = []
+): unknown =>
   describe(`${title} on ${kind.name}`, () => {
     const scope = Scope.makeUnsafe()
     const bench = makeBench()
@@ -36,7 +44,11 @@ export const bed = (title: string, kind: Kind, tests: (bed: Bed) => void): unkno
           const world = yield* newWorld
           busy = yield* build(world.client())
           yield* Effect.provideContext(makeEffects, busy)
-          yield* build(serverOf(world, bench, { mode: { Pay: "transaction" } }))
+          yield* build(
+            Durable.serve([bench.manager, ...more], { mode: { Pay: "transaction", Ask: "transaction" } }).pipe(
+              Layer.provideMerge(world.runner())
+            )
+          )
         }),
         scope
       )), 60_000)

@@ -1,5 +1,9 @@
 import { bed } from "./bed.ts"
+import { asking, handOffFaults } from "./handOffFaults.ts"
 import { transactionFaults } from "./transactionFaults.ts"
 import { sqlite } from "./worlds.ts"
 
-bed("transactions", sqlite, transactionFaults)
+bed("faults", sqlite, (bed) => {
+  transactionFaults(bed)
+  handOffFaults(bed)
+}, [asking])
