@@ -5,7 +5,7 @@ import type * as MessageStorage from "effect/cluster/MessageStorage"
 import type * as Sharding from "effect/cluster/Sharding"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
@@ -121,6 +121,11 @@ export class CallsImpl {
 
   get inTransaction(): Effect.Effect<boolean> {
     return Effect.map(Effect.serviceOption(this.sql.transactionService), Option.isSome)
+  }
+
+  /** Runs an effect outside of the caller's transaction. */
+  outside<A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.updateContext(effect, Context.omit(this.sql.transactionService) as never)
   }
 
   // --- hints
