@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import process from "node:process"
 import { makePostgres } from "./postgres.ts"
-// @ts-expect-error a script without types
-import { problemsOfShop } from "../../scripts/shop.mjs"
+
+const { problemsOfShop } = await import(new URL("../../scripts/shop.mjs", import.meta.url).href)
 
 const runtime = process.versions["deno"] !== undefined ? "deno" : process.versions["bun"] !== undefined ? "bun" : "node"
 
@@ -13,9 +13,8 @@ describe("examples/durable", () => {
     Effect.gen(function* () {
       const { database } = yield* makePostgres
       const { host, name, port } = yield* database("shop")
-      const problems = yield* Effect.promise(() =>
-        problemsOfShop([runtime], "--database", `postgres://callisto@${host}:${port}/${name}`)
-      )
+      const url = `postgres://callisto@${host}:${port}/${name}`
+      const problems = yield* Effect.promise<ReadonlyArray<string>>(() => problemsOfShop([runtime], "--database", url))
       assert.deepStrictEqual(problems, [])
     }).pipe(Effect.scoped), 120_000)
 })
