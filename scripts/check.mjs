@@ -179,7 +179,7 @@ const mayImport = (specifier, packages) =>
 /** The wing of a file in src/. The edges of the tool and of `durable` have rows of their own, because they alone name a platform. */
 const wingOf = (file) => {
   if (["cli.ts", "demo.ts"].includes(file)) return file
-  if (file === "durable/node.ts" || file === "durable/internal/sqlite.ts") return "durable/node.ts"
+  if (/^durable\/(?:node|internal\/(?:sockets|sqlite))\.ts$/.test(file)) return "durable/node.ts"
   const [first] = file.replace(/\.ts$/, "").split("/")
   return first in allowed ? first : "core"
 }

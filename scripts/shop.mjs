@@ -43,7 +43,7 @@ export const problemsOfShop = async (names, ...args) => {
     const child = spawn(command, [...program, join(root, "examples", "durable", "demo.ts"), ...args], {
       cwd: root,
       env: { ...process.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
-      timeout: 90_000
+      timeout: 180_000
     })
     let output = ""
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => output += text)

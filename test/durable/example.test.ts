@@ -16,5 +16,5 @@ describe("examples/durable", () => {
       const url = `postgres://callisto@${host}:${port}/${name}`
       const problems = yield* Effect.promise<ReadonlyArray<string>>(() => problemsOfShop([runtime], "--database", url))
       assert.deepStrictEqual(problems, [])
-    }).pipe(Effect.scoped), 120_000)
+    }).pipe(Effect.scoped), 200_000)
 })
