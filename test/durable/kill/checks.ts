@@ -48,6 +48,7 @@ export class LogReader {
   readonly intended: Set<string> = new Set()
   readonly begun: Set<string> = new Set()
   readonly faults: Array<string> = []
+  taken = 0
   private offset = 0
   private rest = ""
 
@@ -79,6 +80,7 @@ export class LogReader {
     if (event === "start") this.starts.set(key, (this.starts.get(key) ?? 0) + 1)
     else if (event === "intend") this.intended.add(key)
     else if (event === "begun") this.begun.add(key)
+    else if (event === "taken") this.taken++
     else if (event === "fault") this.faults.push(line)
   }
 }

@@ -14,6 +14,8 @@ export interface Mutant {
   readonly file: string
   readonly text: string
   readonly instead: string
+  /** What the test says of it. */
+  readonly violation: string
   /** What provokes the fault soon. */
   readonly schedule: Schedule
 }
@@ -26,34 +28,55 @@ export const mutants: ReadonlyArray<Mutant> = [
     file: "src/durable/internal/server.ts",
     text: `attempt.mode === "transaction" ? this.inTransaction(attempt, routine) : routine`,
     instead: "routine",
+    violation: "open, and 1 effects",
     schedule: { processes: ["runner1", "worker1"], kinds: [], odds: { ...none, methods: ["Write"] } }
   },
   {
     name: "finished_by condition off",
     file: "src/durable/internal/record.ts",
-    text: "WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id",
+    text:
+      "WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id",
     instead: "WHERE id = ${id} AND outcome IS NOT NULL RETURNING id",
-    schedule: { processes: ["runner1", "worker1", "worker2"], kinds: [], odds: { ...none, methods: ["Again"], shared: 1 } }
+    violation: "it was taken 2 times",
+    schedule: {
+      processes: ["runner1", "worker1", "worker2"],
+      kinds: [],
+      odds: { ...none, methods: ["Again"], shared: 1 }
+    }
   },
   {
     name: "once run again",
     file: "src/durable/internal/server.ts",
     text: `if (mode === "once" || row.attempts - row.yielded >= maximumAttempts) {`,
     instead: "if (row.attempts - row.yielded >= maximumAttempts) {",
-    schedule: { processes: ["runner1", "worker1"], kinds: ["kill -9"], targets: ["runner"], pause: 1_500, odds: { ...none, methods: ["Once"], longest: 2_000 } }
+    violation: "once, and started 2 times",
+    schedule: {
+      processes: ["runner1", "worker1"],
+      kinds: ["kill -9"],
+      targets: ["runner"],
+      pause: 1_500,
+      odds: { ...none, methods: ["Once"], longest: 2_000 }
+    }
   },
   {
     name: "outcome IS NULL off",
     file: "src/durable/internal/record.ts",
     text: `const open = sql.literal("outcome IS NULL")`,
     instead: `const open = sql.literal("1 = 1")`,
-    schedule: { processes: ["runner1", "worker1", "worker2"], kinds: [], odds: { ...none, methods: ["Approve", "ApproveIn"], longest: 20 } }
+    violation: "completed 2 times",
+    schedule: {
+      processes: ["runner1", "worker1", "worker2"],
+      kinds: [],
+      odds: { ...none, methods: ["Approve", "ApproveIn"], longest: 20 }
+    }
   },
   {
     name: "begin without its transaction",
     file: "src/durable/internal/client.ts",
     text: "isInside ? store : calls.sql.withTransaction(store)",
-    instead: "Effect.updateContext(calls.sql.withTransaction(store), Context.omit(calls.sql.transactionService)) as typeof store",
+    instead:
+      "Effect.updateContext(calls.sql.withTransaction(store), Context.omit(calls.sql.transactionService)) as typeof store",
+    violation: "its begin was not committed",
     schedule: { processes: ["worker1"], kinds: [], odds: { ...none, methods: ["Again"], rollsBack: 0.5 } }
   }
 ]
@@ -71,7 +94,9 @@ export const sourcesOf = ({ file, instead, name, text }: Mutant): Effect.Effect<
       symlinkSync(join(root, "node_modules"), join(folder, "node_modules"))
       const source = readFileSync(join(folder, file), "utf8")
       if (source.split(text).length !== 2) {
-        throw new Error(`The mutant "${name}" changes a text that is not once in ${file}: ${text}. Bring the mutant up to date.`)
+        throw new Error(
+          `The mutant "${name}" changes a text that is not once in ${file}: ${text}. Bring the mutant up to date.`
+        )
       }
       writeFileSync(join(folder, file), source.replace(text, () => instead))
       return folder

@@ -234,9 +234,8 @@ const worker = (options: KillWork, log: Log, isDraining: () => boolean) =>
         const input = { key, millis, refuses: refuses === 1 }
         const pending = yield* Call.start(bindings[ages === 1 ? 1 : 0], method as "Once", input).pipe(Durable.key(key))
         const handle = Durable.handle(pending)
-        yield* sql`INSERT INTO orders ${
-          sql.insert({ key, handle, method, worker, millis, refuses, cancels, ages, shared })
-        } ON CONFLICT (key) DO NOTHING`
+        const row = sql.insert({ key, handle, method, worker, millis, refuses, cancels, ages, shared })
+        yield* sql`INSERT INTO orders ${row} ON CONFLICT (key) DO NOTHING`
         return isRolledBack ? yield* Effect.fail(new RolledBack(pending)) : pending
       }))
 
@@ -265,15 +264,14 @@ const worker = (options: KillWork, log: Log, isDraining: () => boolean) =>
             }
             const outcome = lineOf(exit)
             // The commit before may have succeeded without an answer: the same evidence takes again.
-            yield* sql`INSERT INTO ledger ${
-              sql.insert({ key, taker, worker: name, outcome })
-            } ON CONFLICT (taker) DO NOTHING`
+            const row = sql.insert({ key, taker, worker: name, outcome })
+            yield* sql`INSERT INTO ledger ${row} ON CONFLICT (taker) DO NOTHING`
             if (rollsBack) return yield* Effect.fail(new OnPurpose())
             return outcome
           })))
           rollsBack = false
           if (taken._tag === "Success") return log.write("taken", key, taken.value)
-          if (Cause.squash(taken.cause) instanceof TakenByAnother) return log.write("taken by another", key)
+          if (Cause.squash(taken.cause) instanceof TakenByAnother) return log.write("overtaken", key)
           if (Cause.hasInterruptsOnly(taken.cause)) return
           yield* pause
         }
@@ -351,10 +349,14 @@ const worker = (options: KillWork, log: Log, isDraining: () => boolean) =>
         Effect.sync(() => void open--)
       )
     const fork = <E, R>(effect: Effect.Effect<void, E, R>) =>
-      Effect.forkScoped(Effect.catchCause(counted(effect), (cause) =>
-        Cause.hasInterruptsOnly(cause)
-          ? Effect.void
-          : Effect.sync(() => log.write("fault", "-", `a worker's fiber died: ${Cause.pretty(cause)}`))))
+      counted(effect).pipe(
+        Effect.catchCause((cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.void
+            : Effect.sync(() => log.write("fault", "-", `a fiber of the worker died: ${Cause.pretty(cause)}`))
+        ),
+        Effect.forkScoped
+      )
 
     const beginning = Effect.gen(function* () {
       while (!isDraining()) {
@@ -399,10 +401,18 @@ const worker = (options: KillWork, log: Log, isDraining: () => boolean) =>
     const recover = Effect.gen(function* () {
       const last = yield* rows(sql`SELECT o.* FROM orders o JOIN callisto_calls c ON c.id = o.handle
         WHERE o.worker = ${name} ORDER BY c.begun_at DESC LIMIT 6`)
-      for (const row of last) yield* fork(fulfil(row, row.handle))
+      for (const row of last) {
+        yield* fork(fulfil(row, row.handle))
+      }
       const open = yield* rows(sql`SELECT o.* FROM orders o WHERE o.worker = ${name}
         AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.key = o.key)`)
-      for (const row of open) if (!last.some(({ key }) => key === row.key)) yield* fork(takeByHandle(row))
+      for (const row of open) {
+        if (
+          !last.some(({ key }) =>
+            key === row.key
+          )
+        ) yield* fork(takeByHandle(row))
+      }
       const intended = new Map<string, Order>()
       for (const line of readFileSync(options.log, "utf8").split("\n")) {
         const [, who, event, key, ...rest] = line.split(" ")

@@ -55,6 +55,8 @@ export interface KillOptions {
 
 export interface KillResult extends Checked {
   readonly kills: ReadonlyMap<string, number>
+  /** What processes said that ended by themselves. */
+  readonly ends: ReadonlyArray<string>
   /** What the run was, in one line. */
   readonly line: string
 }
@@ -101,7 +103,9 @@ export const kill = (options: KillOptions): Effect.Effect<KillResult, unknown, S
     const between = (low: number, high: number) => Math.floor(low + (high - low) * next())
     const oneOf = <A>(all: ReadonlyArray<A>): A => all[Math.floor(next() * all.length)]!
     const isSqlite = postgres === undefined
-    const runtimes = options.runtimes.map((name): { command: string; program: ReadonlyArray<string> } => findRuntime(name))
+    const runtimes = options.runtimes.map((name): { command: string; program: ReadonlyArray<string> } =>
+      findRuntime(name)
+    )
 
     const folder = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "callisto-kill-"))),
@@ -124,7 +128,8 @@ export const kill = (options: KillOptions): Effect.Effect<KillResult, unknown, S
 
     // --- the processes
     const slots = (schedule?.processes ?? processes).map((name) =>
-      new Slot(name.startsWith("runner") ? "runner" : "worker", name))
+      new Slot(name.startsWith("runner") ? "runner" : "worker", name)
+    )
     const kills = new Map<string, number>()
     let isDraining = false
     let isDatabaseDown = false
@@ -211,7 +216,9 @@ export const kill = (options: KillOptions): Effect.Effect<KillResult, unknown, S
             return slot.signal("SIGKILL")
           case "SIGTERM": {
             const ended = yield* Effect.callback<void>((resume) => {
-              if (child === undefined || child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
+              if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
+                return resume(Effect.void)
+              }
               child.once("exit", () => resume(Effect.void))
               child.kill("SIGTERM")
             }).pipe(Effect.timeoutOption(40_000))
@@ -264,6 +271,13 @@ export const kill = (options: KillOptions): Effect.Effect<KillResult, unknown, S
       const running: Array<Fiber.Fiber<void>> = []
       while (performance.now() < end) {
         yield* Effect.sleep(schedule?.pause ?? between(300, 3_500))
+        // A busy machine needs more time between two disturbances to get anywhere.
+        const wanted = reader.taken + between(0, 15)
+        const latest = performance.now() + (schedule?.pause === undefined ? 15_000 : 0)
+        while (reader.taken < wanted && performance.now() < latest) {
+          yield* Effect.sleep(100)
+          reader.read()
+        }
         const kind = oneOf(bag)
         const slot = oneOf(slots.filter(({ role }) => schedule?.targets?.includes(role) ?? true))
         const isAtDatabase = kind === "database crash"
@@ -317,7 +331,9 @@ export const kill = (options: KillOptions): Effect.Effect<KillResult, unknown, S
         const isDone = last._tag === "Success" && left._tag === "Success" && last.value.counts.open === 0 &&
           left.value === 0
         if (isDone || performance.now() > end) {
-          if (left._tag === "Success" && left.value > 0) stuck.push(`the engine has ${left.value} requests without an answer`)
+          if (left._tag === "Success" && left.value > 0) {
+            stuck.push(`the engine has ${left.value} requests without an answer`)
+          }
           break
         }
         yield* Effect.sleep(500)
@@ -331,8 +347,10 @@ export const kill = (options: KillOptions): Effect.Effect<KillResult, unknown, S
     const total = [...kills.values()].reduce((sum, count) => sum + count, 0)
     const line = `begun ${begun}, taken ${taken}, ${total} disturbances (${
       [...kills].map(([kind, count]) => `${kind} ${count}`).join(", ")
-    }), ended by themselves ${own}, attempts > 1: ${repeated}, 1726: ${lost}, violations ${checked.violations.length + stuck.length}`
-    return { violations, counts: checked.counts, kills, line }
+    }), ended by themselves ${own}, attempts > 1: ${repeated}, 1726: ${lost}, violations ${
+      checked.violations.length + stuck.length
+    }`
+    return { violations, counts: checked.counts, kills, ends: slots.flatMap(({ ends }) => ends), line }
   })
 
 /** The runtimes of a list that are here. */
@@ -345,4 +363,3 @@ export const wordsOf = ({ line, violations }: KillResult, seed: number): string 
     ...(violations.length > 10 ? [`and ${violations.length - 10} more`] : []),
     `${line}, seed ${seed} (set CALLISTO_SEED to repeat it)`
   ].join("\n")
-
