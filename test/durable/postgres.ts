@@ -100,6 +100,12 @@ export const makePostgresWith = (
       const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])
       const [command, args] = asUser(`${bin}/postgres`, "-D", data, ...options)
       server = spawn(command, args, { stdio: "ignore", cwd: "/" })
+      // The end of its input, which comes with the end of this process, ends the server too.
+      const guard = spawn("sh", ["-c", `cat; kill -QUIT ${server.pid}`], {
+        stdio: ["pipe", "ignore", "ignore"],
+        cwd: "/"
+      })
+      server.once("exit", () => guard.kill("SIGKILL"))
       const end = performance.now() + 30_000
       while (!(yield* listens(port))) {
         if (performance.now() > end) throw new Error("PostgreSQL did not start within 30 seconds")
