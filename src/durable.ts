@@ -740,7 +740,7 @@ export const complete = <I extends Interface.Any, const K extends Interface.Meth
       const text = encodeOutcome(operationOf(iface, method), exit as never)
       if (typeof text !== "string") return yield* Effect.fail(text)
       const isFirst = yield* Effect.mapError(
-        calls.record.end(id, yield* calls.sealedOutcome(text), yield* calls.now),
+        calls.end(id, yield* calls.sealedOutcome(text)),
         looked("the outcome could not be stored")
       )
       if (isFirst) yield* calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))

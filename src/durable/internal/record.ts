@@ -117,6 +117,18 @@ export interface CallTable {
   readonly load: (id: string) => Sql<Row | undefined>
   /** Counts an attempt, and gives the call; `undefined` where its state was not that. */
   readonly claim: (id: string, attempts: number, now: number) => Sql<Row | undefined>
+  /** Counts the first attempts of several new calls, and gives them. Leaves out rows that somebody else holds, as the next two do. */
+  readonly claimAll: (wanted: ReadonlyArray<string>, now: number) => Sql<ReadonlyMap<string, Row>>
+  /** Ends several calls. Gives those that it has ended. */
+  readonly endAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly outcome: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
+  /** Takes several results. Gives those that it has taken. */
+  readonly takeAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly evidence: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
   /** Ends a call. The first outcome wins. */
   readonly end: (id: string, outcome: string, now: number) => Sql<boolean>
   /** Ends a call whose last attempt was this one, unless somebody else will complete it. */
@@ -175,6 +187,20 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     finished: sql.literal("finished_by IS NOT NULL")
   }
 
+  // Two statements that change the same rows in another order would wait for each other.
+  const free = (wanted: ReadonlyArray<string>, condition: Fragment) =>
+    isPg
+      ? sql`id IN (SELECT id FROM ${calls} WHERE ${sql.in("id", wanted)} AND ${condition} FOR UPDATE SKIP LOCKED)`
+      : sql.in("id", wanted)
+  const found = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyMap<string, true>> =>
+    Effect.map(
+      statement,
+      (rows) => new Map((rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => [id, true]))
+    )
+  /** The second value of a pair, by the first. */
+  const valueOf = (pairs: ReadonlyArray<readonly [id: string, value: string]>) =>
+    sql`CASE id ${sql.join(" ", false)(pairs.map(([id, value]) => sql`WHEN ${id} THEN ${value}`))} END`
+
   return {
     isPg,
 
@@ -187,6 +213,27 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
       first(sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
         WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open}
         AND (deadline IS NULL OR deadline > ${now}) RETURNING *`),
+
+    claimAll: (wanted: ReadonlyArray<string>, now: number): Sql<ReadonlyMap<string, Row>> => {
+      const condition = sql`${ready} AND (deadline IS NULL OR deadline > ${now})`
+      return Effect.map(
+        sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
+          WHERE ${free(wanted, condition)} AND ${condition} RETURNING *`,
+        (rows) => new Map(rows.map(plain).map((row: Row) => [row.id, row]))
+      )
+    },
+
+    endAll: (wanted, now): Sql<ReadonlyMap<string, true>> =>
+      found(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
+        outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}
+        WHERE ${free(wanted.map(({ id }) => id), open)} AND ${open} RETURNING id`),
+
+    takeAll: (wanted, now): Sql<ReadonlyMap<string, true>> => {
+      const evidence = valueOf(wanted.map(({ evidence, id }) => [id, evidence]))
+      const condition = sql`outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence})`
+      return found(sql`UPDATE ${calls} SET finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})
+        WHERE ${free(wanted.map(({ id }) => id), condition)} AND ${condition} RETURNING id`)
+    },
 
     end: (id: string, outcome: string, now: number): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET outcome = ${outcome}, ended_at = ${now}, ${forgetsInput}

@@ -101,9 +101,7 @@ class Attempt {
   /** Stores an outcome. Gives whether it was the first. */
   store(text: string): Effect.Effect<boolean, unknown> {
     const { runner: { calls }, row: { id } } = this
-    return Effect.gen(function* () {
-      return yield* calls.record.end(id, yield* calls.sealedOutcome(text), yield* calls.now)
-    })
+    return Effect.flatMap(calls.sealedOutcome(text), (sealed) => calls.end(id, sealed))
   }
 
   reply(outcome: Outcome): Effect.Effect<void, BadStubData | RpcTransportError> {
@@ -308,7 +306,7 @@ export class Runner {
       Effect.gen({ self: this }, function* () {
         const now = yield* calls.now
         // Most calls are new: one statement counts the attempt and gives the row.
-        const row = (yield* calls.record.claim(id, 0, now)) ?? (yield* this.again(id, now))
+        const row = (yield* calls.claim({ id, now })) ?? (yield* this.again(id, now))
         if (row === undefined) return
         const attempt = yield* this.attempt(row)
         if (attempt === undefined) return this.isOver(id)
@@ -381,8 +379,7 @@ export class Runner {
   private attempt(row: Row): Effect.Effect<Attempt | undefined, unknown> {
     const { calls, server } = this
     return Effect.gen({ self: this }, function* () {
-      const end = (text: string) =>
-        Effect.flatMap(calls.now, (now) => Effect.as(calls.record.end(row.id, text, now), undefined))
+      const end = (text: string) => Effect.as(calls.end(row.id, text), undefined)
       const operation = this.operationOf(row)
       if (operation === undefined) return yield* end(faultText(notServed, true))
       const input = decodeInput(operation, yield* calls.opened(row.input))
