@@ -1,12 +1,11 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Call } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
-import * as DurableNode from "@callisto/rpc/durable/node"
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Console, Context, Duration, Effect, Exit, Fiber, Layer, Schema, Scope, Sink, Stdio } from "effect"
+import { Console, Context, Duration, Effect, Exit, Fiber, Layer, Scope, Sink, Stdio } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { spawn } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
@@ -87,7 +86,7 @@ const calls = (kind: Kind) =>
     afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)), 60_000)
 
     const test = <E>(name: string, effect: Effect.Effect<void, E, Provided | Scope.Scope>) =>
-      it.live(name, () => Effect.scoped(Effect.suspend(() => Effect.provideContext(effect, client))), 60_000)
+      it.live(name, () => Effect.scoped(Effect.suspend(() => Effect.provideContext(effect, client))), 90_000)
 
     const at = (place: World) =>
       Effect.map(
@@ -248,7 +247,7 @@ const calls = (kind: Kind) =>
           input: `{"name":"${bad}`,
           outcome: `{"t":"ok","v":${bad}`,
           finished_by: bad,
-          ended_at: 9e17
+          ended_at: 9e15
         })
         for (const args of [["list"], ["show", handle], ["show", handle, "--values"]]) {
           const { code, stderr, stdout } = yield* tool(...args)
@@ -381,3 +380,130 @@ const calls = (kind: Kind) =>
 
 calls(sqlite)
 calls(postgres)
+
+// ----------------------------------------------------------------------------
+// the tool as a process
+// ----------------------------------------------------------------------------
+
+const isNode = process.versions["deno"] === undefined && process.versions["bun"] === undefined
+
+/** Arguments of Node under which a package is not there. */
+const without = (name: string): ReadonlyArray<string> => [
+  "--import",
+  `data:text/javascript,${
+    encodeURIComponent(
+      `import { registerHooks } from "node:module"
+      const resolve = (name, context, next) => {
+        if (name.startsWith(${JSON.stringify(name)})) throw new Error("Cannot find package '@effect/sql-pg'")
+        return next(name, context)
+      }
+      registerHooks({ resolve })`
+    )
+  }`
+]
+
+describe("the databases of callisto calls", () => {
+  const inFolder = (name: string, test: (folder: string) => Effect.Effect<void, unknown>) =>
+    it.live(name, () =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "callisto-calls-"))),
+        test,
+        (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+      ), 90_000)
+
+  inFolder("a file that is no database: is refused in words, and not made", (folder) =>
+    Effect.gen(function* () {
+      const [missing, text, old] = ["missing.db", "text.db", "old.db"].map((name) => join(folder, name)) as [
+        string,
+        string,
+        string
+      ]
+      writeFileSync(text, "no database")
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          yield* sql`CREATE TABLE other (id INTEGER)`
+        }).pipe(Effect.provide(sqliteLayer(old, { isThere: true })))
+      )
+      for (
+        const [file, problem] of [
+          [missing, "it does not exist"],
+          [folder, "it is a folder"],
+          [text, "it is no SQLite database"],
+          [old, "there is no table callisto_calls, so no durable calls"]
+        ] as const
+      ) {
+        const { code, stderr, stdout } = yield* start([], "list", "--database", file)
+        assert.deepStrictEqual([code, stdout], [2, ""])
+        assert.include(stderr, `error: ${file}: ${problem}. (ExitCode2)\ntry:   `)
+      }
+      assert.isFalse(existsSync(missing))
+      // WAL is a property of the file: it is left as it was.
+      assert.deepStrictEqual(Array.from(readFileSync(old).subarray(18, 20)), [1, 1])
+    }))
+
+  inFolder("the password of a URL: is in no output", (folder) =>
+    Effect.gen(function* () {
+      const file = join(folder, "password")
+      writeFileSync(file, "s3cret-file\n")
+      const url = "postgres://app:s3cret%2Durl@127.0.0.1:1/shop"
+      const { code, stderr, stdout } = yield* start(
+        [],
+        ...["list", "--database", url, "--user", "app", "--password-file", file]
+      )
+      assert.deepStrictEqual([code, stdout], [3, ""])
+      assert.match(stderr, /^error: postgres:\/\/127\.0\.0\.1:1\/shop: connect ECONNREFUSED/)
+      assert.notInclude(stderr, "s3cret")
+      for (
+        const [args, expected] of [
+          [["list", "--database", url], 3],
+          [["list", "--database", url, "--json"], 3],
+          [["list", "--database", "postgres://127.0.0.1:1/shop?user=app&password=s3cret-url"], 3],
+          [["list", "--database", "postgres://app:s3cret-url@127.0.0.1:99999/shop"], 2],
+          [["list", "--database", "mysql://app:s3cret-url@127.0.0.1/shop"], 2],
+          [["list", "--database", file, "--password-file", file], 2],
+          [["list", url], 2],
+          [[url], 2],
+          [["lost", url], 2],
+          [["list", "--database", url, "--limit", url], 2]
+        ] as const
+      ) {
+        const { code, stderr, stdout } = yield* callisto(...args)
+        assert.strictEqual(code, expected, args.join(" "))
+        assert.notInclude(stdout + stderr, "s3cret", args.join(" "))
+      }
+    }))
+
+  for (
+    const [name, args, problem, advice] of [
+      [
+        "@effect/sql-pg",
+        ["--database", "postgres://127.0.0.1:1/shop"],
+        "PostgreSQL needs the package @effect/sql-pg, which is not installed.",
+        "npm install @effect/sql-pg"
+      ],
+      ["node:sqlite", ["--database"], "This runtime has no node:sqlite.", "Node 22.13"]
+    ] as const
+  ) {
+    inFolder(`${name} is missing: says what to install`, (folder) =>
+      Effect.gen(function* () {
+        // The hooks that hide a module are those of Node.
+        if (!isNode) return
+        const file = join(folder, "calls.db")
+        yield* Effect.scoped(Effect.provide(Durable.migrations(), sqliteLayer(file)))
+        const { code, stderr } = yield* start(without(name), "list", ...args, ...(args.length === 1 ? [file] : []))
+        assert.strictEqual(code, 2)
+        assert.include(stderr, problem)
+        assert.include(stderr, advice)
+      }))
+  }
+
+  it.live("a wrong command: the hint names those of callisto calls", () =>
+    Effect.gen(function* () {
+      assert.include((yield* callisto("frobnicate")).stderr, "The commands are list, show, cancel, forget.")
+      assert.include(
+        (yield* callisto("forget", "abcdef01", "--values", "--database", "x")).stderr,
+        "It is an option of callisto calls show"
+      )
+    }))
+})
