@@ -30,7 +30,7 @@ import type { AuthenticationLevel } from "./Channel.ts"
 import { type CallsImpl, makeCalls, unsure } from "./durable/internal/calls.ts"
 import * as Client from "./durable/internal/client.ts"
 import { makeMac, sameText, splitToken } from "./durable/internal/handles.ts"
-import { makeRecord, type Row, stateOf, tablesOf } from "./durable/internal/record.ts"
+import { isPrefix, type ListedRow, makeRecord, stateOf, tablesOf } from "./durable/internal/record.ts"
 import * as Internal from "./durable/internal/server.ts"
 import { migrate, readSettings } from "./durable/internal/settings.ts"
 import { decodeOutcome, encodeOutcome } from "./durable/internal/values.ts"
@@ -208,7 +208,7 @@ const toCalls = (calls: CallsImpl): Calls => calls as unknown as Calls
 const impl: Effect.Effect<CallsImpl, never, Calls> = Effect.map(Calls, (calls) => calls as unknown as CallsImpl)
 
 const prefixOption = (prefix: string | undefined): string | undefined => {
-  if (prefix === undefined || /^[a-z][a-z0-9_]{0,31}$/.test(prefix)) return prefix
+  if (prefix === undefined || isPrefix(prefix)) return prefix
   throw new TypeError(
     `Durable: prefix is out of range, got ${
       JSON.stringify(prefix)
@@ -558,7 +558,7 @@ export const list = (
     undefined
   ])
   const limit = 200
-  return Stream.paginate(undefined as Row | undefined, (after) =>
+  return Stream.paginate(undefined as ListedRow | undefined, (after) =>
     Effect.flatMap(impl, ({ record }) =>
       Effect.map(
         Effect.mapError(
@@ -573,7 +573,7 @@ export const list = (
       )))
 }
 
-const listed = (row: Row): Listed => ({
+const listed = (row: ListedRow): Listed => ({
   handle: row.id,
   method: row.method,
   state: stateOf(row),

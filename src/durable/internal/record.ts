@@ -52,6 +52,27 @@ export const stateOf = (row: Pick<Row, "attempts" | "handed_off" | "outcome" | "
     ? "running"
     : "ready"
 
+/** A call in a list, without its values. `outcome` only tells that there is one. */
+export type ListedRow = Pick<
+  Row,
+  | "id"
+  | "interface"
+  | "method"
+  | "begun_at"
+  | "attempts"
+  | "handed_off"
+  | "cancel_at"
+  | "outcome"
+  | "finished_by"
+>
+
+/** How many calls are in a state, and when the oldest of them was begun. */
+export interface Count {
+  readonly state: State
+  readonly calls: number
+  readonly oldest: number
+}
+
 /** Outcomes that no routine gives. */
 export const neverRan = `{"t":"cancelled","n":1}`
 export const timedOut = `{"t":"fault","c":1460}`
@@ -64,6 +85,9 @@ export interface Tables {
   /** The prefix of the engine's own tables. */
   readonly engine: string
 }
+
+/** Whether a text can be the prefix of the tables. */
+export const isPrefix = (text: string): boolean => /^[a-z][a-z0-9_]{0,31}$/.test(text)
 
 /** The names of the tables. */
 export const tablesOf = (prefix: string | undefined): Tables => ({
@@ -87,7 +111,10 @@ const numbers = [
   "yielded",
   "abandoned",
   "ended_at",
-  "finished_at"
+  "finished_at",
+  "calls",
+  "oldest",
+  "finished"
 ]
 
 const plain = (row: object): any => {
@@ -101,9 +128,10 @@ const plain = (row: object): any => {
 
 /** Which rows a list wants. */
 export interface Wanted {
-  readonly interface: string
+  /** The UUID and the major version; the UUID alone for all versions, `undefined` for all interfaces. */
+  readonly interface: string | undefined
   readonly state: State | undefined
-  readonly after: { readonly begun_at: number; readonly id: string } | undefined
+  readonly after: Pick<Row, "begun_at" | "id"> | undefined
   readonly limit: number
 }
 
@@ -151,7 +179,13 @@ export interface CallTable {
     after: number,
     limit: number
   ) => Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>>
-  readonly list: (wanted: Wanted) => Sql<ReadonlyArray<Row>>
+  readonly list: (wanted: Wanted) => Sql<ReadonlyArray<ListedRow>>
+  /** Up to two of the calls whose identifiers begin with these letters and digits. */
+  readonly findIds: (start: string) => Sql<ReadonlyArray<string>>
+  /** The calls without an outcome, by state. */
+  readonly countOpen: Sql<ReadonlyArray<Count>>
+  /** The calls with an outcome: how many there are, and how many of them were taken. */
+  readonly countEnded: Sql<{ readonly calls: number; readonly finished: number }>
   /** Calls that need not be kept any longer. */
   readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
   /** Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. */
@@ -174,6 +208,7 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
   const ids = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyArray<string>> =>
     Effect.map(statement, (rows) => (rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => id))
 
+  const none = sql.literal("")
   const ready = sql.literal("attempts = 0 AND handed_off = 0 AND outcome IS NULL")
   const open = sql.literal("outcome IS NULL")
   // What is not kept beyond the end goes with the statement that ends the call.
@@ -284,16 +319,37 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
 
     list: ({ after, interface: iface, limit, state }: Wanted): Sql<ReadonlyArray<Row>> =>
       Effect.map(
-        sql`SELECT * FROM ${calls} WHERE interface = ${iface}
-        ${state === undefined ? sql.literal("") : sql`AND ${conditions[state]}`}
+        sql`SELECT id, interface, method, begun_at, attempts, handed_off, cancel_at, finished_by,
+        SUBSTR(outcome, 1, 1) AS outcome FROM ${calls} WHERE ${
+          iface === undefined
+            ? sql.literal("1 = 1")
+            : iface.includes(" ")
+            ? sql`interface = ${iface}`
+            : sql`interface LIKE ${`${iface} %`}`
+        }
+        ${state === undefined ? none : sql`AND ${conditions[state]}`}
         ${
           after === undefined
-            ? sql.literal("")
+            ? none
             : sql`AND (begun_at > ${after.begun_at} OR (begun_at = ${after.begun_at} AND id > ${after.id}))`
         }
         ORDER BY begun_at, id LIMIT ${limit}`,
         (rows) => rows.map(plain)
       ),
+
+    findIds: (start: string): Sql<ReadonlyArray<string>> =>
+      ids(sql`SELECT id FROM ${calls} WHERE id LIKE ${`${start}%`} LIMIT 2`),
+
+    countOpen: Effect.map(
+      sql`SELECT CASE WHEN handed_off <> 0 THEN 'handed off' WHEN attempts > 0 THEN 'running' ELSE 'ready' END AS state,
+        COUNT(*) AS calls, MIN(begun_at) AS oldest FROM ${calls} WHERE ${open} GROUP BY 1`,
+      (rows) => rows.map(plain)
+    ),
+
+    countEnded: Effect.map(
+      sql`SELECT COUNT(*) AS calls, COUNT(finished_by) AS finished FROM ${calls} WHERE outcome IS NOT NULL`,
+      ([row]) => plain(row!)
+    ),
 
     outdated: (finished: number, ended: number, limit: number): Sql<ReadonlyArray<string>> =>
       ids(sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND (finished_at < ${finished}

@@ -18,11 +18,13 @@ import type { Caller, Incoming, Outcome, Remote } from "../../Channel.ts"
 import type { Operation } from "../../Interface.ts"
 import { errorOf } from "../../internal/failures.ts"
 import { implOf } from "../../internal/manager.ts"
+import { counting } from "../../internal/metrics.ts"
 import * as Manager from "../../Manager.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../../Status.ts"
 import { type CallsImpl, unsure } from "./calls.ts"
 import { addressOf, CallEntity } from "./entity.ts"
+import { keepCounts } from "./metrics.ts"
 import { batch, type Row } from "./record.ts"
 import { decodeInput, encodeOutcome, faultText, lostText } from "./values.ts"
 
@@ -639,5 +641,9 @@ export const serve = (
       })),
       { concurrency: "unbounded", maxIdleTime: 5_000 }
     )
-    yield* calls.sharding.registerSingleton("Callisto/Calls", runner.upkeep)
+    const counts = (yield* counting) === undefined ? Effect.never : keepCounts(calls, yield* Effect.context<never>())
+    yield* calls.sharding.registerSingleton(
+      "Callisto/Calls",
+      Effect.all([runner.upkeep, counts], { concurrency: 2, discard: true })
+    )
   })
