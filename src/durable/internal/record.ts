@@ -144,7 +144,7 @@ export interface CallTable {
   readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
   /** Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. */
   readonly remove: (wanted: ReadonlyArray<string>) => Sql<ReadonlyArray<string>>
-  /** The transaction of the fiber, for `isOver`. Only PostgreSQL names its transactions. */
+  /** The transaction of the fiber, for `isOver`; none where it has written nothing. Only PostgreSQL names its transactions. */
   readonly transactionId: Sql<string | undefined>
   /** Whether a transaction is over. On SQLite a writer of one's own comes after it. */
   readonly isOver: (transaction: string) => Sql<boolean>
@@ -268,8 +268,8 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
 
     transactionId: isPg
       ? Effect.map(
-        sql<{ readonly id: string }>`SELECT pg_current_xact_id()::text AS id`,
-        ([row]): string | undefined => row?.id
+        sql<{ readonly id: string | null }>`SELECT pg_current_xact_id_if_assigned()::text AS id`,
+        ([row]): string | undefined => row?.id ?? undefined
       )
       : Effect.succeed<string | undefined>(""),
 

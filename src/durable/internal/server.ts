@@ -6,12 +6,13 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { isSqlError } from "effect/sql/SqlError"
-import { BeginTransaction } from "effect/sql/SqlClient"
+import { BeginTransaction, type TransactionConnection } from "effect/sql/SqlClient"
 import * as Tracer from "effect/Tracer"
 import type { Caller, Incoming, Outcome, Remote } from "../../Channel.ts"
 import type { Operation } from "../../Interface.ts"
@@ -73,6 +74,10 @@ class Attempt {
   /** Its outcome was stored together with what the routine wrote. */
   isStored = false
   isHandedOff = false
+  /** Its routine runs in a transaction. */
+  isInTransaction = false
+  /** Its routine has ended it inside of that transaction. */
+  isReplied = false
   /** Why its transaction has to be tried again. */
   failure: Cause.Cause<unknown> | undefined = undefined
 
@@ -102,28 +107,40 @@ class Attempt {
   }
 
   reply(outcome: Outcome): Effect.Effect<void, BadStubData | RpcTransportError> {
-    const { failure, runner } = this
-    const finish = (exit: Exit.Exit<void, unknown>) => {
-      Deferred.doneUnsafe(this.done, exit)
-      runner.ended(this)
-    }
-    if (this.isStored) return Effect.sync(() => finish(Exit.void))
-    if (failure !== undefined) return Effect.sync(() => finish(Exit.failCause(failure)))
+    const { failure, runner: { calls } } = this
+    if (this.isStored) return Effect.sync(() => this.finish(Exit.void))
+    if (failure !== undefined) return Effect.sync(() => this.finish(Exit.failCause(failure)))
     const text = encodeOutcome(this.operation, outcome)
     const isRefused = text instanceof BadStubData
-    return Effect.matchCauseEffect(
-      Effect.retry(this.store(isRefused ? faultText(1783, false) : text), patience),
-      {
-        onFailure: (cause) => {
-          finish(Exit.failCause(cause))
-          return Effect.fail(unsure("the outcome could not be stored", Cause.squash(cause)))
-        },
-        onSuccess: () => {
-          finish(Exit.void)
-          return isRefused ? Effect.fail(text) : Effect.void
-        }
+    const store = this.store(isRefused ? faultText(1783, false) : text)
+    const around = transactionOf(calls)
+    const isWithin = around !== undefined && this.isInTransaction
+    if (isWithin) this.isReplied = true
+    return Effect.matchCauseEffect(around === undefined ? Effect.retry(store, patience) : this.join(store, around), {
+      onFailure: (cause) => {
+        if (!isWithin) this.finish(Exit.failCause(cause))
+        return Effect.fail(unsure("the outcome could not be stored", Cause.squash(cause)))
+      },
+      onSuccess: () => {
+        if (!isWithin) this.finish(Exit.void)
+        return isRefused ? Effect.fail(text) : Effect.void
       }
+    })
+  }
+
+  /** Stores the outcome in the transaction of whoever ends the call. */
+  private join(store: Effect.Effect<boolean, unknown>, around: TransactionConnection.Service) {
+    const { runner: { calls }, row: { id } } = this
+    return Effect.provideService(
+      Effect.andThen(store, calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))),
+      calls.sql.transactionService,
+      around
     )
+  }
+
+  finish(exit: Exit.Exit<void, unknown>): void {
+    Deferred.doneUnsafe(this.done, exit)
+    this.runner.ended(this)
   }
 
   handedOff(): Effect.Effect<void, RpcTransportError> {
@@ -145,6 +162,12 @@ class Attempt {
   }
 }
 
+/** The transaction in which the current fiber runs. */
+const transactionOf = ({ sql: { transactionService } }: CallsImpl): TransactionConnection.Service | undefined => {
+  const { context } = Fiber.getCurrent() ?? {}
+  return context === undefined ? undefined : Context.getOrUndefined(context, transactionService)
+}
+
 /** A database that is down for a moment costs no attempt. */
 const patience = { schedule: Schedule.exponential(20), times: 8 }
 
@@ -157,6 +180,8 @@ export class Runner {
   readonly live: Map<string, Attempt> = new Map()
   /** Who waits for the end of a call that is delivered here. */
   private readonly waiting = new Map<string, Latch.Latch>()
+  /** Calls that have ended here lately: whoever asks late is told at once. */
+  private readonly over = new Set<string>()
   private readonly turns: Semaphore.Semaphore
   private readonly transactionTurns: Semaphore.Semaphore
   private readonly hasTransactions: boolean
@@ -203,13 +228,21 @@ export class Runner {
   /** Waits until a call has ended, or for a while. */
   wait(id: string): Effect.Effect<void> {
     return Effect.suspend(() => {
+      if (this.over.has(id)) return Effect.void
       let latch = this.waiting.get(id)
       if (latch === undefined) this.waiting.set(id, latch = Latch.makeUnsafe(false))
       const { await: ended } = latch
-      return Effect.flatMap(
-        Effect.orDie(this.calls.record.load(id)),
-        (row) =>
-          row === undefined || row.outcome !== null ? Effect.void : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+      // Whoever waits has often just begun the call: it is to be read, and seldom over.
+      return Effect.andThen(
+        this.calls.sharding.pollStorage,
+        Effect.catchTag(Effect.timeout(ended, 1_000), "TimeoutError", () =>
+          Effect.flatMap(
+            Effect.orDie(this.calls.record.progress([id])),
+            ([row]) =>
+              row === undefined || row.outcome !== null
+                ? Effect.void
+                : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+          ))
       )
     })
   }
@@ -246,6 +279,13 @@ export class Runner {
   }
 
   private open(id: string): void {
+    this.over.add(id)
+    if (this.over.size > 4_096) {
+      for (const oldest of this.over) {
+        this.over.delete(oldest)
+        break
+      }
+    }
     this.waiting.get(id)?.openUnsafe()
     this.waiting.delete(id)
   }
@@ -271,7 +311,7 @@ export class Runner {
         const row = (yield* calls.record.claim(id, 0, now)) ?? (yield* this.again(id, now))
         if (row === undefined) return
         const attempt = yield* this.attempt(row)
-        if (attempt === undefined) return this.over(id)
+        if (attempt === undefined) return this.isOver(id)
         const exit = yield* Effect.exit(restore(Deferred.await(attempt.done)))
         if (exit._tag === "Success") return
         yield* attempt.stop
@@ -290,7 +330,7 @@ export class Runner {
       if (row === undefined || row.outcome !== null || row.handed_off !== 0) return undefined
       if (row.deadline !== null && row.deadline <= now) {
         yield* calls.record.expire(now, [id])
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       const mode = this.modeOf(row)
@@ -299,7 +339,7 @@ export class Runner {
           ? "the process that ran the routine is gone"
           : `the routine was tried ${row.attempts - row.yielded} times, and its process was gone each time`
         yield* calls.record.endAttempt(id, row.attempts, lostText(1726, detail), now)
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       const claimed = yield* calls.record.claim(id, row.attempts, now)
@@ -308,7 +348,7 @@ export class Runner {
     })
   }
 
-  private over(id: string): void {
+  private isOver(id: string): void {
     this.open(id)
     this.calls.poke(id)
   }
@@ -424,8 +464,10 @@ export class Runner {
       orElse: () => Effect.fail(new RpcFault({ code: 1460 }))
     })
     const body = Effect.gen(function* () {
-      own = yield* Effect.exit(limited)
+      attempt.isInTransaction = true
+      own = yield* Effect.ensuring(Effect.exit(limited), Effect.sync(() => void (attempt.isInTransaction = false)))
       if (own._tag === "Failure") return yield* Effect.failCause(own.cause)
+      if (attempt.isReplied) return own.value
       let isFirst: boolean
       if (isHandOff) isFirst = yield* calls.record.handOff(id)
       else {
@@ -445,12 +487,14 @@ export class Runner {
       Effect.catchCause(
         transaction,
         (cause) =>
-          left > 0 && mayPass(cause)
+          left > 0 && !attempt.isReplied && mayPass(cause)
             ? Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
             : Effect.failCause(cause)
       )
     return Effect.onExit(again(8), (exit) =>
       Effect.sync(() => {
+        // Its outcome went the way of the transaction.
+        if (attempt.isReplied) return attempt.finish(exit._tag === "Success" ? Exit.void : Exit.failCause(exit.cause))
         if (exit._tag === "Success") {
           if (isHandOff) attempt.isHandedOff = true
           else attempt.isStored = true

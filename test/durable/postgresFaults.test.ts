@@ -1,0 +1,9 @@
+import { bed } from "./bed.ts"
+import { asking, handOffFaults } from "./handOffFaults.ts"
+import { transactionFaults } from "./transactionFaults.ts"
+import { postgres } from "./worlds.ts"
+
+bed("faults", postgres, (bed) => {
+  transactionFaults(bed)
+  handOffFaults(bed)
+}, [asking])

@@ -1,0 +1,9 @@
+import { bed } from "./bed.ts"
+import { asking, handOffFaults } from "./handOffFaults.ts"
+import { transactionFaults } from "./transactionFaults.ts"
+import { sqlite } from "./worlds.ts"
+
+bed("faults", sqlite, (bed) => {
+  transactionFaults(bed)
+  handOffFaults(bed)
+}, [asking])
