@@ -18,6 +18,7 @@ import type { Caller, Incoming, Outcome, Remote } from "../../Channel.ts"
 import type { Operation } from "../../Interface.ts"
 import { errorOf } from "../../internal/failures.ts"
 import { implOf } from "../../internal/manager.ts"
+import { refuseArgument } from "../../internal/named.ts"
 import * as Manager from "../../Manager.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../../Status.ts"
@@ -607,9 +608,7 @@ export const serve = (
 ): Effect.Effect<void, never, any> =>
   Effect.gen(function* () {
     if (calls.serves) {
-      return yield* Effect.die(
-        new TypeError("Durable.serve: this process serves already. Give all managers to one Durable.serve.")
-      )
+      return refuseArgument("Durable.serve", "this process serves already. Give all managers to one Durable.serve")
     }
     calls.serves = true
     yield* Effect.addFinalizer(() => Effect.sync(() => void (calls.serves = false)))
