@@ -36,6 +36,7 @@ import { migrate, readSettings } from "./durable/internal/settings.ts"
 import { decodeOutcome, encodeOutcome } from "./durable/internal/values.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
 import { choiceOption, countOption, durationOption, flagOption, objectOption } from "./internal/options.ts"
+import { refuseArgument } from "./internal/named.ts"
 import type * as Manager from "./Manager.ts"
 import type { ServerCall } from "./ServerCall.ts"
 import {
@@ -209,10 +210,9 @@ const impl: Effect.Effect<CallsImpl, never, Calls> = Effect.map(Calls, (calls) =
 
 const prefixOption = (prefix: string | undefined): string | undefined => {
   if (prefix === undefined || isPrefix(prefix)) return prefix
-  throw new TypeError(
-    `Durable: prefix is out of range, got ${
-      JSON.stringify(prefix)
-    }, expected 1 to 32 lower case letters, digits and underscores.`
+  return refuseArgument(
+    "Durable",
+    `prefix is out of range, got ${JSON.stringify(prefix)}, expected 1 to 32 lower case letters, digits and underscores`
   )
 }
 
@@ -413,10 +413,8 @@ export const key = (name: string): <A, E, R>(begin: Effect.Effect<A, E, R>) => E
  */
 export const handle = (pending: Pending.Any): string => {
   const found = Client.handleOf(pending)
-  if (found === undefined) {
-    throw new TypeError("Durable.handle: the call is not durable. Begin it over a binding of Durable.binding.")
-  }
-  return found
+  return found ??
+    refuseArgument("Durable.handle", "the call is not durable. Begin it over a binding of Durable.binding")
 }
 
 /**
@@ -442,7 +440,7 @@ export const resume = <I extends Interface.Any, const K extends Interface.Method
 const operationOf = (iface: Interface.Any, method: string): Operation => {
   const operations: { readonly [name: string]: Operation } = iface.operations
   const operation = Object.hasOwn(operations, method) ? operations[method] : undefined
-  if (operation === undefined) throw new TypeError(`Durable: ${iface.name} has no method ${method}.`)
+  if (operation === undefined) return refuseArgument("Durable", `${iface.name} has no method ${method}`)
   return operation
 }
 
@@ -677,8 +675,7 @@ const modesOf = (modes: ServeOptions["mode"]): (method: string) => Mode | undefi
  */
 export const token = (call: ServerCall.Any): string => {
   const found = Internal.tokenOf(call)
-  if (found === undefined) throw new TypeError("Durable.token: the call is not durable. Serve it with Durable.serve.")
-  return found
+  return found ?? refuseArgument("Durable.token", "the call is not durable. Serve it with Durable.serve")
 }
 
 /**

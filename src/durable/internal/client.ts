@@ -302,7 +302,7 @@ export const makeBinding = <I extends Interface.Any>(
 ): Effect.Effect<Binding<I>> => {
   const problem = unfit(iface, calls.mayHoldSecrets || calls.seal !== undefined)
   if (problem !== undefined) {
-    return Effect.die(new TypeError(`Durable.binding(${iface.name}): the interface is refused: ${problem}`))
+    return Effect.sync(() => refuseArgument(`Durable.binding(${iface.name})`, `the interface is refused: ${problem}`))
   }
   return bind(iface, channelOf(calls, iface, options), undefined, takeThrough) as never
 }

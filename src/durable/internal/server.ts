@@ -19,6 +19,7 @@ import type { Operation } from "../../Interface.ts"
 import { errorOf } from "../../internal/failures.ts"
 import { implOf } from "../../internal/manager.ts"
 import { counting } from "../../internal/metrics.ts"
+import { refuseArgument } from "../../internal/named.ts"
 import * as Manager from "../../Manager.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../../Status.ts"
@@ -606,9 +607,7 @@ export const serve = (
 ): Effect.Effect<void, never, any> =>
   Effect.gen(function* () {
     if (calls.serves) {
-      return yield* Effect.die(
-        new TypeError("Durable.serve: this process serves already. Give all managers to one Durable.serve.")
-      )
+      return refuseArgument("Durable.serve", "this process serves already. Give all managers to one Durable.serve")
     }
     calls.serves = true
     yield* Effect.addFinalizer(() => Effect.sync(() => void (calls.serves = false)))

@@ -233,13 +233,13 @@ export const unfit = (iface: Interface.Any, mayHoldSecrets: boolean): string | u
   for (const operation of Object.values<Operation>(iface.operations)) {
     const { method, name } = operation
     const { handlesIn, handlesOut, pipes } = fullOperation(operation)
-    if (pipes !== undefined) return `${name} has pipes, which end with their process. Call it over another binding.`
+    if (pipes !== undefined) return `${name} has pipes, which end with their process. Call it over another binding`
     if (handlesIn !== undefined || handlesOut !== undefined) {
-      return `${name} has context handles, which end with their process. Call it over another binding.`
+      return `${name} has context handles, which end with their process. Call it over another binding`
     }
     const schemas: ReadonlyArray<unknown> = [method.in, method.out, ...method.aborts.map(({ error }) => error)]
     if (!mayHoldSecrets && schemas.some((schema) => holdsRedacted((schema as { ast: SchemaAST.AST }).ast, new Set()))) {
-      return `${name} holds a Redacted value, which would lie in clear in the database. Give seal or redacted: "store" to Durable.layer.`
+      return `${name} holds a Redacted value, which would lie in clear in the database. Give seal or redacted: "store" to Durable.layer`
     }
   }
   return undefined
