@@ -90,6 +90,8 @@ const numbers = [
   "finished_at"
 ]
 
+const texts = ["id", "interface", "method", "object", "input", "input_hash", "caller", "trace", "outcome", "finished_by"]
+
 const plain = (row: object): any => {
   const made: Record<string, unknown> = { ...row }
   for (const name of numbers) {
@@ -162,6 +164,11 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
   const ids = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyArray<string>> =>
     Effect.map(statement, (rows) => (rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => id))
 
+  // SQLite's driver throws for a number that JavaScript can't hold, so it gives texts.
+  const asText = (names: ReadonlyArray<string>) => names.map((name) => `CAST(${name} AS TEXT) AS ${name}`).join(", ")
+  const all = sql.literal(isPg ? "*" : asText([...texts, ...numbers]))
+  const only = (...names: ReadonlyArray<string>) => sql.literal(isPg ? names.join(", ") : asText(names))
+
   const ready = sql.literal("attempts = 0 AND handed_off = 0 AND outcome IS NULL")
   const open = sql.literal("outcome IS NULL")
   // What is not kept beyond the end goes with the statement that ends the call.
@@ -181,12 +188,12 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     insert: (row: NewRow): Sql<boolean> =>
       some(sql`INSERT INTO ${calls} ${sql.insert(row as never)} ON CONFLICT (id) DO NOTHING RETURNING id`),
 
-    load: (id: string): Sql<Row | undefined> => first(sql`SELECT * FROM ${calls} WHERE id = ${id}`),
+    load: (id: string): Sql<Row | undefined> => first(sql`SELECT ${all} FROM ${calls} WHERE id = ${id}`),
 
     claim: (id: string, attempts: number, now: number): Sql<Row | undefined> =>
       first(sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
         WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open}
-        AND (deadline IS NULL OR deadline > ${now}) RETURNING *`),
+        AND (deadline IS NULL OR deadline > ${now}) RETURNING ${all}`),
 
     end: (id: string, outcome: string, now: number): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET outcome = ${outcome}, ended_at = ${now}, ${forgetsInput}
@@ -209,7 +216,7 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         ended_at = CASE WHEN ${ready} THEN ${now} ELSE ended_at END,
         input = CASE WHEN ${ready} AND input_hash IS NOT NULL THEN '' ELSE input END,
         outcome = CASE WHEN ${ready} THEN ${neverRan} ELSE outcome END
-        WHERE id = ${id} AND ${open} RETURNING *`),
+        WHERE id = ${id} AND ${open} RETURNING ${all}`),
 
     abandon: (id: string): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET abandoned = 1 WHERE id = ${id} AND finished_by IS NULL RETURNING id`),
@@ -219,7 +226,7 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id`),
 
     progress: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<Progress>> =>
-      sql`SELECT id, outcome, cancel_at FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<ReadonlyArray<Progress>>,
+      sql`SELECT ${only("id", "outcome", "cancel_at")} FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<ReadonlyArray<Progress>>,
 
     expire: (now: number, wanted?: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       ids(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
@@ -230,21 +237,21 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
 
     stalled: (before: number, after: number, limit: number): Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>> =>
       Effect.map(
-        sql`SELECT id, begun_at FROM ${calls} WHERE ${ready} AND begun_at < ${before} AND begun_at > ${after}
-        ORDER BY begun_at LIMIT ${limit}`,
+        sql`SELECT ${only("id", "begun_at")} FROM ${calls} WHERE ${ready} AND begun_at < ${before} AND begun_at > ${after}
+        ORDER BY ${calls}.begun_at LIMIT ${limit}`,
         (rows) => rows.map(plain)
       ),
 
     list: ({ after, interface: iface, limit, state }: Wanted): Sql<ReadonlyArray<Row>> =>
       Effect.map(
-        sql`SELECT * FROM ${calls} WHERE interface = ${iface}
+        sql`SELECT ${all} FROM ${calls} WHERE interface = ${iface}
         ${state === undefined ? sql.literal("") : sql`AND ${conditions[state]}`}
         ${
           after === undefined
             ? sql.literal("")
             : sql`AND (begun_at > ${after.begun_at} OR (begun_at = ${after.begun_at} AND id > ${after.id}))`
         }
-        ORDER BY begun_at, id LIMIT ${limit}`,
+        ORDER BY ${calls}.begun_at, ${calls}.id LIMIT ${limit}`,
         (rows) => rows.map(plain)
       ),
 
