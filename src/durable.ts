@@ -29,7 +29,7 @@ import type { Failure, Pending } from "./Call.ts"
 import type { AuthenticationLevel } from "./Channel.ts"
 import { type CallsImpl, makeCalls, unsure } from "./durable/internal/calls.ts"
 import * as Client from "./durable/internal/client.ts"
-import { makeMac, sameText, splitToken } from "./durable/internal/handles.ts"
+import { isHandle, makeMac, sameText, splitToken } from "./durable/internal/handles.ts"
 import { isPrefix, type ListedRow, makeRecord, stateOf, tablesOf } from "./durable/internal/record.ts"
 import * as Internal from "./durable/internal/server.ts"
 import { migrate, readSettings } from "./durable/internal/settings.ts"
@@ -491,6 +491,7 @@ export const cancel = (
   Effect.flatMap(impl, (calls) =>
     Effect.gen(function* () {
       const { record } = calls
+      if (!isHandle(handle)) return yield* Effect.fail(Client.noSuchCall())
       const failed = looked("the cancel could not be recorded")
       const row = yield* Effect.mapError(record.cancel(handle, yield* calls.now, false), failed)
       if (row === undefined) {
@@ -575,7 +576,8 @@ const listed = (row: ListedRow): Listed => ({
   handle: row.id,
   method: row.method,
   state: stateOf(row),
-  begun: new Date(row.begun_at),
+  // Beyond these there are no dates.
+  begun: new Date(Math.max(-8.64e15, Math.min(8.64e15, row.begun_at || 0))),
   attempts: row.attempts,
   isCancelled: row.cancel_at !== null
 })
@@ -595,6 +597,7 @@ export const forget = (
 ): Effect.Effect<void, CallPending | InvalidAsyncHandle | RpcTransportError, Calls> =>
   Effect.flatMap(impl, ({ record }) =>
     Effect.gen(function* () {
+      if (!isHandle(handle)) return yield* Effect.fail(Client.noSuchCall())
       const failed = looked("the record could not be removed")
       const gone = yield* Effect.mapError(record.remove([handle]), failed)
       if (gone.length > 0) return

@@ -60,8 +60,8 @@ class Evidence implements Remote, Watch {
   transaction: string | undefined
   /** The client has given the call up: its result is taken by nobody. */
   isAbandoned = false
-  /** There is no record: the transaction of the begin was rolled back. */
-  isRolledBack = false
+  /** There is no record to take from. */
+  isGone = false
   private isCancelRecorded = false
 
   constructor(calls: CallsImpl, call: Outgoing, id: string, deadline: number | null, transaction: string | undefined) {
@@ -80,7 +80,7 @@ class Evidence implements Remote, Watch {
   }
 
   gone(wasRolledBack: boolean): void {
-    this.isRolledBack = wasRolledBack
+    this.isGone = true
     this.call.reply(Exit.fail(
       wasRolledBack
         ? unavailable("the transaction in which the call was begun was rolled back")
@@ -204,7 +204,7 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
   },
   take: (call) => {
     const evidence = evidences.get(call)
-    if (evidence === undefined || evidence.isAbandoned || evidence.isRolledBack || call.operation.method.maybe) {
+    if (evidence === undefined || evidence.isAbandoned || evidence.isGone || call.operation.method.maybe) {
       return Effect.void
     }
     return Effect.flatMap(
@@ -251,7 +251,7 @@ const begin = (
         ? null
         : JSON.stringify({ traceId: span.traceId, spanId: span.spanId, sampled: span.sampled }),
       begun_at: now,
-      deadline: age === Infinity ? null : now + age
+      deadline: deadlineOf(now + age)
     }
     const store = Effect.gen(function* () {
       if (!(yield* calls.record.insert(row))) return false
@@ -278,6 +278,9 @@ const begin = (
     }
     yield* follow(calls, call, followed, isFirst, now)
   })
+
+/** A deadline in whole milliseconds; none where no date is that late. */
+const deadlineOf = (time: number): number | null => time > 8.64e15 ? null : Math.ceil(time)
 
 /** Whether a call that was begun under the same key has other arguments. */
 const differs = (

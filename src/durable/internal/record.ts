@@ -100,7 +100,6 @@ export const tablesOf = (prefix: string | undefined): Tables => ({
 /** How many identifiers one statement names. */
 export const batch = 500
 
-/** Numbers of 64 bits come as text from some drivers. */
 const numbers = [
   "begun_at",
   "deadline",
@@ -117,8 +116,26 @@ const numbers = [
   "finished"
 ]
 
+const texts = [
+  "id",
+  "interface",
+  "method",
+  "object",
+  "input",
+  "input_hash",
+  "caller",
+  "trace",
+  "outcome",
+  "finished_by"
+]
+
+/** A row as it is meant: some drivers give texts for numbers, and SQLite keeps what it is given. */
 const plain = (row: object): any => {
   const made: Record<string, unknown> = { ...row }
+  for (const name of texts) {
+    const value = made[name]
+    if (value !== null && value !== undefined && typeof value !== "string") made[name] = String(value)
+  }
   for (const name of numbers) {
     const value = made[name]
     if (value !== null && value !== undefined && typeof value !== "number") made[name] = Number(value)
@@ -301,7 +318,10 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id`),
 
     progress: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<Progress>> =>
-      sql`SELECT id, outcome, cancel_at FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<ReadonlyArray<Progress>>,
+      Effect.map(
+        sql`SELECT id, outcome, cancel_at FROM ${calls} WHERE ${sql.in("id", wanted)}`,
+        (rows) => rows.map(plain)
+      ),
 
     expire: (now: number, wanted?: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       ids(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},

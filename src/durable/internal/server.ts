@@ -16,6 +16,7 @@ import { BeginTransaction, type TransactionConnection } from "effect/sql/SqlClie
 import * as Tracer from "effect/Tracer"
 import type { Caller, Incoming, Outcome, Remote } from "../../Channel.ts"
 import type { Operation } from "../../Interface.ts"
+import { levels, localCaller } from "../../internal/access.ts"
 import { errorOf } from "../../internal/failures.ts"
 import { implOf } from "../../internal/manager.ts"
 import { counting } from "../../internal/metrics.ts"
@@ -44,6 +45,9 @@ export interface ServeOptions {
 
 /** The status for an interface or a method that is not served. */
 const notServed = 0x1c010002
+
+/** The column holds no larger number. */
+const maximumCount = 2 ** 31 - 1
 
 /** A transaction whose outcome came too late is rolled back. */
 class Overtaken extends Error {
@@ -334,6 +338,11 @@ export class Runner {
         this.isOver(id)
         return undefined
       }
+      if (!(row.attempts >= 0 && row.attempts < maximumCount)) {
+        yield* calls.record.end(id, lostText(1726, "the record holds no count of attempts"), now)
+        this.isOver(id)
+        return undefined
+      }
       const mode = this.modeOf(row)
       if (mode === "once" || row.attempts - row.yielded >= maximumAttempts) {
         const detail = mode === "once"
@@ -576,15 +585,18 @@ const mayPass = (cause: Cause.Cause<unknown>): boolean => {
   return isSqlError(error) && error.isRetryable
 }
 
-/** The caller that the client's process has stated. */
-const callerOf = (text: string | null): Caller.Input => {
+/** The caller that the client's process has stated. A text that says nothing readable is nobody's. */
+export const callerOf = (text: string | null): Caller.Input => {
+  if (text === null) return localCaller
   try {
-    const { level, name } = JSON.parse(text ?? "{}")
-    return { name: typeof name === "string" ? name : undefined, level: level ?? "privacy", anonymous: false }
+    const { level, name } = JSON.parse(text)
+    if (levels.includes(level) && (name === undefined || typeof name === "string")) {
+      return { name, level, anonymous: false }
+    }
   } catch {
-    // A row that says nothing readable of its caller is nobody's.
-    return { level: "none" }
+    // The text was cut short.
   }
+  return { level: "none" }
 }
 
 const spanOf = (text: string | null): Tracer.AnySpan | undefined => {

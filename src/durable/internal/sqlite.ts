@@ -67,6 +67,19 @@ const valueOf = (value: unknown): Value =>
 /** What makes the file the library's own. A tool that only looks at it leaves its journal alone. */
 const journal = "PRAGMA journal_mode = WAL"
 
+/** A number that JavaScript can't hold stays a bigint: otherwise the driver throws for all rows. */
+const smallNumbers = (rows: ReadonlyArray<object>): ReadonlyArray<object> => {
+  for (const row of rows as ReadonlyArray<Record<string, unknown>>) {
+    for (const name in row) {
+      const value = row[name]
+      if (typeof value !== "bigint") continue
+      const number = Number(value)
+      if (Number.isSafeInteger(number)) row[name] = number
+    }
+  }
+  return rows
+}
+
 const connect = (open: () => DatabaseSync, isThere: boolean): Effect.Effect<SqliteConnection, SqlError> =>
   Effect.map(
     Effect.flatMap(patiently(open), (database) =>
@@ -89,12 +102,13 @@ const connect = (open: () => DatabaseSync, isThere: boolean): Effect.Effect<Sqli
         const known = statements.get(sql)
         if (known !== undefined) return known
         const statement = database.prepare(sql)
+        statement.setReadBigInts(true)
         if (statements.size >= 200) statements.clear()
         statements.set(sql, statement)
         return statement
       }
       const rows = (sql: string, params: ReadonlyArray<unknown>) =>
-        patiently(() => prepare(sql).all(...params.map(valueOf)) as ReadonlyArray<object>)
+        Effect.map(patiently(() => prepare(sql).all(...params.map(valueOf)) as ReadonlyArray<object>), smallNumbers)
       const execute: Connection["execute"] = (sql, params, transform) =>
         Effect.map(rows(sql, params), (found) => transform === undefined ? found : transform(found))
       const values: Connection["executeValues"] = (sql, params) =>
