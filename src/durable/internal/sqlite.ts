@@ -2,7 +2,9 @@
  * A `SqlClient` over `node:sqlite`: the drivers in the registry do not load with this version of Effect.
  */
 import type { DatabaseSync } from "node:sqlite"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Semaphore from "effect/Semaphore"
@@ -15,6 +17,13 @@ import * as Stream from "effect/Stream"
 interface SqliteConnection extends Connection {
   readonly database: DatabaseSync
 }
+
+type Around = <C extends Connection>(connection: C) => C
+
+/** Stands around each connection to a file: tests watch its statements. */
+export const Around: Context.Reference<Around> = Context.Reference<Around>("@callisto/rpc/Durable/Around", {
+  defaultValue: () => identity
+})
 
 /** The numbers of SQLite for a database that another connection is writing to. */
 const busy = 5
@@ -147,7 +156,11 @@ const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere:
 const onFile = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere: boolean) {
   const all = new Set<SqliteConnection>()
   yield* Effect.addFinalizer(() => Effect.sync(() => all.forEach(({ database }) => database.close())))
-  const make = Effect.tap(connect(open, isThere), (connection) => Effect.sync(() => void all.add(connection)))
+  const around = yield* Around
+  const make = Effect.tap(
+    Effect.map(connect(open, isThere), around),
+    (connection) => Effect.sync(() => void all.add(connection))
+  )
   const main = yield* make
   const idle: Array<SqliteConnection> = []
   const release = (connection: SqliteConnection) =>
