@@ -1,16 +1,17 @@
 // Measures durable calls beside the engine under them, on a PostgreSQL of their own with its default fsync, and on a SQLite file.
 //
-//   node bench/durable.ts [--quick]
+//   node bench/durable.ts [--quick] [--json FILE]
 import { Context, Effect, Layer, Logger, type Scope } from "effect"
 import type * as Sharding from "effect/cluster/Sharding"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import os, { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
 import { Call } from "../mod.ts"
 import * as Durable from "../src/durable.ts"
 import type { CallsImpl } from "../src/durable/internal/calls.ts"
@@ -291,23 +292,18 @@ const sweeping = (where: string, context: Context.Context<any>, { swept }: Effor
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const calls = (yield* Durable.Calls) as unknown as CallsImpl
-    const binding = yield* Durable.binding(IWork)
     yield* sql`DELETE FROM cluster_messages`
     yield* sql`DELETE FROM callisto_calls`
-    const size = 100
-    for (let n = 0; n < swept; n += size) {
-      yield* sql.withTransaction(Effect.scoped(Effect.forEach(
-        Array.from({ length: size }, (_, i) => i),
-        (i) => Call.start(binding, "Echo", i),
-        { discard: true }
-      )))
-    }
-    yield* sql`UPDATE callisto_calls SET outcome = ${`{"t":"ok","v":1}`}, ended_at = 1`
-    yield* sql`UPDATE cluster_messages SET processed = ${
-      calls.record.isPg ? sql.literal("TRUE") : 1
-    }, last_reply_id = id`
-    yield* sql`DELETE FROM cluster_replies`
-    yield* sql`INSERT INTO cluster_replies (id, kind, request_id, payload) SELECT id, 0, request_id, '{}' FROM cluster_messages`
+    const numbers = sql`WITH RECURSIVE numbers AS
+      (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < ${sql.literal(String(swept))})`
+    const yes = sql.literal(calls.record.isPg ? "TRUE" : "1")
+    yield* sql`${numbers} INSERT INTO callisto_calls (id, interface, method, input, begun_at, attempts, outcome, ended_at)
+      SELECT 'call-' || n, ${`${IWork.uuid} 1`}, 'Echo', '1', n, 1, ${`{"t":"ok","v":1}`}, n FROM numbers`
+    yield* sql`${numbers} INSERT INTO cluster_messages
+      (id, message_id, shard_id, entity_type, entity_id, kind, tag, payload, headers, request_id, processed, last_reply_id)
+      SELECT n, 'Callisto/Calls/call-' || n || '/Dispatch/', 'default:' || (1 + n % 32), 'Callisto/Calls', 'call-' || n,
+      0, 'Dispatch', '{}', '{}', n, ${yes}, n FROM numbers`
+    yield* sql`INSERT INTO cluster_replies (id, kind, request_id, payload) SELECT id, 0, id, '{}' FROM cluster_messages`
     const start = performance.now()
     yield* sweep(calls, Date.now(), { keepEnded: 1, keepFinished: 1 })
     const rate = swept * 1000 / (performance.now() - start)
@@ -463,8 +459,22 @@ export const quickEffort: Effort = { rounds: 2, calls: 40, takeovers: 1, swept: 
 export const wholeEffort: Effort = { rounds: 10, calls: 256, takeovers: 5, swept: 10_000 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const isQuick = process.argv.includes("--quick")
-  const tables = await Effect.runPromise(measureDurable(isQuick ? quickEffort : wholeEffort))
-  console.log(`# ${runtime}\n\n${tables.map(markdown).join("\n\n")}\n\n${targetsOf(tables).map(verdict).join("\n")}`)
+  const { json, quick } = parseArgs({
+    options: { json: { type: "string" }, quick: { type: "boolean", default: false } }
+  }).values
+  const load = () => os.loadavg()[0]!.toFixed(1)
+  const before = load()
+  const tables = await Effect.runPromise(measureDurable(quick ? quickEffort : wholeEffort))
+  const targets = targetsOf(tables)
+  const circumstances = `PostgreSQL and SQLite on this machine, load ${before} before and ${load()} after`
+  console.log(`# ${runtime}
+
+${tables.map(markdown).join("\n\n")}
+
+${quick ? "Targets: too little was measured to tell." : targets.map(verdict).join("\n")}
+`)
+  if (json !== undefined) {
+    writeFileSync(json, `${JSON.stringify({ runtime, circumstances, tables, targets }, undefined, 2)}\n`)
+  }
   process.exit()
 }

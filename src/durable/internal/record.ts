@@ -239,11 +239,22 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     finished: sql.literal("finished_by IS NOT NULL")
   }
 
-  // Two statements that change the same rows in another order would wait for each other.
-  const free = (wanted: ReadonlyArray<string>, condition: Fragment) =>
+  /** Changes those of several calls that fit. Rows that somebody else holds are left out: two such statements never wait for each other. */
+  const changeAll = (
+    wanted: ReadonlyArray<string>,
+    fits: Fragment,
+    changes: Fragment,
+    returned: "id" | "*" = "id"
+  ): Sql<ReadonlyArray<unknown>> =>
     isPg
-      ? sql`id IN (SELECT id FROM ${calls} WHERE ${sql.in("id", wanted)} AND ${condition} FOR UPDATE SKIP LOCKED)`
-      : sql.in("id", wanted)
+      ? sql`WITH held AS MATERIALIZED
+          (SELECT id AS held_id, (${fits}) AS fits FROM ${calls} WHERE ${sql.in("id", wanted)} FOR UPDATE SKIP LOCKED)
+          UPDATE ${calls} SET ${changes} FROM held WHERE id = held_id AND fits RETURNING ${
+        returned === "id" ? sql.literal("id") : sql`${calls}.*`
+      }`
+      : sql`UPDATE ${calls} SET ${changes} WHERE ${sql.in("id", wanted)} AND (${fits}) RETURNING ${
+        sql.literal(returned)
+      }`
   const found = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyMap<string, true>> =>
     Effect.map(
       statement,
@@ -266,25 +277,31 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open}
         AND (deadline IS NULL OR deadline > ${now}) RETURNING *`),
 
-    claimAll: (wanted: ReadonlyArray<string>, now: number): Sql<ReadonlyMap<string, Row>> => {
-      const condition = sql`${ready} AND (deadline IS NULL OR deadline > ${now})`
-      return Effect.map(
-        sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
-          WHERE ${free(wanted, condition)} AND ${condition} RETURNING *`,
-        (rows) => new Map(rows.map(plain).map((row: Row) => [row.id, row]))
-      )
-    },
+    claimAll: (wanted: ReadonlyArray<string>, now: number): Sql<ReadonlyMap<string, Row>> =>
+      Effect.map(
+        changeAll(
+          wanted,
+          sql`${ready} AND (deadline IS NULL OR deadline > ${now})`,
+          sql`attempts = attempts + 1, attempt_at = ${now}`,
+          "*"
+        ),
+        (rows) => new Map((rows as ReadonlyArray<object>).map(plain).map((row: Row) => [row.id, row]))
+      ),
 
     endAll: (wanted, now): Sql<ReadonlyMap<string, true>> =>
-      found(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
-        outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}
-        WHERE ${free(wanted.map(({ id }) => id), open)} AND ${open} RETURNING id`),
+      found(changeAll(
+        wanted.map(({ id }) => id),
+        open,
+        sql`ended_at = ${now}, ${forgetsInput}, outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}`
+      )),
 
     takeAll: (wanted, now): Sql<ReadonlyMap<string, true>> => {
       const evidence = valueOf(wanted.map(({ evidence, id }) => [id, evidence]))
-      const condition = sql`outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence})`
-      return found(sql`UPDATE ${calls} SET finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})
-        WHERE ${free(wanted.map(({ id }) => id), condition)} AND ${condition} RETURNING id`)
+      return found(changeAll(
+        wanted.map(({ id }) => id),
+        sql`outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence})`,
+        sql`finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})`
+      ))
     },
 
     end: (id: string, outcome: string, now: number): Sql<boolean> =>
@@ -371,9 +388,14 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
       ([row]) => plain(row!)
     ),
 
+    // The index has the end alone, which is never after the taking.
     outdated: (finished: number, ended: number, limit: number): Sql<ReadonlyArray<string>> =>
-      ids(sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND (finished_at < ${finished}
-        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`),
+      ids(
+        sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND ended_at < ${
+          Math.max(finished, ended)
+        } AND (finished_at < ${finished}
+        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`
+      ),
 
     remove: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       sql.withTransaction(Effect.gen(function* () {
