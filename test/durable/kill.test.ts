@@ -12,6 +12,11 @@ import { makePostgres } from "./postgres.ts"
 
 const isNode = process.versions["bun"] === undefined && process.versions["deno"] === undefined
 
+describe("the mutants of durable calls", () => {
+  it.effect("the text that each changes: it is in the sources, once", () =>
+    Effect.scoped(Effect.forEach(mutants, sourcesOf, { discard: true })))
+})
+
 describe.skipIf(!isNode)("processes killed at random", () => {
   for (const [name, most] of [["PostgreSQL", 60], ["SQLite", 30]] as const) {
     const seconds = Math.min(most, budgetOf(20 * most))

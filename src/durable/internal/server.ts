@@ -487,30 +487,44 @@ export class Runner {
       }
       return isFirst ? own.value : yield* Effect.die(new Overtaken("another outcome came first"))
     })
-    // On SQLite the routine takes the right to write when it first writes.
-    const transaction = calls.record.isPg
-      ? calls.sql.withTransaction(body)
-      : Effect.provideService(calls.sql.withTransaction(body), BeginTransaction, "BEGIN")
-    // A conflict with another transaction left nothing behind, so the routine may run again here.
+    const transaction = Effect.suspend(() => {
+      own = undefined
+      // On SQLite the routine takes the right to write when it first writes.
+      return calls.record.isPg
+        ? calls.sql.withTransaction(body)
+        : Effect.provideService(calls.sql.withTransaction(body), BeginTransaction, "BEGIN")
+    })
+    /** Whether the database failed, and not the routine. */
+    const mayRepeat = (cause: Cause.Cause<unknown>): boolean => {
+      if (own === undefined) return !Cause.hasInterrupts(cause)
+      if (own._tag === "Success") return mayPass(cause)
+      // A rollback fails with its connection, and then the routine's statements may have failed with it.
+      const isLost = cause.reasons.length > own.cause.reasons.length
+      return mayPass(own.cause) || (isLost && isSqlError(errorOf(own.cause) ?? Cause.squash(own.cause)))
+    }
+    // Nothing is left behind by a conflict or a lost connection, so the routine may run again here.
     const again = (left: number): Effect.Effect<A, unknown, any> =>
-      Effect.catchCause(
-        transaction,
-        (cause) =>
-          left > 0 && !attempt.isReplied && mayPass(cause)
-            ? Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
-            : Effect.failCause(cause)
-      )
+      Effect.catchCause(transaction, (cause) => {
+        const isRepeated = mayRepeat(cause)
+        if (isRepeated && left > 0 && !attempt.isReplied) {
+          return Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
+        }
+        if (!Cause.hasInterruptsOnly(cause) && (isRepeated || own?._tag === "Success")) {
+          const error = Cause.squash(cause)
+          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) {
+            attempt.failure = cause
+          }
+        }
+        // The routine's own failure counts, whatever became of the rollback.
+        return Effect.failCause(own?._tag === "Failure" ? own.cause : cause)
+      })
     return Effect.onExit(again(8), (exit) =>
       Effect.sync(() => {
         // Its outcome went the way of the transaction.
         if (attempt.isReplied) return attempt.finish(exit._tag === "Success" ? Exit.void : Exit.failCause(exit.cause))
-        if (exit._tag === "Success") {
-          if (isHandOff) attempt.isHandedOff = true
-          else attempt.isStored = true
-        } else if (!Cause.hasInterruptsOnly(exit.cause) && (own?._tag === "Success" || mayPass(exit.cause))) {
-          const error = Cause.squash(exit.cause)
-          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) attempt.failure = exit.cause
-        }
+        if (exit._tag === "Failure") return
+        if (isHandOff) attempt.isHandedOff = true
+        else attempt.isStored = true
       }))
   }
 

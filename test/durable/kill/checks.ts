@@ -29,7 +29,6 @@ interface Seen {
 export interface Counts {
   readonly begun: number
   readonly taken: number
-  readonly ended: number
   readonly repeated: number
   readonly lost: number
   readonly open: number
@@ -187,7 +186,6 @@ export const check = (
       violations,
       counts: {
         begun: rows.length,
-        ended: ended.length,
         taken: rows.filter(({ ledgers }) => ledgers > 0).length,
         open: rows.filter(({ ledgers, outcome }) => outcome === null || ledgers === 0).length +
           [...log.intended].filter((key) => !log.begun.has(key)).length,

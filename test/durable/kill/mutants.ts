@@ -28,7 +28,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     file: "src/durable/internal/server.ts",
     text: `attempt.mode === "transaction" ? this.inTransaction(attempt, routine) : routine`,
     instead: "routine",
-    violation: "open, and 1 effects",
+    violation: "and 1 effects",
     schedule: { processes: ["runner1", "worker1"], kinds: [], odds: { ...none, methods: ["Write"] } }
   },
   {
