@@ -149,24 +149,26 @@ const allowed = {
     on: ["core"],
     shares: shared,
     borrows: ["clientCall", "manager"],
-    opens: ["record"],
+    opens: ["handles", "record", "values"],
     packages: ["effect/cluster"]
   },
   "durable/node.ts": {
     on: ["core", "durable"],
     shares: shared,
-    packages: ["effect/cluster", "@effect/platform-node-shared/", "node:"]
+    packages: ["effect/cluster", "@effect/platform-node-shared/", "node:"],
+    opens: ["sqlite"]
   },
   web: { on: [...wire, "dcerpc"], shares: ["named"] },
   node: { on: [...wire, "dcerpc", "durable"], shares: ["named"], packages: ["node:"] },
   inspector: { on: ["core"], shares: shared, packages: ["node:"], opens: ["feed", "palette"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"], shares: ["named", "version"] },
-  "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "durable", "node", "inspector"], shares: ["named", "version"] },
+  "cli.ts": { on: ["cli", "node", "durable/node.ts"], packages: ["node:"] },
   "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }
 
 /** Whether a file of a wing's internal folder is there for other wings too. */
-const isOpen = (file, wing) => (allowed[wing].opens ?? []).some((name) => file === `${wing}/internal/${name}.ts`)
+const isOpen = (file, wing) =>
+  (allowed[wing].opens ?? []).some((name) => file === `${wing.split("/")[0]}/internal/${name}.ts`)
 
 /** Packages that the row of a wing has to name; the rest of effect is free for all. */
 const restricted = ["node:", "effect/cluster", "@effect/platform-node-shared/"]

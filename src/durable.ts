@@ -30,7 +30,7 @@ import type { AuthenticationLevel } from "./Channel.ts"
 import { type CallsImpl, makeCalls, unsure } from "./durable/internal/calls.ts"
 import * as Client from "./durable/internal/client.ts"
 import { makeMac, sameText, splitToken } from "./durable/internal/handles.ts"
-import { makeRecord, type Row, stateOf, tablesOf } from "./durable/internal/record.ts"
+import { isPrefix, type ListedRow, makeRecord, stateOf, tablesOf } from "./durable/internal/record.ts"
 import * as Internal from "./durable/internal/server.ts"
 import { migrate, readSettings } from "./durable/internal/settings.ts"
 import { decodeOutcome, encodeOutcome } from "./durable/internal/values.ts"
@@ -209,7 +209,7 @@ const toCalls = (calls: CallsImpl): Calls => calls as unknown as Calls
 const impl: Effect.Effect<CallsImpl, never, Calls> = Effect.map(Calls, (calls) => calls as unknown as CallsImpl)
 
 const prefixOption = (prefix: string | undefined): string | undefined => {
-  if (prefix === undefined || /^[a-z][a-z0-9_]{0,31}$/.test(prefix)) return prefix
+  if (prefix === undefined || isPrefix(prefix)) return prefix
   return refuseArgument(
     "Durable",
     `prefix is out of range, got ${JSON.stringify(prefix)}, expected 1 to 32 lower case letters, digits and underscores`
@@ -556,7 +556,7 @@ export const list = (
     undefined
   ])
   const limit = 200
-  return Stream.paginate(undefined as Row | undefined, (after) =>
+  return Stream.paginate(undefined as ListedRow | undefined, (after) =>
     Effect.flatMap(impl, ({ record }) =>
       Effect.map(
         Effect.mapError(
@@ -571,7 +571,7 @@ export const list = (
       )))
 }
 
-const listed = (row: Row): Listed => ({
+const listed = (row: ListedRow): Listed => ({
   handle: row.id,
   method: row.method,
   state: stateOf(row),
@@ -737,7 +737,7 @@ export const complete = <I extends Interface.Any, const K extends Interface.Meth
       const text = encodeOutcome(operationOf(iface, method), exit as never)
       if (typeof text !== "string") return yield* Effect.fail(text)
       const isFirst = yield* Effect.mapError(
-        calls.record.end(id, yield* calls.sealedOutcome(text), yield* calls.now),
+        calls.end(id, yield* calls.sealedOutcome(text)),
         looked("the outcome could not be stored")
       )
       if (isFirst) yield* calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))

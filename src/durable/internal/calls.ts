@@ -12,10 +12,12 @@ import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import { RpcTransportError } from "../../Status.ts"
 import { CallEntity, shardOf } from "./entity.ts"
+import { gather } from "./gather.ts"
 import type { Mac } from "./handles.ts"
-import { batch, type CallTable, type Progress, type Tables } from "./record.ts"
+import { batch, type CallTable, type Progress, type Row, type Tables } from "./record.ts"
 import type { Seal } from "./values.ts"
 
 /** One who waits for the end of a call in this process. */
@@ -37,6 +39,18 @@ export const unsure = (what: string, error: unknown): RpcTransportError =>
     status: 1726,
     detail: `${what}: ${error instanceof Error ? error.message : String(error)}`
   })
+
+interface Ending {
+  readonly id: string
+  readonly outcome: string
+  readonly now: number
+}
+
+interface Taking {
+  readonly id: string
+  readonly evidence: string
+  readonly now: number
+}
 
 interface Fields {
   readonly sql: SqlClient.SqlClient
@@ -102,9 +116,52 @@ export class CallsImpl {
   private readonly asked = new Set<string>()
   private lastAnswer = -Infinity
 
+  /** Counts the first attempt of a new call, outside of every transaction, and gives it. */
+  readonly claim: (item: { readonly id: string; readonly now: number }) => Effect.Effect<Row | undefined, SqlError>
+  private readonly endOutside: (item: Ending) => Effect.Effect<boolean, SqlError>
+  private readonly takeOutside: (item: Taking) => Effect.Effect<boolean, SqlError>
+
   constructor(fields: Fields, client: EntityClient) {
     Object.assign(this, fields)
     this.client = client
+    const { record } = fields
+    const fork = (effect: Effect.Effect<void>) => void this.fork(effect)
+    const latest = (items: ReadonlyArray<{ readonly now: number }>) => Math.max(...items.map(({ now }) => now))
+    this.claim = gather(
+      fork,
+      (items) => record.claimAll(items.map(({ id }) => id), latest(items)),
+      ({ id, now }) => record.claim(id, 0, now)
+    )
+    this.endOutside = gather<Ending, boolean, SqlError>(
+      fork,
+      (items) => record.endAll(items, latest(items)),
+      ({ id, now, outcome }) => record.end(id, outcome, now)
+    )
+    this.takeOutside = gather<Taking, boolean, SqlError>(
+      fork,
+      (items) => record.takeAll(items, latest(items)),
+      ({ evidence, id, now }) => record.take(id, evidence, now)
+    )
+  }
+
+  /** Ends a call. The first outcome wins. */
+  end(id: string, outcome: string): Effect.Effect<boolean, SqlError> {
+    return Effect.gen({ self: this }, function* () {
+      const now = yield* this.now
+      return yield* ((yield* this.inTransaction)
+        ? this.record.end(id, outcome, now)
+        : this.endOutside({ id, outcome, now }))
+    })
+  }
+
+  /** Takes the result. It can be repeated by the same evidence. */
+  take(id: string, evidence: string): Effect.Effect<boolean, SqlError> {
+    return Effect.gen({ self: this }, function* () {
+      const now = yield* this.now
+      return yield* ((yield* this.inTransaction)
+        ? this.record.take(id, evidence, now)
+        : this.takeOutside({ id, evidence, now }))
+    })
   }
 
   // --- fibers

@@ -209,7 +209,7 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
     }
     return Effect.flatMap(
       Effect.mapError(
-        Effect.flatMap(calls.now, (now) => calls.record.take(evidence.id, evidence.name, now)),
+        calls.take(evidence.id, evidence.name),
         (error) => unsure("the result could not be taken", error)
       ),
       (isTaken) => isTaken ? Effect.void : Effect.fail(new CallComplete())

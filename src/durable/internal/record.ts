@@ -52,6 +52,27 @@ export const stateOf = (row: Pick<Row, "attempts" | "handed_off" | "outcome" | "
     ? "running"
     : "ready"
 
+/** A call in a list, without its values. `outcome` only tells that there is one. */
+export type ListedRow = Pick<
+  Row,
+  | "id"
+  | "interface"
+  | "method"
+  | "begun_at"
+  | "attempts"
+  | "handed_off"
+  | "cancel_at"
+  | "outcome"
+  | "finished_by"
+>
+
+/** How many calls are in a state, and when the oldest of them was begun. */
+export interface Count {
+  readonly state: State
+  readonly calls: number
+  readonly oldest: number
+}
+
 /** Outcomes that no routine gives. */
 export const neverRan = `{"t":"cancelled","n":1}`
 export const timedOut = `{"t":"fault","c":1460}`
@@ -64,6 +85,9 @@ export interface Tables {
   /** The prefix of the engine's own tables. */
   readonly engine: string
 }
+
+/** Whether a text can be the prefix of the tables. */
+export const isPrefix = (text: string): boolean => /^[a-z][a-z0-9_]{0,31}$/.test(text)
 
 /** The names of the tables. */
 export const tablesOf = (prefix: string | undefined): Tables => ({
@@ -87,7 +111,10 @@ const numbers = [
   "yielded",
   "abandoned",
   "ended_at",
-  "finished_at"
+  "finished_at",
+  "calls",
+  "oldest",
+  "finished"
 ]
 
 const plain = (row: object): any => {
@@ -101,9 +128,10 @@ const plain = (row: object): any => {
 
 /** Which rows a list wants. */
 export interface Wanted {
-  readonly interface: string
+  /** The UUID and the major version; the UUID alone for all versions, `undefined` for all interfaces. */
+  readonly interface: string | undefined
   readonly state: State | undefined
-  readonly after: { readonly begun_at: number; readonly id: string } | undefined
+  readonly after: Pick<Row, "begun_at" | "id"> | undefined
   readonly limit: number
 }
 
@@ -117,6 +145,18 @@ export interface CallTable {
   readonly load: (id: string) => Sql<Row | undefined>
   /** Counts an attempt, and gives the call; `undefined` where its state was not that. */
   readonly claim: (id: string, attempts: number, now: number) => Sql<Row | undefined>
+  /** Counts the first attempts of several new calls, and gives them. Leaves out rows that somebody else holds, as the next two do. */
+  readonly claimAll: (wanted: ReadonlyArray<string>, now: number) => Sql<ReadonlyMap<string, Row>>
+  /** Ends several calls. Gives those that it has ended. */
+  readonly endAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly outcome: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
+  /** Takes several results. Gives those that it has taken. */
+  readonly takeAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly evidence: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
   /** Ends a call. The first outcome wins. */
   readonly end: (id: string, outcome: string, now: number) => Sql<boolean>
   /** Ends a call whose last attempt was this one, unless somebody else will complete it. */
@@ -139,7 +179,13 @@ export interface CallTable {
     after: number,
     limit: number
   ) => Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>>
-  readonly list: (wanted: Wanted) => Sql<ReadonlyArray<Row>>
+  readonly list: (wanted: Wanted) => Sql<ReadonlyArray<ListedRow>>
+  /** Up to two of the calls whose identifiers begin with these letters and digits. */
+  readonly findIds: (start: string) => Sql<ReadonlyArray<string>>
+  /** The calls without an outcome, by state. */
+  readonly countOpen: Sql<ReadonlyArray<Count>>
+  /** The calls with an outcome: how many there are, and how many of them were taken. */
+  readonly countEnded: Sql<{ readonly calls: number; readonly finished: number }>
   /** Calls that need not be kept any longer. */
   readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
   /** Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. */
@@ -162,6 +208,7 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
   const ids = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyArray<string>> =>
     Effect.map(statement, (rows) => (rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => id))
 
+  const none = sql.literal("")
   const ready = sql.literal("attempts = 0 AND handed_off = 0 AND outcome IS NULL")
   const open = sql.literal("outcome IS NULL")
   // What is not kept beyond the end goes with the statement that ends the call.
@@ -175,6 +222,20 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     finished: sql.literal("finished_by IS NOT NULL")
   }
 
+  // Two statements that change the same rows in another order would wait for each other.
+  const free = (wanted: ReadonlyArray<string>, condition: Fragment) =>
+    isPg
+      ? sql`id IN (SELECT id FROM ${calls} WHERE ${sql.in("id", wanted)} AND ${condition} FOR UPDATE SKIP LOCKED)`
+      : sql.in("id", wanted)
+  const found = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyMap<string, true>> =>
+    Effect.map(
+      statement,
+      (rows) => new Map((rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => [id, true]))
+    )
+  /** The second value of a pair, by the first. */
+  const valueOf = (pairs: ReadonlyArray<readonly [id: string, value: string]>) =>
+    sql`CASE id ${sql.join(" ", false)(pairs.map(([id, value]) => sql`WHEN ${id} THEN ${value}`))} END`
+
   return {
     isPg,
 
@@ -187,6 +248,27 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
       first(sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
         WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open}
         AND (deadline IS NULL OR deadline > ${now}) RETURNING *`),
+
+    claimAll: (wanted: ReadonlyArray<string>, now: number): Sql<ReadonlyMap<string, Row>> => {
+      const condition = sql`${ready} AND (deadline IS NULL OR deadline > ${now})`
+      return Effect.map(
+        sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
+          WHERE ${free(wanted, condition)} AND ${condition} RETURNING *`,
+        (rows) => new Map(rows.map(plain).map((row: Row) => [row.id, row]))
+      )
+    },
+
+    endAll: (wanted, now): Sql<ReadonlyMap<string, true>> =>
+      found(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
+        outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}
+        WHERE ${free(wanted.map(({ id }) => id), open)} AND ${open} RETURNING id`),
+
+    takeAll: (wanted, now): Sql<ReadonlyMap<string, true>> => {
+      const evidence = valueOf(wanted.map(({ evidence, id }) => [id, evidence]))
+      const condition = sql`outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence})`
+      return found(sql`UPDATE ${calls} SET finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})
+        WHERE ${free(wanted.map(({ id }) => id), condition)} AND ${condition} RETURNING id`)
+    },
 
     end: (id: string, outcome: string, now: number): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET outcome = ${outcome}, ended_at = ${now}, ${forgetsInput}
@@ -237,16 +319,37 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
 
     list: ({ after, interface: iface, limit, state }: Wanted): Sql<ReadonlyArray<Row>> =>
       Effect.map(
-        sql`SELECT * FROM ${calls} WHERE interface = ${iface}
-        ${state === undefined ? sql.literal("") : sql`AND ${conditions[state]}`}
+        sql`SELECT id, interface, method, begun_at, attempts, handed_off, cancel_at, finished_by,
+        SUBSTR(outcome, 1, 1) AS outcome FROM ${calls} WHERE ${
+          iface === undefined
+            ? sql.literal("1 = 1")
+            : iface.includes(" ")
+            ? sql`interface = ${iface}`
+            : sql`interface LIKE ${`${iface} %`}`
+        }
+        ${state === undefined ? none : sql`AND ${conditions[state]}`}
         ${
           after === undefined
-            ? sql.literal("")
+            ? none
             : sql`AND (begun_at > ${after.begun_at} OR (begun_at = ${after.begun_at} AND id > ${after.id}))`
         }
         ORDER BY begun_at, id LIMIT ${limit}`,
         (rows) => rows.map(plain)
       ),
+
+    findIds: (start: string): Sql<ReadonlyArray<string>> =>
+      ids(sql`SELECT id FROM ${calls} WHERE id LIKE ${`${start}%`} LIMIT 2`),
+
+    countOpen: Effect.map(
+      sql`SELECT CASE WHEN handed_off <> 0 THEN 'handed off' WHEN attempts > 0 THEN 'running' ELSE 'ready' END AS state,
+        COUNT(*) AS calls, MIN(begun_at) AS oldest FROM ${calls} WHERE ${open} GROUP BY 1`,
+      (rows) => rows.map(plain)
+    ),
+
+    countEnded: Effect.map(
+      sql`SELECT COUNT(*) AS calls, COUNT(finished_by) AS finished FROM ${calls} WHERE outcome IS NOT NULL`,
+      ([row]) => plain(row!)
+    ),
 
     outdated: (finished: number, ended: number, limit: number): Sql<ReadonlyArray<string>> =>
       ids(sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND (finished_at < ${finished}

@@ -18,12 +18,14 @@ import type { Caller, Incoming, Outcome, Remote } from "../../Channel.ts"
 import type { Operation } from "../../Interface.ts"
 import { errorOf } from "../../internal/failures.ts"
 import { implOf } from "../../internal/manager.ts"
+import { counting } from "../../internal/metrics.ts"
 import { refuseArgument } from "../../internal/named.ts"
 import * as Manager from "../../Manager.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../../Status.ts"
 import { type CallsImpl, unsure } from "./calls.ts"
 import { addressOf, CallEntity } from "./entity.ts"
+import { keepCounts } from "./metrics.ts"
 import { batch, type Row } from "./record.ts"
 import { decodeInput, encodeOutcome, faultText, lostText } from "./values.ts"
 
@@ -102,9 +104,7 @@ class Attempt {
   /** Stores an outcome. Gives whether it was the first. */
   store(text: string): Effect.Effect<boolean, unknown> {
     const { runner: { calls }, row: { id } } = this
-    return Effect.gen(function* () {
-      return yield* calls.record.end(id, yield* calls.sealedOutcome(text), yield* calls.now)
-    })
+    return Effect.flatMap(calls.sealedOutcome(text), (sealed) => calls.end(id, sealed))
   }
 
   reply(outcome: Outcome): Effect.Effect<void, BadStubData | RpcTransportError> {
@@ -309,7 +309,7 @@ export class Runner {
       Effect.gen({ self: this }, function* () {
         const now = yield* calls.now
         // Most calls are new: one statement counts the attempt and gives the row.
-        const row = (yield* calls.record.claim(id, 0, now)) ?? (yield* this.again(id, now))
+        const row = (yield* calls.claim({ id, now })) ?? (yield* this.again(id, now))
         if (row === undefined) return
         const attempt = yield* this.attempt(row)
         if (attempt === undefined) return this.isOver(id)
@@ -382,8 +382,7 @@ export class Runner {
   private attempt(row: Row): Effect.Effect<Attempt | undefined, unknown> {
     const { calls, server } = this
     return Effect.gen({ self: this }, function* () {
-      const end = (text: string) =>
-        Effect.flatMap(calls.now, (now) => Effect.as(calls.record.end(row.id, text, now), undefined))
+      const end = (text: string) => Effect.as(calls.end(row.id, text), undefined)
       const operation = this.operationOf(row)
       if (operation === undefined) return yield* end(faultText(notServed, true))
       const input = decodeInput(operation, yield* calls.opened(row.input))
@@ -641,5 +640,9 @@ export const serve = (
       })),
       { concurrency: "unbounded", maxIdleTime: 5_000 }
     )
-    yield* calls.sharding.registerSingleton("Callisto/Calls", runner.upkeep)
+    const counts = (yield* counting) === undefined ? Effect.never : keepCounts(calls, yield* Effect.context<never>())
+    yield* calls.sharding.registerSingleton(
+      "Callisto/Calls",
+      Effect.all([runner.upkeep, counts], { concurrency: 2, discard: true })
+    )
   })

@@ -64,14 +64,17 @@ const valueOf = (value: unknown): Value =>
     ? value.toISOString()
     : value as Value
 
-const connect = (open: () => DatabaseSync): Effect.Effect<SqliteConnection, SqlError> =>
+/** What makes the file the library's own. A tool that only looks at it leaves its journal alone. */
+const journal = "PRAGMA journal_mode = WAL"
+
+const connect = (open: () => DatabaseSync, isThere: boolean): Effect.Effect<SqliteConnection, SqlError> =>
   Effect.map(
     Effect.flatMap(patiently(open), (database) =>
       Effect.as(
         Effect.forEach(
           [
             "PRAGMA busy_timeout = 0",
-            "PRAGMA journal_mode = WAL",
+            ...(isThere ? [] : [journal]),
             "PRAGMA synchronous = FULL",
             "PRAGMA foreign_keys = ON"
           ],
@@ -113,8 +116,11 @@ const isTransaction = (connection: Connection): boolean =>
   (connection as SqliteConnection).database.isTransaction ?? true
 
 /** One connection does everything: the database is its own. */
-const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync) {
-  const connection = yield* Effect.acquireRelease(connect(open), ({ database }) => Effect.sync(() => database.close()))
+const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere: boolean) {
+  const connection = yield* Effect.acquireRelease(
+    connect(open, isThere),
+    ({ database }) => Effect.sync(() => database.close())
+  )
   const acquirers = SqlClient.makeSqliteAcquirers({
     connection: Effect.succeed(connection),
     semaphore: Semaphore.makeUnsafe(1),
@@ -124,10 +130,10 @@ const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync) {
 })
 
 /** One connection for single statements, and one for each transaction: readers and those who wait hold nobody up. */
-const onFile = Effect.fnUntraced(function* (open: () => DatabaseSync) {
+const onFile = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere: boolean) {
   const all = new Set<SqliteConnection>()
   yield* Effect.addFinalizer(() => Effect.sync(() => all.forEach(({ database }) => database.close())))
-  const make = Effect.tap(connect(open), (connection) => Effect.sync(() => void all.add(connection)))
+  const make = Effect.tap(connect(open, isThere), (connection) => Effect.sync(() => void all.add(connection)))
   const main = yield* make
   const idle: Array<SqliteConnection> = []
   const release = (connection: SqliteConnection) =>
@@ -157,14 +163,20 @@ const load = Effect.tryPromise({
     new Error("DurableNode.embedded: this runtime has no node:sqlite, expected Node 22.13, Deno 2.2, Bun 1.4 or later.")
 })
 
-/** A client of the database in a file; `":memory:"` for a database of its own. */
-export const sqliteLayer = (file: string): Layer.Layer<SqlClient.SqlClient, SqlError> =>
+/**
+ * A client of the database in a file; `":memory:"` for a database of its own. `isThere` says that another program has made the file, and
+ * decides on it.
+ */
+export const sqliteLayer = (
+  file: string,
+  { isThere = false }: { readonly isThere?: boolean } = {}
+): Layer.Layer<SqlClient.SqlClient, SqlError> =>
   Layer.effect(
     SqlClient.SqlClient,
     Effect.gen(function* () {
       const { DatabaseSync } = yield* Effect.orDie(load)
       const open = () => new DatabaseSync(file)
-      const acquirers = yield* (file === ":memory:" ? inMemory(open) : onFile(open))
+      const acquirers = yield* (file === ":memory:" ? inMemory(open, isThere) : onFile(open, isThere))
       return yield* SqlClient.make({
         ...acquirers,
         compiler: Statement.makeCompilerSqlite(),
