@@ -86,8 +86,13 @@ export const Calls: Context.Service<Calls, Calls> = Context.Service<Calls>("@cal
 export type Mode = "once" | "idempotent" | "transaction"
 
 /**
- * What has become of a call: nobody has run it yet (`ready`); its routine runs, or did so until its process died (`running`); a manager
- * has handed it off (`handed off`); it has an outcome that nobody has taken (`ended`); an evidence has taken the outcome (`finished`).
+ * Where a call stands.
+ *
+ * - `"ready"`: no routine has started.
+ * - `"running"`: its routine runs, or ran until its process died.
+ * - `"handed off"`: its routine has returned, and somebody will complete the call.
+ * - `"ended"`: it has an outcome that nobody has taken.
+ * - `"finished"`: its outcome was taken.
  *
  * @category models
  * @since 0.1.0
@@ -105,13 +110,13 @@ export interface Listed {
   readonly handle: string
   /** The name of the method. */
   readonly method: string
-  /** What has become of the call. */
+  /** Where the call stands. */
   readonly state: State
   /** When the call was begun. */
   readonly begun: Date
   /** How many times its routine was started. */
   readonly attempts: number
-  /** Whether somebody has asked for its end. */
+  /** Whether a cancel was requested. */
   readonly isCancelled: boolean
 }
 
@@ -181,8 +186,8 @@ export interface ServeOptions {
    */
   readonly mode?: Mode | { readonly [method: string]: Mode | undefined } | undefined
   /**
-   * How many times a routine is started whose process dies each time, 1 or more; then the call ends with 1726. By default 5. Attempts that
-   * a shutdown in good order interrupts do not count.
+   * How often a routine is started when its process dies each time, 1 or more; then the call ends with 1726. By default 5. An attempt that
+   * a shutdown in good order interrupts does not count.
    */
   readonly maximumAttempts?: number | undefined
   /** How many routines run at once in this process, 1 or more; by default 64. Other calls wait, and can be cancelled. */
@@ -228,11 +233,11 @@ export const migrations = (
   Effect.suspend(() => migrate(tablesOf(prefixOption(options?.prefix))))
 
 /**
- * Refuses a process that uses another number of shards than those before it on the same database, before it takes any part.
+ * Refuses a process that uses another number of shards than the database has, before the process takes any part.
  *
  * **Details**
  *
- * Dies with a `TypeError` that names both numbers. {@link layer} looks too, but at a time when the process has joined already.
+ * Dies with a `TypeError` that names both numbers. {@link layer} checks it too, when the process has joined already.
  *
  * @category layers
  * @since 0.1.0
@@ -254,8 +259,7 @@ export const checkShards = (
  *
  * `runner`, `client` and `embedded` of `@callisto/rpc/durable/node` bring an engine with them.
  *
- * Dies with a `TypeError` where the process uses another number of shards than those before it on the same database, and for an option out
- * of its range.
+ * Dies with a `TypeError` where the process uses another number of shards than the database has, and for an option out of its range.
  *
  * @category layers
  * @since 0.1.0
@@ -451,12 +455,12 @@ const operationOf = (iface: Interface.Any, method: string): Operation => {
 const looked = (what: string) => (error: unknown): RpcTransportError => unsure(what, error)
 
 /**
- * Asks for the end of a call by its handle, without evidence. Returns when the request is stored.
+ * Cancels a call by its handle, without evidence. Returns when the request is stored.
  *
  * **Details**
  *
- * A call that nobody has run ends at once and did not execute. Otherwise its routine is told. Fails with `CallComplete` where the call
- * has ended, and with `InvalidAsyncHandle` where there is none.
+ * A ready call ends at once, and did not execute. The routine of a running call is told. Fails with `CallComplete` where the call has
+ * ended, and with `InvalidAsyncHandle` where there is no such call.
  *
  * **Example** (No server has to be there)
  *
@@ -682,12 +686,12 @@ export const token = (call: ServerCall.Any): string => {
 }
 
 /**
- * Completes a call by its token, in whichever process that is. Gives whether this was the outcome: the first one wins.
+ * Completes a call by its token, from any process on the same database. Gives whether this ended the call: the first outcome wins.
  *
  * **Details**
  *
- * In a transaction of the same `SqlClient` the call ends if and only if that commits. Fails with `InvalidAsyncHandle` for a token that is
- * none of a call of this method, and with `BadStubData` for results that can't be stored.
+ * In a transaction of the same `SqlClient` the call ends if and only if that commits. Fails with `InvalidAsyncHandle` where no
+ * call of this method has the token, and with `BadStubData` for results that can't be stored.
  *
  * **Example** (A person decides)
  *

@@ -21,6 +21,9 @@ const print = (who: string, line: string) =>
   console.log(`${((performance.now() - start) / 1000).toFixed(1).padStart(5)} s  ${who.padEnd(8)}  ${line}`)
 const say = (who: string, line: string) => Effect.sync(() => print(who, line))
 
+/** Fails when a program can't go on. */
+const failed = Deferred.makeUnsafe<never, Error>()
+
 /** Runs a program of this folder in a process of its own, and kills it when the scope closes. */
 const startProgram = (file: string, ...args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
@@ -35,7 +38,10 @@ const startProgram = (file: string, ...args: ReadonlyArray<string>) =>
         print(who, what)
       })
       const ended = Deferred.makeUnsafe<void>()
-      child.on("close", () => Deferred.doneUnsafe(ended, Exit.void))
+      child.on("close", (code) => {
+        Deferred.doneUnsafe(ended, Exit.void)
+        if (code) Deferred.doneUnsafe(failed, Exit.fail(new Error(`${file} has ended with ${code}`)))
+      })
       return {
         ended: Deferred.await(ended),
         kill: Effect.sync(() => child.kill("SIGKILL")),
@@ -103,7 +109,7 @@ const story = Effect.fnUntraced(function* (database: string) {
 
 const program = Effect.gen(function* () {
   const database = values.database ?? join(yield* folder, "shop.db")
-  yield* Effect.provide(story(database), clientOf(database))
+  yield* Effect.raceFirst(story(database), Deferred.await(failed)).pipe(Effect.provide(clientOf(database)))
 }).pipe(Effect.scoped)
 
 await Effect.runPromise(program)

@@ -3,7 +3,7 @@
 // With --database postgres://user@host/name each worker on a machine needs a --port of its own; 34431 is the default.
 import { Manager } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
-import { Console, Effect, Layer } from "effect"
+import { Console, Effect, Layer, References } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { randomUUID } from "node:crypto"
 import process from "node:process"
@@ -46,6 +46,10 @@ const stopSignal = Effect.callback<void>((resume) => {
 const program = Effect.gen(function* () {
   yield* Console.log(`${name}: ready`)
   yield* stopSignal
-}).pipe(Effect.provide(live))
+}).pipe(
+  Effect.provide(live),
+  Effect.provideService(References.MinimumLogLevel, "Warn"),
+  Effect.provideService(References.LogToStderr, true)
+)
 
 await Effect.runPromise(program)

@@ -9,8 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as RpcClient from "effect/rpc/RpcClient"
 import * as RpcSerialization from "effect/rpc/RpcSerialization"
-import { Socket } from "effect/socket/Socket"
-import type { SocketServer, SocketServerError } from "effect/socket/SocketServer"
+import { isSocketError, Socket } from "effect/socket/Socket"
+import { SocketServer, type SocketServerError } from "effect/socket/SocketServer"
 
 // Two small messages in a row would wait 40 ms for each other with Nagle's algorithm.
 const noDelay = true
@@ -41,4 +41,12 @@ export const clientProtocol: Layer.Layer<Runners.RpcClientProtocol, never, RpcSe
 /** Where a runner listens. */
 export const listener = (
   address: { readonly host: string; readonly port: number }
-): Layer.Layer<SocketServer, SocketServerError> => NodeSocketServer.layer({ ...address, noDelay })
+): Layer.Layer<SocketServer, SocketServerError> =>
+  Layer.effect(
+    SocketServer,
+    Effect.map(NodeSocketServer.make({ ...address, noDelay }), (server) => ({
+      ...server,
+      // A client that ends resets its connection. That is no error for the log.
+      run: (handler) => server.run((socket) => Effect.catchIf(handler(socket), isSocketError, () => Effect.void))
+    }))
+  )
