@@ -226,6 +226,11 @@ const countRefused = (context: Context.Context<never>, refused: "login" | "messa
  * - `callisto_logins_refused`, a counter;
  * - `callisto_messages_refused`, a counter: requests whose signature is wrong.
  *
+ * What is in the database of durable calls, by one of the processes that serve them:
+ *
+ * - `callisto_durable_calls`, a gauge, with the attribute `state`;
+ * - `callisto_durable_oldest_ready`, a gauge: the age of the oldest call that nobody has run, in milliseconds.
+ *
  * **Example** (Counting calls)
  *
  * ```ts

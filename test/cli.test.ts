@@ -1147,7 +1147,19 @@ describe("the help of callisto", () => {
       const { code, stderr, stdout } = yield* callisto(["--help"])
       assert.deepStrictEqual([code, stderr], [0, ""])
       for (
-        const command of ["dump", "map", "interfaces", "stats", "ping", "import", "describe", "call", "check", "watch"]
+        const command of [
+          "dump",
+          "map",
+          "interfaces",
+          "stats",
+          "ping",
+          "import",
+          "describe",
+          "call",
+          "check",
+          "watch",
+          "calls"
+        ]
       ) {
         assert.match(stdout, new RegExp(`^  ${command} `, "m"))
       }

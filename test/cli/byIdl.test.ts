@@ -1034,6 +1034,7 @@ describe("completions in a shell", () => {
 
   const commands = [
     "call",
+    "calls",
     "check",
     "demo",
     "describe",
@@ -1055,7 +1056,11 @@ describe("completions in a shell", () => {
       [["import", ""], ["B.IDL", "a.idl", "sub"]],
       [["call", "b", ""], ["B.IDL", "a.idl", "d.ts", "sub"]],
       [["stats", "--k"], ["--kdc"]],
-      [["import", "--ti"], ["--timeout"]]
+      [["import", "--ti"], ["--timeout"]],
+      [["calls", ""], ["cancel", "forget", "list", "show"]],
+      [["calls", "list", "--state", ""], ["ended", "finished", "handed-off", "ready", "running"]],
+      [["calls", "list", "--database", "c"], ["c.txt"]],
+      [["calls", "show", "--ti"], ["--timeout"]]
     ] as ReadonlyArray<[ReadonlyArray<string>, ReadonlyArray<string>]>
   ) {
     for (const shell of ["bash", "fish"]) {
