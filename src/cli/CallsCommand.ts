@@ -426,7 +426,7 @@ const jsonOf = (text: unknown): { readonly isJson: boolean; readonly json?: unkn
   }
 }
 
-/** A value as it is stored: `none`, `removed` (the program keeps no input), `json`, `sealed`, or a `text` that is no JSON. */
+/** A value as it is stored: `none`, `removed` (the program keeps no input), `json`, `sealed`, or a `text` that is no JSON, or too deep. */
 interface Value {
   readonly form: "none" | "removed" | "json" | "sealed" | "text"
   readonly value: unknown
@@ -445,13 +445,25 @@ const valuesOf = ({ input, input_hash, outcome }: Row): { readonly input: Value;
       ? { form: "text", value: String(outcome) }
       : glance?.value === undefined
       ? none
-      : { form: "json", value: glance.value }
+      : isPrintable(glance.value)
+      ? { form: "json", value: glance.value }
+      : { form: "text", value: String(outcome) }
+  }
+}
+
+/** Printing goes less deep than reading. */
+const isPrintable = (json: unknown): boolean => {
+  try {
+    JSON.stringify(json)
+    return true
+  } catch {
+    return false
   }
 }
 
 const valueOf = (text: string, isSealed: boolean): Value => {
   const { isJson, json } = jsonOf(text)
-  if (isJson) return { form: "json", value: json }
+  if (isJson && isPrintable(json)) return { form: "json", value: json }
   return isSealed ? { form: "sealed", value: null } : { form: "text", value: String(text) }
 }
 
@@ -523,19 +535,16 @@ const showValue = ({ form, value }: Value): string => {
     case "sealed":
       return "       sealed: only the program can open it"
     case "text":
-      return ` (no JSON: sealed, or broken)\n${harmless(cut(value, longest))}`
+      return ` (no JSON that can be shown: sealed, or broken)\n${harmless(cut(value, longest))}`
     case "json":
       return `\n${cut(escapeJson(printed(value)), longest)}`
   }
 }
 
+/** The indentation of a value that is long may be longer than the value. */
 const printed = (value: unknown): string => {
-  try {
-    return JSON.stringify(value, null, 2)
-  } catch {
-    // Printing goes deeper than reading.
-    return "(nested too deeply to be shown)"
-  }
+  const compact = JSON.stringify(value)
+  return compact.length > 5000 ? compact : JSON.stringify(value, null, 2)
 }
 
 // ----------------------------------------------------------------------------

@@ -258,6 +258,10 @@ const calls = (kind: Kind) =>
         }
         const { outcome, result, state } = yield* json("show", handle, "--values")
         assert.deepStrictEqual([outcome.kind, result.form, state], ["unreadable", "text", "finished"])
+        const deep = `${"[".repeat(50_000)}${"]".repeat(50_000)}`
+        yield* change(handle, { input: deep, outcome: `{"t":"ok","v":${deep}}` })
+        assert.strictEqual((yield* tool("show", handle, "--values")).code, 0)
+        assert.strictEqual((yield* json("show", handle, "--values")).input.value, deep)
         assert.deepStrictEqual(yield* json("forget", handle), { handle, forgotten: true })
         for (const stored of ["", "null", "7", `{"t":"abort"}`, `{"t":"fault","c":1e300}`, `{"t":"lost","s":5}`]) {
           assert.strictEqual(glanceAt(stored).kind, "unreadable", stored)
