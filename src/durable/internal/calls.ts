@@ -10,13 +10,16 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { RpcTransportError } from "../../Status.ts"
 import { CallEntity, shardOf } from "./entity.ts"
 import type { Mac } from "./handles.ts"
 import { batch, type CallTable, type Progress, type Tables } from "./record.ts"
 import type { Seal } from "./values.ts"
+
+/** Why a call is lost to whoever waits for it: there is no such call, or the layer has closed. */
+export type Gone = "rolled back" | "removed" | "closed"
 
 /** One who waits for the end of a call in this process. */
 export interface Watch {
@@ -28,8 +31,8 @@ export interface Watch {
   readonly deadline: number | undefined
   /** Learns the text of the outcome. */
   ended(outcome: string): void
-  /** Learns that there is no such call: its transaction was rolled back, or it is no longer kept. */
-  gone(wasRolledBack: boolean): void
+  /** Learns that nothing more will be told of the call. */
+  gone(why: Gone): void
 }
 
 /** The failure of an operation on the database. */
@@ -71,6 +74,8 @@ export class CallsImpl {
   readonly watches: Map<string, Set<Watch>> = new Map()
   /** Told of each call that may have ended, for the server in this process. */
   readonly listeners: Set<(id: string) => void> = new Set()
+  readonly fibers: Set<Fiber.Fiber<unknown, unknown>> = new Set()
+  private isClosed = false
   /** Whether a server in this process has been made. */
   serves = false
   private readonly client: EntityClient
@@ -90,9 +95,22 @@ export class CallsImpl {
   // --- fibers
 
   /** Runs an effect outside of the caller's transaction, until the layer closes. */
-  fork(effect: Effect.Effect<unknown, unknown>): Fiber.Fiber<unknown, unknown> {
+  fork(effect: Effect.Effect<unknown, unknown>): void {
+    if (this.isClosed) return
     const fiber = Effect.runForkWith(this.context)(effect)
-    return Fiber.runIn(fiber, this.scope)
+    this.fibers.add(fiber)
+    fiber.addObserver(() => void this.fibers.delete(fiber))
+  }
+
+  /** Ends all fibers together: one after the other they would take long. Whoever waits is told. */
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.isClosed = true
+      for (const id of [...this.watches.keys()]) {
+        for (const watch of this.take(id)) watch.gone("closed")
+      }
+      return Fiber.interruptAll(this.fibers)
+    })
   }
 
   get now(): Effect.Effect<number> {
@@ -152,6 +170,7 @@ export class CallsImpl {
 
   watch(watch: Watch): void {
     const { id } = watch
+    if (this.isClosed) return watch.gone("closed")
     const others = this.watches.get(id)
     if (others !== undefined) others.add(watch)
     else {
@@ -249,7 +268,7 @@ export class CallsImpl {
       // The row may have come since the look: its transaction was committed in between.
       if (transaction === undefined) {
         return Effect.map(this.record.load(id), (row) => {
-          if (row === undefined) this.goneFrom(watch, false)
+          if (row === undefined) this.goneFrom(watch, "removed")
         })
       }
       if (watch.checking) return Effect.void
@@ -257,7 +276,7 @@ export class CallsImpl {
       // On SQLite the answer comes when the transaction is over: nobody else waits for that.
       const check = Effect.gen({ self: this }, function* () {
         if (!(yield* this.record.isOver(transaction))) return
-        if ((yield* this.record.load(id)) === undefined) this.goneFrom(watch, true)
+        if ((yield* this.record.load(id)) === undefined) this.goneFrom(watch, "rolled back")
         else watch.transaction = undefined
       })
       this.fork(Effect.ensuring(Effect.ignoreCause(check), Effect.sync(() => void (watch.checking = false))))
@@ -265,9 +284,9 @@ export class CallsImpl {
     }, { discard: true })
   }
 
-  private goneFrom(watch: Watch, wasRolledBack: boolean): void {
+  private goneFrom(watch: Watch, why: Gone): void {
     this.unwatch(watch)
-    watch.gone(wasRolledBack)
+    watch.gone(why)
   }
 
   private anyOf(id: string, test: (watch: Watch) => boolean): boolean {
@@ -310,8 +329,8 @@ export class CallsImpl {
 }
 
 export const makeCalls = (fields: Fields): Effect.Effect<CallsImpl> =>
-  Effect.map(fields.sharding.makeClient(CallEntity), (client) => {
+  Effect.flatMap(fields.sharding.makeClient(CallEntity), (client) => {
     const calls = new CallsImpl(fields, client)
     calls.fork(calls.loop)
-    return calls
+    return Effect.as(Scope.addFinalizer(fields.scope, calls.close), calls)
   })

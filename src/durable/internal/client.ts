@@ -16,7 +16,7 @@ import { unavailable } from "../../internal/failures.ts"
 import { refuseArgument } from "../../internal/named.ts"
 import { v4 } from "../../internal/uuid.ts"
 import { type BadStubData, CallComplete, InvalidAsyncHandle, RpcTransportError } from "../../Status.ts"
-import { type CallsImpl, unsure, type Watch } from "./calls.ts"
+import { type CallsImpl, type Gone, unsure, type Watch } from "./calls.ts"
 import { dispatchOf } from "./entity.ts"
 import { isHandle } from "./handles.ts"
 import type { Row } from "./record.ts"
@@ -47,6 +47,11 @@ class Found {
   }
 }
 
+const lost = {
+  removed: "the record of the call is no longer kept",
+  closed: "the layer of Durable.Calls has closed. The call goes on: resume it"
+}
+
 /** The evidence of a durable call: who takes with it, and what it has asked for. */
 class Evidence implements Remote, Watch {
   declare readonly calls: CallsImpl
@@ -75,15 +80,17 @@ class Evidence implements Remote, Watch {
 
   ended(outcome: string): void {
     const { call, calls } = this
-    calls.fork(Effect.map(calls.openedOutcome(outcome), (text) => call.reply(decodeOutcome(call.operation, text))))
+    const told = Effect.map(calls.openedOutcome(outcome), (text) => call.reply(decodeOutcome(call.operation, text)))
+    // The layer may close while the outcome is being opened.
+    calls.fork(Effect.onError(told, () => Effect.sync(() => this.gone("closed"))))
   }
 
-  gone(wasRolledBack: boolean): void {
+  gone(why: Gone): void {
     this.isGone = true
     this.call.reply(Exit.fail(
-      wasRolledBack
+      why === "rolled back"
         ? unavailable("the transaction in which the call was begun was rolled back")
-        : new RpcTransportError({ status: 1726, detail: "the record of the call is no longer kept" })
+        : new RpcTransportError({ status: 1726, detail: lost[why] })
     ))
   }
 
@@ -137,7 +144,8 @@ class Evidence implements Remote, Watch {
     })
     return Effect.flatMap(
       calls.inTransaction,
-      (isInside): Effect.Effect<void> => !isInside ? Effect.void : isPg ? Effect.catchCause(look, () => refused) : refused
+      (isInside): Effect.Effect<void> =>
+        !isInside ? Effect.void : isPg ? Effect.catchCause(look, () => refused) : refused
     )
   }
 }
@@ -155,7 +163,11 @@ const evidences = new WeakMap<object, Evidence>()
 /** The handle of an evidence; `undefined` where it is not one of a durable call. */
 export const handleOf = (pending: object): string | undefined => evidences.get(pending)?.id
 
-const follow = (calls: CallsImpl, call: Outgoing, row: Pick<Row, "id" | "deadline">): Effect.Effect<void, RpcTransportError> =>
+const follow = (
+  calls: CallsImpl,
+  call: Outgoing,
+  row: Pick<Row, "id" | "deadline">
+): Effect.Effect<void, RpcTransportError> =>
   Effect.gen(function* () {
     const isInside = yield* calls.inTransaction
     const transaction = isInside
@@ -180,9 +192,7 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
   address: "durable",
   references: [CurrentKey],
   issue: (call, input) => {
-    return input instanceof Found
-      ? follow(calls, call, input.row)
-      : begin(calls, iface, options, call, input)
+    return input instanceof Found ? follow(calls, call, input.row) : begin(calls, iface, options, call, input)
   },
   take: (call) => {
     const evidence = evidences.get(call)

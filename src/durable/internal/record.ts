@@ -90,7 +90,18 @@ const numbers = [
   "finished_at"
 ]
 
-const texts = ["id", "interface", "method", "object", "input", "input_hash", "caller", "trace", "outcome", "finished_by"]
+const texts = [
+  "id",
+  "interface",
+  "method",
+  "object",
+  "input",
+  "input_hash",
+  "caller",
+  "trace",
+  "outcome",
+  "finished_by"
+]
 
 const plain = (row: object): any => {
   const made: Record<string, unknown> = { ...row }
@@ -226,7 +237,9 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id`),
 
     progress: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<Progress>> =>
-      sql`SELECT ${only("id", "outcome", "cancel_at")} FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<ReadonlyArray<Progress>>,
+      sql`SELECT ${only("id", "outcome", "cancel_at")} FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<
+        ReadonlyArray<Progress>
+      >,
 
     expire: (now: number, wanted?: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       ids(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
@@ -237,7 +250,9 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
 
     stalled: (before: number, after: number, limit: number): Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>> =>
       Effect.map(
-        sql`SELECT ${only("id", "begun_at")} FROM ${calls} WHERE ${ready} AND begun_at < ${before} AND begun_at > ${after}
+        sql`SELECT ${
+          only("id", "begun_at")
+        } FROM ${calls} WHERE ${ready} AND begun_at < ${before} AND begun_at > ${after}
         ORDER BY ${calls}.begun_at LIMIT ${limit}`,
         (rows) => rows.map(plain)
       ),

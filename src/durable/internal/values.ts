@@ -181,7 +181,8 @@ const outcomeOf = (operation: Operation, text: string): Outcome => {
   }
 }
 
-const isCode = (code: unknown): code is number => Number.isInteger(code) && (code as number) >= 0 && (code as number) <= 0xffffffff
+const isCode = (code: unknown): code is number =>
+  Number.isInteger(code) && (code as number) >= 0 && (code as number) <= 0xffffffff
 
 const valueOf = (codec: Codec, value: unknown): Outcome => {
   const decoded = decode(codec, value)
@@ -210,7 +211,9 @@ export const unfit = (iface: Interface.Any, mayHoldSecrets: boolean): string | u
   for (const operation of Object.values<Operation>(iface.operations)) {
     const { method, name } = operation
     const { handlesIn, handlesOut, pipes } = fullOperation(operation)
-    if (name.length > 128) return `the record has no room for a method's name of ${name.length} characters, expected at most 128.`
+    if (name.length > 128) {
+      return `the record has no room for a method's name of ${name.length} characters, expected at most 128.`
+    }
     if (pipes !== undefined) return `${name} has pipes, which end with their process. Call it over another binding.`
     if (handlesIn !== undefined || handlesOut !== undefined) {
       return `${name} has context handles, which end with their process. Call it over another binding.`
