@@ -2,7 +2,7 @@
 import { Call, ServerCall, Synchronize } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Queue, Scope } from "effect"
+import { Effect, Exit, Fiber, Queue, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type Bed, fresh, serverOf, wordsOf } from "./bed.ts"
 import { eventually, IBank, makeBench, rowOf, until } from "./fixtures.ts"

@@ -220,7 +220,8 @@ const begin = (
     const { operation } = call
     const { name: method } = operation
     const isInside = yield* calls.inTransaction
-    if (isInside && !operation.method.maybe && pendingImpl(call).call.isOneShot) {
+    // The call object of `Call.invoke` belongs to no scope: nobody but it waits for the call.
+    if (isInside && !operation.method.maybe && pendingImpl(call).call.scope === undefined) {
       refuseWait(operation, calls.record.isPg)
     }
     const text = encodeInput(operation, input)
