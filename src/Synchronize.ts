@@ -14,7 +14,15 @@ import type { Pipeable } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { flagOption } from "./internal/options.ts"
-import { type Awaited, awaitUnsafe, isReady, unlessEndless, type Waiter, Waiters, withTimeout } from "./internal/waiters.ts"
+import {
+  type Awaited,
+  awaitUnsafe,
+  isReady,
+  unlessEndless,
+  type Waiter,
+  Waiters,
+  withTimeout
+} from "./internal/waiters.ts"
 import { NoSync, type WaitTimeout } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -392,9 +400,7 @@ const waitMany = (
     return Effect.sync(leave)
   })
   const isOver = () => pollMany(waitables, isAll) !== undefined
-  return Effect.suspend(() =>
-    withTimeout(isOver() ? wait : unlessEndless(waitables, wait), isOver, timeout)
-  ) as never
+  return Effect.suspend(() => withTimeout(isOver() ? wait : unlessEndless(waitables, wait), isOver, timeout)) as never
 }
 
 /** The result of a wait for several objects; `undefined` where it has to wait. A refusal of any object comes first. */

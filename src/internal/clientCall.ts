@@ -67,11 +67,6 @@ export class CallImpl extends PipeInspectable {
     this.single = single
   }
 
-  /** Made by `Call.invoke`: nobody else can wait for it. */
-  get isOneShot(): boolean {
-    return this.scope === undefined
-  }
-
   toJSON(): { readonly _id: string; readonly [name: string]: string } {
     return { _id: "callisto/Call", interface: this.binding.interface.name, state: clientTable[this.state].state }
   }

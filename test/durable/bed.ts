@@ -94,4 +94,5 @@ let count = 0
 export const fresh = (what: string): string => `${what} ${++count}`
 
 /** What went wrong, in words; also of a defect. */
-export const wordsOf = (exit: Exit.Exit<unknown, unknown>): string => exit._tag === "Success" ? "no failure" : String(exit)
+export const wordsOf = (exit: Exit.Exit<unknown, unknown>): string =>
+  exit._tag === "Success" ? "no failure" : String(exit)

@@ -3,10 +3,9 @@ import * as Durable from "@callisto/rpc/durable"
 import * as DurableNode from "@callisto/rpc/durable/node"
 import { assert, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, type Exit, Layer, Queue, Redacted, Schema, type Scope, Stream } from "effect"
-import * as Sharding from "effect/cluster/Sharding"
+import type * as Sharding from "effect/cluster/Sharding"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { CallsImpl } from "../../src/durable/internal/calls.ts"
-import { eventually, IBank, makeBench, makeEffects, rowOf, until } from "./fixtures.ts"
+import { IBank, makeBench, makeEffects, rowOf, until } from "./fixtures.ts"
 import { build, sqlite } from "./worlds.ts"
 
 const uuid = "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b41"
@@ -286,30 +285,6 @@ it.live("a claim that the engine keeps: the watchdog delivers the call again", (
       assert.strictEqual(yield* Call.join(adding), 3)
     }).pipe(Effect.provideContext(client))
   }).pipe(Effect.scoped), 60_000)
-
-it.live(
-  "many calls through one binding and one server: nothing is left of them in the process",
-  () =>
-    served(() =>
-      Effect.gen(function* () {
-        const calls = (yield* Durable.Calls) as unknown as CallsImpl
-        const bank = Call.client(yield* Durable.binding(IBank))
-        yield* Effect.forEach(Array.from({ length: 300 }, (_, n) => n), (n) => bank.Add([n]), {
-          concurrency: 16,
-          discard: true
-        })
-        assert.strictEqual(calls.watches.size, 0)
-        const { activeEntityCount } = yield* Sharding.Sharding
-        yield* eventually(activeEntityCount, (count) => count === 0, 30_000)
-        yield* eventually(Effect.sync(() => finalizersOf(calls.scope)), (count) => count < 30, 30_000)
-      })
-    ),
-  60_000
-)
-
-/** How many finalizers a scope holds: those of its fibers among them. */
-const finalizersOf = ({ state }: Scope.Scope): number =>
-  state._tag === "Open" ? state.finalizers?.size ?? (state.finalizer === undefined ? 0 : 1) : 0
 
 it.live("a prefix: the tables have it, and two sets of calls share a database", () =>
   Effect.gen(function* () {

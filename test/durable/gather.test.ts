@@ -10,12 +10,20 @@ import { build, postgres } from "./worlds.ts"
 
 type Item = { readonly id: string; readonly n: number }
 
-const world = (together: (items: ReadonlyArray<Item>) => Effect.Effect<ReadonlyMap<string, string>, string>) => {
+const fork = (effect: Effect.Effect<void>): boolean => {
+  Effect.runFork(effect)
+  return true
+}
+
+const world = (
+  together: (items: ReadonlyArray<Item>) => Effect.Effect<ReadonlyMap<string, string>, string>,
+  run: (effect: Effect.Effect<void>) => boolean = fork
+) => {
   const batches: Array<string> = []
   const alone: Array<string> = []
   const show = ({ id, n }: Item) => `${id}${n}`
   const ask = gather<Item, string, string>(
-    (effect) => void Effect.runFork(effect),
+    run,
     (items) => {
       batches.push(items.map(show).join(" "))
       return together(items)
@@ -53,6 +61,28 @@ describe("statements for several calls", () => {
       assert.strictEqual(yield* Fiber.join(first), "a1 together")
       assert.deepStrictEqual(yield* Fiber.join(rest), ["b2 together", "c3 together"])
       assert.deepStrictEqual(batches, ["a1", "b2 c3"])
+    }))
+
+  it.effect("nothing can be started any more: each is asked alone", () =>
+    Effect.gen(function* () {
+      const { ask, batches } = world(all, () => false)
+      assert.deepStrictEqual(yield* each(ask, ["a", 1], ["b", 2]), ["a1 alone", "b2 alone"])
+      assert.deepStrictEqual(batches, [])
+    }))
+
+  it.effect("the statement is interrupted: each is asked alone, those that wait for the next one too", () =>
+    Effect.gen(function* () {
+      let running: Fiber.Fiber<void> | undefined
+      const { ask, batches } = world(() => Effect.never, (effect) => {
+        running = Effect.runFork(effect)
+        return true
+      })
+      const first = yield* Effect.forkChild(ask({ id: "a", n: 1 }), { startImmediately: true })
+      while (batches.length === 0) yield* Effect.yieldNow
+      const second = yield* Effect.forkChild(ask({ id: "b", n: 2 }), { startImmediately: true })
+      yield* Fiber.interrupt(running!)
+      assert.strictEqual(yield* Fiber.join(first), "a1 alone")
+      assert.strictEqual(yield* Fiber.join(second), "b2 alone")
     }))
 
   it.effect("two changes of one call: one statement each", () =>

@@ -1,5 +1,6 @@
 import { bed } from "./bed.ts"
 import { asking, handOffFaults } from "./handOffFaults.ts"
+import { lifeFaults } from "./lifeFaults.ts"
 import { rowFaults } from "./rowFaults.ts"
 import { transactionFaults } from "./transactionFaults.ts"
 import { postgres } from "./worlds.ts"
@@ -8,4 +9,5 @@ bed("faults", postgres, (bed) => {
   rowFaults(bed)
   transactionFaults(bed)
   handOffFaults(bed)
+  lifeFaults(bed)
 }, [asking])

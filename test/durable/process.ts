@@ -32,6 +32,7 @@ export interface Work {
   >
   /** In milliseconds. */
   readonly lease: number
+  readonly maximumAttempts?: number
 }
 
 const tell = (...words: ReadonlyArray<unknown>) => Effect.sync(() => void process.stdout.write(`${words.join(" ")}\n`))
@@ -47,9 +48,11 @@ export const workManager = Manager.make(IWork, {
     })
 })
 
+/** A negative time kills the process. */
 const work = (name: string, millis: number) =>
   Effect.gen(function* () {
     yield* tell("started", name)
+    if (millis < 0) process.kill(process.pid, "SIGKILL")
     yield* Effect.sleep(millis)
     yield* tell("ended", name)
     return millis
@@ -91,7 +94,9 @@ const main = (work: Work) =>
     Effect.scoped,
     Effect.provide(
       work.role === "server"
-        ? Durable.serve([workManager], { mode: { Write: "transaction" } }).pipe(Layer.provideMerge(layerOf(work)))
+        ? Durable.serve([workManager], { mode: { Write: "transaction" }, maximumAttempts: work.maximumAttempts }).pipe(
+          Layer.provideMerge(layerOf(work))
+        )
         : layerOf(work)
     )
   )

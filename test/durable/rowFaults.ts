@@ -4,7 +4,7 @@ import * as Durable from "@callisto/rpc/durable"
 import { assert } from "@effect/vitest"
 import { Effect, Exit, Schema, type Scope, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
-import { callsOf, type Bed, fresh, serverOf, tokenOf } from "./bed.ts"
+import { type Bed, callsOf, fresh, serverOf, tokenOf } from "./bed.ts"
 import { IBank, makeBench, rowOf } from "./fixtures.ts"
 import { build } from "./worlds.ts"
 
@@ -20,7 +20,9 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const sets = Object.entries(row).map(([name, value]) =>
-        typeof value === "bigint" ? sql`${sql(name)} = ${sql.literal(String(value))}` : sql`${sql(name)} = ${value as string}`
+        typeof value === "bigint"
+          ? sql`${sql(name)} = ${sql.literal(String(value))}`
+          : sql`${sql(name)} = ${value as string}`
       )
       yield* sql`UPDATE callisto_calls SET ${sql.csv(sets)} WHERE id = ${handle}`
     })
@@ -59,36 +61,50 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
     ["no room for one more attempt", { attempts: 2_147_483_647n, yielded: 2_147_483_647n }, { status: 1726 }],
     ["fewer attempts than none", { attempts: -1n }, { status: 1726 }],
     ["an outcome that is none", { outcome: "{", ended_at: BigInt(Date.now()) }, { status: 1726 }],
-    ...(isSqlite
-      ? [["attempts that are no number", { attempts: "many" }, { status: 1726 }] as const]
-      : [])
+    ...(isSqlite ? [["attempts that are no number", { attempts: "many" }, { status: 1726 }] as const] : [])
   ]
-  alone("rows that are not what was written: each ends alone, with a code, and the others run", (world) =>
-    Effect.gen(function* () {
-      const bank = yield* Durable.binding(IBank)
-      const bad = yield* Effect.forEach(rows, ([what, row, expected]) =>
-        Effect.gen(function* () {
-          const pending = yield* Call.start(bank, "Add", [1, 2])
-          const good = yield* Call.start(bank, "Add", [3, 4])
-          yield* change(Durable.handle(pending), row)
-          return { what, expected, pending, good }
-        }))
-      yield* build(serverOf(world, makeBench()))
-      for (const { expected, good, pending, what } of bad) {
-        assert.strictEqual(yield* Effect.timeout(Call.join(good), "20 seconds"), 7, what)
-        const exit = yield* Effect.exit(Effect.timeout(Call.join(pending), "20 seconds"))
-        if (expected === ran) assert.deepStrictEqual(exit, Exit.succeed(3), what)
-        else assert.deepInclude(yield* Effect.flip(exit), expected as never, what)
-      }
-      const listed = yield* Stream.runCollect(Durable.list(IBank))
-      assert.isAtLeast(listed.length, rows.length)
-    }))
+  alone(
+    "rows that are not what was written: each ends alone, with a code, and the others run",
+    (world) =>
+      Effect.gen(function* () {
+        const bank = yield* Durable.binding(IBank)
+        const bad = yield* Effect.forEach(rows, ([what, row, expected]) =>
+          Effect.gen(function* () {
+            const pending = yield* Call.start(bank, "Add", [1, 2])
+            const good = yield* Call.start(bank, "Add", [3, 4])
+            yield* change(Durable.handle(pending), row)
+            return { what, expected, pending, good }
+          }))
+        yield* build(serverOf(world, makeBench()))
+        for (const { expected, good, pending, what } of bad) {
+          assert.strictEqual(yield* Effect.timeout(Call.join(good), "20 seconds"), 7, what)
+          const exit = yield* Effect.exit(Effect.timeout(Call.join(pending), "20 seconds"))
+          if (expected === ran) assert.deepStrictEqual(exit, Exit.succeed(3), what)
+          else assert.deepInclude(yield* Effect.flip(exit), expected as never, what)
+        }
+        const listed = yield* Stream.runCollect(Durable.list(IBank))
+        assert.isAtLeast(listed.length, rows.length)
+      })
+  )
 
   atWork(
     "a row that says nothing readable of its caller: the routine sees nobody",
     Effect.gen(function* () {
       const { callerOf } = yield* Effect.promise(() => import("../../src/durable/internal/server.ts"))
-      for (const text of ["", "{", "null", "7", "[]", `"x"`, "{}", `{"level":"god"}`, `{"name":"x","level":7}`, `{"name":"x"}`]) {
+      for (
+        const text of [
+          "",
+          "{",
+          "null",
+          "7",
+          "[]",
+          `"x"`,
+          "{}",
+          `{"level":"god"}`,
+          `{"name":"x","level":7}`,
+          `{"name":"x"}`
+        ]
+      ) {
         assert.deepStrictEqual(callerOf(text), { level: "none" }, text)
       }
       assert.deepInclude(callerOf(`{"name":"x","level":"integrity"}`), { name: "x", level: "integrity" })
@@ -164,24 +180,29 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
     { handed_off: -7n },
     ...(isSqlite ? [{ begun_at: "soon" }, { attempts: "many" }, { cancel_at: 1e300 }, { attempts: BigInt(huge) }] : [])
   ]
-  alone("numbers that are none or too large: the other calls are listed, waited for, delivered and swept", (world) =>
-    Effect.gen(function* () {
-      const bank = yield* Durable.binding(IBank)
-      const odd = yield* Effect.forEach(numbers, (row) =>
-        Effect.tap(Call.start(bank, "Add", [1]), (pending) => change(Durable.handle(pending), row)))
-      const good = yield* Call.start(bank, "Add", [1, 2])
-      const listed = yield* Stream.runCollect(Durable.list(IBank))
-      assert.strictEqual(listed.length, numbers.length + 1)
-      yield* build(serverOf(world, makeBench()))
-      assert.strictEqual(yield* Effect.timeout(Call.join(good), "20 seconds"), 3)
-      for (const pending of odd) {
-        const handle = Durable.handle(pending)
-        yield* Durable.peek(IBank, "Add", handle)
-        yield* Effect.exit(Durable.cancel(handle))
-        yield* Effect.exit(Durable.forget(handle))
-      }
-      yield* (yield* callsOf).record.stalled(Date.now(), 0, 256)
-    }))
+  alone(
+    "numbers that are none or too large: the other calls are listed, waited for, delivered and swept",
+    (world) =>
+      Effect.gen(function* () {
+        const bank = yield* Durable.binding(IBank)
+        const odd = yield* Effect.forEach(
+          numbers,
+          (row) => Effect.tap(Call.start(bank, "Add", [1]), (pending) => change(Durable.handle(pending), row))
+        )
+        const good = yield* Call.start(bank, "Add", [1, 2])
+        const listed = yield* Stream.runCollect(Durable.list(IBank))
+        assert.strictEqual(listed.length, numbers.length + 1)
+        yield* build(serverOf(world, makeBench()))
+        assert.strictEqual(yield* Effect.timeout(Call.join(good), "20 seconds"), 3)
+        for (const pending of odd) {
+          const handle = Durable.handle(pending)
+          yield* Durable.peek(IBank, "Add", handle)
+          yield* Effect.exit(Durable.cancel(handle))
+          yield* Effect.exit(Durable.forget(handle))
+        }
+        yield* (yield* callsOf).record.stalled(Date.now(), 0, 256)
+      })
+  )
 
   atRest(
     "a record that is removed while somebody waits: 1726",
@@ -259,7 +280,10 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
         Durable.complete(IBank, "Add", token.slice(0, -1), Exit.succeed(1))
       ]
       for (const operation of operations) {
-        assert.strictEqual((yield* Effect.flip(operation as Effect.Effect<unknown, Status.CallPending>))._tag as string, "InvalidAsyncHandle")
+        assert.strictEqual(
+          (yield* Effect.flip(operation as Effect.Effect<unknown, Status.CallPending>))._tag as string,
+          "InvalidAsyncHandle"
+        )
       }
       assert.deepStrictEqual(yield* rowOf(handle), before)
       // The token of another call proves nothing of this one.
@@ -297,7 +321,10 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
         yield* handleOf(Call.start(bank, "Add", [1]).pipe(Durable.key(`${key}\0`)))
       ]
       assert.strictEqual(new Set([named, ...others]).size, 5)
-      assert.strictEqual(yield* handleOf(Call.start(yield* Durable.binding(minor), "Add", [1]).pipe(Durable.key(key))), named)
+      assert.strictEqual(
+        yield* handleOf(Call.start(yield* Durable.binding(minor), "Add", [1]).pipe(Durable.key(key))),
+        named
+      )
     })
   )
 
@@ -308,7 +335,19 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
     version: [1, 0],
     methods: { Say: Interface.method({ in: { text: Schema.String }, out: { text: Schema.String } }) }
   })
-  const said = ["", "\0", "a\0b", "\ud800", "\udc00x", "\u2028\u2029", "💥", "\\u0000", "\uffff\ufffe", "'; --", "x".repeat(1_000_000)]
+  const said = [
+    "",
+    "\0",
+    "a\0b",
+    "\ud800",
+    "\udc00x",
+    "\u2028\u2029",
+    "💥",
+    "\\u0000",
+    "\uffff\ufffe",
+    "'; --",
+    "x".repeat(1_000_000)
+  ]
   atRest(
     "texts with NUL, half pairs and all the rest as arguments, results, keys and names: kept as they are",
     Effect.gen(function* () {
@@ -371,26 +410,29 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
     )
   }
 
-  alone("keepFinished and keepEnded that are no whole milliseconds, or without end: the rest is swept", () =>
-    Effect.gen(function* () {
-      const { sweep } = yield* Effect.promise(() => import("../../src/durable/internal/server.ts"))
-      const calls = yield* callsOf
-      const bank = yield* Durable.binding(IBank)
-      const ended = Effect.gen(function* () {
-        const pending = yield* Call.start(bank, "Add", [1])
-        const handle = Durable.handle(pending)
-        yield* Durable.cancel(handle)
-        yield* Effect.exit(Call.join(pending))
-        yield* change(handle, { ended_at: 1n, finished_at: 1n })
-        return handle
+  alone(
+    "keepFinished and keepEnded that are no whole milliseconds, or without end: the rest is swept",
+    () =>
+      Effect.gen(function* () {
+        const { sweep } = yield* Effect.promise(() => import("../../src/durable/internal/server.ts"))
+        const calls = yield* callsOf
+        const bank = yield* Durable.binding(IBank)
+        const ended = Effect.gen(function* () {
+          const pending = yield* Call.start(bank, "Add", [1])
+          const handle = Durable.handle(pending)
+          yield* Durable.cancel(handle)
+          yield* Effect.exit(Call.join(pending))
+          yield* change(handle, { ended_at: 1n, finished_at: 1n })
+          return handle
+        })
+        const first = yield* ended
+        yield* sweep(calls, Date.now(), { keepFinished: 0.5, keepEnded: Infinity })
+        assert.isUndefined(yield* rowOf(first))
+        const second = yield* ended
+        yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: Infinity })
+        assert.isDefined(yield* rowOf(second))
+        yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: 1.5 })
+        assert.isUndefined(yield* rowOf(second))
       })
-      const first = yield* ended
-      yield* sweep(calls, Date.now(), { keepFinished: 0.5, keepEnded: Infinity })
-      assert.isUndefined(yield* rowOf(first))
-      const second = yield* ended
-      yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: Infinity })
-      assert.isDefined(yield* rowOf(second))
-      yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: 1.5 })
-      assert.isUndefined(yield* rowOf(second))
-    }))
+  )
 }

@@ -2,7 +2,7 @@
 import { Call, ServerCall, Synchronize } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Queue, Scope } from "effect"
+import { Effect, Exit, Fiber, Queue, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type Bed, fresh, serverOf, wordsOf } from "./bed.ts"
 import { eventually, IBank, makeBench, rowOf, until } from "./fixtures.ts"
@@ -300,7 +300,10 @@ export const transactionFaults = ({ alone, atRest, atWork, bench, kind }: Bed): 
         assert.strictEqual(yield* Call.finish(pending), 13)
       }))
       assert.isNotNull((yield* rowOf(handle))!.finished_by)
-      assert.strictEqual((yield* Effect.flip(Call.join(yield* Durable.resume(IBank, "Add", handle))))._tag, "CallComplete")
+      assert.strictEqual(
+        (yield* Effect.flip(Call.join(yield* Durable.resume(IBank, "Add", handle))))._tag,
+        "CallComplete"
+      )
     })
   )
 
@@ -383,21 +386,24 @@ export const transactionFaults = ({ alone, atRest, atWork, bench, kind }: Bed): 
     })
   )
 
-  alone("completed by its server call in a transaction that rolls back: its token still ends it", (world) =>
-    Effect.gen(function* () {
-      const bench = makeBench()
-      // The program and the server are one process, so the transaction is one of the server's own client.
-      const server = yield* build(serverOf(world, bench))
-      yield* Effect.gen(function* () {
-        const bank = yield* Durable.binding(IBank)
-        const sql = yield* SqlClient.SqlClient
-        const pending = yield* Call.start(bank, "Approve", { name: "asked" })
-        yield* eventually(rowOf(Durable.handle(pending)), (row) => row?.handed_off === 1)
-        const complete = ServerCall.complete(bench.calls.get("asked")! as never, true as never)
-        yield* Effect.exit(sql.withTransaction(Effect.andThen(complete, Effect.fail("no"))))
-        assert.isNull((yield* rowOf(Durable.handle(pending)))!.outcome)
-        assert.isTrue(yield* Durable.complete(IBank, "Approve", bench.tokens.get("asked")!, Exit.succeed(true)))
-        assert.isTrue(yield* Call.join(pending))
-      }).pipe(Effect.provideContext(server))
-    }))
+  alone(
+    "completed by its server call in a transaction that rolls back: its token still ends it",
+    (world) =>
+      Effect.gen(function* () {
+        const bench = makeBench()
+        // The program and the server are one process, so the transaction is one of the server's own client.
+        const server = yield* build(serverOf(world, bench))
+        yield* Effect.gen(function* () {
+          const bank = yield* Durable.binding(IBank)
+          const sql = yield* SqlClient.SqlClient
+          const pending = yield* Call.start(bank, "Approve", { name: "asked" })
+          yield* eventually(rowOf(Durable.handle(pending)), (row) => row?.handed_off === 1)
+          const complete = ServerCall.complete(bench.calls.get("asked")! as never, true as never)
+          yield* Effect.exit(sql.withTransaction(Effect.andThen(complete, Effect.fail("no"))))
+          assert.isNull((yield* rowOf(Durable.handle(pending)))!.outcome)
+          assert.isTrue(yield* Durable.complete(IBank, "Approve", bench.tokens.get("asked")!, Exit.succeed(true)))
+          assert.isTrue(yield* Call.join(pending))
+        }).pipe(Effect.provideContext(server))
+      })
+  )
 }

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { RpcTransportError } from "../../Status.ts"
@@ -19,6 +19,9 @@ import { gather } from "./gather.ts"
 import type { Mac } from "./handles.ts"
 import { batch, type CallTable, type Progress, type Row, type Tables } from "./record.ts"
 import type { Seal } from "./values.ts"
+
+/** Why a call is lost to whoever waits for it: there is no such call, or the layer has closed. */
+export type Gone = "rolled back" | "removed" | "closed"
 
 /** One who waits for the end of a call in this process. */
 export interface Watch {
@@ -29,8 +32,8 @@ export interface Watch {
   readonly deadline: number | undefined
   /** Learns the text of the outcome. */
   ended(outcome: string): void
-  /** Learns that there is no such call: its transaction was rolled back, or it is no longer kept. */
-  gone(wasRolledBack: boolean): void
+  /** Learns that nothing more will be told of the call. */
+  gone(why: Gone): void
 }
 
 /** The failure of an operation on the database. */
@@ -102,6 +105,8 @@ export class CallsImpl {
   readonly watches: Map<string, Watched> = new Map()
   /** Told of each call that may have ended, for the server in this process. */
   readonly listeners: Set<(id: string) => void> = new Set()
+  readonly fibers: Set<Fiber.Fiber<unknown, unknown>> = new Set()
+  private isClosed = false
   /** Whether a server in this process has been made. */
   serves = false
   private readonly client: EntityClient
@@ -125,7 +130,7 @@ export class CallsImpl {
     Object.assign(this, fields)
     this.client = client
     const { record } = fields
-    const fork = (effect: Effect.Effect<void>) => void this.fork(effect)
+    const fork = (effect: Effect.Effect<void>) => this.fork(effect)
     const latest = (items: ReadonlyArray<{ readonly now: number }>) => Math.max(...items.map(({ now }) => now))
     this.claim = gather(
       fork,
@@ -166,10 +171,26 @@ export class CallsImpl {
 
   // --- fibers
 
-  /** Runs an effect outside of the caller's transaction, until the layer closes. */
-  fork(effect: Effect.Effect<unknown, unknown>): Fiber.Fiber<unknown, unknown> {
+  /** Runs an effect outside of the caller's transaction, until the layer closes; `false` where it has closed. */
+  fork(effect: Effect.Effect<unknown, unknown>): boolean {
+    if (this.isClosed) return false
     const fiber = Effect.runForkWith(this.context)(effect)
-    return Fiber.runIn(fiber, this.scope)
+    this.fibers.add(fiber)
+    fiber.addObserver(() => void this.fibers.delete(fiber))
+    return true
+  }
+
+  /** Ends all fibers together: one after the other they would take long. Whoever waits is told. */
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.isClosed = true
+      for (const id of [...this.watches.keys()]) {
+        const watched = this.watches.get(id)
+        this.watches.delete(id)
+        for (const watch of watched?.all ?? []) watch.gone("closed")
+      }
+      return Fiber.interruptAll(this.fibers)
+    })
   }
 
   get now(): Effect.Effect<number> {
@@ -231,6 +252,7 @@ export class CallsImpl {
 
   watch(watch: Watch, now: number): void {
     const { id } = watch
+    if (this.isClosed) return watch.gone("closed")
     const watched = this.watches.get(id)
     if (watched !== undefined) return void watched.all.add(watch)
     const pause = now - this.lastAnswer < 10_000 ? answeredPause : shortest
@@ -337,12 +359,12 @@ export class CallsImpl {
 
   /** There is no such row. A call whose transaction is not over may still come. */
   private missing(watches: ReadonlyArray<Watch>): Effect.Effect<void, unknown> {
-    const settle = (some: ReadonlyArray<Watch>, wasRolledBack: boolean) =>
+    const settle = (some: ReadonlyArray<Watch>, why: Gone) =>
       Effect.map(this.record.progress(some.map(({ id }) => id)), (rows) => {
         const there = new Set(rows.map(({ id }) => id))
         for (const watch of some) {
           if (there.has(watch.id)) watch.transaction = undefined
-          else this.goneFrom(watch, wasRolledBack)
+          else this.goneFrom(watch, why)
         }
       })
     const begun = new Map<string, Array<Watch>>()
@@ -361,17 +383,17 @@ export class CallsImpl {
       // On SQLite the answer comes when the transaction is over: nobody else waits for that.
       const check = Effect.flatMap(
         this.record.isOver(transaction),
-        (isOver) => isOver ? settle(some, true) : Effect.void
+        (isOver) => isOver ? settle(some, "rolled back") : Effect.void
       )
       this.fork(Effect.ensuring(Effect.ignoreCause(check), Effect.sync(() => void this.checking.delete(transaction))))
     }
     // A row may have come since the look: its transaction was committed in between.
-    return settled.length === 0 ? Effect.void : settle(settled, false)
+    return settled.length === 0 ? Effect.void : settle(settled, "removed")
   }
 
-  private goneFrom(watch: Watch, wasRolledBack: boolean): void {
+  private goneFrom(watch: Watch, why: Gone): void {
     this.unwatch(watch)
-    watch.gone(wasRolledBack)
+    watch.gone(why)
   }
 
   private anyOf(id: string, test: (watch: Watch) => boolean): boolean {
@@ -408,8 +430,8 @@ export class CallsImpl {
 }
 
 export const makeCalls = (fields: Fields): Effect.Effect<CallsImpl> =>
-  Effect.map(fields.sharding.makeClient(CallEntity), (client) => {
+  Effect.flatMap(fields.sharding.makeClient(CallEntity), (client) => {
     const calls = new CallsImpl(fields, client)
     calls.fork(calls.loop)
-    return calls
+    return Effect.as(Scope.addFinalizer(fields.scope, calls.close), calls)
   })

@@ -16,7 +16,7 @@ import { unavailable } from "../../internal/failures.ts"
 import { refuseArgument } from "../../internal/named.ts"
 import { v4 } from "../../internal/uuid.ts"
 import { type BadStubData, CallComplete, InvalidAsyncHandle, RpcTransportError } from "../../Status.ts"
-import { type CallsImpl, unsure, type Watch } from "./calls.ts"
+import { type CallsImpl, type Gone, unsure, type Watch } from "./calls.ts"
 import { dispatchOf } from "./entity.ts"
 import { isHandle } from "./handles.ts"
 import type { Row } from "./record.ts"
@@ -49,6 +49,11 @@ class Found {
   }
 }
 
+const lost = {
+  removed: "the record of the call is no longer kept",
+  closed: "the layer of Durable.Calls has closed. The call goes on: resume it"
+}
+
 /** The evidence of a durable call: who takes with it, and what it has asked for. */
 class Evidence implements Remote, Watch {
   declare readonly calls: CallsImpl
@@ -76,15 +81,17 @@ class Evidence implements Remote, Watch {
 
   ended(outcome: string): void {
     const { call, calls } = this
-    calls.fork(Effect.map(calls.openedOutcome(outcome), (text) => call.reply(decodeOutcome(call.operation, text))))
+    const told = Effect.map(calls.openedOutcome(outcome), (text) => call.reply(decodeOutcome(call.operation, text)))
+    // The layer may close while the outcome is being opened.
+    calls.fork(Effect.onError(told, () => Effect.sync(() => this.gone("closed"))))
   }
 
-  gone(wasRolledBack: boolean): void {
+  gone(why: Gone): void {
     this.isGone = true
     this.call.reply(Exit.fail(
-      wasRolledBack
+      why === "rolled back"
         ? unavailable("the transaction in which the call was begun was rolled back")
-        : new RpcTransportError({ status: 1726, detail: "the record of the call is no longer kept" })
+        : new RpcTransportError({ status: 1726, detail: lost[why] })
     ))
   }
 
@@ -228,7 +235,8 @@ const begin = (
     const { operation } = call
     const { name: method } = operation
     const isInside = yield* calls.inTransaction
-    if (isInside && !operation.method.maybe && pendingImpl(call).call.isOneShot) {
+    // The call object of `Call.invoke` belongs to no scope: nobody but it waits for the call.
+    if (isInside && !operation.method.maybe && pendingImpl(call).call.scope === undefined) {
       refuseWait(operation, calls.record.isPg)
     }
     const text = encodeInput(operation, input)

@@ -8,15 +8,16 @@ const most = 64
 
 /**
  * Gathers what is wanted while a statement runs, for the next one. `together` gives its answers by call, and does not wait for rows that
- * somebody else holds: whatever it has no answer for is asked `alone`, by the fiber that wants it.
+ * somebody else holds: whatever it has no answer for is asked `alone`, by the fiber that wants it. So is everything once `fork` is over.
  */
 export const gather = <T extends { readonly id: string }, A, E>(
-  fork: (effect: Effect.Effect<void>) => void,
+  fork: (effect: Effect.Effect<void>) => boolean,
   together: (items: ReadonlyArray<T>) => Effect.Effect<ReadonlyMap<string, A>, E>,
   alone: (item: T) => Effect.Effect<A, E>
 ): (item: T) => Effect.Effect<A, E> => {
   type Waiting = { readonly item: T; readonly resume: (answer: Effect.Effect<A, E>) => void }
   let queue: Array<Waiting> = []
+  let asked: ReadonlyArray<Waiting> = []
   let isRunning = false
   const next = (): ReadonlyArray<Waiting> => {
     const some = new Map<string, Waiting>()
@@ -30,14 +31,12 @@ export const gather = <T extends { readonly id: string }, A, E>(
     return Array.from(some.values())
   }
   const rounds: Effect.Effect<void> = Effect.suspend(() => {
-    const some = next()
-    if (some.length === 0) {
-      isRunning = false
-      return Effect.void
-    }
+    const some = asked = next()
+    if (some.length === 0) return Effect.void
     return Effect.flatMap(Effect.exit(together(some.map(({ item }) => item))), (exit) => {
       // An item that no statement takes fails alone.
       const answers = exit._tag === "Success" ? exit.value : undefined
+      asked = []
       for (const { item, resume } of some) {
         const answer = answers?.get(item.id)
         resume(answer === undefined ? alone(item) : Effect.succeed(answer))
@@ -45,11 +44,18 @@ export const gather = <T extends { readonly id: string }, A, E>(
       return rounds
     })
   })
+  const stop = (): void => {
+    const left = [...asked, ...queue]
+    asked = queue = []
+    isRunning = false
+    for (const { item, resume } of left) resume(alone(item))
+  }
+  const run = Effect.ensuring(Effect.andThen(Effect.yieldNow, rounds), Effect.sync(stop))
   return (item) =>
     Effect.callback((resume) => {
       queue.push({ item, resume })
       if (isRunning) return
       isRunning = true
-      fork(Effect.andThen(Effect.yieldNow, rounds))
+      if (!fork(run)) stop()
     })
 }

@@ -43,8 +43,13 @@ const isBusy = (error: unknown): boolean => {
     (code === 0 && /database (table )?is locked/.test(String(error)))
 }
 
-const failed = (cause: unknown): SqlError =>
-  new SqlError({ reason: classifySqliteError(cause, { message: "The statement failed", operation: "execute" }) })
+/** Effect knows the numbers of SQLite by another name than the runtimes. */
+const failed = (cause: unknown): SqlError => {
+  const known = typeof cause === "object" && cause !== null && codeOf(cause) !== 0
+    ? Object.assign(cause, { errno: codeOf(cause) })
+    : cause
+  return new SqlError({ reason: classifySqliteError(known, { message: "The statement failed", operation: "execute" }) })
+}
 
 /** Runs a statement. The driver blocks the event loop, so SQLite itself must not wait for other connections. */
 const patiently = <A>(run: () => A): Effect.Effect<A, SqlError> => {

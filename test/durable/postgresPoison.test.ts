@@ -1,0 +1,4 @@
+import { poison } from "./poison.ts"
+import { postgres } from "./worlds.ts"
+
+poison(postgres)

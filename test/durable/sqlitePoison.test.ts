@@ -1,0 +1,4 @@
+import { poison } from "./poison.ts"
+import { sqlite } from "./worlds.ts"
+
+poison(sqlite)
