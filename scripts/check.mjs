@@ -8,6 +8,7 @@ import process from "node:process"
 import { core, modules, modulesOfWings, problemsOfExports } from "./exports.mjs"
 import { problemsOfPrints } from "./prints.mjs"
 import { findRuntime, leftOut, local, requireDependencies, root } from "./runtimes.mjs"
+import { problemsOfShop } from "./shop.mjs"
 
 requireDependencies()
 
@@ -180,7 +181,7 @@ const mayImport = (specifier, packages) =>
 /** The wing of a file in src/. The edges of the tool and of `durable` have rows of their own, because they alone name a platform. */
 const wingOf = (file) => {
   if (["cli.ts", "demo.ts"].includes(file)) return file
-  if (file === "durable/node.ts" || file === "durable/internal/sqlite.ts") return "durable/node.ts"
+  if (/^durable\/(?:node|internal\/(?:sockets|sqlite))\.ts$/.test(file)) return "durable/node.ts"
   const [first] = file.replace(/\.ts$/, "").split("/")
   return first in allowed ? first : "core"
 }
@@ -312,10 +313,12 @@ const editor = async () => {
   return (await askEditors()).problems.join("\n")
 }
 
-const examples = () => {
+const examples = async () => {
   if (denoRuntime === undefined) return leftOut("deno")
   const { status, stdout, stderr } = start(denoRuntime.command, "test", "--doc", "-A", ...pages, "mod.ts", "src")
-  return status === 0 ? problemsOfPrints(stdout).join("\n") : `${stdout}${stderr}exit code ${status}`
+  if (status !== 0) return `${stdout}${stderr}exit code ${status}`
+  const shop = await problemsOfShop(["node", "deno", "bun"])
+  return [...problemsOfPrints(stdout), ...shop].join("\n")
 }
 
 const links = async () => {
@@ -340,7 +343,7 @@ const steps = {
   lint: ["lint (deno lint)", () => deno("lint")],
   format: ["format (deno fmt)", () => deno("fmt", "--check")],
   examples: [
-    "examples in the documentation run, and print what they say (deno test --doc, prints.mjs)",
+    "examples in the documentation and the shop run, and print what they say (deno test --doc, prints.mjs, shop.mjs)",
     examples
   ],
   tutorial: ["the tutorial does what it says, on each runtime (tutorial.mjs)", tutorial],

@@ -14,7 +14,7 @@ import type { Pipeable } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { flagOption } from "./internal/options.ts"
-import { type Awaited, awaitUnsafe, isReady, type Waiter, Waiters, withTimeout } from "./internal/waiters.ts"
+import { type Awaited, awaitUnsafe, isReady, unlessEndless, type Waiter, Waiters, withTimeout } from "./internal/waiters.ts"
 import { NoSync, type WaitTimeout } from "./Status.ts"
 
 // ----------------------------------------------------------------------------
@@ -391,7 +391,10 @@ const waitMany = (
     })
     return Effect.sync(leave)
   })
-  return withTimeout(wait, () => pollMany(waitables, isAll) !== undefined, timeout) as never
+  const isOver = () => pollMany(waitables, isAll) !== undefined
+  return Effect.suspend(() =>
+    withTimeout(isOver() ? wait : unlessEndless(waitables, wait), isOver, timeout)
+  ) as never
 }
 
 /** The result of a wait for several objects; `undefined` where it has to wait. A refusal of any object comes first. */
@@ -609,7 +612,7 @@ export const waitMultiple: {
   })
   // Two fibers may wait on one container: the second one looks again.
   const next: Effect.Effect<unknown, unknown> = Effect.suspend(() =>
-    container.take() ?? Effect.flatMap(arrival, () => next)
+    container.take() ?? Effect.flatMap(unlessEndless(container.waiting.keys(), arrival), () => next)
   )
   return withTimeout(next, () => container.isReady, timeout) as never
 }

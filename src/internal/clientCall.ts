@@ -67,6 +67,11 @@ export class CallImpl extends PipeInspectable {
     this.single = single
   }
 
+  /** Made by `Call.invoke`: nobody else can wait for it. */
+  get isOneShot(): boolean {
+    return this.scope === undefined
+  }
+
   toJSON(): { readonly _id: string; readonly [name: string]: string } {
     return { _id: "callisto/Call", interface: this.binding.interface.name, state: clientTable[this.state].state }
   }
@@ -112,6 +117,10 @@ export class PendingImpl extends Waiters<CallComplete | InvalidAsyncHandle> impl
 
   get span(): Tracer.Span | undefined {
     return this.watch?.span
+  }
+
+  get awaited(): Effect.Effect<void> | undefined {
+    return this.remote?.awaited
   }
 
   reply(outcome: Outcome): void {

@@ -46,6 +46,17 @@ export abstract class Waiters<E> extends PipeInspectable {
 export interface Awaited<E> extends Pick<Waiters<E>, "addWaiterUnsafe" | "removeWaiterUnsafe"> {
   /** `true` when signaled, `false` when not, or the refusal. */
   pollUnsafe(): boolean | E
+  /** Runs before somebody waits; it dies where that wait could never end. */
+  readonly awaited?: Effect.Effect<void> | undefined
+}
+
+/** A wait for several objects, unless one for one of them could never end. */
+export const unlessEndless = <A, E>(
+  waitables: Iterable<Awaited<unknown>>,
+  wait: Effect.Effect<A, E>
+): Effect.Effect<A, E> => {
+  for (const { awaited } of waitables) if (awaited !== undefined) wait = Effect.andThen(awaited, wait)
+  return wait
 }
 
 /** Whether a wait need not wait: it succeeds or is refused at once. */

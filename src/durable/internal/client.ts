@@ -11,8 +11,9 @@ import type { Channel, Outgoing, Remote } from "../../Channel.ts"
 import type { Interface, Operation } from "../../Interface.ts"
 import { badInput } from "../../internal/badInput.ts"
 import { bind } from "../../internal/binding.ts"
-import { callImpl, issue as issueCall, PendingImpl, takeThrough } from "../../internal/clientCall.ts"
+import { callImpl, issue as issueCall, PendingImpl, pendingImpl, takeThrough } from "../../internal/clientCall.ts"
 import { unavailable } from "../../internal/failures.ts"
+import { refuseArgument } from "../../internal/named.ts"
 import { v4 } from "../../internal/uuid.ts"
 import { type BadStubData, CallComplete, InvalidAsyncHandle, RpcTransportError } from "../../Status.ts"
 import { type CallsImpl, unsure, type Watch } from "./calls.ts"
@@ -40,9 +41,11 @@ export const interfaceOf = ({ uuid, version: [major] }: Interface.Identity): str
 /** What takes the place of the input when an evidence is made for a call that is there. */
 class Found {
   declare readonly row: Row
+  declare readonly now: number
 
-  constructor(row: Row) {
+  constructor(row: Row, now: number) {
     this.row = row
+    this.now = now
   }
 }
 
@@ -55,11 +58,10 @@ class Evidence implements Remote, Watch {
   /** Names this evidence in the record. */
   readonly name: string = v4()
   transaction: string | undefined
-  checking = false
   /** The client has given the call up: its result is taken by nobody. */
   isAbandoned = false
-  /** There is no record: the transaction of the begin was rolled back. */
-  isRolledBack = false
+  /** There is no record to take from. */
+  isGone = false
   private isCancelRecorded = false
 
   constructor(calls: CallsImpl, call: Outgoing, id: string, deadline: number | null, transaction: string | undefined) {
@@ -78,7 +80,7 @@ class Evidence implements Remote, Watch {
   }
 
   gone(wasRolledBack: boolean): void {
-    this.isRolledBack = wasRolledBack
+    this.isGone = true
     this.call.reply(Exit.fail(
       wasRolledBack
         ? unavailable("the transaction in which the call was begun was rolled back")
@@ -95,8 +97,12 @@ class Evidence implements Remote, Watch {
     const { calls, id } = this
     return Effect.gen({ self: this }, function* () {
       this.isCancelRecorded = true
-      yield* calls.record.cancel(id, yield* calls.now, this.isAbandoned)
-      yield* calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))
+      const row = yield* calls.record.cancel(id, yield* calls.now, this.isAbandoned)
+      yield* calls.sql.afterCommit(Effect.sync(() => {
+        // The statement gives the outcome of a call that it has ended.
+        if (typeof row?.outcome === "string") calls.ended(id, row.outcome)
+        calls.wake(id)
+      }))
     }).pipe(Effect.mapError((error) => unsure("the cancel could not be recorded", error)))
   }
 
@@ -119,41 +125,72 @@ class Evidence implements Remote, Watch {
     return Effect.ignoreCause(this.cancel())
   }
 
-  /** Its routine starts after the commit, so nothing inside of the transaction can wait for it. */
+  /** Refuses a wait that can't end: inside of the transaction of the begin, and inside of any on SQLite, where nobody else can write. */
   get awaited(): Effect.Effect<void> | undefined {
-    if (this.transaction === undefined) return undefined
-    const { interface: { name }, name: method } = this.call.operation
+    const { calls, id, transaction } = this
+    const { isPg } = calls.record
+    if (isPg && transaction === undefined) return undefined
+    const refused = Effect.sync(() => refuseWait(this.call.operation, isPg))
+    const look = Effect.flatMap(calls.record.transactionId, (current): Effect.Effect<void, unknown> => {
+      if (current !== transaction) return Effect.void
+      // A key may have attached to a call that was there before.
+      return Effect.flatMap(calls.outside(calls.record.load(id)), (row) => {
+        if (row === undefined) return refused
+        this.transaction = undefined
+        return Effect.void
+      })
+    })
     return Effect.flatMap(
-      this.calls.inTransaction,
-      (isInside) =>
-        isInside && this.transaction !== undefined
-          ? Effect.die(
-            new TypeError(
-              `${name}.${method}: the call was begun in this transaction, and starts after its commit. Wait for it outside of the transaction.`
-            )
-          )
-          : Effect.void
+      calls.inTransaction,
+      (isInside): Effect.Effect<void> =>
+        !isInside ? Effect.void : isPg ? Effect.catchCause(look, () => refused) : refused
     )
   }
 }
+
+const refuseWait = ({ interface: { name }, name: method }: Operation, isPg: boolean): never =>
+  refuseArgument(
+    `${name}.${method}`,
+    isPg
+      ? "the call was begun in this transaction, and starts after its commit. Wait for it outside of the transaction"
+      : "a call can't end while a transaction on SQLite waits for it. Wait for it outside of the transaction"
+  )
 
 const evidences = new WeakMap<object, Evidence>()
 
 /** The handle of an evidence; `undefined` where it is not one of a durable call. */
 export const handleOf = (pending: object): string | undefined => evidences.get(pending)?.id
 
+/** Ties an evidence to the record of its call. */
 const follow = (
   calls: CallsImpl,
   call: Outgoing,
-  row: Pick<Row, "id" | "deadline">,
-  transaction: string | undefined
-): Evidence => {
-  const evidence = new Evidence(calls, call, row.id, row.deadline, transaction)
-  evidences.set(call, evidence)
-  call.remote = evidence
-  calls.watch(evidence)
-  return evidence
-}
+  row: Pick<Row, "id" | "deadline" | "outcome">,
+  isNew: boolean,
+  now: number
+): Effect.Effect<void, RpcTransportError> =>
+  Effect.gen(function* () {
+    const isInside = yield* calls.inTransaction
+    const transaction = isInside
+      ? yield* Effect.mapError(calls.record.transactionId, (error) => unsure("the transaction has no name", error))
+      : undefined
+    const { deadline, id, outcome } = row
+    const evidence = new Evidence(calls, call, id, deadline, transaction)
+    evidences.set(call, evidence)
+    call.remote = evidence
+    // A maybe call is complete when it is stored.
+    if (call.operation.method.maybe) {
+      return isNew ? yield* calls.sql.afterCommit(Effect.sync(() => calls.deliver(id))) : undefined
+    }
+    // What a transaction sees may be its own, and never be committed.
+    if (outcome !== null && !isInside) return evidence.ended(outcome)
+    calls.watch(evidence, now)
+    yield* calls.sql.afterCommit(Effect.sync(() => {
+      evidence.transaction = undefined
+      if (isNew) calls.deliver(id)
+      else calls.ask(id)
+    }))
+  })
 
 /** The channel of a durable binding. */
 const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptions): Channel => ({
@@ -162,18 +199,17 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
   references: [CurrentKey],
   issue: (call, input) => {
     if (!(input instanceof Found)) return begin(calls, iface, options, call, input)
-    const { row } = input
-    follow(calls, call, row, undefined)
-    return undefined
+    const { now, row } = input
+    return follow(calls, call, row, false, now)
   },
   take: (call) => {
     const evidence = evidences.get(call)
-    if (evidence === undefined || evidence.isAbandoned || evidence.isRolledBack || call.operation.method.maybe) {
+    if (evidence === undefined || evidence.isAbandoned || evidence.isGone || call.operation.method.maybe) {
       return Effect.void
     }
     return Effect.flatMap(
       Effect.mapError(
-        Effect.flatMap(calls.now, (now) => calls.record.take(evidence.id, evidence.name, now)),
+        calls.take(evidence.id, evidence.name),
         (error) => unsure("the result could not be taken", error)
       ),
       (isTaken) => isTaken ? Effect.void : Effect.fail(new CallComplete())
@@ -191,6 +227,10 @@ const begin = (
   Effect.gen(function* () {
     const { operation } = call
     const { name: method } = operation
+    const isInside = yield* calls.inTransaction
+    if (isInside && !operation.method.maybe && pendingImpl(call).call.isOneShot) {
+      refuseWait(operation, calls.record.isPg)
+    }
     const text = encodeInput(operation, input)
     if (typeof text !== "string") return yield* Effect.fail(text)
     const key = Context.get(call.context, CurrentKey)
@@ -211,9 +251,8 @@ const begin = (
         ? null
         : JSON.stringify({ traceId: span.traceId, spanId: span.spanId, sampled: span.sampled }),
       begun_at: now,
-      deadline: age === Infinity ? null : now + age
+      deadline: deadlineOf(now + age)
     }
-    const isInside = yield* calls.inTransaction
     const store = Effect.gen(function* () {
       if (!(yield* calls.record.insert(row))) return false
       yield* calls.storage.saveRequest(yield* dispatchOf(calls.sharding, id))
@@ -223,10 +262,9 @@ const begin = (
       isInside ? store : calls.sql.withTransaction(store),
       (error) => unsure("the call could not be stored", error)
     )
-    let deadline = row.deadline
-    if (yield* begun) {
-      yield* calls.sql.afterCommit(Effect.sync(() => calls.deliver(id)))
-    } else {
+    let followed: Pick<Row, "id" | "deadline" | "outcome"> = { id, deadline: row.deadline, outcome: null }
+    const isFirst = yield* begun
+    if (!isFirst) {
       const there = yield* Effect.mapError(
         calls.record.load(id),
         (error) => unsure("the call could not be found", error)
@@ -236,18 +274,13 @@ const begin = (
       }
       const refused = yield* differs(calls, operation, there, text)
       if (refused !== undefined) return yield* Effect.fail(refused)
-      deadline = there.deadline
+      followed = there
     }
-    const transaction = isInside
-      ? yield* Effect.mapError(calls.record.transactionId, (error) => unsure("the transaction has no name", error))
-      : undefined
-    const evidence = follow(calls, call, { id, deadline }, transaction)
-    if (!isInside) return
-    yield* calls.sql.afterCommit(Effect.sync(() => {
-      evidence.transaction = undefined
-      calls.poke(id)
-    }))
+    yield* follow(calls, call, followed, isFirst, now)
   })
+
+/** A deadline in whole milliseconds; none where no date is that late. */
+const deadlineOf = (time: number): number | null => time > 8.64e15 ? null : Math.ceil(time)
 
 /** Whether a call that was begun under the same key has other arguments. */
 const differs = (
@@ -272,7 +305,7 @@ export const makeBinding = <I extends Interface.Any>(
 ): Effect.Effect<Binding<I>> => {
   const problem = unfit(iface, calls.mayHoldSecrets || calls.seal !== undefined)
   if (problem !== undefined) {
-    return Effect.die(new TypeError(`Durable.binding(${iface.name}): the interface is refused: ${problem}`))
+    return Effect.sync(() => refuseArgument(`Durable.binding(${iface.name})`, `the interface is refused: ${problem}`))
   }
   return bind(iface, channelOf(calls, iface, options), undefined, takeThrough) as never
 }
@@ -315,10 +348,11 @@ export const resume = <I extends Interface.Any>(
 ): Effect.Effect<PendingImpl, InvalidAsyncHandle | RpcTransportError, Scope.Scope> =>
   Effect.gen(function* () {
     const row = yield* find(calls, iface, operation.name, handle)
+    const now = yield* calls.now
     const call = yield* Effect.orDie(Call.make(yield* makeBinding(calls, iface, plain)))
     // The arguments are those of the record: nothing is made of them here.
     const found = { ...operation, makeInput: undefined, handlesIn: undefined }
     const pending = new PendingImpl(callImpl(call), found as never)
-    yield* Effect.withFiber((fiber) => Effect.orDie(issueCall(pending, new Found(row), fiber) ?? Effect.void))
+    yield* Effect.withFiber((fiber) => Effect.orDie(issueCall(pending, new Found(row, now), fiber) ?? Effect.void))
     return pending
   })

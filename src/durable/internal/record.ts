@@ -100,7 +100,6 @@ export const tablesOf = (prefix: string | undefined): Tables => ({
 /** How many identifiers one statement names. */
 export const batch = 500
 
-/** Numbers of 64 bits come as text from some drivers. */
 const numbers = [
   "begun_at",
   "deadline",
@@ -117,8 +116,26 @@ const numbers = [
   "finished"
 ]
 
+const texts = [
+  "id",
+  "interface",
+  "method",
+  "object",
+  "input",
+  "input_hash",
+  "caller",
+  "trace",
+  "outcome",
+  "finished_by"
+]
+
+/** A row as it is meant: some drivers give texts for numbers, and SQLite keeps what it is given. */
 const plain = (row: object): any => {
   const made: Record<string, unknown> = { ...row }
+  for (const name of texts) {
+    const value = made[name]
+    if (value !== null && value !== undefined && typeof value !== "string") made[name] = String(value)
+  }
   for (const name of numbers) {
     const value = made[name]
     if (value !== null && value !== undefined && typeof value !== "number") made[name] = Number(value)
@@ -145,6 +162,18 @@ export interface CallTable {
   readonly load: (id: string) => Sql<Row | undefined>
   /** Counts an attempt, and gives the call; `undefined` where its state was not that. */
   readonly claim: (id: string, attempts: number, now: number) => Sql<Row | undefined>
+  /** Counts the first attempts of several new calls, and gives them. Leaves out rows that somebody else holds, as the next two do. */
+  readonly claimAll: (wanted: ReadonlyArray<string>, now: number) => Sql<ReadonlyMap<string, Row>>
+  /** Ends several calls. Gives those that it has ended. */
+  readonly endAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly outcome: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
+  /** Takes several results. Gives those that it has taken. */
+  readonly takeAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly evidence: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
   /** Ends a call. The first outcome wins. */
   readonly end: (id: string, outcome: string, now: number) => Sql<boolean>
   /** Ends a call whose last attempt was this one, unless somebody else will complete it. */
@@ -178,7 +207,7 @@ export interface CallTable {
   readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
   /** Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. */
   readonly remove: (wanted: ReadonlyArray<string>) => Sql<ReadonlyArray<string>>
-  /** The transaction of the fiber, for `isOver`. Only PostgreSQL names its transactions. */
+  /** The transaction of the fiber, for `isOver`; none where it has written nothing. Only PostgreSQL names its transactions. */
   readonly transactionId: Sql<string | undefined>
   /** Whether a transaction is over. On SQLite a writer of one's own comes after it. */
   readonly isOver: (transaction: string) => Sql<boolean>
@@ -210,6 +239,31 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     finished: sql.literal("finished_by IS NOT NULL")
   }
 
+  /** Changes those of several calls that fit. Rows that somebody else holds are left out: two such statements never wait for each other. */
+  const changeAll = (
+    wanted: ReadonlyArray<string>,
+    fits: Fragment,
+    changes: Fragment,
+    returned: "id" | "*" = "id"
+  ): Sql<ReadonlyArray<unknown>> =>
+    isPg
+      ? sql`WITH held AS MATERIALIZED
+          (SELECT id AS held_id, (${fits}) AS fits FROM ${calls} WHERE ${sql.in("id", wanted)} FOR UPDATE SKIP LOCKED)
+          UPDATE ${calls} SET ${changes} FROM held WHERE id = held_id AND fits RETURNING ${
+        returned === "id" ? sql.literal("id") : sql`${calls}.*`
+      }`
+      : sql`UPDATE ${calls} SET ${changes} WHERE ${sql.in("id", wanted)} AND (${fits}) RETURNING ${
+        sql.literal(returned)
+      }`
+  const found = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyMap<string, true>> =>
+    Effect.map(
+      statement,
+      (rows) => new Map((rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => [id, true]))
+    )
+  /** The second value of a pair, by the first. */
+  const valueOf = (pairs: ReadonlyArray<readonly [id: string, value: string]>) =>
+    sql`CASE id ${sql.join(" ", false)(pairs.map(([id, value]) => sql`WHEN ${id} THEN ${value}`))} END`
+
   return {
     isPg,
 
@@ -222,6 +276,33 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
       first(sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
         WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open}
         AND (deadline IS NULL OR deadline > ${now}) RETURNING *`),
+
+    claimAll: (wanted: ReadonlyArray<string>, now: number): Sql<ReadonlyMap<string, Row>> =>
+      Effect.map(
+        changeAll(
+          wanted,
+          sql`${ready} AND (deadline IS NULL OR deadline > ${now})`,
+          sql`attempts = attempts + 1, attempt_at = ${now}`,
+          "*"
+        ),
+        (rows) => new Map((rows as ReadonlyArray<object>).map(plain).map((row: Row) => [row.id, row]))
+      ),
+
+    endAll: (wanted, now): Sql<ReadonlyMap<string, true>> =>
+      found(changeAll(
+        wanted.map(({ id }) => id),
+        open,
+        sql`ended_at = ${now}, ${forgetsInput}, outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}`
+      )),
+
+    takeAll: (wanted, now): Sql<ReadonlyMap<string, true>> => {
+      const evidence = valueOf(wanted.map(({ evidence, id }) => [id, evidence]))
+      return found(changeAll(
+        wanted.map(({ id }) => id),
+        sql`outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence})`,
+        sql`finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})`
+      ))
+    },
 
     end: (id: string, outcome: string, now: number): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET outcome = ${outcome}, ended_at = ${now}, ${forgetsInput}
@@ -254,7 +335,10 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id`),
 
     progress: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<Progress>> =>
-      sql`SELECT id, outcome, cancel_at FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<ReadonlyArray<Progress>>,
+      Effect.map(
+        sql`SELECT id, outcome, cancel_at FROM ${calls} WHERE ${sql.in("id", wanted)}`,
+        (rows) => rows.map(plain)
+      ),
 
     expire: (now: number, wanted?: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       ids(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
@@ -304,9 +388,14 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
       ([row]) => plain(row!)
     ),
 
+    // The index has the end alone, which is never after the taking.
     outdated: (finished: number, ended: number, limit: number): Sql<ReadonlyArray<string>> =>
-      ids(sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND (finished_at < ${finished}
-        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`),
+      ids(
+        sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND ended_at < ${
+          Math.max(finished, ended)
+        } AND (finished_at < ${finished}
+        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`
+      ),
 
     remove: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       sql.withTransaction(Effect.gen(function* () {
@@ -324,8 +413,8 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
 
     transactionId: isPg
       ? Effect.map(
-        sql<{ readonly id: string }>`SELECT pg_current_xact_id()::text AS id`,
-        ([row]): string | undefined => row?.id
+        sql<{ readonly id: string | null }>`SELECT pg_current_xact_id_if_assigned()::text AS id`,
+        ([row]): string | undefined => row?.id ?? undefined
       )
       : Effect.succeed<string | undefined>(""),
 

@@ -6,18 +6,21 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { isSqlError } from "effect/sql/SqlError"
-import { BeginTransaction } from "effect/sql/SqlClient"
+import { BeginTransaction, type TransactionConnection } from "effect/sql/SqlClient"
 import * as Tracer from "effect/Tracer"
 import type { Caller, Incoming, Outcome, Remote } from "../../Channel.ts"
 import type { Operation } from "../../Interface.ts"
+import { levels, localCaller } from "../../internal/access.ts"
 import { errorOf } from "../../internal/failures.ts"
 import { implOf } from "../../internal/manager.ts"
 import { counting } from "../../internal/metrics.ts"
+import { refuseArgument } from "../../internal/named.ts"
 import * as Manager from "../../Manager.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../../Status.ts"
@@ -42,6 +45,9 @@ export interface ServeOptions {
 
 /** The status for an interface or a method that is not served. */
 const notServed = 0x1c010002
+
+/** The column holds no larger number. */
+const maximumCount = 2 ** 31 - 1
 
 /** A transaction whose outcome came too late is rolled back. */
 class Overtaken extends Error {
@@ -75,6 +81,10 @@ class Attempt {
   /** Its outcome was stored together with what the routine wrote. */
   isStored = false
   isHandedOff = false
+  /** Its routine runs in a transaction. */
+  isInTransaction = false
+  /** Its routine has ended it inside of that transaction. */
+  isReplied = false
   /** Why its transaction has to be tried again. */
   failure: Cause.Cause<unknown> | undefined = undefined
 
@@ -98,34 +108,44 @@ class Attempt {
   /** Stores an outcome. Gives whether it was the first. */
   store(text: string): Effect.Effect<boolean, unknown> {
     const { runner: { calls }, row: { id } } = this
-    return Effect.gen(function* () {
-      return yield* calls.record.end(id, yield* calls.sealedOutcome(text), yield* calls.now)
-    })
+    return Effect.flatMap(calls.sealedOutcome(text), (sealed) => calls.end(id, sealed))
   }
 
   reply(outcome: Outcome): Effect.Effect<void, BadStubData | RpcTransportError> {
-    const { failure, runner } = this
-    const finish = (exit: Exit.Exit<void, unknown>) => {
-      Deferred.doneUnsafe(this.done, exit)
-      runner.ended(this)
-    }
-    if (this.isStored) return Effect.sync(() => finish(Exit.void))
-    if (failure !== undefined) return Effect.sync(() => finish(Exit.failCause(failure)))
+    const { failure, runner: { calls } } = this
+    if (this.isStored) return Effect.sync(() => this.finish(Exit.void))
+    if (failure !== undefined) return Effect.sync(() => this.finish(Exit.failCause(failure)))
     const text = encodeOutcome(this.operation, outcome)
     const isRefused = text instanceof BadStubData
-    return Effect.matchCauseEffect(
-      Effect.retry(this.store(isRefused ? faultText(1783, false) : text), patience),
-      {
-        onFailure: (cause) => {
-          finish(Exit.failCause(cause))
-          return Effect.fail(unsure("the outcome could not be stored", Cause.squash(cause)))
-        },
-        onSuccess: () => {
-          finish(Exit.void)
-          return isRefused ? Effect.fail(text) : Effect.void
-        }
+    const store = this.store(isRefused ? faultText(1783, false) : text)
+    const around = transactionOf(calls)
+    const isWithin = around !== undefined && this.isInTransaction
+    if (isWithin) this.isReplied = true
+    return Effect.matchCauseEffect(around === undefined ? Effect.retry(store, patience) : this.join(store, around), {
+      onFailure: (cause) => {
+        if (!isWithin) this.finish(Exit.failCause(cause))
+        return Effect.fail(unsure("the outcome could not be stored", Cause.squash(cause)))
+      },
+      onSuccess: () => {
+        if (!isWithin) this.finish(Exit.void)
+        return isRefused ? Effect.fail(text) : Effect.void
       }
+    })
+  }
+
+  /** Stores the outcome in the transaction of whoever ends the call. */
+  private join(store: Effect.Effect<boolean, unknown>, around: TransactionConnection.Service) {
+    const { runner: { calls }, row: { id } } = this
+    return Effect.provideService(
+      Effect.andThen(store, calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))),
+      calls.sql.transactionService,
+      around
     )
+  }
+
+  finish(exit: Exit.Exit<void, unknown>): void {
+    Deferred.doneUnsafe(this.done, exit)
+    this.runner.ended(this)
   }
 
   handedOff(): Effect.Effect<void, RpcTransportError> {
@@ -147,6 +167,12 @@ class Attempt {
   }
 }
 
+/** The transaction in which the current fiber runs. */
+const transactionOf = ({ sql: { transactionService } }: CallsImpl): TransactionConnection.Service | undefined => {
+  const { context } = Fiber.getCurrent() ?? {}
+  return context === undefined ? undefined : Context.getOrUndefined(context, transactionService)
+}
+
 /** A database that is down for a moment costs no attempt. */
 const patience = { schedule: Schedule.exponential(20), times: 8 }
 
@@ -159,6 +185,8 @@ export class Runner {
   readonly live: Map<string, Attempt> = new Map()
   /** Who waits for the end of a call that is delivered here. */
   private readonly waiting = new Map<string, Latch.Latch>()
+  /** Calls that have ended here lately: whoever asks late is told at once. */
+  private readonly over = new Set<string>()
   private readonly turns: Semaphore.Semaphore
   private readonly transactionTurns: Semaphore.Semaphore
   private readonly hasTransactions: boolean
@@ -205,13 +233,21 @@ export class Runner {
   /** Waits until a call has ended, or for a while. */
   wait(id: string): Effect.Effect<void> {
     return Effect.suspend(() => {
+      if (this.over.has(id)) return Effect.void
       let latch = this.waiting.get(id)
       if (latch === undefined) this.waiting.set(id, latch = Latch.makeUnsafe(false))
       const { await: ended } = latch
-      return Effect.flatMap(
-        Effect.orDie(this.calls.record.load(id)),
-        (row) =>
-          row === undefined || row.outcome !== null ? Effect.void : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+      // Whoever waits has often just begun the call: it is to be read, and seldom over.
+      return Effect.andThen(
+        this.calls.sharding.pollStorage,
+        Effect.catchTag(Effect.timeout(ended, 1_000), "TimeoutError", () =>
+          Effect.flatMap(
+            Effect.orDie(this.calls.record.progress([id])),
+            ([row]) =>
+              row === undefined || row.outcome !== null
+                ? Effect.void
+                : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+          ))
       )
     })
   }
@@ -248,6 +284,13 @@ export class Runner {
   }
 
   private open(id: string): void {
+    this.over.add(id)
+    if (this.over.size > 4_096) {
+      for (const oldest of this.over) {
+        this.over.delete(oldest)
+        break
+      }
+    }
     this.waiting.get(id)?.openUnsafe()
     this.waiting.delete(id)
   }
@@ -270,10 +313,10 @@ export class Runner {
       Effect.gen({ self: this }, function* () {
         const now = yield* calls.now
         // Most calls are new: one statement counts the attempt and gives the row.
-        const row = (yield* calls.record.claim(id, 0, now)) ?? (yield* this.again(id, now))
+        const row = (yield* calls.claim({ id, now })) ?? (yield* this.again(id, now))
         if (row === undefined) return
         const attempt = yield* this.attempt(row)
-        if (attempt === undefined) return this.over(id)
+        if (attempt === undefined) return this.isOver(id)
         const exit = yield* Effect.exit(restore(Deferred.await(attempt.done)))
         if (exit._tag === "Success") return
         yield* attempt.stop
@@ -292,7 +335,12 @@ export class Runner {
       if (row === undefined || row.outcome !== null || row.handed_off !== 0) return undefined
       if (row.deadline !== null && row.deadline <= now) {
         yield* calls.record.expire(now, [id])
-        this.over(id)
+        this.isOver(id)
+        return undefined
+      }
+      if (!(row.attempts >= 0 && row.attempts < maximumCount)) {
+        yield* calls.record.end(id, lostText(1726, "the record holds no count of attempts"), now)
+        this.isOver(id)
         return undefined
       }
       const mode = this.modeOf(row)
@@ -301,7 +349,7 @@ export class Runner {
           ? "the process that ran the routine is gone"
           : `the routine was tried ${row.attempts - row.yielded} times, and its process was gone each time`
         yield* calls.record.endAttempt(id, row.attempts, lostText(1726, detail), now)
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       const claimed = yield* calls.record.claim(id, row.attempts, now)
@@ -310,7 +358,7 @@ export class Runner {
     })
   }
 
-  private over(id: string): void {
+  private isOver(id: string): void {
     this.open(id)
     this.calls.poke(id)
   }
@@ -343,8 +391,7 @@ export class Runner {
   private attempt(row: Row): Effect.Effect<Attempt | undefined, unknown> {
     const { calls, server } = this
     return Effect.gen({ self: this }, function* () {
-      const end = (text: string) =>
-        Effect.flatMap(calls.now, (now) => Effect.as(calls.record.end(row.id, text, now), undefined))
+      const end = (text: string) => Effect.as(calls.end(row.id, text), undefined)
       const operation = this.operationOf(row)
       if (operation === undefined) return yield* end(faultText(notServed, true))
       const input = decodeInput(operation, yield* calls.opened(row.input))
@@ -426,8 +473,10 @@ export class Runner {
       orElse: () => Effect.fail(new RpcFault({ code: 1460 }))
     })
     const body = Effect.gen(function* () {
-      own = yield* Effect.exit(limited)
+      attempt.isInTransaction = true
+      own = yield* Effect.ensuring(Effect.exit(limited), Effect.sync(() => void (attempt.isInTransaction = false)))
       if (own._tag === "Failure") return yield* Effect.failCause(own.cause)
+      if (attempt.isReplied) return own.value
       let isFirst: boolean
       if (isHandOff) isFirst = yield* calls.record.handOff(id)
       else {
@@ -438,28 +487,44 @@ export class Runner {
       }
       return isFirst ? own.value : yield* Effect.die(new Overtaken("another outcome came first"))
     })
-    // On SQLite the routine takes the right to write when it first writes.
-    const transaction = calls.record.isPg
-      ? calls.sql.withTransaction(body)
-      : Effect.provideService(calls.sql.withTransaction(body), BeginTransaction, "BEGIN")
-    // A conflict with another transaction left nothing behind, so the routine may run again here.
+    const transaction = Effect.suspend(() => {
+      own = undefined
+      // On SQLite the routine takes the right to write when it first writes.
+      return calls.record.isPg
+        ? calls.sql.withTransaction(body)
+        : Effect.provideService(calls.sql.withTransaction(body), BeginTransaction, "BEGIN")
+    })
+    /** Whether the database failed, and not the routine. */
+    const mayRepeat = (cause: Cause.Cause<unknown>): boolean => {
+      if (own === undefined) return !Cause.hasInterrupts(cause)
+      if (own._tag === "Success") return mayPass(cause)
+      // A rollback fails with its connection, and then the routine's statements may have failed with it.
+      const isLost = cause.reasons.length > own.cause.reasons.length
+      return mayPass(own.cause) || (isLost && isSqlError(errorOf(own.cause) ?? Cause.squash(own.cause)))
+    }
+    // Nothing is left behind by a conflict or a lost connection, so the routine may run again here.
     const again = (left: number): Effect.Effect<A, unknown, any> =>
-      Effect.catchCause(
-        transaction,
-        (cause) =>
-          left > 0 && mayPass(cause)
-            ? Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
-            : Effect.failCause(cause)
-      )
+      Effect.catchCause(transaction, (cause) => {
+        const isRepeated = mayRepeat(cause)
+        if (isRepeated && left > 0 && !attempt.isReplied) {
+          return Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
+        }
+        if (!Cause.hasInterruptsOnly(cause) && (isRepeated || own?._tag === "Success")) {
+          const error = Cause.squash(cause)
+          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) {
+            attempt.failure = cause
+          }
+        }
+        // The routine's own failure counts, whatever became of the rollback.
+        return Effect.failCause(own?._tag === "Failure" ? own.cause : cause)
+      })
     return Effect.onExit(again(8), (exit) =>
       Effect.sync(() => {
-        if (exit._tag === "Success") {
-          if (isHandOff) attempt.isHandedOff = true
-          else attempt.isStored = true
-        } else if (!Cause.hasInterruptsOnly(exit.cause) && (own?._tag === "Success" || mayPass(exit.cause))) {
-          const error = Cause.squash(exit.cause)
-          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) attempt.failure = exit.cause
-        }
+        // Its outcome went the way of the transaction.
+        if (attempt.isReplied) return attempt.finish(exit._tag === "Success" ? Exit.void : Exit.failCause(exit.cause))
+        if (exit._tag === "Failure") return
+        if (isHandOff) attempt.isHandedOff = true
+        else attempt.isStored = true
       }))
   }
 
@@ -534,15 +599,18 @@ const mayPass = (cause: Cause.Cause<unknown>): boolean => {
   return isSqlError(error) && error.isRetryable
 }
 
-/** The caller that the client's process has stated. */
-const callerOf = (text: string | null): Caller.Input => {
+/** The caller that the client's process has stated. A text that says nothing readable is nobody's. */
+export const callerOf = (text: string | null): Caller.Input => {
+  if (text === null) return localCaller
   try {
-    const { level, name } = JSON.parse(text ?? "{}")
-    return { name: typeof name === "string" ? name : undefined, level: level ?? "privacy", anonymous: false }
+    const { level, name } = JSON.parse(text)
+    if (levels.includes(level) && (name === undefined || typeof name === "string")) {
+      return { name, level, anonymous: false }
+    }
   } catch {
-    // A row that says nothing readable of its caller is nobody's.
-    return { level: "none" }
+    // The text was cut short.
   }
+  return { level: "none" }
 }
 
 const spanOf = (text: string | null): Tracer.AnySpan | undefined => {
@@ -565,9 +633,7 @@ export const serve = (
 ): Effect.Effect<void, never, any> =>
   Effect.gen(function* () {
     if (calls.serves) {
-      return yield* Effect.die(
-        new TypeError("Durable.serve: this process serves already. Give all managers to one Durable.serve.")
-      )
+      return refuseArgument("Durable.serve", "this process serves already. Give all managers to one Durable.serve")
     }
     calls.serves = true
     yield* Effect.addFinalizer(() => Effect.sync(() => void (calls.serves = false)))

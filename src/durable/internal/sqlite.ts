@@ -2,7 +2,9 @@
  * A `SqlClient` over `node:sqlite`: the drivers in the registry do not load with this version of Effect.
  */
 import type { DatabaseSync } from "node:sqlite"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Semaphore from "effect/Semaphore"
@@ -15,6 +17,13 @@ import * as Stream from "effect/Stream"
 interface SqliteConnection extends Connection {
   readonly database: DatabaseSync
 }
+
+type Around = <C extends Connection>(connection: C) => C
+
+/** Stands around each connection to a file: tests watch its statements. */
+export const Around: Context.Reference<Around> = Context.Reference<Around>("@callisto/rpc/Durable/Around", {
+  defaultValue: () => identity
+})
 
 /** The numbers of SQLite for a database that another connection is writing to. */
 const busy = 5
@@ -67,6 +76,19 @@ const valueOf = (value: unknown): Value =>
 /** What makes the file the library's own. A tool that only looks at it leaves its journal alone. */
 const journal = "PRAGMA journal_mode = WAL"
 
+/** A number that JavaScript can't hold stays a bigint: otherwise the driver throws for all rows. */
+const smallNumbers = (rows: ReadonlyArray<object>): ReadonlyArray<object> => {
+  for (const row of rows as ReadonlyArray<Record<string, unknown>>) {
+    for (const name in row) {
+      const value = row[name]
+      if (typeof value !== "bigint") continue
+      const number = Number(value)
+      if (Number.isSafeInteger(number)) row[name] = number
+    }
+  }
+  return rows
+}
+
 const connect = (open: () => DatabaseSync, isThere: boolean): Effect.Effect<SqliteConnection, SqlError> =>
   Effect.map(
     Effect.flatMap(patiently(open), (database) =>
@@ -89,12 +111,13 @@ const connect = (open: () => DatabaseSync, isThere: boolean): Effect.Effect<Sqli
         const known = statements.get(sql)
         if (known !== undefined) return known
         const statement = database.prepare(sql)
+        statement.setReadBigInts(true)
         if (statements.size >= 200) statements.clear()
         statements.set(sql, statement)
         return statement
       }
       const rows = (sql: string, params: ReadonlyArray<unknown>) =>
-        patiently(() => prepare(sql).all(...params.map(valueOf)) as ReadonlyArray<object>)
+        Effect.map(patiently(() => prepare(sql).all(...params.map(valueOf)) as ReadonlyArray<object>), smallNumbers)
       const execute: Connection["execute"] = (sql, params, transform) =>
         Effect.map(rows(sql, params), (found) => transform === undefined ? found : transform(found))
       const values: Connection["executeValues"] = (sql, params) =>
@@ -133,7 +156,11 @@ const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere:
 const onFile = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere: boolean) {
   const all = new Set<SqliteConnection>()
   yield* Effect.addFinalizer(() => Effect.sync(() => all.forEach(({ database }) => database.close())))
-  const make = Effect.tap(connect(open, isThere), (connection) => Effect.sync(() => void all.add(connection)))
+  const around = yield* Around
+  const make = Effect.tap(
+    Effect.map(connect(open, isThere), around),
+    (connection) => Effect.sync(() => void all.add(connection))
+  )
   const main = yield* make
   const idle: Array<SqliteConnection> = []
   const release = (connection: SqliteConnection) =>

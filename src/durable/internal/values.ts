@@ -147,6 +147,11 @@ export const encodeOutcome = ({ method }: Operation, outcome: Outcome): string |
 
 /** What a client gets for a stored outcome. A text that is none ends that call alone. */
 export const decodeOutcome = (operation: Operation, text: string): Outcome => {
+  const read = attempt(() => outcomeOf(operation, text))
+  return read._tag === "Success" ? read.value : Exit.fail(unreadable(problemOf(errorOf(read.cause))))
+}
+
+const outcomeOf = (operation: Operation, text: string): Outcome => {
   const json = attempt(() => JSON.parse(text) as Stored)
   if (json._tag === "Failure") return Exit.fail(unreadable("the record holds no JSON"))
   const outcome = json.value
@@ -169,7 +174,10 @@ const failureIn = (outcome: Stored): RpcFault | CallCancelled | ContextMismatch 
       return new ContextMismatch({ didNotExecute: outcome.n === 1 })
     case "lost":
       return [1722, 1726, 1727].includes(outcome.s)
-        ? new RpcTransportError({ status: outcome.s, detail: typeof outcome.d === "string" ? outcome.d : "" })
+        ? new RpcTransportError({
+          status: outcome.s,
+          detail: typeof outcome.d === "string" ? outcome.d : "the record does not say why"
+        })
         : "the record holds a failure without a status"
     default:
       return "the record holds an outcome of another version"
@@ -233,13 +241,16 @@ export const unfit = (iface: Interface.Any, mayHoldSecrets: boolean): string | u
   for (const operation of Object.values<Operation>(iface.operations)) {
     const { method, name } = operation
     const { handlesIn, handlesOut, pipes } = fullOperation(operation)
-    if (pipes !== undefined) return `${name} has pipes, which end with their process. Call it over another binding.`
+    if (name.length > 128) {
+      return `the record has no room for a method's name of ${name.length} characters, expected at most 128`
+    }
+    if (pipes !== undefined) return `${name} has pipes, which end with their process. Call it over another binding`
     if (handlesIn !== undefined || handlesOut !== undefined) {
-      return `${name} has context handles, which end with their process. Call it over another binding.`
+      return `${name} has context handles, which end with their process. Call it over another binding`
     }
     const schemas: ReadonlyArray<unknown> = [method.in, method.out, ...method.aborts.map(({ error }) => error)]
     if (!mayHoldSecrets && schemas.some((schema) => holdsRedacted((schema as { ast: SchemaAST.AST }).ast, new Set()))) {
-      return `${name} holds a Redacted value, which would lie in clear in the database. Give seal or redacted: "store" to Durable.layer.`
+      return `${name} holds a Redacted value, which would lie in clear in the database. Give seal or redacted: "store" to Durable.layer`
     }
   }
   return undefined

@@ -1,0 +1,11 @@
+import { bed } from "./bed.ts"
+import { asking, handOffFaults } from "./handOffFaults.ts"
+import { rowFaults } from "./rowFaults.ts"
+import { transactionFaults } from "./transactionFaults.ts"
+import { sqlite } from "./worlds.ts"
+
+bed("faults", sqlite, (bed) => {
+  rowFaults(bed)
+  transactionFaults(bed)
+  handOffFaults(bed)
+}, [asking])
