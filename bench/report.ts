@@ -2,10 +2,11 @@
 // and docs/speed.md.
 //
 //   node bench/report.ts FILE... (what bench/main.ts has written, one file for each runtime)
+//   node bench/report.ts --durable FILE (what bench/durable.ts has written: its section alone)
 import { readFileSync, writeFileSync } from "node:fs"
 import os from "node:os"
 import process from "node:process"
-import { kilobytes, type Results, writeFigures } from "./figures.ts"
+import { kilobytes, readResults, type Results, writeFigures } from "./figures.ts"
 import { fixed, markdown, type Row, type Table } from "./measure.ts"
 import { type Target, verdict } from "./targets.ts"
 
@@ -28,7 +29,11 @@ const versionOf = (folder: string): string => {
   }
 }
 
-const runs: ReadonlyArray<Run> = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, "utf8")))
+const isDurable = process.argv[2] === "--durable"
+
+const runs: ReadonlyArray<Run> = process.argv.slice(isDurable ? 3 : 2).map((file) =>
+  JSON.parse(readFileSync(file, "utf8"))
+)
 
 const machine = `${os.cpus()[0]?.model.trim() ?? "unknown"}, ${os.cpus().length} cores, ${os.type()} ${os.release()}`
 
@@ -47,6 +52,60 @@ const circumstances = `${runs.map(({ runtime }) => runtime).join(", ")}; ${
 
 const rowOf = (run: Run, id: string, name: string): Row | undefined =>
   run.tables.find((table) => table.id === id)?.rows.find((row) => row.name === name)
+
+// ----------------------------------------------------------------------------
+// durable calls, which are measured by themselves
+// ----------------------------------------------------------------------------
+
+const mark = "<!-- durable calls -->"
+
+/** The section that a whole run keeps. */
+const oldSection = (): string => {
+  const [, section] = read(at("results.md")).split(mark)
+  return section === undefined ? "" : mark + section
+}
+
+const writeDurable = (): void => {
+  const [run] = runs as readonly [Run & { readonly circumstances: string }]
+  const section = `${mark}
+
+## Durable calls, ${run.runtime}
+
+One run of \`npm run bench -- --only durable\`: ${run.circumstances}; effect ${versions.effect}; ${machine}. PostgreSQL keeps its default
+\`fsync\`. The client is one process and the runner another; with SQLite one process is both. The yardstick is a persisted request to an
+entity of \`effect/cluster\` that returns at once, on the same processes and the same database.
+
+${run.tables.map(markdown).join("\n\n")}
+
+### Targets
+
+${run.targets.map(verdict).join("\n")}
+`
+  const [before] = read(at("results.md")).split(mark) as [string]
+  const json: Results = {
+    ...readResults(),
+    durable: {
+      circumstances: run.circumstances,
+      medians: Object.fromEntries(
+        run.tables.map(({ id, rows, unit }) => [
+          `${id}, ${unit}`,
+          Object.fromEntries(rows.map(({ name, value }) => [name, Number(value.median.toPrecision(3))]))
+        ])
+      ),
+      missed: run.targets.filter(({ met }) => !met).map(missedLine)
+    }
+  }
+  writeFileSync(at("results.json"), `${JSON.stringify(json)}\n`)
+  writeFileSync(at("results.md"), `${before.trimEnd()}\n\n${section}`)
+  writeFigures(json)
+}
+
+const missedLine = ({ measured, name, wanted }: Target): string => `${name}: ${measured}, target ${wanted}`
+
+if (isDurable) {
+  writeDurable()
+  process.exit()
+}
 
 /** Bytes of the programs in bench/size. */
 const weights: { readonly [program: string]: number } = JSON.parse(read(at(".build/weights.json")))
@@ -90,7 +149,8 @@ ${
     ].join("\n\n")
   ).join("\n\n")
 }
-`
+
+${oldSection()}`
 
 /** The medians of a row on all runtimes. */
 const medians = (id: string, name: string): ReadonlyArray<number | null> =>
@@ -114,9 +174,8 @@ const json: Results = {
       : [{ row: name, peer: reference!, ratio: fixed(ratio, 1) }]
   ),
   weights: { core: weights["core.ts"]!, network: weights["network.ts"]! },
-  missed: [...first.targets, ...weightTargets].filter(({ met }) => met === false).map(({ measured, name, wanted }) =>
-    `${name}: ${measured}, target ${wanted}`
-  )
+  missed: [...first.targets, ...weightTargets].filter(({ met }) => met === false).map(missedLine),
+  durable: readResults().durable
 }
 
 writeFileSync(at("results.json"), `${JSON.stringify(json)}\n`)

@@ -1,5 +1,5 @@
 // The targets of the figures.
-import type { Table } from "./measure.ts"
+import { significant, type Table } from "./measure.ts"
 
 /** A target, what was measured, and whether that meets it. */
 export interface Target {
@@ -19,6 +19,7 @@ const [raw, json, binary, capnweb] = [
   "effect/rpc, binary",
   "Cap'n Web"
 ]
+const [durable, engine] = ["Callisto, durable call", "effect/cluster, persisted request"]
 
 /** The median of a row by that of another in the same table: at least or, where lower is better, at most. */
 const wanted: ReadonlyArray<
@@ -72,8 +73,26 @@ const wanted: ReadonlyArray<
   ],
   ["rate64protected", `${ndr}, integrity`, ndr, "at least", 0.5],
   ["flood", `${ndr}, beside a flood`, `${ndr}, alone`, "at most", 5],
-  ["flood", `${schemas}, beside a flood`, `${schemas}, alone`, "at most", 5]
+  ["flood", `${schemas}, beside a flood`, `${schemas}, alone`, "at most", 5],
+  ["durable postgres rate", durable, engine, "at least", 0.6],
+  ["durable postgres median", durable, engine, "at most", 1.6],
+  ["durable sqlite rate", durable, engine, "at least", 0.5],
+  ["durable begin", "Callisto, begin", "one INSERT in a transaction", "at most", 2.5],
+  ["durable finish", "Callisto, resume and finish", "a SELECT and an UPDATE", "at most", 1.5],
+  ["durable noDelay", "with noDelay", "with Nagle's algorithm", "at most", 0.5]
 ]
+
+/** A row by itself: at least or, where lower is better, at most. */
+const plain: ReadonlyArray<
+  readonly [id: string, row: string, bound: "at least" | "at most", value: number]
+> = [
+  ["durable cancel", "Callisto, cancel to CallCancelled", "at most", 1],
+  ["durable sweep", "PostgreSQL", "at least", 10_000],
+  ["durable sweep", "SQLite", "at least", 10_000]
+]
+
+/** How much longer the takeover of a durable call may take than that of the engine's own request, in seconds. */
+const takeover = 0.5
 
 export const targetsOf = (
   tables: ReadonlyArray<Table>
@@ -92,6 +111,27 @@ export const targetsOf = (
       }]
     }
   ),
+  ...plain.flatMap(([id, name, bound, limit]): ReadonlyArray<Target> => {
+    const table = tables.find((table) => table.id === id)
+    const value = table?.rows.find((row) => row.name === name)?.value.median
+    if (value === undefined) return []
+    return [{
+      name: `${table!.title}: ${name}`,
+      wanted: `${bound} ${limit.toLocaleString("en-US")} ${table!.unit}`,
+      measured: significant(value),
+      met: bound === "at least" ? value >= limit : value <= limit
+    }]
+  }),
+  ...tables.filter(({ id }) => id === "durable takeover").map(({ rows, title }) => {
+    const [own, other] = [durable, engine].map((name) => rows.find((row) => row.name === name)!.value.median)
+    const more = own! - other!
+    return {
+      name: `${title}: ${durable}, against ${engine}`,
+      wanted: `at most ${takeover} s more`,
+      measured: `${more.toFixed(2)} s`,
+      met: more <= takeover
+    }
+  }),
   ...(tables.find(({ id }) => id === "memory")?.rows ?? []).filter(({ name }) => name.startsWith("Callisto")).map((
     { name, value: { median } }
   ) => ({

@@ -8,6 +8,7 @@ import process from "node:process"
 import { core, modules, modulesOfWings, problemsOfExports } from "./exports.mjs"
 import { problemsOfPrints } from "./prints.mjs"
 import { findRuntime, leftOut, local, requireDependencies, root } from "./runtimes.mjs"
+import { problemsOfShop } from "./shop.mjs"
 
 requireDependencies()
 
@@ -148,24 +149,26 @@ const allowed = {
     on: ["core"],
     shares: shared,
     borrows: ["clientCall", "manager"],
-    opens: ["record"],
+    opens: ["handles", "record", "values"],
     packages: ["effect/cluster"]
   },
   "durable/node.ts": {
     on: ["core", "durable"],
     shares: shared,
-    packages: ["effect/cluster", "@effect/platform-node-shared/", "node:"]
+    packages: ["effect/cluster", "@effect/platform-node-shared/", "node:"],
+    opens: ["sqlite"]
   },
   web: { on: [...wire, "dcerpc"], shares: ["named"] },
   node: { on: [...wire, "dcerpc", "durable"], shares: ["named"], packages: ["node:"] },
   inspector: { on: ["core"], shares: shared, packages: ["node:"], opens: ["feed", "palette"] },
-  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "node", "inspector"], shares: ["named", "version"] },
-  "cli.ts": { on: ["cli", "node"], packages: ["node:"] },
+  cli: { on: [...wire, "smb", "dcerpc", "com", "idl", "durable", "node", "inspector"], shares: ["named", "version"] },
+  "cli.ts": { on: ["cli", "node", "durable/node.ts"], packages: ["node:"] },
   "demo.ts": { on: ["cli.ts"], packages: ["node:"] }
 }
 
 /** Whether a file of a wing's internal folder is there for other wings too. */
-const isOpen = (file, wing) => (allowed[wing].opens ?? []).some((name) => file === `${wing}/internal/${name}.ts`)
+const isOpen = (file, wing) =>
+  (allowed[wing].opens ?? []).some((name) => file === `${wing.split("/")[0]}/internal/${name}.ts`)
 
 /** Packages that the row of a wing has to name; the rest of effect is free for all. */
 const restricted = ["node:", "effect/cluster", "@effect/platform-node-shared/"]
@@ -178,7 +181,7 @@ const mayImport = (specifier, packages) =>
 /** The wing of a file in src/. The edges of the tool and of `durable` have rows of their own, because they alone name a platform. */
 const wingOf = (file) => {
   if (["cli.ts", "demo.ts"].includes(file)) return file
-  if (file === "durable/node.ts" || file === "durable/internal/sqlite.ts") return "durable/node.ts"
+  if (/^durable\/(?:node|internal\/(?:sockets|sqlite))\.ts$/.test(file)) return "durable/node.ts"
   const [first] = file.replace(/\.ts$/, "").split("/")
   return first in allowed ? first : "core"
 }
@@ -310,10 +313,12 @@ const editor = async () => {
   return (await askEditors()).problems.join("\n")
 }
 
-const examples = () => {
+const examples = async () => {
   if (denoRuntime === undefined) return leftOut("deno")
   const { status, stdout, stderr } = start(denoRuntime.command, "test", "--doc", "-A", ...pages, "mod.ts", "src")
-  return status === 0 ? problemsOfPrints(stdout).join("\n") : `${stdout}${stderr}exit code ${status}`
+  if (status !== 0) return `${stdout}${stderr}exit code ${status}`
+  const shop = await problemsOfShop(["node", "deno", "bun"])
+  return [...problemsOfPrints(stdout), ...shop].join("\n")
 }
 
 const links = async () => {
@@ -338,7 +343,7 @@ const steps = {
   lint: ["lint (deno lint)", () => deno("lint")],
   format: ["format (deno fmt)", () => deno("fmt", "--check")],
   examples: [
-    "examples in the documentation run, and print what they say (deno test --doc, prints.mjs)",
+    "examples in the documentation and the shop run, and print what they say (deno test --doc, prints.mjs, shop.mjs)",
     examples
   ],
   tutorial: ["the tutorial does what it says, on each runtime (tutorial.mjs)", tutorial],

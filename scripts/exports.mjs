@@ -46,7 +46,7 @@ const closed = [
 
 /** What each file has to say: a path, where in it, and the value. */
 const wanted = () => {
-  const { exports: { ".": main, "./*": each } } = read("package.json")
+  const { devDependencies, exports: { ".": main, "./*": each } } = read("package.json")
   const deno = read("deno.json")
   return [
     ["deno.json", "exports", {
@@ -61,7 +61,8 @@ const wanted = () => {
     ["examples/deno.json", "imports", {
       "@callisto/rpc": "../mod.ts",
       ...Object.fromEntries(modules.map((name) => [`@callisto/rpc/${name}`, `../src/${name}.ts`])),
-      ...deno.imports
+      ...deno.imports,
+      "@effect/sql-pg": `npm:@effect/sql-pg@${devDependencies["@effect/sql-pg"]}`
     }]
   ]
 }

@@ -34,6 +34,7 @@ const sections = [
     "errors",
     "pipes",
     "context_handles",
+    "durable",
     "finding_servers",
     "versions",
     "production",

@@ -91,7 +91,7 @@ const randomTests = () =>
 const twentieth = "0.05"
 
 /** These start programs and open real sockets: more than half of a quick run's time. */
-const slow = ["test/cli.test.ts", "test/transport/Transport.test.ts"]
+const slow = ["test/cli.test.ts", "test/durable/kill.test.ts", "test/transport/Transport.test.ts"]
 
 if (mode === "--watch") {
   const { status } = vitest(firstRuntime(), ["watch", ...filters], "0.01", "inherit")

@@ -5,7 +5,12 @@ import { Negotiate, Ntlm, Security } from "../src/security.ts"
 import { Memory, Transport } from "../src/transport.ts"
 import { Effect, Exit, Layer, Redacted, Schema, Scope } from "effect"
 import { make as makeSocket } from "effect/socket/Socket"
-import { mkdirSync, writeFileSync } from "node:fs"
+import { spawn } from "node:child_process"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import process from "node:process"
+import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { type Method, outcomeOf, type Pending } from "./live/client.ts"
 import { draw, standalone, type View } from "./live/drawing.ts"
@@ -371,8 +376,128 @@ const security = Effect.gen(function* () {
 })
 
 // ----------------------------------------------------------------------------
+// durable calls
+// ----------------------------------------------------------------------------
+
+interface Said {
+  readonly at: number
+  readonly name: string
+  readonly what: string
+  readonly method: string
+  readonly words: string
+}
+
+/** Two calls of process A. Process B is killed while it runs them; C takes over, and D takes the results. */
+const durable = Effect.gen(function* () {
+  const path = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "callisto-figure-"))),
+    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+  )
+  const said: Array<Said> = []
+  let look = () => {}
+  const start = (name: string, role: string) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const file = fileURLToPath(new URL("figure_process.ts", import.meta.url))
+        const args = [...process.execArgv, file, name, role, join(path, "calls.db")]
+        const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] })
+        createInterface(child.stdout).on("line", (line) => {
+          said.push(JSON.parse(line))
+          look()
+        })
+        const ended = new Promise<number>((resolve) => child.on("close", () => resolve(Date.now())))
+        const go = (...handles: ReadonlyArray<string>) =>
+          Effect.sync(() => child.stdin.end(`${JSON.stringify(handles)}\n`))
+        return { child, go, ended: Effect.promise(() => ended) }
+      }),
+      ({ child, ended }) => Effect.andThen(Effect.sync(() => child.kill("SIGKILL")), ended)
+    )
+  /** Waits for what a process says. */
+  const until = (name: string, what: string, method: string) =>
+    Effect.callback<Said>((resume) => {
+      look = () => {
+        const found = said.find((line) => line.name === name && line.what === what && line.method === method)
+        if (found !== undefined) resume(Effect.succeed(found))
+      }
+      look()
+    })
+
+  const [a, b, c, d] = yield* Effect.all([
+    start("A", "begin"),
+    start("B", "serve"),
+    start("C", "serve"),
+    start("D", "finish")
+  ])
+  // Until all have read their modules.
+  yield* Effect.sleep("5 seconds")
+  yield* b.go()
+  yield* until("B", "is ready", "")
+  yield* a.go()
+  const bill = yield* until("A", "begins", "Bill")
+  const print = yield* until("A", "begins", "Print")
+  for (const method of ["Bill", "Print"]) yield* until("B", "runs", method)
+  const aEnds = yield* a.ended
+  yield* Effect.sleep("400 millis")
+  b.child.kill("SIGKILL")
+  const killed = yield* b.ended
+  yield* c.go()
+  yield* Effect.sleep("800 millis")
+  yield* d.go(bill.words, print.words)
+  yield* until("D", "takes", "Bill")
+  yield* until("D", "loses", "Print")
+  const end = yield* d.ended
+
+  const origin = bill.at - 100
+  const rowOf = (method: string) => {
+    const row = makeRow(method)
+    const timeOf = (name: string, what: string) => {
+      const found = said.find((line) => line.name === name && line.method === method && line.what === what)
+      return found === undefined ? undefined : found.at - origin
+    }
+    const begins = timeOf("A", "begins")!
+    turn(row.client, begins, "running")
+    turn(row.client, aEnds - origin)
+    row.marks.push({ at: begins, word: "A begins" }, { at: aEnds - origin, word: "A ends" })
+    row.messages.push({ at: begins, direction: "down", kind: "request" })
+
+    const onB = timeOf("B", "runs")!
+    turn(row.server, onB, "running")
+    serverLost(row, killed - origin)
+    row.marks.push({ at: onB, word: "on B", side: "server" }, {
+      at: killed - origin,
+      word: "B is killed",
+      side: "server"
+    })
+    const onC = timeOf("C", "runs")
+    if (onC !== undefined) {
+      turn(row.server, onC, "replied")
+      turn(row.server, timeOf("C", "has run")!)
+      row.marks.push({ at: onC, word: "on C", side: "server" })
+    }
+    const resumes = timeOf("D", "resumes")!
+    const taken = timeOf("D", "takes")
+    const last = taken ?? timeOf("D", "loses")!
+    row.marks.push({ at: resumes, word: "D resumes" })
+    turn(row.client, resumes, taken === undefined ? "lost" : "replied")
+    turn(row.client, last)
+    row.messages.push({ at: last, direction: "up", kind: "reply" })
+    row.outcome = taken === undefined
+      ? { state: "lost", words: "once: 1726" }
+      : { state: "replied", words: "transaction" }
+    return row
+  }
+  return finished(
+    [rowOf("Bill"), rowOf("Print")],
+    end - origin,
+    "Two durable calls that process A begins before it ends. Process B runs both and is killed. Bill has the mode transaction, and process C " +
+      "runs it again; Print has the mode once, and ends with 1726. Process D resumes both calls and takes their outcomes."
+  )
+}).pipe(Effect.scoped)
+
+// ----------------------------------------------------------------------------
 
 mkdirSync(folder, { recursive: true })
+writeFileSync(`${folder}durable.svg`, standalone(await Effect.runPromise(durable)))
 const picture = await Effect.runPromise(live)
 writeFileSync(`${folder}calls.svg`, standalone(picture("wide")))
 // The first page shows these until its own calls run.

@@ -34,10 +34,13 @@ const toModule = (name, { module_doc, symbols }) => ({
   title: name.split("/").at(-1),
   file: fileOf(name),
   doc: module_doc?.doc ?? "",
-  symbols: name in modulesOfWings ? [] : toSymbols(symbols),
+  symbols: exportsParts(name) ? [] : toSymbols(symbols),
   /** The modules that the entry point of a wing exports. */
   parts: (modulesOfWings[name] ?? []).map((part) => `${name}/${part}`)
 })
+
+/** Whether a module is the entry point of a wing and exports its modules again. Those with a small letter are edges. */
+const exportsParts = (name) => (modulesOfWings[name] ?? []).some((part) => /^[A-Z]/.test(part))
 
 /** The exports, each with its declarations: an interface, its namespace and its constant share a name. */
 const toSymbols = (symbols) =>
@@ -296,11 +299,15 @@ const fence = (language, text) => `\`\`\`${language}\n${text}\n\`\`\``
 
 /** How a program imports a module. The tools have nothing to import. */
 const importOf = ({ name, parts, symbols, title }) => {
-  if (parts.length > 0) {
+  if (exportsParts(name)) {
     return `import { ${parts.map((part) => part.split("/")[1]).join(", ")} } from "@callisto/rpc/${name}"`
   }
   if (symbols.length === 0) return undefined
   if (core.includes(name)) return `import { ${name} } from "@callisto/rpc"`
+  if (/\/[a-z]/.test(name)) {
+    const words = name.split("/").map((word) => word[0].toUpperCase() + word.slice(1))
+    return `import * as ${words.join("")} from "@callisto/rpc/${name}"`
+  }
   return name.includes("/")
     ? `import { ${title} } from "@callisto/rpc/${name.split("/")[0]}"`
     : `import * as ${title[0].toUpperCase()}${title.slice(1)} from "@callisto/rpc/${name}"`

@@ -26,7 +26,8 @@ import { createHash } from "node:crypto"
 import { open, readdir, readFile, stat, writeFile } from "node:fs/promises"
 import { basename, join, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
-import { exitCodes } from "./cli/Failure.ts"
+import { type Database, Databases, type PostgresOptions } from "./cli/Databases.ts"
+import { exitCodes, type Failure } from "./cli/Failure.ts"
 import { type FeedFailure, Feeds } from "./cli/Feeds.ts"
 import { Files, maximumSize } from "./cli/Files.ts"
 import { Passwords } from "./cli/Login.ts"
@@ -281,9 +282,110 @@ const feeds = Layer.succeed(Feeds, {
   size: Effect.sync(() => ({ columns: process.stdout.columns ?? 80, rows: process.stdout.rows ?? 24 }))
 })
 
+// ----------------------------------------------------------------------------
+// databases
+// ----------------------------------------------------------------------------
+
+const misused = (message: string, advice: string): Failure => ({
+  _tag: "Failure",
+  exitCode: exitCodes.usage,
+  message,
+  advice
+})
+
+/** Node before 24 warns of `node:sqlite`, on standard error. */
+const withoutWarning = async <A>(load: () => Promise<A>): Promise<A> => {
+  const { emitWarning } = process
+  process.emitWarning = (() => {}) as typeof emitWarning
+  try {
+    return await load()
+  } finally {
+    process.emitWarning = emitWarning
+  }
+}
+
+const sqliteMagic = "SQLite format 3\0"
+
+/** Refuses what is not a database: SQLite itself would make one. */
+const lookAt = async (path: string): Promise<void> => {
+  const found = await stat(path)
+  if (found.isDirectory()) throw new Error("it is a folder")
+  if (!found.isFile()) throw new Error("it is no file")
+  const file = await open(path)
+  try {
+    const { buffer, bytesRead } = await file.read(new Uint8Array(16), 0, 16, 0)
+    const head = String.fromCharCode(...buffer.subarray(0, bytesRead))
+    if (head !== sqliteMagic) throw new Error("it is no SQLite database")
+  } finally {
+    await file.close()
+  }
+}
+
+const sqlite = (path: string): Effect.Effect<Database, Failure> =>
+  Effect.gen(function* () {
+    yield* Effect.mapError(
+      attempt(path, () => lookAt(path)),
+      (problem) => misused(`${problem}.`, "Name the file that the program gives to DurableNode.embedded.")
+    )
+    yield* Effect.tryPromise({
+      try: () => withoutWarning(() => import("node:sqlite")),
+      catch: () =>
+        misused("This runtime has no node:sqlite.", "Use Node 22.13, Deno 2.2, Bun 1.4 or a later version of them.")
+    })
+    const { sqliteLayer } = yield* Effect.promise(() => import("./durable/internal/sqlite.ts"))
+    return sqliteLayer(path, { isThere: true })
+  })
+
+/** The part of the driver that is used. It is a package that the user installs, and its types need not be there. */
+interface Driver {
+  readonly layer: (
+    options: Partial<PostgresOptions> & { readonly maxConnections: number; readonly applicationName: string }
+  ) => Database
+}
+
+const isDeno = "deno" in process.versions
+
+const install = isDeno
+  ? "deno add npm:@effect/sql-pg"
+  : "bun" in process.versions
+  ? "bun add @effect/sql-pg"
+  : "npm install @effect/sql-pg"
+
+// Not in the import itself, so that Deno and bundlers do not load it for the other commands. Deno can take it from npm at once.
+const drivers = ["@effect/sql-pg/PgClient", ...(isDeno ? ["npm:@effect/sql-pg@^4.0.5/PgClient"] : [])]
+
+const loadDriver = async (): Promise<Driver> => {
+  let problem: unknown
+  for (const driver of drivers) {
+    try {
+      return await import(driver)
+    } catch (error) {
+      problem ??= error
+    }
+  }
+  throw problem
+}
+
+const postgres = (options: PostgresOptions): Effect.Effect<Database, Failure> =>
+  Effect.map(
+    Effect.tryPromise({
+      try: loadDriver,
+      catch: (error) =>
+        /(?:package|module|import) ['"]@effect\/sql-pg/i.test(String(error))
+          ? misused("PostgreSQL needs the package @effect/sql-pg, which is not installed.", `Run: ${install}`)
+          : misused(
+            `The package @effect/sql-pg can't be loaded: ${error instanceof Error ? error.message : String(error)}.`,
+            `Install it again: ${install}`
+          )
+    }),
+    ({ layer }) => layer({ ...options, maxConnections: 1, applicationName: "callisto" })
+  )
+
+const databases = Layer.succeed(Databases, { sqlite, postgres })
+
 const main = Effect.provide(
   run(process.argv.slice(2)),
-  Layer.mergeAll(stdio, transport, environment, passwords, files, surroundings, feeds)
+  Layer.mergeAll(stdio, transport, environment, passwords, files, surroundings, feeds, databases)
 )
 
 const fiber = Effect.runFork(main)

@@ -30,12 +30,13 @@ import type { AuthenticationLevel } from "./Channel.ts"
 import { type CallsImpl, makeCalls, unsure } from "./durable/internal/calls.ts"
 import * as Client from "./durable/internal/client.ts"
 import { isHandle, makeMac, sameText, splitToken } from "./durable/internal/handles.ts"
-import { makeRecord, type Row, stateOf, tablesOf } from "./durable/internal/record.ts"
+import { isPrefix, type ListedRow, makeRecord, stateOf, tablesOf } from "./durable/internal/record.ts"
 import * as Internal from "./durable/internal/server.ts"
 import { migrate, readSettings } from "./durable/internal/settings.ts"
 import { decodeOutcome, encodeOutcome } from "./durable/internal/values.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
 import { choiceOption, countOption, durationOption, flagOption, objectOption } from "./internal/options.ts"
+import { refuseArgument } from "./internal/named.ts"
 import type * as Manager from "./Manager.ts"
 import type { ServerCall } from "./ServerCall.ts"
 import {
@@ -85,8 +86,13 @@ export const Calls: Context.Service<Calls, Calls> = Context.Service<Calls>("@cal
 export type Mode = "once" | "idempotent" | "transaction"
 
 /**
- * What has become of a call: nobody has run it yet (`ready`); its routine runs, or did so until its process died (`running`); a manager
- * has handed it off (`handed off`); it has an outcome that nobody has taken (`ended`); an evidence has taken the outcome (`finished`).
+ * Where a call stands.
+ *
+ * - `"ready"`: no routine has started.
+ * - `"running"`: its routine runs, or ran until its process died.
+ * - `"handed off"`: its routine has returned, and somebody will complete the call.
+ * - `"ended"`: it has an outcome that nobody has taken.
+ * - `"finished"`: its outcome was taken.
  *
  * @category models
  * @since 0.1.0
@@ -104,13 +110,13 @@ export interface Listed {
   readonly handle: string
   /** The name of the method. */
   readonly method: string
-  /** What has become of the call. */
+  /** Where the call stands. */
   readonly state: State
   /** When the call was begun. */
   readonly begun: Date
   /** How many times its routine was started. */
   readonly attempts: number
-  /** Whether somebody has asked for its end. */
+  /** Whether a cancel was requested. */
   readonly isCancelled: boolean
 }
 
@@ -180,8 +186,8 @@ export interface ServeOptions {
    */
   readonly mode?: Mode | { readonly [method: string]: Mode | undefined } | undefined
   /**
-   * How many times a routine is started whose process dies each time, 1 or more; then the call ends with 1726. By default 5. Attempts that
-   * a shutdown in good order interrupts do not count.
+   * How often a routine is started when its process dies each time, 1 or more; then the call ends with 1726. By default 5. An attempt that
+   * a shutdown in good order interrupts does not count.
    */
   readonly maximumAttempts?: number | undefined
   /** How many routines run at once in this process, 1 or more; by default 64. Other calls wait, and can be cancelled. */
@@ -208,11 +214,10 @@ const toCalls = (calls: CallsImpl): Calls => calls as unknown as Calls
 const impl: Effect.Effect<CallsImpl, never, Calls> = Effect.map(Calls, (calls) => calls as unknown as CallsImpl)
 
 const prefixOption = (prefix: string | undefined): string | undefined => {
-  if (prefix === undefined || /^[a-z][a-z0-9_]{0,31}$/.test(prefix)) return prefix
-  throw new TypeError(
-    `Durable: prefix is out of range, got ${
-      JSON.stringify(prefix)
-    }, expected 1 to 32 lower case letters, digits and underscores.`
+  if (prefix === undefined || isPrefix(prefix)) return prefix
+  return refuseArgument(
+    "Durable",
+    `prefix is out of range, got ${JSON.stringify(prefix)}, expected 1 to 32 lower case letters, digits and underscores`
   )
 }
 
@@ -228,11 +233,11 @@ export const migrations = (
   Effect.suspend(() => migrate(tablesOf(prefixOption(options?.prefix))))
 
 /**
- * Refuses a process that uses another number of shards than those before it on the same database, before it takes any part.
+ * Refuses a process that uses another number of shards than the database has, before the process takes any part.
  *
  * **Details**
  *
- * Dies with a `TypeError` that names both numbers. {@link layer} looks too, but at a time when the process has joined already.
+ * Dies with a `TypeError` that names both numbers. {@link layer} checks it too, when the process has joined already.
  *
  * @category layers
  * @since 0.1.0
@@ -254,8 +259,7 @@ export const checkShards = (
  *
  * `runner`, `client` and `embedded` of `@callisto/rpc/durable/node` bring an engine with them.
  *
- * Dies with a `TypeError` where the process uses another number of shards than those before it on the same database, and for an option out
- * of its range.
+ * Dies with a `TypeError` where the process uses another number of shards than the database has, and for an option out of its range.
  *
  * @category layers
  * @since 0.1.0
@@ -413,10 +417,8 @@ export const key = (name: string): <A, E, R>(begin: Effect.Effect<A, E, R>) => E
  */
 export const handle = (pending: Pending.Any): string => {
   const found = Client.handleOf(pending)
-  if (found === undefined) {
-    throw new TypeError("Durable.handle: the call is not durable. Begin it over a binding of Durable.binding.")
-  }
-  return found
+  return found ??
+    refuseArgument("Durable.handle", "the call is not durable. Begin it over a binding of Durable.binding")
 }
 
 /**
@@ -442,7 +444,7 @@ export const resume = <I extends Interface.Any, const K extends Interface.Method
 const operationOf = (iface: Interface.Any, method: string): Operation => {
   const operations: { readonly [name: string]: Operation } = iface.operations
   const operation = Object.hasOwn(operations, method) ? operations[method] : undefined
-  if (operation === undefined) throw new TypeError(`Durable: ${iface.name} has no method ${method}.`)
+  if (operation === undefined) return refuseArgument("Durable", `${iface.name} has no method ${method}`)
   return operation
 }
 
@@ -453,12 +455,12 @@ const operationOf = (iface: Interface.Any, method: string): Operation => {
 const looked = (what: string) => (error: unknown): RpcTransportError => unsure(what, error)
 
 /**
- * Asks for the end of a call by its handle, without evidence. Returns when the request is stored.
+ * Cancels a call by its handle, without evidence. Returns when the request is stored.
  *
  * **Details**
  *
- * A call that nobody has run ends at once and did not execute. Otherwise its routine is told. Fails with `CallComplete` where the call
- * has ended, and with `InvalidAsyncHandle` where there is none.
+ * A ready call ends at once, and did not execute. The routine of a running call is told. Fails with `CallComplete` where the call has
+ * ended, and with `InvalidAsyncHandle` where there is no such call.
  *
  * **Example** (No server has to be there)
  *
@@ -559,7 +561,7 @@ export const list = (
     undefined
   ])
   const limit = 200
-  return Stream.paginate(undefined as Row | undefined, (after) =>
+  return Stream.paginate(undefined as ListedRow | undefined, (after) =>
     Effect.flatMap(impl, ({ record }) =>
       Effect.map(
         Effect.mapError(
@@ -574,7 +576,7 @@ export const list = (
       )))
 }
 
-const listed = (row: Row): Listed => ({
+const listed = (row: ListedRow): Listed => ({
   handle: row.id,
   method: row.method,
   state: stateOf(row),
@@ -680,17 +682,16 @@ const modesOf = (modes: ServeOptions["mode"]): (method: string) => Mode | undefi
  */
 export const token = (call: ServerCall.Any): string => {
   const found = Internal.tokenOf(call)
-  if (found === undefined) throw new TypeError("Durable.token: the call is not durable. Serve it with Durable.serve.")
-  return found
+  return found ?? refuseArgument("Durable.token", "the call is not durable. Serve it with Durable.serve")
 }
 
 /**
- * Completes a call by its token, in whichever process that is. Gives whether this was the outcome: the first one wins.
+ * Completes a call by its token, from any process on the same database. Gives whether this ended the call: the first outcome wins.
  *
  * **Details**
  *
- * In a transaction of the same `SqlClient` the call ends if and only if that commits. Fails with `InvalidAsyncHandle` for a token that is
- * none of a call of this method, and with `BadStubData` for results that can't be stored.
+ * In a transaction of the same `SqlClient` the call ends if and only if that commits. Fails with `InvalidAsyncHandle` where no
+ * call of this method has the token, and with `BadStubData` for results that can't be stored.
  *
  * **Example** (A person decides)
  *
@@ -743,7 +744,7 @@ export const complete = <I extends Interface.Any, const K extends Interface.Meth
       const text = encodeOutcome(operationOf(iface, method), exit as never)
       if (typeof text !== "string") return yield* Effect.fail(text)
       const isFirst = yield* Effect.mapError(
-        calls.record.end(id, yield* calls.sealedOutcome(text), yield* calls.now),
+        calls.end(id, yield* calls.sealedOutcome(text)),
         looked("the outcome could not be stored")
       )
       if (isFirst) yield* calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))

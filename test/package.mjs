@@ -60,7 +60,9 @@ export const testPackage = () => {
     writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["program.mts"] }))
     writeFileSync(join(project, "subpaths.mjs"), subpaths)
     writeFileSync(join(project, "first.mts"), firstProgram())
-    cpSync(join(root, "test", "package", "program.mts"), join(project, "program.mts"))
+    for (const name of ["program.mts", "durable.mts"]) {
+      cpSync(join(root, "test", "package", name), join(project, name))
+    }
 
     if (!step("npm pack", run(root, "npm", "pack", `--pack-destination=${project}`))) return counts
     if (!step("npm install", install())) return counts
@@ -79,6 +81,7 @@ export const testPackage = () => {
       const program = (file) => run(project, runtime.command, ...runtime.tool, file)
       const compiled = name === "oldest"
       step(`program on ${runtime.title}`, program(compiled ? "program.mjs" : "program.mts"), /^Hello, world$/m)
+      if (!compiled) step(`durable calls without another package on ${runtime.title}`, program("durable.mts"), /^6$/m)
       if (!compiled) step(`the README's first program on ${runtime.title}`, program("first.mts"))
       step(
         `callisto on ${runtime.title}`,

@@ -104,9 +104,11 @@ export const draw = (rows: ReadonlyArray<Row>, view: View): string => {
       bar(top, client),
       bar(bottom, server),
       ...messages.map(message(top + barHeight, bottom)),
-      ...marks.filter(({ at }) => within(at)).map(({ at, word }) =>
-        `<path class="mark" d="M${x(at)} ${top - 3}v${barHeight + 6}"/>` +
-        `<text class="word" x="${x(at)}" y="${top - 4}">${escape(word)}</text>`
+      ...marks.filter(({ at }) => within(at)).map(({ at, side, word }) =>
+        `<path class="mark" d="M${x(at)} ${(side === "server" ? bottom : top) - 3}v${barHeight + 6}"/>` +
+        `<text class="word" x="${x(at)}" y="${side === "server" ? bottom + barHeight + 11 : top - 4}">${
+          escape(word)
+        }</text>`
       ),
       outcome === undefined
         ? ""

@@ -35,8 +35,8 @@ export interface Row {
   readonly client: Array<Segment>
   readonly server: Array<Segment>
   readonly messages: Array<Message>
-  /** Moments on the client's side, with a word for each. */
-  readonly marks: Array<{ readonly at: number; readonly word: string }>
+  /** Moments, with a word for each; on the client's side by default. */
+  readonly marks: Array<{ readonly at: number; readonly word: string; readonly side?: "server" }>
   outcome: Outcome | undefined
 }
 

@@ -23,7 +23,7 @@ import { exitCodes, explain, type Failure, type Target } from "./Failure.ts"
 import { Files } from "./Files.ts"
 import { type Answer, optionsOf } from "./Inquiries.ts"
 import { type Handles, Mismatch, readJson, Values } from "./JsonValues.ts"
-import { progress } from "./Screen.ts"
+import { escapeJson, progress } from "./Screen.ts"
 
 /** What a person writes behind `callisto call`. */
 export interface CallOptions {
@@ -176,7 +176,7 @@ export const call = (
           advice: "Call it from a program."
         })
       })
-      yield* show({ json: document, text: () => escaped(JSON.stringify(document, null, 2)) })
+      yield* show({ json: document, text: () => escapeJson(JSON.stringify(document, null, 2)) })
       const problem = yield* problemIn(operation, result.out)
       if (problem === undefined) continue
       if (options.fail) {
@@ -212,14 +212,6 @@ const wordsOf = (error: unknown, deep: string): string => {
   if (error instanceof RangeError) return `${deep}.`
   throw error
 }
-
-/** JSON whose characters can't move the cursor. */
-const escaped = (json: string): string =>
-  json.replace(
-    /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (char) =>
-      Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, "0")}`).join("")
-  )
 
 // ----------------------------------------------------------------------------
 // one call

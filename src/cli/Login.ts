@@ -66,6 +66,27 @@ export interface LoginOptions {
 /** The names of the providers on the command line. */
 export type ProviderName = "negotiate" | "ntlm" | "kerberos"
 
+/** The password of a user: that of a file, or else what a person types. */
+export const passwordOf = (user: string, path: string | undefined): Effect.Effect<string, Failure> =>
+  Effect.gen(function* () {
+    const passwords = yield* Passwords
+    const missing = (advice: string) => (problem: string) => misused(`The password is missing: ${problem}.`, advice)
+    if (path === undefined) {
+      return yield* Effect.mapError(
+        passwords.prompt(`Password of ${user}: `),
+        missing("Name a file with --password-file PATH.")
+      )
+    }
+    const bytes = yield* Effect.mapError(
+      passwords.file(path),
+      missing("Check the path and its permissions; under Deno add --allow-read.")
+    )
+    return yield* Effect.mapError(
+      passwordIn(path, bytes),
+      missing("Write the password alone into it, as UTF-8.")
+    )
+  })
+
 /** The login that the options ask for; none without a user. */
 export const login = (
   { user, ...options }: LoginOptions
@@ -77,20 +98,7 @@ export const login = (
       if (left === undefined) return undefined
       return yield* Effect.fail(misused(`--${left[0]} has no effect without --user.`, "Add --user NAME."))
     }
-    const passwords = yield* Passwords
-    const missing = (advice: string) => (problem: string) => misused(`The password is missing: ${problem}.`, advice)
-    const password = file === undefined
-      ? yield* Effect.mapError(
-        passwords.prompt(`Password of ${user}: `),
-        missing("Name a file with --password-file PATH.")
-      )
-      : yield* Effect.flatMap(
-        Effect.mapError(
-          passwords.file(file),
-          missing("Check the path and its permissions; under Deno add --allow-read.")
-        ),
-        (bytes) => Effect.mapError(passwordIn(file, bytes), missing("Write the password alone into it, as UTF-8."))
-      )
+    const password = yield* passwordOf(user, file)
     const security = Security.make({
       provider: yield* providerOf(provider ?? "negotiate", domain, kdc),
       credentials: { user, domain, password: Redacted.make(password) },

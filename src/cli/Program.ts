@@ -24,6 +24,7 @@ import type * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import { version } from "../internal/version.ts"
 import type { Transport } from "../transport/Transport.ts"
+import type { Place } from "./CallsCommand.ts"
 import { exitCodes, type Failure, sentenceOf, type Target, toJson, withPermission } from "./Failure.ts"
 import { type Answer, dump, type Inquiry, interfaces, map, stats } from "./Inquiries.ts"
 import { login, type LoginOptions } from "./Login.ts"
@@ -384,6 +385,120 @@ const demoCommand = Command.make(
   Command.withExamples([{ command: "callisto demo" }, { command: "callisto demo ~/Pictures" }])
 )
 
+// ----------------------------------------------------------------------------
+// durable calls
+// ----------------------------------------------------------------------------
+
+const handle = Argument.String("HANDLE").pipe(
+  Argument.withDescription("The handle of the call, or its first characters, six or more")
+)
+
+/** Where the calls are, which each command on them takes. */
+const kept = {
+  database: Flag.String("database").pipe(
+    Flag.withMetavar("FILE|URL"),
+    Flag.withDescription("The SQLite file with the calls, or postgres://USER@HOST:PORT/DATABASE")
+  ),
+  prefix: Flag.String("prefix").pipe(
+    Flag.withMetavar("NAME"),
+    Flag.withDescription("The prefix of the tables, where the program has one"),
+    Flag.optional
+  )
+}
+
+const onCalls = (
+  { database, prefix }: { readonly database: string; readonly prefix: Option.Option<string> },
+  use: (
+    commands: typeof import("./CallsCommand.ts"),
+    place: Place,
+    show: ReturnType<typeof report>
+  ) => Effect.Effect<void, Failure | PlatformError, Stdio.Stdio>
+) =>
+  Effect.gen(function* () {
+    const commands = yield* Effect.promise(() => import("./CallsCommand.ts"))
+    const { "password-file": passwordFile, user } = yield* loginOptions
+    const place = { database, prefix: Option.getOrUndefined(prefix), timeout: yield* Timeout, user, passwordFile }
+    yield* use(commands, place, report(yield* Json))
+  })
+
+const states = ["ready", "running", "handed-off", "ended", "finished"] as const
+
+const callsListCommand = Command.make(
+  "list",
+  {
+    ...kept,
+    interface: Flag.String("interface").pipe(
+      Flag.withMetavar("UUID"),
+      Flag.withDescription("Only calls of this interface: its UUID, or UUID/1 for one major version"),
+      Flag.filterMap(
+        (text) => {
+          const [, uuid, major] = /^([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?:\/(\d{1,5}))?$/i.exec(text) ?? []
+          if (uuid === undefined) return Option.none()
+          return Option.some(uuid.toLowerCase() + (major === undefined ? "" : ` ${Number(major)}`))
+        },
+        (text) => `Expected a UUID, or a UUID with a major version like /1, got ${JSON.stringify(text)}`
+      ),
+      Flag.optional
+    ),
+    state: Flag.Literals("state", states).pipe(Flag.withDescription("Only calls in this state"), Flag.optional),
+    limit: Flag.Int("limit").pipe(
+      Flag.withMetavar("N"),
+      Flag.withDescription("How many calls at most, up to 10000; by default 50"),
+      Flag.filter((limit) => limit > 0 && limit <= 10_000, (limit) => `Expected 1 to 10000 calls, not ${limit}`),
+      Flag.withDefault(50)
+    )
+  },
+  ({ limit, ...options }) =>
+    onCalls(options, ({ list }, place, show) => {
+      const state = Option.getOrUndefined(options.state)
+      const wanted = {
+        interface: Option.getOrUndefined(options.interface),
+        state: state === "handed-off" ? "handed off" as const : state,
+        limit
+      }
+      return list(place, wanted, show)
+    })
+).pipe(
+  Command.withDescription("List durable calls, oldest first"),
+  Command.withExamples([
+    { command: "callisto calls list --database calls.db --state running" },
+    { command: "callisto calls list --database postgres://app@db.example/shop --user app --limit 500" }
+  ])
+)
+
+const callsShowCommand = Command.make(
+  "show",
+  { handle, ...kept, values: flag("values", "Print the arguments and the result too") },
+  ({ handle, values, ...options }) =>
+    onCalls(options, ({ show: showCall }, place, show) => showCall(place, handle, values, show))
+).pipe(
+  Command.withDescription("Show what is known of one durable call; its values only with --values"),
+  Command.withExamples([{ command: "callisto calls show 0b6fc2ae --database calls.db --values" }])
+)
+
+const callsCancelCommand = Command.make(
+  "cancel",
+  { handle, ...kept },
+  ({ handle, ...options }) => onCalls(options, ({ cancel }, place, show) => cancel(place, handle, show))
+).pipe(
+  Command.withDescription("Ask for the end of a durable call; one that has not started ends at once"),
+  Command.withExamples([{ command: "callisto calls cancel 0b6fc2ae --database calls.db" }])
+)
+
+const callsForgetCommand = Command.make(
+  "forget",
+  { handle, ...kept },
+  ({ handle, ...options }) => onCalls(options, ({ forget }, place, show) => forget(place, handle, show))
+).pipe(
+  Command.withDescription("Remove the record of a durable call that has ended"),
+  Command.withExamples([{ command: "callisto calls forget 0b6fc2ae --database calls.db" }])
+)
+
+const callsCommand = Command.make("calls").pipe(
+  Command.withDescription("List, show, cancel and forget durable calls in their database"),
+  Command.withSubcommands([callsListCommand, callsShowCommand, callsCancelCommand, callsForgetCommand])
+)
+
 const globalFlags = [Json, Timeout, ...loginFlags] as const
 
 /** It does not repeat what was given: that may be a token. */
@@ -447,7 +562,8 @@ const root = Command.make("callisto").pipe(
     callCommand,
     checkCommand,
     demoCommand,
-    watchCommand
+    watchCommand,
+    callsCommand
   ]),
   Command.withGlobalFlags(globalFlags)
 )
@@ -516,17 +632,31 @@ const logger = (json: boolean): Layer.Layer<never> => {
   return Logger.layer([Logger.withConsoleError(format)])
 }
 
+type Described = Completions.CommandDescriptor
+
+/** The commands below one, with the words that name each. */
+const below = (command: Described, path = ""): ReadonlyArray<{ readonly path: string; readonly command: Described }> =>
+  command.subcommands.flatMap((each) => {
+    const own = path === "" ? each.name : `${path} ${each.name}`
+    return [{ path: own, command: each }, ...below(each, own)]
+  })
+
 /** Which option or command may have been meant, where effect/cli does not say. */
 const hintOn = (error: CliError.CliError): string => {
-  const commands = Completions.fromCommand(root).subcommands
+  const all = Completions.fromCommand(root)
+  const commands = below(all)
   if (error._tag === "UnknownSubcommand" && error.suggestions.length === 0) {
-    const [like] = alike(error.subcommand, commands.map(({ name }) => name))
-    return like === undefined ? `. The commands are ${commands.map(({ name }) => name).join(", ")}` : didYouMean(like)
+    const parent = (error.parent ?? []).slice(1).join(" ")
+    const { subcommands } = commands.find(({ path }) => path === parent)?.command ?? all
+    const [like] = alike(error.subcommand, subcommands.map(({ name }) => name))
+    return like === undefined
+      ? `. The commands are ${subcommands.map(({ name }) => name).join(", ")}`
+      : didYouMean(like)
   }
   if (error._tag !== "UnrecognizedOption" || error.suggestions.length > 0) return ""
   const written = error.option.replace(/^--?/, "")
-  const having = commands.filter(({ flags }) => flags.some(({ name }) => name === written)).map(({ name }) => name)
-  if (having.length > 0) return `. It is an option of callisto ${having.join(", ")}`
+  const having = commands.filter(({ command }) => command.flags.some(({ name }) => name === written))
+  if (having.length > 0) return `. It is an option of callisto ${having.map(({ path }) => path).join(", ")}`
   const [like] = alike(written, globalNames)
   return like === undefined ? "" : didYouMean(`--${like}`)
 }
@@ -562,8 +692,9 @@ const withNeeded = (help: HelpDoc): HelpDoc => ({
     { args: help.args.map((each) => each.name === "METHOD [JSON]" ? { ...each, required: true } : each) })
 })
 
-/** The URL of an inspector, in the wrong place, keeps its token to itself: errors are logged and pasted. */
-const withoutToken = (text: string): string => text.replace(/(token=)[^\s"]+/gi, "$1…")
+/** A URL in the wrong place keeps its token or its password to itself: errors are logged and pasted. */
+const withoutSecrets = (text: string): string =>
+  text.replace(/((?:token|password)=)[^\s"]+/gi, "$1…").replace(/(:\/\/[^\s":@]*:)[^\s"]*@/g, "$1…@")
 
 /** Shows help where it was asked for, and says of a wrong command line what is wrong with it. */
 const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
@@ -579,7 +710,7 @@ const presenter = (json: boolean): Layer.Layer<never, never, Stdio.Stdio> =>
         if (event._tag === "Version") return writeLine("stdout", event.version)
         if (event._tag === "InvalidInvocation") {
           const problems = event.errors.map((error) =>
-            withoutToken(error.message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ") + hintOn(error))
+            withoutSecrets(error.message.trim().replace(/\n\n\s*/g, ". ").replace(/\s+/g, " ") + hintOn(error))
           )
           return misused(`${problems.join(". ")}.`.replace(/([.?!])\.$/, "$1"), event)
         }

@@ -23,6 +23,14 @@ export const writeLine = (output: Output, line: string): Effect.Effect<void, Pla
 export const harmless = (text: string): string =>
   text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`)
 
+/** JSON whose characters can't move the cursor. */
+export const escapeJson = (json: string): string =>
+  json.replace(
+    /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (char) =>
+      Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, "0")}`).join("")
+  )
+
 // ----------------------------------------------------------------------------
 // colours
 // ----------------------------------------------------------------------------

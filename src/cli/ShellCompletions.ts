@@ -28,10 +28,15 @@ export const makeCompletions = (flags: GlobalFlags): typeof GlobalFlag.Completio
         onSome: (shell) => {
           const root = Completions.fromCommand(command)
           const everywhere = descriptorsOf([...flags, GlobalFlag.Help])
+          const withFlags = (each: Completions.CommandDescriptor): Completions.CommandDescriptor => ({
+            ...each,
+            flags: [...each.flags, ...everywhere],
+            subcommands: each.subcommands.map(withFlags)
+          })
           return Console.log(scriptOf(shell, {
             ...root,
             flags: [...root.flags, ...everywhere, ...descriptorsOf([GlobalFlag.Version, GlobalFlag.Completions])],
-            subcommands: root.subcommands.map((each) => ({ ...each, flags: [...each.flags, ...everywhere] }))
+            subcommands: root.subcommands.map(withFlags)
           }))
         }
       })
@@ -48,6 +53,7 @@ const argumentTypes: { readonly [name: string]: Completions.ArgumentType | undef
 }
 const flagTypes: { readonly [name: string]: Completions.ArgumentType | undefined } = {
   out: files,
+  database: files,
   include: folders,
   "password-file": files
 }

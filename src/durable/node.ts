@@ -7,8 +7,6 @@
  * @module
  * @since 0.1.0
  */
-import * as NodeSocket from "@effect/platform-node-shared/NodeSocket"
-import * as NodeSocketServer from "@effect/platform-node-shared/NodeSocketServer"
 import type * as MessageStorage from "effect/cluster/MessageStorage"
 import * as RunnerAddress from "effect/cluster/RunnerAddress"
 import * as RunnerHealth from "effect/cluster/RunnerHealth"
@@ -23,9 +21,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as RpcClient from "effect/rpc/RpcClient"
 import * as RpcSerialization from "effect/rpc/RpcSerialization"
-import { Socket } from "effect/socket/Socket"
 import type { SocketServerError } from "effect/socket/SocketServer"
 import type * as Migrator from "effect/sql/Migrator"
 import type * as SqlClient from "effect/sql/SqlClient"
@@ -168,29 +164,22 @@ export interface RunnerOptions<E, R> extends ClientOptions<E, R> {
   } | undefined
 }
 
-// Two small messages in a row would wait 40 ms for each other with Nagle's algorithm.
-const noDelay = true
-
-const clientProtocol: Layer.Layer<Runners.RpcClientProtocol, never, RpcSerialization.RpcSerialization> = Layer.effect(
-  Runners.RpcClientProtocol,
-  Effect.map(RpcSerialization.RpcSerialization, (serialization) => ({
-    codecFor: serialization.codecFor,
-    make: (address: RunnerAddress.RunnerAddress) =>
-      Effect.orDie(Effect.gen(function* () {
-        const socket = yield* NodeSocket.makeNet({
-          openTimeout: 1_000,
-          timeout: 5_500,
-          host: address.host,
-          port: address.port,
-          noDelay
-        })
-        return yield* RpcClient.makeProtocolSocket().pipe(
-          Effect.provideService(Socket, socket),
-          Effect.provideService(RpcSerialization.RpcSerialization, serialization)
+/** The package of sockets is loaded for runners and their clients alone: `embedded` runs without it. */
+const withSockets = <A>(
+  owner: string,
+  make: (sockets: typeof import("./internal/sockets.ts")) => Layer.Layer<A, any, any>
+): Layer.Layer<A, any, any> =>
+  Layer.unwrap(Effect.map(
+    Effect.orDie(Effect.tryPromise({
+      try: () => import("./internal/sockets.ts"),
+      catch: (cause) =>
+        new Error(
+          `${owner}: @effect/platform-node-shared could not be loaded. Install it, in the version of effect.`,
+          { cause }
         )
-      }))
-  }))
-)
+    })),
+    make
+  ))
 
 const networked = (lease: number): Config => ({
   shardLockExpiration: lease,
@@ -237,19 +226,20 @@ export const runner = <E, R>(
         : Option.some(RunnerAddress.make(listen.host, listen.port))
     }, options.sharding)
     const storage = SqlRunnerStorage.layerWith({ prefix: engine })
-    const protocol = Layer.provideMerge(clientProtocol, RpcSerialization.layerNdjson)
     const health = RunnerHealth.layerPing.pipe(
       Layer.provide(Runners.layerRpc),
       Layer.provide(storage)
     )
-    const engineLayer = SocketRunner.layer.pipe(
-      Layer.provide(health),
-      Layer.provide(storage),
-      Layer.provide(NodeSocketServer.layer({ ...(listen ?? { host, port }), noDelay })),
-      Layer.provide(protocol),
-      Layer.provideMerge(SqlMessageStorage.layerWith({ prefix: engine }))
-    )
-    return over(options, engineLayer, config)
+    return withSockets(owner, ({ clientProtocol, listener }) => {
+      const engineLayer = SocketRunner.layer.pipe(
+        Layer.provide(health),
+        Layer.provide(storage),
+        Layer.provide(listener(listen ?? { host, port })),
+        Layer.provide(Layer.provideMerge(clientProtocol, RpcSerialization.layerNdjson)),
+        Layer.provideMerge(SqlMessageStorage.layerWith({ prefix: engine }))
+      )
+      return over(options, engineLayer, config)
+    })
   })) as never
 
 /**
@@ -266,15 +256,18 @@ export const client = <E, R>(
   options: ClientOptions<E, R>
 ): Layer.Layer<Provided, E | SqlError | Migrator.MigrationError, R> =>
   Layer.unwrap(Effect.sync(() => {
-    const lease = durationOption("DurableNode.client", "lease", options.lease, 15_000, 1_000)
+    const owner = "DurableNode.client"
+    const lease = durationOption(owner, "lease", options.lease, 15_000, 1_000)
     const { engine } = tablesOf(options.prefix)
     const config = configOf({ ...networked(lease), runnerAddress: Option.none() }, options.sharding)
-    const engineLayer = SocketRunner.layerClientOnly.pipe(
-      Layer.provide(SqlRunnerStorage.layerWith({ prefix: engine })),
-      Layer.provide(Layer.provideMerge(clientProtocol, RpcSerialization.layerNdjson)),
-      Layer.provideMerge(SqlMessageStorage.layerWith({ prefix: engine }))
-    )
-    return over(options, engineLayer, config)
+    return withSockets(owner, ({ clientProtocol }) => {
+      const engineLayer = SocketRunner.layerClientOnly.pipe(
+        Layer.provide(SqlRunnerStorage.layerWith({ prefix: engine })),
+        Layer.provide(Layer.provideMerge(clientProtocol, RpcSerialization.layerNdjson)),
+        Layer.provideMerge(SqlMessageStorage.layerWith({ prefix: engine }))
+      )
+      return over(options, engineLayer, config)
+    })
   })) as never
 
 const over = (

@@ -70,74 +70,89 @@ export interface Database {
   readonly layer: (through?: { readonly port: number }) => Layer.Layer<SqlClient.SqlClient, unknown>
 }
 
-export const makePostgres: Effect.Effect<Postgres, never, Scope.Scope> = Effect.gen(function* () {
-  const bin = programs()
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "callisto-pg-"))),
-    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
-  )
-  const data = join(folder, "data")
-  if (process.getuid?.() === 0) run("chown", ["nobody:nogroup", folder])
-  run(...asUser(`${bin}/initdb`, "-D", data, "-U", "callisto", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"))
-  const port = yield* freePort
-  const settings = {
-    listen_addresses: "127.0.0.1",
-    port: String(port),
-    unix_socket_directories: "",
-    fsync: "off",
-    max_connections: "200",
-    shared_buffers: "32MB"
-  }
-  let server: ChildProcess | undefined
-  const start = Effect.gen(function* () {
-    const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])
-    const [command, args] = asUser(`${bin}/postgres`, "-D", data, ...options)
-    server = spawn(command, args, { stdio: "ignore", cwd: "/" })
-    const end = performance.now() + 30_000
-    while (!(yield* listens(port))) {
-      if (performance.now() > end) throw new Error("PostgreSQL did not start within 30 seconds")
-      yield* Effect.sleep(20)
+/** A cluster with settings of its own: `{ fsync: "on" }` for one that keeps what it has committed. */
+export const makePostgresWith = (
+  own: { readonly [name: string]: string }
+): Effect.Effect<Postgres, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const bin = programs()
+    const folder = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "callisto-pg-"))),
+      (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+    )
+    const data = join(folder, "data")
+    if (process.getuid?.() === 0) run("chown", ["nobody:nogroup", folder])
+    run(
+      ...asUser(`${bin}/initdb`, "-D", data, "-U", "callisto", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+    )
+    const port = yield* freePort
+    const settings = {
+      listen_addresses: "127.0.0.1",
+      port: String(port),
+      unix_socket_directories: "",
+      fsync: "off",
+      max_connections: "200",
+      shared_buffers: "32MB",
+      ...own
     }
-  })
-  const crash = Effect.callback<void>((resume) => {
-    if (server === undefined || server.exitCode !== null || server.signalCode !== null) return resume(Effect.void)
-    server.once("exit", () => resume(Effect.void))
-    server.kill("SIGQUIT")
-  })
-  yield* Effect.acquireRelease(start, () => crash)
-  // It listens before it is ready.
-  const ask = (sql: string, database: string) =>
-    Effect.gen(function* () {
+    let server: ChildProcess | undefined
+    const start = Effect.gen(function* () {
+      const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])
+      const [command, args] = asUser(`${bin}/postgres`, "-D", data, ...options)
+      server = spawn(command, args, { stdio: "ignore", cwd: "/" })
+      // The end of its input, which comes with the end of this process, ends the server too.
+      const guard = spawn("sh", ["-c", `cat; kill -QUIT ${server.pid}`], {
+        stdio: ["pipe", "ignore", "ignore"],
+        cwd: "/"
+      })
+      server.once("exit", () => guard.kill("SIGKILL"))
       const end = performance.now() + 30_000
-      while (true) {
-        const { status, stderr } = spawnSync(
-          `${bin}/psql`,
-          ["-h", "127.0.0.1", "-p", String(port), "-U", "callisto", "-d", database, "-q", "-c", sql],
-          { encoding: "utf8", cwd: "/" }
-        )
-        if (status === 0) return
-        if (performance.now() > end) throw new Error(`psql failed: ${stderr}`)
-        yield* Effect.sleep(50)
+      while (!(yield* listens(port))) {
+        if (performance.now() > end) throw new Error("PostgreSQL did not start within 30 seconds")
+        yield* Effect.sleep(20)
       }
     })
-  return {
-    port,
-    crash,
-    start,
-    database: (name) =>
-      Effect.as(ask(`CREATE DATABASE ${name}`, "postgres"), {
-        host: "127.0.0.1",
-        port,
-        name,
-        layer: (through) =>
-          PgClient.layer({
-            host: "127.0.0.1",
-            port: through?.port ?? port,
-            database: name,
-            username: "callisto",
-            ssl: false,
-            maxConnections: 8
-          })
+    const crash = Effect.callback<void>((resume) => {
+      if (server === undefined || server.exitCode !== null || server.signalCode !== null) return resume(Effect.void)
+      server.once("exit", () => resume(Effect.void))
+      server.kill("SIGQUIT")
+    })
+    yield* Effect.acquireRelease(start, () => crash)
+    // It listens before it is ready.
+    const ask = (sql: string, database: string) =>
+      Effect.gen(function* () {
+        const end = performance.now() + 30_000
+        while (true) {
+          const { status, stderr } = spawnSync(
+            `${bin}/psql`,
+            ["-h", "127.0.0.1", "-p", String(port), "-U", "callisto", "-d", database, "-q", "-c", sql],
+            { encoding: "utf8", cwd: "/" }
+          )
+          if (status === 0) return
+          if (performance.now() > end) throw new Error(`psql failed: ${stderr}`)
+          yield* Effect.sleep(50)
+        }
       })
-  }
-})
+    return {
+      port,
+      crash,
+      start,
+      database: (name) =>
+        Effect.as(ask(`CREATE DATABASE ${name}`, "postgres"), {
+          host: "127.0.0.1",
+          port,
+          name,
+          layer: (through) =>
+            PgClient.layer({
+              host: "127.0.0.1",
+              port: through?.port ?? port,
+              database: name,
+              username: "callisto",
+              ssl: false,
+              maxConnections: 8
+            })
+        })
+    }
+  })
+
+export const makePostgres: Effect.Effect<Postgres, never, Scope.Scope> = makePostgresWith({})

@@ -647,7 +647,9 @@ export const semantics = (kind: Kind): unknown =>
             "null",
             `{"t":"new"}`,
             `{"t":"fault"}`,
+            `{"t":"fault","c":1e300}`,
             `{"t":"lost","s":4}`,
+            `{"t":"lost","s":1726,"d":{"toString":1}}`,
             `{"t":"sealed","v":7}`
           ]
         ) {

@@ -12,10 +12,12 @@ import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import { RpcTransportError } from "../../Status.ts"
 import { CallEntity, shardOf } from "./entity.ts"
+import { gather } from "./gather.ts"
 import type { Mac } from "./handles.ts"
-import { batch, type CallTable, type Progress, type Tables } from "./record.ts"
+import { batch, type CallTable, type Progress, type Row, type Tables } from "./record.ts"
 import type { Seal } from "./values.ts"
 
 /** Why a call is lost to whoever waits for it: there is no such call, or the layer has closed. */
@@ -26,7 +28,6 @@ export interface Watch {
   readonly id: string
   /** The transaction in which the call was begun, until it is known to be over. */
   transaction: string | undefined
-  checking: boolean
   /** When the call ends by itself, in milliseconds. */
   readonly deadline: number | undefined
   /** Learns the text of the outcome. */
@@ -41,6 +42,18 @@ export const unsure = (what: string, error: unknown): RpcTransportError =>
     status: 1726,
     detail: `${what}: ${error instanceof Error ? error.message : String(error)}`
   })
+
+interface Ending {
+  readonly id: string
+  readonly outcome: string
+  readonly now: number
+}
+
+interface Taking {
+  readonly id: string
+  readonly evidence: string
+  readonly now: number
+}
 
 interface Fields {
   readonly sql: SqlClient.SqlClient
@@ -64,14 +77,32 @@ type EntityClient = (id: string) => {
   readonly Wake: (payload: undefined, options: { readonly discard: true }) => Effect.Effect<void, unknown>
 }
 
+/** The watchers of one call, and when the next look at it is due. */
+interface Watched {
+  readonly all: Set<Watch>
+  due: number
+  pause: number
+}
+
+/** Pauses between two looks at a call, in milliseconds: they grow. */
 const shortest = 50
 const longest = 2_000
+
+/** The first pause where runners answer, so that looking is seldom of use. */
+const answeredPause = 250
+
+/** Looks that are due within this time are one. */
+const together = 25
+
+/** How many calls a runner is asked to tell of, and how many while none answers: each asks again and again. */
+const mostWaits = 1_000
+const mostUnanswered = 32
 
 export interface CallsImpl extends Fields {}
 
 export class CallsImpl {
   readonly "~callisto/Durable/Calls" = "~callisto/Durable/Calls"
-  readonly watches: Map<string, Set<Watch>> = new Map()
+  readonly watches: Map<string, Watched> = new Map()
   /** Told of each call that may have ended, for the server in this process. */
   readonly listeners: Set<(id: string) => void> = new Set()
   readonly fibers: Set<Fiber.Fiber<unknown, unknown>> = new Set()
@@ -81,15 +112,62 @@ export class CallsImpl {
   private readonly client: EntityClient
   private readonly poked = new Set<string>()
   private readonly work = Latch.makeUnsafe(false)
-  private pause = shortest
-  private nextLook = 0
+  private nextLook = Infinity
+  /** The transactions that are being asked whether they are over. */
+  private readonly checking = new Set<string>()
   /** The shards that a waker is on its way to, and whether it has to go again. */
   private readonly waking = new Map<string, boolean>()
-  private waits = 0
+  /** The calls whose runner has been asked to tell of their end. */
+  private readonly asked = new Set<string>()
+  private lastAnswer = -Infinity
+
+  /** Counts the first attempt of a new call, outside of every transaction, and gives it. */
+  readonly claim: (item: { readonly id: string; readonly now: number }) => Effect.Effect<Row | undefined, SqlError>
+  private readonly endOutside: (item: Ending) => Effect.Effect<boolean, SqlError>
+  private readonly takeOutside: (item: Taking) => Effect.Effect<boolean, SqlError>
 
   constructor(fields: Fields, client: EntityClient) {
     Object.assign(this, fields)
     this.client = client
+    const { record } = fields
+    // A statement that several fibers wait for ends by itself, also when the layer closes.
+    const fork = (effect: Effect.Effect<void>) => void Effect.runForkWith(this.context)(effect)
+    const latest = (items: ReadonlyArray<{ readonly now: number }>) => Math.max(...items.map(({ now }) => now))
+    this.claim = gather(
+      fork,
+      (items) => record.claimAll(items.map(({ id }) => id), latest(items)),
+      ({ id, now }) => record.claim(id, 0, now)
+    )
+    this.endOutside = gather<Ending, boolean, SqlError>(
+      fork,
+      (items) => record.endAll(items, latest(items)),
+      ({ id, now, outcome }) => record.end(id, outcome, now)
+    )
+    this.takeOutside = gather<Taking, boolean, SqlError>(
+      fork,
+      (items) => record.takeAll(items, latest(items)),
+      ({ evidence, id, now }) => record.take(id, evidence, now)
+    )
+  }
+
+  /** Ends a call. The first outcome wins. */
+  end(id: string, outcome: string): Effect.Effect<boolean, SqlError> {
+    return Effect.gen({ self: this }, function* () {
+      const now = yield* this.now
+      return yield* ((yield* this.inTransaction)
+        ? this.record.end(id, outcome, now)
+        : this.endOutside({ id, outcome, now }))
+    })
+  }
+
+  /** Takes the result. It can be repeated by the same evidence. */
+  take(id: string, evidence: string): Effect.Effect<boolean, SqlError> {
+    return Effect.gen({ self: this }, function* () {
+      const now = yield* this.now
+      return yield* ((yield* this.inTransaction)
+        ? this.record.take(id, evidence, now)
+        : this.takeOutside({ id, evidence, now }))
+    })
   }
 
   // --- fibers
@@ -106,9 +184,9 @@ export class CallsImpl {
   get close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.isClosed = true
-      for (const id of [...this.watches.keys()]) {
-        for (const watch of this.take(id)) watch.gone("closed")
-      }
+      const waiting = [...this.watches.values()].flatMap(({ all }) => [...all])
+      this.watches.clear()
+      for (const watch of waiting) watch.gone("closed")
       return Fiber.interruptAll(this.fibers)
     })
   }
@@ -143,9 +221,11 @@ export class CallsImpl {
     this.fork(Effect.ignoreCause(Effect.timeout(this.client(id).Wake(undefined, { discard: true }), 2_000)))
   }
 
-  /** Lets the owner of a call's shard read what was stored. One at a time goes to each shard. */
+  /** Lets the owner of a call's shard read what was stored, and tell of the end where somebody waits here for that. */
   deliver(id: string): void {
     if (this.isLocal(id)) return void this.fork(this.sharding.pollStorage)
+    if (this.ask(id)) return
+    // One at a time goes to each shard.
     const shard = String(shardOf(this.sharding, id))
     if (this.waking.has(shard)) return void this.waking.set(shard, true)
     this.waking.set(shard, false)
@@ -168,72 +248,86 @@ export class CallsImpl {
 
   // --- who waits
 
-  watch(watch: Watch): void {
+  watch(watch: Watch, now: number): void {
     const { id } = watch
     if (this.isClosed) return watch.gone("closed")
-    const others = this.watches.get(id)
-    if (others !== undefined) others.add(watch)
-    else {
-      this.watches.set(id, new Set([watch]))
-      this.ask(id)
-    }
-    this.pause = shortest
-    this.nextLook = 0
+    const watched = this.watches.get(id)
+    if (watched !== undefined) return void watched.all.add(watch)
+    const pause = now - this.lastAnswer < 10_000 ? answeredPause : shortest
+    this.watches.set(id, { all: new Set([watch]), due: now + pause, pause })
+    if (now + pause >= this.nextLook) return
+    this.nextLook = now + pause
     this.work.openUnsafe()
   }
 
   unwatch(watch: Watch): void {
-    const all = this.watches.get(watch.id)
+    const all = this.watches.get(watch.id)?.all
     if (all === undefined) return
     all.delete(watch)
     if (all.size === 0) this.watches.delete(watch.id)
   }
 
   /** Asks the runner of a call to answer when it has ended. Without an answer the call is found by looking. */
-  private ask(id: string): void {
-    if (this.isLocal(id) || this.waits >= 1_000) return
-    this.waits++
+  ask(id: string): boolean {
+    const { asked } = this
+    if (!this.watches.has(id) || asked.has(id) || this.isLocal(id) || asked.size >= mostWaits) return false
+    if (asked.size >= mostUnanswered && this.lastAnswer === -Infinity) return false
+    asked.add(id)
     const wait: Effect.Effect<void> = Effect.suspend(() => {
       if (!this.watches.has(id)) return Effect.void
       return Effect.flatMap(
         Effect.exit(Effect.timeout(this.client(id).Wait(), 30_000)),
         (exit) => {
           if (exit._tag === "Failure" && Cause.hasInterruptsOnly(exit.cause)) return Effect.void
-          this.poke(id)
-          return Effect.andThen(Effect.sleep(exit._tag === "Success" ? 250 : 5_000), wait)
+          return Effect.flatMap(this.now, (now) => {
+            this.lastAnswer = exit._tag === "Success" ? now : -Infinity
+            this.poke(id)
+            return Effect.andThen(Effect.sleep(exit._tag === "Success" ? 250 : 5_000), wait)
+          })
         }
       )
     })
-    this.fork(Effect.ensuring(wait, Effect.sync(() => void this.waits--)))
+    this.fork(Effect.ensuring(wait, Effect.sync(() => void asked.delete(id))))
+    return true
+  }
+
+  /** Tells whoever waits here of an outcome that the record has. */
+  ended(id: string, outcome: string): void {
+    const watched = this.watches.get(id)
+    this.watches.delete(id)
+    for (const watch of watched?.all ?? []) watch.ended(outcome)
   }
 
   /** Looks at the calls for which somebody waits here: those of hints at once, the others with growing pauses. */
   get loop(): Effect.Effect<never> {
-    return Effect.forever(Effect.suspend(() => {
-      if (this.watches.size === 0) {
-        this.work.closeUnsafe()
-        return this.work.await
-      }
-      return Effect.andThen(
-        Effect.flatMap(
-          this.now,
-          (now) => Effect.raceFirst(Effect.sleep(Math.max(0, this.nextLook - now)), this.work.await)
-        ),
+    const { work } = this
+    return Effect.forever(Effect.flatMap(this.now, (now) =>
+      Effect.andThen(
+        this.nextLook === Infinity
+          ? work.await
+          : Effect.raceFirst(Effect.sleep(Math.max(0, this.nextLook - now)), work.await),
         this.look
-      )
-    }))
+      )))
   }
 
   private get look(): Effect.Effect<void> {
     return Effect.flatMap(this.now, (now) => {
       this.work.closeUnsafe()
-      const all = now >= this.nextLook
-      if (all) {
-        this.nextLook = now + this.pause
-        this.pause = Math.min(longest, this.pause * 1.5)
-      }
-      const ids = Array.from(all ? this.watches.keys() : this.poked).filter((id) => this.watches.has(id))
+      const found = new Set(Array.from(this.poked).filter((id) => this.watches.has(id)))
       this.poked.clear()
+      if (now >= this.nextLook) {
+        let next = Infinity
+        for (const [id, watched] of this.watches) {
+          if (watched.due <= now + together) {
+            found.add(id)
+            watched.due = now + watched.pause
+            watched.pause = Math.min(longest, watched.pause * 1.5)
+          }
+          next = Math.min(next, watched.due)
+        }
+        this.nextLook = next
+      }
+      const ids = Array.from(found)
       const batches = Array.from(
         { length: Math.ceil(ids.length / batch) },
         (_, n) => ids.slice(n * batch, (n + 1) * batch)
@@ -249,39 +343,50 @@ export class CallsImpl {
       if (overdue.length > 0) { for (const id of yield* this.record.expire(now, overdue)) this.wake(id) }
       const rows = new Map<string, Progress>()
       for (const row of yield* this.record.progress(ids)) rows.set(row.id, row)
+      const missing: Array<Watch> = []
       for (const id of ids) {
         const row = rows.get(id)
-        if (row === undefined) yield* this.missing(id)
-        else if (row.outcome !== null) {
-          this.pause = shortest
-          for (const watch of this.take(id)) watch.ended(row.outcome)
-        } else for (const watch of this.watches.get(id) ?? []) watch.transaction = undefined
+        const all = this.watches.get(id)?.all ?? []
+        if (row === undefined) missing.push(...all)
+        else if (row.outcome !== null) this.ended(id, row.outcome)
+        else for (const watch of all) watch.transaction = undefined
       }
+      if (missing.length > 0) yield* this.missing(missing)
     })
   }
 
   /** There is no such row. A call whose transaction is not over may still come. */
-  private missing(id: string): Effect.Effect<void, unknown> {
-    const all = Array.from(this.watches.get(id) ?? [])
-    return Effect.forEach(all, (watch) => {
-      const { transaction } = watch
-      // The row may have come since the look: its transaction was committed in between.
-      if (transaction === undefined) {
-        return Effect.map(this.record.load(id), (row) => {
-          if (row === undefined) this.goneFrom(watch, "removed")
-        })
-      }
-      if (watch.checking) return Effect.void
-      watch.checking = true
-      // On SQLite the answer comes when the transaction is over: nobody else waits for that.
-      const check = Effect.gen({ self: this }, function* () {
-        if (!(yield* this.record.isOver(transaction))) return
-        if ((yield* this.record.load(id)) === undefined) this.goneFrom(watch, "rolled back")
-        else watch.transaction = undefined
+  private missing(watches: ReadonlyArray<Watch>): Effect.Effect<void, unknown> {
+    const settle = (some: ReadonlyArray<Watch>, why: Gone) =>
+      Effect.map(this.record.progress(some.map(({ id }) => id)), (rows) => {
+        const there = new Set(rows.map(({ id }) => id))
+        for (const watch of some) {
+          if (there.has(watch.id)) watch.transaction = undefined
+          else this.goneFrom(watch, why)
+        }
       })
-      this.fork(Effect.ensuring(Effect.ignoreCause(check), Effect.sync(() => void (watch.checking = false))))
-      return Effect.void
-    }, { discard: true })
+    const begun = new Map<string, Array<Watch>>()
+    const settled: Array<Watch> = []
+    for (const watch of watches) {
+      const { transaction } = watch
+      if (transaction === undefined) settled.push(watch)
+      else if (!this.checking.has(transaction)) {
+        const others = begun.get(transaction)
+        if (others === undefined) begun.set(transaction, [watch])
+        else others.push(watch)
+      }
+    }
+    for (const [transaction, some] of begun) {
+      this.checking.add(transaction)
+      // On SQLite the answer comes when the transaction is over: nobody else waits for that.
+      const check = Effect.flatMap(
+        this.record.isOver(transaction),
+        (isOver) => isOver ? settle(some, "rolled back") : Effect.void
+      )
+      this.fork(Effect.ensuring(Effect.ignoreCause(check), Effect.sync(() => void this.checking.delete(transaction))))
+    }
+    // A row may have come since the look: its transaction was committed in between.
+    return settled.length === 0 ? Effect.void : settle(settled, "removed")
   }
 
   private goneFrom(watch: Watch, why: Gone): void {
@@ -290,14 +395,8 @@ export class CallsImpl {
   }
 
   private anyOf(id: string, test: (watch: Watch) => boolean): boolean {
-    for (const watch of this.watches.get(id) ?? []) if (test(watch)) return true
+    for (const watch of this.watches.get(id)?.all ?? []) if (test(watch)) return true
     return false
-  }
-
-  private take(id: string): ReadonlyArray<Watch> {
-    const all = Array.from(this.watches.get(id) ?? [])
-    this.watches.delete(id)
-    return all
   }
 
   // --- sealed text

@@ -41,9 +41,11 @@ export const interfaceOf = ({ uuid, version: [major] }: Interface.Identity): str
 /** What takes the place of the input when an evidence is made for a call that is there. */
 class Found {
   declare readonly row: Row
+  declare readonly now: number
 
-  constructor(row: Row) {
+  constructor(row: Row, now: number) {
     this.row = row
+    this.now = now
   }
 }
 
@@ -61,7 +63,6 @@ class Evidence implements Remote, Watch {
   /** Names this evidence in the record. */
   readonly name: string = v4()
   transaction: string | undefined
-  checking = false
   /** The client has given the call up: its result is taken by nobody. */
   isAbandoned = false
   /** There is no record to take from. */
@@ -103,8 +104,12 @@ class Evidence implements Remote, Watch {
     const { calls, id } = this
     return Effect.gen({ self: this }, function* () {
       this.isCancelRecorded = true
-      yield* calls.record.cancel(id, yield* calls.now, this.isAbandoned)
-      yield* calls.sql.afterCommit(Effect.sync(() => calls.wake(id)))
+      const row = yield* calls.record.cancel(id, yield* calls.now, this.isAbandoned)
+      yield* calls.sql.afterCommit(Effect.sync(() => {
+        // The statement gives the outcome of a call that it has ended.
+        if (typeof row?.outcome === "string") calls.ended(id, row.outcome)
+        calls.wake(id)
+      }))
     }).pipe(Effect.mapError((error) => unsure("the cancel could not be recorded", error)))
   }
 
@@ -163,26 +168,34 @@ const evidences = new WeakMap<object, Evidence>()
 /** The handle of an evidence; `undefined` where it is not one of a durable call. */
 export const handleOf = (pending: object): string | undefined => evidences.get(pending)?.id
 
+/** Ties an evidence to the record of its call. */
 const follow = (
   calls: CallsImpl,
   call: Outgoing,
-  row: Pick<Row, "id" | "deadline">
+  row: Pick<Row, "id" | "deadline" | "outcome">,
+  isNew: boolean,
+  now: number
 ): Effect.Effect<void, RpcTransportError> =>
   Effect.gen(function* () {
     const isInside = yield* calls.inTransaction
     const transaction = isInside
       ? yield* Effect.mapError(calls.record.transactionId, (error) => unsure("the transaction has no name", error))
       : undefined
-    const evidence = new Evidence(calls, call, row.id, row.deadline, transaction)
+    const { deadline, id, outcome } = row
+    const evidence = new Evidence(calls, call, id, deadline, transaction)
     evidences.set(call, evidence)
     call.remote = evidence
     // A maybe call is complete when it is stored.
-    if (call.operation.method.maybe) return
-    calls.watch(evidence)
-    if (transaction === undefined) return
+    if (call.operation.method.maybe) {
+      return isNew ? yield* calls.sql.afterCommit(Effect.sync(() => calls.deliver(id))) : undefined
+    }
+    // What a transaction sees may be its own, and never be committed.
+    if (outcome !== null && !isInside) return evidence.ended(outcome)
+    calls.watch(evidence, now)
     yield* calls.sql.afterCommit(Effect.sync(() => {
       evidence.transaction = undefined
-      calls.poke(row.id)
+      if (isNew) calls.deliver(id)
+      else calls.ask(id)
     }))
   })
 
@@ -192,7 +205,9 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
   address: "durable",
   references: [CurrentKey],
   issue: (call, input) => {
-    return input instanceof Found ? follow(calls, call, input.row) : begin(calls, iface, options, call, input)
+    if (!(input instanceof Found)) return begin(calls, iface, options, call, input)
+    const { now, row } = input
+    return follow(calls, call, row, false, now)
   },
   take: (call) => {
     const evidence = evidences.get(call)
@@ -201,7 +216,7 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
     }
     return Effect.flatMap(
       Effect.mapError(
-        Effect.flatMap(calls.now, (now) => calls.record.take(evidence.id, evidence.name, now)),
+        calls.take(evidence.id, evidence.name),
         (error) => unsure("the result could not be taken", error)
       ),
       (isTaken) => isTaken ? Effect.void : Effect.fail(new CallComplete())
@@ -255,10 +270,9 @@ const begin = (
       isInside ? store : calls.sql.withTransaction(store),
       (error) => unsure("the call could not be stored", error)
     )
-    let deadline = row.deadline
-    if (yield* begun) {
-      yield* calls.sql.afterCommit(Effect.sync(() => calls.deliver(id)))
-    } else {
+    let followed: Pick<Row, "id" | "deadline" | "outcome"> = { id, deadline: row.deadline, outcome: null }
+    const isFirst = yield* begun
+    if (!isFirst) {
       const there = yield* Effect.mapError(
         calls.record.load(id),
         (error) => unsure("the call could not be found", error)
@@ -268,9 +282,9 @@ const begin = (
       }
       const refused = yield* differs(calls, operation, there, text)
       if (refused !== undefined) return yield* Effect.fail(refused)
-      deadline = there.deadline
+      followed = there
     }
-    yield* follow(calls, call, { id, deadline })
+    yield* follow(calls, call, followed, isFirst, now)
   })
 
 /** A deadline in whole milliseconds; none where no date is that late. */
@@ -299,7 +313,7 @@ export const makeBinding = <I extends Interface.Any>(
 ): Effect.Effect<Binding<I>> => {
   const problem = unfit(iface, calls.mayHoldSecrets || calls.seal !== undefined)
   if (problem !== undefined) {
-    return Effect.die(new TypeError(`Durable.binding(${iface.name}): the interface is refused: ${problem}`))
+    return Effect.sync(() => refuseArgument(`Durable.binding(${iface.name})`, `the interface is refused: ${problem}`))
   }
   return bind(iface, channelOf(calls, iface, options), undefined, takeThrough) as never
 }
@@ -342,10 +356,11 @@ export const resume = <I extends Interface.Any>(
 ): Effect.Effect<PendingImpl, InvalidAsyncHandle | RpcTransportError, Scope.Scope> =>
   Effect.gen(function* () {
     const row = yield* find(calls, iface, operation.name, handle)
+    const now = yield* calls.now
     const call = yield* Effect.orDie(Call.make(yield* makeBinding(calls, iface, plain)))
     // The arguments are those of the record: nothing is made of them here.
     const found = { ...operation, makeInput: undefined, handlesIn: undefined }
     const pending = new PendingImpl(callImpl(call), found as never)
-    yield* Effect.withFiber((fiber) => Effect.orDie(issueCall(pending, new Found(row), fiber) ?? Effect.void))
+    yield* Effect.withFiber((fiber) => Effect.orDie(issueCall(pending, new Found(row, now), fiber) ?? Effect.void))
     return pending
   })

@@ -52,6 +52,27 @@ export const stateOf = (row: Pick<Row, "attempts" | "handed_off" | "outcome" | "
     ? "running"
     : "ready"
 
+/** A call in a list, without its values. `outcome` only tells that there is one. */
+export type ListedRow = Pick<
+  Row,
+  | "id"
+  | "interface"
+  | "method"
+  | "begun_at"
+  | "attempts"
+  | "handed_off"
+  | "cancel_at"
+  | "outcome"
+  | "finished_by"
+>
+
+/** How many calls are in a state, and when the oldest of them was begun. */
+export interface Count {
+  readonly state: State
+  readonly calls: number
+  readonly oldest: number
+}
+
 /** Outcomes that no routine gives. */
 export const neverRan = `{"t":"cancelled","n":1}`
 export const timedOut = `{"t":"fault","c":1460}`
@@ -65,6 +86,9 @@ export interface Tables {
   readonly engine: string
 }
 
+/** Whether a text can be the prefix of the tables. */
+export const isPrefix = (text: string): boolean => /^[a-z][a-z0-9_]{0,31}$/.test(text)
+
 /** The names of the tables. */
 export const tablesOf = (prefix: string | undefined): Tables => ({
   calls: `${prefix ?? "callisto"}_calls`,
@@ -76,7 +100,6 @@ export const tablesOf = (prefix: string | undefined): Tables => ({
 /** How many identifiers one statement names. */
 export const batch = 500
 
-/** Numbers of 64 bits come as text from some drivers. */
 const numbers = [
   "begun_at",
   "deadline",
@@ -87,7 +110,10 @@ const numbers = [
   "yielded",
   "abandoned",
   "ended_at",
-  "finished_at"
+  "finished_at",
+  "calls",
+  "oldest",
+  "finished"
 ]
 
 const texts = [
@@ -103,8 +129,13 @@ const texts = [
   "finished_by"
 ]
 
+/** A row as it is meant: some drivers give texts for numbers, and SQLite keeps what it is given. */
 const plain = (row: object): any => {
   const made: Record<string, unknown> = { ...row }
+  for (const name of texts) {
+    const value = made[name]
+    if (value !== null && value !== undefined && typeof value !== "string") made[name] = String(value)
+  }
   for (const name of numbers) {
     const value = made[name]
     if (value !== null && value !== undefined && typeof value !== "number") made[name] = Number(value)
@@ -114,9 +145,10 @@ const plain = (row: object): any => {
 
 /** Which rows a list wants. */
 export interface Wanted {
-  readonly interface: string
+  /** The UUID and the major version; the UUID alone for all versions, `undefined` for all interfaces. */
+  readonly interface: string | undefined
   readonly state: State | undefined
-  readonly after: { readonly begun_at: number; readonly id: string } | undefined
+  readonly after: Pick<Row, "begun_at" | "id"> | undefined
   readonly limit: number
 }
 
@@ -130,6 +162,18 @@ export interface CallTable {
   readonly load: (id: string) => Sql<Row | undefined>
   /** Counts an attempt, and gives the call; `undefined` where its state was not that. */
   readonly claim: (id: string, attempts: number, now: number) => Sql<Row | undefined>
+  /** Counts the first attempts of several new calls, and gives them. Leaves out rows that somebody else holds, as the next two do. */
+  readonly claimAll: (wanted: ReadonlyArray<string>, now: number) => Sql<ReadonlyMap<string, Row>>
+  /** Ends several calls. Gives those that it has ended. */
+  readonly endAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly outcome: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
+  /** Takes several results. Gives those that it has taken. */
+  readonly takeAll: (
+    wanted: ReadonlyArray<{ readonly id: string; readonly evidence: string }>,
+    now: number
+  ) => Sql<ReadonlyMap<string, true>>
   /** Ends a call. The first outcome wins. */
   readonly end: (id: string, outcome: string, now: number) => Sql<boolean>
   /** Ends a call whose last attempt was this one, unless somebody else will complete it. */
@@ -152,7 +196,13 @@ export interface CallTable {
     after: number,
     limit: number
   ) => Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>>
-  readonly list: (wanted: Wanted) => Sql<ReadonlyArray<Row>>
+  readonly list: (wanted: Wanted) => Sql<ReadonlyArray<ListedRow>>
+  /** Up to two of the calls whose identifiers begin with these letters and digits. */
+  readonly findIds: (start: string) => Sql<ReadonlyArray<string>>
+  /** The calls without an outcome, by state. */
+  readonly countOpen: Sql<ReadonlyArray<Count>>
+  /** The calls with an outcome: how many there are, and how many of them were taken. */
+  readonly countEnded: Sql<{ readonly calls: number; readonly finished: number }>
   /** Calls that need not be kept any longer. */
   readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
   /** Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. */
@@ -175,11 +225,7 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
   const ids = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyArray<string>> =>
     Effect.map(statement, (rows) => (rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => id))
 
-  // SQLite's driver throws for a number that JavaScript can't hold, so it gives texts.
-  const asText = (names: ReadonlyArray<string>) => names.map((name) => `CAST(${name} AS TEXT) AS ${name}`).join(", ")
-  const all = sql.literal(isPg ? "*" : asText([...texts, ...numbers]))
-  const only = (...names: ReadonlyArray<string>) => sql.literal(isPg ? names.join(", ") : asText(names))
-
+  const none = sql.literal("")
   const ready = sql.literal("attempts = 0 AND handed_off = 0 AND outcome IS NULL")
   const open = sql.literal("outcome IS NULL")
   // What is not kept beyond the end goes with the statement that ends the call.
@@ -193,18 +239,70 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     finished: sql.literal("finished_by IS NOT NULL")
   }
 
+  /** Changes those of several calls that fit. Rows that somebody else holds are left out: two such statements never wait for each other. */
+  const changeAll = (
+    wanted: ReadonlyArray<string>,
+    fits: Fragment,
+    changes: Fragment,
+    returned: "id" | "*" = "id"
+  ): Sql<ReadonlyArray<unknown>> =>
+    isPg
+      ? sql`WITH held AS MATERIALIZED
+          (SELECT id AS held_id, (${fits}) AS fits FROM ${calls} WHERE ${sql.in("id", wanted)} FOR UPDATE SKIP LOCKED)
+          UPDATE ${calls} SET ${changes} FROM held WHERE id = held_id AND fits RETURNING ${
+        returned === "id" ? sql.literal("id") : sql`${calls}.*`
+      }`
+      : sql`UPDATE ${calls} SET ${changes} WHERE ${sql.in("id", wanted)} AND (${fits}) RETURNING ${
+        sql.literal(returned)
+      }`
+  const found = (statement: Sql<ReadonlyArray<unknown>>): Sql<ReadonlyMap<string, true>> =>
+    Effect.map(
+      statement,
+      (rows) => new Map((rows as ReadonlyArray<{ readonly id: string }>).map(({ id }) => [id, true]))
+    )
+  /** The second value of a pair, by the first. */
+  const valueOf = (pairs: ReadonlyArray<readonly [id: string, value: string]>) =>
+    sql`CASE id ${sql.join(" ", false)(pairs.map(([id, value]) => sql`WHEN ${id} THEN ${value}`))} END`
+
   return {
     isPg,
 
     insert: (row: NewRow): Sql<boolean> =>
       some(sql`INSERT INTO ${calls} ${sql.insert(row as never)} ON CONFLICT (id) DO NOTHING RETURNING id`),
 
-    load: (id: string): Sql<Row | undefined> => first(sql`SELECT ${all} FROM ${calls} WHERE id = ${id}`),
+    load: (id: string): Sql<Row | undefined> => first(sql`SELECT * FROM ${calls} WHERE id = ${id}`),
 
     claim: (id: string, attempts: number, now: number): Sql<Row | undefined> =>
       first(sql`UPDATE ${calls} SET attempts = attempts + 1, attempt_at = ${now}
         WHERE id = ${id} AND attempts = ${attempts} AND handed_off = 0 AND ${open}
-        AND (deadline IS NULL OR deadline > ${now}) RETURNING ${all}`),
+        AND (deadline IS NULL OR deadline > ${now}) RETURNING *`),
+
+    claimAll: (wanted: ReadonlyArray<string>, now: number): Sql<ReadonlyMap<string, Row>> =>
+      Effect.map(
+        changeAll(
+          wanted,
+          sql`${ready} AND (deadline IS NULL OR deadline > ${now})`,
+          sql`attempts = attempts + 1, attempt_at = ${now}`,
+          "*"
+        ),
+        (rows) => new Map((rows as ReadonlyArray<object>).map(plain).map((row: Row) => [row.id, row]))
+      ),
+
+    endAll: (wanted, now): Sql<ReadonlyMap<string, true>> =>
+      found(changeAll(
+        wanted.map(({ id }) => id),
+        open,
+        sql`ended_at = ${now}, ${forgetsInput}, outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}`
+      )),
+
+    takeAll: (wanted, now): Sql<ReadonlyMap<string, true>> => {
+      const evidence = valueOf(wanted.map(({ evidence, id }) => [id, evidence]))
+      return found(changeAll(
+        wanted.map(({ id }) => id),
+        sql`outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence})`,
+        sql`finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})`
+      ))
+    },
 
     end: (id: string, outcome: string, now: number): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET outcome = ${outcome}, ended_at = ${now}, ${forgetsInput}
@@ -227,7 +325,7 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         ended_at = CASE WHEN ${ready} THEN ${now} ELSE ended_at END,
         input = CASE WHEN ${ready} AND input_hash IS NOT NULL THEN '' ELSE input END,
         outcome = CASE WHEN ${ready} THEN ${neverRan} ELSE outcome END
-        WHERE id = ${id} AND ${open} RETURNING ${all}`),
+        WHERE id = ${id} AND ${open} RETURNING *`),
 
     abandon: (id: string): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET abandoned = 1 WHERE id = ${id} AND finished_by IS NULL RETURNING id`),
@@ -237,9 +335,10 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id`),
 
     progress: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<Progress>> =>
-      sql`SELECT ${only("id", "outcome", "cancel_at")} FROM ${calls} WHERE ${sql.in("id", wanted)}` as Sql<
-        ReadonlyArray<Progress>
-      >,
+      Effect.map(
+        sql`SELECT id, outcome, cancel_at FROM ${calls} WHERE ${sql.in("id", wanted)}`,
+        (rows) => rows.map(plain)
+      ),
 
     expire: (now: number, wanted?: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       ids(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
@@ -250,29 +349,53 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
 
     stalled: (before: number, after: number, limit: number): Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>> =>
       Effect.map(
-        sql`SELECT ${
-          only("id", "begun_at")
-        } FROM ${calls} WHERE ${ready} AND begun_at < ${before} AND begun_at > ${after}
-        ORDER BY ${calls}.begun_at LIMIT ${limit}`,
+        sql`SELECT id, begun_at FROM ${calls} WHERE ${ready} AND begun_at < ${before} AND begun_at > ${after}
+        ORDER BY begun_at LIMIT ${limit}`,
         (rows) => rows.map(plain)
       ),
 
     list: ({ after, interface: iface, limit, state }: Wanted): Sql<ReadonlyArray<Row>> =>
       Effect.map(
-        sql`SELECT ${all} FROM ${calls} WHERE interface = ${iface}
-        ${state === undefined ? sql.literal("") : sql`AND ${conditions[state]}`}
+        sql`SELECT id, interface, method, begun_at, attempts, handed_off, cancel_at, finished_by,
+        SUBSTR(outcome, 1, 1) AS outcome FROM ${calls} WHERE ${
+          iface === undefined
+            ? sql.literal("1 = 1")
+            : iface.includes(" ")
+            ? sql`interface = ${iface}`
+            : sql`interface LIKE ${`${iface} %`}`
+        }
+        ${state === undefined ? none : sql`AND ${conditions[state]}`}
         ${
           after === undefined
-            ? sql.literal("")
+            ? none
             : sql`AND (begun_at > ${after.begun_at} OR (begun_at = ${after.begun_at} AND id > ${after.id}))`
         }
-        ORDER BY ${calls}.begun_at, ${calls}.id LIMIT ${limit}`,
+        ORDER BY begun_at, id LIMIT ${limit}`,
         (rows) => rows.map(plain)
       ),
 
+    findIds: (start: string): Sql<ReadonlyArray<string>> =>
+      ids(sql`SELECT id FROM ${calls} WHERE id LIKE ${`${start}%`} LIMIT 2`),
+
+    countOpen: Effect.map(
+      sql`SELECT CASE WHEN handed_off <> 0 THEN 'handed off' WHEN attempts > 0 THEN 'running' ELSE 'ready' END AS state,
+        COUNT(*) AS calls, MIN(begun_at) AS oldest FROM ${calls} WHERE ${open} GROUP BY 1`,
+      (rows) => rows.map(plain)
+    ),
+
+    countEnded: Effect.map(
+      sql`SELECT COUNT(*) AS calls, COUNT(finished_by) AS finished FROM ${calls} WHERE outcome IS NOT NULL`,
+      ([row]) => plain(row!)
+    ),
+
+    // The index has the end alone, which is never after the taking.
     outdated: (finished: number, ended: number, limit: number): Sql<ReadonlyArray<string>> =>
-      ids(sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND (finished_at < ${finished}
-        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`),
+      ids(
+        sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND ended_at < ${
+          Math.max(finished, ended)
+        } AND (finished_at < ${finished}
+        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`
+      ),
 
     remove: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       sql.withTransaction(Effect.gen(function* () {

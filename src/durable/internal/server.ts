@@ -19,11 +19,14 @@ import type { Operation } from "../../Interface.ts"
 import { levels, localCaller } from "../../internal/access.ts"
 import { errorOf } from "../../internal/failures.ts"
 import { implOf } from "../../internal/manager.ts"
+import { counting } from "../../internal/metrics.ts"
+import { refuseArgument } from "../../internal/named.ts"
 import * as Manager from "../../Manager.ts"
 import * as Server from "../../Server.ts"
 import { BadStubData, RpcFault, RpcTransportError } from "../../Status.ts"
 import { type CallsImpl, unsure } from "./calls.ts"
 import { addressOf, CallEntity } from "./entity.ts"
+import { keepCounts } from "./metrics.ts"
 import { batch, type Row } from "./record.ts"
 import { decodeInput, encodeOutcome, faultText, lostText } from "./values.ts"
 
@@ -105,9 +108,7 @@ class Attempt {
   /** Stores an outcome. Gives whether it was the first. */
   store(text: string): Effect.Effect<boolean, unknown> {
     const { runner: { calls }, row: { id } } = this
-    return Effect.gen(function* () {
-      return yield* calls.record.end(id, yield* calls.sealedOutcome(text), yield* calls.now)
-    })
+    return Effect.flatMap(calls.sealedOutcome(text), (sealed) => calls.end(id, sealed))
   }
 
   reply(outcome: Outcome): Effect.Effect<void, BadStubData | RpcTransportError> {
@@ -184,6 +185,8 @@ export class Runner {
   readonly live: Map<string, Attempt> = new Map()
   /** Who waits for the end of a call that is delivered here. */
   private readonly waiting = new Map<string, Latch.Latch>()
+  /** Calls that have ended here lately: whoever asks late is told at once. */
+  private readonly over = new Set<string>()
   private readonly turns: Semaphore.Semaphore
   private readonly transactionTurns: Semaphore.Semaphore
   private readonly hasTransactions: boolean
@@ -230,13 +233,21 @@ export class Runner {
   /** Waits until a call has ended, or for a while. */
   wait(id: string): Effect.Effect<void> {
     return Effect.suspend(() => {
+      if (this.over.has(id)) return Effect.void
       let latch = this.waiting.get(id)
       if (latch === undefined) this.waiting.set(id, latch = Latch.makeUnsafe(false))
       const { await: ended } = latch
-      return Effect.flatMap(
-        Effect.orDie(this.calls.record.load(id)),
-        (row) =>
-          row === undefined || row.outcome !== null ? Effect.void : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+      // Whoever waits has often just begun the call: it is to be read, and seldom over.
+      return Effect.andThen(
+        this.calls.sharding.pollStorage,
+        Effect.catchTag(Effect.timeout(ended, 1_000), "TimeoutError", () =>
+          Effect.flatMap(
+            Effect.orDie(this.calls.record.progress([id])),
+            ([row]) =>
+              row === undefined || row.outcome !== null
+                ? Effect.void
+                : Effect.asVoid(Effect.timeoutOption(ended, 20_000))
+          ))
       )
     })
   }
@@ -273,6 +284,13 @@ export class Runner {
   }
 
   private open(id: string): void {
+    this.over.add(id)
+    if (this.over.size > 4_096) {
+      for (const oldest of this.over) {
+        this.over.delete(oldest)
+        break
+      }
+    }
     this.waiting.get(id)?.openUnsafe()
     this.waiting.delete(id)
   }
@@ -295,10 +313,10 @@ export class Runner {
       Effect.gen({ self: this }, function* () {
         const now = yield* calls.now
         // Most calls are new: one statement counts the attempt and gives the row.
-        const row = (yield* calls.record.claim(id, 0, now)) ?? (yield* this.again(id, now))
+        const row = (yield* calls.claim({ id, now })) ?? (yield* this.again(id, now))
         if (row === undefined) return
         const attempt = yield* this.attempt(row)
-        if (attempt === undefined) return this.over(id)
+        if (attempt === undefined) return this.isOver(id)
         const exit = yield* Effect.exit(restore(Deferred.await(attempt.done)))
         if (exit._tag === "Success") return
         yield* attempt.stop
@@ -317,12 +335,12 @@ export class Runner {
       if (row === undefined || row.outcome !== null || row.handed_off !== 0) return undefined
       if (row.deadline !== null && row.deadline <= now) {
         yield* calls.record.expire(now, [id])
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       if (!(row.attempts >= 0 && row.attempts < maximumCount)) {
         yield* calls.record.end(id, lostText(1726, "the record holds no count of attempts"), now)
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       const mode = this.modeOf(row)
@@ -331,7 +349,7 @@ export class Runner {
           ? "the process that ran the routine is gone"
           : `the routine was tried ${row.attempts - row.yielded} times, and its process was gone each time`
         yield* calls.record.endAttempt(id, row.attempts, lostText(1726, detail), now)
-        this.over(id)
+        this.isOver(id)
         return undefined
       }
       const claimed = yield* calls.record.claim(id, row.attempts, now)
@@ -340,7 +358,7 @@ export class Runner {
     })
   }
 
-  private over(id: string): void {
+  private isOver(id: string): void {
     this.open(id)
     this.calls.poke(id)
   }
@@ -373,8 +391,7 @@ export class Runner {
   private attempt(row: Row): Effect.Effect<Attempt | undefined, unknown> {
     const { calls, server } = this
     return Effect.gen({ self: this }, function* () {
-      const end = (text: string) =>
-        Effect.flatMap(calls.now, (now) => Effect.as(calls.record.end(row.id, text, now), undefined))
+      const end = (text: string) => Effect.as(calls.end(row.id, text), undefined)
       const operation = this.operationOf(row)
       if (operation === undefined) return yield* end(faultText(notServed, true))
       const input = decodeInput(operation, yield* calls.opened(row.input))
@@ -470,30 +487,44 @@ export class Runner {
       }
       return isFirst ? own.value : yield* Effect.die(new Overtaken("another outcome came first"))
     })
-    // On SQLite the routine takes the right to write when it first writes.
-    const transaction = calls.record.isPg
-      ? calls.sql.withTransaction(body)
-      : Effect.provideService(calls.sql.withTransaction(body), BeginTransaction, "BEGIN")
-    // A conflict with another transaction left nothing behind, so the routine may run again here.
+    const transaction = Effect.suspend(() => {
+      own = undefined
+      // On SQLite the routine takes the right to write when it first writes.
+      return calls.record.isPg
+        ? calls.sql.withTransaction(body)
+        : Effect.provideService(calls.sql.withTransaction(body), BeginTransaction, "BEGIN")
+    })
+    /** Whether the database failed, and not the routine. */
+    const mayRepeat = (cause: Cause.Cause<unknown>): boolean => {
+      if (own === undefined) return !Cause.hasInterrupts(cause)
+      if (own._tag === "Success") return mayPass(cause)
+      // A rollback fails with its connection, and then the routine's statements may have failed with it.
+      const isLost = cause.reasons.length > own.cause.reasons.length
+      return mayPass(own.cause) || (isLost && isSqlError(errorOf(own.cause) ?? Cause.squash(own.cause)))
+    }
+    // Nothing is left behind by a conflict or a lost connection, so the routine may run again here.
     const again = (left: number): Effect.Effect<A, unknown, any> =>
-      Effect.catchCause(
-        transaction,
-        (cause) =>
-          left > 0 && !attempt.isReplied && mayPass(cause)
-            ? Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
-            : Effect.failCause(cause)
-      )
+      Effect.catchCause(transaction, (cause) => {
+        const isRepeated = mayRepeat(cause)
+        if (isRepeated && left > 0 && !attempt.isReplied) {
+          return Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
+        }
+        if (!Cause.hasInterruptsOnly(cause) && (isRepeated || own?._tag === "Success")) {
+          const error = Cause.squash(cause)
+          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) {
+            attempt.failure = cause
+          }
+        }
+        // The routine's own failure counts, whatever became of the rollback.
+        return Effect.failCause(own?._tag === "Failure" ? own.cause : cause)
+      })
     return Effect.onExit(again(8), (exit) =>
       Effect.sync(() => {
         // Its outcome went the way of the transaction.
         if (attempt.isReplied) return attempt.finish(exit._tag === "Success" ? Exit.void : Exit.failCause(exit.cause))
-        if (exit._tag === "Success") {
-          if (isHandOff) attempt.isHandedOff = true
-          else attempt.isStored = true
-        } else if (!Cause.hasInterruptsOnly(exit.cause) && (own?._tag === "Success" || mayPass(exit.cause))) {
-          const error = Cause.squash(exit.cause)
-          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) attempt.failure = exit.cause
-        }
+        if (exit._tag === "Failure") return
+        if (isHandOff) attempt.isHandedOff = true
+        else attempt.isStored = true
       }))
   }
 
@@ -602,9 +633,7 @@ export const serve = (
 ): Effect.Effect<void, never, any> =>
   Effect.gen(function* () {
     if (calls.serves) {
-      return yield* Effect.die(
-        new TypeError("Durable.serve: this process serves already. Give all managers to one Durable.serve.")
-      )
+      return refuseArgument("Durable.serve", "this process serves already. Give all managers to one Durable.serve")
     }
     calls.serves = true
     yield* Effect.addFinalizer(() => Effect.sync(() => void (calls.serves = false)))
@@ -637,5 +666,9 @@ export const serve = (
       })),
       { concurrency: "unbounded", maxIdleTime: 5_000 }
     )
-    yield* calls.sharding.registerSingleton("Callisto/Calls", runner.upkeep)
+    const counts = (yield* counting) === undefined ? Effect.never : keepCounts(calls, yield* Effect.context<never>())
+    yield* calls.sharding.registerSingleton(
+      "Callisto/Calls",
+      Effect.all([runner.upkeep, counts], { concurrency: 2, discard: true })
+    )
   })

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { refuseArgument } from "../../internal/named.ts"
 import type { Tables } from "./record.ts"
 
 const create = (tables: Tables) =>
@@ -76,10 +77,9 @@ export const readSettings: (
     const secret = yield* setting(sql, tables, "secret", randomHex())
     const stored = yield* setting(sql, tables, "shards", String(shards))
     if (stored !== String(shards)) {
-      return yield* Effect.die(
-        new TypeError(
-          `Durable calls: shardsPerGroup is wrong, got ${shards}, expected ${stored}, which the database's first process has set. Set it to ${stored}.`
-        )
+      return refuseArgument(
+        "Durable",
+        `shardsPerGroup is wrong, got ${shards}, expected ${stored}, which the database's first process has set. Set it to ${stored}`
       )
     }
     return secret

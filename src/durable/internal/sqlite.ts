@@ -2,7 +2,9 @@
  * A `SqlClient` over `node:sqlite`: the drivers in the registry do not load with this version of Effect.
  */
 import type { DatabaseSync } from "node:sqlite"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Semaphore from "effect/Semaphore"
@@ -15,6 +17,13 @@ import * as Stream from "effect/Stream"
 interface SqliteConnection extends Connection {
   readonly database: DatabaseSync
 }
+
+type Around = <C extends Connection>(connection: C) => C
+
+/** Stands around each connection to a file: tests watch its statements. */
+export const Around: Context.Reference<Around> = Context.Reference<Around>("@callisto/rpc/Durable/Around", {
+  defaultValue: () => identity
+})
 
 /** The numbers of SQLite for a database that another connection is writing to. */
 const busy = 5
@@ -69,14 +78,30 @@ const valueOf = (value: unknown): Value =>
     ? value.toISOString()
     : value as Value
 
-const connect = (open: () => DatabaseSync): Effect.Effect<SqliteConnection, SqlError> =>
+/** What makes the file the library's own. A tool that only looks at it leaves its journal alone. */
+const journal = "PRAGMA journal_mode = WAL"
+
+/** A number that JavaScript can't hold stays a bigint: otherwise the driver throws for all rows. */
+const smallNumbers = (rows: ReadonlyArray<object>): ReadonlyArray<object> => {
+  for (const row of rows as ReadonlyArray<Record<string, unknown>>) {
+    for (const name in row) {
+      const value = row[name]
+      if (typeof value !== "bigint") continue
+      const number = Number(value)
+      if (Number.isSafeInteger(number)) row[name] = number
+    }
+  }
+  return rows
+}
+
+const connect = (open: () => DatabaseSync, isThere: boolean): Effect.Effect<SqliteConnection, SqlError> =>
   Effect.map(
     Effect.flatMap(patiently(open), (database) =>
       Effect.as(
         Effect.forEach(
           [
             "PRAGMA busy_timeout = 0",
-            "PRAGMA journal_mode = WAL",
+            ...(isThere ? [] : [journal]),
             "PRAGMA synchronous = FULL",
             "PRAGMA foreign_keys = ON"
           ],
@@ -91,12 +116,13 @@ const connect = (open: () => DatabaseSync): Effect.Effect<SqliteConnection, SqlE
         const known = statements.get(sql)
         if (known !== undefined) return known
         const statement = database.prepare(sql)
+        statement.setReadBigInts(true)
         if (statements.size >= 200) statements.clear()
         statements.set(sql, statement)
         return statement
       }
       const rows = (sql: string, params: ReadonlyArray<unknown>) =>
-        patiently(() => prepare(sql).all(...params.map(valueOf)) as ReadonlyArray<object>)
+        Effect.map(patiently(() => prepare(sql).all(...params.map(valueOf)) as ReadonlyArray<object>), smallNumbers)
       const execute: Connection["execute"] = (sql, params, transform) =>
         Effect.map(rows(sql, params), (found) => transform === undefined ? found : transform(found))
       const values: Connection["executeValues"] = (sql, params) =>
@@ -118,8 +144,11 @@ const isTransaction = (connection: Connection): boolean =>
   (connection as SqliteConnection).database.isTransaction ?? true
 
 /** One connection does everything: the database is its own. */
-const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync) {
-  const connection = yield* Effect.acquireRelease(connect(open), ({ database }) => Effect.sync(() => database.close()))
+const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere: boolean) {
+  const connection = yield* Effect.acquireRelease(
+    connect(open, isThere),
+    ({ database }) => Effect.sync(() => database.close())
+  )
   const acquirers = SqlClient.makeSqliteAcquirers({
     connection: Effect.succeed(connection),
     semaphore: Semaphore.makeUnsafe(1),
@@ -129,10 +158,14 @@ const inMemory = Effect.fnUntraced(function* (open: () => DatabaseSync) {
 })
 
 /** One connection for single statements, and one for each transaction: readers and those who wait hold nobody up. */
-const onFile = Effect.fnUntraced(function* (open: () => DatabaseSync) {
+const onFile = Effect.fnUntraced(function* (open: () => DatabaseSync, isThere: boolean) {
   const all = new Set<SqliteConnection>()
   yield* Effect.addFinalizer(() => Effect.sync(() => all.forEach(({ database }) => database.close())))
-  const make = Effect.tap(connect(open), (connection) => Effect.sync(() => void all.add(connection)))
+  const around = yield* Around
+  const make = Effect.tap(
+    Effect.map(connect(open, isThere), around),
+    (connection) => Effect.sync(() => void all.add(connection))
+  )
   const main = yield* make
   const idle: Array<SqliteConnection> = []
   const release = (connection: SqliteConnection) =>
@@ -162,14 +195,20 @@ const load = Effect.tryPromise({
     new Error("DurableNode.embedded: this runtime has no node:sqlite, expected Node 22.13, Deno 2.2, Bun 1.4 or later.")
 })
 
-/** A client of the database in a file; `":memory:"` for a database of its own. */
-export const sqliteLayer = (file: string): Layer.Layer<SqlClient.SqlClient, SqlError> =>
+/**
+ * A client of the database in a file; `":memory:"` for a database of its own. `isThere` says that another program has made the file, and
+ * decides on it.
+ */
+export const sqliteLayer = (
+  file: string,
+  { isThere = false }: { readonly isThere?: boolean } = {}
+): Layer.Layer<SqlClient.SqlClient, SqlError> =>
   Layer.effect(
     SqlClient.SqlClient,
     Effect.gen(function* () {
       const { DatabaseSync } = yield* Effect.orDie(load)
       const open = () => new DatabaseSync(file)
-      const acquirers = yield* (file === ":memory:" ? inMemory(open) : onFile(open))
+      const acquirers = yield* (file === ":memory:" ? inMemory(open, isThere) : onFile(open, isThere))
       return yield* SqlClient.make({
         ...acquirers,
         compiler: Statement.makeCompilerSqlite(),

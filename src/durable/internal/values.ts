@@ -10,6 +10,7 @@ import { type Abort, abortOf, type Interface, type Method, type Operation } from
 import { badInput, issueIn } from "../../internal/badInput.ts"
 import { cancelled, errorOf, unreadable } from "../../internal/failures.ts"
 import { fullOperation } from "../../internal/seams.ts"
+import type { Kind } from "../../Observability.ts"
 import { BadStubData, CallCancelled, ContextMismatch, RpcFault, RpcTransportError } from "../../Status.ts"
 
 /** Seals text before it is stored. */
@@ -154,32 +155,61 @@ const outcomeOf = (operation: Operation, text: string): Outcome => {
   const json = attempt(() => JSON.parse(text) as Stored)
   if (json._tag === "Failure") return Exit.fail(unreadable("the record holds no JSON"))
   const outcome = json.value
+  if (outcome?.t === "ok") return valueOf(codecsOf(operation.method).out, outcome.v)
+  if (outcome?.t === "abort") return abortionOf(operation, outcome.c, outcome.v)
+  const failure = failureIn(outcome)
+  return Exit.fail(typeof failure === "string" ? unreadable(failure) : failure)
+}
+
+/** The failure of an outcome without a value, or the reason why there is none. */
+const failureIn = (outcome: Stored): RpcFault | CallCancelled | ContextMismatch | RpcTransportError | string => {
   switch (outcome?.t) {
-    case "ok":
-      return valueOf(codecsOf(operation.method).out, outcome.v)
-    case "abort":
-      return abortionOf(operation, outcome.c, outcome.v)
     case "fault":
       return isCode(outcome.c)
-        ? Exit.fail(new RpcFault({ code: outcome.c, didNotExecute: outcome.n === 1 }))
-        : Exit.fail(unreadable("the record holds a fault without a code"))
+        ? new RpcFault({ code: outcome.c, didNotExecute: outcome.n === 1 })
+        : "the record holds a fault without a code"
     case "cancelled":
-      return Exit.fail(cancelled(outcome.n === 1))
+      return cancelled(outcome.n === 1)
     case "mismatch":
-      return Exit.fail(new ContextMismatch({ didNotExecute: outcome.n === 1 }))
+      return new ContextMismatch({ didNotExecute: outcome.n === 1 })
     case "lost":
       return [1722, 1726, 1727].includes(outcome.s)
-        ? Exit.fail(
-          new RpcTransportError({
-            status: outcome.s,
-            detail: typeof outcome.d === "string" ? outcome.d : "the record does not say why"
-          })
-        )
-        : Exit.fail(unreadable("the record holds a failure without a status"))
+        ? new RpcTransportError({
+          status: outcome.s,
+          detail: typeof outcome.d === "string" ? outcome.d : "the record does not say why"
+        })
+        : "the record holds a failure without a status"
     default:
-      return Exit.fail(unreadable("the record holds an outcome of another version"))
+      return "the record holds an outcome of another version"
   }
 }
+
+/** A stored outcome as an operator sees it, who does not know the method. */
+export interface Glance {
+  readonly kind: Kind | "sealed" | "unreadable"
+  readonly error: Exclude<ReturnType<typeof failureIn>, string> | undefined
+  /** What the method gave, as JSON; `undefined` for nothing. */
+  readonly value: unknown
+}
+
+/** What a stored outcome says by itself. */
+export const glanceAt = (text: string): Glance => {
+  const json = attempt(() => JSON.parse(text) as Stored | { readonly t: "sealed" })
+  const outcome = json._tag === "Success" ? json.value : undefined
+  if (outcome?.t === "ok") return { kind: "replied", error: undefined, value: outcome.v }
+  if (outcome?.t === "sealed") return { kind: "sealed", error: undefined, value: undefined }
+  const isAbort = outcome?.t === "abort"
+  const error = failureIn(isAbort ? { t: "fault", c: outcome.c } : outcome as Stored)
+  if (typeof error === "string") return { kind: "unreadable", error: undefined, value: undefined }
+  return { kind: kinds[error._tag], error, value: isAbort ? outcome.v : undefined }
+}
+
+const kinds = {
+  RpcFault: "aborted",
+  CallCancelled: "cancelled",
+  ContextMismatch: "aborted",
+  RpcTransportError: "lost"
+} as const
 
 const isCode = (code: unknown): code is number =>
   Number.isInteger(code) && (code as number) >= 0 && (code as number) <= 0xffffffff
@@ -212,15 +242,15 @@ export const unfit = (iface: Interface.Any, mayHoldSecrets: boolean): string | u
     const { method, name } = operation
     const { handlesIn, handlesOut, pipes } = fullOperation(operation)
     if (name.length > 128) {
-      return `the record has no room for a method's name of ${name.length} characters, expected at most 128.`
+      return `the record has no room for a method's name of ${name.length} characters, expected at most 128`
     }
-    if (pipes !== undefined) return `${name} has pipes, which end with their process. Call it over another binding.`
+    if (pipes !== undefined) return `${name} has pipes, which end with their process. Call it over another binding`
     if (handlesIn !== undefined || handlesOut !== undefined) {
-      return `${name} has context handles, which end with their process. Call it over another binding.`
+      return `${name} has context handles, which end with their process. Call it over another binding`
     }
     const schemas: ReadonlyArray<unknown> = [method.in, method.out, ...method.aborts.map(({ error }) => error)]
     if (!mayHoldSecrets && schemas.some((schema) => holdsRedacted((schema as { ast: SchemaAST.AST }).ast, new Set()))) {
-      return `${name} holds a Redacted value, which would lie in clear in the database. Give seal or redacted: "store" to Durable.layer.`
+      return `${name} holds a Redacted value, which would lie in clear in the database. Give seal or redacted: "store" to Durable.layer`
     }
   }
   return undefined
