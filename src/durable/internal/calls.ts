@@ -184,11 +184,9 @@ export class CallsImpl {
   get close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.isClosed = true
-      for (const id of [...this.watches.keys()]) {
-        const watched = this.watches.get(id)
-        this.watches.delete(id)
-        for (const watch of watched?.all ?? []) watch.gone("closed")
-      }
+      const waiting = [...this.watches.values()].flatMap(({ all }) => [...all])
+      this.watches.clear()
+      for (const watch of waiting) watch.gone("closed")
       return Fiber.interruptAll(this.fibers)
     })
   }
