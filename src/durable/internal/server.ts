@@ -458,7 +458,8 @@ export class Runner {
         if (isRepeated && left > 0) return Effect.andThen(Effect.sleep(20 * 2 ** (8 - left)), again(left - 1))
         if (!Cause.hasInterruptsOnly(cause) && (isRepeated || own?._tag === "Success")) {
           const error = Cause.squash(cause)
-          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) attempt.failure = cause
+          if (error instanceof RpcFault) return Effect.fail(error)
+          if (!(error instanceof Overtaken)) attempt.failure = cause
         }
         // The routine's own failure counts, whatever became of the rollback.
         return Effect.failCause(own?._tag === "Failure" ? own.cause : cause)
