@@ -511,9 +511,8 @@ export class Runner {
         }
         if (!Cause.hasInterruptsOnly(cause) && (isRepeated || own?._tag === "Success")) {
           const error = Cause.squash(cause)
-          if (!(error instanceof RpcFault) && !(error instanceof Overtaken)) {
-            attempt.failure = cause
-          }
+          if (error instanceof RpcFault) return Effect.fail(error)
+          if (!(error instanceof Overtaken)) attempt.failure = cause
         }
         // The routine's own failure counts, whatever became of the rollback.
         return Effect.failCause(own?._tag === "Failure" ? own.cause : cause)
