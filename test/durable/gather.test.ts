@@ -13,9 +13,14 @@ type Item = { readonly id: string; readonly n: number }
 const world = (together: (items: ReadonlyArray<Item>) => Effect.Effect<ReadonlyMap<string, string>, string>) => {
   const batches: Array<string> = []
   const alone: Array<string> = []
+  const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
   const show = ({ id, n }: Item) => `${id}${n}`
   const ask = gather<Item, string, string>(
-    (effect) => void Effect.runFork(effect),
+    (effect) => {
+      const fiber = Effect.runFork(effect)
+      fibers.push(fiber)
+      return fiber
+    },
     (items) => {
       batches.push(items.map(show).join(" "))
       return together(items)
@@ -25,7 +30,7 @@ const world = (together: (items: ReadonlyArray<Item>) => Effect.Effect<ReadonlyM
       return Effect.succeed(`${show(item)} alone`)
     }
   )
-  return { ask, batches, alone }
+  return { ask, batches, alone, fibers }
 }
 
 const all = (items: ReadonlyArray<Item>) =>
@@ -76,6 +81,16 @@ describe("statements for several calls", () => {
       assert.deepStrictEqual(yield* each(ask, ["a", 1], ["b", 2]), ["a1 alone", "b2 alone"])
       isBroken = false
       assert.deepStrictEqual(yield* each(ask, ["c", 3]), ["c3 together"])
+    }))
+
+  it.effect("layer closes while a statement runs: each call is asked alone", () =>
+    Effect.gen(function* () {
+      const { ask, batches, fibers } = world(() => Effect.never)
+      const first = yield* Effect.forkChild(ask({ id: "a", n: 1 }), { startImmediately: true })
+      while (batches.length === 0) yield* Effect.yieldNow
+      const second = yield* Effect.forkChild(ask({ id: "b", n: 2 }), { startImmediately: true })
+      yield* Fiber.interrupt(fibers[0]!)
+      assert.deepStrictEqual([yield* Fiber.join(first), yield* Fiber.join(second)], ["a1 alone", "b2 alone"])
     }))
 
   it.live("row held by a transaction of the program: other calls start and end", () =>

@@ -125,7 +125,7 @@ export class CallsImpl {
     Object.assign(this, fields)
     this.client = client
     const { record } = fields
-    const fork = (effect: Effect.Effect<void>) => void this.fork(effect)
+    const fork = (effect: Effect.Effect<void>) => this.fork(effect)
     const latest = (items: ReadonlyArray<{ readonly now: number }>) => Math.max(...items.map(({ now }) => now))
     this.claim = gather(
       fork,
