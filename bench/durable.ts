@@ -174,7 +174,7 @@ const twoStatements = "a SELECT and an UPDATE"
 /** What a client alone does, one after the other: no process runs anything. */
 const parts = (context: Context.Context<any>, { calls, rounds }: Effort) =>
   Effect.gen(function* () {
-    const count = Math.max(10, Math.floor(calls / 8))
+    const count = Math.max(10, Math.floor(calls / 4))
     const each = <E>(one: (n: number) => Effect.Effect<unknown, E, any>) =>
       Effect.gen(function* () {
         const took: Array<number> = []
@@ -393,7 +393,7 @@ const delays = (postgres: Postgres, context: Context.Context<any>, { calls, roun
     yield* startRunner(place, yield* freePort, "nagle")
     const undo = useNagle()
     yield* Effect.addFinalizer(() => Effect.sync(undo))
-    const count = Math.max(5, Math.floor(calls / 20))
+    const count = Math.max(5, Math.floor(calls / 10))
     const { outcomes } = yield* takeTurns([
       turn(withNagle, slow, oneByOne(count)),
       turn("with noDelay", context, oneByOne(count), withNagle)
@@ -456,7 +456,7 @@ export const measureDurable = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
   }).pipe(Effect.provide(Logger.layer([])), Effect.orDie) as Effect.Effect<ReadonlyArray<Table>>
 
 export const quickEffort: Effort = { rounds: 2, calls: 40, takeovers: 1, swept: 300 }
-export const wholeEffort: Effort = { rounds: 10, calls: 256, takeovers: 3, swept: 10_000 }
+export const wholeEffort: Effort = { rounds: 10, calls: 128, takeovers: 2, swept: 10_000 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { json, quick } = parseArgs({
