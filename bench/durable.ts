@@ -456,7 +456,7 @@ export const measureDurable = (effort: Effort): Effect.Effect<ReadonlyArray<Tabl
   }).pipe(Effect.provide(Logger.layer([])), Effect.orDie) as Effect.Effect<ReadonlyArray<Table>>
 
 export const quickEffort: Effort = { rounds: 2, calls: 40, takeovers: 1, swept: 300 }
-export const wholeEffort: Effort = { rounds: 10, calls: 256, takeovers: 5, swept: 10_000 }
+export const wholeEffort: Effort = { rounds: 10, calls: 128, takeovers: 2, swept: 10_000 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { json, quick } = parseArgs({

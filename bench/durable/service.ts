@@ -12,7 +12,7 @@ export const IWork = Interface.make("IWork", {
   uuid: "7b3c6f0e-7d0a-4a53-9d6a-0d9f1f1f6b41",
   version: [1, 0],
   methods: {
-    Echo: Interface.method({ in: Schema.Int, out: Schema.Int }),
+    Echo: Interface.method({ in: Schema.Int, out: Schema.Int, idempotent: true }),
     // Says where and when it starts, and takes long.
     Stay: Interface.method({ in: Schema.Int, out: Schema.Int, idempotent: true })
   }
