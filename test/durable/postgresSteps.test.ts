@@ -1,0 +1,4 @@
+import { steps } from "./steps.ts"
+import { postgres } from "./worlds.ts"
+
+steps(postgres)

@@ -1,0 +1,4 @@
+import { steps } from "./steps.ts"
+import { sqlite } from "./worlds.ts"
+
+steps(sqlite)
