@@ -5,7 +5,7 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { eventually } from "./fixtures.ts"
 import type { Work } from "./process.ts"
-// @ts-expect-error a script without types
+// @ts-ignore: a script without types, which Deno reads as it is
 import { findRuntime } from "../../scripts/runtimes.mjs"
 
 export type Runtime = "node" | "deno" | "bun"

@@ -20,7 +20,7 @@ import { sqliteLayer } from "../../src/durable/internal/sqlite.ts"
 import { eventually } from "./fixtures.ts"
 import { completed, IStep, makeTables, type Method, replied, serveSteps, type Step, type Victim } from "./victim.ts"
 import { build, type Kind, type Provided, type World } from "./worlds.ts"
-// @ts-expect-error a script without types
+// @ts-ignore: a script without types, which Deno reads as it is
 import { findRuntime } from "../../scripts/runtimes.mjs"
 
 // ----------------------------------------------------------------------------
@@ -109,7 +109,7 @@ export const steps = (kind: Kind): unknown =>
     const folder = mkdtempSync(join(tmpdir(), "callisto-steps-"))
     const program = join(folder, "victim.mjs")
     const turns = Semaphore.makeUnsafe(2)
-    const { command } = findRuntime("node")
+    const { command } = findRuntime("node")!
     const idle: Array<Place> = []
     let newWorld: Effect.Effect<World>
 
