@@ -86,7 +86,7 @@ setInterval(() => {
 Effect.runPromise(Effect.scoped(main), { signal: controller.signal }).then(
   (isGood) => process.exit(isGood ? 0 : 1),
   (error) => {
-    console.error(error)
+    if (!controller.signal.aborted) console.error(error)
     process.exit(1)
   }
 )
