@@ -198,10 +198,13 @@ live(
       }
       assert.strictEqual(step, "read")
       // A writer came in between, so the routine has read what is no longer so: it runs again from its start.
-      step = "go on"
-      yield* eventually(Effect.sync(() => step), (now) => now === "read" || now === "written")
-      step = "go on"
-      yield* eventually(Effect.sync(() => step), (now) => now === "written")
+      yield* eventually(
+        Effect.sync(() => {
+          if (step === "read") step = "go on"
+          return step
+        }),
+        (now) => now === "written"
+      )
       const bank = yield* Durable.binding(IBank)
       const begin = yield* Effect.forkChild(Call.start(bank, "Add", [2]))
       yield* Effect.sleep(300)
