@@ -16,7 +16,7 @@ import { check, type Checked, LogReader, unanswered } from "./checks.ts"
 import { root } from "./mutants.ts"
 import { type KillWork, type Odds, random, tables } from "./process.ts"
 import { makeProxy, type Proxy } from "./proxy.ts"
-// @ts-expect-error a script without types
+// @ts-ignore: a script without types, which Deno reads as it is
 import { findRuntime } from "../../../scripts/runtimes.mjs"
 
 export const kinds = ["kill -9", "freeze", "SIGTERM", "database crash", "cut", "silence"] as const
@@ -106,7 +106,7 @@ export const kill = (options: KillOptions): Effect.Effect<KillResult, unknown, S
     const oneOf = <A>(all: ReadonlyArray<A>, random = next): A => all[Math.floor(random() * all.length)]!
     const isSqlite = postgres === undefined
     const runtimes = options.runtimes.map((name): { command: string; program: ReadonlyArray<string> } =>
-      findRuntime(name)
+      findRuntime(name)!
     )
 
     const folder = yield* Effect.acquireRelease(
