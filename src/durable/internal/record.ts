@@ -292,7 +292,7 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
       found(changeAll(
         wanted.map(({ id }) => id),
         open,
-        sql`ended_at = ${now}, ${forgetsInput}, outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}`
+        sql`outcome = ${valueOf(wanted.map(({ id, outcome }) => [id, outcome]))}, ended_at = ${now}, ${forgetsInput}`
       )),
 
     takeAll: (wanted, now): Sql<ReadonlyMap<string, true>> => {
