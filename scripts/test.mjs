@@ -91,7 +91,12 @@ const randomTests = () =>
 const twentieth = "0.05"
 
 /** These start programs and open real sockets: more than half of a quick run's time. */
-const slow = ["test/cli.test.ts", "test/durable/kill.test.ts", "test/transport/Transport.test.ts"]
+const slow = ["test/cli.test.ts", "test/cli/calls.test.ts", "test/durable/*", "test/transport/Transport.test.ts"]
+
+/** These start processes on each runtime, so one runtime to start them from is enough. */
+const onOneHost = ["test/durable/*{Processes,Poison}.test.ts", "test/durable/load.test.ts"]
+
+const except = (files) => files.flatMap((file) => ["--exclude", file])
 
 if (mode === "--watch") {
   const { status } = vitest(firstRuntime(), ["watch", ...filters], "0.01", "inherit")
@@ -104,15 +109,16 @@ if (mode === "--watch") {
   console.log(
     `${firstRuntime().title} alone, a hundredth of the random steps, no programs and sockets: under a minute on two cores.`
   )
-  test(firstRuntime(), "0.01", filters.length > 0 ? filters : slow.flatMap((file) => ["--exclude", file]))
+  test(firstRuntime(), "0.01", filters.length > 0 ? filters : except(slow))
 } else {
   if (filters.length === 0) {
     console.log("All tests on Node, Deno and Bun: about 5 minutes on two cores. `npm test -- --quick` takes under one.")
   }
+  const first = firstRuntime().name
   for (const name of runtimeNames) {
     const runtime = findRuntime(name)
     if (runtime === undefined) lines.push(leftOut(name))
-    else test(runtime, twentieth, filters)
+    else test(runtime, twentieth, filters.length > 0 || name === first ? filters : except(onOneHost))
   }
 }
 

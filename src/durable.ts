@@ -312,7 +312,8 @@ export const layer = (
  *
  * `Call.begin` returns when the call is stored; from then on nothing loses it. In a transaction of the same `SqlClient` the call is begun
  * if and only if that commits. `Call.finish` and `Call.join` take the result once for all processes. In a transaction the take commits with
- * what the program writes there, and after a rollback the same evidence takes it again. `Call.cancel` returns when the request is stored.
+ * what the program writes there: after a rollback the same evidence takes it again, and after a commit whose answer was lost it gets
+ * `CallComplete`. `Call.cancel` returns when the request is stored.
  *
  * Releasing a call object, or the end of its process, leaves the call alone. `Call.release(call, { server: "stop" })` records a cancel.
  *

@@ -4,6 +4,7 @@ import * as Durable from "@callisto/rpc/durable"
 import { assert } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { CallsImpl } from "../../src/durable/internal/calls.ts"
 import { type Bed, fresh, serverOf, wordsOf } from "./bed.ts"
 import { eventually, IBank, makeBench, rowOf, until } from "./fixtures.ts"
 import { build } from "./worlds.ts"
@@ -328,6 +329,50 @@ export const transactionFaults = ({ alone, atRest, atWork, bench, kind }: Bed): 
       assert.strictEqual(tries, 3)
     })
   )
+
+  atWork(
+    "taken in a transaction whose commit had no answer: CallComplete when it is repeated",
+    Effect.gen(function* () {
+      const bank = yield* Durable.binding(IBank)
+      const sql = yield* SqlClient.SqlClient
+      const amount = 7_000_000 + Math.floor(Math.random() * 1_000_000)
+      const pending = yield* Call.start(bank, "Add", [amount])
+      yield* Call.wait(pending)
+      let isLost = true
+      // The answer of the first commit is lost on its way, so the program repeats the transaction.
+      const taking = sql.withTransaction(Effect.gen(function* () {
+        yield* sql`INSERT INTO effects (amount) VALUES (${yield* Call.join(pending)})`
+      })).pipe(Effect.andThen(Effect.suspend(() => isLost ? Effect.fail(isLost = false) : Effect.void)))
+      const error = yield* Effect.flip(Effect.retry(taking, { times: 1 }))
+      assert.deepInclude(error, { _tag: "CallComplete" })
+      assert.lengthOf(yield* sql`SELECT amount FROM effects WHERE amount = ${amount}`, 1)
+    })
+  )
+
+  // On SQLite a commit is a call of a function, which does not lose its answer.
+  if (kind.name === "PostgreSQL") {
+    atWork(
+      "taken in a transaction of which nobody knows the end: taken again only where that was rolled back",
+      Effect.gen(function* () {
+        const bank = yield* Durable.binding(IBank)
+        const sql = yield* SqlClient.SqlClient
+        const { record } = (yield* Durable.Calls) as unknown as CallsImpl
+        const pending = yield* Call.start(bank, "Add", [2, 9])
+        yield* Call.wait(pending)
+        const id = Durable.handle(pending)
+        let first: string | undefined
+        yield* Effect.exit(sql.withTransaction(Effect.gen(function* () {
+          first = yield* record.takeWithin(id, "me", undefined, 1)
+          assert.strictEqual(yield* record.takeWithin(id, "me", first, 1), first)
+          return yield* Effect.fail("no")
+        })))
+        assert.isString(first)
+        const second = yield* sql.withTransaction(record.takeWithin(id, "me", first, 2))
+        assert.isString(second)
+        assert.isUndefined(yield* sql.withTransaction(record.takeWithin(id, "me", second, 3)))
+      })
+    )
+  }
 
   atWork(
     "taken in a transaction that rolls back while another evidence takes it: CallComplete to the first",

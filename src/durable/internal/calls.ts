@@ -49,6 +49,15 @@ interface Ending {
   readonly now: number
 }
 
+/** An evidence that takes a result. */
+interface Taker {
+  readonly id: string
+  /** Names it in the record. */
+  readonly name: string
+  /** The transaction in which it took the result last, or `"committed"` when that is known to be so. */
+  takenIn: string | undefined
+}
+
 interface Taking {
   readonly id: string
   readonly evidence: string
@@ -159,13 +168,20 @@ export class CallsImpl {
     })
   }
 
-  /** Takes the result. It can be repeated by the same evidence. */
-  take(id: string, evidence: string): Effect.Effect<boolean, SqlError> {
+  /**
+   * Takes the result. It can be repeated by the same evidence, but not in a transaction of the program when an earlier one was committed:
+   * what the program writes there would come twice.
+   */
+  take(evidence: Taker): Effect.Effect<boolean, SqlError> {
+    const { id, name, takenIn } = evidence
     return Effect.gen({ self: this }, function* () {
       const now = yield* this.now
-      return yield* ((yield* this.inTransaction)
-        ? this.record.take(id, evidence, now)
-        : this.takeOutside({ id, evidence, now }))
+      if (!(yield* this.inTransaction)) return yield* this.takeOutside({ id, evidence: name, now })
+      const transaction = yield* this.record.takeWithin(id, name, takenIn, now)
+      if (transaction === undefined) return false
+      evidence.takenIn = transaction
+      yield* this.sql.afterCommit(Effect.sync(() => void (evidence.takenIn = "committed")))
+      return true
     })
   }
 

@@ -62,6 +62,7 @@ class Evidence implements Remote, Watch {
   declare readonly deadline: number | undefined
   /** Names this evidence in the record. */
   readonly name: string = v4()
+  takenIn: string | undefined = undefined
   transaction: string | undefined
   /** The client has given the call up: its result is taken by nobody. */
   isAbandoned = false
@@ -216,7 +217,7 @@ const channelOf = (calls: CallsImpl, iface: Interface.Any, options: BindingOptio
     }
     return Effect.flatMap(
       Effect.mapError(
-        calls.take(evidence.id, evidence.name),
+        calls.take(evidence),
         (error) => unsure("the result could not be taken", error)
       ),
       (isTaken) => isTaken ? Effect.void : Effect.fail(new CallComplete())

@@ -186,6 +186,16 @@ export interface CallTable {
   readonly abandon: (id: string) => Sql<boolean>
   /** Takes the result. It can be repeated by the same evidence. */
   readonly take: (id: string, evidence: string, now: number) => Sql<boolean>
+  /**
+   * Takes the result in the transaction of the fiber, and gives its name. `earlier` is the one in which this evidence took it before: where
+   * that was committed after all, the result is not taken twice.
+   */
+  readonly takeWithin: (
+    id: string,
+    evidence: string,
+    earlier: string | undefined,
+    now: number
+  ) => Sql<string | undefined>
   /** Those of some calls that are still there. */
   readonly progress: (wanted: ReadonlyArray<string>) => Sql<ReadonlyArray<Progress>>
   /** Ends calls whose deadline has passed. */
@@ -333,6 +343,18 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     take: (id: string, evidence: string, now: number): Sql<boolean> =>
       some(sql`UPDATE ${calls} SET finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})
         WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id`),
+
+    takeWithin: (id, evidence, earlier, now): Sql<string | undefined> => {
+      const current = sql.literal(isPg ? "pg_current_xact_id()::text" : "''")
+      const again = earlier === undefined ? sql.literal("1 = 1") : sql`${current} = ${earlier}`
+      return Effect.map(
+        sql<{ readonly transaction: string }>`UPDATE ${calls}
+          SET finished_by = ${evidence}, finished_at = COALESCE(finished_at, ${now})
+          WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR (finished_by = ${evidence} AND ${again}))
+          RETURNING ${current} AS ${sql("transaction")}`,
+        ([row]) => row?.transaction
+      )
+    },
 
     progress: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<Progress>> =>
       Effect.map(

@@ -35,8 +35,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "finished_by condition off",
     file: "src/durable/internal/record.ts",
     text:
-      "WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR finished_by = ${evidence}) RETURNING id",
-    instead: "WHERE id = ${id} AND outcome IS NOT NULL RETURNING id",
+      "WHERE id = ${id} AND outcome IS NOT NULL AND (finished_by IS NULL OR (finished_by = ${evidence} AND ${again}))",
+    instead: "WHERE id = ${id} AND outcome IS NOT NULL",
     violation: "it was taken 2 times",
     schedule: {
       processes: ["runner1", "worker1", "worker2"],

@@ -97,7 +97,7 @@ export const tables: ReadonlyArray<string> = [
     worker VARCHAR(16) NOT NULL, millis INTEGER NOT NULL, refuses INTEGER NOT NULL, cancels INTEGER NOT NULL,
     ages INTEGER NOT NULL, shared INTEGER NOT NULL)`,
   `CREATE INDEX orders_handle ON orders (handle)`,
-  `CREATE TABLE ledger (key VARCHAR(64) NOT NULL, taker VARCHAR(64) PRIMARY KEY, worker VARCHAR(16) NOT NULL, outcome TEXT NOT NULL)`,
+  `CREATE TABLE ledger (key VARCHAR(64) NOT NULL, worker VARCHAR(16) NOT NULL, outcome TEXT NOT NULL)`,
   `CREATE INDEX ledger_key ON ledger (key)`,
   `CREATE TABLE effects (key VARCHAR(64) NOT NULL)`,
   `CREATE INDEX effects_key ON effects (key)`,
@@ -244,7 +244,6 @@ const worker = (options: KillWork, log: Log, isDraining: () => boolean) =>
     /** Takes the result of a call together with a row of the ledger, once for all who try. */
     const take = (pending: Call.Pending.Any, key: string) =>
       Effect.gen(function* () {
-        const taker = crypto.randomUUID()
         let rollsBack = likely(0.1)
         while (true) {
           const waited = yield* Effect.exit(Call.wait(pending, "20 seconds"))
@@ -263,9 +262,7 @@ const worker = (options: KillWork, log: Log, isDraining: () => boolean) =>
               return yield* Effect.fail(new NotTaken())
             }
             const outcome = lineOf(exit)
-            // The commit before may have succeeded without an answer: the same evidence takes again.
-            const row = sql.insert({ key, taker, worker: name, outcome })
-            yield* sql`INSERT INTO ledger ${row} ON CONFLICT (taker) DO NOTHING`
+            yield* sql`INSERT INTO ledger ${sql.insert({ key, worker: name, outcome })}`
             if (rollsBack) return yield* Effect.fail(new OnPurpose())
             return outcome
           })))
