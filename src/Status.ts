@@ -202,10 +202,10 @@ const InvalidAsyncHandleBase: ErrorClass<InvalidAsyncHandle, "InvalidAsyncHandle
   { handle: Schema.Literals(["call object", "durable call", "server call"]) },
   ({ handle }) =>
     handle === "call object"
-      ? "The call object was released: the scope in which it was made is closed."
+      ? "The call object was released: its scope is closed."
       : handle === "durable call"
-      ? "No durable call of this method has this handle or token: never begun, rolled back, or no longer kept."
-      : "The server call has ended: it was completed or aborted before, or its client is gone."
+      ? "There is no such durable call."
+      : "The server call has ended: it was answered before, or its client is gone."
 )
 
 /**
