@@ -13,7 +13,7 @@ const program = Effect.gen(function* () {
   yield* makeTables
   const approvals = yield* sql<{ token: string; item: string; amount: number }>`SELECT * FROM shop_approvals`
   if (!approvals.some(({ item }) => wanted === undefined || wanted === item)) {
-    yield* Console.log(`manager: nothing to approve${wanted === undefined ? "" : ` of the ${wanted}`}`)
+    yield* Console.log(wanted === undefined ? "no order waits for an approval" : `no ${wanted} waits for an approval`)
   }
   for (const { amount, item, token } of approvals) {
     if (wanted === undefined) yield* Console.log(`${item}, ${amount}`)

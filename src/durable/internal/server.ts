@@ -474,7 +474,7 @@ export class Runner {
         Effect.andThen(
           Effect.logWarning(
             `Durable.serve: the call ${id} of ${operation.interface.name}.${operation.name} took longer than transactionTimeout, ` +
-              `${transactionTimeout} ms. It is rolled back, and ends with 1460.`
+              `${Math.ceil(transactionTimeout)} ms. It is rolled back, and ends with 1460.`
           ),
           Effect.fail(new RpcFault({ code: 1460 }))
         )
