@@ -33,7 +33,7 @@ const errors: ReadonlyArray<{
   {
     error: new Status.InvalidAsyncHandle({ handle: "durable call" }),
     rpcStatus: 1914,
-    says: ["durable call", "handle"]
+    says: ["no such durable call"]
   },
   { error: new Status.InvalidAsyncHandle({ handle: "server call" }), rpcStatus: 1914, says: ["server call", "ended"] },
   { error: new Status.NoInterface(named), hresult: 0x80004002, says: ["Desk", named.uuid, "no such version"] },
