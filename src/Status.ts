@@ -193,20 +193,24 @@ const CallCompleteBase: ErrorClass<CallComplete, "CallComplete"> = makeClass(
  */
 export class CallComplete extends CallCompleteBase {}
 
-type HandleFields = { readonly handle: Schema.Literals<readonly ["call object", "server call"]> }
+type HandleFields = {
+  readonly handle: Schema.Literals<readonly ["call object", "durable call", "server call"]>
+}
 
 const InvalidAsyncHandleBase: ErrorClass<InvalidAsyncHandle, "InvalidAsyncHandle", HandleFields> = makeClass(
   "InvalidAsyncHandle",
-  { handle: Schema.Literals(["call object", "server call"]) },
+  { handle: Schema.Literals(["call object", "durable call", "server call"]) },
   ({ handle }) =>
     handle === "call object"
-      ? "The call object was released: the scope in which it was made is closed."
-      : "The server call has ended: it was completed or aborted before, or its client is gone."
+      ? "The call object was released: its scope is closed."
+      : handle === "durable call"
+      ? "There is no such durable call."
+      : "The server call has ended: it was answered before, or its client is gone."
 )
 
 /**
- * Refuses every operation on a call object that was released, and `complete` or `abort` of a server call that has ended because it
- * was answered before or its client is gone.
+ * Refuses every operation on a call object that was released, `complete` or `abort` of a server call that has ended because it
+ * was answered before or its client is gone, and a handle or token of which there is no durable call.
  *
  * Windows: 1914 `RPC_S_INVALID_ASYNC_HANDLE`.
  *

@@ -195,8 +195,9 @@ export interface ServeOptions {
   /** How many routines of the mode `"transaction"` run at once, 1 or more; by default 4. Each holds a connection: at most half of the pool. */
   readonly transactions?: number | undefined
   /**
-   * How long a routine of the mode `"transaction"` may run, at least 1 ms; then it is rolled back and the call ends with 1460. By default
-   * a third of the lease on SQLite, where only one can write at a time; elsewhere there is no limit.
+   * How long a routine of the mode `"transaction"` may run from its start, at least 1 ms; then it is rolled back, the call ends with 1460,
+   * and a warning is logged. By default a third of the lease on SQLite (1.7 seconds), where only one can write at a time; elsewhere there is
+   * no limit.
    */
   readonly transactionTimeout?: Duration.Input | undefined
   /** How long a record is kept after its result was taken; by default an hour. */

@@ -182,7 +182,7 @@ export interface WorkerLike {
  *
  * // In worker.js:
  * const live = Endpoint.layer("ncacn_messageport:[sums]").pipe(Layer.provide([server, Web.layerSelf]))
- * Effect.runFork(Layer.launch(live))
+ * Effect.runPromise(Layer.launch(live))
  * ```
  *
  * @category layers

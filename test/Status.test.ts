@@ -30,6 +30,11 @@ const errors: ReadonlyArray<{
     rpcStatus: 1914,
     says: ["call object", "released"]
   },
+  {
+    error: new Status.InvalidAsyncHandle({ handle: "durable call" }),
+    rpcStatus: 1914,
+    says: ["no such durable call"]
+  },
   { error: new Status.InvalidAsyncHandle({ handle: "server call" }), rpcStatus: 1914, says: ["server call", "ended"] },
   { error: new Status.NoInterface(named), hresult: 0x80004002, says: ["Desk", named.uuid, "no such version"] },
   { error: new Status.UnknownInterface(named), rpcStatus: 1717, says: ["Desk", named.uuid, "no such version"] },

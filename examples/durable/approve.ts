@@ -4,13 +4,17 @@ import * as Durable from "@callisto/rpc/durable"
 import { Console, Effect, Exit } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { clientOf, positionals, values } from "./database.ts"
-import { IShop } from "./shop.ts"
+import { IShop, makeTables } from "./shop.ts"
 
 const [wanted, answer = "yes"] = positionals
 
 const program = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
+  yield* makeTables
   const approvals = yield* sql<{ token: string; item: string; amount: number }>`SELECT * FROM shop_approvals`
+  if (!approvals.some(({ item }) => wanted === undefined || wanted === item)) {
+    yield* Console.log(wanted === undefined ? "no order waits for an approval" : `no ${wanted} waits for an approval`)
+  }
   for (const { amount, item, token } of approvals) {
     if (wanted === undefined) yield* Console.log(`${item}, ${amount}`)
     if (wanted !== item) continue

@@ -1,6 +1,6 @@
 // A shop whose calls outlive its processes. Orders are begun before any worker is there, and an operator cancels one. Two workers start,
 // and one is killed in the middle of a call. One order waits for a person. All that takes about fifteen seconds.
-// Run it on SQLite, in a temporary folder: deno run -A examples/durable/demo.ts (or: bun examples/durable/demo.ts)
+// Run it on SQLite, in a temporary folder: deno run -A examples/durable/demo.ts (or: bun ..., node ...)
 // Run it on PostgreSQL, 14 or later: deno run -A examples/durable/demo.ts --database postgres://user:password@localhost:5432/name
 import * as Durable from "@callisto/rpc/durable"
 import { Deferred, Effect, Exit, Fiber, Stream } from "effect"

@@ -35,6 +35,7 @@ const manager = Manager.make(IShop, {
   )
 })
 
+// By default a routine on SQLite has a third of the lease, one second here. That is too short for this one.
 const live = Durable.serve([manager], { mode: "transaction", transactionTimeout: "10 seconds" }).pipe(
   Layer.provide(workerOf(values.database, Number(values.port)))
 )

@@ -11,4 +11,4 @@ const live = Endpoint.layer("ncacn_messageport:[words]").pipe(
   Layer.provide(words)
 )
 
-Effect.runFork(Layer.launch(live))
+Effect.runPromise(Layer.launch(live))

@@ -295,7 +295,7 @@ export const list = (place: Place, options: ListOptions, print: Show): Run =>
           paint
         )
         return more
-          ? `${calls}\n${paint.dim(`There are more: these are the oldest ${limit}. --limit shows more.`)}`
+          ? `${calls}\n${paint.dim(`There are more than ${limit}: these are the oldest. --limit shows more.`)}`
           : calls
       }
     })
@@ -329,7 +329,7 @@ const refused = (
 
 const noSuchCall = (handle: string, name: string): Failure =>
   refused(
-    new InvalidAsyncHandle({ handle: "call object" }),
+    new InvalidAsyncHandle({ handle: "durable call" }),
     `${name}: there is no call ${handle}.`,
     "callisto calls list shows the calls; a record is removed some time after the end of its call."
   )

@@ -2,7 +2,7 @@ import { Call, ContextHandle, Interface, Manager, Pipe, ServerCall, Synchronize 
 import * as Durable from "@callisto/rpc/durable"
 import * as DurableNode from "@callisto/rpc/durable/node"
 import { assert, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, type Exit, Layer, Queue, Redacted, Schema, type Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, type Exit, Layer, Logger, Queue, Redacted, Schema, type Scope, Stream } from "effect"
 import type * as Sharding from "effect/cluster/Sharding"
 import * as SqlClient from "effect/sql/SqlClient"
 import { IBank, makeBench, makeEffects, rowOf, until } from "./fixtures.ts"
@@ -240,8 +240,9 @@ it.live("more calls than concurrency: the others wait, ready, and can be cancell
       assert.notInclude(bench.started, "second")
     }), { concurrency: 1 }))
 
-it.live("a transaction routine that takes too long: rolled back, 1460", () =>
+it.live("a transaction routine that takes too long: rolled back, 1460, and the server's log says why", () =>
   Effect.gen(function* () {
+    const logged: Array<unknown> = []
     const IWrite = Interface.make("IWrite", { uuid, version: [1, 0], methods: { Write: Interface.method({}) } })
     const manager = Manager.make(IWrite, {
       Write: () =>
@@ -252,7 +253,8 @@ it.live("a transaction routine that takes too long: rolled back, 1460", () =>
         })
     })
     const live = Durable.serve([manager], { mode: "transaction", transactionTimeout: 200 }).pipe(
-      Layer.provideMerge(inMemory())
+      Layer.provideMerge(inMemory()),
+      Layer.provide(Logger.layer([Logger.make(({ message }) => void logged.push(String(message)))]))
     )
     yield* Effect.gen(function* () {
       yield* makeEffects
@@ -260,6 +262,7 @@ it.live("a transaction routine that takes too long: rolled back, 1460", () =>
       const error = yield* Effect.flip(Call.invoke(yield* Durable.binding(IWrite), "Write"))
       assert.deepInclude(error, { _tag: "RpcFault", code: 1460, didNotExecute: false })
       assert.lengthOf(yield* sql`SELECT amount FROM effects`, 0)
+      assert.match(logged.join(), /IWrite\.Write took longer than transactionTimeout, 200 ms/)
     }).pipe(Effect.scoped, Effect.provide(live))
   }))
 

@@ -36,7 +36,7 @@ const built = (layer: Layer.Layer<Durable.Calls, unknown>) =>
 // ----------------------------------------------------------------------------
 
 live(
-  "a file that is no database, a folder, or one in a folder that is not there: a SqlError",
+  "a file that is no database, a folder, or one in a folder that is not there: a SqlError that names it",
   Effect.gen(function* () {
     const at = yield* folder
     writeFileSync(join(at, "text"), "no database at all, and long enough to be none".repeat(100))
@@ -45,6 +45,7 @@ live(
       const before = performance.now()
       const words = wordsOf(yield* built(client(join(at, file))))
       assert.match(words, /SqlError/, file)
+      assert.include(words, `The database ${join(at, file)} could not be opened`)
       assert.isBelow(performance.now() - before, 10_000)
     }
   })

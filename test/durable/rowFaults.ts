@@ -246,7 +246,9 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
     "texts that are no handles and no tokens: InvalidAsyncHandle from each operation",
     Effect.gen(function* () {
       for (const [what, text] of texts) {
-        const operations: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }, any>> = [
+        const operations: ReadonlyArray<
+          Effect.Effect<unknown, { readonly _tag: string; readonly handle?: string }, any>
+        > = [
           Durable.resume(IBank, "Add", text),
           Durable.peek(IBank, "Add", text),
           Durable.cancel(text),
@@ -255,8 +257,10 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
           Durable.abort(IBank, "Add", text, new Status.RpcFault({ code: 5 }))
         ]
         for (const operation of operations) {
-          const failure = yield* Effect.flip(operation as Effect.Effect<unknown, { readonly _tag: string }>)
-          assert.strictEqual(failure._tag, "InvalidAsyncHandle", what)
+          const failure = yield* Effect.flip(
+            operation as Effect.Effect<unknown, { readonly _tag: string; readonly handle?: string }>
+          )
+          assert.deepInclude(failure, { _tag: "InvalidAsyncHandle", handle: "durable call" }, what)
         }
       }
     })

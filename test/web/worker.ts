@@ -10,4 +10,4 @@ const live = Layer.provide(Endpoint.layer("ncacn_messageport:[sums]"), [
   Web.layerSelf
 ])
 
-Effect.runFork(Layer.launch(live))
+Effect.runPromise(Layer.launch(live))

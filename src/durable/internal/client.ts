@@ -323,7 +323,7 @@ export const makeBinding = <I extends Interface.Any>(
 // calls that are found again
 // ----------------------------------------------------------------------------
 
-export const noSuchCall = (): InvalidAsyncHandle => new InvalidAsyncHandle({ handle: "call object" })
+export const noSuchCall = (): InvalidAsyncHandle => new InvalidAsyncHandle({ handle: "durable call" })
 
 /** The record of a handle, as a call of a method. */
 export const find = (

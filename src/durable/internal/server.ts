@@ -470,7 +470,14 @@ export class Runner {
     let own: Exit.Exit<A, unknown> | undefined
     const limited = transactionTimeout === Infinity ? routine : Effect.timeoutOrElse(routine, {
       duration: transactionTimeout,
-      orElse: () => Effect.fail(new RpcFault({ code: 1460 }))
+      orElse: () =>
+        Effect.andThen(
+          Effect.logWarning(
+            `Durable.serve: the call ${id} of ${operation.interface.name}.${operation.name} took longer than transactionTimeout, ` +
+              `${Math.ceil(transactionTimeout)} ms. It is rolled back, and ends with 1460.`
+          ),
+          Effect.fail(new RpcFault({ code: 1460 }))
+        )
     })
     const body = Effect.gen(function* () {
       attempt.isInTransaction = true

@@ -44,11 +44,11 @@ const isBusy = (error: unknown): boolean => {
 }
 
 /** Effect knows the numbers of SQLite by another name than the runtimes. */
-const failed = (cause: unknown): SqlError => {
+const failed = (cause: unknown, message = "The statement failed"): SqlError => {
   const known = typeof cause === "object" && cause !== null && codeOf(cause) !== 0
     ? Object.assign(cause, { errno: codeOf(cause) })
     : cause
-  return new SqlError({ reason: classifySqliteError(known, { message: "The statement failed", operation: "execute" }) })
+  return new SqlError({ reason: classifySqliteError(known, { message, operation: "execute" }) })
 }
 
 /** Runs a statement. The driver blocks the event loop, so SQLite itself must not wait for other connections. */
@@ -208,7 +208,9 @@ export const sqliteLayer = (
     Effect.gen(function* () {
       const { DatabaseSync } = yield* Effect.orDie(load)
       const open = () => new DatabaseSync(file)
-      const acquirers = yield* (file === ":memory:" ? inMemory(open, isThere) : onFile(open, isThere))
+      const named = <A, R>(opening: Effect.Effect<A, SqlError, R>) =>
+        Effect.mapError(opening, ({ reason }) => failed(reason.cause, `The database ${file} could not be opened`))
+      const acquirers = yield* (file === ":memory:" ? named(inMemory(open, isThere)) : named(onFile(open, isThere)))
       return yield* SqlClient.make({
         ...acquirers,
         compiler: Statement.makeCompilerSqlite(),
