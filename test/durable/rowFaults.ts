@@ -431,8 +431,31 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
         const second = yield* ended
         yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: Infinity })
         assert.isDefined(yield* rowOf(second))
+        yield* change(second, { finished_at: null, finished_by: null })
         yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: 1.5 })
         assert.isUndefined(yield* rowOf(second))
+      })
+  )
+
+  alone(
+    "ended for longer than keepEnded, and taken just now: kept for keepFinished",
+    () =>
+      Effect.gen(function* () {
+        const { sweep } = yield* Effect.promise(() => import("../../src/durable/internal/server.ts"))
+        const calls = yield* callsOf
+        const pending = yield* Call.start(yield* Durable.binding(IBank), "Add", [1])
+        const handle = Durable.handle(pending)
+        yield* Durable.cancel(handle)
+        yield* Call.wait(pending)
+        const day = 86_400_000
+        const now = Date.now()
+        yield* change(handle, { ended_at: BigInt(now - 8 * day) })
+        yield* Effect.exit(Call.finish(pending))
+        const times = { keepFinished: day, keepEnded: 7 * day }
+        yield* sweep(calls, now, times)
+        assert.isDefined(yield* rowOf(handle))
+        yield* sweep(calls, now + 2 * day, times)
+        assert.isUndefined(yield* rowOf(handle))
       })
   )
 }

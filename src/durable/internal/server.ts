@@ -587,8 +587,8 @@ export const sweep = (
   Effect.gen(function* () {
     while (true) {
       const ids = yield* record.outdated(now - keepFinished, now - keepEnded, batch)
-      if (ids.length > 0) yield* record.remove(ids)
-      if (ids.length < batch) return
+      const gone = ids.length === 0 ? [] : yield* record.remove(ids, true)
+      if (ids.length < batch || gone.length === 0) return
     }
   })
 
