@@ -206,10 +206,12 @@ export interface CallTable {
   /** Calls that need not be kept any longer. */
   readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
   /**
-   * Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. It waits for rows that
+   * Removes ended calls, and what the engine knows of them. This and the next name the engine's tables. It waits for rows that
    * somebody else holds, or leaves them out.
    */
   readonly remove: (wanted: ReadonlyArray<string>, leavesHeld?: boolean) => Sql<ReadonlyArray<string>>
+  /** Removes replies of the engine whose request is gone: a call that is removed at its end is answered only after that. */
+  readonly removeStrays: Sql<void>
   /** The transaction of the fiber, for `isOver`; none where it has written nothing. Only PostgreSQL names its transactions. */
   readonly transactionId: Sql<string | undefined>
   /** Whether a transaction is over. On SQLite a writer of one's own comes after it. */
@@ -417,6 +419,15 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         yield* sql`DELETE FROM ${messages} WHERE ${sql.in("message_id", names)}`
         return gone
       })),
+
+    removeStrays: Effect.suspend(() => {
+      const replies = sql(`${tables.engine}_replies`)
+      const messages = sql(`${tables.engine}_messages`)
+      const some = sql`DELETE FROM ${replies} WHERE id IN (SELECT r.id FROM ${replies} r
+        LEFT JOIN ${messages} m ON m.id = r.request_id WHERE m.id IS NULL LIMIT ${batch}) RETURNING id`
+      const all: Sql<void> = Effect.flatMap(some, (rows) => rows.length < batch ? Effect.void : all)
+      return all
+    }),
 
     transactionId: isPg
       ? Effect.map(

@@ -560,6 +560,7 @@ export class Runner {
       for (const id of yield* calls.record.expire(now)) calls.wake(id)
       if (round % 15 === 0) yield* this.redeliver(now)
       if (round % 60 === 0) yield* sweep(calls, now, this.options)
+      if (round % 3_600 === 0) yield* calls.record.removeStrays
     })
   }
 
