@@ -140,7 +140,12 @@ export class CallsImpl {
     this.endOutside = gather<Ending, boolean, SqlError>(
       fork,
       (items) => record.endAll(items, latest(items)),
-      ({ id, now, outcome }) => record.end(id, outcome, now)
+      ({ id, now, outcome }, isUnsure) =>
+        Effect.flatMap(record.end(id, outcome, now), (isFirst) => {
+          if (isFirst || !isUnsure) return Effect.succeed(isFirst)
+          // The statement that failed may have ended the call with this very outcome.
+          return Effect.map(record.progress([id]), ([row]) => row?.outcome === outcome)
+        })
     )
     this.takeOutside = gather<Taking, boolean, SqlError>(
       fork,

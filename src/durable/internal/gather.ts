@@ -9,11 +9,12 @@ const most = 64
 /**
  * Gathers what is wanted while a statement runs, for the next one. `together` gives its answers by call, and does not wait for rows that
  * somebody else holds: whatever it has no answer for is asked `alone`, by the fiber that wants it. So is everything once `fork` is over.
+ * `isUnsure` says that `together` failed or was interrupted: it may have been committed.
  */
 export const gather = <T extends { readonly id: string }, A, E>(
   fork: (effect: Effect.Effect<void>) => boolean,
   together: (items: ReadonlyArray<T>) => Effect.Effect<ReadonlyMap<string, A>, E>,
-  alone: (item: T) => Effect.Effect<A, E>
+  alone: (item: T, isUnsure: boolean) => Effect.Effect<A, E>
 ): (item: T) => Effect.Effect<A, E> => {
   type Waiting = { readonly item: T; readonly resume: (answer: Effect.Effect<A, E>) => void }
   let queue: Array<Waiting> = []
@@ -39,16 +40,17 @@ export const gather = <T extends { readonly id: string }, A, E>(
       asked = []
       for (const { item, resume } of some) {
         const answer = answers?.get(item.id)
-        resume(answer === undefined ? alone(item) : Effect.succeed(answer))
+        resume(answer === undefined ? alone(item, answers === undefined) : Effect.succeed(answer))
       }
       return rounds
     })
   })
   const stop = (): void => {
-    const left = [...asked, ...queue]
+    const [unsure, unasked] = [asked, queue]
     asked = queue = []
     isRunning = false
-    for (const { item, resume } of left) resume(alone(item))
+    for (const { item, resume } of unsure) resume(alone(item, true))
+    for (const { item, resume } of unasked) resume(alone(item, false))
   }
   const run = Effect.ensuring(Effect.andThen(Effect.yieldNow, rounds), Effect.sync(stop))
   return (item) =>
