@@ -35,6 +35,7 @@ import * as Internal from "./durable/internal/server.ts"
 import { migrate, readSettings } from "./durable/internal/settings.ts"
 import { decodeOutcome, encodeOutcome } from "./durable/internal/values.ts"
 import type { Interface, Method, Operation } from "./Interface.ts"
+import { levels } from "./internal/access.ts"
 import { choiceOption, countOption, durationOption, flagOption, objectOption } from "./internal/options.ts"
 import { refuseArgument } from "./internal/named.ts"
 import type * as Manager from "./Manager.ts"
@@ -174,17 +175,17 @@ export interface BindingOptions<I extends Interface.Any> {
 }
 
 /**
- * How a process serves durable calls.
+ * How a process serves durable calls. `Method` are the names of the methods that it serves.
  *
  * @category models
  * @since 0.1.0
  */
-export interface ServeOptions {
+export interface ServeOptions<Method extends string = string> {
   /**
    * The {@link Mode}, for all methods or for each by name. By default `"idempotent"` for a method that is declared so, and `"once"` for any
    * other.
    */
-  readonly mode?: Mode | { readonly [method: string]: Mode | undefined } | undefined
+  readonly mode?: Mode | { readonly [K in Method]?: Mode | undefined } | undefined
   /**
    * How often a routine is started when its process dies each time, 1 or more; then the call ends with 1726. By default 5. An attempt that
    * a shutdown in good order interrupts does not count.
@@ -366,13 +367,24 @@ export const binding = <I extends Interface.Any>(
     const { caller } = options ?? {}
     return Client.makeBinding(calls, iface, {
       object: objectOption(owner, options?.object),
-      caller: caller === undefined
-        ? undefined
-        : JSON.stringify({ name: caller.name, level: caller.level ?? "privacy" }),
+      caller: caller === undefined ? undefined : JSON.stringify({
+        name: caller.name,
+        level: choiceOption(owner, "caller.level", caller.level, levels, "privacy")
+      }),
       keepInput: flagOption(owner, "keepInput", options?.keepInput, true),
-      maximumAge: agesOf(owner, options?.maximumAge as never)
+      maximumAge: agesOf(owner, iface, options?.maximumAge as never)
     })
   })
+
+/** A name that is written wrong must not leave its method with the default. */
+const refuseUnknown = (owner: string, option: string, byMethod: object, methods: ReadonlyArray<string>): void => {
+  const unknown = Object.keys(byMethod).find((name) => !methods.includes(name))
+  if (unknown === undefined) return
+  refuseArgument(
+    owner,
+    `${option} is out of range, got the method ${JSON.stringify(unknown)}, expected names among ${methods.join(", ")}`
+  )
+}
 
 const isByMethod = (ages: unknown): ages is { readonly [method: string]: Duration.Input } =>
   typeof ages === "object" && ages !== null && Object.getPrototypeOf(ages) === Object.prototype &&
@@ -380,6 +392,7 @@ const isByMethod = (ages: unknown): ages is { readonly [method: string]: Duratio
 
 const agesOf = (
   owner: string,
+  iface: Interface.Any,
   ages: Duration.Input | { readonly [method: string]: Duration.Input | undefined } | undefined
 ): (method: string) => number => {
   const read = (age: Duration.Input | undefined) => durationOption(owner, "maximumAge", age, Infinity, 1)
@@ -387,6 +400,7 @@ const agesOf = (
     const age = read(ages as Duration.Input | undefined)
     return () => age
   }
+  refuseUnknown(owner, "maximumAge", ages, Object.keys(iface.methods))
   const each = new Map(Object.entries(ages).map(([method, age]) => [method, read(age)]))
   return (method) => each.get(method) ?? Infinity
 }
@@ -632,19 +646,23 @@ export const forget = (
  */
 export const serve = <const Managers extends ReadonlyArray<Manager.Manager.Any>>(
   managers: Managers,
-  options?: ServeOptions
+  options?: ServeOptions<Served<Managers[number]>>
 ): Layer.Layer<never, never, Calls | Exclude<Manager.Manager.Services<Managers[number]>, Scope.Scope>> =>
   Layer.effectDiscard(
-    Effect.flatMap(impl, (calls) => Internal.serve(calls, managers, serveOptions(calls, options)))
+    Effect.flatMap(impl, (calls) => Internal.serve(calls, managers, serveOptions(calls, managers, options)))
   ) as never
 
 const owner = "Durable.serve"
 
-const serveOptions = (calls: CallsImpl, options: ServeOptions | undefined): Internal.ServeOptions => {
+const serveOptions = (
+  calls: CallsImpl,
+  managers: ReadonlyArray<Manager.Manager.Any>,
+  options: ServeOptions | undefined
+): Internal.ServeOptions => {
   const least = { min: 1 }
   const concurrency = countOption(owner, "concurrency", options?.concurrency, least, 64)
   return {
-    mode: modesOf(options?.mode),
+    mode: modesOf(options?.mode, managers.flatMap((manager) => Object.keys(manager.interface.methods))),
     maximumAttempts: countOption(owner, "maximumAttempts", options?.maximumAttempts, least, 5),
     concurrency,
     transactions: countOption(owner, "transactions", options?.transactions, least, Math.min(4, concurrency)),
@@ -660,13 +678,20 @@ const serveOptions = (calls: CallsImpl, options: ServeOptions | undefined): Inte
   }
 }
 
-const modesOf = (modes: ServeOptions["mode"]): (method: string) => Mode | undefined => {
+/** The names of the methods that a manager serves. */
+type Served<T> = T extends Manager.Manager<infer I, infer _R> ? Interface.MethodName<I, "any"> : never
+
+const modesOf = (
+  modes: ServeOptions["mode"],
+  methods: ReadonlyArray<string>
+): (method: string) => Mode | undefined => {
   const read = (mode: Mode | undefined) =>
     choiceOption<Mode | undefined>(owner, "mode", mode, ["once", "idempotent", "transaction", undefined])
   if (typeof modes !== "object") {
     const mode = read(modes)
     return () => mode
   }
+  refuseUnknown(owner, "mode", modes, methods)
   const each = new Map(Object.entries(modes).map(([method, mode]) => [method, read(mode)]))
   return (method) => each.get(method)
 }

@@ -27,6 +27,7 @@ import type * as Migrator from "effect/sql/Migrator"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Durable from "../durable.ts"
+import { refuseArgument } from "../internal/named.ts"
 import { countOption, durationOption, flagOption } from "../internal/options.ts"
 import { tablesOf } from "./internal/record.ts"
 import { sqliteLayer } from "./internal/sqlite.ts"
@@ -96,6 +97,8 @@ export interface EmbeddedOptions extends Durable.Options {
  */
 export const embedded = (options: EmbeddedOptions): Layer.Layer<Provided, SqlError | Migrator.MigrationError> =>
   Layer.unwrap(Effect.sync(() => {
+    // SQLite gives each connection a database of its own for an empty name.
+    if (options.file === "") refuseArgument("DurableNode.embedded", `file is empty, expected a path or ":memory:"`)
     const lease = durationOption("DurableNode.embedded", "lease", options.lease, 5_000, 1_000)
     const isClient = flagOption("DurableNode.embedded", "client", options.client, false)
     const { engine } = tablesOf(options.prefix)

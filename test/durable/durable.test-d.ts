@@ -2,7 +2,8 @@
 import { Call } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { Effect, Exit, type Option } from "effect"
-import { Broke, IBank } from "./fixtures.ts"
+import { Broke, IBank, makeBench } from "./fixtures.ts"
+import { asking } from "./handOffFaults.ts"
 
 Effect.gen(function* () {
   const pending: Call.Pending<typeof IBank, "Pay"> = yield* Durable.resume(IBank, "Pay", "")
@@ -18,5 +19,9 @@ Effect.gen(function* () {
   yield* Durable.complete(IBank, "Approve", "", Exit.succeed("yes"))
   // @ts-expect-error an abort that the method does not declare
   yield* Durable.abort(IBank, "Add", "", new Broke({ balance: 1, on: new Date(0) }))
+  const { manager } = makeBench()
+  Durable.serve([manager, asking], { mode: { Pay: "transaction", Ask: "idempotent" } })
+  // @ts-expect-error no such method
+  Durable.serve([manager, asking], { mode: { Pya: "transaction" } })
   return [paid, peeked]
 })

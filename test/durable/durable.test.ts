@@ -111,7 +111,8 @@ it.live("options out of their range: refused by name", () =>
       [{ transactions: 0 }, /transactions is out of range/],
       [{ keepEnded: "no" as never }, /keepEnded is out of range/],
       [{ mode: "twice" as never }, /mode is out of range/],
-      [{ mode: { Add: "twice" as never } }, /mode is out of range/]
+      [{ mode: { Add: "twice" as never } }, /mode is out of range/],
+      [{ mode: { Pya: "transaction" } }, /mode is out of range, got the method "Pya", expected names among Add, Stop/]
     ]
     for (const [option, expected] of options) {
       const exit = yield* Effect.exit(Layer.build(Durable.serve([makeBench().manager], option)))
@@ -119,6 +120,13 @@ it.live("options out of their range: refused by name", () =>
     }
     assert.match(refused(yield* Effect.exit(Durable.binding(IBank, { maximumAge: 0 }))), /maximumAge is out of range/)
     assert.match(refused(yield* Effect.exit(Durable.binding(IBank, { object: "x" }))), /object is out of range/)
+    for (
+      const [option, expected] of [
+        [{ maximumAge: { Pya: 1_000 } }, /maximumAge is out of range, got the method "Pya"/],
+        [{ caller: { level: "high" } }, /caller\.level is out of range, got "high"/]
+      ] as const
+    ) assert.match(refused(yield* Effect.exit(Durable.binding(IBank, option as never))), expected)
+    assert.match(refused(yield* Effect.exit(Layer.build(DurableNode.embedded({ file: "" })))), /file is empty/)
     for (const file of [":memory:"]) {
       const exit = yield* Effect.exit(Layer.build(DurableNode.embedded({ file, prefix: "a-b" })))
       assert.match(refused(exit), /prefix is out of range, got "a-b"/)

@@ -3,6 +3,7 @@ import { Call } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import * as SqlClient from "effect/sql/SqlClient"
 import { gather } from "../../src/durable/internal/gather.ts"
 import { IBank, makeBench } from "./fixtures.ts"
@@ -83,6 +84,22 @@ describe("statements for several calls", () => {
       yield* Fiber.interrupt(running!)
       assert.strictEqual(yield* Fiber.join(first), "a1 alone")
       assert.strictEqual(yield* Fiber.join(second), "b2 alone")
+    }))
+
+  it.effect("no answer to the statement for 30 seconds: each is asked alone, and the next statement runs", () =>
+    Effect.gen(function* () {
+      const context = yield* Effect.context<never>()
+      let count = 0
+      const { ask, batches } = world((items) => count++ === 0 ? Effect.never : all(items), (effect) => {
+        Effect.runForkWith(context)(effect)
+        return true
+      })
+      const first = yield* Effect.forkChild(ask({ id: "a", n: 1 }), { startImmediately: true })
+      while (batches.length === 0) yield* Effect.yieldNow
+      const second = yield* Effect.forkChild(ask({ id: "b", n: 2 }), { startImmediately: true })
+      yield* TestClock.adjust(30_000)
+      assert.strictEqual(yield* Fiber.join(first), "a1 alone")
+      assert.strictEqual(yield* Fiber.join(second), "b2 together")
     }))
 
   it.effect("two changes of one call: one statement each", () =>

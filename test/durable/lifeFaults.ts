@@ -56,6 +56,29 @@ export const lifeFaults = ({ alone, atRest, atWork, bench, kind }: Bed): void =>
   )
 
   alone(
+    "calls that are forgotten at their end: nothing is left of them in the engine's tables",
+    (world) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const { record } = yield* callsOf
+        yield* build(serverOf(world, makeBench()))
+        const bank = yield* Durable.binding(IBank)
+        const kept = yield* Call.start(bank, "Add", [0])
+        yield* Call.join(kept)
+        for (let n = 1; n <= 10; n++) {
+          const pending = yield* Call.start(bank, "Add", [n])
+          yield* Call.join(pending)
+          yield* Durable.forget(Durable.handle(pending))
+        }
+        // Its runner may answer until then. One reply is that of the call that is kept.
+        yield* Effect.sleep(500)
+        const count = Effect.map(sql`SELECT id FROM cluster_replies`, (rows) => rows.length)
+        yield* record.removeStrays
+        assert.strictEqual(yield* count, 1)
+      })
+  )
+
+  alone(
     "a layer closes while a transaction is open: it fails, and nothing of it is begun",
     (world) =>
       Effect.gen(function* () {

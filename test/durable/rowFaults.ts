@@ -4,6 +4,7 @@ import * as Durable from "@callisto/rpc/durable"
 import { assert } from "@effect/vitest"
 import { Effect, Exit, Schema, type Scope, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { type Bed, callsOf, fresh, serverOf, tokenOf } from "./bed.ts"
 import { IBank, makeBench, rowOf } from "./fixtures.ts"
 import { build } from "./worlds.ts"
@@ -435,8 +436,57 @@ export const rowFaults = ({ alone, atRest, atWork, kind }: Bed): void => {
         const second = yield* ended
         yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: Infinity })
         assert.isDefined(yield* rowOf(second))
+        yield* change(second, { finished_at: null, finished_by: null })
         yield* sweep(calls, Date.now(), { keepFinished: Infinity, keepEnded: 1.5 })
         assert.isUndefined(yield* rowOf(second))
+      })
+  )
+
+  alone(
+    "ended for longer than keepEnded, and taken just now: kept for keepFinished",
+    () =>
+      Effect.gen(function* () {
+        const { sweep } = yield* Effect.promise(() => import("../../src/durable/internal/server.ts"))
+        const calls = yield* callsOf
+        const pending = yield* Call.start(yield* Durable.binding(IBank), "Add", [1])
+        const handle = Durable.handle(pending)
+        yield* Durable.cancel(handle)
+        yield* Call.wait(pending)
+        const day = 86_400_000
+        const now = Date.now()
+        yield* change(handle, { ended_at: BigInt(now - 8 * day) })
+        yield* Effect.exit(Call.finish(pending))
+        const times = { keepFinished: day, keepEnded: 7 * day }
+        yield* sweep(calls, now, times)
+        assert.isDefined(yield* rowOf(handle))
+        yield* sweep(calls, now + 2 * day, times)
+        assert.isUndefined(yield* rowOf(handle))
+      })
+  )
+
+  alone(
+    "ended by its token, and the answer of the database is lost: complete gives true",
+    () =>
+      Effect.gen(function* () {
+        const calls = yield* callsOf
+        const pending = yield* Call.start(yield* Durable.binding(IBank), "Add", [1])
+        const other = yield* Call.start(yield* Durable.binding(IBank), "Add", [1])
+        const { endAll } = calls.record
+        const lost = new SqlError({ reason: new ConnectionError({ cause: new Error("reset"), operation: "execute" }) })
+        yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            void Object.assign(calls.record, {
+              endAll: (...all: Parameters<typeof endAll>) => Effect.andThen(endAll(...all), Effect.fail(lost))
+            })
+          ),
+          () => Effect.sync(() => void Object.assign(calls.record, { endAll }))
+        )
+        const complete = (handle: string, value: number) =>
+          Effect.flatMap(tokenOf(handle), (token) => Durable.complete(IBank, "Add", token, Exit.succeed(value)))
+        assert.isTrue(yield* complete(Durable.handle(pending), 5))
+        yield* Durable.cancel(Durable.handle(other))
+        assert.isFalse(yield* complete(Durable.handle(other), 5))
+        assert.strictEqual(yield* Call.join(pending), 5)
       })
   )
 }

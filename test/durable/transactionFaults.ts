@@ -2,12 +2,12 @@
 import { Call, ServerCall, Synchronize } from "@callisto/rpc"
 import * as Durable from "@callisto/rpc/durable"
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Queue, type Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Queue, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { CallsImpl } from "../../src/durable/internal/calls.ts"
-import { type Bed, fresh, serverOf, wordsOf } from "./bed.ts"
+import { sweep } from "../../src/durable/internal/server.ts"
+import { type Bed, callsOf, fresh, serverOf, tokenOf, wordsOf } from "./bed.ts"
 import { eventually, IBank, makeBench, rowOf, until } from "./fixtures.ts"
-import { build } from "./worlds.ts"
+import { build, type World } from "./worlds.ts"
 
 const inside = /begun in this transaction|while a transaction on SQLite waits/
 
@@ -356,7 +356,7 @@ export const transactionFaults = ({ alone, atRest, atWork, bench, kind }: Bed): 
       Effect.gen(function* () {
         const bank = yield* Durable.binding(IBank)
         const sql = yield* SqlClient.SqlClient
-        const { record } = (yield* Durable.Calls) as unknown as CallsImpl
+        const { record } = yield* callsOf
         const pending = yield* Call.start(bank, "Add", [2, 9])
         yield* Call.wait(pending)
         const id = Durable.handle(pending)
@@ -403,6 +403,82 @@ export const transactionFaults = ({ alone, atRest, atWork, bench, kind }: Bed): 
       assert.strictEqual(yield* Call.join(yield* Durable.resume(IBank, "Add", Durable.handle(first))), 10)
     })
   )
+
+  // --- rows that a transaction of the program holds for long. On SQLite nobody else writes meanwhile.
+
+  if (kind.name === "PostgreSQL") {
+    const held = (world: World) =>
+      Effect.gen(function* () {
+        const bank = yield* Durable.binding(IBank, { maximumAge: { Stop: "1 second" } })
+        const sql = yield* SqlClient.SqlClient
+        const first = yield* Call.start(bank, "Stop", { name: "held" })
+        const gate = Deferred.makeUnsafe<void>()
+        const isHeld = Deferred.makeUnsafe<void>()
+        const token = yield* tokenOf(Durable.handle(first))
+        const holder = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function* () {
+          yield* Durable.complete(IBank, "Stop", token, Exit.void)
+          yield* Deferred.succeed(isHeld, undefined)
+          yield* Deferred.await(gate)
+        })))
+        yield* Deferred.await(isHeld)
+        // Only one process looks at deadlines, so a client of its own shows what a waiter does by itself.
+        const client = yield* build(world.client())
+        const again = yield* Effect.provideContext(Durable.resume(IBank, "Stop", Durable.handle(first)), client)
+        yield* Effect.forkChild(Effect.ignore(Call.wait(again)))
+        yield* Effect.sleep(1_500)
+        return { bank, client, first, open: Effect.andThen(Deferred.succeed(gate, undefined), Fiber.join(holder)) }
+      })
+
+    alone(
+      "a transaction holds a call whose deadline has passed: the deadlines of others are kept",
+      (world) =>
+        Effect.gen(function* () {
+          const { bank, first, open } = yield* held(world)
+          yield* build(serverOf(world, makeBench()))
+          const other = yield* Call.start(bank, "Stop", { name: "other" })
+          // Nobody waits for it, so it ends by the upkeep of the server.
+          yield* eventually(rowOf(Durable.handle(other)), (row) => row?.outcome?.includes("1460") === true, 8_000)
+          yield* open
+          assert.isUndefined(yield* Call.join(first))
+        })
+    )
+
+    alone(
+      "a transaction holds a call whose deadline has passed: who waits for others is told",
+      (world) =>
+        Effect.gen(function* () {
+          const { client, first, open } = yield* held(world)
+          yield* Effect.gen(function* () {
+            const adding = yield* Call.start(yield* Durable.binding(IBank), "Add", [1, 2])
+            const token = yield* tokenOf(Durable.handle(adding))
+            const { record } = yield* callsOf
+            assert.isTrue(yield* record.end(token.split(".")[0]!, `{"t":"ok","v":"3"}`, Date.now()))
+            yield* Call.wait(adding, "8 seconds")
+          }).pipe(Effect.provideContext(client))
+          yield* open
+          assert.isUndefined(yield* Call.join(first))
+        })
+    )
+
+    alone("a transaction holds a record that is outdated: the others are swept", () =>
+      Effect.gen(function* () {
+        const bank = yield* Durable.binding(IBank)
+        const sql = yield* SqlClient.SqlClient
+        const calls = yield* callsOf
+        const all = yield* Effect.forEach([1, 2, 3], (n) => Call.start(bank, "Add", [n]))
+        for (const pending of all) {
+          yield* Durable.cancel(Durable.handle(pending))
+          yield* Call.wait(pending)
+        }
+        const left = sql.withTransaction(Effect.gen(function* () {
+          yield* Effect.exit(Call.finish(all[0]!))
+          const others = calls.outside(sweep(calls, Date.now() + 2_000, { keepEnded: 1_000, keepFinished: 1_000 }))
+          yield* Effect.timeout(others, "8 seconds")
+          return yield* sql<{ readonly id: string }>`SELECT id FROM callisto_calls`
+        }))
+        assert.deepStrictEqual(yield* left, [{ id: Durable.handle(all[0]!) }])
+      }))
+  }
 
   // --- cancels and completions
 

@@ -97,6 +97,9 @@ interface Watched {
 const shortest = 50
 const longest = 2_000
 
+/** How long a look may take, in milliseconds. */
+const longestLook = 10_000
+
 /** The first pause where runners answer, so that looking is seldom of use. */
 const answeredPause = 250
 
@@ -149,7 +152,12 @@ export class CallsImpl {
     this.endOutside = gather<Ending, boolean, SqlError>(
       fork,
       (items) => record.endAll(items, latest(items)),
-      ({ id, now, outcome }) => record.end(id, outcome, now)
+      ({ id, now, outcome }, isUnsure) =>
+        Effect.flatMap(record.end(id, outcome, now), (isFirst) => {
+          if (isFirst || !isUnsure) return Effect.succeed(isFirst)
+          // The statement that failed may have ended the call with this very outcome.
+          return Effect.map(record.progress([id]), ([row]) => row?.outcome === outcome)
+        })
     )
     this.takeOutside = gather<Taking, boolean, SqlError>(
       fork,
@@ -348,8 +356,10 @@ export class CallsImpl {
         { length: Math.ceil(ids.length / batch) },
         (_, n) => ids.slice(n * batch, (n + 1) * batch)
       )
-      // A database that is down says nothing of the calls: they are looked at again.
-      return Effect.ignoreCause(Effect.forEach(batches, (some) => this.lookAt(some, now), { discard: true }))
+      // A database that is down says nothing of the calls: they are looked at again. A connection may be silent for ever.
+      return Effect.ignoreCause(
+        Effect.forEach(batches, (some) => Effect.timeout(this.lookAt(some, now), longestLook), { discard: true })
+      )
     })
   }
 

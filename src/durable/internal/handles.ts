@@ -21,7 +21,8 @@ export const makeMac = (secret: string): Effect.Effect<Mac> =>
   )
 
 /** The form of a handle: a UUID, or the hash of a key. */
-export const isHandle = (text: string): boolean => /^(?:[0-9a-f-]{36}|[0-9a-f]{64})$/.test(text)
+export const isHandle = (text: string): boolean =>
+  /^(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64})$/.test(text)
 
 /** The two parts of a token. */
 export const splitToken = (token: string): readonly [id: string, proof: string] | undefined => {

@@ -198,7 +198,7 @@ export interface CallTable {
   ) => Sql<string | undefined>
   /** Those of some calls that are still there. */
   readonly progress: (wanted: ReadonlyArray<string>) => Sql<ReadonlyArray<Progress>>
-  /** Ends calls whose deadline has passed. */
+  /** Ends calls whose deadline has passed. Leaves out rows that somebody else holds: those have their turn later. */
   readonly expire: (now: number, wanted?: ReadonlyArray<string>) => Sql<ReadonlyArray<string>>
   /** Ready calls that were begun between two times, oldest first. */
   readonly stalled: (
@@ -215,8 +215,13 @@ export interface CallTable {
   readonly countEnded: Sql<{ readonly calls: number; readonly finished: number }>
   /** Calls that need not be kept any longer. */
   readonly outdated: (finished: number, ended: number, limit: number) => Sql<ReadonlyArray<string>>
-  /** Removes ended calls, and what the engine knows of them. The only place that names the engine's tables. */
-  readonly remove: (wanted: ReadonlyArray<string>) => Sql<ReadonlyArray<string>>
+  /**
+   * Removes ended calls, and what the engine knows of them. This and the next name the engine's tables. It waits for rows that
+   * somebody else holds, or leaves them out.
+   */
+  readonly remove: (wanted: ReadonlyArray<string>, leavesHeld?: boolean) => Sql<ReadonlyArray<string>>
+  /** Removes replies of the engine whose request is gone: a call that is removed at its end is answered only after that. */
+  readonly removeStrays: Sql<void>
   /** The transaction of the fiber, for `isOver`; none where it has written nothing. Only PostgreSQL names its transactions. */
   readonly transactionId: Sql<string | undefined>
   /** Whether a transaction is over. On SQLite a writer of one's own comes after it. */
@@ -248,6 +253,10 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     ended: sql.literal("outcome IS NOT NULL AND finished_by IS NULL"),
     finished: sql.literal("finished_by IS NOT NULL")
   }
+
+  /** The rows that fit and that nobody else holds. A transaction of the program may hold one for long, and must not hold up the others. */
+  const free = (fits: Fragment): Fragment =>
+    isPg ? sql`${fits} AND id IN (SELECT id FROM ${calls} WHERE ${fits} FOR UPDATE SKIP LOCKED)` : fits
 
   /** Changes those of several calls that fit. Rows that somebody else holds are left out: two such statements never wait for each other. */
   const changeAll = (
@@ -365,9 +374,10 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
     expire: (now: number, wanted?: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
       ids(sql`UPDATE ${calls} SET ended_at = ${now}, ${forgetsInput},
         outcome = CASE WHEN ${ready} THEN ${timedOutEarly} ELSE ${timedOut} END
-        WHERE ${open} AND deadline <= ${now} ${
-        wanted === undefined ? sql.literal("") : sql`AND ${sql.in("id", wanted)}`
-      } RETURNING id`),
+        WHERE ${
+        free(sql`${open} AND deadline <= ${now} ${wanted === undefined ? none : sql`AND ${sql.in("id", wanted)}`}`)
+      }
+        RETURNING id`),
 
     stalled: (before: number, after: number, limit: number): Sql<ReadonlyArray<Pick<Row, "id" | "begun_at">>> =>
       Effect.map(
@@ -416,15 +426,14 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         sql`SELECT id FROM ${calls} WHERE outcome IS NOT NULL AND ended_at < ${
           Math.max(finished, ended)
         } AND (finished_at < ${finished}
-        OR (abandoned = 1 AND ended_at < ${finished}) OR ended_at < ${ended}) LIMIT ${limit}`
+        OR (abandoned = 1 AND ended_at < ${finished}) OR (finished_at IS NULL AND ended_at < ${ended})) LIMIT ${limit}`
       ),
 
-    remove: (wanted: ReadonlyArray<string>): Sql<ReadonlyArray<string>> =>
+    remove: (wanted: ReadonlyArray<string>, leavesHeld = false): Sql<ReadonlyArray<string>> =>
       sql.withTransaction(Effect.gen(function* () {
         const messages = sql(`${tables.engine}_messages`)
-        const gone = yield* ids(
-          sql`DELETE FROM ${calls} WHERE ${sql.in("id", wanted)} AND outcome IS NOT NULL RETURNING id`
-        )
+        const ended = sql`${sql.in("id", wanted)} AND outcome IS NOT NULL`
+        const gone = yield* ids(sql`DELETE FROM ${calls} WHERE ${leavesHeld ? free(ended) : ended} RETURNING id`)
         if (gone.length === 0) return gone
         const names = gone.map(messageName)
         yield* sql`DELETE FROM ${sql(`${tables.engine}_replies`)} WHERE request_id IN
@@ -432,6 +441,15 @@ export const makeRecord = (client: SqlClient.SqlClient, tables: Tables): CallTab
         yield* sql`DELETE FROM ${messages} WHERE ${sql.in("message_id", names)}`
         return gone
       })),
+
+    removeStrays: Effect.suspend(() => {
+      const replies = sql(`${tables.engine}_replies`)
+      const messages = sql(`${tables.engine}_messages`)
+      const some = sql`DELETE FROM ${replies} WHERE id IN (SELECT r.id FROM ${replies} r
+        LEFT JOIN ${messages} m ON m.id = r.request_id WHERE m.id IS NULL LIMIT ${batch}) RETURNING id`
+      const all: Sql<void> = Effect.flatMap(some, (rows) => rows.length < batch ? Effect.void : all)
+      return all
+    }),
 
     transactionId: isPg
       ? Effect.map(

@@ -546,7 +546,7 @@ export class Runner {
           { length: Math.ceil(ids.length / batch) },
           (_, n) => ids.slice(n * batch, (n + 1) * batch)
         )
-        return Effect.ignoreCause(Effect.forEach(batches, (some) => this.look(some), { discard: true }))
+        return Effect.ignoreCause(Effect.forEach(batches, (some) => answered(this.look(some)), { discard: true }))
       })
     ))
   }
@@ -564,9 +564,10 @@ export class Runner {
     const { calls } = this
     return Effect.gen({ self: this }, function* () {
       const now = yield* calls.now
-      for (const id of yield* calls.record.expire(now)) calls.wake(id)
-      if (round % 15 === 0) yield* this.redeliver(now)
+      for (const id of yield* answered(calls.record.expire(now))) calls.wake(id)
+      if (round % 15 === 0) yield* answered(this.redeliver(now))
       if (round % 60 === 0) yield* sweep(calls, now, this.options)
+      if (round % 3_600 === 0) yield* answered(calls.record.removeStrays)
     })
   }
 
@@ -585,6 +586,10 @@ export class Runner {
   }
 }
 
+/** What is done again and again must not wait for ever: a connection may be silent. */
+const answered = <A, E>(work: Effect.Effect<A, E>): Effect.Effect<A, E | Cause.TimeoutError> =>
+  Effect.timeout(work, 30_000)
+
 /** Removes what need not be kept any longer. */
 export const sweep = (
   { record }: CallsImpl,
@@ -593,9 +598,9 @@ export const sweep = (
 ): Effect.Effect<void, unknown> =>
   Effect.gen(function* () {
     while (true) {
-      const ids = yield* record.outdated(now - keepFinished, now - keepEnded, batch)
-      if (ids.length > 0) yield* record.remove(ids)
-      if (ids.length < batch) return
+      const ids = yield* answered(record.outdated(now - keepFinished, now - keepEnded, batch))
+      const gone = ids.length === 0 ? [] : yield* answered(record.remove(ids, true))
+      if (ids.length < batch || gone.length === 0) return
     }
   })
 

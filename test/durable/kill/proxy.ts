@@ -9,15 +9,18 @@ export interface Proxy {
   /** Passes nothing on, in either direction, until it is opened. */
   readonly silence: Effect.Effect<void>
   readonly open: Effect.Effect<void>
+  /** Passes nothing on any more over the connections that there are. New ones work. */
+  readonly strand: Effect.Effect<void>
 }
 
 export const makeProxy = (target: number): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<Proxy & { readonly close: Effect.Effect<void> }>((resume) => {
       const sockets = new Set<Socket>()
+      const stranded = new Set<Socket>()
       let state: "open" | "cut" | "silent" = "open"
       const end = () => {
-        for (const socket of sockets) socket.destroy()
+        for (const socket of [...sockets, ...stranded]) socket.destroy()
       }
       const server = createServer({ noDelay: true }, (near) => {
         if (state === "cut") return void near.destroy()
@@ -28,6 +31,7 @@ export const makeProxy = (target: number): Effect.Effect<Proxy, never, Scope.Sco
           socket.on("error", () => {})
           socket.on("close", () => {
             sockets.delete(socket)
+            stranded.delete(socket)
             other.destroy()
           })
           // Reading starts with the listener above.
@@ -48,6 +52,10 @@ export const makeProxy = (target: number): Effect.Effect<Proxy, never, Scope.Sco
           open: Effect.sync(() => {
             state = "open"
             for (const socket of sockets) socket.resume()
+          }),
+          strand: Effect.sync(() => {
+            for (const socket of sockets) stranded.add(socket.pause())
+            sockets.clear()
           }),
           close: Effect.sync(() => {
             end()
