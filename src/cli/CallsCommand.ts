@@ -451,14 +451,16 @@ const valuesOf = ({ input, input_hash, outcome }: Row): { readonly input: Value;
   }
 }
 
-/** Printing goes less deep than reading. */
+/** How deeply a value may be nested that is printed as JSON: printing goes less deep than reading, and how deep differs by runtime. */
+const deepest = 500
+
 const isPrintable = (json: unknown): boolean => {
-  try {
-    JSON.stringify(json)
-    return true
-  } catch {
-    return false
+  let level = [json]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > deepest) return false
+    level = level.flatMap((value) => typeof value === "object" && value !== null ? Object.values(value) : [])
   }
+  return true
 }
 
 const valueOf = (text: string, isSealed: boolean): Value => {

@@ -311,9 +311,10 @@ live(
       assert.strictEqual(calls.watches.size, 0)
       assert.isAtMost(calls.fibers.size, 4)
       assert.isAtMost(finalizersOf(calls.scope), 30)
-      const growth = ((yield* held) - before) / total
-      console.log(`${total} calls: ${Math.round(growth)} bytes a call stay on the heap`)
-      if (collect !== undefined) assert.isBelow(growth, 1_500)
+      const growth = (yield* held) - before
+      console.log(`${total} calls: ${Math.round(growth / total)} bytes a call stay on the heap`)
+      // The runtime itself grows by a megabyte or two.
+      if (collect !== undefined) assert.isBelow(growth, 2_000_000 + 1_500 * total)
     }).pipe(Effect.provideContext(context))
   }),
   400_000
