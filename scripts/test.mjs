@@ -66,7 +66,14 @@ const randomReport = join(reports, "random.txt")
 const test = (runtime, share, files) => {
   console.log(`\n== ${runtime.title}`)
   const report = join(reports, `${runtime.name}.json`)
-  const options = ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...files]
+  const options = [
+    "run",
+    "--maxWorkers=100%",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+    ...files
+  ]
   // One process for several files saves most of the time. The whole run keeps them apart.
   if (mode === "--quick") options.push("--no-isolate")
   const { status } = vitest(runtime, options, share, ["ignore", "inherit", "inherit"])
@@ -112,7 +119,9 @@ if (mode === "--watch") {
   test(firstRuntime(), "0.01", filters.length > 0 ? filters : except(slow))
 } else {
   if (filters.length === 0) {
-    console.log("All tests on Node, Deno and Bun: about 5 minutes on two cores. `npm test -- --quick` takes under one.")
+    console.log(
+      "All tests on Node, Deno and Bun: about 20 minutes on two cores. `npm test -- --quick` takes under one."
+    )
   }
   const first = firstRuntime().name
   for (const name of runtimeNames) {
