@@ -5,6 +5,7 @@ import { assert, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, type Exit, Layer, Logger, Queue, Redacted, Schema, type Scope, Stream } from "effect"
 import type * as Sharding from "effect/cluster/Sharding"
 import * as SqlClient from "effect/sql/SqlClient"
+import { isHandle } from "../../src/durable/internal/handles.ts"
 import { IBank, makeBench, makeEffects, rowOf, until } from "./fixtures.ts"
 import { build, sqlite } from "./worlds.ts"
 
@@ -309,3 +310,9 @@ it.live("a prefix: the tables have it, and two sets of calls share a database", 
       assert.lengthOf(yield* sql`SELECT tag FROM shop_cluster_messages`, 1)
     }).pipe(Effect.scoped, Effect.provide(live))
   }))
+
+it("the first 36 digits of a longer handle: no handle, so operators find the call by them", () => {
+  assert.isFalse(isHandle("a".repeat(36)))
+  assert.isTrue(isHandle("a".repeat(64)))
+  assert.isTrue(isHandle(crypto.randomUUID()))
+})
