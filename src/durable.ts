@@ -418,8 +418,10 @@ const agesOf = (
  * @category the client's side
  * @since 0.1.0
  */
-export const key = (name: string): <A, E, R>(begin: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> => (begin) =>
-  Effect.provideService(begin, Client.CurrentKey, name)
+export const key = (name: string): <A, E, R>(begin: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> => {
+  if (name === "") refuseArgument("Durable.key", "the key is empty, expected 1 or more characters")
+  return (begin) => Effect.provideService(begin, Client.CurrentKey, name)
+}
 
 /**
  * The handle of a durable call: a string that finds the call again, in any process on the same database.

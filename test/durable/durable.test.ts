@@ -82,6 +82,22 @@ it.live("a Redacted value, and nothing is said of it: the binding is refused", (
     assert.match(refused(exit), /Login holds a Redacted value.*seal/)
   }).pipe(Effect.scoped, Effect.provide(inMemory())))
 
+it.live("a Redacted value in an open abort, and nothing is said of it: the binding is refused", () =>
+  Effect.gen(function* () {
+    class Denied extends Schema.TaggedError<Denied>()("Denied", {
+      code: Schema.Int,
+      hint: Schema.Redacted(Schema.String)
+    }) {}
+    const iface = Interface.make("IDenied", {
+      methods: { Login: Interface.method({ aborts: [Interface.openAbort(Denied, "code")] }) }
+    })
+    assert.match(refused(yield* Effect.exit(Durable.binding(iface))), /Login holds a Redacted value/)
+  }).pipe(Effect.scoped, Effect.provide(inMemory())))
+
+it("an empty key: refused by name", () => {
+  assert.throws(() => Durable.key(""), /Durable.key: the key is empty/)
+})
+
 it.live("a Redacted value that may be stored: it is there in clear", () =>
   Effect.gen(function* () {
     const [stored, ticket] = yield* login

@@ -330,6 +330,24 @@ export const transactionFaults = ({ alone, atRest, atWork, bench, kind }: Bed): 
     })
   )
 
+  for (const take of ["finish", "join"] as const) {
+    atWork(
+      `resumed and taken by ${take} in one transaction, when the call has ended: the result`,
+      Effect.gen(function* () {
+        const bank = yield* Durable.binding(IBank)
+        const sql = yield* SqlClient.SqlClient
+        const pending = yield* Call.start(bank, "Add", [4, 9])
+        yield* Call.wait(pending)
+        const handle = Durable.handle(pending)
+        const taken = sql.withTransaction(Effect.gen(function* () {
+          return yield* Call[take](yield* Durable.resume(IBank, "Add", handle))
+        }))
+        assert.strictEqual(yield* taken, 13)
+        assert.strictEqual((yield* Effect.flip(taken))._tag, "CallComplete")
+      })
+    )
+  }
+
   atWork(
     "taken in a transaction whose commit had no answer: CallComplete when it is repeated",
     Effect.gen(function* () {

@@ -81,10 +81,13 @@ class Evidence implements Remote, Watch {
   // --- as its watcher sees it
 
   ended(outcome: string): void {
-    const { call, calls } = this
-    const told = Effect.map(calls.openedOutcome(outcome), (text) => call.reply(decodeOutcome(call.operation, text)))
     // The layer may close while the outcome is being opened.
-    calls.fork(Effect.onError(told, () => Effect.sync(() => this.gone("closed"))))
+    this.calls.fork(Effect.onError(this.told(outcome), () => Effect.sync(() => this.gone("closed"))))
+  }
+
+  told(outcome: string): Effect.Effect<void> {
+    const { call, calls } = this
+    return Effect.map(calls.openedOutcome(outcome), (text) => call.reply(decodeOutcome(call.operation, text)))
   }
 
   gone(why: Gone): void {
@@ -190,8 +193,8 @@ const follow = (
     if (call.operation.method.maybe) {
       return isNew ? yield* calls.sql.afterCommit(Effect.sync(() => calls.deliver(id))) : undefined
     }
-    // What a transaction sees may be its own, and never be committed.
-    if (outcome !== null && !isInside) return evidence.ended(outcome)
+    // Should this be undone with the transaction, then there is nothing to take.
+    if (outcome !== null) return yield* evidence.told(outcome)
     calls.watch(evidence, now)
     yield* calls.sql.afterCommit(Effect.sync(() => {
       evidence.transaction = undefined

@@ -554,10 +554,22 @@ export class Runner {
   /** Deadlines, retention and the watchdog: one process does this for all. */
   get upkeep(): Effect.Effect<never> {
     let round = 0
-    return Effect.forever(Effect.andThen(
-      Effect.suspend(() => Effect.ignoreCause(this.tidy(round++))),
-      Effect.sleep(1_000)
-    ))
+    let fails = false
+    const tidied = Effect.matchCauseEffect(Effect.suspend(() => this.tidy(round++)), {
+      onSuccess: () => Effect.sync(() => void (fails = false)),
+      // A database that is down says so once.
+      onFailure: (cause) => {
+        const isNew = !fails
+        fails = true
+        return isNew
+          ? Effect.logWarning(
+            "The upkeep of durable calls failed: deadlines and retention wait until it is possible",
+            cause
+          )
+          : Effect.void
+      }
+    })
+    return Effect.forever(Effect.andThen(tidied, Effect.sleep(1_000)))
   }
 
   private tidy(round: number): Effect.Effect<void, unknown> {

@@ -248,7 +248,8 @@ export const unfit = (iface: Interface.Any, mayHoldSecrets: boolean): string | u
     if (handlesIn !== undefined || handlesOut !== undefined) {
       return `${name} has context handles, which end with their process. Call it over another binding`
     }
-    const schemas: ReadonlyArray<unknown> = [method.in, method.out, ...method.aborts.map(({ error }) => error)]
+    const aborts = [...method.aborts, ...(method.openAbort === undefined ? [] : [method.openAbort])]
+    const schemas: ReadonlyArray<unknown> = [method.in, method.out, ...aborts.map(({ error }) => error)]
     if (!mayHoldSecrets && schemas.some((schema) => holdsRedacted((schema as { ast: SchemaAST.AST }).ast, new Set()))) {
       return `${name} holds a Redacted value, which would lie in clear in the database. Give seal or redacted: "store" to Durable.layer`
     }
