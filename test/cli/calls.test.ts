@@ -166,7 +166,7 @@ const calls = (kind: Kind) =>
         const lines = (yield* tool("list", "--limit", "1")).stdout.trimEnd().split("\n")
         assert.deepStrictEqual([lines.length, lines.at(-1)], [
           3,
-          "There are more: these are the oldest 1. --limit shows more."
+          "There are more than 1: these are the oldest. --limit shows more."
         ])
         assert.strictEqual((yield* tool("list", "--state", "ended")).stdout, "There is no such call.\n")
       })

@@ -2,7 +2,7 @@
  * A process of the kill test: a runner, or a worker that begins calls, takes their results and completes hand-offs. Its argument is a
  * `KillWork`. All of its effects outside the database are lines of one file, which every process appends to.
  */
-import { Cause, Effect, Exit, Layer, Option, Schema, Scope } from "effect"
+import { Cause, Effect, Exit, Layer, Option, Schedule, Schema, Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { openSync, readFileSync, writeSync } from "node:fs"
 import process from "node:process"
@@ -153,8 +153,14 @@ const managerOf = (log: Log, isPg: boolean) => {
     Once: (input) => work(input, Effect.void),
     Again: (input) => work(input, Effect.void),
     Write: (input) => work(input, write(input.key)),
+    // In the mode once a connection that is cut would be the end of the call.
     Approve: Manager.handOff((input, call) =>
-      Effect.orDie(work({ ...input, refuses: false }, job(input.key, "Approve", Durable.token(call))))
+      Effect.orDie(
+        work(
+          { ...input, refuses: false },
+          Effect.retry(job(input.key, "Approve", Durable.token(call)), { schedule: Schedule.spaced(200), times: 50 })
+        )
+      )
     ),
     ApproveIn: Manager.handOff((input, call) =>
       Effect.orDie(work({ ...input, refuses: false }, job(input.key, "ApproveIn", Durable.token(call))))
