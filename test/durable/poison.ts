@@ -4,12 +4,33 @@ import * as Durable from "@callisto/rpc/durable"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
+import { existsSync, readFileSync } from "node:fs"
+import { DatabaseSync } from "node:sqlite"
 import { eventually, rowOf } from "./fixtures.ts"
 import { IWork, type Work } from "./process.ts"
-import { spawnWork } from "./spawned.ts"
+import { type Spawned, spawnWork } from "./spawned.ts"
 import { build, type Kind, type Provided, type World } from "./worlds.ts"
 
 const lease = 1_500
+
+/** Whether a process has stopped, where the system tells: a signal takes its time. */
+const isStopped = (pid: number): boolean => {
+  const stat = `/proc/${pid}/stat`
+  return !existsSync(stat) || / T /.test(readFileSync(stat, "utf8"))
+}
+
+/** Whether a SQLite file can be written to. Others in this process write in one go. */
+const isFree = (file: string): boolean => {
+  const database = new DatabaseSync(file)
+  try {
+    database.exec("BEGIN IMMEDIATE; ROLLBACK")
+    return true
+  } catch {
+    return false
+  } finally {
+    database.close()
+  }
+}
 
 export const poison = (kind: Kind): unknown =>
   describe(`poison on ${kind.name}`, () => {
@@ -41,6 +62,19 @@ export const poison = (kind: Kind): unknown =>
           ...(maximumAttempts && { maximumAttempts })
         }
         return yield* spawnWork("node", work)
+      })
+
+    /** Stops a server where it holds up nobody: frozen in a write on SQLite it would keep all others from writing. */
+    const freeze = ({ child, kill }: Spawned): Effect.Effect<void> =>
+      Effect.gen(function* () {
+        const { file } = yield* world.work
+        while (true) {
+          yield* kill("SIGSTOP")
+          yield* eventually(Effect.sync(() => isStopped(child.pid!)), (isStopped) => isStopped)
+          if (file === undefined || (isFree(file) && isFree(`${file}-runners`))) return
+          yield* kill("SIGCONT")
+          yield* Effect.sleep(10)
+        }
       })
 
     test(
@@ -87,7 +121,7 @@ export const poison = (kind: Kind): unknown =>
         const again = yield* begin("Again", millis)
         // A frozen writer on SQLite keeps all others from writing, so that the second server can do nothing at all.
         const write = kind.name === "PostgreSQL" ? yield* begin("Write", millis) : undefined
-        yield* first.kill("SIGSTOP")
+        yield* freeze(first)
         const second = yield* server()
         assert.strictEqual(yield* Call.join(again), millis)
         assert.deepInclude(yield* Effect.flip(Call.join(once)), { _tag: "RpcTransportError", status: 1726 })
